@@ -1,0 +1,128 @@
+-- What is this crate's own: an index and functions that handle many jobs in one statement. Nothing of the contract
+-- is changed, and Python clients do not notice. The names carry "diesel" so that they can never meet a later name of
+-- Procrastinate's.
+
+-- The first waiting job of a lock is found by one look-up, however many wait behind it.
+CREATE INDEX procrastinate_diesel_jobs_lock_order_idx_v1 ON procrastinate_jobs (lock, priority DESC, id)
+    WHERE status = 'todo' AND lock IS NOT NULL;
+
+CREATE FUNCTION procrastinate_diesel_defer_jobs_v1(
+        queue_names varchar[], task_names varchar[], priorities integer[], locks text[], queueing_locks text[],
+        arguments jsonb[], scheduled_ats timestamptz[])
+    RETURNS TABLE (job_id bigint, taken_queueing_lock text)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    violated_constraint text;
+    violation text;
+BEGIN
+    -- The block with a handler is a subtransaction: it is what lets the caller's transaction live on after a violation.
+    BEGIN
+        RETURN QUERY
+            WITH inserted AS (
+                INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+                SELECT job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args, job.scheduled_at
+                FROM unnest(queue_names, task_names, priorities, locks, queueing_locks, arguments, scheduled_ats)
+                    WITH ORDINALITY
+                    AS job (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at, position)
+                ORDER BY job.position
+                RETURNING id)
+            -- Numbers are drawn in the order of insertion, so their order is the order of the input.
+            SELECT inserted.id, NULL::text FROM inserted ORDER BY inserted.id;
+    EXCEPTION WHEN unique_violation THEN
+        GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME, violation = PG_EXCEPTION_DETAIL;
+        IF violated_constraint <> 'procrastinate_jobs_queueing_lock_idx_v1' THEN
+            RAISE;
+        END IF;
+        -- The words of the detail depend on the server's language, this part of it does not.
+        RETURN QUERY SELECT NULL::bigint, coalesce(substring(violation FROM '\(queueing_lock\)=\((.*)\)'), '');
+    END;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_defer_jobs_v1(varchar[], varchar[], integer[], text[], text[], jsonb[], timestamptz[]) IS
+    'Inserts jobs given as parallel arrays, all or none, and returns their ids in the order of the input. When a queueing lock is taken, by a waiting job or twice in the input: one row that names it, and the caller''s transaction lives on.';
+
+CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
+        p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[],
+        target_queue_names varchar[], free_slots integer)
+    RETURNS TABLE (
+        lost boolean, id bigint, queue_name varchar, task_name varchar, priority integer, lock text, queueing_lock text,
+        args jsonb, scheduled_at timestamptz, attempts integer, abort_requested boolean)
+    LANGUAGE plpgsql
+    -- Every statement in here is a walk along an index with a handful of rows at its end. These settings keep the
+    -- planner to that whatever the statistics say, also for a plan that was kept since the tables were empty.
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+    SET enable_sort = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+    candidate_ids bigint[];
+BEGIN
+    -- Finish: only jobs that are still doing and still this worker's. A job that already stands as it should, by this
+    -- worker, was finished by an earlier call whose answer got lost on the way.
+    IF cardinality(finished_job_ids) > 0 THEN
+        IF NOT end_statuses <@ ARRAY['succeeded', 'failed', 'aborted']::procrastinate_job_status[] THEN
+            RAISE EXCEPTION 'End status should be either "succeeded", "failed" or "aborted" (job ids: %)', finished_job_ids;
+        END IF;
+        RETURN QUERY
+            WITH finished AS (
+                UPDATE procrastinate_jobs AS job
+                SET status = ending.status, abort_requested = false, attempts = job.attempts + 1
+                FROM unnest(finished_job_ids, end_statuses) AS ending (id, status)
+                WHERE job.id = ending.id AND job.status = 'doing' AND job.worker_id = p_worker_id
+                RETURNING job.id)
+            SELECT true, ending.id, NULL::varchar, NULL::varchar, NULL::integer, NULL::text, NULL::text, NULL::jsonb,
+                   NULL::timestamptz, NULL::integer, NULL::boolean
+            FROM unnest(finished_job_ids, end_statuses) AS ending (id, status)
+            WHERE ending.id NOT IN (SELECT finished.id FROM finished)
+              AND NOT EXISTS (
+                    SELECT FROM procrastinate_jobs AS job
+                    WHERE job.id = ending.id AND job.status = ending.status AND job.worker_id = p_worker_id);
+    END IF;
+
+    -- Fetch: as procrastinate_fetch_job_v2, for as many jobs as there are free slots. At most one job of a lock can be
+    -- taken at a time, the first of those that wait, so the candidates never stand in each other's way.
+    WHILE free_slots > 0 LOOP
+        -- Looking is inside the block with the handler: rows that are locked and then updated by one subtransaction need
+        -- no multixact.
+        BEGIN
+            candidate_ids := ARRAY(
+                SELECT job.id
+                FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo'
+                  AND (target_queue_names IS NULL OR job.queue_name = ANY (target_queue_names))
+                  AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
+                  AND (job.lock IS NULL
+                       OR NOT EXISTS (
+                            SELECT FROM procrastinate_jobs AS holder
+                            WHERE holder.lock = job.lock AND holder.status = 'doing')
+                      AND job.id = (
+                            SELECT first.id FROM procrastinate_jobs AS first
+                            WHERE first.lock = job.lock AND first.status = 'todo'
+                            ORDER BY first.priority DESC, first.id
+                            LIMIT 1))
+                ORDER BY job.priority DESC, job.id
+                LIMIT free_slots
+                FOR UPDATE OF job SKIP LOCKED);
+            IF cardinality(candidate_ids) > 0 THEN
+                RETURN QUERY
+                    UPDATE procrastinate_jobs AS job
+                    SET status = 'doing', worker_id = p_worker_id
+                    WHERE job.id = ANY (candidate_ids)
+                    RETURNING false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock,
+                        job.args, job.scheduled_at, job.attempts, job.abort_requested;
+            END IF;
+            RETURN;
+        EXCEPTION WHEN unique_violation THEN
+            -- Between the look and the update another worker started a job that came in before one of these under the
+            -- same lock. Look again: now it is seen.
+            NULL;
+        END;
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], procrastinate_job_status[], varchar[], integer) IS
+    'Ends the jobs that a worker has finished and takes new ones for its free slots, in one transaction. Answers with the jobs taken, and with a row (lost = true, only the id set) for each finished job that was not this worker''s any more and was left as it is.';
