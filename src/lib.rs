@@ -1,1 +1,39 @@
-//! A task queue.
+#![doc = include_str!("../README.md")]
+
+mod app;
+mod checks;
+mod connector;
+mod error;
+mod job;
+mod job_context;
+mod job_options;
+mod job_to_defer;
+mod manager;
+mod migrations;
+mod models;
+mod queries;
+#[path = "../schema.rs"]
+#[allow(missing_docs, reason = "generated; the columns are described at the models and in the database")]
+pub mod schema;
+mod task;
+mod worker;
+
+pub use crate::app::{App, AppBuilder};
+pub use crate::connector::{AsyncPool, DieselConnector, PoolError, PooledConnection};
+pub use crate::error::Error;
+pub use crate::job::{Job, JobEventType, JobId, JobStatus};
+pub use crate::job_context::JobContext;
+pub use crate::job_options::JobOptions;
+pub use crate::job_to_defer::{JobToDefer, batch_defer, batch_defer_blocking, configure_task};
+pub use crate::migrations::{MIGRATIONS, run_pending_migrations};
+pub use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinatePeriodicDefer, ProcrastinateWorker};
+pub use crate::task::{Task, TaskError, TaskOutput, blocking};
+pub use crate::worker::Worker;
+pub use procrastinate_macros::task;
+
+/// What the macros write refers to. Not for use by hand: it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use diesel;
+    pub use serde;
+}

@@ -1,1 +1,74 @@
-//! The `#[task]` attribute.
+//! The `#[task]` attribute of the `procrastinate` crate. Use it from there: `procrastinate::task`.
+
+mod options;
+mod task;
+
+use proc_macro::TokenStream;
+
+/// Makes a task of a function.
+///
+/// Under the function's name it writes a struct of the arguments with an implementation of `Task`, and a function that
+/// makes a job to defer from the arguments. The code stays callable as `name::body(…)`, for tests of the code alone.
+///
+/// An `async fn` runs on the runtime; a plain `fn` runs on a thread where blocking is allowed. It returns nothing, or a
+/// `Result` whose error turns into `Box<dyn std::error::Error + Send + Sync>`.
+///
+/// # Options
+///
+/// | option | meaning | unless given |
+/// |---|---|---|
+/// | `name = "…"` | the name under which jobs ask for the task: best never changed | the function's name |
+/// | `queue = "…"` | the queue of its jobs | `default` |
+/// | `priority = …` | the priority of its jobs, higher ones first | 0 |
+/// | `lock = "…"` | of the jobs with one lock one runs at a time | none |
+/// | `queueing_lock = "…"` | of the jobs with one queueing lock one waits at a time | none |
+/// | `pass_context` | the first parameter is the `JobContext`, which is no argument of the job | |
+/// | `crate = path` | where the `procrastinate` crate is, if it is imported under another name | `::procrastinate` |
+///
+/// All but `pass_context` can be chosen anew for each job. The parameters own their values, and serialize and
+/// deserialize with serde; `#[serde(…)]` on a parameter is passed on, such as `#[serde(default)]` on one that was added
+/// while jobs without it wait.
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::task;
+///
+/// /// Adds.
+/// #[task(queue = "sums")]
+/// async fn sum(a: i64, b: i64) -> Result<i64, std::num::TryFromIntError> {
+///     Ok(a + b)
+/// }
+///
+/// let job = sum(3, 5).lock("customer-7");
+/// assert_eq!(job.task_name(), "sum");
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// assert_eq!(sum::body(3, 5).await, Ok(8));
+/// # });
+/// ```
+///
+/// By hand it is:
+///
+/// ```
+/// use procrastinate::{JobContext, JobOptions, Task};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Sum { a: i64, b: i64 }
+///
+/// impl Task for Sum {
+///     const NAME: &'static str = "sum";
+///     type Output = ();
+///     fn defaults() -> JobOptions { JobOptions::new().queue("sums") }
+///     async fn run(self, _context: JobContext) { println!("{}", self.a + self.b) }
+/// }
+///
+/// let job = Sum { a: 3, b: 5 }.job().lock("customer-7");
+/// ```
+#[proc_macro_attribute]
+pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let options = syn::parse_macro_input!(attribute as options::Options);
+    let function = syn::parse_macro_input!(item as syn::ItemFn);
+    task::expand(&options, function).unwrap_or_else(|error| error.into_compile_error()).into()
+}

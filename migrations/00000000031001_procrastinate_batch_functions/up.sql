@@ -47,7 +47,7 @@ CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
         target_queue_names varchar[], free_slots integer)
     RETURNS TABLE (
         lost boolean, id bigint, queue_name varchar, task_name varchar, priority integer, lock text, queueing_lock text,
-        args jsonb, scheduled_at timestamptz, attempts integer, abort_requested boolean)
+        args jsonb, scheduled_at timestamptz, attempts integer, abort_requested boolean, worker_id bigint)
     LANGUAGE plpgsql
     -- Every statement in here is a walk along an index with a handful of rows at its end. These settings keep the
     -- planner to that whatever the statistics say, also for a plan that was kept since the tables were empty.
@@ -75,7 +75,7 @@ BEGIN
                 WHERE job.id = ending.id AND job.status = 'doing' AND job.worker_id = p_worker_id
                 RETURNING job.id)
             SELECT true, ending.id, NULL::varchar, NULL::varchar, NULL::integer, NULL::text, NULL::text, NULL::jsonb,
-                   NULL::timestamptz, NULL::integer, NULL::boolean
+                   NULL::timestamptz, NULL::integer, NULL::boolean, NULL::bigint
             FROM unnest(finished_job_ids, end_statuses) AS ending (id, status)
             WHERE ending.id NOT IN (SELECT finished.id FROM finished)
               AND NOT EXISTS (
@@ -113,7 +113,8 @@ BEGIN
                     SET status = 'doing', worker_id = p_worker_id
                     WHERE job.id = ANY (candidate_ids)
                     RETURNING false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock,
-                        job.args, job.scheduled_at, job.attempts, job.abort_requested;
+                        job.args, CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts,
+                        job.abort_requested, job.worker_id;
             END IF;
             RETURN;
         EXCEPTION WHEN unique_violation THEN

@@ -1,0 +1,195 @@
+//! What a function becomes.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Attribute, FnArg, Ident, ItemFn, LitStr, Pat, PatType, ReturnType, Signature, Type};
+
+use crate::options::Options;
+
+/// An argument of the task: a field of the struct, and a parameter of both functions.
+struct Argument {
+    name: Ident,
+    ty: Type,
+    /// `#[serde(…)]` and the like, which belong to the field.
+    attributes: Vec<Attribute>,
+}
+
+/// The struct, the function that makes a job, the body, and the implementation of `Task`.
+pub(crate) fn expand(options: &Options, mut function: ItemFn) -> syn::Result<TokenStream> {
+    check_signature(&function.sig)?;
+    let arguments = take_arguments(&mut function.sig, options.pass_context)?;
+    let krate = options.krate.as_ref().map_or_else(|| quote!(::procrastinate), |path| quote!(#path));
+    let name = function.sig.ident.clone();
+    let structure = structure(&function, &arguments, &krate);
+    let job_function = job_function(&function, &arguments, &krate);
+    let implementation = implementation(options, &function, &arguments, &krate);
+
+    let visibility = &function.vis;
+    let attributes = other_attributes(&function.attrs);
+    let conditions = conditions(&function.attrs);
+    let block = &function.block;
+    let mut signature = function.sig.clone();
+    signature.ident = Ident::new("body", name.span());
+    Ok(quote! {
+        #structure
+        #job_function
+        #(#conditions)*
+        impl #name {
+            /// The code of the task, without a job.
+            #[allow(clippy::too_many_arguments, clippy::unused_async, dead_code, reason = "written by #[task]")]
+            #(#attributes)*
+            #visibility #signature #block
+        }
+        #implementation
+    })
+}
+
+fn check_signature(signature: &Signature) -> syn::Result<()> {
+    let refuse = |tokens: &dyn quote::ToTokens, message: &str| Err(syn::Error::new_spanned(tokens, message));
+    if !signature.generics.params.is_empty() {
+        return refuse(&signature.generics, "a task cannot be generic: a job carries values, not types");
+    }
+    if let Some(clause) = &signature.generics.where_clause {
+        return refuse(clause, "a task cannot be generic: a job carries values, not types");
+    }
+    if let Some(unsafety) = &signature.unsafety {
+        return refuse(unsafety, "a task cannot be unsafe");
+    }
+    if let Some(abi) = &signature.abi {
+        return refuse(abi, "a task is an ordinary Rust function");
+    }
+    if let Some(variadic) = &signature.variadic {
+        return refuse(variadic, "a task has a fixed number of arguments");
+    }
+    Ok(())
+}
+
+/// The arguments of the task. Attributes of serde move from the parameters to them.
+fn take_arguments(signature: &mut Signature, pass_context: bool) -> syn::Result<Vec<Argument>> {
+    let span = signature.ident.span();
+    let mut parameters = signature.inputs.iter_mut();
+    if pass_context && parameters.next().is_none() {
+        return Err(syn::Error::new(span, "with `pass_context` the first parameter is the `JobContext`"));
+    }
+    parameters
+        .map(|parameter| match parameter {
+            FnArg::Receiver(receiver) => {
+                Err(syn::Error::new(receiver.span(), "a task is a free function, without `self`"))
+            }
+            FnArg::Typed(parameter) => take_argument(parameter),
+        })
+        .collect()
+}
+
+fn take_argument(parameter: &mut PatType) -> syn::Result<Argument> {
+    let Pat::Ident(pattern) = &*parameter.pat else {
+        return Err(syn::Error::new(parameter.pat.span(), "give this argument a name: jobs carry arguments by name"));
+    };
+    if let Type::Reference(reference) = &*parameter.ty {
+        return Err(syn::Error::new(
+            reference.span(),
+            "a task owns its arguments: take a `String` instead of a `&str`, say",
+        ));
+    }
+    if let Type::ImplTrait(implementation) = &*parameter.ty {
+        return Err(syn::Error::new(implementation.span(), "name the type: a job carries values of one type"));
+    }
+    let (moved, kept) =
+        std::mem::take(&mut parameter.attrs).into_iter().partition(|attribute| attribute.path().is_ident("serde"));
+    parameter.attrs = kept;
+    Ok(Argument { name: pattern.ident.clone(), ty: (*parameter.ty).clone(), attributes: moved })
+}
+
+fn structure(function: &ItemFn, arguments: &[Argument], krate: &TokenStream) -> TokenStream {
+    let name = &function.sig.ident;
+    let visibility = &function.vis;
+    let documentation = documentation(&function.attrs);
+    let serde = LitStr::new(&format!("{krate}::__private::serde").replace(' ', ""), name.span());
+    let fields =
+        arguments.iter().map(|Argument { name, ty, attributes }| quote!(#(#attributes)* #visibility #name: #ty));
+    quote! {
+        #(#documentation)*
+        #[allow(non_camel_case_types, missing_docs, reason = "named as the function is")]
+        #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
+        #[serde(crate = #serde)]
+        #visibility struct #name { #(#fields),* }
+    }
+}
+
+fn job_function(function: &ItemFn, arguments: &[Argument], krate: &TokenStream) -> TokenStream {
+    let name = &function.sig.ident;
+    let visibility = &function.vis;
+    let documentation = documentation(&function.attrs);
+    let parameters = arguments.iter().map(|Argument { name, ty, .. }| quote!(#name: #ty));
+    let names = arguments.iter().map(|argument| &argument.name);
+    quote! {
+        #(#documentation)*
+        #[allow(clippy::too_many_arguments, missing_docs, dead_code, reason = "written by #[task]")]
+        #visibility fn #name(#(#parameters),*) -> #krate::JobToDefer {
+            #krate::Task::job(#name { #(#names),* })
+        }
+    }
+}
+
+fn implementation(options: &Options, function: &ItemFn, arguments: &[Argument], krate: &TokenStream) -> TokenStream {
+    let name = &function.sig.ident;
+    let task_name = options.name.clone().unwrap_or_else(|| LitStr::new(&name.unraw().to_string(), name.span()));
+    let output = match &function.sig.output {
+        ReturnType::Default => quote!(()),
+        ReturnType::Type(_, ty) => quote!(#ty),
+    };
+    let set = |method: &str, value: Option<TokenStream>| {
+        let method = Ident::new(method, name.span());
+        value.map(|value| quote!(.#method(#value)))
+    };
+    let queue = set("queue", options.queue.as_ref().map(|value| quote!(#value)));
+    let priority = set("priority", options.priority.as_ref().map(|value| quote!(#value)));
+    let lock = set("lock", options.lock.as_ref().map(|value| quote!(#value)));
+    let queueing_lock = set("queueing_lock", options.queueing_lock.as_ref().map(|value| quote!(#value)));
+
+    let names: Vec<&Ident> = arguments.iter().map(|argument| &argument.name).collect();
+    // Hygiene keeps this name apart from an argument that is called the same.
+    let context = Ident::new("context", proc_macro2::Span::mixed_site());
+    let passed_context = options.pass_context.then(|| quote!(#context,));
+    let call = quote!(#name::body(#passed_context #(#names),*));
+    let conditions = conditions(&function.attrs);
+    let run = if function.sig.asyncness.is_some() {
+        quote!(#call.await)
+    } else {
+        quote!(#krate::blocking(move || #call).await)
+    };
+    quote! {
+        #(#conditions)*
+        impl #krate::Task for #name {
+            const NAME: &'static str = #task_name;
+            type Output = #output;
+
+            fn defaults() -> #krate::JobOptions {
+                #krate::JobOptions::new() #queue #priority #lock #queueing_lock
+            }
+
+            async fn run(self, #context: #krate::JobContext) -> Self::Output {
+                let _ = &#context;
+                let Self { #(#names),* } = self;
+                #run
+            }
+        }
+    }
+}
+
+/// What the struct and the function that makes a job take over from the function.
+fn documentation(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+    attributes.iter().filter(|attribute| attribute.path().is_ident("doc") || attribute.path().is_ident("cfg"))
+}
+
+/// What holds for each item that is written: whether it is compiled at all.
+fn conditions(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg"))
+}
+
+/// What belongs to the code alone.
+fn other_attributes(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+    attributes.iter().filter(|attribute| !attribute.path().is_ident("doc") && !attribute.path().is_ident("cfg"))
+}

@@ -1,0 +1,80 @@
+// @generated automatically by Diesel CLI.
+
+pub mod sql_types {
+    #[derive(diesel::query_builder::QueryId, Clone, Copy, Debug, diesel::sql_types::SqlType)]
+    #[diesel(postgres_type(name = "procrastinate_job_event_type"))]
+    pub struct ProcrastinateJobEventType;
+
+    #[derive(diesel::query_builder::QueryId, Clone, Copy, Debug, diesel::sql_types::SqlType)]
+    #[diesel(postgres_type(name = "procrastinate_job_status"))]
+    pub struct ProcrastinateJobStatus;
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::sql_types::ProcrastinateJobEventType;
+
+    procrastinate_events (id) {
+        id -> Int8,
+        job_id -> Int8,
+        #[sql_name = "type"]
+        type_ -> Nullable<ProcrastinateJobEventType>,
+        at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+    use super::sql_types::ProcrastinateJobStatus;
+
+    procrastinate_jobs (id) {
+        id -> Int8,
+        #[max_length = 128]
+        queue_name -> Varchar,
+        #[max_length = 128]
+        task_name -> Varchar,
+        priority -> Int4,
+        lock -> Nullable<Text>,
+        queueing_lock -> Nullable<Text>,
+        args -> Jsonb,
+        status -> ProcrastinateJobStatus,
+        scheduled_at -> Nullable<Timestamptz>,
+        attempts -> Int4,
+        abort_requested -> Bool,
+        worker_id -> Nullable<Int8>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    procrastinate_periodic_defers (id) {
+        id -> Int8,
+        #[max_length = 128]
+        task_name -> Varchar,
+        defer_timestamp -> Nullable<Int8>,
+        job_id -> Nullable<Int8>,
+        #[max_length = 128]
+        periodic_id -> Varchar,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    procrastinate_workers (id) {
+        id -> Int8,
+        last_heartbeat -> Timestamptz,
+    }
+}
+
+diesel::joinable!(procrastinate_events -> procrastinate_jobs (job_id));
+diesel::joinable!(procrastinate_jobs -> procrastinate_workers (worker_id));
+diesel::joinable!(procrastinate_periodic_defers -> procrastinate_jobs (job_id));
+
+diesel::allow_tables_to_appear_in_same_query!(
+    procrastinate_events,
+    procrastinate_jobs,
+    procrastinate_periodic_defers,
+    procrastinate_workers,
+);

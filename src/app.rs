@@ -1,0 +1,221 @@
+//! An application: a connector and the tasks that its workers know.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::checks::check_name;
+use crate::connector::DieselConnector;
+use crate::error::Error;
+use crate::job::JobId;
+use crate::job_to_defer::{JobToDefer, batch_defer, configure_task, none_if_enqueued};
+use crate::task::{RegisteredTask, Task};
+
+/// The application's pool and its tasks.
+///
+/// Workers are started from it ([`App::worker`](crate::App::worker)), and jobs can be deferred through it where there is
+/// no connection at hand. Deferring inside of a transaction needs no `App`: see
+/// [`JobToDefer::defer`](crate::JobToDefer::defer). It is cheap to clone.
+///
+/// # Example
+///
+/// ```no_run
+/// use procrastinate::{App, DieselConnector, task};
+///
+/// #[task(queue = "sums")]
+/// async fn sum(a: i64, b: i64) {
+///     println!("{}", a + b);
+/// }
+///
+/// # async fn example(connector: DieselConnector) -> Result<(), procrastinate::Error> {
+/// let app = App::builder(connector).task::<sum>().build()?;
+/// app.defer(sum(3, 5)).await?;
+/// app.worker().queues(["sums"]).wait(false).run().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct App {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connector: DieselConnector,
+    tasks: HashMap<&'static str, RegisteredTask>,
+}
+
+impl App {
+    /// Starts an application on this connector.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+    /// let app = procrastinate::App::builder(connector).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(connector: DieselConnector) -> AppBuilder {
+        AppBuilder { connector, tasks: Vec::new() }
+    }
+
+    /// Defers a job on a connection from the pool, at once and on its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`JobToDefer::defer`], and [`Error::Pool`] when there is no connection to be had. After an [`Error::Database`]
+    /// that says the connection broke, the job may have been stored.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::task;
+    /// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// let id = app.defer(sum(3, 5).priority(10)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
+        job.check()?;
+        let mut connection = self.connector().get("defer the job").await?;
+        job.defer(&mut *connection).await
+    }
+
+    /// As [`defer`](Self::defer), for callers to whom a taken queueing lock is good news: `None` then.
+    ///
+    /// # Errors
+    ///
+    /// As [`defer`](Self::defer), without [`Error::AlreadyEnqueued`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::task;
+    /// # #[task] async fn report() {}
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// let deferred = app.defer_unless_enqueued(report().queueing_lock("report")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn defer_unless_enqueued(&self, job: JobToDefer) -> Result<Option<JobId>, Error> {
+        none_if_enqueued(self.defer(job).await)
+    }
+
+    /// Defers any number of jobs in one statement on a connection from the pool, all or none, and returns their numbers
+    /// in the order of the input.
+    ///
+    /// # Errors
+    ///
+    /// As [`batch_defer`](crate::batch_defer()), and [`Error::Pool`] when there is no connection to be had.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::task;
+    /// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// let ids = app.batch_defer((0..100).map(|n| sum(n, n))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn batch_defer(&self, jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<JobId>, Error> {
+        let jobs: Vec<JobToDefer> = jobs.into_iter().collect();
+        jobs.iter().try_for_each(JobToDefer::check)?;
+        let mut connection = self.connector().get("defer the jobs").await?;
+        batch_defer(jobs, &mut *connection).await
+    }
+
+    /// A job of one of this application's tasks, by the task's name. For a task that this application does not know
+    /// there is [`configure_task`](crate::configure_task).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownTask`], with the names that are known.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// let job = app.configure_task("sum", serde_json::json!({ "a": 3, "b": 5 }))?;
+    /// app.defer(job).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn configure_task(&self, task_name: &str, args: impl Serialize) -> Result<JobToDefer, Error> {
+        let task = self.find_task(task_name)?;
+        Ok(configure_task(task.name, args).configure(&task.defaults()))
+    }
+
+    /// The connector it was built with.
+    #[must_use]
+    pub fn connector(&self) -> &DieselConnector {
+        &self.shared.connector
+    }
+
+    /// The names of its tasks, sorted.
+    #[must_use]
+    pub fn task_names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.shared.tasks.keys().copied().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The task of this name.
+    pub(crate) fn find_task(&self, name: &str) -> Result<RegisteredTask, Error> {
+        self.shared.tasks.get(name).copied().ok_or_else(|| Error::UnknownTask {
+            name: name.to_owned(),
+            known: self.task_names().into_iter().map(str::to_owned).collect(),
+        })
+    }
+}
+
+/// Collects the tasks of an [`App`].
+#[derive(Debug)]
+#[must_use = "an application does nothing before it is built"]
+pub struct AppBuilder {
+    connector: DieselConnector,
+    tasks: Vec<RegisteredTask>,
+}
+
+impl AppBuilder {
+    /// Adds a task: a struct that implements [`Task`], such as the one that `#[task]` makes under the function's name.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::task;
+    /// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
+    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+    /// let app = procrastinate::App::builder(connector).task::<sum>().build()?;
+    /// assert_eq!(app.task_names(), ["sum"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn task<T: Task>(mut self) -> Self {
+        self.tasks.push(RegisteredTask::of::<T>());
+        self
+    }
+
+    /// The application.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DuplicateTask`] when two tasks have one name, [`Error::Invalid`] when a task's name is empty or longer
+    /// than 128 bytes, or its default options cannot be.
+    pub fn build(self) -> Result<App, Error> {
+        let mut tasks = HashMap::with_capacity(self.tasks.len());
+        for task in self.tasks {
+            check_name("task name", task.name)?;
+            task.defaults().check()?;
+            match tasks.entry(task.name) {
+                Entry::Occupied(_) => return Err(Error::DuplicateTask { name: task.name.to_owned() }),
+                Entry::Vacant(place) => place.insert(task),
+            };
+        }
+        Ok(App { shared: Arc::new(Shared { connector: self.connector, tasks }) })
+    }
+}

@@ -1,0 +1,74 @@
+//! The rules for names, locks and arguments, checked before the database sees them.
+
+use serde_json::Value;
+
+use crate::error::Error;
+
+/// The longest name of a queue or task, in bytes. The columns hold 128 characters; bytes are the stricter rule, and the
+/// same for every script.
+const LONGEST_NAME: usize = 128;
+
+/// The longest lock, in bytes: PostgreSQL cannot index values over a third of a page, 2,704 bytes with the other column.
+const LONGEST_LOCK: usize = 2_600;
+
+/// Checks the name of a queue or task: `what` says which.
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
+    if name.is_empty() {
+        return Err(Error::invalid(what, name, "it must not be empty"));
+    }
+    if name.len() > LONGEST_NAME {
+        let rule = format!("it has {} bytes, and {LONGEST_NAME} are allowed", name.len());
+        return Err(Error::invalid(what, name, rule));
+    }
+    check_no_nul(what, name)
+}
+
+pub(crate) fn check_lock(what: &'static str, lock: Option<&str>) -> Result<(), Error> {
+    let Some(lock) = lock else { return Ok(()) };
+    if lock.len() > LONGEST_LOCK {
+        let rule = format!("it has {} bytes, and {LONGEST_LOCK} are allowed", lock.len());
+        return Err(Error::invalid(what, lock, rule));
+    }
+    check_no_nul(what, lock)
+}
+
+fn check_no_nul(what: &'static str, text: &str) -> Result<(), Error> {
+    if text.contains('\0') {
+        return Err(Error::invalid(what, text, "PostgreSQL cannot store the NUL character"));
+    }
+    Ok(())
+}
+
+/// Checks that the arguments of a job are what `procrastinate_jobs.args` holds: an object.
+pub(crate) fn check_args(task_name: &str, args: &Result<Value, serde_json::Error>) -> Result<(), Error> {
+    let args = args.as_ref().map_err(|error| unserializable(task_name, error))?;
+    if !args.is_object() {
+        return Err(invalid_args(task_name, &args.to_string(), "must be a JSON object with the arguments by name"));
+    }
+    if contains_nul(args) {
+        return Err(invalid_args(
+            task_name,
+            &args.to_string(),
+            "must not contain the NUL character, which PostgreSQL cannot store",
+        ));
+    }
+    Ok(())
+}
+
+fn contains_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(contains_nul),
+        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || contains_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// The error of arguments that cannot be written as JSON.
+pub(crate) fn unserializable(task_name: &str, error: &serde_json::Error) -> Error {
+    invalid_args(task_name, "", &format!("cannot be written as JSON: {error}"))
+}
+
+fn invalid_args(task_name: &str, args: &str, rule: &str) -> Error {
+    Error::invalid("arguments", args, format!("those of the task \"{task_name}\" {rule}"))
+}

@@ -1,0 +1,225 @@
+//! Where connections come from: the application's own pool.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::migration::MigrationSource;
+use diesel::pg::Pg;
+use diesel_async::AsyncPgConnection;
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use futures_util::future::BoxFuture;
+
+use crate::error::Error;
+use crate::migrations::run_pending_migrations;
+
+/// How long to wait for a connection from a pool that itself would wait for ever.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// The pool of the application, as the queue uses it.
+///
+/// The queue takes connections from the pool for as long as it needs them, and one more outside of the pool for each
+/// running worker that listens for notifications. It is cheap to clone.
+///
+/// # Example
+///
+/// ```no_run
+/// use diesel_async::AsyncPgConnection;
+/// use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+/// use diesel_async::pooled_connection::bb8::Pool;
+/// use procrastinate::DieselConnector;
+///
+/// # #[cfg(feature = "bb8")]
+/// # async fn example(database_url: &str) -> Result<(), Box<dyn std::error::Error>> {
+/// let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database_url);
+/// let pool = Pool::builder().max_size(10).build(manager).await?;
+/// let connector = DieselConnector::new(pool.clone());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct DieselConnector {
+    pool: Arc<dyn AsyncPool>,
+}
+
+impl DieselConnector {
+    /// Uses this pool: one of bb8's (feature `bb8`, on by default), one of deadpool's (feature `deadpool`), or any other
+    /// for which the application implements [`AsyncPool`].
+    #[must_use]
+    pub fn new(pool: impl AsyncPool) -> Self {
+        Self { pool: Arc::new(pool) }
+    }
+
+    /// Runs those migrations of the source that the database lacks, one process at a time, and returns their versions.
+    ///
+    /// As [`run_pending_migrations`](crate::run_pending_migrations), but async, on any flavour of tokio's runtime. It
+    /// takes a connection of its own, not one of the pool's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Migration`] when a migration fails: that one leaves nothing behind, the ones before it stay.
+    /// [`Error::Pool`] when the database cannot be reached.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+    /// connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    /// // connector.run_pending_migrations(MIGRATIONS_OF_THE_APPLICATION).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run_pending_migrations<S>(&self, source: S) -> Result<Vec<String>, Error>
+    where
+        S: MigrationSource<Pg> + Send + 'static,
+    {
+        let connection = self.dedicated("run migrations").await?;
+        // On a thread where blocking is allowed: Diesel's runner is a blocking one.
+        let run = move || {
+            let mut connection = AsyncConnectionWrapper::<AsyncPgConnection>::from(connection);
+            run_pending_migrations(&mut connection, source)
+        };
+        match tokio::task::spawn_blocking(run).await {
+            Ok(result) => result,
+            Err(error) => Err(Error::Migration { source: error.into() }),
+        }
+    }
+
+    /// A connection from the pool, to be given back by dropping it.
+    pub(crate) async fn get(&self, action: &'static str) -> Result<PooledConnection<'_>, Error> {
+        match tokio::time::timeout(LONGEST_WAIT, self.pool.get()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(source)) => Err(Error::Pool { action, source }),
+            Err(_) => {
+                let source = format!("none became free within {} seconds", LONGEST_WAIT.as_secs()).into();
+                Err(Error::Pool { action, source })
+            }
+        }
+    }
+
+    /// A connection made with the pool's settings that is not one of the pool's.
+    pub(crate) async fn dedicated(&self, action: &'static str) -> Result<AsyncPgConnection, Error> {
+        match tokio::time::timeout(LONGEST_WAIT, self.pool.dedicated()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(source)) => Err(Error::Pool { action, source }),
+            Err(_) => {
+                let source = format!("the server did not answer within {} seconds", LONGEST_WAIT.as_secs()).into();
+                Err(Error::Pool { action, source })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for DieselConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DieselConnector").finish_non_exhaustive()
+    }
+}
+
+/// Why a pool gave no connection: its own error.
+pub type PoolError = Box<dyn StdError + Send + Sync>;
+
+/// A pool of diesel-async connections to PostgreSQL.
+///
+/// Implemented for bb8's and deadpool's pools behind their features. For another pool it is two functions.
+pub trait AsyncPool: Send + Sync + 'static {
+    /// A connection from the pool.
+    ///
+    /// # Errors
+    ///
+    /// The pool's error, which should name the cause.
+    fn get(&self) -> BoxFuture<'_, Result<PooledConnection<'_>, PoolError>>;
+
+    /// A connection made as the pool makes its own, which takes no slot of the pool's.
+    ///
+    /// # Errors
+    ///
+    /// Why the connection could not be made.
+    fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, PoolError>>;
+}
+
+/// A connection on loan from a pool.
+///
+/// # Example
+///
+/// ```
+/// use diesel_async::AsyncPgConnection;
+/// use procrastinate::PooledConnection;
+///
+/// /// Whatever a pool hands out, as long as it points to a connection.
+/// fn lend(connection: Box<AsyncPgConnection>) -> PooledConnection<'static> {
+///     PooledConnection::new(connection)
+/// }
+/// ```
+pub struct PooledConnection<'pool>(Box<dyn DerefMut<Target = AsyncPgConnection> + Send + 'pool>);
+
+impl<'pool> PooledConnection<'pool> {
+    /// Wraps a pool's own guard. Dropping this drops the guard.
+    pub fn new(guard: impl DerefMut<Target = AsyncPgConnection> + Send + 'pool) -> Self {
+        Self(Box::new(guard))
+    }
+}
+
+impl Deref for PooledConnection<'_> {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for PooledConnection<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for PooledConnection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PooledConnection").finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "bb8")]
+impl<M> AsyncPool for bb8::Pool<M>
+where
+    M: bb8::ManageConnection<Connection = AsyncPgConnection, Error: StdError + Send + Sync + 'static>,
+{
+    fn get(&self) -> BoxFuture<'_, Result<PooledConnection<'_>, PoolError>> {
+        Box::pin(async move {
+            match Self::get(self).await {
+                Ok(connection) => Ok(PooledConnection::new(connection)),
+                Err(bb8::RunError::User(error)) => Err(error.into()),
+                // bb8 says the same of a busy pool and of a dead server. Trying to connect tells which it is.
+                Err(bb8::RunError::TimedOut) => match self.dedicated_connection().await {
+                    Err(error) => Err(error.into()),
+                    Ok(_) => {
+                        let size = self.state().connections;
+                        Err(format!("all {size} connections of the pool are in use, and none became free in time")
+                            .into())
+                    }
+                },
+            }
+        })
+    }
+
+    fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, PoolError>> {
+        Box::pin(async move { Ok(self.dedicated_connection().await?) })
+    }
+}
+
+#[cfg(feature = "deadpool")]
+impl<M> AsyncPool for deadpool::managed::Pool<M>
+where
+    M: deadpool::managed::Manager<Type = AsyncPgConnection, Error: StdError + Send + Sync + 'static> + 'static,
+{
+    fn get(&self) -> BoxFuture<'_, Result<PooledConnection<'_>, PoolError>> {
+        Box::pin(async move { Ok(PooledConnection::new(Self::get(self).await?)) })
+    }
+
+    fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, PoolError>> {
+        Box::pin(async move { Ok(deadpool::managed::Manager::create(self.manager()).await?) })
+    }
+}

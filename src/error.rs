@@ -1,0 +1,206 @@
+//! The crate's one error type.
+
+use std::error::Error as StdError;
+
+/// What can go wrong in this crate.
+///
+/// One type for everything, so that one `From<procrastinate::Error>` in an application covers all of it. The
+/// `is_…` questions answer what callers usually want to know; match on the variants for the details.
+///
+/// # Example
+///
+/// ```
+/// # use procrastinate::{Error, JobToDefer};
+/// fn explain(error: &Error) -> &'static str {
+///     if error.is_already_enqueued() { "it is on its way already" } else { "try again later" }
+/// }
+/// # let error = Error::AlreadyEnqueued { task_name: "report".into(), queueing_lock: "report-7".into() };
+/// assert_eq!(explain(&error), "it is on its way already");
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Something that was asked for cannot be: a name that is too long, arguments that are not an object, a date out
+    /// of range. Found before the database was asked, so nothing was stored.
+    #[error("invalid {what} {value}: {rule}")]
+    Invalid {
+        /// Which input.
+        what: &'static str,
+        /// The input as it came, shortened where it is long.
+        value: String,
+        /// The rule that it breaks.
+        rule: String,
+    },
+
+    /// The queueing lock of the job is held by a job that waits already, so the job was not deferred.
+    ///
+    /// The caller's transaction, if there is one, is intact: other than a violated constraint, this can be ignored and
+    /// the transaction committed.
+    #[error(
+        "task \"{task_name}\" was not deferred: a job with the queueing lock \"{queueing_lock}\" is waiting already"
+    )]
+    AlreadyEnqueued {
+        /// The task of the job that was not deferred; of a batch, of its first job with that queueing lock.
+        task_name: String,
+        /// The lock that is taken.
+        queueing_lock: String,
+    },
+
+    /// No task of this name was given to the application.
+    #[error("there is no task \"{name}\" in this application; it knows: {}", known.join(", "))]
+    UnknownTask {
+        /// The name that was asked for.
+        name: String,
+        /// The names of the application's tasks, sorted.
+        known: Vec<String>,
+    },
+
+    /// Two tasks of one application have the same name, so a job's name would not say which one to run.
+    #[error("two tasks are named \"{name}\": give one of them another name with #[task(name = \"…\")]")]
+    DuplicateTask {
+        /// The name they share.
+        name: String,
+    },
+
+    /// The pool gave no connection.
+    #[error("could not {action}: no connection from the pool: {source}")]
+    Pool {
+        /// What the connection was wanted for.
+        action: &'static str,
+        /// What the pool said.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
+    /// The tables or functions of the queue are not there.
+    #[error(
+        "could not {action}: {source}. The queue's tables or functions were not found: run the migrations of the \
+         procrastinate crate on this database, and check that search_path names their schema"
+    )]
+    SchemaMissing {
+        /// What was being done.
+        action: &'static str,
+        /// The database's answer.
+        source: diesel::result::Error,
+    },
+
+    /// The database refused a statement or could not be reached.
+    #[error("could not {action}: {source}")]
+    Database {
+        /// What was being done.
+        action: &'static str,
+        /// The database's answer.
+        source: diesel::result::Error,
+    },
+
+    /// A migration failed; nothing of that migration was kept, and those before it stay applied.
+    #[error("could not migrate the database: {source}")]
+    Migration {
+        /// What the migration's runner said.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
+    /// A worker was stopped while the database could not be reached, so it could not store how some jobs ended.
+    ///
+    /// They are still marked as running. Once the worker's heartbeat is overdue they count as stalled.
+    #[error(
+        "the worker stopped, but how these jobs ended could not be stored, and they are still marked as running \
+         (job ids: {}): {source}",
+        join(job_ids)
+    )]
+    UnsavedJobs {
+        /// The jobs, whose tasks have ended.
+        job_ids: Vec<crate::JobId>,
+        /// Why it failed the last time.
+        source: Box<Error>,
+    },
+}
+
+impl Error {
+    /// Whether a job was not deferred because one with its queueing lock is waiting already.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # let error = procrastinate::Error::AlreadyEnqueued { task_name: "a".into(), queueing_lock: "b".into() };
+    /// assert!(error.is_already_enqueued());
+    /// ```
+    #[must_use]
+    pub fn is_already_enqueued(&self) -> bool {
+        matches!(self, Self::AlreadyEnqueued { .. })
+    }
+
+    /// Whether the input was at fault, so that trying again cannot help.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let error = procrastinate::configure_task("", serde_json::json!({})).check().unwrap_err();
+    /// assert!(error.is_invalid());
+    /// ```
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Invalid { .. } | Self::UnknownTask { .. } | Self::DuplicateTask { .. })
+    }
+
+    /// The error of Diesel behind this one, if there is one: for instance to see whether the transaction should be
+    /// tried again after a serialization failure.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
+    ///
+    /// fn worth_trying_again(error: &procrastinate::Error) -> bool {
+    ///     matches!(error.as_diesel(), Some(DatabaseError(DatabaseErrorKind::SerializationFailure, _)))
+    /// }
+    /// # let error = procrastinate::configure_task("", serde_json::json!({})).check().unwrap_err();
+    /// assert!(!worth_trying_again(&error));
+    /// ```
+    #[must_use]
+    pub fn as_diesel(&self) -> Option<&diesel::result::Error> {
+        match self {
+            Self::Database { source, .. } | Self::SchemaMissing { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// An [`Error::Invalid`], with the value in quotes and cut where it is long.
+    pub(crate) fn invalid(what: &'static str, value: impl AsRef<str>, rule: impl Into<String>) -> Self {
+        const LONGEST: usize = 150;
+        let value = value.as_ref();
+        let shown = if value.chars().count() > LONGEST {
+            let start: String = value.chars().take(LONGEST).collect();
+            format!("{start:?}…")
+        } else {
+            format!("{value:?}")
+        };
+        Self::Invalid { what, value: shown, rule: rule.into() }
+    }
+
+    /// The error of a statement, told apart by whether the queue's schema is there at all.
+    pub(crate) fn database(action: &'static str, source: diesel::result::Error) -> Self {
+        if says_that_schema_is_missing(&source) {
+            Self::SchemaMissing { action, source }
+        } else {
+            Self::Database { action, source }
+        }
+    }
+}
+
+/// Diesel does not hand out SQLSTATE codes. An undefined table, function or type is known by the place in the statement
+/// that the server points at, which our functions' own messages lack, and by a name of ours in the message: both are
+/// the same in every language of the server.
+fn says_that_schema_is_missing(error: &diesel::result::Error) -> bool {
+    use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
+    match error {
+        DatabaseError(DatabaseErrorKind::Unknown, information) => {
+            information.statement_position().is_some() && information.message().contains("procrastinate_")
+        }
+        diesel::result::Error::SerializationError(source) => source.to_string().contains("procrastinate_"),
+        _ => false,
+    }
+}
+
+fn join(job_ids: &[crate::JobId]) -> String {
+    job_ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,122 @@
+//! The migrations that create the queue's tables and functions, and a runner that many processes may call at once.
+//!
+//! Their versions sort below every date, so an application's own newest migration stays the last one for
+//! `diesel migration revert` and `redo`.
+
+use std::time::{Duration, Instant};
+
+use diesel::connection::LoadConnection;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
+use diesel::result::QueryResult;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+
+use crate::error::Error;
+
+/// The migrations of the queue.
+///
+/// On a database that Python's Procrastinate 3.10 has set up they add only what is this crate's own. On one with an
+/// older or an altered form of Procrastinate's tables they fail with a list of the differences, and change nothing.
+///
+/// # Example
+///
+/// Beside the application's own, on one connection and without a lock; for a runner that several processes may call at
+/// once see [`run_pending_migrations`] and
+/// [`DieselConnector::run_pending_migrations`](crate::DieselConnector::run_pending_migrations).
+///
+/// ```no_run
+/// use diesel::{Connection, PgConnection};
+/// use diesel_migrations::MigrationHarness;
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let mut connection = PgConnection::establish("postgres://localhost/shop")?;
+/// connection.run_pending_migrations(procrastinate::MIGRATIONS)?;
+/// // connection.run_pending_migrations(MIGRATIONS_OF_THE_APPLICATION)?;
+/// # Ok(())
+/// # }
+/// ```
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+
+/// The advisory lock that whoever runs migrations holds: a number picked at random, which nothing else is likely to use.
+const ADVISORY_LOCK: i64 = 0x5072_6f63_7261_7374;
+
+/// How long to wait between two tries to get the lock. A waiting `pg_advisory_lock` would hold a snapshot, which a
+/// `CREATE INDEX CONCURRENTLY` of the one who has the lock would wait for: a deadlock.
+const LOCK_POLLING_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often to say that the lock is still awaited.
+const LOCK_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+diesel::define_sql_function! {
+    fn pg_try_advisory_lock(key: diesel::sql_types::BigInt) -> diesel::sql_types::Bool;
+}
+
+diesel::define_sql_function! {
+    fn pg_advisory_unlock(key: diesel::sql_types::BigInt) -> diesel::sql_types::Bool;
+}
+
+/// Runs those migrations of the source that the database lacks, one process at a time, and returns their versions.
+///
+/// The source may be [`MIGRATIONS`] or the application's own. While another process runs migrations through this
+/// function, or through [`DieselConnector::run_pending_migrations`](crate::DieselConnector::run_pending_migrations), it
+/// waits, and then finds nothing left to do. This one is for blocking connections.
+///
+/// # Errors
+///
+/// [`Error::Migration`] when a migration fails: that one leaves nothing behind, the ones before it stay.
+/// [`Error::Database`] when the lock cannot be asked for.
+///
+/// # Example
+///
+/// ```no_run
+/// use diesel::{Connection, PgConnection};
+///
+/// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut connection = PgConnection::establish("postgres://localhost/shop")?;
+/// procrastinate::run_pending_migrations(&mut connection, procrastinate::MIGRATIONS)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn run_pending_migrations<C, S>(connection: &mut C, source: S) -> Result<Vec<String>, Error>
+where
+    C: MigrationHarness<Pg> + LoadConnection<Backend = Pg>,
+    S: MigrationSource<Pg>,
+{
+    lock(connection).map_err(|source| Error::database("take the lock for migrations", source))?;
+    let result = run_locked(connection, source);
+    // The lock goes with the connection in any case; a failed migration must not be hidden behind a failed unlock.
+    let unlocked =
+        diesel::RunQueryDsl::get_result::<bool>(diesel::select(pg_advisory_unlock(ADVISORY_LOCK)), connection);
+    let versions = result?;
+    unlocked.map_err(|source| Error::database("release the lock for migrations", source))?;
+    Ok(versions)
+}
+
+fn lock<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> QueryResult<()> {
+    let mut last_report = Instant::now();
+    loop {
+        let taken: bool =
+            diesel::RunQueryDsl::get_result(diesel::select(pg_try_advisory_lock(ADVISORY_LOCK)), connection)?;
+        if taken {
+            return Ok(());
+        }
+        if last_report.elapsed() >= LOCK_REPORT_INTERVAL {
+            tracing::info!(action = "migrations_wait", "waiting for the migrations that another process is running");
+            last_report = Instant::now();
+        }
+        std::thread::sleep(LOCK_POLLING_INTERVAL);
+    }
+}
+
+fn run_locked<C, S>(connection: &mut C, source: S) -> Result<Vec<String>, Error>
+where
+    C: MigrationHarness<Pg>,
+    S: MigrationSource<Pg>,
+{
+    let pending = connection.pending_migrations(source).map_err(|source| Error::Migration { source })?;
+    let versions = connection.run_migrations(&pending).map_err(|source| Error::Migration { source })?;
+    for migration in &pending {
+        tracing::info!(action = "migration_applied", "applied the migration {}", migration.name());
+    }
+    Ok(versions.iter().map(ToString::to_string).collect())
+}

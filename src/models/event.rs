@@ -1,0 +1,72 @@
+use chrono::{DateTime, Utc};
+use diesel::dsl;
+use diesel::prelude::*;
+
+use crate::job::{JobEventType, JobId};
+use crate::models::ProcrastinateJob;
+use crate::schema::procrastinate_events;
+
+/// A row of `procrastinate_events`: something that happened to a job. Triggers write them; they go with the job.
+///
+/// # Example
+///
+/// ```
+/// use diesel::prelude::*;
+/// use procrastinate::{ProcrastinateEvent, ProcrastinateJob};
+///
+/// fn history(connection: &mut PgConnection, job: &ProcrastinateJob) -> QueryResult<Vec<ProcrastinateEvent>> {
+///     ProcrastinateEvent::belonging_to(job)
+///         .select(ProcrastinateEvent::as_select())
+///         .order(ProcrastinateEvent::oldest_first())
+///         .load(connection)
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, HasQuery, Identifiable, Associations)]
+#[diesel(table_name = procrastinate_events)]
+#[diesel(belongs_to(ProcrastinateJob, foreign_key = job_id))]
+#[diesel(check_for_backend(diesel::pg::Pg))]
+#[non_exhaustive]
+pub struct ProcrastinateEvent {
+    /// Its number.
+    pub id: i64,
+    /// The job.
+    pub job_id: i64,
+    /// What happened.
+    #[diesel(column_name = type_)]
+    pub event_type: Option<JobEventType>,
+    /// When; for [`JobEventType::Scheduled`], the time the job is scheduled for.
+    pub at: Option<DateTime<Utc>>,
+}
+
+impl ProcrastinateEvent {
+    /// The events of this job.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// use procrastinate::{JobId, ProcrastinateEvent};
+    ///
+    /// let query = ProcrastinateEvent::query().filter(ProcrastinateEvent::of_job(JobId::from(7)));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""job_id" = $1"#));
+    /// ```
+    #[must_use]
+    pub fn of_job(job_id: JobId) -> dsl::Eq<procrastinate_events::job_id, JobId> {
+        procrastinate_events::job_id.eq(job_id)
+    }
+
+    /// The order in which things happened.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::ProcrastinateEvent;
+    /// let query = ProcrastinateEvent::query().order(ProcrastinateEvent::oldest_first());
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""id" ASC"#));
+    /// ```
+    #[must_use]
+    pub fn oldest_first() -> dsl::Asc<procrastinate_events::id> {
+        procrastinate_events::id.asc()
+    }
+}

@@ -1,0 +1,177 @@
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use diesel::dsl;
+use diesel::prelude::*;
+
+use crate::job::{CallString, JobId, JobStatus};
+use crate::models::ProcrastinateWorker;
+use crate::schema::procrastinate_jobs;
+
+/// A row of `procrastinate_jobs`.
+///
+/// `ProcrastinateJob::query()` starts a query; the functions below are fragments of one, to be used with `filter` and
+/// `order` in any query in which the table appears, and loaded with Diesel's `RunQueryDsl` or diesel-async's.
+///
+/// # Example
+///
+/// ```
+/// use diesel::prelude::*;
+/// use procrastinate::{JobStatus, ProcrastinateJob};
+///
+/// fn last_failures(connection: &mut PgConnection) -> QueryResult<Vec<ProcrastinateJob>> {
+///     ProcrastinateJob::query()
+///         .filter(ProcrastinateJob::of_task("send_invoice"))
+///         .filter(ProcrastinateJob::has_status(JobStatus::Failed))
+///         .order(ProcrastinateJob::newest_first())
+///         .limit(20)
+///         .load(connection)
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, HasQuery, Identifiable, Associations)]
+#[diesel(table_name = procrastinate_jobs)]
+#[diesel(belongs_to(ProcrastinateWorker, foreign_key = worker_id))]
+#[diesel(check_for_backend(diesel::pg::Pg))]
+#[non_exhaustive]
+pub struct ProcrastinateJob {
+    /// Its number.
+    pub id: i64,
+    /// The queue it was deferred to.
+    pub queue_name: String,
+    /// The name under which a worker finds its task.
+    pub task_name: String,
+    /// Higher ones go first.
+    pub priority: i32,
+    /// Of the jobs with one lock one runs at a time.
+    pub lock: Option<String>,
+    /// Of the jobs with one queueing lock one waits at a time.
+    pub queueing_lock: Option<String>,
+    /// The arguments by name: always a JSON object.
+    pub args: serde_json::Value,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// It is not started before this time.
+    pub scheduled_at: Option<DateTime<Utc>>,
+    /// How many attempts have ended.
+    pub attempts: i32,
+    /// Whether somebody has asked to abort it.
+    pub abort_requested: bool,
+    /// The worker that took it, while that worker is registered.
+    pub worker_id: Option<i64>,
+}
+
+impl ProcrastinateJob {
+    /// The job of this number.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// use procrastinate::{JobId, ProcrastinateJob};
+    ///
+    /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::has_id(JobId::from(7)));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""id" = $1"#));
+    /// ```
+    #[must_use]
+    pub fn has_id(id: JobId) -> dsl::Eq<procrastinate_jobs::id, JobId> {
+        procrastinate_jobs::id.eq(id)
+    }
+
+    /// The jobs in this state.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// use procrastinate::{JobStatus, ProcrastinateJob};
+    ///
+    /// let waiting = ProcrastinateJob::query().filter(ProcrastinateJob::has_status(JobStatus::Todo)).count();
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&waiting).to_string().contains(r#""status" = $1"#));
+    /// ```
+    #[must_use]
+    pub fn has_status(status: JobStatus) -> dsl::Eq<procrastinate_jobs::status, JobStatus> {
+        procrastinate_jobs::status.eq(status)
+    }
+
+    /// The jobs of this queue.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::ProcrastinateJob;
+    /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::in_queue("mails"));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""queue_name" = $1"#));
+    /// ```
+    #[must_use]
+    pub fn in_queue(queue: impl Into<String>) -> dsl::Eq<procrastinate_jobs::queue_name, String> {
+        procrastinate_jobs::queue_name.eq(queue.into())
+    }
+
+    /// The jobs of this task.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::ProcrastinateJob;
+    /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::of_task("send_mail"));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""task_name" = $1"#));
+    /// ```
+    #[must_use]
+    pub fn of_task(task_name: impl Into<String>) -> dsl::Eq<procrastinate_jobs::task_name, String> {
+        procrastinate_jobs::task_name.eq(task_name.into())
+    }
+
+    /// The jobs with this lock.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::ProcrastinateJob;
+    /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::has_lock("customer-7"));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""lock" = $1"#));
+    /// ```
+    #[must_use]
+    pub fn has_lock(lock: impl Into<String>) -> dsl::Eq<procrastinate_jobs::lock, String> {
+        procrastinate_jobs::lock.eq(lock.into())
+    }
+
+    /// The jobs with this queueing lock: at most one of them is waiting.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::ProcrastinateJob;
+    /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::has_queueing_lock("report"));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""queueing_lock" = $1"#));
+    /// ```
+    #[must_use]
+    pub fn has_queueing_lock(queueing_lock: impl Into<String>) -> dsl::Eq<procrastinate_jobs::queueing_lock, String> {
+        procrastinate_jobs::queueing_lock.eq(queueing_lock.into())
+    }
+
+    /// The order in which the job that was deferred last comes first.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::ProcrastinateJob;
+    /// let query = ProcrastinateJob::query().order(ProcrastinateJob::newest_first());
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""id" DESC"#));
+    /// ```
+    #[must_use]
+    pub fn newest_first() -> dsl::Desc<procrastinate_jobs::id> {
+        procrastinate_jobs::id.desc()
+    }
+}
+
+impl fmt::Display for ProcrastinateJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let call = CallString { task_name: &self.task_name, job_id: JobId::from(self.id), args: &self.args };
+        call.fmt(f)
+    }
+}

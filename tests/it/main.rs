@@ -1,0 +1,17 @@
+//! The integration tests: one binary, one private PostgreSQL server, a database for each test.
+#![allow(missing_docs, unreachable_pub, reason = "nothing here is a public surface")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says why it skips"
+)]
+
+mod contract;
+mod migrations;
+mod peer;
+mod random_model;
+mod support;
+mod worker;

@@ -1,0 +1,76 @@
+//! What the tests share: a migrated database each, and connections to it.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::bb8::Pool;
+use procrastinate::{DieselConnector, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob};
+use throwaway_postgres::{Database, Server};
+
+/// How long to wait for what must happen, before a test fails. Nothing waits this long when all is well.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A database with the crate's migrations, a copy of one that was migrated once.
+pub fn database() -> Database {
+    static TEMPLATE: OnceLock<Database> = OnceLock::new();
+    let template = TEMPLATE.get_or_init(|| {
+        let database = empty_database();
+        let mut connection = connect(&database);
+        procrastinate::run_pending_migrations(&mut connection, procrastinate::MIGRATIONS).unwrap();
+        database
+    });
+    Server::shared().unwrap().create_database_from(template, "test").unwrap()
+}
+
+/// A database with nothing in it.
+pub fn empty_database() -> Database {
+    Server::shared().unwrap().create_database("test").unwrap()
+}
+
+/// A blocking connection.
+pub fn connect(database: &Database) -> PgConnection {
+    PgConnection::establish(database.url()).unwrap()
+}
+
+/// The application's pool.
+pub async fn pool(database: &Database) -> Pool<AsyncPgConnection> {
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
+    Pool::builder().max_size(5).connection_timeout(Duration::from_secs(10)).build(manager).await.unwrap()
+}
+
+/// A connector on a pool of its own.
+pub async fn connector(database: &Database) -> DieselConnector {
+    DieselConnector::new(pool(database).await)
+}
+
+/// Runs SQL of any number of statements.
+pub fn sql(connection: &mut PgConnection, statements: &str) {
+    diesel::connection::SimpleConnection::batch_execute(connection, statements)
+        .unwrap_or_else(|error| panic!("{error} in:\n{statements}"));
+}
+
+/// A job as it stands.
+pub fn job(connection: &mut PgConnection, id: JobId) -> ProcrastinateJob {
+    ProcrastinateJob::query().filter(ProcrastinateJob::has_id(id)).first(connection).unwrap()
+}
+
+/// The status of each job, by id.
+pub fn statuses(connection: &mut PgConnection) -> Vec<JobStatus> {
+    use procrastinate::schema::procrastinate_jobs::dsl::{id, procrastinate_jobs, status};
+    procrastinate_jobs.select(status).order(id).load(connection).unwrap()
+}
+
+/// The labels of a job's events, oldest first.
+pub fn events(connection: &mut PgConnection, id: JobId) -> Vec<String> {
+    ProcrastinateEvent::query()
+        .filter(ProcrastinateEvent::of_job(id))
+        .order(ProcrastinateEvent::oldest_first())
+        .load(connection)
+        .unwrap()
+        .into_iter()
+        .map(|event| event.event_type.unwrap().to_string())
+        .collect()
+}

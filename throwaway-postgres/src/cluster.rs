@@ -1,0 +1,240 @@
+//! A cluster of our own: created, started, and gone when its owner is gone.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::account::Account;
+use crate::binaries::Binaries;
+use crate::directory::{PrivateDirectory, random_hex};
+use crate::{Error, Options};
+
+const WATCHDOG: &str = include_str!("watchdog.sh");
+const START_LIMIT: Duration = Duration::from_secs(60);
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+const PORTS_TO_TRY: usize = 10;
+
+/// A running cluster. The order of the fields matters: the server is stopped before its directory is removed.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    watchdog: Watchdog,
+    directory: PrivateDirectory,
+    account: Option<Account>,
+}
+
+impl Cluster {
+    /// Creates and starts a cluster; the other half of the answer is its connection URL.
+    pub(crate) fn start(binaries: &Binaries, options: &Options) -> Result<(Cluster, String), Error> {
+        let mut attempt = Cluster::start_on(free_port()?, binaries, options);
+        for _ in 1..PORTS_TO_TRY {
+            match attempt {
+                Err(error) if error.is_port_taken() => {
+                    attempt = Cluster::start_on(free_port()?, binaries, options);
+                }
+                other => return other,
+            }
+        }
+        attempt
+    }
+
+    fn start_on(port: u16, binaries: &Binaries, options: &Options) -> Result<(Cluster, String), Error> {
+        let account = Account::for_server()?;
+        let password = random_hex::<16>()?;
+        let path = PrivateDirectory::unused_path()?;
+        // The watchdog is there before the directory, so that nothing is left if we are killed between the two.
+        let mut watchdog = Watchdog::spawn(binaries, &path, account.as_ref(), &settings(options, port))?;
+        let directory = PrivateDirectory::create(path)?;
+        if let Some(account) = &account {
+            directory.give_to(account)?;
+        }
+        watchdog.tell(&password).map_err(|error| Error::io("start a server of our own with /bin/sh", &error))?;
+        let mut cluster = Cluster { watchdog, directory, account };
+        cluster.wait_until_ready(binaries)?;
+        Ok((cluster, format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres")))
+    }
+
+    fn wait_until_ready(&mut self, binaries: &Binaries) -> Result<(), Error> {
+        let deadline = Instant::now() + START_LIMIT;
+        let directory = self.directory.path();
+        loop {
+            let ended = directory.join("ended").exists() || matches!(self.watchdog.0.try_wait(), Ok(Some(_)) | Err(_));
+            if ended {
+                return Err(self.failure(binaries, "could not be started"));
+            }
+            if is_ready(&directory.join("data/postmaster.pid")) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(self.failure(binaries, &format!("was not ready after {} s", START_LIMIT.as_secs())));
+            }
+            thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    fn failure(&self, binaries: &Binaries, what: &str) -> Error {
+        let log = fs::read(self.directory.path().join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let message = format!(
+            "a PostgreSQL server of our own (programs in {}) {what}. The end of its log:\n{}{}",
+            binaries.directory.display(),
+            tail(&log),
+            advice_for_root(self.account.as_ref(), binaries, self.directory.path()),
+        );
+        if log.contains("Address already in use") { Error::port_taken(message) } else { Error::new(message) }
+    }
+}
+
+/// The shell which runs the server. Its standard input stays open as long as we live; then it stops the server.
+#[derive(Debug)]
+struct Watchdog(Child);
+
+impl Watchdog {
+    /// It waits for the password before it does anything.
+    fn spawn(
+        binaries: &Binaries,
+        directory: &Path,
+        account: Option<&Account>,
+        settings: &[(String, String)],
+    ) -> Result<Watchdog, Error> {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(WATCHDOG).arg("throwaway-postgres");
+        command.arg(directory).arg(binaries.initdb()).arg(binaries.postgres());
+        for (name, value) in settings {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        // Variables such as PGPORT or PGDATA mean another server, and messages must be in the language we look for.
+        for (name, _) in env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"PG") {
+                command.env_remove(name);
+            }
+        }
+        // Our own current directory may be closed to the other user.
+        command.env("LC_ALL", "C").current_dir("/");
+        // It must not keep a pipe of its owner open: `cargo test | tee` has to end.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Ctrl-C in a terminal goes to the owner's process group; the server is still needed while the owner ends.
+        command.process_group(0);
+        if let Some(account) = account {
+            command.uid(account.user).gid(account.group);
+        }
+        command.spawn().map(Watchdog).map_err(|error| Error::io("run /bin/sh", &error))
+    }
+
+    /// The password is also the word to begin.
+    fn tell(&mut self, password: &str) -> io::Result<()> {
+        match &mut self.0.stdin {
+            Some(stdin) => writeln!(stdin, "{password}"),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        // Closes its standard input first. A failure means that it has been waited for already.
+        let _ = self.0.wait();
+    }
+}
+
+/// A port which is free now. Somebody may take it before the server does; then we try again with another.
+fn free_port() -> Result<u16, Error> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| Ok(listener.local_addr()?.port()))
+        .map_err(|error| Error::io("find a free port on 127.0.0.1", &error))
+}
+
+/// What to set on the server's command line; the last of two values for one name counts.
+fn settings(options: &Options, port: u16) -> Vec<(String, String)> {
+    let durable = if options.is_durable() { "on" } else { "off" };
+    let mut settings: Vec<(String, String)> = [
+        ("max_connections", "200"),
+        ("shared_buffers", "64MB"),
+        // Nothing may assume that the server runs in UTC. This zone makes such mistakes visible: it is three quarters
+        // of an hour off, has summer time, and for more than half of the day its date is not the date in UTC.
+        ("timezone", "Pacific/Chatham"),
+        ("fsync", durable),
+        ("synchronous_commit", durable),
+        ("full_page_writes", durable),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    settings.extend(options.settings().iter().cloned());
+    // These are not up for discussion: the connection URL says the same.
+    settings.push(("listen_addresses".to_owned(), "127.0.0.1".to_owned()));
+    settings.push(("port".to_owned(), port.to_string()));
+    settings.push(("unix_socket_directories".to_owned(), String::new()));
+    settings.push(("logging_collector".to_owned(), "off".to_owned()));
+    settings
+}
+
+/// Since version 10 the eighth line of this file says how far the server has come.
+fn is_ready(pid_file: &Path) -> bool {
+    fs::read_to_string(pid_file).is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let mut text = String::new();
+    for line in lines.iter().skip(lines.len().saturating_sub(20)) {
+        let _ = writeln!(text, "    {line}");
+    }
+    if text.is_empty() { "    (empty)\n".to_owned() } else { text }
+}
+
+fn advice_for_root(account: Option<&Account>, binaries: &Binaries, directory: &Path) -> String {
+    let Some(account) = account else {
+        return String::new();
+    };
+    format!(
+        "\nThis program runs as root, which PostgreSQL refuses, so the server ran as the user `{}`. \
+         That user must be able to reach {} (chosen with POSTGRES_BIN) and {} (chosen with TMPDIR).",
+        account.name,
+        binaries.directory.display(),
+        directory.display(),
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may end at once")]
+mod tests {
+    use super::*;
+    use crate::binaries::Places;
+
+    #[test]
+    fn a_port_taken_by_somebody_else_is_told_from_other_failures() {
+        let binaries = Places::of_this_machine().find().unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let taken = Cluster::start_on(port, &binaries, &Options::new()).unwrap_err();
+        assert!(taken.is_port_taken(), "{taken}");
+        drop(listener);
+        let refused = Options::new().setting("no_such_setting", "1");
+        let other = Cluster::start_on(port, &binaries, &refused).unwrap_err();
+        assert!(!other.is_port_taken(), "{other}");
+    }
+
+    #[test]
+    fn the_tail_of_a_log_is_its_last_twenty_lines() {
+        let log: String = (0..30).map(|number| format!("line {number}\n")).collect();
+        let tail = tail(&log);
+        assert_eq!(tail.lines().count(), 20);
+        assert!(tail.ends_with("line 29\n"));
+    }
+
+    #[test]
+    fn settings_of_the_caller_win_over_defaults_but_not_over_the_address() {
+        let options = Options::new().setting("shared_buffers", "1GB").setting("port", "1");
+        let settings = settings(&options, 5433);
+        let last = |name| settings.iter().rfind(|(set, _)| set == name).map(|(_, value)| value.as_str());
+        assert_eq!(last("shared_buffers"), Some("1GB"));
+        assert_eq!(last("port"), Some("5433"));
+        assert_eq!(last("fsync"), Some("off"));
+    }
+}

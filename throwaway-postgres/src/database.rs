@@ -1,0 +1,140 @@
+//! A database of our own, dropped with its value.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Error;
+use crate::client::{self, Failure};
+use crate::directory::random_hex;
+use crate::server::Shared;
+use crate::url::{quote_identifier, with_database};
+
+/// PostgreSQL cuts longer names.
+const LONGEST_NAME: usize = 63;
+const TEMPLATE_LIMIT: Duration = Duration::from_secs(30);
+const TEMPLATE_PAUSE: Duration = Duration::from_millis(50);
+
+/// A database with a fresh name, made by [`Server::create_database`](crate::Server::create_database).
+///
+/// Dropping the value drops the database and ends all connections to it, which blocks for some milliseconds. If that
+/// fails, nobody is told. A value in a static is never dropped: on a cluster of our own it goes with the cluster, but
+/// on a server named by `DATABASE_URL` such a database stays.
+///
+/// A database keeps the cluster of our own it is on alive.
+///
+/// ```no_run
+/// use throwaway_postgres::Server;
+///
+/// let database = Server::start()?.create_database("example")?;
+/// println!("psql {}", database.url());
+/// # Ok::<(), throwaway_postgres::Error>(())
+/// ```
+pub struct Database {
+    name: String,
+    url: String,
+    server: Arc<Shared>,
+}
+
+impl Database {
+    pub(crate) fn create(
+        server: &Arc<Shared>,
+        name_prefix: &str,
+        template: Option<&Database>,
+    ) -> Result<Database, Error> {
+        let name = unique_name(name_prefix)?;
+        // `template1` may hold anything on a server which is not ours; `template0` is always empty.
+        let source = match template {
+            Some(template) => quote_identifier(&template.name),
+            None => "template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'".to_owned(),
+        };
+        let statement = format!("CREATE DATABASE {} TEMPLATE {source}", quote_identifier(&name));
+        let deadline = Instant::now() + TEMPLATE_LIMIT;
+        while let Err(failure) = client::ask(&server.url, &statement) {
+            if !failure.is_object_in_use() || Instant::now() > deadline {
+                return Err(could_not_create(&server.url, &name, &failure));
+            }
+            thread::sleep(TEMPLATE_PAUSE);
+        }
+        let url = with_database(&server.url, &name);
+        Ok(Database { name, url, server: Arc::clone(server) })
+    }
+
+    /// The connection URL of this database, for Diesel, tokio-postgres, `psql` and everything else built on libpq.
+    ///
+    /// ```no_run
+    /// # let database = throwaway_postgres::Server::start()?.create_database("example")?;
+    /// assert!(database.url().contains(database.name()));
+    /// # Ok::<(), throwaway_postgres::Error>(())
+    /// ```
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The name of this database.
+    ///
+    /// ```no_run
+    /// # let database = throwaway_postgres::Server::start()?.create_database("example")?;
+    /// assert!(database.name().starts_with("procrastinate_example_"));
+    /// # Ok::<(), throwaway_postgres::Error>(())
+    /// ```
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_identifier(&self.name));
+        // Nobody could act on a failure here.
+        let _ = client::ask(&self.server.url, &statement);
+    }
+}
+
+impl fmt::Debug for Database {
+    /// Without the URL, since that holds a password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Database").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Random, because other machines may use the same server, and a process id is not unique among containers.
+fn unique_name(prefix: &str) -> Result<String, Error> {
+    let unique = random_hex::<8>()?;
+    let room = LONGEST_NAME - "procrastinate__".len() - unique.len();
+    let mut prefix = prefix.replace('\0', "");
+    while prefix.len() > room {
+        prefix.pop();
+    }
+    Ok(format!("procrastinate_{prefix}_{unique}"))
+}
+
+fn could_not_create(url: &str, name: &str, failure: &Failure) -> Error {
+    let mut message = format!("could not create the database {name}: {failure}");
+    if failure.is_insufficient_privilege() {
+        let role = client::ask(url, "SELECT current_user").ok().flatten().unwrap_or_else(|| "the role".to_owned());
+        message.push_str(&format!(
+            "\nThe role which DATABASE_URL names may not create databases. A superuser can allow it with:\n    \
+             ALTER ROLE {} CREATEDB;",
+            quote_identifier(&role)
+        ));
+    }
+    Error::new(message)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may end at once")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_fits_and_is_unique() {
+        let long = "ü".repeat(100);
+        for prefix in ["", "short", long.as_str(), "a\0b"] {
+            let name = unique_name(prefix).unwrap();
+            assert!(name.len() <= LONGEST_NAME && name.starts_with("procrastinate_") && !name.contains('\0'));
+            assert_ne!(name, unique_name(prefix).unwrap());
+        }
+    }
+}
