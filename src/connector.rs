@@ -88,7 +88,7 @@ impl DieselConnector {
     }
 
     /// A connection from the pool, to be given back by dropping it.
-    pub(crate) async fn get(&self, action: &'static str) -> Result<PooledConnection<'_>, Error> {
+    pub(crate) async fn get(&self, action: &'static str) -> Result<PooledConnection, Error> {
         match tokio::time::timeout(LONGEST_WAIT, self.pool.get()).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(source)) => Err(Error::Pool { action, source }),
@@ -130,7 +130,7 @@ pub trait AsyncPool: Send + Sync + 'static {
     /// # Errors
     ///
     /// The pool's error, which should name the cause.
-    fn get(&self) -> BoxFuture<'_, Result<PooledConnection<'_>, PoolError>>;
+    fn get(&self) -> BoxFuture<'_, Result<PooledConnection, PoolError>>;
 
     /// A connection made as the pool makes its own, which takes no slot of the pool's.
     ///
@@ -149,20 +149,20 @@ pub trait AsyncPool: Send + Sync + 'static {
 /// use procrastinate::PooledConnection;
 ///
 /// /// Whatever a pool hands out, as long as it points to a connection.
-/// fn lend(connection: Box<AsyncPgConnection>) -> PooledConnection<'static> {
+/// fn lend(connection: Box<AsyncPgConnection>) -> PooledConnection {
 ///     PooledConnection::new(connection)
 /// }
 /// ```
-pub struct PooledConnection<'pool>(Box<dyn DerefMut<Target = AsyncPgConnection> + Send + 'pool>);
+pub struct PooledConnection(Box<dyn DerefMut<Target = AsyncPgConnection> + Send>);
 
-impl<'pool> PooledConnection<'pool> {
+impl PooledConnection {
     /// Wraps a pool's own guard. Dropping this drops the guard.
-    pub fn new(guard: impl DerefMut<Target = AsyncPgConnection> + Send + 'pool) -> Self {
+    pub fn new(guard: impl DerefMut<Target = AsyncPgConnection> + Send + 'static) -> Self {
         Self(Box::new(guard))
     }
 }
 
-impl Deref for PooledConnection<'_> {
+impl Deref for PooledConnection {
     type Target = AsyncPgConnection;
 
     fn deref(&self) -> &Self::Target {
@@ -170,13 +170,13 @@ impl Deref for PooledConnection<'_> {
     }
 }
 
-impl DerefMut for PooledConnection<'_> {
+impl DerefMut for PooledConnection {
     fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.0
     }
 }
 
-impl fmt::Debug for PooledConnection<'_> {
+impl fmt::Debug for PooledConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PooledConnection").finish_non_exhaustive()
     }
@@ -187,9 +187,9 @@ impl<M> AsyncPool for bb8::Pool<M>
 where
     M: bb8::ManageConnection<Connection = AsyncPgConnection, Error: StdError + Send + Sync + 'static>,
 {
-    fn get(&self) -> BoxFuture<'_, Result<PooledConnection<'_>, PoolError>> {
+    fn get(&self) -> BoxFuture<'_, Result<PooledConnection, PoolError>> {
         Box::pin(async move {
-            match Self::get(self).await {
+            match self.get_owned().await {
                 Ok(connection) => Ok(PooledConnection::new(connection)),
                 Err(bb8::RunError::User(error)) => Err(error.into()),
                 // bb8 says the same of a busy pool and of a dead server. Trying to connect tells which it is.
@@ -215,7 +215,7 @@ impl<M> AsyncPool for deadpool::managed::Pool<M>
 where
     M: deadpool::managed::Manager<Type = AsyncPgConnection, Error: StdError + Send + Sync + 'static> + 'static,
 {
-    fn get(&self) -> BoxFuture<'_, Result<PooledConnection<'_>, PoolError>> {
+    fn get(&self) -> BoxFuture<'_, Result<PooledConnection, PoolError>> {
         Box::pin(async move { Ok(PooledConnection::new(Self::get(self).await?)) })
     }
 

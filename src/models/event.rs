@@ -1,5 +1,6 @@
 use chrono::{DateTime, Utc};
 use diesel::dsl;
+use diesel::pg::Pg;
 use diesel::prelude::*;
 
 use crate::job::{JobEventType, JobId};
@@ -24,7 +25,7 @@ use crate::schema::procrastinate_events;
 #[derive(Debug, Clone, PartialEq, Eq, HasQuery, Identifiable, Associations)]
 #[diesel(table_name = procrastinate_events)]
 #[diesel(belongs_to(ProcrastinateJob, foreign_key = job_id))]
-#[diesel(check_for_backend(diesel::pg::Pg))]
+#[diesel(check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct ProcrastinateEvent {
     /// Its number.
@@ -39,6 +40,23 @@ pub struct ProcrastinateEvent {
 }
 
 impl ProcrastinateEvent {
+    /// A query of all events, with this model as its selection. It pins PostgreSQL as the backend, which the function of
+    /// the same name in Diesel's `HasQuery` leaves open, so that it can be counted too.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// use procrastinate::ProcrastinateEvent;
+    ///
+    /// let query = ProcrastinateEvent::query().count();
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains("COUNT"));
+    /// ```
+    #[must_use]
+    pub fn query() -> dsl::Select<procrastinate_events::table, dsl::AsSelect<Self, Pg>> {
+        procrastinate_events::table.select(Self::as_select())
+    }
+
     /// The events of this job.
     ///
     /// # Example

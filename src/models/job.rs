@@ -2,6 +2,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use diesel::dsl;
+use diesel::pg::Pg;
 use diesel::prelude::*;
 
 use crate::job::{CallString, JobId, JobStatus};
@@ -31,7 +32,7 @@ use crate::schema::procrastinate_jobs;
 #[derive(Debug, Clone, PartialEq, HasQuery, Identifiable, Associations)]
 #[diesel(table_name = procrastinate_jobs)]
 #[diesel(belongs_to(ProcrastinateWorker, foreign_key = worker_id))]
-#[diesel(check_for_backend(diesel::pg::Pg))]
+#[diesel(check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct ProcrastinateJob {
     /// Its number.
@@ -61,6 +62,23 @@ pub struct ProcrastinateJob {
 }
 
 impl ProcrastinateJob {
+    /// A query of all jobs, with this model as its selection. It pins PostgreSQL as the backend, which the function of
+    /// the same name in Diesel's `HasQuery` leaves open, so that it can be counted too.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// use procrastinate::ProcrastinateJob;
+    ///
+    /// let query = ProcrastinateJob::query().count();
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains("COUNT"));
+    /// ```
+    #[must_use]
+    pub fn query() -> dsl::Select<procrastinate_jobs::table, dsl::AsSelect<Self, Pg>> {
+        procrastinate_jobs::table.select(Self::as_select())
+    }
+
     /// The job of this number.
     ///
     /// # Example

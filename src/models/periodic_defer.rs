@@ -1,3 +1,5 @@
+use diesel::dsl;
+use diesel::pg::Pg;
 use diesel::prelude::*;
 
 use crate::models::ProcrastinateJob;
@@ -23,7 +25,7 @@ use crate::schema::procrastinate_periodic_defers;
 #[derive(Debug, Clone, PartialEq, Eq, HasQuery, Identifiable, Associations)]
 #[diesel(table_name = procrastinate_periodic_defers)]
 #[diesel(belongs_to(ProcrastinateJob, foreign_key = job_id))]
-#[diesel(check_for_backend(diesel::pg::Pg))]
+#[diesel(check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct ProcrastinatePeriodicDefer {
     /// Its number.
@@ -36,4 +38,23 @@ pub struct ProcrastinatePeriodicDefer {
     pub job_id: Option<i64>,
     /// Tells several schedules of one task apart; empty unless set.
     pub periodic_id: String,
+}
+
+impl ProcrastinatePeriodicDefer {
+    /// A query of all periodic defers, with this model as its selection. It pins PostgreSQL as the backend, which the function of
+    /// the same name in Diesel's `HasQuery` leaves open, so that it can be counted too.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// use procrastinate::ProcrastinatePeriodicDefer;
+    ///
+    /// let query = ProcrastinatePeriodicDefer::query().count();
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains("COUNT"));
+    /// ```
+    #[must_use]
+    pub fn query() -> dsl::Select<procrastinate_periodic_defers::table, dsl::AsSelect<Self, Pg>> {
+        procrastinate_periodic_defers::table.select(Self::as_select())
+    }
 }

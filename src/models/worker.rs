@@ -1,4 +1,6 @@
 use chrono::{DateTime, Utc};
+use diesel::dsl;
+use diesel::pg::Pg;
 use diesel::prelude::*;
 
 use crate::schema::procrastinate_workers;
@@ -17,11 +19,30 @@ use crate::schema::procrastinate_workers;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, HasQuery, Identifiable)]
 #[diesel(table_name = procrastinate_workers)]
-#[diesel(check_for_backend(diesel::pg::Pg))]
+#[diesel(check_for_backend(Pg))]
 #[non_exhaustive]
 pub struct ProcrastinateWorker {
     /// Its number: what `procrastinate_jobs.worker_id` refers to.
     pub id: i64,
     /// When it last said that it is alive.
     pub last_heartbeat: DateTime<Utc>,
+}
+
+impl ProcrastinateWorker {
+    /// A query of all workers, with this model as its selection. It pins PostgreSQL as the backend, which the function of
+    /// the same name in Diesel's `HasQuery` leaves open, so that it can be counted too.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// use procrastinate::ProcrastinateWorker;
+    ///
+    /// let query = ProcrastinateWorker::query().count();
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains("COUNT"));
+    /// ```
+    #[must_use]
+    pub fn query() -> dsl::Select<procrastinate_workers::table, dsl::AsSelect<Self, Pg>> {
+        procrastinate_workers::table.select(Self::as_select())
+    }
 }

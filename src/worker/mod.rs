@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::checks::check_name;
@@ -172,7 +173,16 @@ impl Worker {
     /// `stalled_worker_timeout`.
     pub async fn run(self) -> Result<(), Error> {
         self.options.check()?;
-        run::run(self.app, self.options, self.shutdown).await
+        // As a task of its own it shares a thread with the jobs that it starts, and need not be woken from another one.
+        // Dropping the set aborts it.
+        let mut worker = JoinSet::new();
+        worker.spawn(run::run(self.app, self.options, self.shutdown));
+        match worker.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // Nothing but the end of the runtime cancels it, and then nothing is polled any more.
+            _ => std::future::pending().await,
+        }
     }
 }
 

@@ -50,10 +50,10 @@ pub(super) async fn run(app: App, options: Options, shutdown: BoxFuture<'static,
         let _ = is_ready.await;
     }
 
-    let mut worker = Loop::new(&connector, app, options, worker_ids, wake, reports);
+    let mut worker = Loop::new(connector.clone(), app, options, worker_ids, wake, reports);
     let result = worker.run(shutdown).await;
     drop(side_tasks);
-    leave(&connector, *worker.worker_ids.borrow()).await;
+    leave(&connector, worker.worker_id()).await;
     result
 }
 
@@ -86,8 +86,8 @@ async fn leave(connector: &DieselConnector, worker_id: i64) {
 }
 
 /// The state of the loop. Nothing else writes any of it.
-struct Loop<'a> {
-    connector: &'a DieselConnector,
+struct Loop {
+    connector: DieselConnector,
     options: Options,
     slots: Slots,
     /// Written when the worker has to register anew; read by the heartbeat.
@@ -95,7 +95,7 @@ struct Loop<'a> {
     /// Whether the worker is registered, as far as is known.
     registered: bool,
     /// A connection, kept over a burst of work: taking one costs a round trip, with which the pool checks it.
-    connection: Option<PooledConnection<'a>>,
+    connection: Option<PooledConnection>,
     /// When to give the connection back, unless there is something to do before.
     give_back_at: Instant,
     /// Told by the listener that there may be jobs.
@@ -111,9 +111,9 @@ struct Loop<'a> {
     pause_until: Option<Instant>,
 }
 
-impl<'a> Loop<'a> {
+impl Loop {
     fn new(
-        connector: &'a DieselConnector,
+        connector: DieselConnector,
         app: App,
         options: Options,
         worker_ids: watch::Sender<i64>,
@@ -144,8 +144,10 @@ impl<'a> Loop<'a> {
         loop {
             self.slots.gather();
             if self.pause_until.is_none() && self.has_cause() {
-                if let Err(error) = self.exchange().await {
-                    self.pause_after(error)?;
+                match self.exchange().await {
+                    // Jobs that end at once do so here, and their endings go out together in the next exchange.
+                    Ok(()) => tokio::task::yield_now().await,
+                    Err(error) => self.pause_after(error)?,
                 }
             } else if self.is_done() {
                 return Ok(());
@@ -229,7 +231,7 @@ impl<'a> Loop<'a> {
     }
 
     /// The connection of this burst of work, of a worker that is registered.
-    async fn connection(&mut self) -> Result<&mut PooledConnection<'a>, Error> {
+    async fn connection(&mut self) -> Result<&mut PooledConnection, Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connector.get("finish jobs and fetch new ones").await?,

@@ -74,3 +74,20 @@ pub fn events(connection: &mut PgConnection, id: JobId) -> Vec<String> {
         .map(|event| event.event_type.unwrap().to_string())
         .collect()
 }
+
+/// The rows of a query, each as the texts of its columns with bars between: for what no model covers.
+pub fn rows(connection: &mut PgConnection, query: &str) -> Vec<String> {
+    try_rows(connection, query).unwrap_or_else(|error| panic!("{error} in:\n{query}"))
+}
+
+/// As [`rows`], where an error is what the test is about.
+pub fn try_rows(connection: &mut PgConnection, query: &str) -> QueryResult<Vec<String>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        columns: String,
+    }
+    let columns = "ARRAY(SELECT coalesce(value, 'NULL') FROM json_each_text(row_to_json(answer)))";
+    let query = format!("SELECT array_to_string({columns}, ' | ') AS columns FROM ({query}) AS answer");
+    Ok(diesel::sql_query(query).load::<Row>(connection)?.into_iter().map(|row| row.columns).collect())
+}

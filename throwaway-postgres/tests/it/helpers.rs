@@ -46,19 +46,42 @@ pub(crate) fn directory(url: &str) -> PathBuf {
     Path::new(&value(url, "SHOW data_directory")).parent().unwrap().to_owned()
 }
 
-/// The processes of the server and of the shell which watches over it.
+/// The numbers of the server's processes and of the shell which watches over it.
 pub(crate) fn processes_naming(directory: &Path) -> Vec<String> {
-    let list = Command::new("ps").args(["-e", "-o", "pid=", "-o", "args="]).output().unwrap();
-    let list = String::from_utf8_lossy(&list.stdout).into_owned();
-    list.lines().filter(|line| line.contains(directory.to_str().unwrap())).map(str::to_owned).collect()
+    let directory = directory.to_str().unwrap();
+    let list = command_lines().into_iter();
+    list.filter(|(_, command)| command.contains(directory)).map(|(number, _)| number).collect()
+}
+
+/// Number and command line of every process. Small containers have no `ps`, and other systems no `/proc`.
+fn command_lines() -> Vec<(String, String)> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        let list = Command::new("ps").args(["-e", "-o", "pid=", "-o", "args="]).output().unwrap().stdout;
+        let list = String::from_utf8_lossy(&list).into_owned();
+        let lines = list.lines().filter_map(|line| line.trim_start().split_once(' '));
+        return lines.map(|(number, command)| (number.to_owned(), command.to_owned())).collect();
+    };
+    let read = |entry: fs::DirEntry| {
+        // A process may have ended meanwhile.
+        let command = fs::read(entry.path().join("cmdline")).ok()?;
+        Some((entry.file_name().into_string().ok()?, String::from_utf8_lossy(&command).into_owned()))
+    };
+    entries.filter_map(|entry| read(entry.ok()?)).filter(|(number, _)| number.parse::<u32>().is_ok()).collect()
 }
 
 pub(crate) fn postmaster(directory: &Path) -> String {
     fs::read_to_string(directory.join("data/postmaster.pid")).unwrap().lines().next().unwrap().to_owned()
 }
 
+/// The shell has this command built in; small containers have no program for it.
+pub(crate) fn kill(signal: &str, process: &str) -> bool {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "kill \"$1\" \"$2\"", "kill", signal, process]).stderr(Stdio::null());
+    shell.status().unwrap().success()
+}
+
 pub(crate) fn is_alive(process: &str) -> bool {
-    Command::new("kill").args(["-0", process]).stderr(Stdio::null()).status().unwrap().success()
+    kill("-0", process)
 }
 
 pub(crate) fn assert_comes_true(what: &str, mut condition: impl FnMut() -> bool) {

@@ -16,7 +16,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
 
@@ -25,7 +25,7 @@ use tokio_postgres::NoTls;
 
 use crate::helpers::{
     assert_comes_true, assert_everything_goes_away, child, child_holding_a_server, databases, directory, is_alive,
-    is_root, own_cluster, play, postmaster, processes_naming, query, tell, told_by, value,
+    is_root, kill, own_cluster, play, postmaster, processes_naming, query, tell, told_by, value,
 };
 
 #[test]
@@ -249,7 +249,7 @@ fn nothing_is_left_after_ctrl_c_in_the_terminal() {
     let directory = directory(&url);
     let postmaster = postmaster(&directory);
     // A terminal sends the signal to the whole group.
-    assert!(Command::new("kill").args(["-INT", "--", &format!("-{}", child.id())]).status().unwrap().success());
+    assert!(kill("-INT", &format!("-{}", child.id())));
     child.wait().unwrap();
     assert_everything_goes_away(&directory, &postmaster);
 }
@@ -260,9 +260,8 @@ fn nothing_is_left_if_the_server_was_told_to_end_as_well() {
     let directory = directory(&url);
     let postmaster = postmaster(&directory);
     // As a service manager does: a signal to all that was started, at once.
-    for line in processes_naming(&directory) {
-        let process = line.split_whitespace().next().unwrap();
-        let _ = Command::new("kill").args(["-TERM", process]).stderr(Stdio::null()).status().unwrap();
+    for process in processes_naming(&directory) {
+        kill("-TERM", &process);
     }
     child.kill().unwrap();
     child.wait().unwrap();

@@ -1,0 +1,18 @@
+//! The database contract, line by line: what a client in any language may rely on. Plain SQL on a blocking connection,
+//! as another client would write it, and nothing of this crate but its migrations.
+
+mod batch_defer;
+mod batch_finish_and_fetch;
+mod cancel;
+mod defer;
+mod events;
+mod fetch;
+mod finish;
+mod functions;
+mod notifications;
+mod periodic;
+mod queue;
+mod races;
+mod retry;
+mod tables;
+mod workers;

@@ -1,0 +1,208 @@
+//! A queue to try the contract on: a database of its own, and a connection to it.
+
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::result::{DatabaseErrorInformation, Error};
+use diesel::sql_types::{BigInt, Jsonb};
+use serde_json::Value;
+use throwaway_postgres::Database;
+
+use crate::support::{self, PATIENCE};
+
+/// The columns of `procrastinate_jobs` that tell how a job stands.
+pub const STANDING: &str = "status, attempts, abort_requested, worker_id";
+
+/// A migrated database without jobs, and a connection to it.
+pub struct Queue {
+    /// Ends before the database goes.
+    pub connection: PgConnection,
+    database: Database,
+}
+
+impl Queue {
+    pub fn new() -> Self {
+        let database = support::database();
+        Self { connection: support::connect(&database), database }
+    }
+
+    /// A queue with these jobs, numbered from 1; see [`add`](Self::add).
+    pub fn with_jobs(jobs: Value) -> Self {
+        let mut queue = Self::new();
+        queue.add(jobs);
+        queue
+    }
+
+    /// One more connection to the same database.
+    pub fn another_connection(&self) -> PgConnection {
+        support::connect(&self.database)
+    }
+
+    /// Inserts jobs, an array of objects whose members are columns, and returns their ids. A time may be written as
+    /// PostgreSQL reads it: `"tomorrow"`, `"infinity"`.
+    pub fn add(&mut self, jobs: Value) -> Vec<i64> {
+        #[derive(QueryableByName)]
+        struct Inserted {
+            #[diesel(sql_type = BigInt)]
+            id: i64,
+        }
+        let insert = "
+            INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, status,
+                                            scheduled_at, attempts, abort_requested, worker_id)
+            SELECT coalesce(queue_name, 'default'), coalesce(task_name, 'task'), coalesce(priority, 0), lock,
+                   queueing_lock, coalesce(args, '{}'), coalesce(status, 'todo'), scheduled_at,
+                   coalesce(attempts, 0), coalesce(abort_requested, false), worker_id
+            FROM jsonb_populate_recordset(NULL::procrastinate_jobs, $1)
+            RETURNING id";
+        let inserted = diesel::sql_query(insert).bind::<Jsonb, _>(&jobs).load::<Inserted>(&mut self.connection);
+        inserted.unwrap_or_else(|error| panic!("{error}: {jobs}")).into_iter().map(|row| row.id).collect()
+    }
+
+    /// Enters a worker.
+    pub fn register_worker(&mut self) -> i64 {
+        self.row("SELECT worker_id FROM procrastinate_register_worker_v1()").parse().unwrap()
+    }
+
+    /// Runs any number of statements.
+    pub fn run(&mut self, statements: &str) {
+        support::sql(&mut self.connection, statements);
+    }
+
+    /// The rows of a query, each as the texts of its columns with bars between.
+    pub fn rows(&mut self, query: &str) -> Vec<String> {
+        support::rows(&mut self.connection, query)
+    }
+
+    /// The only row of a query.
+    pub fn row(&mut self, query: &str) -> String {
+        only(self.rows(query))
+    }
+
+    /// Columns of a job.
+    pub fn job(&mut self, id: i64, columns: &str) -> String {
+        self.row(&format!("SELECT {columns} FROM procrastinate_jobs WHERE id = {id}"))
+    }
+
+    /// The labels of a job's events, sorted: what one statement writes, it writes in no order.
+    pub fn events(&mut self, id: i64) -> Vec<String> {
+        self.rows(&format!("SELECT type FROM procrastinate_events WHERE job_id = {id} ORDER BY type::text"))
+    }
+
+    /// What the database says against a statement.
+    pub fn failure_of(&mut self, statement: &str) -> Box<dyn DatabaseErrorInformation + Send + Sync> {
+        match self.connection.batch_execute(statement) {
+            Err(Error::DatabaseError(_, information)) => information,
+            Err(error) => panic!("not an error of the database: {error}"),
+            Ok(()) => panic!("no error from: {statement}"),
+        }
+    }
+
+    /// Takes a job by the contract's function, for no worker.
+    pub fn fetch(&mut self, queues: &str) -> Option<i64> {
+        fetch(&mut self.connection, queues)
+    }
+
+    /// Does something, and returns its result after undoing it.
+    pub fn and_undo<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        self.run("BEGIN");
+        let result = act(self);
+        self.run("ROLLBACK");
+        result
+    }
+
+    /// What a statement does to a job that stands as `start` says: how the job stands afterwards and the events that
+    /// were added, or the error. In the statement `$id` is the job.
+    ///
+    /// `answer -> standing; events`, where the standing is [`STANDING`].
+    pub fn effect(&mut self, start: &Value, statement: &str) -> String {
+        self.and_undo(|queue| {
+            let id = queue.add(Value::Array(vec![start.clone()]))[0];
+            let newest = queue.row("SELECT coalesce(max(id), 0) FROM procrastinate_events");
+            let statement = statement.replace("$id", &id.to_string());
+            let answer = match support::try_rows(&mut queue.connection, &statement) {
+                Ok(rows) => only(rows).replace(&id.to_string(), "$id"),
+                Err(error) => return format!("error: {}", error.to_string().replace(&id.to_string(), "$id")),
+            };
+            let standing = queue.rows(&format!("SELECT {STANDING} FROM procrastinate_jobs WHERE id = {id}"));
+            let standing = standing.first().map_or("gone", String::as_str);
+            let events = queue.rows(&format!(
+                "SELECT type FROM procrastinate_events WHERE job_id = {id} AND id > {newest} ORDER BY type::text"
+            ));
+            format!("{answer} -> {standing}; {}", events.join(", "))
+        })
+    }
+
+    /// Hears these channels from now on.
+    pub fn listen(&mut self, channels: &[&str]) {
+        for channel in channels {
+            self.run(&format!("LISTEN \"{channel}\""));
+        }
+    }
+
+    /// What came in on the channels since the last call. A connection has its own messages when its transaction ends.
+    pub fn notifications(&mut self) -> Vec<(String, String)> {
+        self.connection
+            .notifications_iter()
+            .map(|notification| notification.unwrap())
+            .map(|notification| (notification.channel, notification.payload))
+            .collect()
+    }
+}
+
+/// Takes a job on any connection.
+pub fn fetch(connection: &mut PgConnection, queues: &str) -> Option<i64> {
+    let query = format!("SELECT id FROM procrastinate_fetch_job_v2({queues}, NULL)");
+    match only(support::rows(connection, &query)).as_str() {
+        "NULL" => None,
+        id => Some(id.parse().unwrap()),
+    }
+}
+
+fn only(rows: Vec<String>) -> String {
+    let [row] = <[String; 1]>::try_from(rows).unwrap_or_else(|rows| panic!("not one row but {rows:?}"));
+    row
+}
+
+/// A query that another connection has been given and that waits for somebody's lock.
+pub struct Waiting(JoinHandle<(PgConnection, QueryResult<Vec<String>>)>);
+
+impl Waiting {
+    /// Starts the query, and returns as soon as it waits.
+    pub fn start(queue: &mut Queue, query: &str) -> Self {
+        Self::start_on(queue.another_connection(), queue, query)
+    }
+
+    /// The same on a connection which may be in a transaction.
+    pub fn start_on(mut connection: PgConnection, queue: &mut Queue, query: &str) -> Self {
+        let process = only(support::rows(&mut connection, "SELECT pg_backend_pid()"));
+        let owned_query = query.to_owned();
+        let thread = thread::spawn(move || {
+            let answer = support::try_rows(&mut connection, &owned_query);
+            (connection, answer)
+        });
+        let start = Instant::now();
+        while queue.row(&format!("SELECT cardinality(pg_blocking_pids({process})) > 0")) == "false" {
+            assert!(!thread.is_finished(), "it did not wait: {:?}", thread.join().unwrap().1);
+            assert!(start.elapsed() < PATIENCE, "it neither waits nor ends: {query}");
+            thread::yield_now();
+        }
+        Self(thread)
+    }
+
+    /// The rows, once the lock is free.
+    pub fn rows(self) -> Vec<String> {
+        self.result().unwrap()
+    }
+
+    /// The rows or the error, once the lock is free.
+    pub fn result(self) -> QueryResult<Vec<String>> {
+        self.finish().1
+    }
+
+    /// The connection too.
+    pub fn finish(self) -> (PgConnection, QueryResult<Vec<String>>) {
+        self.0.join().unwrap()
+    }
+}
