@@ -36,8 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let jobs = numbers.next().unwrap_or(20_000);
     let rounds = numbers.next().unwrap_or(5).max(1);
-    let options =
-        Options::new().durable(true).setting("shared_buffers", "512MB").setting("max_wal_size", "4GB");
+    let options = Options::new().durable(true).setting("shared_buffers", "512MB").setting("max_wal_size", "4GB");
     let server = Server::start_with(&options)?;
     println!("PostgreSQL {}, {jobs} jobs, {rounds} rounds", server.major_version()?);
 

@@ -62,8 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut pooled = pool.get()?;
     batch_defer_blocking((10..13).map(|picture| resize(picture, 320)), &mut pooled)?;
 
-    let jobs: Vec<ProcrastinateJob> =
-        ProcrastinateJob::query().order(procrastinate_jobs::id).load(&mut pooled)?;
+    let jobs: Vec<ProcrastinateJob> = ProcrastinateJob::query().order(procrastinate_jobs::id).load(&mut pooled)?;
     for job in &jobs {
         println!("{:<10} {job}", job.status);
     }

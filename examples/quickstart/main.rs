@@ -43,7 +43,11 @@ async fn send_confirmation(order: i64, customer: String) -> Result<(), String> {
 }
 
 /// Stores an order and defers its e-mail: both or neither.
-async fn place_order(connection: &mut AsyncPgConnection, customer: &str, amount_cents: i64) -> Result<JobId, ShopError> {
+async fn place_order(
+    connection: &mut AsyncPgConnection,
+    customer: &str,
+    amount_cents: i64,
+) -> Result<JobId, ShopError> {
     connection
         .transaction(async |connection| {
             let order: i64 = diesel::insert_into(orders::table)
@@ -80,7 +84,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("\nOrders, each with its e-mail in one transaction:");
     let mut connection = pool.get().await?;
-    for (customer, amount_cents) in [("Ada", 1_999), ("Grace", 250_000), ("Edsger", 4_900), ("Nobody", 100), ("Ada", 700)] {
+    for (customer, amount_cents) in
+        [("Ada", 1_999), ("Grace", 250_000), ("Edsger", 4_900), ("Nobody", 100), ("Ada", 700)]
+    {
         match place_order(&mut connection, customer, amount_cents).await {
             Ok(job) => println!("  {customer}: committed, job {job} waits"),
             Err(error) => println!("  {customer}: rolled back, {error}; no order and no job"),

@@ -115,14 +115,18 @@ async fn register_interest(connection: &mut AsyncPgConnection, channels: &[Strin
     answer(connection.batch_execute(&statements)).await
 }
 
-/// Sends a notification to itself, on a channel that nobody else listens to.
+/// Sends a notification to itself, on a channel of its own, and sees whether it arrives.
 async fn delivers_notifications(connection: &mut AsyncPgConnection) -> Result<bool, String> {
-    const PROBE: &str = "LISTEN procrastinate_diesel_probe; NOTIFY procrastinate_diesel_probe; \
-                         UNLISTEN procrastinate_diesel_probe";
     const LONGEST_WAIT: Duration = Duration::from_secs(2);
-    answer(connection.batch_execute(PROBE)).await?;
-    let mut notifications = pin!(connection.notifications_stream());
-    match timeout(LONGEST_WAIT, notifications.next()).await {
+    answer(connection.batch_execute("LISTEN procrastinate_diesel_probe")).await?;
+    // Whatever arrives will do, also another worker's probe.
+    answer(connection.batch_execute("NOTIFY procrastinate_diesel_probe")).await?;
+    let arrived = {
+        let mut notifications = pin!(connection.notifications_stream());
+        timeout(LONGEST_WAIT, notifications.next()).await
+    };
+    answer(connection.batch_execute("UNLISTEN procrastinate_diesel_probe")).await?;
+    match arrived {
         Ok(Some(Ok(_))) => Ok(true),
         Ok(Some(Err(error))) => Err(error.to_string()),
         Ok(None) => Err("the connection was closed".to_owned()),

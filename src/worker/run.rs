@@ -20,7 +20,7 @@ use crate::job::JobId;
 use crate::manager::{
     Heartbeat, finish_and_fetch, jobs_of_worker, prune_stalled_workers, register_worker, unregister_worker,
 };
-use crate::queries::lifecycle::FinishAndFetchJobs;
+use crate::queries::lifecycle::{FetchedJob, FinishAndFetchJobs};
 
 /// How long a connection is kept with nothing to do.
 const LONGEST_LULL: Duration = Duration::from_millis(100);
@@ -52,8 +52,11 @@ pub(super) async fn run(app: App, options: Options, shutdown: BoxFuture<'static,
 
     let mut worker = Loop::new(connector.clone(), app, options, worker_ids, wake, reports);
     let result = worker.run(shutdown).await;
-    drop(side_tasks);
-    leave(&connector, worker.worker_id()).await;
+    let worker_id = worker.worker_id();
+    // Both may hold a connection of the pool's, and it may have one only.
+    drop(worker);
+    side_tasks.shutdown().await;
+    leave(&connector, worker_id).await;
     result
 }
 
@@ -201,14 +204,15 @@ impl Loop {
 
     /// Stores how jobs ended and fetches new ones, in one round trip.
     async fn exchange(&mut self) -> Result<(), Error> {
+        // First, because it may change the worker's id.
+        let mut connection = self.connect().await?;
         let free_slots = self.free_slots();
         let stored = self.slots.finished().len();
-        let statement = self.statement(free_slots);
-        let worker_id = statement.worker_id;
-        let answer = finish_and_fetch(self.connection().await?, statement).await?;
+        let answer = finish_and_fetch(&mut connection, self.statement(free_slots)).await?;
+        self.keep(connection);
         self.backoff.reset();
 
-        self.report_lost(&answer.lost, worker_id);
+        self.report_lost(&answer.lost);
         self.slots.forget_finished(stored);
         if free_slots > 0 {
             // As many as there was room for: there may be more.
@@ -230,8 +234,8 @@ impl Loop {
         }
     }
 
-    /// The connection of this burst of work, of a worker that is registered.
-    async fn connection(&mut self) -> Result<&mut PooledConnection, Error> {
+    /// The connection of this burst of work. The worker is registered when it returns.
+    async fn connect(&mut self) -> Result<PooledConnection, Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connector.get("finish jobs and fetch new ones").await?,
@@ -242,11 +246,18 @@ impl Loop {
             self.worker_ids.send_replace(worker_id);
             self.registered = true;
         }
-        self.give_back_at = Instant::now() + LONGEST_LULL;
-        Ok(self.connection.insert(connection))
+        Ok(connection)
     }
 
-    fn report_lost(&self, lost: &[JobId], worker_id: i64) {
+    /// Keeps a connection that works for what comes next. One that has failed is dropped instead, and the pool sees
+    /// whether it is broken.
+    fn keep(&mut self, connection: PooledConnection) {
+        self.connection = Some(connection);
+        self.give_back_at = Instant::now() + LONGEST_LULL;
+    }
+
+    fn report_lost(&self, lost: &[JobId]) {
+        let worker_id = self.worker_id();
         for finished in self.slots.finished().iter().filter(|finished| lost.contains(&finished.job_id)) {
             tracing::error!(
                 action = "job_lost",
@@ -262,7 +273,6 @@ impl Loop {
     /// After a failed exchange: nothing of it is forgotten, and it is tried again after a while. Jobs that the database
     /// may have handed out in an answer that never arrived are found by the heartbeat.
     fn pause_after(&mut self, error: Error) -> Result<(), Error> {
-        self.connection = None;
         if says_that_worker_is_gone(&error) {
             self.declare_gone();
         }
@@ -313,8 +323,7 @@ impl Loop {
     /// them out was lost. No exchange is under way here, so those that are still doing are nobody else's.
     async fn take_in_hand(&mut self, job_ids: Vec<JobId>) {
         let worker_id = self.worker_id();
-        let jobs = async { jobs_of_worker(self.connection().await?, worker_id, job_ids).await };
-        match jobs.await {
+        match self.look_up(worker_id, job_ids).await {
             Ok(jobs) => {
                 for fetched in &jobs {
                     tracing::warn!(
@@ -329,7 +338,6 @@ impl Loop {
             }
             // The next heartbeat brings them again.
             Err(error) => {
-                self.connection = None;
                 tracing::warn!(
                     action = "job_found_error",
                     worker.id = worker_id,
@@ -337,6 +345,13 @@ impl Loop {
                 );
             }
         }
+    }
+
+    async fn look_up(&mut self, worker_id: i64, job_ids: Vec<JobId>) -> Result<Vec<FetchedJob>, Error> {
+        let mut connection = self.connect().await?;
+        let jobs = jobs_of_worker(&mut connection, worker_id, job_ids).await?;
+        self.keep(connection);
+        Ok(jobs)
     }
 }
 

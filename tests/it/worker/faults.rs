@@ -1,0 +1,209 @@
+//! What a worker makes of a database that goes away, of answers that get lost, and of others who take its jobs.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use procrastinate::{App, DieselConnector, Error, JobStatus, Worker, task};
+use throwaway_postgres::Database;
+use tokio::sync::Notify;
+
+use super::{Running, until, within_patience, workers};
+use crate::support::{connect, connector, database, impatient_pool, job, sql, statuses};
+
+/// A worker whose heartbeat is quick, so that a test need not wait for it.
+fn quick(worker: Worker) -> Worker {
+    worker.update_heartbeat_interval(Duration::from_millis(20)).stalled_worker_timeout(Duration::from_millis(500))
+}
+
+/// Ends every connection to the database but this one.
+fn cut_connections(connection: &mut PgConnection) {
+    sql(
+        connection,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+}
+
+/// Lets nobody connect to the database any more, or lets them again.
+fn allow_connections(maintenance: &mut PgConnection, database: &Database, allow: bool) {
+    sql(maintenance, &format!("ALTER DATABASE \"{}\" ALLOW_CONNECTIONS {allow}", database.name()));
+}
+
+/// A connection to another database of the server, to close this one from.
+fn maintenance() -> PgConnection {
+    PgConnection::establish(throwaway_postgres::Server::shared().unwrap().url()).unwrap()
+}
+
+#[tokio::test]
+async fn a_worker_outlives_the_loss_of_every_connection() {
+    static RAN: Notify = Notify::const_new();
+
+    #[task]
+    async fn survive() {
+        RAN.notify_one();
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<survive>().build().unwrap();
+    let worker = Running::start(app.worker().fetch_job_polling_interval(Duration::from_secs(3_600)));
+    for _ in 0..3 {
+        survive().defer_blocking(&mut connection).unwrap();
+        within_patience(RAN.notified()).await;
+        cut_connections(&mut connection);
+    }
+    // Deferred while nobody may be listening: the listener looks once when it is back.
+    survive().defer_blocking(&mut connection).unwrap();
+    within_patience(RAN.notified()).await;
+    worker.stop().await.unwrap();
+    assert_eq!(statuses(&mut connection), vec![JobStatus::Succeeded; 4]);
+}
+
+#[tokio::test]
+async fn the_ending_of_a_job_is_stored_when_the_database_is_back() {
+    static STARTED: Notify = Notify::const_new();
+    static GO_ON: Notify = Notify::const_new();
+
+    #[task]
+    async fn end_in_the_dark() {
+        STARTED.notify_one();
+        GO_ON.notified().await;
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let pool = impatient_pool(&database, Duration::from_millis(300)).await;
+    let app = App::builder(DieselConnector::new(pool)).task::<end_in_the_dark>().build().unwrap();
+    let id = app.defer(end_in_the_dark()).await.unwrap();
+    let worker = Running::start(app.worker());
+    within_patience(STARTED.notified()).await;
+
+    let mut maintenance = maintenance();
+    allow_connections(&mut maintenance, &database, false);
+    cut_connections(&mut connection);
+    GO_ON.notify_one();
+    // Nothing can be stored now. The connection that was there before still reads.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(job(&mut connection, id).status, JobStatus::Doing);
+
+    allow_connections(&mut maintenance, &database, true);
+    until(|| job(&mut connection, id).status == JobStatus::Succeeded).await;
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_that_is_stopped_while_the_database_is_away_says_which_jobs_it_could_not_store() {
+    static STARTED: Notify = Notify::const_new();
+    static GO_ON: Notify = Notify::const_new();
+
+    #[task]
+    async fn remain_unsaved() {
+        STARTED.notify_one();
+        GO_ON.notified().await;
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let pool = impatient_pool(&database, Duration::from_millis(300)).await;
+    let app = App::builder(DieselConnector::new(pool)).task::<remain_unsaved>().build().unwrap();
+    let id = app.defer(remain_unsaved()).await.unwrap();
+    let worker = Running::start(quick(app.worker()));
+    within_patience(STARTED.notified()).await;
+
+    let mut maintenance = maintenance();
+    allow_connections(&mut maintenance, &database, false);
+    cut_connections(&mut connection);
+    GO_ON.notify_one();
+    let error = worker.stop().await.unwrap_err();
+    allow_connections(&mut maintenance, &database, true);
+    match error {
+        Error::UnsavedJobs { job_ids, .. } => assert_eq!(job_ids, [id]),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_job_handed_out_in_an_answer_that_was_lost_is_found_and_run() {
+    static RAN: Notify = Notify::const_new();
+
+    #[task(queue = "elsewhere")]
+    async fn get_lost() {
+        RAN.notify_one();
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<get_lost>().build().unwrap();
+    let worker = Running::start(quick(app.worker()).queues(["mine"]));
+    until(|| workers(&mut connection).len() == 1).await;
+    let id = get_lost().defer_blocking(&mut connection).unwrap();
+    // As if the worker had fetched it, and had never been told.
+    sql(
+        &mut connection,
+        "UPDATE procrastinate_jobs SET status = 'doing', worker_id = (SELECT id FROM procrastinate_workers)",
+    );
+    within_patience(RAN.notified()).await;
+    until(|| job(&mut connection, id).status == JobStatus::Succeeded).await;
+    worker.stop().await.unwrap();
+    assert_eq!(job(&mut connection, id).attempts, 1);
+}
+
+#[tokio::test]
+async fn a_worker_that_was_taken_for_dead_registers_anew_and_cannot_end_what_is_no_longer_its_own() {
+    static STARTED: Notify = Notify::const_new();
+    static GO_ON: Notify = Notify::const_new();
+
+    #[task]
+    async fn be_taken_over() {
+        STARTED.notify_one();
+        GO_ON.notified().await;
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<be_taken_over>().build().unwrap();
+    let taken = app.defer(be_taken_over()).await.unwrap();
+    let worker = Running::start(quick(app.worker()));
+    within_patience(STARTED.notified()).await;
+
+    // Somebody declares it dead, and another worker has its job.
+    sql(&mut connection, "DELETE FROM procrastinate_workers");
+    sql(&mut connection, "SELECT procrastinate_register_worker_v1()");
+    sql(&mut connection, "UPDATE procrastinate_jobs SET worker_id = (SELECT id FROM procrastinate_workers)");
+    let other = workers(&mut connection)[0].id;
+    GO_ON.notify_one();
+    let next = app.defer(be_taken_over()).await.unwrap();
+    within_patience(STARTED.notified()).await;
+    GO_ON.notify_one();
+    until(|| job(&mut connection, next).status == JobStatus::Succeeded).await;
+    worker.stop().await.unwrap();
+
+    let taken = job(&mut connection, taken);
+    assert_eq!((taken.status, taken.worker_id, taken.attempts), (JobStatus::Doing, Some(other), 0));
+    assert_eq!(workers(&mut connection).iter().map(|worker| worker.id).collect::<Vec<_>>(), [other]);
+}
+
+#[tokio::test]
+async fn a_job_that_somebody_else_ended_meanwhile_stays_as_it_is() {
+    static STARTED: Notify = Notify::const_new();
+    static GO_ON: Notify = Notify::const_new();
+
+    #[task]
+    async fn come_too_late() {
+        STARTED.notify_one();
+        GO_ON.notified().await;
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<come_too_late>().build().unwrap();
+    let id = app.defer(come_too_late()).await.unwrap();
+    let worker = Running::start(app.worker());
+    within_patience(STARTED.notified()).await;
+    sql(&mut connection, &format!("SELECT procrastinate_finish_job_v1({id}, 'failed', false)"));
+    GO_ON.notify_one();
+    worker.stop().await.unwrap();
+
+    let job = job(&mut connection, id);
+    assert_eq!((job.status, job.attempts), (JobStatus::Failed, 1));
+}

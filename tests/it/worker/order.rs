@@ -1,0 +1,148 @@
+//! Which jobs run when, and how many at a time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
+
+use chrono::{TimeDelta, Utc};
+use procrastinate::{App, JobStatus, task};
+use tokio::sync::{Barrier, Notify, Semaphore};
+
+use super::{Running, within_patience};
+use crate::support::{connect, connector, database, jobs, statuses};
+
+#[tokio::test]
+async fn jobs_run_by_priority_and_then_in_the_order_of_deferring() {
+    static RAN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+    #[task]
+    async fn note(number: u32) {
+        RAN.lock().unwrap().push(number);
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<note>().build().unwrap();
+    let priorities = [0, 5, -3, 5, 0];
+    app.batch_defer((0..5).map(|n| note(n).priority(priorities[n as usize]))).await.unwrap();
+
+    app.worker().wait(false).run().await.unwrap();
+
+    assert_eq!(*RAN.lock().unwrap(), [1, 3, 0, 4, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_jobs_run_at_a_time_as_concurrency_says_and_no_more() {
+    static TOGETHER: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(3));
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+
+    #[task]
+    async fn meet() {
+        MOST.fetch_max(RUNNING.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        // Three have to be running for any of them to go on.
+        TOGETHER.wait().await;
+        RUNNING.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<meet>().build().unwrap();
+    app.batch_defer((0..30).map(|_| meet())).await.unwrap();
+
+    within_patience(app.worker().concurrency(3).wait(false).run()).await.unwrap();
+
+    assert_eq!(MOST.load(Ordering::SeqCst), 3);
+    assert_eq!(statuses(&mut connect(&database)), vec![JobStatus::Succeeded; 30]);
+}
+
+#[tokio::test]
+async fn a_worker_takes_no_job_for_a_slot_that_it_does_not_have() {
+    static STARTED: Notify = Notify::const_new();
+    static GO_ON: Semaphore = Semaphore::const_new(0);
+
+    #[task]
+    async fn hold() {
+        STARTED.notify_one();
+        GO_ON.acquire().await.unwrap().forget();
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<hold>().build().unwrap();
+    let worker = Running::start(app.worker().concurrency(2));
+    app.defer(hold()).await.unwrap();
+    within_patience(STARTED.notified()).await;
+    app.batch_defer([hold(), hold(), hold()]).await.unwrap();
+    within_patience(STARTED.notified()).await;
+
+    use JobStatus::{Doing, Succeeded, Todo};
+    assert_eq!(statuses(&mut connection), [Doing, Doing, Todo, Todo]);
+    GO_ON.add_permits(1);
+    within_patience(STARTED.notified()).await;
+    let mut now = statuses(&mut connection);
+    now.sort_by_key(|status| status.to_string());
+    assert_eq!(now, [Doing, Doing, Succeeded, Todo]);
+    GO_ON.add_permits(3);
+    within_patience(STARTED.notified()).await;
+    worker.stop().await.unwrap();
+    assert_eq!(statuses(&mut connection), vec![Succeeded; 4]);
+}
+
+#[tokio::test]
+async fn a_worker_serves_its_queues_only() {
+    #[task]
+    async fn nothing() {}
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<nothing>().build().unwrap();
+    app.batch_defer(["a", "b", "c"].map(|queue| nothing().queue(queue))).await.unwrap();
+
+    app.worker().queues(["a", "c"]).wait(false).run().await.unwrap();
+
+    use JobStatus::{Succeeded, Todo};
+    assert_eq!(statuses(&mut connect(&database)), [Succeeded, Todo, Succeeded]);
+}
+
+#[tokio::test]
+async fn a_job_that_is_scheduled_for_later_stays() {
+    #[task]
+    async fn nothing() {}
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<nothing>().build().unwrap();
+    let times = [Utc::now() - TimeDelta::hours(1), Utc::now() + TimeDelta::hours(1)];
+    app.batch_defer(times.map(|time| nothing().schedule_at(time))).await.unwrap();
+
+    app.worker().concurrency(2).wait(false).run().await.unwrap();
+
+    assert_eq!(statuses(&mut connect(&database)), [JobStatus::Succeeded, JobStatus::Todo]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_of_one_lock_run_one_at_a_time_while_others_run_beside_them() {
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static RAN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+    static BESIDE: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
+
+    #[task(lock = "one")]
+    async fn locked(number: u32) {
+        assert_eq!(RUNNING.fetch_add(1, Ordering::SeqCst), 0);
+        if number == 0 {
+            BESIDE.wait().await;
+        }
+        RAN.lock().unwrap().push(number);
+        RUNNING.fetch_sub(1, Ordering::SeqCst);
+    }
+    #[task]
+    async fn free() {
+        BESIDE.wait().await;
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<locked>().task::<free>().build().unwrap();
+    app.batch_defer((0..20).map(locked)).await.unwrap();
+    app.defer(free()).await.unwrap();
+
+    within_patience(app.worker().concurrency(5).wait(false).run()).await.unwrap();
+
+    assert_eq!(*RAN.lock().unwrap(), (0..20).collect::<Vec<_>>());
+    assert!(jobs(&mut connect(&database)).iter().all(|job| job.status == JobStatus::Succeeded));
+}
