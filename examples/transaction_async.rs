@@ -52,7 +52,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     Err::<(), _>(MyError::ChangedMyMind)
                 })
                 .await;
-            println!("inner transaction: {}", inner.unwrap_err());
+            if let Err(error) = inner {
+                println!("inner transaction: {error}");
+            }
             Ok::<_, MyError>(())
         })
         .await?;

@@ -47,7 +47,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         resize(8, 640).defer_blocking(connection)?;
         Err::<(), _>(MyError::ChangedMyMind)
     });
-    println!("rolled back: {}", rolled_back.unwrap_err());
+    if let Err(error) = rolled_back {
+        println!("rolled back: {error}");
+    }
 
     // A taken queueing lock is a value, and the transaction goes on.
     connection.transaction(|connection| {

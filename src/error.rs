@@ -2,6 +2,8 @@
 
 use std::error::Error as StdError;
 
+use crate::job::JobId;
+
 /// What can go wrong in this crate.
 ///
 /// One type for everything, so that one `From<procrastinate::Error>` in an application covers all of it. The
@@ -109,7 +111,7 @@ pub enum Error {
     )]
     UnsavedJobs {
         /// The jobs, whose tasks have ended.
-        job_ids: Vec<crate::JobId>,
+        job_ids: Vec<JobId>,
         /// Why it failed the last time.
         source: Box<Error>,
     },
@@ -201,6 +203,6 @@ fn says_that_schema_is_missing(error: &diesel::result::Error) -> bool {
     }
 }
 
-fn join(job_ids: &[crate::JobId]) -> String {
+fn join(job_ids: &[JobId]) -> String {
     job_ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

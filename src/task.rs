@@ -59,7 +59,6 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     type Output: TaskOutput;
 
     /// The options of its jobs where none are given. Unless written: none, so queue `default` and priority 0.
-    #[must_use]
     fn defaults() -> JobOptions {
         JobOptions::new()
     }

@@ -68,6 +68,8 @@ async fn place_order(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    // What the worker has to say goes to the log: here its warnings and errors, such as a job that failed and why.
+    tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).without_time().init();
     let server = Server::start()?;
     let database = server.create_database("quickstart")?;
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());

@@ -70,5 +70,5 @@ use proc_macro::TokenStream;
 pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let options = syn::parse_macro_input!(attribute as options::Options);
     let function = syn::parse_macro_input!(item as syn::ItemFn);
-    task::expand(&options, function).unwrap_or_else(|error| error.into_compile_error()).into()
+    task::expand(&options, function).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -1,0 +1,206 @@
+//! The models: queried alone, joined with each other and with an application's own tables, sync and async.
+
+use diesel::prelude::*;
+use procrastinate::schema::{
+    procrastinate_events, procrastinate_jobs, procrastinate_periodic_defers, procrastinate_workers,
+};
+use procrastinate::{
+    JobEventType, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob, ProcrastinatePeriodicDefer,
+    ProcrastinateWorker, configure_task,
+};
+use serde_json::json;
+
+use crate::support::{connect, database, pool, sql};
+
+diesel::table! {
+    orders (id) {
+        id -> BigInt,
+        customer -> Text,
+        job_id -> Nullable<BigInt>,
+    }
+}
+diesel::joinable!(orders -> procrastinate_jobs (job_id));
+procrastinate::allow_with_procrastinate!(orders);
+
+#[derive(Debug, PartialEq, Queryable, Selectable, Identifiable, Associations)]
+#[diesel(table_name = orders, belongs_to(ProcrastinateJob, foreign_key = job_id))]
+struct Order {
+    id: i64,
+    customer: String,
+    job_id: Option<i64>,
+}
+
+/// A worker, three jobs of which it has one, an order of Ada's for the first and one of Grace's for none.
+fn fill(connection: &mut PgConnection) -> [JobId; 3] {
+    sql(
+        connection,
+        "CREATE TABLE orders (
+            id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+            customer text NOT NULL,
+            job_id bigint REFERENCES procrastinate_jobs (id) ON DELETE SET NULL)",
+    );
+    let job = |name: &str| configure_task(name, json!({ "order": 1 }));
+    let ids = [
+        job("send").queue("mails").lock("customer-7").queueing_lock("mail-1").defer_blocking(connection).unwrap(),
+        job("bill").defer_blocking(connection).unwrap(),
+        job("bill").defer_blocking(connection).unwrap(),
+    ];
+    sql(connection, "SELECT procrastinate_fetch_job_v2('{mails}', (SELECT procrastinate_register_worker_v1()))");
+    diesel::insert_into(orders::table)
+        .values([
+            (orders::customer.eq("Ada"), orders::job_id.eq(Some(ids[0]))),
+            (orders::customer.eq("Grace"), orders::job_id.eq(None)),
+        ])
+        .execute(connection)
+        .unwrap();
+    ids
+}
+
+#[test]
+fn fragments_find_jobs_by_each_of_their_properties() {
+    let database = database();
+    let mut connection = connect(&database);
+    let [first, second, third] = fill(&mut connection).map(i64::from);
+    macro_rules! ids {
+        ($fragment:expr) => {
+            ProcrastinateJob::query()
+                .filter($fragment)
+                .order(ProcrastinateJob::newest_first())
+                .load(&mut connection)
+                .unwrap()
+                .into_iter()
+                .map(|job| job.id)
+                .collect::<Vec<_>>()
+        };
+    }
+    assert_eq!(ids!(ProcrastinateJob::has_id(JobId::from(second))), [second]);
+    assert_eq!(ids!(ProcrastinateJob::has_status(JobStatus::Todo)), [third, second]);
+    assert_eq!(ids!(ProcrastinateJob::in_queue("mails")), [first]);
+    assert_eq!(ids!(ProcrastinateJob::of_task("bill")), [third, second]);
+    assert_eq!(ids!(ProcrastinateJob::has_lock("customer-7")), [first]);
+    assert_eq!(ids!(ProcrastinateJob::has_queueing_lock("mail-1")), [first]);
+    assert_eq!(
+        ids!(ProcrastinateJob::of_task("bill").and(ProcrastinateJob::in_queue("default"))),
+        [third, second],
+        "fragments combine"
+    );
+    let waiting = ProcrastinateJob::query().filter(ProcrastinateJob::has_status(JobStatus::Todo)).count();
+    assert_eq!(waiting.get_result::<i64>(&mut connection), Ok(2));
+}
+
+#[test]
+fn relations_lead_from_workers_to_jobs_to_events_and_back() {
+    let database = database();
+    let mut connection = connect(&database);
+    let [first, ..] = fill(&mut connection);
+    let worker: ProcrastinateWorker = ProcrastinateWorker::query().first(&mut connection).unwrap();
+    let job: ProcrastinateJob = ProcrastinateJob::belonging_to(&worker)
+        .select(ProcrastinateJob::as_select())
+        .first(&mut connection)
+        .unwrap();
+    assert_eq!((first, job.status.clone()), (job.id.into(), JobStatus::Doing));
+
+    let events: Vec<ProcrastinateEvent> = ProcrastinateEvent::belonging_to(&job)
+        .select(ProcrastinateEvent::as_select())
+        .order(ProcrastinateEvent::oldest_first())
+        .load(&mut connection)
+        .unwrap();
+    let labels: Vec<_> = events.iter().filter_map(|event| event.event_type.clone()).collect();
+    assert_eq!(labels, [JobEventType::Deferred, JobEventType::Started]);
+
+    let workers: Vec<(i64, Option<ProcrastinateWorker>)> = procrastinate_jobs::table
+        .left_join(procrastinate_workers::table)
+        .inner_join(procrastinate_events::table)
+        .filter(procrastinate_events::type_.eq(JobEventType::Deferred))
+        .order(procrastinate_jobs::id)
+        .select((procrastinate_jobs::id, Option::<ProcrastinateWorker>::as_select()))
+        .load(&mut connection)
+        .unwrap();
+    assert_eq!(workers, [(1, Some(worker)), (2, None), (3, None)]);
+}
+
+#[test]
+fn a_periodic_defer_leads_to_its_job() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        r#"SELECT procrastinate_defer_periodic_job_v2('q', NULL, NULL, 't', 0, 'nightly', 1000, '{"timestamp": 1000}')"#,
+    );
+    let (tick, job): (ProcrastinatePeriodicDefer, ProcrastinateJob) = procrastinate_periodic_defers::table
+        .inner_join(procrastinate_jobs::table)
+        .select((ProcrastinatePeriodicDefer::as_select(), ProcrastinateJob::as_select()))
+        .first(&mut connection)
+        .unwrap();
+    assert_eq!((tick.defer_timestamp, tick.periodic_id.as_str(), tick.job_id), (Some(1000), "nightly", Some(job.id)));
+    assert_eq!(job.to_string(), "t[1](timestamp=1000)");
+    assert_eq!(ProcrastinatePeriodicDefer::belonging_to(&job).count().get_result(&mut connection), Ok(1_i64));
+}
+
+#[test]
+fn an_applications_table_joins_with_jobs_and_belongs_to_them() {
+    let database = database();
+    let mut connection = connect(&database);
+    fill(&mut connection);
+    let joined: Vec<(Order, Option<ProcrastinateJob>)> = orders::table
+        .left_join(procrastinate_jobs::table)
+        .select((Order::as_select(), Option::<ProcrastinateJob>::as_select()))
+        .order(orders::id)
+        .load(&mut connection)
+        .unwrap();
+    let summary: Vec<_> =
+        joined.iter().map(|(order, job)| (order.customer.as_str(), job.as_ref().map(|job| job.status.as_str()))).collect();
+    assert_eq!(summary, [("Ada", Some("doing")), ("Grace", None)]);
+
+    let nested: Vec<(String, Option<JobEventType>)> = orders::table
+        .inner_join(procrastinate_jobs::table.inner_join(procrastinate_events::table))
+        .filter(ProcrastinateJob::in_queue("mails"))
+        .order(procrastinate_events::id)
+        .select((orders::customer, procrastinate_events::type_))
+        .load(&mut connection)
+        .unwrap();
+    assert_eq!(nested.len(), 2);
+
+    let jobs: Vec<ProcrastinateJob> =
+        ProcrastinateJob::query().order(procrastinate_jobs::id).load(&mut connection).unwrap();
+    let orders: Vec<Order> =
+        Order::belonging_to(&jobs).select(Order::as_select()).load(&mut connection).unwrap();
+    let grouped = orders.grouped_by(&jobs);
+    assert_eq!(grouped.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0]);
+    assert_eq!(grouped[0][0].id, 1);
+}
+
+#[tokio::test]
+async fn the_same_queries_load_on_an_async_connection() {
+    let database = database();
+    fill(&mut connect(&database));
+    let pool = pool(&database).await;
+    let query = ProcrastinateJob::query().filter(ProcrastinateJob::of_task("bill"));
+    let jobs: Vec<ProcrastinateJob> =
+        diesel_async::RunQueryDsl::load(query, &mut pool.get().await.unwrap()).await.unwrap();
+    assert_eq!(jobs.iter().map(ToString::to_string).collect::<Vec<_>>(), ["bill[2](order=1)", "bill[3](order=1)"]);
+}
+
+#[test]
+fn a_label_that_is_not_known_can_be_read_and_asked_for() {
+    let database = database();
+    let mut connection = connect(&database);
+    let [first, ..] = fill(&mut connection);
+    sql(&mut connection, "ALTER TYPE procrastinate_job_status ADD VALUE 'paused'");
+    sql(&mut connection, "ALTER TYPE procrastinate_job_event_type ADD VALUE 'reviewed'");
+    sql(&mut connection, &format!("UPDATE procrastinate_jobs SET status = 'paused' WHERE id = {first}"));
+    sql(&mut connection, &format!("INSERT INTO procrastinate_events (job_id, type) VALUES ({first}, 'reviewed'), ({first}, NULL)"));
+
+    let paused = JobStatus::Unknown("paused".to_owned());
+    let job: ProcrastinateJob =
+        ProcrastinateJob::query().filter(ProcrastinateJob::has_status(paused.clone())).first(&mut connection).unwrap();
+    assert_eq!((job.id.into(), job.status), (first, paused));
+    let events: Vec<ProcrastinateEvent> = ProcrastinateEvent::query()
+        .filter(ProcrastinateEvent::of_job(first))
+        .order(procrastinate_events::id.desc())
+        .limit(2)
+        .load(&mut connection)
+        .unwrap();
+    assert_eq!(events[0].event_type, None);
+    assert_eq!(events[1].event_type, Some(JobEventType::Unknown("reviewed".to_owned())));
+}
