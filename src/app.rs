@@ -151,12 +151,28 @@ impl App {
     }
 
     /// The connector it was built with.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let connector = app.connector().clone();
+    /// # }
+    /// ```
     #[must_use]
     pub fn connector(&self) -> &DieselConnector {
         &self.shared.connector
     }
 
     /// The names of its tasks, sorted.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// println!("this program runs {}", app.task_names().join(", "));
+    /// # }
+    /// ```
     #[must_use]
     pub fn task_names(&self) -> Vec<&'static str> {
         let mut names: Vec<_> = self.shared.tasks.keys().copied().collect();
@@ -174,6 +190,18 @@ impl App {
 }
 
 /// Collects the tasks of an [`App`].
+///
+/// # Example
+///
+/// ```no_run
+/// # use procrastinate::task;
+/// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
+/// # #[task] async fn product(a: i64, b: i64) { let _ = a * b; }
+/// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+/// let app = procrastinate::App::builder(connector).task::<sum>().task::<product>().build()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "an application does nothing before it is built"]
 pub struct AppBuilder {
@@ -206,6 +234,17 @@ impl AppBuilder {
     ///
     /// [`Error::DuplicateTask`] when two tasks have one name, [`Error::Invalid`] when a task's name is empty or longer
     /// than 128 bytes, or its default options cannot be.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::task;
+    /// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
+    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+    /// let app = procrastinate::App::builder(connector).task::<sum>().build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn build(self) -> Result<App, Error> {
         let mut tasks = HashMap::with_capacity(self.tasks.len());
         for task in self.tasks {

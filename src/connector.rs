@@ -124,6 +124,32 @@ pub type PoolError = Box<dyn StdError + Send + Sync>;
 /// A pool of diesel-async connections to PostgreSQL.
 ///
 /// Implemented for bb8's and deadpool's pools behind their features. For another pool it is two functions.
+///
+/// # Example
+///
+/// No pool at all, but a new connection each time:
+///
+/// ```
+/// use diesel_async::{AsyncConnection, AsyncPgConnection};
+/// use futures_util::future::BoxFuture;
+/// use procrastinate::{AsyncPool, PoolError, PooledConnection};
+///
+/// struct Unpooled {
+///     database_url: String,
+/// }
+///
+/// impl AsyncPool for Unpooled {
+///     fn get(&self) -> BoxFuture<'_, Result<PooledConnection, PoolError>> {
+///         Box::pin(async move { Ok(PooledConnection::new(Box::new(self.dedicated().await?))) })
+///     }
+///
+///     fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, PoolError>> {
+///         Box::pin(async move { Ok(AsyncPgConnection::establish(&self.database_url).await?) })
+///     }
+/// }
+///
+/// let connector = procrastinate::DieselConnector::new(Unpooled { database_url: "postgres://localhost/shop".into() });
+/// ```
 pub trait AsyncPool: Send + Sync + 'static {
     /// A connection from the pool.
     ///

@@ -47,30 +47,70 @@ impl JobContext {
     }
 
     /// The application, for instance to defer a job from within one.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(context: &procrastinate::JobContext) {
+    /// let app = context.app().clone();
+    /// # }
+    /// ```
     #[must_use]
     pub fn app(&self) -> &App {
         &self.shared.app
     }
 
     /// The job.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(context: &procrastinate::JobContext) {
+    /// let last = context.job().attempts + 1 == 5;
+    /// # }
+    /// ```
     #[must_use]
     pub fn job(&self) -> &Job {
         &self.shared.job
     }
 
     /// The name of the worker that runs the job; `worker` unless set.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(context: &procrastinate::JobContext) {
+    /// println!("{} is at it", context.worker_name());
+    /// # }
+    /// ```
     #[must_use]
     pub fn worker_name(&self) -> &str {
         &self.shared.worker_name
     }
 
     /// The queues that the worker serves; `None`: all of them.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(context: &procrastinate::JobContext) {
+    /// let serves_all = context.worker_queues().is_none();
+    /// # }
+    /// ```
     #[must_use]
     pub fn worker_queues(&self) -> Option<&[String]> {
         self.shared.worker_queues.as_deref()
     }
 
     /// When the worker started the job, by the worker's clock.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(context: &procrastinate::JobContext) {
+    /// let so_far = chrono::Utc::now() - context.start_timestamp();
+    /// # }
+    /// ```
     #[must_use]
     pub fn start_timestamp(&self) -> DateTime<Utc> {
         self.shared.start_timestamp

@@ -68,7 +68,7 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// Code that blocks the thread belongs into [`blocking`], which plain `fn` tasks of the macro use.
     fn run(self, context: JobContext) -> impl Future<Output = Self::Output> + Send;
 
-    /// A job of this task with these arguments, to be deferred.
+    /// A job of this task with these arguments, to be deferred. There is no need to write this one.
     fn job(self) -> JobToDefer {
         JobToDefer::new(Self::NAME, self, Self::defaults())
     }
@@ -84,6 +84,15 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
 /// | nothing, it panics | fails, with the panic's message |
 ///
 /// The error is anything that turns into a `Box<dyn Error + Send + Sync>`: an error type, `anyhow::Error`, a `String`.
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::TaskOutput;
+///
+/// assert!(Ok::<i64, String>(8).into_result().is_ok());
+/// assert_eq!(Err::<(), _>("no paper").into_result().unwrap_err().to_string(), "no paper");
+/// ```
 #[diagnostic::on_unimplemented(
     message = "a task cannot return `{Self}`",
     note = "it returns nothing, or a `Result` whose error turns into `Box<dyn std::error::Error + Send + Sync>`"

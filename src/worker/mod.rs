@@ -105,18 +105,42 @@ impl Default for Options {
 
 impl Worker {
     /// The name that jobs see in their context, and that stands in the log. Unless set: `worker`.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().name("mailer-1");
+    /// # }
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.options.name = Arc::from(name.into());
         self
     }
 
     /// The queues to serve. Unless set: all of them.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().queues(["mails", "invoices"]);
+    /// # }
+    /// ```
     pub fn queues<Q: Into<String>>(mut self, queues: impl IntoIterator<Item = Q>) -> Self {
         self.options.queues = Some(queues.into_iter().map(Into::into).collect());
         self
     }
 
     /// How many jobs run at a time. Unless set: 1.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().concurrency(10);
+    /// # }
+    /// ```
     pub fn concurrency(mut self, concurrency: usize) -> Self {
         self.options.concurrency = concurrency;
         self
@@ -124,6 +148,15 @@ impl Worker {
 
     /// Whether to go on when there is no job left to start. Unless set: true. With false it runs what can be run now,
     /// and what that defers, and then ends; jobs that are scheduled for later stay.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// // What is there to do now, and no more: in a test, or from a timer of the system.
+    /// let worker = app.worker().wait(false);
+    /// # }
+    /// ```
     pub fn wait(mut self, wait: bool) -> Self {
         self.options.wait = wait;
         self
@@ -131,6 +164,15 @@ impl Worker {
 
     /// Whether to listen for notifications, on one connection outside of the pool. Unless set: true. Without, new jobs
     /// are found by polling.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// // Behind a pooler that passes no notifications on.
+    /// let worker = app.worker().listen_notify(false);
+    /// # }
+    /// ```
     pub fn listen_notify(mut self, listen_notify: bool) -> Self {
         self.options.listen_notify = listen_notify;
         self
@@ -138,12 +180,28 @@ impl Worker {
 
     /// How long to wait at most before looking for jobs again. Unless set: 5 seconds. It is what finds jobs whose
     /// scheduled time has come.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().fetch_job_polling_interval(std::time::Duration::from_secs(1));
+    /// # }
+    /// ```
     pub fn fetch_job_polling_interval(mut self, interval: Duration) -> Self {
         self.options.fetch_job_polling_interval = interval;
         self
     }
 
     /// How often the worker says that it is alive. Unless set: 10 seconds.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().update_heartbeat_interval(std::time::Duration::from_secs(5));
+    /// # }
+    /// ```
     pub fn update_heartbeat_interval(mut self, interval: Duration) -> Self {
         self.options.update_heartbeat_interval = interval;
         self
@@ -151,6 +209,14 @@ impl Worker {
 
     /// After how long without a heartbeat this worker takes another one for dead. Unless set: 30 seconds. It should be
     /// the same for all workers of a database, and several times their `update_heartbeat_interval`.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().stalled_worker_timeout(std::time::Duration::from_secs(60));
+    /// # }
+    /// ```
     pub fn stalled_worker_timeout(mut self, timeout: Duration) -> Self {
         self.options.stalled_worker_timeout = timeout;
         self
@@ -158,6 +224,16 @@ impl Worker {
 
     /// Stops the worker when the future is ready: it takes no more jobs, lets those that run come to their end, stores
     /// how they ended, and then returns from [`run`](Self::run).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().with_graceful_shutdown(async {
+    ///     let _ = tokio::signal::ctrl_c().await;
+    /// });
+    /// # }
+    /// ```
     pub fn with_graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
         self.shutdown = signal.boxed();
         self
@@ -171,6 +247,15 @@ impl Worker {
     /// when the worker cannot be registered at its start. Later failures of the database are logged, and the worker goes
     /// on when it is back. [`Error::UnsavedJobs`] when it was stopped while the database was away for longer than
     /// `stalled_worker_timeout`.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(app: &procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// app.worker().concurrency(10).run().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn run(self) -> Result<(), Error> {
         self.options.check()?;
         // As a task of its own it shares a thread with the jobs that it starts, and need not be woken from another one.
