@@ -2,6 +2,8 @@
 
 mod options;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 

@@ -1,0 +1,53 @@
+//! What the attribute refuses, and in which words. What it accepts is used by the tests and examples of `procrastinate`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use syn::ItemFn;
+
+use crate::options::Options;
+use crate::task::expand;
+
+/// The error of this attribute on this function, or nothing.
+fn refusal(options: &str, function: &str) -> String {
+    let expanded = syn::parse_str::<Options>(options)
+        .and_then(|options| expand(&options, syn::parse_str::<ItemFn>(function).unwrap()));
+    expanded.err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn a_function_that_cannot_be_a_task_is_refused_in_plain_words() {
+    for (function, expected) in [
+        ("async fn f<T>(a: T) {}", "a task cannot be generic: a job carries values, not types"),
+        ("fn f(&self) {}", "a task is a free function, without `self`"),
+        ("fn f(a: &str) {}", "a task owns its arguments: take a `String` instead of a `&str`, say"),
+        ("fn f((a, b): (i64, i64)) {}", "give this argument a name: jobs carry arguments by name"),
+        ("fn f(_: i64) {}", "give this argument a name: jobs carry arguments by name"),
+        ("fn f(a: impl Clone) {}", "name the type: a job carries values of one type"),
+        ("unsafe fn f() {}", "a task cannot be unsafe"),
+        ("extern \"C\" fn f() {}", "a task is an ordinary Rust function"),
+    ] {
+        assert_eq!(refusal("", function), expected, "{function}");
+    }
+}
+
+#[test]
+fn an_option_that_cannot_be_is_refused_in_plain_words() {
+    for (options, expected) in [
+        ("que = \"a\"", "unknown option `que`; there are: name, queue, priority, lock, queueing_lock, pass_context, crate"),
+        ("queue = \"\"", "the queue must not be empty"),
+        ("name = \"a\\0\"", "PostgreSQL cannot store the NUL character"),
+        ("queue = \"a\", queue = \"b\"", "this option is given twice"),
+        ("queue = 5", "expected string literal"),
+    ] {
+        assert_eq!(refusal(options, "fn f() {}"), expected, "{options}");
+    }
+    let long = format!("name = \"{}\"", "x".repeat(129));
+    assert_eq!(refusal(&long, "fn f() {}"), "the name has 129 bytes, and 128 are allowed");
+    assert_eq!(refusal("pass_context", "fn f() {}"), "with `pass_context` the first parameter is the `JobContext`");
+}
+
+#[test]
+fn what_can_be_a_task_is_accepted() {
+    let options = "name = \"shop.mail\", queue = \"mails\", priority = -5, lock = \"l\", queueing_lock = \"q\", pass_context";
+    assert_eq!(refusal(options, "pub(crate) async fn f(context: JobContext, mut a: i64) -> Result<(), E> { Ok(()) }"), "");
+    assert_eq!(refusal("crate = queue::inner", "fn f(r#type: Vec<String>) {}"), "");
+}
