@@ -185,6 +185,7 @@ AS $function$
 DECLARE
     candidate procrastinate_jobs;
     taken procrastinate_jobs;
+    violated_constraint text;
 BEGIN
     LOOP
         SELECT job.* INTO candidate
@@ -223,7 +224,15 @@ BEGIN
             RETURNING * INTO taken;
             RETURN taken;
         EXCEPTION WHEN unique_violation THEN
-            CONTINUE;
+            GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
+            IF violated_constraint <> 'procrastinate_jobs_lock_idx_v1' THEN
+                RAISE;
+            END IF;
+            -- A transaction of these levels would never see that job, and look for ever.
+            IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+                RAISE EXCEPTION 'could not serialize access: a job with the same lock was started meanwhile (job id: %)', candidate.id
+                    USING ERRCODE = 'serialization_failure';
+            END IF;
         END;
     END LOOP;
 END;
@@ -528,29 +537,29 @@ expected (line) AS (VALUES
     ('type procrastinate_job_status: todo, doing, succeeded, failed, cancelled, aborting, aborted'),
     ('type procrastinate_job_event_type: deferred, started, deferred_for_retry, failed, succeeded, cancelled, abort_requested, aborted, scheduled, retried'),
     ('type procrastinate_job_to_defer_v1: queue_name character varying, task_name character varying, priority integer, lock text, queueing_lock text, args jsonb, scheduled_at timestamp with time zone'),
-    ('column procrastinate_workers.id bigint not null'),
-    ('column procrastinate_workers.last_heartbeat timestamp with time zone not null'),
-    ('column procrastinate_jobs.id bigint not null'),
+    ('column procrastinate_workers.id bigint not null default'),
+    ('column procrastinate_workers.last_heartbeat timestamp with time zone not null default'),
+    ('column procrastinate_jobs.id bigint not null default'),
     ('column procrastinate_jobs.queue_name character varying(128) not null'),
     ('column procrastinate_jobs.task_name character varying(128) not null'),
-    ('column procrastinate_jobs.priority integer not null'),
+    ('column procrastinate_jobs.priority integer not null default'),
     ('column procrastinate_jobs.lock text'),
     ('column procrastinate_jobs.queueing_lock text'),
-    ('column procrastinate_jobs.args jsonb not null'),
-    ('column procrastinate_jobs.status procrastinate_job_status not null'),
+    ('column procrastinate_jobs.args jsonb not null default'),
+    ('column procrastinate_jobs.status procrastinate_job_status not null default'),
     ('column procrastinate_jobs.scheduled_at timestamp with time zone'),
-    ('column procrastinate_jobs.attempts integer not null'),
-    ('column procrastinate_jobs.abort_requested boolean not null'),
+    ('column procrastinate_jobs.attempts integer not null default'),
+    ('column procrastinate_jobs.abort_requested boolean not null default'),
     ('column procrastinate_jobs.worker_id bigint'),
-    ('column procrastinate_periodic_defers.id bigint not null'),
+    ('column procrastinate_periodic_defers.id bigint not null default'),
     ('column procrastinate_periodic_defers.task_name character varying(128) not null'),
     ('column procrastinate_periodic_defers.defer_timestamp bigint'),
     ('column procrastinate_periodic_defers.job_id bigint'),
-    ('column procrastinate_periodic_defers.periodic_id character varying(128) not null'),
-    ('column procrastinate_events.id bigint not null'),
+    ('column procrastinate_periodic_defers.periodic_id character varying(128) not null default'),
+    ('column procrastinate_events.id bigint not null default'),
     ('column procrastinate_events.job_id bigint not null'),
     ('column procrastinate_events.type procrastinate_job_event_type'),
-    ('column procrastinate_events.at timestamp with time zone'),
+    ('column procrastinate_events.at timestamp with time zone default'),
     ('constraint on procrastinate_workers: PRIMARY KEY (id)'),
     ('constraint on procrastinate_jobs: PRIMARY KEY (id)'),
     ('constraint on procrastinate_jobs: FOREIGN KEY (worker_id) REFERENCES procrastinate_workers(id) ON DELETE SET NULL'),
@@ -559,6 +568,7 @@ expected (line) AS (VALUES
     ('constraint on procrastinate_periodic_defers: FOREIGN KEY (job_id) REFERENCES procrastinate_jobs(id)'),
     ('constraint on procrastinate_events: PRIMARY KEY (id)'),
     ('constraint on procrastinate_events: FOREIGN KEY (job_id) REFERENCES procrastinate_jobs(id) ON DELETE CASCADE'),
+    ('check on procrastinate_jobs: check_not_todo_abort_requested'),
     ('unique index procrastinate_jobs_queueing_lock_idx_v1 (queueing_lock) where (status = ''todo''::procrastinate_job_status)'),
     ('unique index procrastinate_jobs_lock_idx_v1 (lock) where (status = ''doing''::procrastinate_job_status)'),
     ('unique index procrastinate_periodic_defers_unique (task_name, periodic_id, defer_timestamp)'),
@@ -598,14 +608,19 @@ found (line) AS (
     WHERE class.relnamespace = here.schema AND class.relkind = 'c' AND field.attnum > 0 AND NOT field.attisdropped
     GROUP BY class.relname
   UNION ALL
-    SELECT format('column %s.%s %s%s', contract_tables.relname, field.attname, format_type(field.atttypid, field.atttypmod),
-                  CASE WHEN field.attnotnull THEN ' not null' ELSE '' END)
+    SELECT format('column %s.%s %s%s%s', contract_tables.relname, field.attname, format_type(field.atttypid, field.atttypmod),
+                  CASE WHEN field.attnotnull THEN ' not null' END,
+                  CASE WHEN field.atthasdef OR field.attidentity <> '' THEN ' default' END)
     FROM contract_tables JOIN pg_catalog.pg_attribute AS field ON field.attrelid = contract_tables.oid
     WHERE field.attnum > 0 AND NOT field.attisdropped
   UNION ALL
     SELECT format('constraint on %s: %s', contract_tables.relname, pg_get_constraintdef(constraints.oid))
     FROM contract_tables JOIN pg_catalog.pg_constraint AS constraints ON constraints.conrelid = contract_tables.oid
     WHERE constraints.contype IN ('p', 'u', 'f') AND constraints.convalidated
+  UNION ALL
+    SELECT format('check on %s: %s', contract_tables.relname, constraints.conname)
+    FROM contract_tables JOIN pg_catalog.pg_constraint AS constraints ON constraints.conrelid = contract_tables.oid
+    WHERE constraints.contype = 'c' AND constraints.convalidated
   UNION ALL
     SELECT format('unique index %s (%s)%s', class.relname,
                   (SELECT string_agg(field.attname, ', ' ORDER BY field.attnum)

@@ -60,6 +60,7 @@ AS $function$
 #variable_conflict use_column
 DECLARE
     candidate_ids bigint[];
+    violated_constraint text;
 BEGIN
     -- Finish: only jobs that are still doing and still this worker's. A job that already stands as it should, by this
     -- worker, was finished by an earlier call whose answer got lost on the way.
@@ -119,11 +120,48 @@ BEGIN
             RETURN;
         EXCEPTION WHEN unique_violation THEN
             -- Between the look and the update another worker started a job that came in before one of these under the
-            -- same lock. Look again: now it is seen.
-            NULL;
+            -- same lock. Look again: now it is seen, but for a transaction of the higher isolation levels, which would
+            -- look for ever.
+            GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
+            IF violated_constraint <> 'procrastinate_jobs_lock_idx_v1' THEN
+                RAISE;
+            END IF;
+            IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+                RAISE EXCEPTION 'could not serialize access: a job with the same lock was started meanwhile (job ids: %)', candidate_ids
+                    USING ERRCODE = 'serialization_failure';
+            END IF;
         END;
     END LOOP;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], procrastinate_job_status[], varchar[], integer) IS
     'Ends the jobs that a worker has finished and takes new ones for its free slots, in one transaction. Answers with the jobs taken, and with a row (lost = true, only the id set) for each finished job that was not this worker''s any more and was left as it is.';
+
+CREATE FUNCTION procrastinate_diesel_update_heartbeat_v1(p_worker_id bigint)
+    RETURNS TABLE (job_id bigint)
+    LANGUAGE plpgsql
+    SET enable_seqscan = off
+AS $function$
+BEGIN
+    UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = p_worker_id;
+    IF FOUND THEN
+        RETURN QUERY SELECT job.id FROM procrastinate_jobs AS job WHERE job.worker_id = p_worker_id AND job.status = 'doing';
+        RETURN NEXT;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_update_heartbeat_v1(bigint) IS
+    'Says that a worker is alive. Answers with the jobs that it is doing and, at the end, a NULL; with nothing when it is not registered any more.';
+
+CREATE FUNCTION procrastinate_diesel_jobs_of_worker_v1(p_worker_id bigint, job_ids bigint[])
+    RETURNS SETOF procrastinate_jobs
+    LANGUAGE plpgsql
+    SET enable_seqscan = off
+AS $function$
+BEGIN
+    RETURN QUERY
+        SELECT * FROM procrastinate_jobs AS job
+        WHERE job.id = ANY (job_ids) AND job.status = 'doing' AND job.worker_id = p_worker_id;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_jobs_of_worker_v1(bigint, bigint[]) IS 'Those of the jobs that a worker is doing.';

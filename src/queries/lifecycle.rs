@@ -40,18 +40,16 @@ statement!(PruneStalledWorkers -> i64: BigInt, |statement, out| {
     Ok(())
 });
 
-/// Says that a worker is alive. The answer: the jobs it is doing as far as the database knows, or one NULL when it is
-/// doing none; no row at all when the worker is not registered any more.
+/// Says that a worker is alive. The answer: the jobs it is doing as far as the database knows and a NULL; no row at all
+/// when the worker is not registered any more.
 pub(crate) struct UpdateHeartbeat {
     pub(crate) worker_id: i64,
 }
 
 statement!(UpdateHeartbeat -> Option<JobId>: Nullable<BigInt>, |statement, out| {
-    out.push_sql("WITH alive AS (UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = ");
+    out.push_sql("SELECT job_id FROM procrastinate_diesel_update_heartbeat_v1(");
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
-    out.push_sql(" RETURNING id) SELECT job.id FROM alive LEFT JOIN procrastinate_jobs AS job ON job.worker_id = ");
-    out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
-    out.push_sql(" AND job.status = 'doing'");
+    out.push_sql(")");
     Ok(())
 });
 
@@ -134,10 +132,10 @@ statement!(JobsOfWorker -> FetchedJob: JobColumns, |statement, out| {
     out.push_sql(
         "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, \
          CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id \
-         FROM procrastinate_jobs WHERE status = 'doing' AND worker_id = ",
+         FROM procrastinate_diesel_jobs_of_worker_v1(",
     );
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
-    out.push_sql(" AND id = ANY (");
+    out.push_sql(", ");
     out.push_bind_param::<Array<BigInt>, _>(&statement.job_ids)?;
     out.push_sql(")");
     Ok(())

@@ -78,7 +78,7 @@ async fn a_worker_takes_no_job_for_a_slot_that_it_does_not_have() {
     GO_ON.add_permits(1);
     within_patience(STARTED.notified()).await;
     let mut now = statuses(&mut connection);
-    now.sort_by_key(|status| status.to_string());
+    now.sort_by_key(ToString::to_string);
     assert_eq!(now, [Doing, Doing, Succeeded, Todo]);
     GO_ON.add_permits(3);
     within_patience(STARTED.notified()).await;

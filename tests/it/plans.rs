@@ -1,0 +1,150 @@
+//! The plans of the statements that workers and deferring programs send all day: on a large table of a bad shape, with
+//! statistics that nobody has gathered, and with plans that were made when the tables were as good as empty.
+//!
+//! What a plan did is read from the counts that the server keeps for the current transaction, so the same goes for
+//! statements inside of functions.
+
+use diesel::prelude::*;
+use procrastinate::{batch_defer_blocking, configure_task};
+use serde_json::json;
+
+use crate::support::{connect, database, rows, sql};
+
+/// Finished jobs, waiting ones that are not due, of another queue, or behind a lock that is held, and three that run.
+const LARGE_AND_BADLY_SHAPED: &str = "
+    INSERT INTO procrastinate_jobs (queue_name, task_name, status, attempts)
+    SELECT 'work', 't', 'succeeded', 1 FROM generate_series(1, 50000);
+    INSERT INTO procrastinate_jobs (queue_name, task_name, scheduled_at)
+    SELECT 'work', 't', now() + interval '1 day' FROM generate_series(1, 2000);
+    INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'other', 't' FROM generate_series(1, 2000);
+    INSERT INTO procrastinate_jobs (queue_name, task_name, lock) SELECT 'work', 't', 'held' FROM generate_series(1, 2000);
+    UPDATE procrastinate_jobs SET status = 'doing'
+    WHERE id = (SELECT min(id) FROM procrastinate_jobs WHERE lock = 'held');
+    INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'work', 't' FROM generate_series(1, 100);
+    UPDATE procrastinate_jobs SET status = 'doing', worker_id = 1 WHERE id IN (1, 2, 3);";
+
+/// The statements of a worker, and one that defers, as the crate sends them.
+const STATEMENTS: [&str; 7] = [
+    "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work}', 10)",
+    "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
+        1, '{1,2,3}', '{succeeded,failed,succeeded}', NULL, 0)",
+    "SELECT * FROM procrastinate_diesel_update_heartbeat_v1(1)",
+    "SELECT * FROM procrastinate_diesel_jobs_of_worker_v1(1, '{1, 2, 3}')",
+    "SELECT * FROM procrastinate_diesel_defer_jobs_v1(
+        '{work,work}', '{t,t}', '{0,0}', '{NULL,l}', '{NULL,taken}', ARRAY['{}', '{}']::jsonb[], '{NULL,NULL}')",
+    "SELECT * FROM procrastinate_register_worker_v1()",
+    "SELECT * FROM procrastinate_prune_stalled_workers_v1(30)",
+];
+
+/// How a connection has read a table.
+#[derive(Debug, Clone, QueryableByName)]
+struct Reads {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    relname: String,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    seq_scan: i64,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    idx_tup_fetch: i64,
+}
+
+/// What this connection has read and not reported to the server yet, which it does between transactions only.
+fn reads(connection: &mut PgConnection) -> Vec<Reads> {
+    diesel::sql_query(
+        "SELECT relname::text, coalesce(seq_scan, 0) AS seq_scan, coalesce(idx_tup_fetch, 0) AS idx_tup_fetch
+         FROM pg_stat_xact_user_tables WHERE relname IN ('procrastinate_jobs', 'procrastinate_events') ORDER BY relname",
+    )
+    .load(connection)
+    .unwrap()
+}
+
+/// Does something in a transaction that is rolled back, and says how that has read.
+fn measure(connection: &mut PgConnection, act: impl Fn(&mut PgConnection)) -> Vec<Reads> {
+    let mut measured = Vec::new();
+    connection.test_transaction(|connection| {
+        let before = reads(connection);
+        act(connection);
+        measured = reads(connection)
+            .into_iter()
+            .zip(before)
+            .map(|(after, before)| Reads {
+                relname: after.relname,
+                seq_scan: after.seq_scan - before.seq_scan,
+                idx_tup_fetch: after.idx_tup_fetch - before.idx_tup_fetch,
+            })
+            .collect();
+        QueryResult::Ok(())
+    });
+    measured
+}
+
+/// Runs a statement for its reads.
+fn run(statement: &str) -> impl Fn(&mut PgConnection) {
+    move |connection| drop(rows(connection, statement))
+}
+
+/// A connection that has the plans of tables with five rows, for which reading a whole table is best, on tables that
+/// nobody has analyzed since they were filled.
+fn old_connection_to_a_large_table(database: &throwaway_postgres::Database) -> PgConnection {
+    let mut connection = connect(database);
+    sql(&mut connection, "ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = false)");
+    sql(&mut connection, "ALTER TABLE procrastinate_events SET (autovacuum_enabled = false)");
+    rows(&mut connection, "SELECT * FROM procrastinate_register_worker_v1()");
+    sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'work', 't' FROM generate_series(1, 5)");
+    sql(&mut connection, "VACUUM ANALYZE procrastinate_jobs");
+    sql(&mut connection, "VACUUM ANALYZE procrastinate_events");
+    // Checks of foreign keys have plans of PostgreSQL's own, which nobody can choose. Keep them out of the picture.
+    sql(&mut connection, "SET enable_seqscan = off");
+    for statement in STATEMENTS {
+        measure(&mut connection, run(statement));
+    }
+    sql(&mut connection, "RESET enable_seqscan");
+    // From the sixth time on a plan may be one that was made for all times.
+    for _ in 0..8 {
+        for statement in STATEMENTS {
+            measure(&mut connection, run(statement));
+        }
+    }
+    sql(&mut connect(database), LARGE_AND_BADLY_SHAPED);
+    connection
+}
+
+#[test]
+fn no_statement_reads_a_table_from_end_to_end_even_with_the_plan_of_a_tiny_one() {
+    let database = database();
+    let mut old = old_connection_to_a_large_table(&database);
+    let mut new = connect(&database);
+    for statement in STATEMENTS {
+        for connection in [&mut old, &mut new] {
+            for read in measure(connection, run(statement)) {
+                assert_eq!(read.seq_scan, 0, "{} in {statement}", read.relname);
+                // What waits and cannot be taken is passed by; what is finished is not looked at.
+                assert!(read.idx_tup_fetch < 10_000, "{read:?} in {statement}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_walk_through_the_whole_table_would_be_noticed() {
+    let database = database();
+    let mut connection = old_connection_to_a_large_table(&database);
+    let read = measure(&mut connection, run("SELECT id FROM procrastinate_jobs WHERE attempts = 7"));
+    assert!(read.iter().any(|read| read.seq_scan == 1), "{read:?}");
+}
+
+#[test]
+fn deferring_by_the_crates_own_statements_reads_nothing_from_end_to_end() {
+    let defer = |connection: &mut PgConnection| {
+        let job = || configure_task("t", json!({})).queue("work");
+        job().defer_blocking(connection).unwrap();
+        job().queueing_lock("q").defer_unless_enqueued_blocking(connection).unwrap();
+        batch_defer_blocking([job(), job()], connection).unwrap();
+    };
+    let database = database();
+    let mut connection = old_connection_to_a_large_table(&database);
+    for _ in 0..8 {
+        for read in measure(&mut connection, defer) {
+            assert_eq!(read.seq_scan, 0, "{}", read.relname);
+        }
+    }
+}
