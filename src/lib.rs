@@ -12,6 +12,7 @@ mod manager;
 mod migrations;
 mod models;
 mod queries;
+mod retry;
 #[path = "../schema.rs"]
 #[allow(missing_docs, reason = "generated; the columns are described at the models and in the database")]
 pub mod schema;
@@ -27,6 +28,7 @@ pub use crate::job_options::JobOptions;
 pub use crate::job_to_defer::{JobToDefer, batch_defer, batch_defer_blocking, configure_task};
 pub use crate::migrations::{MIGRATIONS, run_pending_migrations};
 pub use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinatePeriodicDefer, ProcrastinateWorker};
+pub use crate::retry::{AttemptError, BaseRetryStrategy, Retry, RetryDecision, RetryStrategy};
 pub use crate::task::{Task, TaskError, TaskOutput, blocking};
 pub use crate::worker::Worker;
 pub use procrastinate_macros::task;

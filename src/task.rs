@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::job_context::JobContext;
 use crate::job_options::JobOptions;
 use crate::job_to_defer::JobToDefer;
+use crate::retry::Retry;
 
 /// Why a task failed: any error.
 pub type TaskError = Box<dyn StdError + Send + Sync>;
@@ -63,6 +64,11 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
         JobOptions::new()
     }
 
+    /// What happens when it fails. Unless written: it is not tried again.
+    fn retry() -> Retry {
+        Retry::default()
+    }
+
     /// Does the work.
     ///
     /// Code that blocks the thread belongs into [`blocking`], which plain `fn` tasks of the macro use.
@@ -80,8 +86,8 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
 /// |---|---|
 /// | `()` | succeeds |
 /// | `Ok(…)` | succeeds; the value is dropped |
-/// | `Err(…)` | fails; the error with all its sources goes to the log |
-/// | nothing, it panics | fails, with the panic's message |
+/// | `Err(…)` | is tried again if the task's [`retry`](Task::retry) says so, else fails; the error with all its sources goes to the log |
+/// | nothing, it panics | the same, with the panic's message |
 ///
 /// The error is anything that turns into a `Box<dyn Error + Send + Sync>`: an error type, `anyhow::Error`, a `String`.
 ///
@@ -154,17 +160,23 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 pub(crate) struct RegisteredTask {
     pub(crate) name: &'static str,
     defaults: fn() -> JobOptions,
+    retry: fn() -> Retry,
     run: fn(JobContext) -> BoxFuture<'static, Result<(), TaskError>>,
 }
 
 impl RegisteredTask {
     pub(crate) fn of<T: Task>() -> Self {
-        Self { name: T::NAME, defaults: T::defaults, run: |context| run_task::<T>(context).boxed() }
+        Self { name: T::NAME, defaults: T::defaults, retry: T::retry, run: |context| run_task::<T>(context).boxed() }
     }
 
     /// The options of the task's jobs where none are given.
     pub(crate) fn defaults(&self) -> JobOptions {
         (self.defaults)()
+    }
+
+    /// What happens when the task fails.
+    pub(crate) fn retry(&self) -> Retry {
+        (self.retry)()
     }
 
     /// Runs the task with the arguments of the context's job.

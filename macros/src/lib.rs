@@ -24,6 +24,7 @@ use proc_macro::TokenStream;
 /// | `priority = …` | the priority of its jobs, higher ones first | 0 |
 /// | `lock = "…"` | of the jobs with one lock one runs at a time | none |
 /// | `queueing_lock = "…"` | of the jobs with one queueing lock one waits at a time | none |
+/// | `retry = …` | what happens when it fails: `true` (again at once, for ever), a number (again, that many times), or any `Retry` such as a `RetryStrategy` | not tried again |
 /// | `pass_context` | the first parameter is the `JobContext`, which is no argument of the job | |
 /// | `crate = path` | where the `procrastinate` crate is, if it is imported under another name | `::procrastinate` |
 ///

@@ -12,6 +12,7 @@ pub(crate) struct Options {
     pub(crate) priority: Option<Expr>,
     pub(crate) lock: Option<LitStr>,
     pub(crate) queueing_lock: Option<LitStr>,
+    pub(crate) retry: Option<Expr>,
     pub(crate) pass_context: bool,
     pub(crate) krate: Option<Path>,
 }
@@ -22,6 +23,7 @@ enum Entry {
     Priority(Expr),
     Lock(LitStr),
     QueueingLock(LitStr),
+    Retry(Expr),
     PassContext,
     Crate(Path),
 }
@@ -37,7 +39,7 @@ impl Parse for Entry {
         if key == "pass_context" {
             return Ok(Self::PassContext);
         }
-        let known = ["name", "queue", "priority", "lock", "queueing_lock"];
+        let known = ["name", "queue", "priority", "lock", "queueing_lock", "retry"];
         if !known.iter().any(|known| key == known) {
             let message = format!("unknown option `{key}`; there are: {}, pass_context, crate", known.join(", "));
             return Err(syn::Error::new(key.span(), message));
@@ -45,6 +47,9 @@ impl Parse for Entry {
         input.parse::<Token![=]>()?;
         if key == "priority" {
             return Ok(Self::Priority(input.parse()?));
+        }
+        if key == "retry" {
+            return Ok(Self::Retry(input.parse()?));
         }
         let value: LitStr = input.parse()?;
         check_value(&key, &value)?;
@@ -85,6 +90,7 @@ impl Parse for Options {
                 Entry::Priority(value) => set(&mut options.priority, value)?,
                 Entry::Lock(value) => set(&mut options.lock, value)?,
                 Entry::QueueingLock(value) => set(&mut options.queueing_lock, value)?,
+                Entry::Retry(value) => set(&mut options.retry, value)?,
                 Entry::Crate(value) => set(&mut options.krate, value)?,
                 Entry::PassContext => options.pass_context = true,
             }

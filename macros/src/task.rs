@@ -160,6 +160,13 @@ fn implementation(options: &Options, function: &ItemFn, arguments: &[Argument], 
     } else {
         quote!(#krate::blocking(move || #call).await)
     };
+    let retry = options.retry.as_ref().map(|retry| {
+        quote! {
+            fn retry() -> #krate::Retry {
+                #krate::Retry::from(#retry)
+            }
+        }
+    });
     quote! {
         #(#conditions)*
         impl #krate::Task for #name {
@@ -169,6 +176,8 @@ fn implementation(options: &Options, function: &ItemFn, arguments: &[Argument], 
             fn defaults() -> #krate::JobOptions {
                 #krate::JobOptions::new() #queue #priority #lock #queueing_lock
             }
+
+            #retry
 
             async fn run(self, #context: #krate::JobContext) -> Self::Output {
                 let _ = &#context;

@@ -32,7 +32,7 @@ fn a_function_that_cannot_be_a_task_is_refused_in_plain_words() {
 #[test]
 fn an_option_that_cannot_be_is_refused_in_plain_words() {
     for (options, expected) in [
-        ("que = \"a\"", "unknown option `que`; there are: name, queue, priority, lock, queueing_lock, pass_context, crate"),
+        ("que = \"a\"", "unknown option `que`; there are: name, queue, priority, lock, queueing_lock, retry, pass_context, crate"),
         ("queue = \"\"", "the queue must not be empty"),
         ("name = \"a\\0\"", "PostgreSQL cannot store the NUL character"),
         ("queue = \"a\", queue = \"b\"", "this option is given twice"),

@@ -44,7 +44,7 @@ COMMENT ON FUNCTION procrastinate_diesel_defer_jobs_v1(varchar[], varchar[], int
 
 CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
         p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[],
-        target_queue_names varchar[], free_slots integer)
+        target_queue_names varchar[], free_slots integer, retries jsonb DEFAULT NULL)
     RETURNS TABLE (
         lost boolean, id bigint, queue_name varchar, task_name varchar, priority integer, lock text, queueing_lock text,
         args jsonb, scheduled_at timestamptz, attempts integer, abort_requested boolean, worker_id bigint)
@@ -61,6 +61,8 @@ AS $function$
 DECLARE
     candidate_ids bigint[];
     violated_constraint text;
+    retry record;
+    is_retried boolean;
 BEGIN
     -- Finish: only jobs that are still doing and still this worker's. A job that already stands as it should, by this
     -- worker, was finished by an earlier call whose answer got lost on the way.
@@ -83,6 +85,38 @@ BEGIN
                     SELECT FROM procrastinate_jobs AS job
                     WHERE job.id = ending.id AND job.status = ending.status AND job.worker_id = p_worker_id);
     END IF;
+
+    -- Retry: as procrastinate_retry_job_v2, where an abort that was requested wins. Only jobs that are still doing and
+    -- still this worker's. A job whose queueing lock is held by one that waits cannot wait beside it: it fails.
+    FOR retry IN
+        SELECT * FROM jsonb_to_recordset(retries)
+            AS retry (job_id bigint, retry_at timestamptz, priority integer, queue_name varchar, lock text)
+        ORDER BY job_id
+    LOOP
+        BEGIN
+            UPDATE procrastinate_jobs AS job
+            SET status = CASE WHEN job.abort_requested THEN 'failed' ELSE 'todo' END::procrastinate_job_status,
+                attempts = CASE WHEN job.abort_requested THEN job.attempts ELSE job.attempts + 1 END,
+                scheduled_at = CASE WHEN job.abort_requested THEN job.scheduled_at ELSE coalesce(retry.retry_at, now()) END,
+                priority = coalesce(retry.priority, job.priority),
+                queue_name = coalesce(retry.queue_name, job.queue_name),
+                lock = coalesce(retry.lock, job.lock)
+            WHERE job.id = retry.job_id AND job.status = 'doing' AND job.worker_id = p_worker_id;
+            is_retried := FOUND;
+        EXCEPTION WHEN unique_violation THEN
+            UPDATE procrastinate_jobs AS job
+            SET status = 'failed', abort_requested = false, attempts = job.attempts + 1
+            WHERE job.id = retry.job_id AND job.status = 'doing' AND job.worker_id = p_worker_id;
+            is_retried := FOUND;
+        END;
+        -- One that is not doing was retried by an earlier call whose answer got lost, or ended by hand.
+        IF NOT is_retried AND EXISTS (
+                SELECT FROM procrastinate_jobs AS job WHERE job.id = retry.job_id AND job.status = 'doing') THEN
+            lost := true;
+            id := retry.job_id;
+            RETURN NEXT;
+        END IF;
+    END LOOP;
 
     -- Fetch: as procrastinate_fetch_job_v2, for as many jobs as there are free slots. At most one job of a lock can be
     -- taken at a time, the first of those that wait, so the candidates never stand in each other's way.
@@ -134,8 +168,8 @@ BEGIN
     END LOOP;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], procrastinate_job_status[], varchar[], integer) IS
-    'Ends the jobs that a worker has finished and takes new ones for its free slots, in one transaction. Answers with the jobs taken, and with a row (lost = true, only the id set) for each finished job that was not this worker''s any more and was left as it is.';
+COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb) IS
+    'Ends the jobs that a worker has finished, puts those back that are to be retried (an array of objects with job_id, and optionally retry_at, priority, queue_name and lock), and takes new ones for its free slots, in one transaction. Answers with the jobs taken, and with a row (lost = true, only the id set) for each finished job that was not this worker''s any more and was left as it is.';
 
 CREATE FUNCTION procrastinate_diesel_update_heartbeat_v1(p_worker_id bigint)
     RETURNS TABLE (job_id bigint)

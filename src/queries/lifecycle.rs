@@ -4,9 +4,11 @@ use chrono::{DateTime, Utc};
 use diesel::deserialize::{FromSql, FromSqlRow, Queryable};
 use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
+use serde_json::json;
 
 use crate::job::{Job, JobId};
 use crate::queries::statement;
+use crate::retry::RetryDecision;
 
 /// Enters a worker. The answer: its id.
 pub(crate) struct RegisterWorker;
@@ -148,9 +150,34 @@ pub(crate) struct FinishAndFetchJobs {
     pub(crate) finished: Vec<JobId>,
     /// Parallel to `finished`: the labels of their statuses.
     pub(crate) end_statuses: Vec<&'static str>,
+    /// Jobs to put back, as the function takes them; NULL when there are none.
+    pub(crate) retries: Option<serde_json::Value>,
     /// `None`: all queues.
     pub(crate) queues: Option<Vec<String>>,
     pub(crate) free_slots: i32,
+}
+
+impl FinishAndFetchJobs {
+    /// Has a job end with this status.
+    pub(crate) fn finish(&mut self, job_id: JobId, end_status: &'static str) {
+        self.finished.push(job_id);
+        self.end_statuses.push(end_status);
+    }
+
+    /// Has a job wait for another attempt.
+    pub(crate) fn retry(&mut self, job_id: JobId, decision: &RetryDecision) {
+        let retry = json!({
+            "job_id": job_id,
+            "retry_at": decision.time(),
+            "priority": decision.priority,
+            "queue_name": decision.queue,
+            "lock": decision.lock,
+        });
+        match &mut self.retries {
+            Some(serde_json::Value::Array(retries)) => retries.push(retry),
+            retries => *retries = Some(json!([retry])),
+        }
+    }
 }
 
 /// A row of the answer to [`FinishAndFetchJobs`].
@@ -246,6 +273,8 @@ statement!(FinishAndFetchJobs -> FinishedOrFetched: FinishedOrFetchedColumns, |s
     out.push_bind_param::<Nullable<Array<Text>>, _>(&statement.queues)?;
     out.push_sql("::varchar[], ");
     out.push_bind_param::<Integer, _>(&statement.free_slots)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Jsonb>, _>(&statement.retries)?;
     out.push_sql(")");
     Ok(())
 });

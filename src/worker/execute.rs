@@ -6,23 +6,24 @@ use std::time::Instant;
 use futures_util::FutureExt;
 
 use super::Options;
-use super::outcome::{Outcome, TaskResult, decide, panic_message};
+use super::outcome::{Outcome, Panicked, decide, panic_message};
 use crate::app::App;
 use crate::job::Job;
 use crate::job_context::JobContext;
 use crate::queries::lifecycle::FetchedJob;
-use crate::task::RegisteredTask;
+use crate::retry::Retry;
+use crate::task::{RegisteredTask, TaskError};
 
 /// Runs a job and says how it ended. It never panics, and never fails in any other way.
 pub(super) async fn execute(app: App, options: Options, fetched: FetchedJob) -> Outcome {
     let started = Instant::now();
     log_start(&fetched.job);
     let job = fetched.job.clone();
-    let result = match prepare(&app, &fetched) {
-        Ok(task) => run(task, context(app, &options, fetched.job)).await,
-        Err(error) => TaskResult::Returned(Err(error.into())),
+    let outcome = match prepare(&app, &fetched) {
+        Ok(task) => decide(run(task, context(app, &options, fetched.job)).await, &job, &task.retry()),
+        // What cannot be run now cannot be run later.
+        Err(error) => decide(Err(error.into()), &job, &Retry::default()),
     };
-    let outcome = decide(result);
     log_end(&job, &outcome, started);
     outcome
 }
@@ -40,10 +41,10 @@ fn context(app: App, options: &Options, job: Job) -> JobContext {
 }
 
 /// Runs the task. A panic, in its first poll or a later one, ends here.
-async fn run(task: RegisteredTask, context: JobContext) -> TaskResult {
+async fn run(task: RegisteredTask, context: JobContext) -> Result<(), TaskError> {
     match AssertUnwindSafe(async move { task.run(context).await }).catch_unwind().await {
-        Ok(result) => TaskResult::Returned(result),
-        Err(panic) => TaskResult::Panicked(panic_message(&*panic)),
+        Ok(result) => result,
+        Err(panic) => Err(Panicked(panic_message(&*panic)).into()),
     }
 }
 
@@ -79,6 +80,16 @@ fn log_end(job: &Job, outcome: &Outcome, started: Instant) {
             worker.id = job.worker_id,
             duration_ms,
             "job {} of task {} failed after {duration_ms} ms: {error}", job.id, job.task_name,
+        ),
+        Outcome::Retried { error, decision } => tracing::warn!(
+            action = "job_error_retry",
+            job.id = i64::from(job.id),
+            job.task_name = %job.task_name,
+            job.queue = %job.queue,
+            worker.id = job.worker_id,
+            duration_ms,
+            "job {} of task {} failed after {duration_ms} ms and is tried again {}: {error}",
+            job.id, job.task_name, decision,
         ),
     }
 }

@@ -12,6 +12,7 @@ use super::Options;
 use super::backoff::Backoff;
 use super::heartbeat::{Report, beat};
 use super::listener::{channels, listen};
+use super::outcome::Outcome;
 use super::slots::Slots;
 use crate::app::App;
 use crate::connector::{DieselConnector, PooledConnection};
@@ -224,14 +225,22 @@ impl Loop {
     }
 
     fn statement(&self, free_slots: usize) -> FinishAndFetchJobs {
-        let finished = self.slots.finished();
-        FinishAndFetchJobs {
+        let mut statement = FinishAndFetchJobs {
             worker_id: self.worker_id(),
-            finished: finished.iter().map(|finished| finished.job_id).collect(),
-            end_statuses: finished.iter().map(|finished| finished.outcome.end_status()).collect(),
+            finished: Vec::new(),
+            end_statuses: Vec::new(),
+            retries: None,
             queues: self.options.queues.as_deref().map(<[String]>::to_vec),
             free_slots: i32::try_from(free_slots).unwrap_or(i32::MAX),
+        };
+        for finished in self.slots.finished() {
+            match &finished.outcome {
+                Outcome::Succeeded => statement.finish(finished.job_id, "succeeded"),
+                Outcome::Failed { .. } => statement.finish(finished.job_id, "failed"),
+                Outcome::Retried { decision, .. } => statement.retry(finished.job_id, decision),
+            }
         }
+        statement
     }
 
     /// The connection of this burst of work. The worker is registered when it returns.
@@ -265,7 +274,7 @@ impl Loop {
                 worker.id = worker_id,
                 "job {} has {}, but meanwhile it was taken from worker {worker_id}, so that was not stored",
                 finished.job_id,
-                finished.outcome.end_status(),
+                finished.outcome.as_str(),
             );
         }
     }

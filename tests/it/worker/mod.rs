@@ -3,6 +3,7 @@
 mod endings;
 mod faults;
 mod order;
+mod retries;
 mod waiting;
 
 use std::future::Future;

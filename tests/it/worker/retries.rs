@@ -1,0 +1,168 @@
+//! Jobs that fail and are tried again.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use procrastinate::{
+    App, AttemptError, BaseRetryStrategy, Job, JobContext, JobStatus, RetryDecision, RetryStrategy, task,
+};
+
+use crate::support::{connect, connector, database, events, job, jobs, sql, statuses};
+
+#[tokio::test]
+async fn a_job_is_tried_again_at_once_until_it_succeeds() {
+    static ATTEMPTS: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+    #[task(retry = true, pass_context)]
+    async fn third_time_lucky(context: JobContext) -> Result<(), String> {
+        let mut attempts = ATTEMPTS.lock().unwrap();
+        attempts.push(context.job().attempts);
+        if attempts.len() == 3 { Ok(()) } else { Err("not yet".to_owned()) }
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<third_time_lucky>().build().unwrap();
+    let id = app.defer(third_time_lucky()).await.unwrap();
+
+    app.worker().wait(false).run().await.unwrap();
+
+    assert_eq!(*ATTEMPTS.lock().unwrap(), [0, 1, 2]);
+    let mut connection = connect(&database);
+    let job = job(&mut connection, id);
+    assert_eq!((job.status, job.attempts), (JobStatus::Succeeded, 3));
+    let retry = ["started", "deferred_for_retry", "scheduled"];
+    let mut events = events(&mut connection, id);
+    // The two events of one retry have no order among them.
+    events.sort();
+    let mut expected = [&["deferred"], &retry[..], &retry[..], &["started", "succeeded"]].concat();
+    expected.sort_unstable();
+    assert_eq!(events, expected);
+}
+
+#[tokio::test]
+async fn a_job_fails_for_good_when_its_retries_are_used_up() {
+    static RAN: AtomicU32 = AtomicU32::new(0);
+
+    #[task(retry = 2)]
+    fn hopeless() {
+        RAN.fetch_add(1, Ordering::SeqCst);
+        panic!("again");
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<hopeless>().build().unwrap();
+    app.defer(hopeless()).await.unwrap();
+
+    app.worker().wait(false).run().await.unwrap();
+
+    assert_eq!(RAN.load(Ordering::SeqCst), 3);
+    let jobs = jobs(&mut connect(&database));
+    assert_eq!((&jobs[0].status, jobs[0].attempts), (&JobStatus::Failed, 3));
+}
+
+#[tokio::test]
+async fn a_wait_schedules_the_next_attempt() {
+    #[task(retry = RetryStrategy::new().wait(100).linear_wait(1000).exponential_wait(3))]
+    async fn patient() -> Result<(), String> {
+        Err("not yet".to_owned())
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<patient>().build().unwrap();
+    app.defer(patient()).await.unwrap();
+    let mut connection = connect(&database);
+    sql(&mut connection, "UPDATE procrastinate_jobs SET attempts = 1");
+
+    let before = Utc::now();
+    app.worker().wait(false).run().await.unwrap();
+
+    let job = jobs(&mut connection).remove(0);
+    assert_eq!((job.status, job.attempts), (JobStatus::Todo, 2));
+    let wait = TimeDelta::seconds(100 + 1000 + 9);
+    let scheduled_at = job.scheduled_at.unwrap();
+    assert!(scheduled_at >= before + wait && scheduled_at <= Utc::now() + wait, "{scheduled_at}");
+}
+
+#[tokio::test]
+async fn a_strategy_of_ones_own_may_change_priority_queue_and_lock() {
+    struct Elsewhere;
+
+    impl BaseRetryStrategy for Elsewhere {
+        fn get_retry_decision(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
+            assert_eq!((error.to_string().as_str(), job.attempts), ("not here", 0));
+            Some(RetryDecision::retry_in(Duration::ZERO).priority(7).queue("elsewhere").lock("there"))
+        }
+    }
+
+    #[task(retry = Elsewhere)]
+    async fn move_on() -> Result<(), String> {
+        Err("not here".to_owned())
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<move_on>().build().unwrap();
+    app.defer(move_on()).await.unwrap();
+
+    app.worker().queues(["default"]).wait(false).run().await.unwrap();
+
+    let job = jobs(&mut connect(&database)).remove(0);
+    assert_eq!((job.status, job.priority), (JobStatus::Todo, 7));
+    assert_eq!((job.queue_name.as_str(), job.lock.as_deref()), ("elsewhere", Some("there")));
+}
+
+#[tokio::test]
+async fn a_job_whose_queueing_lock_is_taken_meanwhile_fails_and_holds_up_nobody() {
+    #[task(retry = 1, pass_context, queueing_lock = "one")]
+    async fn replace_yourself(context: JobContext) -> Result<(), String> {
+        // Its own queueing lock is free while it runs, and here somebody else takes it.
+        context.app().defer(replace_yourself()).await.map_err(|error| error.to_string())?;
+        Err("once more".to_owned())
+    }
+    #[task]
+    async fn bystander() {}
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<replace_yourself>().task::<bystander>().build().unwrap();
+    app.defer(replace_yourself()).await.unwrap();
+    app.defer(bystander()).await.unwrap();
+    // The second one is not to run.
+    sql(
+        &mut connection,
+        "CREATE FUNCTION hold_back() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF NEW.id > 2 THEN NEW.scheduled_at = now() + interval '1 day'; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER hold_back BEFORE INSERT ON procrastinate_jobs FOR EACH ROW EXECUTE FUNCTION hold_back()",
+    );
+
+    app.worker().concurrency(2).wait(false).run().await.unwrap();
+
+    assert_eq!(statuses(&mut connection), [JobStatus::Failed, JobStatus::Succeeded, JobStatus::Todo]);
+}
+
+#[tokio::test]
+async fn an_abort_that_was_requested_wins_over_a_retry() {
+    #[task(retry = true, pass_context)]
+    async fn stubborn(context: JobContext) -> Result<(), String> {
+        let mut connection = connection_of_its_own(&context).await;
+        let cancel =
+            diesel::sql_query(format!("SELECT procrastinate_cancel_job_v1({}, true, false)", context.job().id));
+        diesel_async::RunQueryDsl::execute(cancel, &mut connection).await.unwrap();
+        Err("never mind".to_owned())
+    }
+
+    async fn connection_of_its_own(context: &JobContext) -> diesel_async::AsyncPgConnection {
+        let url = context.job().lock.clone().unwrap();
+        <diesel_async::AsyncPgConnection as diesel_async::AsyncConnection>::establish(&url).await.unwrap()
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<stubborn>().build().unwrap();
+    app.defer(stubborn().lock(database.url())).await.unwrap();
+
+    app.worker().wait(false).run().await.unwrap();
+
+    let job = jobs(&mut connect(&database)).remove(0);
+    assert_eq!((job.status, job.attempts, job.abort_requested), (JobStatus::Failed, 0, true));
+}
