@@ -59,7 +59,13 @@ CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
 AS $function$
 #variable_conflict use_column
 DECLARE
-    candidate_ids bigint[];
+    missing integer := free_slots;
+    free_ids bigint[];
+    locked_ids bigint[];
+    candidate_id bigint;
+    taken_ids bigint[] := '{}';
+    overtaken_ids bigint[] := '{}';
+    is_overtaken boolean;
     violated_constraint text;
     retry record;
     is_retried boolean;
@@ -120,52 +126,68 @@ BEGIN
 
     -- Fetch: as procrastinate_fetch_job_v2, for as many jobs as there are free slots. At most one job of a lock can be
     -- taken at a time, the first of those that wait, so the candidates never stand in each other's way.
-    WHILE free_slots > 0 LOOP
-        -- Looking is inside the block with the handler: rows that are locked and then updated by one subtransaction need
-        -- no multixact.
-        BEGIN
-            candidate_ids := ARRAY(
-                SELECT job.id
-                FROM procrastinate_jobs AS job
-                WHERE job.status = 'todo'
-                  AND (target_queue_names IS NULL OR job.queue_name = ANY (target_queue_names))
-                  AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
-                  AND (job.lock IS NULL
-                       OR NOT EXISTS (
-                            SELECT FROM procrastinate_jobs AS holder
-                            WHERE holder.lock = job.lock AND holder.status = 'doing')
-                      AND job.id = (
-                            SELECT first.id FROM procrastinate_jobs AS first
-                            WHERE first.lock = job.lock AND first.status = 'todo'
-                            ORDER BY first.priority DESC, first.id
-                            LIMIT 1))
-                ORDER BY job.priority DESC, job.id
-                LIMIT free_slots
-                FOR UPDATE OF job SKIP LOCKED);
-            IF cardinality(candidate_ids) > 0 THEN
-                RETURN QUERY
-                    UPDATE procrastinate_jobs AS job
-                    SET status = 'doing', worker_id = p_worker_id
-                    WHERE job.id = ANY (candidate_ids)
-                    RETURNING false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock,
-                        job.args, CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts,
-                        job.abort_requested, job.worker_id;
-            END IF;
-            RETURN;
-        EXCEPTION WHEN unique_violation THEN
-            -- Between the look and the update another worker started a job that came in before one of these under the
-            -- same lock. Look again: now it is seen, but for a transaction of the higher isolation levels, which would
-            -- look for ever.
-            GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
-            IF violated_constraint <> 'procrastinate_jobs_lock_idx_v1' THEN
-                RAISE;
-            END IF;
-            IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
-                RAISE EXCEPTION 'could not serialize access: a job with the same lock was started meanwhile (job ids: %)', candidate_ids
-                    USING ERRCODE = 'serialization_failure';
-            END IF;
-        END;
+    WHILE missing > 0 LOOP
+        SELECT coalesce(array_agg(candidate.id) FILTER (WHERE candidate.lock IS NULL), '{}'),
+               coalesce(array_agg(candidate.id ORDER BY candidate.lock) FILTER (WHERE candidate.lock IS NOT NULL), '{}')
+        INTO free_ids, locked_ids
+        FROM (
+            SELECT job.id, job.lock
+            FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo'
+              AND (target_queue_names IS NULL OR job.queue_name = ANY (target_queue_names))
+              AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
+              AND (job.lock IS NULL
+                   OR NOT EXISTS (
+                        SELECT FROM procrastinate_jobs AS holder
+                        WHERE holder.lock = job.lock AND holder.status = 'doing')
+                  AND job.id = (
+                        SELECT first.id FROM procrastinate_jobs AS first
+                        WHERE first.lock = job.lock AND first.status = 'todo'
+                        ORDER BY first.priority DESC, first.id
+                        LIMIT 1))
+              AND job.id <> ALL (overtaken_ids)
+            ORDER BY job.priority DESC, job.id
+            LIMIT missing
+            FOR UPDATE OF job SKIP LOCKED) AS candidate;
+
+        RETURN QUERY
+            UPDATE procrastinate_jobs AS job
+            SET status = 'doing', worker_id = p_worker_id
+            WHERE job.id = ANY (free_ids)
+            RETURNING false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
+                CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested,
+                job.worker_id;
+        missing := missing - cardinality(free_ids);
+
+        -- Since the look above, another worker may have started a job that came in before one of these under the same
+        -- lock. The unique index on running locks tells. One at a time and in the order of the locks, so that workers
+        -- which wait for each other there never do so in a circle.
+        is_overtaken := false;
+        FOREACH candidate_id IN ARRAY locked_ids LOOP
+            BEGIN
+                UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = p_worker_id WHERE job.id = candidate_id;
+                taken_ids := taken_ids || candidate_id;
+                missing := missing - 1;
+            EXCEPTION WHEN unique_violation THEN
+                GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
+                IF violated_constraint <> 'procrastinate_jobs_lock_idx_v1' THEN
+                    RAISE;
+                END IF;
+                overtaken_ids := overtaken_ids || candidate_id;
+                is_overtaken := true;
+            END;
+        END LOOP;
+        -- Look again for what can be taken instead.
+        EXIT WHEN NOT is_overtaken;
     END LOOP;
+
+    -- Not from within the block above: rows that were returned stay returned, also when the block is rolled back.
+    RETURN QUERY
+        SELECT false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
+            CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested,
+            job.worker_id
+        FROM procrastinate_jobs AS job
+        WHERE job.id = ANY (taken_ids);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb) IS

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, OptionFuture};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -147,6 +148,7 @@ impl Loop {
     async fn run(&mut self, mut shutdown: BoxFuture<'static, ()>) -> Result<(), Error> {
         loop {
             self.slots.gather();
+            self.look_up_from_work(&mut shutdown).await;
             if self.pause_until.is_none() && self.has_cause() {
                 match self.exchange().await {
                     // Jobs that end at once do so here, and their endings go out together in the next exchange.
@@ -158,6 +160,16 @@ impl Loop {
             } else {
                 self.wait(&mut shutdown).await;
             }
+        }
+    }
+
+    /// What [`wait`](Self::wait) would hear of, for a worker that always has something else to do.
+    async fn look_up_from_work(&mut self, shutdown: &mut BoxFuture<'static, ()>) {
+        if self.stopping_since.is_none() && shutdown.now_or_never().is_some() {
+            self.stop();
+        }
+        if let Ok(report) = self.reports.try_recv() {
+            self.heed(report).await;
         }
     }
 

@@ -9,9 +9,13 @@
     reason = "a test fails by panicking, and says why it skips"
 )]
 
+mod architecture;
 mod contract;
+mod deferring;
 mod migrations;
+mod models;
 mod peer;
+mod plans;
 mod random_model;
 mod support;
 mod worker;

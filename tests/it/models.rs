@@ -94,10 +94,8 @@ fn relations_lead_from_workers_to_jobs_to_events_and_back() {
     let mut connection = connect(&database);
     let [first, ..] = fill(&mut connection);
     let worker: ProcrastinateWorker = ProcrastinateWorker::query().first(&mut connection).unwrap();
-    let job: ProcrastinateJob = ProcrastinateJob::belonging_to(&worker)
-        .select(ProcrastinateJob::as_select())
-        .first(&mut connection)
-        .unwrap();
+    let job: ProcrastinateJob =
+        ProcrastinateJob::belonging_to(&worker).select(ProcrastinateJob::as_select()).first(&mut connection).unwrap();
     assert_eq!((first, job.status.clone()), (job.id.into(), JobStatus::Doing));
 
     let events: Vec<ProcrastinateEvent> = ProcrastinateEvent::belonging_to(&job)
@@ -148,8 +146,10 @@ fn an_applications_table_joins_with_jobs_and_belongs_to_them() {
         .order(orders::id)
         .load(&mut connection)
         .unwrap();
-    let summary: Vec<_> =
-        joined.iter().map(|(order, job)| (order.customer.as_str(), job.as_ref().map(|job| job.status.as_str()))).collect();
+    let summary: Vec<_> = joined
+        .iter()
+        .map(|(order, job)| (order.customer.as_str(), job.as_ref().map(|job| job.status.as_str())))
+        .collect();
     assert_eq!(summary, [("Ada", Some("doing")), ("Grace", None)]);
 
     let nested: Vec<(String, Option<JobEventType>)> = orders::table
@@ -163,8 +163,7 @@ fn an_applications_table_joins_with_jobs_and_belongs_to_them() {
 
     let jobs: Vec<ProcrastinateJob> =
         ProcrastinateJob::query().order(procrastinate_jobs::id).load(&mut connection).unwrap();
-    let orders: Vec<Order> =
-        Order::belonging_to(&jobs).select(Order::as_select()).load(&mut connection).unwrap();
+    let orders: Vec<Order> = Order::belonging_to(&jobs).select(Order::as_select()).load(&mut connection).unwrap();
     let grouped = orders.grouped_by(&jobs);
     assert_eq!(grouped.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0]);
     assert_eq!(grouped[0][0].id, 1);
@@ -189,7 +188,10 @@ fn a_label_that_is_not_known_can_be_read_and_asked_for() {
     sql(&mut connection, "ALTER TYPE procrastinate_job_status ADD VALUE 'paused'");
     sql(&mut connection, "ALTER TYPE procrastinate_job_event_type ADD VALUE 'reviewed'");
     sql(&mut connection, &format!("UPDATE procrastinate_jobs SET status = 'paused' WHERE id = {first}"));
-    sql(&mut connection, &format!("INSERT INTO procrastinate_events (job_id, type) VALUES ({first}, 'reviewed'), ({first}, NULL)"));
+    sql(
+        &mut connection,
+        &format!("INSERT INTO procrastinate_events (job_id, type) VALUES ({first}, 'reviewed'), ({first}, NULL)"),
+    );
 
     let paused = JobStatus::Unknown("paused".to_owned());
     let job: ProcrastinateJob =

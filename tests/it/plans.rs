@@ -89,7 +89,10 @@ fn old_connection_to_a_large_table(database: &throwaway_postgres::Database) -> P
     sql(&mut connection, "ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = false)");
     sql(&mut connection, "ALTER TABLE procrastinate_events SET (autovacuum_enabled = false)");
     rows(&mut connection, "SELECT * FROM procrastinate_register_worker_v1()");
-    sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'work', 't' FROM generate_series(1, 5)");
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'work', 't' FROM generate_series(1, 5)",
+    );
     sql(&mut connection, "VACUUM ANALYZE procrastinate_jobs");
     sql(&mut connection, "VACUUM ANALYZE procrastinate_events");
     // Checks of foreign keys have plans of PostgreSQL's own, which nobody can choose. Keep them out of the picture.

@@ -37,8 +37,13 @@ pub fn connect(database: &Database) -> PgConnection {
 
 /// The application's pool.
 pub async fn pool(database: &Database) -> Pool<AsyncPgConnection> {
+    impatient_pool(database, Duration::from_secs(10)).await
+}
+
+/// A pool that waits this long for a connection. bb8 says only then that the server is away.
+pub async fn impatient_pool(database: &Database, timeout: Duration) -> Pool<AsyncPgConnection> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
-    Pool::builder().max_size(5).connection_timeout(Duration::from_secs(10)).build(manager).await.unwrap()
+    Pool::builder().max_size(5).connection_timeout(timeout).build(manager).await.unwrap()
 }
 
 /// A connector on a pool of its own.
@@ -90,4 +95,18 @@ pub fn try_rows(connection: &mut PgConnection, query: &str) -> QueryResult<Vec<S
     let columns = "ARRAY(SELECT coalesce(value, 'NULL') FROM json_each_text(row_to_json(answer)))";
     let query = format!("SELECT array_to_string({columns}, ' | ') AS columns FROM ({query}) AS answer");
     Ok(diesel::sql_query(query).load::<Row>(connection)?.into_iter().map(|row| row.columns).collect())
+}
+
+/// All jobs, by id.
+pub fn jobs(connection: &mut PgConnection) -> Vec<ProcrastinateJob> {
+    ProcrastinateJob::query().order(procrastinate::schema::procrastinate_jobs::id).load(connection).unwrap()
+}
+
+/// Waits for what nobody announces: looks again and again until it is so.
+pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -25,7 +25,7 @@ pub struct Queue {
 impl Queue {
     pub fn new() -> Self {
         let database = support::database();
-        Self { connection: support::connect(&database), database }
+        Self { connection: connect(&database), database }
     }
 
     /// A queue with these jobs, numbered from 1; see [`add`](Self::add).
@@ -35,9 +35,18 @@ impl Queue {
         queue
     }
 
+    /// As new, with these jobs: quicker than another database where a test looks at many cases.
+    pub fn start_over(&mut self, jobs: Value) {
+        self.run(
+            "TRUNCATE procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers, procrastinate_workers
+             RESTART IDENTITY",
+        );
+        self.add(jobs);
+    }
+
     /// One more connection to the same database.
     pub fn another_connection(&self) -> PgConnection {
-        support::connect(&self.database)
+        connect(&self.database)
     }
 
     /// Inserts jobs, an array of objects whose members are columns, and returns their ids. A time may be written as
@@ -112,23 +121,22 @@ impl Queue {
         result
     }
 
-    /// What a statement does to a job that stands as `start` says: how the job stands afterwards and the events that
-    /// were added, or the error. In the statement `$id` is the job.
-    ///
-    /// `answer -> standing; events`, where the standing is [`STANDING`].
+    /// What a statement does to a job that stands as `start` says, as `answer -> standing; events`: how the job stands
+    /// afterwards, by [`STANDING`], and the events that were added; or the error. The job's id is written `$id`.
     pub fn effect(&mut self, start: &Value, statement: &str) -> String {
+        // A number that occurs nowhere else.
+        self.row("SELECT setval('procrastinate_jobs_id_seq', 7654321, false)");
         self.and_undo(|queue| {
-            let id = queue.add(Value::Array(vec![start.clone()]))[0];
+            queue.add(Value::Array(vec![start.clone()]));
             let newest = queue.row("SELECT coalesce(max(id), 0) FROM procrastinate_events");
-            let statement = statement.replace("$id", &id.to_string());
-            let answer = match support::try_rows(&mut queue.connection, &statement) {
-                Ok(rows) => only(rows).replace(&id.to_string(), "$id"),
-                Err(error) => return format!("error: {}", error.to_string().replace(&id.to_string(), "$id")),
+            let answer = match support::try_rows(&mut queue.connection, &statement.replace("$id", "7654321")) {
+                Ok(rows) => only(rows).replace("7654321", "$id"),
+                Err(error) => return format!("error: {}", error.to_string().replace("7654321", "$id")),
             };
-            let standing = queue.rows(&format!("SELECT {STANDING} FROM procrastinate_jobs WHERE id = {id}"));
+            let standing = queue.rows(&format!("SELECT {STANDING} FROM procrastinate_jobs WHERE id = 7654321"));
             let standing = standing.first().map_or("gone", String::as_str);
             let events = queue.rows(&format!(
-                "SELECT type FROM procrastinate_events WHERE job_id = {id} AND id > {newest} ORDER BY type::text"
+                "SELECT type FROM procrastinate_events WHERE job_id = 7654321 AND id > {newest} ORDER BY type::text"
             ));
             format!("{answer} -> {standing}; {}", events.join(", "))
         })
@@ -151,6 +159,13 @@ impl Queue {
     }
 }
 
+/// A connection whose statements may wait for long, but not for ever: a statement that does is a failure.
+fn connect(database: &Database) -> PgConnection {
+    let mut connection = support::connect(database);
+    support::sql(&mut connection, &format!("SET statement_timeout = {}", PATIENCE.as_millis()));
+    connection
+}
+
 /// Takes a job on any connection.
 pub fn fetch(connection: &mut PgConnection, queues: &str) -> Option<i64> {
     let query = format!("SELECT id FROM procrastinate_fetch_job_v2({queues}, NULL)");
@@ -166,7 +181,10 @@ fn only(rows: Vec<String>) -> String {
 }
 
 /// A query that another connection has been given and that waits for somebody's lock.
-pub struct Waiting(JoinHandle<(PgConnection, QueryResult<Vec<String>>)>);
+pub struct Waiting {
+    process: String,
+    thread: JoinHandle<QueryResult<Vec<String>>>,
+}
 
 impl Waiting {
     /// Starts the query, and returns as soon as it waits.
@@ -174,21 +192,23 @@ impl Waiting {
         Self::start_on(queue.another_connection(), queue, query)
     }
 
-    /// The same on a connection which may be in a transaction.
+    /// The same on a connection of its own choice.
     pub fn start_on(mut connection: PgConnection, queue: &mut Queue, query: &str) -> Self {
         let process = only(support::rows(&mut connection, "SELECT pg_backend_pid()"));
-        let owned_query = query.to_owned();
-        let thread = thread::spawn(move || {
-            let answer = support::try_rows(&mut connection, &owned_query);
-            (connection, answer)
-        });
+        let query = query.to_owned();
+        let thread = thread::spawn(move || support::try_rows(&mut connection, &query));
+        let waiting = Self { process, thread };
+        waiting.wait_again(queue);
+        waiting
+    }
+
+    /// Returns as soon as the query waits, after what it waited for has come.
+    pub fn wait_again(&self, queue: &mut Queue) {
         let start = Instant::now();
-        while queue.row(&format!("SELECT cardinality(pg_blocking_pids({process})) > 0")) == "false" {
-            assert!(!thread.is_finished(), "it did not wait: {:?}", thread.join().unwrap().1);
-            assert!(start.elapsed() < PATIENCE, "it neither waits nor ends: {query}");
-            thread::yield_now();
+        while queue.row(&format!("SELECT cardinality(pg_blocking_pids({}))", self.process)) == "0" {
+            assert!(!self.thread.is_finished(), "the query did not wait");
+            assert!(start.elapsed() < PATIENCE, "the query neither waits nor ends");
         }
-        Self(thread)
     }
 
     /// The rows, once the lock is free.
@@ -198,11 +218,6 @@ impl Waiting {
 
     /// The rows or the error, once the lock is free.
     pub fn result(self) -> QueryResult<Vec<String>> {
-        self.finish().1
-    }
-
-    /// The connection too.
-    pub fn finish(self) -> (PgConnection, QueryResult<Vec<String>>) {
-        self.0.join().unwrap()
+        self.thread.join().unwrap()
     }
 }

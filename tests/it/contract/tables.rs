@@ -133,6 +133,7 @@ fn the_tables_are_tied_by_keys() {
             "procrastinate_periodic_defers | FOREIGN KEY (job_id) REFERENCES procrastinate_jobs(id)",
             "procrastinate_periodic_defers | PRIMARY KEY (id)",
             "procrastinate_periodic_defers | UNIQUE (task_name, periodic_id, defer_timestamp)",
+            "procrastinate_workers | PRIMARY KEY (id)",
         ]
     );
 }
@@ -174,7 +175,8 @@ fn the_legacy_label_can_be_read() {
 fn a_queueing_lock_is_held_by_one_waiting_job() {
     let mut queue = Queue::with_jobs(json!([{ "queueing_lock": "report (März)" }]));
     let second = "
-        INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock) VALUES ('other', 'other', 'report (März)')";
+        INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock)
+        VALUES ('other', 'other', 'report (März)')";
 
     let failure = queue.failure_of(second);
 

@@ -1,0 +1,118 @@
+//! Two workers and one lock: between a worker's look at the table and its taking a job, another worker starts a job
+//! that comes before that one.
+//!
+//! A gate, which is a trigger of the test's, holds the first worker at that point.
+
+use serde_json::json;
+
+use super::queue::{Queue, Waiting, fetch};
+
+/// Both functions, with room for more than one job where there is a choice.
+const FETCHES: [&str; 2] = [
+    "SELECT id FROM procrastinate_fetch_job_v2(NULL, NULL)",
+    "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(NULL, NULL, NULL, NULL, 5)",
+];
+
+/// What makes a connection wait when it takes job 1, as long as this one keeps the gate shut.
+const GATE: &str = "
+    CREATE FUNCTION go_through_gate() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock_shared(1);
+        RETURN NEW;
+    END;
+    $$;
+    CREATE TRIGGER gate BEFORE UPDATE ON procrastinate_jobs FOR EACH ROW WHEN (OLD.id = 1)
+        EXECUTE FUNCTION go_through_gate();
+    SELECT pg_advisory_lock(1)";
+
+/// A worker has seen job 1 and is about to take it. Then job 2 has come in before it, with the same lock, and this
+/// connection has taken that one, in a transaction that is still open: now the worker waits for its end.
+fn at_the_same_time(fetch: &str, isolation: &str) -> (Queue, Waiting) {
+    let mut queue = Queue::with_jobs(json!([{ "lock": "x" }]));
+    queue.run(GATE);
+    let mut worker = queue.another_connection();
+    crate::support::sql(&mut worker, &format!("SET default_transaction_isolation = '{isolation}'"));
+    let worker = Waiting::start_on(worker, &mut queue, fetch);
+    queue.add(json!([{ "lock": "x", "priority": 1 }]));
+    queue.run("BEGIN");
+    assert_eq!(queue.fetch("NULL"), Some(2));
+    queue.run("SELECT pg_advisory_unlock(1)");
+    worker.wait_again(&mut queue);
+    (queue, worker)
+}
+
+#[test]
+fn a_worker_that_comes_too_late_for_a_lock_takes_another_job() {
+    for fetch in FETCHES {
+        let (mut queue, worker) = at_the_same_time(fetch, "read committed");
+        let mut other = queue.another_connection();
+        crate::support::sql(
+            &mut other,
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, lock) VALUES ('default', 'task', 'y')",
+        );
+        queue.run("COMMIT");
+        assert_eq!(worker.rows(), ["3"], "{fetch}");
+        assert_eq!(queue.rows("SELECT status FROM procrastinate_jobs ORDER BY id"), ["todo", "doing", "doing"]);
+    }
+}
+
+#[test]
+fn a_worker_that_comes_too_late_for_a_lock_takes_nothing_if_there_is_nothing_else() {
+    for (fetch, nothing) in FETCHES.into_iter().zip([vec!["NULL"], vec![]]) {
+        let (mut queue, worker) = at_the_same_time(fetch, "read committed");
+        queue.run("COMMIT");
+        assert_eq!(worker.rows(), nothing, "{fetch}");
+        queue.row("SELECT procrastinate_finish_job_v1(2, 'succeeded', false)");
+        assert_eq!(queue.fetch("NULL"), Some(1));
+    }
+}
+
+#[test]
+fn a_worker_takes_the_job_when_the_other_one_takes_its_own_back() {
+    for fetch in FETCHES {
+        let (mut queue, worker) = at_the_same_time(fetch, "read committed");
+        queue.run("ROLLBACK");
+        assert_eq!(worker.rows(), ["1"], "{fetch}");
+    }
+}
+
+#[test]
+fn a_worker_that_took_several_jobs_keeps_those_with_other_locks() {
+    let mut queue = Queue::with_jobs(json!([{ "lock": "x" }, { "lock": "y" }, {}]));
+    queue.run(GATE);
+    let worker = Waiting::start(&mut queue, FETCHES[1]);
+    queue.add(json!([{ "lock": "x", "priority": 1 }]));
+    // What the worker has seen, it has locked: nobody else can take it.
+    let mut other = queue.another_connection();
+    assert_eq!(fetch(&mut other, "NULL"), Some(4));
+    assert_eq!(fetch(&mut other, "NULL"), None);
+    queue.run("SELECT pg_advisory_unlock(1)");
+    let mut taken = worker.rows();
+    taken.sort_unstable();
+    assert_eq!(taken, ["2", "3"]);
+}
+
+#[test]
+fn in_a_transaction_that_cannot_see_what_happened_meanwhile_nobody_looks_for_ever() {
+    for isolation in ["repeatable read", "serializable"] {
+        let (mut queue, worker) = at_the_same_time(FETCHES[0], isolation);
+        queue.run("COMMIT");
+        let error = worker.result().unwrap_err();
+        let kind = diesel::result::DatabaseErrorKind::SerializationFailure;
+        assert!(matches!(&error, diesel::result::Error::DatabaseError(found, _) if *found == kind), "{error:?}");
+
+        // Ours remembers what it was overtaken at, and goes on without it.
+        let (mut queue, worker) = at_the_same_time(FETCHES[1], isolation);
+        queue.run("COMMIT");
+        assert_eq!(worker.rows(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_unique_index_of_somebody_else_is_an_error_and_not_a_reason_to_look_again() {
+    for fetch in FETCHES {
+        let mut queue = Queue::with_jobs(json!([{ "status": "doing" }, { "lock": "x" }]));
+        queue.run("CREATE UNIQUE INDEX one_at_a_time ON procrastinate_jobs (task_name) WHERE status = 'doing'");
+        assert_eq!(queue.failure_of(fetch).constraint_name(), Some("one_at_a_time"), "{fetch}");
+    }
+}

@@ -1,0 +1,103 @@
+//! The functions of workers.
+
+use serde_json::json;
+
+use super::queue::Queue;
+
+const WORKERS: &str = "SELECT id FROM procrastinate_workers ORDER BY id";
+
+/// A queue with workers that were last heard of so many seconds ago.
+fn queue_with_workers(silences: &[f64]) -> Queue {
+    let mut queue = Queue::new();
+    // Time stands still in a transaction, so the seconds are exact.
+    queue.run("BEGIN");
+    for silence in silences {
+        let id = queue.register_worker();
+        queue.run(&format!(
+            "UPDATE procrastinate_workers SET last_heartbeat = now() - make_interval(secs => {silence}) WHERE id = {id}"
+        ));
+    }
+    queue
+}
+
+fn prune(queue: &mut Queue, seconds: f64) -> Vec<String> {
+    queue.rows(&format!("SELECT worker_id FROM procrastinate_prune_stalled_workers_v1({seconds}) ORDER BY worker_id"))
+}
+
+#[test]
+fn every_worker_gets_a_number_and_starts_alive() {
+    let mut queue = Queue::new();
+    queue.run("BEGIN");
+    assert_eq!((queue.register_worker(), queue.register_worker()), (1, 2));
+    assert_eq!(queue.rows("SELECT last_heartbeat = now() FROM procrastinate_workers"), ["true", "true"]);
+}
+
+#[test]
+fn nobody_chooses_a_workers_number() {
+    let mut queue = Queue::new();
+    queue.failure_of("INSERT INTO procrastinate_workers (id) VALUES (7)");
+}
+
+#[test]
+fn a_heartbeat_is_that_of_one_worker() {
+    let mut queue = queue_with_workers(&[100.0, 100.0]);
+    queue.row("SELECT procrastinate_update_heartbeat_v1(2)");
+    let alive = "SELECT id, last_heartbeat = now() FROM procrastinate_workers ORDER BY id";
+    assert_eq!(queue.rows(alive), ["1 | false", "2 | true"]);
+}
+
+#[test]
+fn a_heartbeat_does_not_bring_a_worker_back() {
+    let mut queue = Queue::new();
+    queue.row("SELECT procrastinate_update_heartbeat_v1(1)");
+    assert_eq!(queue.rows(WORKERS), [""; 0]);
+}
+
+#[test]
+fn workers_are_pruned_when_they_have_been_silent_for_longer_than_that() {
+    let mut queue = queue_with_workers(&[29.0, 30.0, 30.001, 3_600.0, 0.0]);
+    assert_eq!(prune(&mut queue, 30.0), ["3", "4"]);
+    assert_eq!(queue.rows(WORKERS), ["1", "2", "5"]);
+    assert_eq!(prune(&mut queue, 30.0), [""; 0]);
+}
+
+#[test]
+fn parts_of_a_second_count() {
+    let mut queue = queue_with_workers(&[0.4, 0.6]);
+    assert_eq!(prune(&mut queue, 0.5), ["2"]);
+}
+
+#[test]
+fn one_worker_unregisters() {
+    let mut queue = queue_with_workers(&[0.0, 0.0]);
+    queue.row("SELECT procrastinate_unregister_worker_v1(1)");
+    assert_eq!(queue.rows(WORKERS), ["2"]);
+    queue.row("SELECT procrastinate_unregister_worker_v1(1)");
+    assert_eq!(queue.rows(WORKERS), ["2"]);
+}
+
+#[test]
+fn all_jobs_of_a_worker_that_is_gone_lose_it_whatever_their_status() {
+    for goodbye in ["unregister_worker_v1(1)", "prune_stalled_workers_v1(30)"] {
+        let mut queue = queue_with_workers(&[100.0, 0.0]);
+        for status in ["todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted"] {
+            queue.add(json!([{ "status": status, "worker_id": 1 }, { "status": status, "worker_id": 2 }]));
+        }
+        queue.rows(&format!("SELECT procrastinate_{goodbye}"));
+        let jobs = "SELECT status, worker_id FROM procrastinate_jobs ORDER BY id";
+        let expected: Vec<_> = ["todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted"]
+            .iter()
+            .flat_map(|status| [format!("{status} | NULL"), format!("{status} | 2")])
+            .collect();
+        assert_eq!(queue.rows(jobs), expected, "{goodbye}");
+    }
+}
+
+#[test]
+fn pruning_does_not_wait_for_a_worker_that_another_transaction_holds() {
+    let mut queue = queue_with_workers(&[100.0, 100.0]);
+    queue.run("COMMIT");
+    let mut other = queue.another_connection();
+    crate::support::sql(&mut other, "BEGIN; SELECT FROM procrastinate_workers WHERE id = 1 FOR UPDATE");
+    assert_eq!(prune(&mut queue, 30.0), ["2"]);
+}

@@ -1,0 +1,95 @@
+//! A database that Python's Procrastinate 3.10 has set up is taken over as it is.
+
+use diesel_migrations::MigrationHarness;
+use procrastinate::{JobId, MIGRATIONS, configure_task, run_pending_migrations};
+use serde_json::json;
+
+use super::catalog::{catalog, found_database, versions};
+use crate::support::{events, rows, sql};
+
+const JOBS: &str = "SELECT * FROM procrastinate_jobs ORDER BY id";
+
+/// A job in each of several states, with a worker and a tick.
+const LIFE: &str = "
+    SELECT procrastinate_register_worker_v1();
+    INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock) VALUES ('a', 'b', 'c'), ('a', 'b', NULL);
+    SELECT procrastinate_defer_periodic_job_v2('a', NULL, NULL, 'b', 0, '', 60, '{}');
+    SELECT procrastinate_fetch_job_v2(NULL, 1);
+    SELECT procrastinate_fetch_job_v2(NULL, 1);
+    SELECT procrastinate_finish_job_v1(1, 'failed', false)";
+
+#[test]
+fn nothing_of_it_is_changed_and_only_what_is_the_crates_own_is_added() {
+    let (_database, mut connection) = found_database();
+    sql(&mut connection, LIFE);
+    let jobs = rows(&mut connection, JOBS);
+    let before = catalog(&mut connection);
+
+    let applied = run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
+
+    assert_eq!(applied, versions(&mut connection));
+    assert_eq!(rows(&mut connection, JOBS), jobs);
+    let after = catalog(&mut connection);
+    let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
+    assert!(gone.is_empty(), "{gone:?}");
+    for added in after.iter().filter(|line| !before.contains(line)) {
+        assert!(added.contains("procrastinate_diesel_"), "{added}");
+    }
+    // The next job has the next number.
+    let id = configure_task("b", json!({})).defer_blocking(&mut connection).unwrap();
+    assert_eq!(id, JobId::from(4));
+    assert_eq!(events(&mut connection, JobId::from(1)), ["deferred", "started", "failed"]);
+}
+
+#[test]
+fn the_baseline_alone_changes_nothing_at_all() {
+    let (_database, mut connection) = found_database();
+    let before = catalog(&mut connection);
+    connection.run_next_migration(MIGRATIONS).unwrap();
+    assert_eq!(catalog(&mut connection), before);
+    connection.revert_last_migration(MIGRATIONS).unwrap();
+    assert_eq!(catalog(&mut connection), before);
+}
+
+#[test]
+fn it_outlives_the_reverting_of_all_migrations() {
+    let (_database, mut connection) = found_database();
+    sql(&mut connection, LIFE);
+    let jobs = rows(&mut connection, JOBS);
+    let before = catalog(&mut connection);
+
+    run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
+    connection.revert_all_migrations(MIGRATIONS).unwrap();
+
+    assert_eq!(catalog(&mut connection), before);
+    assert_eq!(rows(&mut connection, JOBS), jobs);
+    assert_eq!(versions(&mut connection), [""; 0]);
+    // And it can be adopted once more.
+    run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
+}
+
+#[test]
+fn it_outlives_the_reverting_whatever_else_its_table_is_said_to_be() {
+    let (_database, mut connection) = found_database();
+    sql(&mut connection, "COMMENT ON TABLE procrastinate_jobs IS 'All that is to be done.'");
+    run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
+    connection.revert_all_migrations(MIGRATIONS).unwrap();
+    assert_eq!(rows(&mut connection, JOBS), [""; 0]);
+}
+
+#[test]
+fn additions_are_no_reason_to_refuse_it() {
+    let (_database, mut connection) = found_database();
+    sql(
+        &mut connection,
+        "ALTER TABLE procrastinate_jobs ADD COLUMN tenant text;
+         CREATE INDEX jobs_of_tenant ON procrastinate_jobs (tenant);
+         CREATE TABLE procrastinate_notes (job_id bigint REFERENCES procrastinate_jobs);
+         CREATE FUNCTION procrastinate_fetch_job_v1(queues varchar[]) RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint';
+         CREATE FUNCTION procrastinate_notify_queue() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         CREATE TRIGGER notes AFTER INSERT ON procrastinate_jobs EXECUTE FUNCTION procrastinate_notify_queue();
+         CREATE TYPE mood AS ENUM ('good', 'bad');
+         DROP INDEX idx_procrastinate_workers_last_heartbeat",
+    );
+    run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
+}

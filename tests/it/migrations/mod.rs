@@ -1,0 +1,13 @@
+//! The migrations: alone and beside an application's own, on empty databases and on such as Python's Procrastinate has
+//! set up, in any schema, and by many processes at once.
+
+mod adoption;
+mod application;
+mod catalog;
+mod harness;
+mod refusal;
+mod role;
+mod runner;
+mod schema_missing;
+mod schema_rs;
+mod schemas;

@@ -1,0 +1,85 @@
+//! Random deferring, fetching and finishing, held against what the contract promises.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `model` | the contract's rules over a map in memory, written for plainness |
+//! | `steps` | one client at a time: after each random step the database and the model are in the same state |
+//! | `fetchers` | many connections at once on the stored functions |
+//! | `workers` | many workers at once |
+//!
+//! What is done depends on a seed alone, and a test that fails prints it. With `PROCRASTINATE_TEST_SEED` set to a number
+//! only that seed is used.
+
+mod fetchers;
+mod model;
+mod steps;
+mod workers;
+
+use std::ops::Range;
+
+use diesel::PgConnection;
+use throwaway_postgres::Database;
+
+pub use self::model::Functions;
+pub use self::steps::walk;
+use crate::support::{self, sql};
+
+/// The variable that chooses the seed.
+const SEED: &str = "PROCRASTINATE_TEST_SEED";
+
+/// Random numbers that depend on a seed only (splitmix64). When a test panics while it holds this, the seed is printed.
+struct Random {
+    seed: u64,
+    state: u64,
+}
+
+impl Random {
+    /// One generator for each of the seeds; or one for the seed that was asked for.
+    fn each(seeds: Range<u64>) -> impl Iterator<Item = Self> {
+        let chosen = std::env::var(SEED).ok().map(|seed| seed.parse().unwrap());
+        let seeds = chosen.map_or(seeds, |seed: u64| seed..seed + 1);
+        seeds.map(|seed| Self { seed, state: seed })
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from 0 up to, but not including, the limit.
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(limit).unwrap()).unwrap()
+    }
+
+    /// True once in so many times.
+    fn once_in(&mut self, times: usize) -> bool {
+        self.below(times) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+
+    /// A generator for another thread, which depends on the same seed.
+    fn fork(&mut self) -> Self {
+        Self { seed: self.seed, state: self.next() }
+    }
+}
+
+impl Drop for Random {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("this was seed {0}: run it again with {SEED}={0}", self.seed);
+        }
+    }
+}
+
+/// A connection on which nothing lasts for ever, as a function that looks again and again might.
+fn connect(database: &Database) -> PgConnection {
+    let mut connection = support::connect(database);
+    sql(&mut connection, "SET statement_timeout = '20s'");
+    connection
+}

@@ -1,0 +1,300 @@
+//! Many workers at once: each job runs once, those of a lock one after the other and in their order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use diesel::PgConnection;
+use procrastinate::{App, Error, JobContext, JobId, Task, Worker, batch_defer_blocking};
+use serde::{Deserialize, Serialize};
+use throwaway_postgres::Database;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Random;
+use super::model::{Functions, LOCKS, Model, NewJob, QUEUES, Schedule};
+use crate::support::{PATIENCE, connect, connector, database, rows};
+
+/// The logs of the tests, by the names of their workers.
+static LOGS: Mutex<BTreeMap<String, Arc<Log>>> = Mutex::new(BTreeMap::new());
+
+/// What happened, in order.
+#[derive(Debug, Default)]
+struct Log {
+    entries: Mutex<Vec<Entry>>,
+    ended: watch::Sender<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Started(JobId),
+    Ended(JobId),
+}
+
+impl Log {
+    fn entries(&self) -> Vec<Entry> {
+        self.entries.lock().unwrap().clone()
+    }
+
+    fn starts(&self) -> Vec<JobId> {
+        let start = |entry| if let Entry::Started(id) = entry { Some(id) } else { None };
+        self.entries().into_iter().filter_map(start).collect()
+    }
+
+    /// Waits until so many jobs have ended.
+    async fn until_ended(&self, jobs: usize) {
+        let mut ended = self.ended.subscribe();
+        let waited = tokio::time::timeout(PATIENCE, ended.wait_for(|ended| *ended >= jobs)).await;
+        assert!(waited.is_ok(), "only {} of {jobs} jobs have ended", *self.ended.borrow());
+    }
+}
+
+/// Writes into the log that it starts and that it ends.
+#[derive(Serialize, Deserialize)]
+struct Logged {}
+
+impl Task for Logged {
+    const NAME: &'static str = "logged";
+    type Output = ();
+
+    async fn run(self, context: JobContext) {
+        let log = LOGS.lock().unwrap().get(context.worker_name()).cloned();
+        let log = log.expect("the test is over");
+        let id = context.job().id;
+        log.entries.lock().unwrap().push(Entry::Started(id));
+        // Some take longer than others, so that they end in another order.
+        tokio::time::sleep(Duration::from_micros(u64::try_from(i64::from(id) % 7).unwrap() * 500)).await;
+        log.entries.lock().unwrap().push(Entry::Ended(id));
+        log.ended.send_modify(|ended| *ended += 1);
+    }
+}
+
+/// A database, its jobs, and workers that come and go.
+struct Hall {
+    database: Database,
+    log: Arc<Log>,
+    jobs: BTreeMap<JobId, NewJob>,
+}
+
+impl Hall {
+    fn new() -> Self {
+        let database = database();
+        let log = Arc::new(Log::default());
+        LOGS.lock().unwrap().insert(database.name().to_owned(), log.clone());
+        Self { database, log, jobs: BTreeMap::new() }
+    }
+
+    /// Defers jobs that can all run now, many of them under locks.
+    fn defer(&mut self, random: &mut Random, jobs: usize) {
+        self.defer_these((0..jobs).map(|_| any_job(random)).collect());
+    }
+
+    fn defer_these(&mut self, jobs: Vec<NewJob>) {
+        let to_defer = jobs.iter().map(|job| job.to_defer(Logged::NAME));
+        let ids = batch_defer_blocking(to_defer, &mut connect(&self.database)).unwrap();
+        self.jobs.extend(ids.into_iter().zip(jobs));
+    }
+
+    /// A worker with a pool of its own, as if it were another process.
+    async fn worker(&self) -> Worker {
+        let app = App::builder(connector(&self.database).await).task::<Logged>().build().unwrap();
+        // A job whose lock another worker has let go is not announced: it is found by polling.
+        app.worker().name(self.database.name()).fetch_job_polling_interval(Duration::from_millis(10))
+    }
+
+    fn connection(&self) -> PgConnection {
+        connect(&self.database)
+    }
+
+    fn assert_that_each_job_ran_once(&self) {
+        let mut running: BTreeSet<JobId> = BTreeSet::new();
+        let mut ran: BTreeSet<JobId> = BTreeSet::new();
+        for entry in self.log.entries() {
+            match entry {
+                Entry::Started(id) => {
+                    assert!(ran.insert(id), "job {id} ran twice");
+                    let lock = self.jobs[&id].lock;
+                    let other = running.iter().find(|other| lock.is_some() && self.jobs[other].lock == lock);
+                    assert_eq!(other, None, "it was running when {id} started, under the lock {lock:?}");
+                    running.insert(id);
+                }
+                Entry::Ended(id) => assert!(running.remove(&id), "job {id} ended and was not running"),
+            }
+        }
+        assert!(ran.iter().eq(self.jobs.keys()), "not all jobs ran");
+
+        let stories = "SELECT job.status, job.attempts, count(*) FROM procrastinate_jobs AS job \
+                       GROUP BY job.status, job.attempts";
+        assert_eq!(rows(&mut self.connection(), stories), [format!("succeeded | 1 | {}", self.jobs.len())]);
+        let oddities = "SELECT job_id, string_agg(type::text, ' ' ORDER BY id) FROM procrastinate_events GROUP BY job_id \
+                        HAVING string_agg(type::text, ' ' ORDER BY id) \
+                        NOT IN ('deferred started succeeded', 'scheduled deferred started succeeded')";
+        assert_eq!(rows(&mut self.connection(), oddities), [""; 0]);
+        assert_eq!(rows(&mut self.connection(), "SELECT id FROM procrastinate_workers"), [""; 0]);
+    }
+
+    /// For jobs that were all waiting when the first worker came.
+    fn assert_that_locks_kept_the_order(&self) {
+        for lock in LOCKS {
+            let mut expected: Vec<JobId> =
+                self.jobs.keys().copied().filter(|id| self.jobs[id].lock == Some(lock)).collect();
+            expected.sort_by_key(|id| (std::cmp::Reverse(self.jobs[id].priority), *id));
+            let mut started = self.log.starts();
+            started.retain(|id| self.jobs[id].lock == Some(lock));
+            assert_eq!(started, expected, "under the lock {lock}");
+        }
+    }
+}
+
+impl Drop for Hall {
+    fn drop(&mut self) {
+        LOGS.lock().unwrap().remove(self.database.name());
+    }
+}
+
+fn any_job(random: &mut Random) -> NewJob {
+    let schedule = if random.once_in(4) { Schedule::Past } else { Schedule::AtOnce };
+    NewJob { queueing_lock: None, schedule, ..NewJob::any(random) }
+}
+
+/// A worker at work, and how to stop it.
+struct Running {
+    stop: watch::Sender<bool>,
+    worker: JoinHandle<Result<(), Error>>,
+}
+
+impl Running {
+    fn start(worker: Worker) -> Self {
+        let (stop, mut stopping) = watch::channel(false);
+        let worker = worker.with_graceful_shutdown(async move {
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        });
+        Self { stop, worker: tokio::spawn(worker.run()) }
+    }
+
+    async fn stop(self) {
+        self.stop.send(true).unwrap();
+        tokio::time::timeout(PATIENCE, self.worker).await.expect("it does not stop").unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_worker_with_one_slot_runs_the_jobs_in_the_order_of_the_model() {
+    for mut random in Random::each(0..3) {
+        let mut hall = Hall::new();
+        hall.defer(&mut random, 60);
+        // These hold back what comes after them under their locks.
+        let blockers: Vec<NewJob> = ["L", "M"]
+            .map(|lock| NewJob { lock: Some(lock), schedule: Schedule::Future, ..any_job(&mut random) })
+            .into();
+        hall.defer_these(blockers);
+        let mut model = Model::of(Functions::Ours);
+        for (id, job) in &hall.jobs {
+            model.insert(*id, *job);
+        }
+        let mut expected = Vec::new();
+        while let Some(id) = model.fetch(Some(&["a", "b"]), 1) {
+            model.finish(id, "succeeded", false).unwrap();
+            expected.push(JobId::from(id));
+        }
+
+        hall.worker().await.queues(["a", "b"]).wait(false).run().await.unwrap();
+
+        assert_eq!(hall.log.starts(), expected);
+        let waiting = rows(&mut hall.connection(), "SELECT id FROM procrastinate_jobs WHERE status = 'todo'");
+        assert_eq!(waiting.len(), hall.jobs.len() - expected.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_share_the_queues_run_each_job_once_and_keep_the_order_of_locks() {
+    const JOBS: usize = 400;
+    for mut random in Random::each(0..3) {
+        let mut hall = Hall::new();
+        hall.defer(&mut random, JOBS);
+        let workers = [
+            hall.worker().await.concurrency(4),
+            hall.worker().await.queues(["a", "b"]).concurrency(1 + random.below(4)),
+            hall.worker().await.queues(["c"]).concurrency(1 + random.below(4)),
+        ];
+        let running: Vec<Running> = workers.into_iter().map(Running::start).collect();
+        hall.log.until_ended(JOBS).await;
+        for worker in running {
+            worker.stop().await;
+        }
+        hall.assert_that_each_job_ran_once();
+        hall.assert_that_locks_kept_the_order();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_that_come_in_while_workers_run_are_run_once() {
+    const BATCHES: usize = 60;
+    for mut random in Random::each(0..2) {
+        let mut hall = Hall::new();
+        let mut running = Vec::new();
+        for queues in [&QUEUES[..], &QUEUES[..2], &QUEUES[1..]] {
+            running.push(Running::start(hall.worker().await.queues(queues.iter().copied()).concurrency(3)));
+        }
+        for _ in 0..BATCHES {
+            let jobs = 1 + random.below(10);
+            hall.defer(&mut random, jobs);
+            // Not so fast that the workers always find something.
+            hall.log.until_ended(hall.jobs.len().saturating_sub(30)).await;
+        }
+        hall.log.until_ended(hall.jobs.len()).await;
+        for worker in running {
+            worker.stop().await;
+        }
+        hall.assert_that_each_job_ran_once();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_that_are_stopped_in_the_middle_leave_the_rest_to_others() {
+    const JOBS: usize = 400;
+    for mut random in Random::each(0..2) {
+        let mut hall = Hall::new();
+        hall.defer(&mut random, JOBS);
+        let mut running = std::collections::VecDeque::new();
+        for stop_after in (0..JOBS).step_by(25) {
+            let queues: Vec<&str> = QUEUES.into_iter().filter(|_| !random.once_in(3)).collect();
+            let worker = hall.worker().await.concurrency(1 + random.below(5));
+            let worker = if queues.is_empty() { worker } else { worker.queues(queues) };
+            running.push_back(Running::start(worker));
+            // One for all queues is always there, so that nothing waits for a queue that nobody serves.
+            running.push_back(Running::start(hall.worker().await));
+            hall.log.until_ended(stop_after).await;
+            while running.len() > 4 {
+                running.pop_front().unwrap().stop().await;
+            }
+        }
+        hall.log.until_ended(JOBS).await;
+        for worker in running {
+            worker.stop().await;
+        }
+        hall.assert_that_each_job_ran_once();
+        hall.assert_that_locks_kept_the_order();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_told_to_stop_does_so_though_there_is_always_more_to_do() {
+    const JOBS: usize = 2_000;
+    const SLOTS: usize = 20;
+    for mut random in Random::each(0..4) {
+        let mut hall = Hall::new();
+        hall.defer_these((0..JOBS).map(|_| NewJob { lock: None, ..any_job(&mut random) }).collect());
+        let log = hall.log.clone();
+        let worker = hall.worker().await.concurrency(SLOTS);
+        worker.with_graceful_shutdown(async move { log.until_ended(10).await }).run().await.unwrap();
+
+        let started = hall.log.starts().len();
+        assert_eq!(*hall.log.ended.borrow(), started);
+        // Those that ran, and those that an exchange under way may have brought, several times over.
+        assert!(started < 10 * SLOTS, "it ran {started} jobs before it stopped");
+        let statuses = "SELECT status, count(*) FROM procrastinate_jobs GROUP BY status ORDER BY status";
+        let expected = [format!("todo | {}", JOBS - started), format!("succeeded | {started}")];
+        assert_eq!(rows(&mut hall.connection(), statuses), expected);
+    }
+}
