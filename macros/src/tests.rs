@@ -32,7 +32,10 @@ fn a_function_that_cannot_be_a_task_is_refused_in_plain_words() {
 #[test]
 fn an_option_that_cannot_be_is_refused_in_plain_words() {
     for (options, expected) in [
-        ("que = \"a\"", "unknown option `que`; there are: name, queue, priority, lock, queueing_lock, retry, pass_context, crate"),
+        (
+            "que = \"a\"",
+            "unknown option `que`; there are: name, queue, priority, lock, queueing_lock, retry, pass_context, crate",
+        ),
         ("queue = \"\"", "the queue must not be empty"),
         ("name = \"a\\0\"", "PostgreSQL cannot store the NUL character"),
         ("queue = \"a\", queue = \"b\"", "this option is given twice"),
@@ -47,7 +50,11 @@ fn an_option_that_cannot_be_is_refused_in_plain_words() {
 
 #[test]
 fn what_can_be_a_task_is_accepted() {
-    let options = "name = \"shop.mail\", queue = \"mails\", priority = -5, lock = \"l\", queueing_lock = \"q\", pass_context";
-    assert_eq!(refusal(options, "pub(crate) async fn f(context: JobContext, mut a: i64) -> Result<(), E> { Ok(()) }"), "");
+    let options =
+        "name = \"shop.mail\", queue = \"mails\", priority = -5, lock = \"l\", queueing_lock = \"q\", pass_context";
+    assert_eq!(
+        refusal(options, "pub(crate) async fn f(context: JobContext, mut a: i64) -> Result<(), E> { Ok(()) }"),
+        ""
+    );
     assert_eq!(refusal("crate = queue::inner", "fn f(r#type: Vec<String>) {}"), "");
 }
