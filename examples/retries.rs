@@ -1,0 +1,69 @@
+//! A task that fails twice before it succeeds, one that gives up, and one whose error is not worth another attempt.
+#![allow(missing_docs, reason = "nothing here is a public surface")]
+#![allow(clippy::print_stdout, reason = "it shows what happens")]
+
+use std::error::Error;
+
+use diesel::QueryDsl;
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::bb8::Pool;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use procrastinate::schema::procrastinate_jobs;
+use procrastinate::{App, DieselConnector, JobContext, JobStatus, ProcrastinateJob, RetryStrategy, task};
+use throwaway_postgres::Server;
+
+#[derive(Debug, thiserror::Error)]
+enum MailError {
+    #[error("the mail server is busy")]
+    Busy,
+    #[error("there is no such address")]
+    NoSuchAddress,
+}
+
+// Again at once, as often as it takes.
+#[task(retry = true, pass_context)]
+async fn send(context: JobContext, to: String) -> Result<(), MailError> {
+    println!("attempt {} for {to}", context.job().attempts + 1);
+    if context.job().attempts < 2 { Err(MailError::Busy) } else { Ok(()) }
+}
+
+// Twice again, then no more.
+#[task(retry = 2, pass_context)]
+async fn send_to_busy_server(context: JobContext) -> Result<(), MailError> {
+    println!("attempt {} at the busy server", context.job().attempts + 1);
+    Err(MailError::Busy)
+}
+
+// Not after every error.
+#[task(retry = RetryStrategy::new().retry_if(|error| error.to_string().contains("busy")))]
+async fn send_to_nobody() -> Result<(), MailError> {
+    println!("the only attempt for nobody");
+    Err(MailError::NoSuchAddress)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let server = Server::start()?;
+    let database = server.create_database("retries")?;
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
+    let pool = Pool::builder().max_size(5).build(manager).await?;
+    let connector = DieselConnector::new(pool.clone());
+    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+
+    let app = App::builder(connector).task::<send>().task::<send_to_busy_server>().task::<send_to_nobody>().build()?;
+    app.batch_defer([send("Ada".to_owned()), send_to_busy_server(), send_to_nobody()]).await?;
+    app.worker().wait(false).run().await?;
+
+    let mut connection = pool.get().await?;
+    let jobs: Vec<ProcrastinateJob> =
+        ProcrastinateJob::query().order(procrastinate_jobs::id).load(&mut connection).await?;
+    for job in &jobs {
+        println!("{:<10} after {} attempt(s): {job}", job.status, job.attempts);
+    }
+    let endings: Vec<_> = jobs.iter().map(|job| (&job.status, job.attempts)).collect();
+    if endings == [(&JobStatus::Succeeded, 3), (&JobStatus::Failed, 3), (&JobStatus::Failed, 1)] {
+        Ok(())
+    } else {
+        Err("the jobs did not end as they should have".into())
+    }
+}
