@@ -174,6 +174,29 @@ impl Model {
         Ok(())
     }
 
+    /// A worker says how its job ended. False if that is not its job any more, and does not stand like this by its doing.
+    pub fn finish_of_worker(&mut self, id: i64, worker: i64, end_status: &'static str) -> bool {
+        match self.jobs.get(&id) {
+            Some(job) if job.worker == Some(worker) && job.status == "doing" => {
+                self.finish(id, end_status, false).is_ok()
+            }
+            Some(job) => job.worker == Some(worker) && job.status == end_status,
+            None => false,
+        }
+    }
+
+    /// A worker wants its job retried, which fails if a job with its queueing lock waits. False if somebody else is doing
+    /// it.
+    pub fn retry_of_worker(&mut self, id: i64, worker: i64, retry: Retry) -> bool {
+        match self.jobs.get(&id) {
+            Some(job) if job.worker == Some(worker) && job.status == "doing" => {
+                self.retry(id, retry, false).or_else(|Refused| self.finish(id, "failed", false)).is_ok()
+            }
+            Some(job) => job.status != "doing",
+            None => true,
+        }
+    }
+
     pub fn cancel(&mut self, id: i64, abort: bool, delete: bool) -> Option<i64> {
         let job = self.jobs.get_mut(&id)?;
         match (job.status, abort, delete) {

@@ -2,6 +2,7 @@
 
 use diesel::prelude::*;
 use procrastinate::{JobId, batch_defer_blocking};
+use serde_json::{Value, json};
 
 use super::model::{Functions, LOCKS, Model, NewJob, QUEUES, Refused, Retry, Schedule};
 use super::{Random, connect};
@@ -21,6 +22,7 @@ enum Step {
     FinishAndFetch {
         worker: i64,
         finished: Vec<(i64, &'static str)>,
+        retried: Vec<(i64, Retry)>,
         queues: Option<Vec<&'static str>>,
         slots: usize,
     },
@@ -52,7 +54,7 @@ struct Walk<'a> {
 #[test]
 fn the_database_does_what_the_model_does() {
     let database = database();
-    walk(&mut connect(&database), Functions::Ours, 0..40);
+    walk(&mut connect(&database), Functions::Ours, 0..400);
 }
 
 /// Takes random steps with each of these seeds.
@@ -86,20 +88,21 @@ impl Walk<'_> {
             6..=8 => Step::Fetch { worker: self.any_worker(), queues: self.any_queues() },
             9..=12 => {
                 let worker = self.any_worker();
-                let finished = self.any_finished(worker);
-                Step::FinishAndFetch { worker, finished, queues: self.any_queues(), slots: self.random.below(5) }
+                let (finished, retried) = self.any_endings(worker);
+                Step::FinishAndFetch {
+                    worker,
+                    finished,
+                    retried,
+                    queues: self.any_queues(),
+                    slots: self.random.below(5),
+                }
             }
             13..=14 => Step::Finish { id: self.any_id(), end_status: self.any_end(), delete: self.random.once_in(4) },
             15..=16 => {
                 Step::Cancel { id: self.any_id(), abort: self.random.once_in(2), delete: self.random.once_in(4) }
             }
             17..=18 => {
-                let retry = Retry {
-                    at: Schedule::any(&mut self.random),
-                    priority: self.random.once_in(2).then(|| self.random.pick(&[-1, 0, 1])),
-                    queue: self.random.once_in(2).then(|| self.random.pick(&QUEUES)),
-                    lock: self.random.once_in(2).then(|| self.random.pick(&LOCKS)),
-                };
+                let retry = self.any_retry();
                 Step::Retry { version: self.random.pick(&[1, 2]), id: self.any_id(), retry }
             }
             _ => Step::ReplaceWorker(self.any_worker()),
@@ -136,15 +139,29 @@ impl Walk<'_> {
         self.random.pick(&ids)
     }
 
-    /// Some jobs of a worker, and sometimes one that is not its own.
-    fn any_finished(&mut self, worker: i64) -> Vec<(i64, &'static str)> {
+    fn any_retry(&mut self) -> Retry {
+        Retry {
+            at: Schedule::any(&mut self.random),
+            priority: self.random.once_in(2).then(|| self.random.pick(&[-1, 0, 1])),
+            queue: self.random.once_in(2).then(|| self.random.pick(&QUEUES)),
+            lock: self.random.once_in(2).then(|| self.random.pick(&LOCKS)),
+        }
+    }
+
+    /// Some jobs of a worker, and sometimes one that is not its own: those that end, and those that are to be retried.
+    fn any_endings(&mut self, worker: i64) -> (Vec<(i64, &'static str)>, Vec<(i64, Retry)>) {
         let own = self.model.jobs.iter().filter(|(_, job)| job.worker == Some(worker) && job.status == "doing");
         let mut ids: Vec<i64> = own.map(|(id, _)| *id).filter(|_| self.random.once_in(2)).collect();
         if self.random.once_in(5) {
             let other = self.any_id();
             ids.extend((!ids.contains(&other)).then_some(other));
         }
-        ids.into_iter().map(|id| (id, self.any_end())).collect()
+        ids.sort_unstable();
+        let (retried, finished): (Vec<i64>, Vec<i64>) = ids.into_iter().partition(|_| self.random.once_in(3));
+        let finished = finished.into_iter().map(|id| (id, self.any_end())).collect();
+        // Without a time it is the present, which a model cannot know.
+        let at = self.random.pick(&[Schedule::Past, Schedule::Future]);
+        (finished, retried.into_iter().map(|id| (id, Retry { at, ..self.any_retry() })).collect())
     }
 
     /// Does the same to the database and to the model. The answers have to agree.
@@ -166,8 +183,8 @@ impl Walk<'_> {
                 let expected = self.model.fetch(queues.as_deref(), *worker);
                 assert_eq!(found, [expected.map_or("NULL".to_owned(), |id| id.to_string())], "{step:?}");
             }
-            Step::FinishAndFetch { worker, finished, queues, slots } => {
-                self.finish_and_fetch(*worker, finished, queues.as_deref(), *slots);
+            Step::FinishAndFetch { worker, finished, retried, queues, slots } => {
+                self.finish_and_fetch(*worker, finished, retried, queues.as_deref(), *slots);
             }
             Step::Finish { id, end_status, delete } => {
                 let found = self.call(&format!("procrastinate_finish_job_v1({id}, '{end_status}', {delete})"));
@@ -236,28 +253,27 @@ impl Walk<'_> {
         &mut self,
         worker: i64,
         finished: &[(i64, &'static str)],
+        retried: &[(i64, Retry)],
         queues: Option<&[&str]>,
         slots: usize,
     ) {
         let ids = finished.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(",");
         let ends = finished.iter().map(|(_, end)| *end).collect::<Vec<_>>().join(",");
-        let mut found = rows(
-            self.connection,
-            &format!(
-                "SELECT lost, id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
-                    {worker}, '{{{ids}}}', '{{{ends}}}', {}, {slots})",
-                array_or_null(queues)
-            ),
-        );
-        let mut expected = Vec::new();
-        for (id, end_status) in finished {
-            let own = self.model.jobs.get(id).filter(|job| job.worker == Some(worker));
-            if own.is_some_and(|job| job.status == "doing") {
-                self.model.finish(*id, end_status, false).unwrap();
-            } else if own.is_none_or(|job| job.status != *end_status) {
-                expected.push(format!("true | {id}"));
-            }
-        }
+        let retries = retried.iter().map(|(id, retry)| {
+            let Retry { at, priority, queue, lock } = *retry;
+            json!({ "job_id": id, "retry_at": at.at(), "priority": priority, "queue_name": queue, "lock": lock })
+        });
+        let retries = Value::from_iter(retries);
+        let queue_array = array_or_null(queues);
+        let arguments = format!("{worker}, '{{{ids}}}', '{{{ends}}}', {queue_array}, {slots}, '{retries}'");
+        let call = format!("SELECT lost, id FROM procrastinate_diesel_finish_and_fetch_jobs_v1({arguments})");
+        let mut found = rows(self.connection, &call);
+
+        let finished = finished.iter().filter(|(id, end_status)| !self.model.finish_of_worker(*id, worker, end_status));
+        let mut lost: Vec<i64> = finished.map(|(id, _)| *id).collect();
+        let retried = retried.iter().filter(|(id, retry)| !self.model.retry_of_worker(*id, worker, *retry));
+        lost.extend(retried.map(|(id, _)| *id));
+        let mut expected: Vec<String> = lost.iter().map(|id| format!("true | {id}")).collect();
         let fetched = (0..slots).map_while(|_| self.model.fetch(queues, worker));
         expected.extend(fetched.map(|id| format!("false | {id}")));
         found.sort();

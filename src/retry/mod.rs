@@ -1,0 +1,224 @@
+//! When a job whose task failed is tried again.
+
+mod strategy;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike, TimeDelta, TimeZone, Utc};
+
+use crate::checks::{check_lock, check_name};
+use crate::error::Error;
+use crate::job::Job;
+
+pub use strategy::RetryStrategy;
+
+/// The last year in which a job is retried: dates beyond it are written in ways that not every reader understands.
+const LAST_YEAR: i32 = 9_999;
+
+/// Why an attempt failed, as a strategy sees it.
+pub type AttemptError = dyn StdError + Send + Sync;
+
+/// What a task does about its failures: a strategy, or nothing.
+///
+/// It is made from `true` (again at once, for ever), a number (again at once, that many times), a [`RetryStrategy`] or any
+/// type of yours that implements [`BaseRetryStrategy`]; the default is not to try again.
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::{Retry, RetryStrategy};
+///
+/// let never = Retry::default();
+/// let five_times = Retry::from(5);
+/// let with_care = Retry::from(RetryStrategy::new().max_attempts(10).exponential_wait(2));
+/// ```
+#[derive(Clone, Default)]
+pub struct Retry(Option<Arc<dyn BaseRetryStrategy>>);
+
+impl Retry {
+    /// Whether, and how, the job is tried again after this error.
+    pub(crate) fn decide(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
+        self.0.as_ref()?.get_retry_decision(error, job)
+    }
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Retry").field(&self.0.is_some()).finish()
+    }
+}
+
+impl From<bool> for Retry {
+    fn from(retry: bool) -> Self {
+        if retry { Self::from(RetryStrategy::new()) } else { Self::default() }
+    }
+}
+
+impl From<u32> for Retry {
+    fn from(max_attempts: u32) -> Self {
+        Self::from(RetryStrategy::new().max_attempts(max_attempts))
+    }
+}
+
+impl<S: BaseRetryStrategy> From<S> for Retry {
+    fn from(strategy: S) -> Self {
+        Self(Some(Arc::new(strategy)))
+    }
+}
+
+/// Decides whether a job whose attempt failed is tried again.
+///
+/// [`RetryStrategy`] is the one that most tasks need. A strategy of your own sees the error and the job, and may change
+/// the job's priority, queue and lock.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use procrastinate::{AttemptError, BaseRetryStrategy, Job, Retry, RetryDecision};
+///
+/// /// Tries again in a quieter queue, unless the file is gone.
+/// struct Later;
+///
+/// impl BaseRetryStrategy for Later {
+///     fn get_retry_decision(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
+///         let gone = error
+///             .downcast_ref::<std::io::Error>()
+///             .is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+///         (!gone && job.attempts < 3).then(|| RetryDecision::retry_in(Duration::from_secs(60)).queue("slow"))
+///     }
+/// }
+///
+/// let retry = Retry::from(Later);
+/// ```
+pub trait BaseRetryStrategy: Send + Sync + 'static {
+    /// When the job is tried again after this error; `None`: not at all, it fails. `job.attempts` does not count the
+    /// attempt that has just failed: it is 0 after the first one.
+    fn get_retry_decision(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision>;
+}
+
+/// When a job is tried again, and with what.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use procrastinate::RetryDecision;
+///
+/// let decision = RetryDecision::retry_in(Duration::from_secs(60)).priority(-1).queue("slow").lock("one");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a decision does nothing until a strategy returns it"]
+pub struct RetryDecision {
+    pub(crate) retry_at: RetryTime,
+    pub(crate) priority: Option<i32>,
+    pub(crate) queue: Option<String>,
+    pub(crate) lock: Option<String>,
+}
+
+/// When to try again. A delay counts from when the ending of the attempt is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RetryTime {
+    At(DateTime<Utc>),
+    In(Duration),
+}
+
+impl RetryDecision {
+    /// Not before this time.
+    ///
+    /// ```
+    /// # use procrastinate::RetryDecision;
+    /// let decision = RetryDecision::retry_at("2030-01-01T08:00:00Z".parse()?);
+    /// # Ok::<_, chrono::ParseError>(())
+    /// ```
+    pub fn retry_at(time: DateTime<Utc>) -> Self {
+        Self { retry_at: RetryTime::At(time), priority: None, queue: None, lock: None }
+    }
+
+    /// Not before this much time has passed.
+    ///
+    /// ```
+    /// # use procrastinate::RetryDecision;
+    /// let decision = RetryDecision::retry_in(std::time::Duration::from_secs(60));
+    /// ```
+    pub fn retry_in(delay: Duration) -> Self {
+        Self { retry_at: RetryTime::In(delay), priority: None, queue: None, lock: None }
+    }
+
+    /// With this priority from now on. Unless set: the one it has.
+    ///
+    /// ```
+    /// # use procrastinate::RetryDecision;
+    /// let decision = RetryDecision::retry_in(std::time::Duration::from_secs(60)).priority(-1);
+    /// ```
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// In this queue from now on. Unless set: the one it is in.
+    ///
+    /// ```
+    /// # use procrastinate::RetryDecision;
+    /// let decision = RetryDecision::retry_in(std::time::Duration::from_secs(60)).queue("slow");
+    /// ```
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = Some(queue.into());
+        self
+    }
+
+    /// With this lock from now on. Unless set: the one it has, if any.
+    ///
+    /// ```
+    /// # use procrastinate::RetryDecision;
+    /// let decision = RetryDecision::retry_in(std::time::Duration::from_secs(60)).lock("one-at-a-time");
+    /// ```
+    pub fn lock(mut self, lock: impl Into<String>) -> Self {
+        self.lock = Some(lock.into());
+        self
+    }
+
+    /// When that is, counted from now; `None`: at once, by the database's clock.
+    pub(crate) fn time(&self) -> Option<DateTime<Utc>> {
+        match self.retry_at {
+            RetryTime::At(time) => Some(time),
+            RetryTime::In(Duration::ZERO) => None,
+            RetryTime::In(delay) => {
+                let time = TimeDelta::from_std(delay).ok().and_then(|delay| Utc::now().checked_add_signed(delay));
+                Some(time.filter(|time| time.year() <= LAST_YEAR).unwrap_or_else(last_time))
+            }
+        }
+    }
+
+    /// Whether the database can store what the strategy decided.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if let Some(queue) = &self.queue {
+            check_name("queue name", queue)?;
+        }
+        check_lock("lock", self.lock.as_deref())?;
+        match self.retry_at {
+            RetryTime::At(time) if time.year() > LAST_YEAR || time < DateTime::<Utc>::UNIX_EPOCH => {
+                Err(Error::invalid("retry_at", time.to_string(), "it must be in the years from 1970 to 9999"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for RetryDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.retry_at {
+            RetryTime::At(time) => write!(f, "at {time}"),
+            RetryTime::In(delay) if delay.is_zero() => f.write_str("at once"),
+            RetryTime::In(delay) => write!(f, "in {delay:?}"),
+        }
+    }
+}
+
+/// When a job is retried whose wait ends later than that.
+fn last_time() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(LAST_YEAR, 12, 31, 0, 0, 0).single().unwrap_or(DateTime::<Utc>::MAX_UTC)
+}

@@ -1,0 +1,189 @@
+//! Procrastinate's strategy: waits that grow with the attempts.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::job::Job;
+use crate::retry::{AttemptError, BaseRetryStrategy, RetryDecision};
+
+/// The longest wait unless another is set: a day. Growth by powers soon waits for months otherwise.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+type ErrorFilter = Arc<dyn Fn(&AttemptError) -> bool + Send + Sync>;
+
+/// Waits that grow with the attempts: Procrastinate's strategy and formula.
+///
+/// The wait after an attempt is `wait + linear_wait × attempts + exponential_wait ^ (attempts + 1)` seconds, where
+/// `attempts` is 0 after the first one, and at most `max_wait`. Unless anything is set it is tried again at once, for ever.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use procrastinate::RetryStrategy;
+///
+/// let strategy = RetryStrategy::new().max_attempts(5).wait(1).linear_wait(10).exponential_wait(2);
+/// let waits: Vec<u64> = (0..3).map(|attempts| strategy.wait_after(attempts).as_secs()).collect();
+/// assert_eq!(waits, [1 + 0 + 2, 1 + 10 + 4, 1 + 20 + 8]);
+/// ```
+#[derive(Clone)]
+#[must_use = "a strategy does nothing until a task has it"]
+pub struct RetryStrategy {
+    max_attempts: Option<u32>,
+    wait: u32,
+    linear_wait: u32,
+    exponential_wait: u32,
+    max_wait: Duration,
+    filter: Option<ErrorFilter>,
+}
+
+impl Default for RetryStrategy {
+    fn default() -> Self {
+        Self { max_attempts: None, wait: 0, linear_wait: 0, exponential_wait: 0, max_wait: LONGEST_WAIT, filter: None }
+    }
+}
+
+impl RetryStrategy {
+    /// Again at once, for ever.
+    ///
+    /// ```
+    /// # use procrastinate::RetryStrategy;
+    /// assert!(RetryStrategy::new().wait_after(7).is_zero());
+    /// ```
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How often a job is tried again: with 5, it fails for good with its sixth attempt. Unless set: without end.
+    ///
+    /// ```
+    /// # use procrastinate::RetryStrategy;
+    /// let strategy = RetryStrategy::new().max_attempts(5);
+    /// ```
+    pub fn max_attempts(mut self, max_attempts: u32) -> Self {
+        self.max_attempts = Some(max_attempts);
+        self
+    }
+
+    /// Seconds to wait each time. Unless set: 0.
+    ///
+    /// ```
+    /// # use procrastinate::RetryStrategy;
+    /// assert_eq!(RetryStrategy::new().wait(3).wait_after(7).as_secs(), 3);
+    /// ```
+    pub fn wait(mut self, seconds: u32) -> Self {
+        self.wait = seconds;
+        self
+    }
+
+    /// Seconds to wait longer after each attempt. Unless set: 0.
+    ///
+    /// ```
+    /// # use procrastinate::RetryStrategy;
+    /// assert_eq!(RetryStrategy::new().linear_wait(3).wait_after(2).as_secs(), 6);
+    /// ```
+    pub fn linear_wait(mut self, seconds: u32) -> Self {
+        self.linear_wait = seconds;
+        self
+    }
+
+    /// The base, in seconds, of a wait that multiplies with each attempt. Unless set: 0, which adds nothing.
+    ///
+    /// ```
+    /// # use procrastinate::RetryStrategy;
+    /// assert_eq!(RetryStrategy::new().exponential_wait(3).wait_after(2).as_secs(), 27);
+    /// ```
+    pub fn exponential_wait(mut self, seconds: u32) -> Self {
+        self.exponential_wait = seconds;
+        self
+    }
+
+    /// The longest wait. Unless set: a day. Procrastinate has none.
+    ///
+    /// ```
+    /// # use procrastinate::RetryStrategy;
+    /// use std::time::Duration;
+    ///
+    /// let strategy = RetryStrategy::new().exponential_wait(10).max_wait(Duration::from_secs(600));
+    /// assert_eq!(strategy.wait_after(20).as_secs(), 600);
+    /// ```
+    pub fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = max_wait;
+        self
+    }
+
+    /// Tries again only after errors for which this is true. Unless set: after any, a panic included.
+    ///
+    /// ```
+    /// # use procrastinate::RetryStrategy;
+    /// let strategy = RetryStrategy::new().retry_if(|error| error.to_string().contains("timed out"));
+    /// ```
+    pub fn retry_if(mut self, filter: impl Fn(&AttemptError) -> bool + Send + Sync + 'static) -> Self {
+        self.filter = Some(Arc::new(filter));
+        self
+    }
+
+    /// Tries again after errors of this type too, be it the error itself or one of its sources. Without any such call,
+    /// after errors of whatever type.
+    ///
+    /// ```
+    /// # use procrastinate::RetryStrategy;
+    /// let strategy = RetryStrategy::new().retry_exception::<std::io::Error>().retry_exception::<std::fmt::Error>();
+    /// ```
+    pub fn retry_exception<E: StdError + 'static>(mut self) -> Self {
+        let others = self.filter.take();
+        self.retry_if(move |error| is_caused_by::<E>(error) || others.as_ref().is_some_and(|others| others(error)))
+    }
+
+    /// How long is waited after the attempt with this number, 0 for the first.
+    ///
+    /// ```
+    /// # use procrastinate::RetryStrategy;
+    /// assert_eq!(RetryStrategy::new().exponential_wait(2).wait_after(3).as_secs(), 16);
+    /// ```
+    #[must_use]
+    pub fn wait_after(&self, attempts: u32) -> Duration {
+        let linear = u64::from(self.linear_wait).saturating_mul(u64::from(attempts));
+        let exponential = u64::from(self.exponential_wait).saturating_pow(attempts.saturating_add(1));
+        let seconds = u64::from(self.wait).saturating_add(linear).saturating_add(exponential);
+        Duration::from_secs(seconds).min(self.max_wait)
+    }
+}
+
+impl fmt::Debug for RetryStrategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RetryStrategy")
+            .field("max_attempts", &self.max_attempts)
+            .field("wait", &self.wait)
+            .field("linear_wait", &self.linear_wait)
+            .field("exponential_wait", &self.exponential_wait)
+            .field("max_wait", &self.max_wait)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BaseRetryStrategy for RetryStrategy {
+    fn get_retry_decision(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
+        let attempts = u32::try_from(job.attempts).unwrap_or(0);
+        if self.max_attempts.is_some_and(|most| attempts >= most) {
+            return None;
+        }
+        if self.filter.as_ref().is_some_and(|filter| !filter(error)) {
+            return None;
+        }
+        Some(RetryDecision::retry_in(self.wait_after(attempts)))
+    }
+}
+
+fn is_caused_by<E: StdError + 'static>(error: &AttemptError) -> bool {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<E>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
