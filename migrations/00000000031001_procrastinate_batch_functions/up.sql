@@ -50,7 +50,10 @@ CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
         args jsonb, scheduled_at timestamptz, attempts integer, abort_requested boolean, worker_id bigint)
     LANGUAGE plpgsql
     -- Every statement in here is a walk along an index with a handful of rows at its end. These settings keep the
-    -- planner to that whatever the statistics say, also for a plan that was kept since the tables were empty.
+    -- planner to that whatever the statistics say, also for a plan that was kept since the tables were empty. What they
+    -- forbid is priced, not impossible: such prices would have a plan compiled, or made anew for each call.
+    SET jit = off
+    SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off
     SET enable_bitmapscan = off
     SET enable_hashjoin = off
@@ -66,6 +69,7 @@ DECLARE
     taken_ids bigint[] := '{}';
     overtaken_ids bigint[] := '{}';
     is_overtaken boolean;
+    last_lock text;
     violated_constraint text;
     retry record;
     is_retried boolean;
@@ -104,9 +108,9 @@ BEGIN
             SET status = CASE WHEN job.abort_requested THEN 'failed' ELSE 'todo' END::procrastinate_job_status,
                 attempts = CASE WHEN job.abort_requested THEN job.attempts ELSE job.attempts + 1 END,
                 scheduled_at = CASE WHEN job.abort_requested THEN job.scheduled_at ELSE coalesce(retry.retry_at, now()) END,
-                priority = coalesce(retry.priority, job.priority),
-                queue_name = coalesce(retry.queue_name, job.queue_name),
-                lock = coalesce(retry.lock, job.lock)
+                priority = CASE WHEN job.abort_requested THEN job.priority ELSE coalesce(retry.priority, job.priority) END,
+                queue_name = CASE WHEN job.abort_requested THEN job.queue_name ELSE coalesce(retry.queue_name, job.queue_name) END,
+                lock = CASE WHEN job.abort_requested THEN job.lock ELSE coalesce(retry.lock, job.lock) END
             WHERE job.id = retry.job_id AND job.status = 'doing' AND job.worker_id = p_worker_id;
             is_retried := FOUND;
         EXCEPTION WHEN unique_violation THEN
@@ -146,6 +150,8 @@ BEGIN
                         ORDER BY first.priority DESC, first.id
                         LIMIT 1))
               AND job.id <> ALL (overtaken_ids)
+              -- A second look keeps to the order of the locks.
+              AND (job.lock IS NULL OR last_lock IS NULL OR job.lock > last_lock)
             ORDER BY job.priority DESC, job.id
             LIMIT missing
             FOR UPDATE OF job SKIP LOCKED) AS candidate;
@@ -165,7 +171,8 @@ BEGIN
         is_overtaken := false;
         FOREACH candidate_id IN ARRAY locked_ids LOOP
             BEGIN
-                UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = p_worker_id WHERE job.id = candidate_id;
+                UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = p_worker_id WHERE job.id = candidate_id
+                RETURNING job.lock INTO last_lock;
                 taken_ids := taken_ids || candidate_id;
                 missing := missing - 1;
             EXCEPTION WHEN unique_violation THEN
@@ -182,12 +189,14 @@ BEGIN
     END LOOP;
 
     -- Not from within the block above: rows that were returned stay returned, also when the block is rolled back.
-    RETURN QUERY
-        SELECT false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
-            CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested,
-            job.worker_id
-        FROM procrastinate_jobs AS job
-        WHERE job.id = ANY (taken_ids);
+    IF cardinality(taken_ids) > 0 THEN
+        RETURN QUERY
+            SELECT false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
+                CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested,
+                job.worker_id
+            FROM procrastinate_jobs AS job
+            WHERE job.id = ANY (taken_ids);
+    END IF;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb) IS
@@ -196,6 +205,7 @@ COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint
 CREATE FUNCTION procrastinate_diesel_update_heartbeat_v1(p_worker_id bigint)
     RETURNS TABLE (job_id bigint)
     LANGUAGE plpgsql
+    SET jit = off
     SET enable_seqscan = off
 AS $function$
 BEGIN
@@ -212,6 +222,7 @@ COMMENT ON FUNCTION procrastinate_diesel_update_heartbeat_v1(bigint) IS
 CREATE FUNCTION procrastinate_diesel_jobs_of_worker_v1(p_worker_id bigint, job_ids bigint[])
     RETURNS SETOF procrastinate_jobs
     LANGUAGE plpgsql
+    SET jit = off
     SET enable_seqscan = off
 AS $function$
 BEGIN

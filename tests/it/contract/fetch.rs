@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::sync::Barrier;
 use std::thread;
+use std::time::Instant;
 
 use diesel::prelude::*;
 use serde_json::{Value, json};
 
 use super::queue::{Queue, fetch};
-use crate::support::rows;
+use crate::support::{PATIENCE, rows, sql};
 
 const ALL: &str = "NULL";
 
@@ -114,9 +115,10 @@ fn a_job_can_be_taken_at_the_very_time_it_is_scheduled_for() {
     let mut queue = Queue::new();
     // Time stands still in a transaction.
     queue.run("BEGIN");
-    queue.add(json!([{ "scheduled_at": "now" }]));
+    queue.add(json!([{ "scheduled_at": "now" }, { "scheduled_at": "now" }]));
     queue.run("UPDATE procrastinate_jobs SET scheduled_at = now()");
     assert_eq!(queue.fetch(ALL), Some(1));
+    assert_eq!(fetch_once(&mut queue, &own_function(ALL, 1)), [2]);
 }
 
 #[test]
@@ -295,12 +297,12 @@ fn a_worker_that_is_not_registered_gets_no_job() {
 fn a_job_that_another_transaction_holds_is_passed_over() {
     let mut queue = Queue::with_jobs(json!([{ "priority": 5 }, { "lock": "x" }, { "lock": "x" }, {}]));
     let mut other = queue.another_connection();
-    crate::support::sql(&mut other, "BEGIN; SELECT FROM procrastinate_jobs WHERE id IN (1, 2) FOR UPDATE");
+    sql(&mut other, "BEGIN; SELECT FROM procrastinate_jobs WHERE id IN (1, 2) FOR UPDATE");
 
     // The third waits for the second, whoever holds that one.
     assert_fetched_from(&mut queue, ALL, &[4]);
 
-    crate::support::sql(&mut other, "ROLLBACK");
+    sql(&mut other, "ROLLBACK");
     assert_fetched_from(&mut queue, ALL, &[1, 2, 4]);
 }
 
@@ -361,6 +363,7 @@ fn jobs_with_one_lock_run_one_after_the_other_in_order() {
     let locks = ["a", "b", "c"];
     let jobs = (0..90).map(|n| json!({ "lock": locks[n % 3], "priority": n * 7 % 4 })).collect();
     let mut queue = Queue::with_jobs(Value::Array(jobs));
+    let start = Instant::now();
     let work = |connection: &mut PgConnection| {
         // A worker that finds nothing may have been too early: the job before was running.
         loop {
@@ -372,6 +375,7 @@ fn jobs_with_one_lock_run_one_after_the_other_in_order() {
             if rows(connection, unfinished) == ["0"] {
                 return None;
             }
+            assert!(start.elapsed() < PATIENCE, "some jobs are never finished");
         }
     };
 

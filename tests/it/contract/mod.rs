@@ -3,6 +3,7 @@
 
 mod batch_defer;
 mod batch_finish_and_fetch;
+mod batch_retry;
 mod cancel;
 mod defer;
 mod events;

@@ -6,6 +6,7 @@
 use serde_json::json;
 
 use super::queue::{Queue, Waiting, fetch};
+use crate::support::sql;
 
 /// Both functions, with room for more than one job where there is a choice.
 const FETCHES: [&str; 2] = [
@@ -31,7 +32,7 @@ fn at_the_same_time(fetch: &str, isolation: &str) -> (Queue, Waiting) {
     let mut queue = Queue::with_jobs(json!([{ "lock": "x" }]));
     queue.run(GATE);
     let mut worker = queue.another_connection();
-    crate::support::sql(&mut worker, &format!("SET default_transaction_isolation = '{isolation}'"));
+    sql(&mut worker, &format!("SET default_transaction_isolation = '{isolation}'"));
     let worker = Waiting::start_on(worker, &mut queue, fetch);
     queue.add(json!([{ "lock": "x", "priority": 1 }]));
     queue.run("BEGIN");
@@ -46,10 +47,7 @@ fn a_worker_that_comes_too_late_for_a_lock_takes_another_job() {
     for fetch in FETCHES {
         let (mut queue, worker) = at_the_same_time(fetch, "read committed");
         let mut other = queue.another_connection();
-        crate::support::sql(
-            &mut other,
-            "INSERT INTO procrastinate_jobs (queue_name, task_name, lock) VALUES ('default', 'task', 'y')",
-        );
+        sql(&mut other, "INSERT INTO procrastinate_jobs (queue_name, task_name, lock) VALUES ('default', 'task', 'y')");
         queue.run("COMMIT");
         assert_eq!(worker.rows(), ["3"], "{fetch}");
         assert_eq!(queue.rows("SELECT status FROM procrastinate_jobs ORDER BY id"), ["todo", "doing", "doing"]);
@@ -90,6 +88,20 @@ fn a_worker_that_took_several_jobs_keeps_those_with_other_locks() {
     let mut taken = worker.rows();
     taken.sort_unstable();
     assert_eq!(taken, ["2", "3"]);
+}
+
+#[test]
+fn workers_that_take_several_jobs_do_not_wait_for_each_other_in_a_circle() {
+    // By priority, the worker would take the second job before it waits at the gate.
+    let mut queue = Queue::with_jobs(json!([{ "lock": "a" }, { "lock": "b", "priority": 1 }]));
+    queue.run(GATE);
+    let worker = Waiting::start(&mut queue, FETCHES[1]);
+    queue.add(json!([{ "lock": "a", "priority": 2 }, { "lock": "b", "priority": 2 }]));
+    let mut taken = queue.rows(FETCHES[1]);
+    taken.sort_unstable();
+    assert_eq!(taken, ["3", "4"]);
+    queue.run("SELECT pg_advisory_unlock(1)");
+    assert_eq!(worker.rows(), [""; 0]);
 }
 
 #[test]

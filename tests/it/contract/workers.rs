@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::queue::Queue;
+use crate::support::sql;
 
 const WORKERS: &str = "SELECT id FROM procrastinate_workers ORDER BY id";
 
@@ -98,6 +99,40 @@ fn pruning_does_not_wait_for_a_worker_that_another_transaction_holds() {
     let mut queue = queue_with_workers(&[100.0, 100.0]);
     queue.run("COMMIT");
     let mut other = queue.another_connection();
-    crate::support::sql(&mut other, "BEGIN; SELECT FROM procrastinate_workers WHERE id = 1 FOR UPDATE");
+    sql(&mut other, "BEGIN; SELECT FROM procrastinate_workers WHERE id = 1 FOR UPDATE");
     assert_eq!(prune(&mut queue, 30.0), ["2"]);
+}
+
+// ---- This crate's own ----
+
+/// A queue with two workers that were last heard of 100 seconds ago, and with jobs of both in every status.
+fn queue_with_working_workers() -> Queue {
+    let mut queue = queue_with_workers(&[100.0, 100.0]);
+    for status in ["todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted", "doing"] {
+        queue.add(json!([{ "status": status, "worker_id": 1 }, { "status": status, "worker_id": 2 }]));
+    }
+    queue
+}
+
+#[test]
+fn the_crates_heartbeat_tells_which_jobs_the_worker_is_doing_and_at_the_end_null() {
+    let mut queue = queue_with_working_workers();
+    let heartbeat = "SELECT job_id FROM procrastinate_diesel_update_heartbeat_v1";
+    assert_eq!(queue.rows(&format!("{heartbeat}(1)")), ["3", "15", "NULL"]);
+    let alive = "SELECT id, last_heartbeat = now() FROM procrastinate_workers ORDER BY id";
+    assert_eq!(queue.rows(alive), ["1 | true", "2 | false"]);
+
+    queue.run("DELETE FROM procrastinate_jobs");
+    assert_eq!(queue.rows(&format!("{heartbeat}(2)")), ["NULL"]);
+    assert_eq!(queue.rows(&format!("{heartbeat}(3)")), [""; 0]);
+}
+
+#[test]
+fn of_some_jobs_those_are_told_that_the_worker_is_doing() {
+    let mut queue = queue_with_working_workers();
+    let jobs = |ids: &str| format!("SELECT * FROM procrastinate_diesel_jobs_of_worker_v1(1, '{ids}') ORDER BY id");
+    let expected = queue.rows("SELECT * FROM procrastinate_jobs WHERE id IN (3, 15) ORDER BY id");
+    assert_eq!(queue.rows(&jobs("{1,2,3,4,5,15,99}")), expected);
+    assert_eq!(queue.rows(&jobs("{4,5}")), [""; 0]);
+    assert_eq!(queue.rows(&jobs("{}")), [""; 0]);
 }

@@ -18,8 +18,16 @@ const LIFE: &str = "
     SELECT procrastinate_fetch_job_v2(NULL, 1);
     SELECT procrastinate_finish_job_v1(1, 'failed', false)";
 
+/// Triggers and their functions may make way for such as do the same for many jobs at once.
+fn is_of_a_trigger(line: &str) -> bool {
+    line.starts_with("CREATE TRIGGER procrastinate_")
+        || line.starts_with("CREATE OR REPLACE FUNCTION") && line.contains("RETURNS trigger")
+        || line.starts_with("comment on function procrastinate_trigger_")
+        || line.starts_with("comment on function procrastinate_notify_")
+}
+
 #[test]
-fn nothing_of_it_is_changed_and_only_what_is_the_crates_own_is_added() {
+fn its_tables_and_functions_are_as_before_and_only_what_is_the_crates_own_is_added() {
     let (_database, mut connection) = found_database();
     sql(&mut connection, LIFE);
     let jobs = rows(&mut connection, JOBS);
@@ -30,10 +38,11 @@ fn nothing_of_it_is_changed_and_only_what_is_the_crates_own_is_added() {
     assert_eq!(applied, versions(&mut connection));
     assert_eq!(rows(&mut connection, JOBS), jobs);
     let after = catalog(&mut connection);
-    let gone: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
-    assert!(gone.is_empty(), "{gone:?}");
+    for gone in before.iter().filter(|line| !after.contains(line)) {
+        assert!(is_of_a_trigger(gone), "{gone}");
+    }
     for added in after.iter().filter(|line| !before.contains(line)) {
-        assert!(added.contains("procrastinate_diesel_"), "{added}");
+        assert!(added.contains("procrastinate_diesel_") || is_of_a_trigger(added), "{added}");
     }
     // The next job has the next number.
     let id = configure_task("b", json!({})).defer_blocking(&mut connection).unwrap();

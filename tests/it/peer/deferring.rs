@@ -30,7 +30,7 @@ pub fn variety() -> Value {
             "nested": { "list": [1, [2, [3, { "deep": [[], {}, null] }]]], "object": { "a": { "b": { "c": false } } } },
         } },
         { "task": "peer.echo", "priority": 2_147_483_647, "lock": "customer 🎈", "args": {
-            "numbers": [0, -1, i64::MIN, u64::MAX, 0.1, -1.5, 1.0, 1e-9, 1e300],
+            "numbers": [0, -1, i64::MIN, u64::MAX, 0.1, -1.5, 1.0, 1e-9, 1e300, 123_456_789.123_456_79],
         } },
         { "task": "peer.echo", "schedule_at": PAST, "lock": "", "queueing_lock": "", "args": { "past": null } },
         { "task": "peer.echo", "schedule_at": FUTURE, "queueing_lock": "tomorrow", "args": { "future": [] } },

@@ -169,6 +169,34 @@ fn fetchers_that_take_the_same_locks_the_other_way_round_do_not_stand_in_each_ot
     });
 }
 
+#[test]
+fn a_fetcher_that_looks_again_does_not_wait_for_one_that_waits_for_it() {
+    let database = database();
+    let mut connection = connect(&database);
+    let worker = register(&mut connection);
+    let first_of_m = defer(&mut connection, "M", 0);
+    let behind = defer(&mut connection, "N", 0);
+    let mut gate = Gate::before(&database, behind);
+    std::thread::scope(|scope| {
+        let fetch = || Function::FinishAndFetchJobs.fetch(&mut connect(&database), worker);
+        // The first one has M, and is overtaken at N.
+        let first = scope.spawn(fetch);
+        gate.until_waiting("advisory", 1);
+        let ahead = defer(&mut connection, "N", 1);
+        assert_eq!(Function::FetchJob.fetch(&mut connection, worker), [(ahead, "N".to_owned())]);
+        // The second one has L, and waits for what becomes of M.
+        let first_of_l = defer(&mut connection, "L", 1);
+        defer(&mut connection, "M", 1);
+        let second = scope.spawn(fetch);
+        gate.until_waiting("transactionid", 1);
+        // This is what the first one finds when it looks again.
+        defer(&mut connection, "L", 2);
+        gate.open();
+        assert_eq!(first.join().unwrap(), [(first_of_m, "M".to_owned())]);
+        assert_eq!(second.join().unwrap(), [(first_of_l, "L".to_owned())]);
+    });
+}
+
 /// How many threads of a crowd defer.
 const DEFERRERS: usize = 2;
 

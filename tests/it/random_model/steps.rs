@@ -8,6 +8,9 @@ use super::model::{Functions, LOCKS, Model, NewJob, QUEUES, Refused, Retry, Sche
 use super::{Random, connect};
 use crate::support::{database, rows, sql, try_rows};
 
+/// A job, and the status with which it ended.
+type Ended = (i64, &'static str);
+
 /// Something that a client does.
 #[derive(Debug)]
 enum Step {
@@ -21,7 +24,7 @@ enum Step {
     },
     FinishAndFetch {
         worker: i64,
-        finished: Vec<(i64, &'static str)>,
+        finished: Vec<Ended>,
         retried: Vec<(i64, Retry)>,
         queues: Option<Vec<&'static str>>,
         slots: usize,
@@ -54,7 +57,7 @@ struct Walk<'a> {
 #[test]
 fn the_database_does_what_the_model_does() {
     let database = database();
-    walk(&mut connect(&database), Functions::Ours, 0..400);
+    walk(&mut connect(&database), Functions::Ours, 0..40);
 }
 
 /// Takes random steps with each of these seeds.
@@ -149,7 +152,7 @@ impl Walk<'_> {
     }
 
     /// Some jobs of a worker, and sometimes one that is not its own: those that end, and those that are to be retried.
-    fn any_endings(&mut self, worker: i64) -> (Vec<(i64, &'static str)>, Vec<(i64, Retry)>) {
+    fn any_endings(&mut self, worker: i64) -> (Vec<Ended>, Vec<(i64, Retry)>) {
         let own = self.model.jobs.iter().filter(|(_, job)| job.worker == Some(worker) && job.status == "doing");
         let mut ids: Vec<i64> = own.map(|(id, _)| *id).filter(|_| self.random.once_in(2)).collect();
         if self.random.once_in(5) {
@@ -252,7 +255,7 @@ impl Walk<'_> {
     fn finish_and_fetch(
         &mut self,
         worker: i64,
-        finished: &[(i64, &'static str)],
+        finished: &[Ended],
         retried: &[(i64, Retry)],
         queues: Option<&[&str]>,
         slots: usize,
