@@ -27,6 +27,9 @@ use crate::queries::lifecycle::{FetchedJob, FinishAndFetchJobs};
 /// How long a connection is kept with nothing to do.
 const LONGEST_LULL: Duration = Duration::from_millis(100);
 
+/// How often the loop lets the jobs that it has started go first, before it looks at what has ended.
+const YIELDS_AFTER_START: usize = 4;
+
 /// Runs a worker until it is stopped, or until there is no job left where it is not to wait.
 pub(super) async fn run(app: App, options: Options, shutdown: BoxFuture<'static, ()>) -> Result<(), Error> {
     let connector = app.connector().clone();
@@ -152,7 +155,12 @@ impl Loop {
             if self.pause_until.is_none() && self.has_cause() {
                 match self.exchange().await {
                     // Jobs that end at once do so here, and their endings go out together in the next exchange.
-                    Ok(()) => tokio::task::yield_now().await,
+                    // Another thread may have taken some of them, and needs a moment longer.
+                    Ok(()) => {
+                        for _ in 0..YIELDS_AFTER_START {
+                            tokio::task::yield_now().await;
+                        }
+                    }
                     Err(error) => self.pause_after(error)?,
                 }
             } else if self.is_done() {
