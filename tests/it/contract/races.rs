@@ -91,6 +91,20 @@ fn a_worker_that_took_several_jobs_keeps_those_with_other_locks() {
 }
 
 #[test]
+fn a_worker_that_looks_again_takes_no_more_than_it_has_slots_for() {
+    let mut queue = Queue::with_jobs(json!([{ "lock": "x" }, {}, { "lock": "y" }]));
+    queue.run(GATE);
+    let worker = Waiting::start(&mut queue, &FETCHES[1].replace('5', "3"));
+    queue.add(json!([{ "lock": "x", "priority": 1 }]));
+    assert_eq!(queue.fetch("NULL"), Some(4));
+    queue.add(json!([{}, {}, { "lock": "z" }]));
+    queue.run("SELECT pg_advisory_unlock(1)");
+    let mut taken = worker.rows();
+    taken.sort_unstable();
+    assert_eq!(taken, ["2", "3", "5"]);
+}
+
+#[test]
 fn workers_that_take_several_jobs_do_not_wait_for_each_other_in_a_circle() {
     // By priority, the worker would take the second job before it waits at the gate.
     let mut queue = Queue::with_jobs(json!([{ "lock": "a" }, { "lock": "b", "priority": 1 }]));
@@ -102,6 +116,22 @@ fn workers_that_take_several_jobs_do_not_wait_for_each_other_in_a_circle() {
     assert_eq!(taken, ["3", "4"]);
     queue.run("SELECT pg_advisory_unlock(1)");
     assert_eq!(worker.rows(), [""; 0]);
+}
+
+#[test]
+fn a_worker_that_looks_again_keeps_to_the_order_of_the_locks() {
+    // So that it never waits for a lock while it holds one that comes later.
+    let mut queue = Queue::with_jobs(json!([{ "lock": "b" }, { "lock": "c" }]));
+    queue.run(GATE);
+    let worker = Waiting::start(&mut queue, FETCHES[1]);
+    queue.add(json!([{ "lock": "b", "priority": 1 }]));
+    assert_eq!(queue.fetch("NULL"), Some(3));
+    queue.add(json!([{ "lock": "a" }, { "lock": "d" }]));
+    queue.run("SELECT pg_advisory_unlock(1)");
+    let mut taken = worker.rows();
+    taken.sort_unstable();
+    assert_eq!(taken, ["2", "5"]);
+    assert_eq!(queue.rows(FETCHES[1]), ["4"]);
 }
 
 #[test]
