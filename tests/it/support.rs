@@ -7,8 +7,12 @@ use diesel::prelude::*;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
-use procrastinate::{DieselConnector, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob};
+use procrastinate::{
+    DieselConnector, Error, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob, ProcrastinateWorker, Worker,
+};
 use throwaway_postgres::{Database, Server};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// How long to wait for what must happen, before a test fails. Nothing waits this long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -100,6 +104,43 @@ pub fn try_rows(connection: &mut PgConnection, query: &str) -> QueryResult<Vec<S
 /// All jobs, by id.
 pub fn jobs(connection: &mut PgConnection) -> Vec<ProcrastinateJob> {
     ProcrastinateJob::query().order(procrastinate::schema::procrastinate_jobs::id).load(connection).unwrap()
+}
+
+/// The workers that are registered, by id.
+pub fn workers(connection: &mut PgConnection) -> Vec<ProcrastinateWorker> {
+    ProcrastinateWorker::query().order(procrastinate::schema::procrastinate_workers::id).load(connection).unwrap()
+}
+
+/// A worker that runs in the background until it is told to stop.
+pub struct Running {
+    stop: oneshot::Sender<()>,
+    result: JoinHandle<Result<(), Error>>,
+}
+
+impl Running {
+    pub fn start(worker: Worker) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let worker = worker.with_graceful_shutdown(async {
+            let _ = stopped.await;
+        });
+        Self { stop, result: tokio::spawn(worker.run()) }
+    }
+
+    /// Asks it to stop, without waiting.
+    pub fn ask_to_stop(self) -> JoinHandle<Result<(), Error>> {
+        self.stop.send(()).unwrap();
+        self.result
+    }
+
+    /// Stops it, and waits until it has.
+    pub async fn stop(self) -> Result<(), Error> {
+        within_patience(self.ask_to_stop()).await.unwrap()
+    }
+}
+
+/// What the future comes to; a test fails that waits too long.
+pub async fn within_patience<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("this did not happen in time")
 }
 
 /// Waits for what nobody announces: looks again and again until it is so.

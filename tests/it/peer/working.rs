@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use procrastinate::{JobId, JobStatus, JobToDefer, ProcrastinateJob, ProcrastinateWorker, configure_task};
+use procrastinate::{JobId, JobStatus, JobToDefer, ProcrastinateJob, configure_task};
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use super::{Meeting, on_both_databases};
-use crate::support::{connect, events, eventually, job, rows, sql, statuses};
+use crate::support::{Running, connect, events, eventually, job, rows, sql, statuses, workers};
 
 on_both_databases!(
     our_job_wakes_a_waiting_python_worker,
@@ -57,12 +56,8 @@ fn listens(connection: &mut PgConnection) -> bool {
 async fn a_job_of_python_wakes_our_waiting_worker(meeting: Meeting) {
     let mut connection = connect(&meeting.database);
     for queues in [Some("greetings 🎈"), None] {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let worker = meeting.worker().fetch_job_polling_interval(NEVER).with_graceful_shutdown(async {
-            let _ = stopped.await;
-        });
-        let worker = if let Some(queue) = queues { worker.queues([queue]) } else { worker };
-        let worker = tokio::spawn(worker.run());
+        let worker = meeting.worker().fetch_job_polling_interval(NEVER);
+        let worker = Running::start(if let Some(queue) = queues { worker.queues([queue]) } else { worker });
 
         // The first one may be found by the first look. Its end is stored together with another look: what comes after
         // has to be announced.
@@ -71,8 +66,7 @@ async fn a_job_of_python_wakes_our_waiting_worker(meeting: Meeting) {
             let id = meeting.python.ask_one("defer", theirs).await;
             succeeds(&mut connection, JobId::from(id.as_i64().unwrap())).await;
         }
-        stop.send(()).unwrap();
-        worker.await.unwrap().unwrap();
+        worker.stop().await.unwrap();
     }
 }
 
@@ -92,16 +86,11 @@ async fn both_kinds_of_worker_share_the_jobs(meeting: Meeting) {
     let theirs = meeting.python.start_worker(&json!({
         "wait": true, "concurrency": 3, "queues": ["for either", "for python"], "fetch_job_polling_interval": 0.02,
     }));
-    let (stop, stopped) = oneshot::channel::<()>();
     let ours = meeting.worker().queues(["for either", "for rust"]).concurrency(3).fetch_job_polling_interval(polling);
-    let ours = ours.with_graceful_shutdown(async {
-        let _ = stopped.await;
-    });
-    let ours = tokio::spawn(ours.run());
+    let ours = Running::start(ours);
     let unfinished = "SELECT id FROM procrastinate_jobs WHERE status IN ('todo', 'doing')";
     eventually("all jobs are done", || rows(&mut connection, unfinished).is_empty()).await;
-    stop.send(()).unwrap();
-    ours.await.unwrap().unwrap();
+    ours.stop().await.unwrap();
     theirs.stop().await;
 
     assert_eq!(statuses(&mut connection), vec![JobStatus::Succeeded; JOBS]);
@@ -129,10 +118,6 @@ fn assert_that_each_ran_once_and_its_lock_was_respected(connection: &mut PgConne
          WHERE one.ended > other.started"
     );
     assert_eq!(rows(connection, &out_of_turn), [""; 0]);
-}
-
-fn workers(connection: &mut PgConnection) -> Vec<ProcrastinateWorker> {
-    ProcrastinateWorker::query().load(connection).unwrap()
 }
 
 async fn a_python_worker_lets_our_beating_worker_live(meeting: Meeting) {

@@ -5,15 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use diesel::PgConnection;
-use procrastinate::{App, Error, JobContext, JobId, Task, Worker, batch_defer_blocking};
+use procrastinate::{App, JobContext, JobId, Task, Worker, batch_defer_blocking};
 use serde::{Deserialize, Serialize};
 use throwaway_postgres::Database;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::Random;
 use super::model::{Functions, LOCKS, Model, NewJob, QUEUES, Schedule};
-use crate::support::{PATIENCE, connect, connector, database, rows};
+use crate::support::{PATIENCE, Running, connect, connector, database, rows};
 
 /// The logs of the tests, by the names of their workers.
 static LOGS: Mutex<BTreeMap<String, Arc<Log>>> = Mutex::new(BTreeMap::new());
@@ -157,27 +156,6 @@ fn any_job(random: &mut Random) -> NewJob {
     NewJob { queueing_lock: None, schedule, ..NewJob::any(random) }
 }
 
-/// A worker at work, and how to stop it.
-struct Running {
-    stop: watch::Sender<bool>,
-    worker: JoinHandle<Result<(), Error>>,
-}
-
-impl Running {
-    fn start(worker: Worker) -> Self {
-        let (stop, mut stopping) = watch::channel(false);
-        let worker = worker.with_graceful_shutdown(async move {
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        });
-        Self { stop, worker: tokio::spawn(worker.run()) }
-    }
-
-    async fn stop(self) {
-        self.stop.send(true).unwrap();
-        tokio::time::timeout(PATIENCE, self.worker).await.expect("it does not stop").unwrap().unwrap();
-    }
-}
-
 #[tokio::test]
 async fn one_worker_with_one_slot_runs_the_jobs_in_the_order_of_the_model() {
     for mut random in Random::each(0..3) {
@@ -220,7 +198,7 @@ async fn workers_that_share_the_queues_run_each_job_once_and_keep_the_order_of_l
         let running: Vec<Running> = workers.into_iter().map(Running::start).collect();
         hall.log.until_ended(JOBS).await;
         for worker in running {
-            worker.stop().await;
+            worker.stop().await.unwrap();
         }
         hall.assert_that_each_job_ran_once();
         hall.assert_that_locks_kept_the_order();
@@ -244,7 +222,7 @@ async fn jobs_that_come_in_while_workers_run_are_run_once() {
         }
         hall.log.until_ended(hall.jobs.len()).await;
         for worker in running {
-            worker.stop().await;
+            worker.stop().await.unwrap();
         }
         hall.assert_that_each_job_ran_once();
     }
@@ -266,12 +244,12 @@ async fn workers_that_are_stopped_in_the_middle_leave_the_rest_to_others() {
             running.push_back(Running::start(hall.worker().await));
             hall.log.until_ended(stop_after).await;
             while running.len() > 4 {
-                running.pop_front().unwrap().stop().await;
+                running.pop_front().unwrap().stop().await.unwrap();
             }
         }
         hall.log.until_ended(JOBS).await;
         for worker in running {
-            worker.stop().await;
+            worker.stop().await.unwrap();
         }
         hall.assert_that_each_job_ran_once();
         hall.assert_that_locks_kept_the_order();

@@ -7,8 +7,9 @@ use procrastinate::{App, DieselConnector, Error, JobStatus, Worker, task};
 use throwaway_postgres::Database;
 use tokio::sync::Notify;
 
-use super::{Running, until, within_patience, workers};
-use crate::support::{connect, connector, database, impatient_pool, job, sql, statuses};
+use crate::support::{
+    Running, connect, connector, database, eventually, impatient_pool, job, sql, statuses, within_patience, workers,
+};
 
 /// A worker whose heartbeat is quick, so that a test need not wait for it.
 fn quick(worker: Worker) -> Worker {
@@ -87,7 +88,7 @@ async fn the_ending_of_a_job_is_stored_when_the_database_is_back() {
     assert_eq!(job(&mut connection, id).status, JobStatus::Doing);
 
     allow_connections(&mut maintenance, &database, true);
-    until(|| job(&mut connection, id).status == JobStatus::Succeeded).await;
+    eventually("the job has succeeded", || job(&mut connection, id).status == JobStatus::Succeeded).await;
     worker.stop().await.unwrap();
 }
 
@@ -135,7 +136,7 @@ async fn a_job_handed_out_in_an_answer_that_was_lost_is_found_and_run() {
     let mut connection = connect(&database);
     let app = App::builder(connector(&database).await).task::<get_lost>().build().unwrap();
     let worker = Running::start(quick(app.worker()).queues(["mine"]));
-    until(|| workers(&mut connection).len() == 1).await;
+    eventually("it is registered", || workers(&mut connection).len() == 1).await;
     let id = get_lost().defer_blocking(&mut connection).unwrap();
     // As if the worker had fetched it, and had never been told.
     sql(
@@ -143,7 +144,7 @@ async fn a_job_handed_out_in_an_answer_that_was_lost_is_found_and_run() {
         "UPDATE procrastinate_jobs SET status = 'doing', worker_id = (SELECT id FROM procrastinate_workers)",
     );
     within_patience(RAN.notified()).await;
-    until(|| job(&mut connection, id).status == JobStatus::Succeeded).await;
+    eventually("the job has succeeded", || job(&mut connection, id).status == JobStatus::Succeeded).await;
     worker.stop().await.unwrap();
     assert_eq!(job(&mut connection, id).attempts, 1);
 }
@@ -175,7 +176,7 @@ async fn a_worker_that_was_taken_for_dead_registers_anew_and_cannot_end_what_is_
     let next = app.defer(be_taken_over()).await.unwrap();
     within_patience(STARTED.notified()).await;
     GO_ON.notify_one();
-    until(|| job(&mut connection, next).status == JobStatus::Succeeded).await;
+    eventually("the job has succeeded", || job(&mut connection, next).status == JobStatus::Succeeded).await;
     worker.stop().await.unwrap();
 
     let taken = job(&mut connection, taken);

@@ -7,8 +7,7 @@ use chrono::{TimeDelta, Utc};
 use procrastinate::{App, JobStatus, task};
 use tokio::sync::{Barrier, Notify, Semaphore};
 
-use super::{Running, within_patience};
-use crate::support::{connect, connector, database, jobs, statuses};
+use crate::support::{Running, connect, connector, database, jobs, statuses, within_patience};
 
 #[tokio::test]
 async fn jobs_run_by_priority_and_then_in_the_order_of_deferring() {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use procrastinate::{App, DieselConnector, Error, JobStatus, task};
 use tokio::sync::Notify;
 
-use super::{Running, until, within_patience, workers};
-use crate::support::{connect, connector, database, empty_database, sql, statuses};
+use crate::support::{
+    Running, connect, connector, database, empty_database, eventually, sql, statuses, within_patience, workers,
+};
 
 /// So long that only something else can have woken a worker.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -106,9 +107,9 @@ async fn a_worker_is_registered_while_it_runs_and_says_that_it_is_alive() {
     let mut connection = connect(&database);
     let app = App::builder(connector(&database).await).build().unwrap();
     let worker = Running::start(app.worker().update_heartbeat_interval(Duration::from_millis(20)));
-    until(|| workers(&mut connection).len() == 1).await;
+    eventually("it is registered", || workers(&mut connection).len() == 1).await;
     let first = workers(&mut connection)[0].clone();
-    until(|| workers(&mut connection)[0].last_heartbeat > first.last_heartbeat).await;
+    eventually("its heart beats", || workers(&mut connection)[0].last_heartbeat > first.last_heartbeat).await;
     worker.stop().await.unwrap();
     assert_eq!(workers(&mut connection), []);
 }
