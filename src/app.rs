@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::batch::{batch_defer_or_fail, new_jobs};
 use crate::checks::check_name;
 use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job::JobId;
-use crate::job_to_defer::{JobToDefer, batch_defer, configure_task, none_if_enqueued};
+use crate::job_to_defer::{JobToDefer, configure_task, defer_or_fail, none_if_enqueued};
+use crate::queries::Async;
 use crate::task::{RegisteredTask, Task};
 
 /// The application's pool and its tasks.
@@ -80,9 +82,9 @@ impl App {
     /// # }
     /// ```
     pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
-        job.check()?;
+        let job = job.into_new_job()?;
         let mut connection = self.connector().get("defer the job").await?;
-        job.defer(&mut *connection).await
+        defer_or_fail(job, &mut Async(&mut *connection)).await
     }
 
     /// As [`defer`](Self::defer), for callers to whom a taken queueing lock is good news: `None` then.
@@ -123,10 +125,9 @@ impl App {
     /// # }
     /// ```
     pub async fn batch_defer(&self, jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<JobId>, Error> {
-        let jobs: Vec<JobToDefer> = jobs.into_iter().collect();
-        jobs.iter().try_for_each(JobToDefer::check)?;
+        let jobs = new_jobs(jobs)?;
         let mut connection = self.connector().get("defer the jobs").await?;
-        batch_defer(jobs, &mut *connection).await
+        batch_defer_or_fail(jobs, &mut Async(&mut *connection)).await
     }
 
     /// A job of one of this application's tasks, by the task's name. For a task that this application does not know

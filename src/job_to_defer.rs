@@ -13,7 +13,7 @@ use crate::checks::{check_args, check_name, unserializable};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::job_options::JobOptions;
-use crate::queries::defer::{InsertJob, InsertJobUnlessEnqueued, InsertJobs, NewJob};
+use crate::queries::defer::{InsertJob, InsertJobUnlessEnqueued, NewJob};
 use crate::queries::{Async, Blocking, Run, complete};
 
 /// The queue of jobs for which none was chosen.
@@ -219,7 +219,7 @@ impl JobToDefer {
     where
         C: AsyncConnectionCore<Backend = Pg>,
     {
-        self.defer_or_fail(&mut Async(connection)).await
+        defer_or_fail(self.into_new_job()?, &mut Async(connection)).await
     }
 
     /// Defers the job on a blocking connection: `PgConnection`, one from an r2d2 pool, in a transaction or not.
@@ -244,7 +244,7 @@ impl JobToDefer {
     where
         C: LoadConnection<Backend = Pg>,
     {
-        complete(self.defer_or_fail(&mut Blocking(connection)))
+        complete(defer_or_fail(self.into_new_job()?, &mut Blocking(connection)))
     }
 
     /// As [`defer`](Self::defer), for callers to whom a taken queueing lock is good news: `None` then.
@@ -296,20 +296,8 @@ impl JobToDefer {
         none_if_enqueued(self.defer_blocking(connection))
     }
 
-    /// The one body behind the four functions above.
-    async fn defer_or_fail<R: Run>(self, run: &mut R) -> Result<JobId, Error> {
-        const ACTION: &str = "defer the job";
-        let job = self.into_new_job()?;
-        let Some(queueing_lock) = job.queueing_lock.clone() else {
-            let ids = run.load(InsertJob(job)).await.map_err(|source| Error::database(ACTION, source))?;
-            return ids.first().copied().ok_or(Error::Database { action: ACTION, source: diesel::NotFound });
-        };
-        let task_name = job.task_name.clone();
-        let ids = run.load(InsertJobUnlessEnqueued(job)).await.map_err(|source| Error::database(ACTION, source))?;
-        ids.first().copied().ok_or(Error::AlreadyEnqueued { task_name, queueing_lock })
-    }
-
-    fn into_new_job(self) -> Result<NewJob, Error> {
+    /// The row that it becomes, once it has been checked.
+    pub(crate) fn into_new_job(self) -> Result<NewJob, Error> {
         self.check()?;
         let scheduled_at = self.options.scheduled_at()?;
         let args = self.args.map_err(|error| unserializable(&self.task_name, &error))?;
@@ -325,79 +313,16 @@ impl JobToDefer {
     }
 }
 
-/// Defers any number of jobs in one statement on an async connection, all or none, and returns their numbers in the
-/// order of the input. They may be of different tasks.
-///
-/// # Errors
-///
-/// As [`JobToDefer::defer`]; when one job cannot be deferred none is. A queueing lock that occurs twice among the jobs is
-/// [`Error::AlreadyEnqueued`] too. In any of these but [`Error::Database`] the caller's transaction is intact.
-///
-/// # Example
-///
-/// ```no_run
-/// # use procrastinate::task;
-/// # #[task] async fn welcome(customer: i64) { let _ = customer; }
-/// # async fn example(connection: &mut diesel_async::AsyncPgConnection) -> Result<(), procrastinate::Error> {
-/// let ids = procrastinate::batch_defer((1..=1_000).map(welcome), connection).await?;
-/// assert_eq!(ids.len(), 1_000);
-/// # Ok(())
-/// # }
-/// ```
-pub async fn batch_defer<C>(jobs: impl IntoIterator<Item = JobToDefer>, connection: &mut C) -> Result<Vec<JobId>, Error>
-where
-    C: AsyncConnectionCore<Backend = Pg>,
-{
-    batch_defer_or_fail(new_jobs(jobs)?, &mut Async(connection)).await
-}
-
-/// As [`batch_defer`], on a blocking connection.
-///
-/// # Errors
-///
-/// As [`batch_defer`].
-///
-/// # Example
-///
-/// ```no_run
-/// # use procrastinate::task;
-/// # #[task] async fn welcome(customer: i64) { let _ = customer; }
-/// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
-/// let ids = procrastinate::batch_defer_blocking([welcome(1), welcome(2)], connection)?;
-/// # Ok(())
-/// # }
-/// ```
-pub fn batch_defer_blocking<C>(
-    jobs: impl IntoIterator<Item = JobToDefer>,
-    connection: &mut C,
-) -> Result<Vec<JobId>, Error>
-where
-    C: LoadConnection<Backend = Pg>,
-{
-    complete(batch_defer_or_fail(new_jobs(jobs)?, &mut Blocking(connection)))
-}
-
-fn new_jobs(jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<NewJob>, Error> {
-    jobs.into_iter().map(JobToDefer::into_new_job).collect()
-}
-
-/// The one body behind both ways of deferring a batch.
-async fn batch_defer_or_fail<R: Run>(jobs: Vec<NewJob>, run: &mut R) -> Result<Vec<JobId>, Error> {
-    if jobs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let locked: Vec<(String, String)> =
-        jobs.iter().filter_map(|job| Some((job.queueing_lock.clone()?, job.task_name.clone()))).collect();
-    let rows = run
-        .load(jobs.into_iter().collect::<InsertJobs>())
-        .await
-        .map_err(|source| Error::database("defer the jobs", source))?;
-    if let Some(queueing_lock) = rows.iter().find_map(|(_, taken)| taken.clone()) {
-        let task_name =
-            locked.into_iter().find(|(lock, _)| *lock == queueing_lock).map_or_else(String::new, |(_, task)| task);
-        return Err(Error::AlreadyEnqueued { task_name, queueing_lock });
-    }
-    Ok(rows.into_iter().filter_map(|(id, _)| id).collect())
+/// The one body behind all ways of deferring a single job.
+pub(crate) async fn defer_or_fail<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
+    const ACTION: &str = "defer the job";
+    let Some(queueing_lock) = job.queueing_lock.clone() else {
+        let ids = run.load(InsertJob(job)).await.map_err(|source| Error::database(ACTION, source))?;
+        return ids.first().copied().ok_or(Error::Database { action: ACTION, source: diesel::NotFound });
+    };
+    let task_name = job.task_name.clone();
+    let ids = run.load(InsertJobUnlessEnqueued(job)).await.map_err(|source| Error::database(ACTION, source))?;
+    ids.first().copied().ok_or(Error::AlreadyEnqueued { task_name, queueing_lock })
 }
 
 pub(crate) fn none_if_enqueued(result: Result<JobId, Error>) -> Result<Option<JobId>, Error> {

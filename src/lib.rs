@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod app;
+mod batch;
 mod checks;
 mod connector;
 mod error;
@@ -20,12 +21,13 @@ mod task;
 mod worker;
 
 pub use crate::app::{App, AppBuilder};
+pub use crate::batch::{batch_defer, batch_defer_blocking};
 pub use crate::connector::{AsyncPool, DieselConnector, PoolError, PooledConnection};
 pub use crate::error::Error;
 pub use crate::job::{Job, JobEventType, JobId, JobStatus};
 pub use crate::job_context::JobContext;
 pub use crate::job_options::JobOptions;
-pub use crate::job_to_defer::{JobToDefer, batch_defer, batch_defer_blocking, configure_task};
+pub use crate::job_to_defer::{JobToDefer, configure_task};
 pub use crate::migrations::{MIGRATIONS, run_pending_migrations};
 pub use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinatePeriodicDefer, ProcrastinateWorker};
 pub use crate::retry::{AttemptError, BaseRetryStrategy, Retry, RetryDecision, RetryStrategy};

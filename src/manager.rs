@@ -1,5 +1,6 @@
 //! What a worker asks of the database, each with a connection of its own choosing.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
@@ -59,12 +60,11 @@ pub(crate) async fn jobs_of_worker(
     job_ids: Vec<JobId>,
 ) -> Result<Vec<FetchedJob>, Error> {
     let statement = JobsOfWorker { worker_id, job_ids };
-    let mut jobs = Async(connection)
+    let rows = Async(connection)
         .load(statement)
         .await
         .map_err(|source| Error::database("look up the worker's jobs", source))?;
-    sort_by_rank(&mut jobs);
-    Ok(jobs)
+    Ok(FinishedAndFetched::from(rows).fetched)
 }
 
 /// The answer to [`finish_and_fetch`].
@@ -85,18 +85,20 @@ pub(crate) async fn finish_and_fetch(
         .load(statement)
         .await
         .map_err(|source| Error::database("finish jobs and fetch new ones", source))?;
-    let mut answer = FinishedAndFetched::default();
-    for row in rows {
-        match row {
-            FinishedOrFetched::Lost(id) => answer.lost.push(id),
-            FinishedOrFetched::Fetched(job) => answer.fetched.push(*job),
-        }
-    }
-    sort_by_rank(&mut answer.fetched);
-    Ok(answer)
+    Ok(FinishedAndFetched::from(rows))
 }
 
-/// Higher priority first, then lower id: the order of fetching, which PostgreSQL does not promise for `RETURNING`.
-fn sort_by_rank(jobs: &mut [FetchedJob]) {
-    jobs.sort_by_key(|fetched| (std::cmp::Reverse(fetched.job.priority), fetched.job.id));
+impl From<Vec<FinishedOrFetched>> for FinishedAndFetched {
+    fn from(rows: Vec<FinishedOrFetched>) -> Self {
+        let mut answer = Self::default();
+        for row in rows {
+            match row {
+                FinishedOrFetched::Lost(id) => answer.lost.push(id),
+                FinishedOrFetched::Fetched(job) => answer.fetched.push(*job),
+            }
+        }
+        // Higher priority first, then lower id: the order of fetching, which PostgreSQL does not promise for `RETURNING`.
+        answer.fetched.sort_by_key(|fetched| (Reverse(fetched.job.priority), fetched.job.id));
+        answer
+    }
 }

@@ -98,35 +98,37 @@ BEGIN
 
     -- Retry: as procrastinate_retry_job_v2, where an abort that was requested wins. Only jobs that are still doing and
     -- still this worker's. A job whose queueing lock is held by one that waits cannot wait beside it: it fails.
-    FOR retry IN
-        SELECT * FROM jsonb_to_recordset(retries)
-            AS retry (job_id bigint, retry_at timestamptz, priority integer, queue_name varchar, lock text)
-        ORDER BY job_id
-    LOOP
-        BEGIN
-            UPDATE procrastinate_jobs AS job
-            SET status = CASE WHEN job.abort_requested THEN 'failed' ELSE 'todo' END::procrastinate_job_status,
-                attempts = CASE WHEN job.abort_requested THEN job.attempts ELSE job.attempts + 1 END,
-                scheduled_at = CASE WHEN job.abort_requested THEN job.scheduled_at ELSE coalesce(retry.retry_at, now()) END,
-                priority = CASE WHEN job.abort_requested THEN job.priority ELSE coalesce(retry.priority, job.priority) END,
-                queue_name = CASE WHEN job.abort_requested THEN job.queue_name ELSE coalesce(retry.queue_name, job.queue_name) END,
-                lock = CASE WHEN job.abort_requested THEN job.lock ELSE coalesce(retry.lock, job.lock) END
-            WHERE job.id = retry.job_id AND job.status = 'doing' AND job.worker_id = p_worker_id;
-            is_retried := FOUND;
-        EXCEPTION WHEN unique_violation THEN
-            UPDATE procrastinate_jobs AS job
-            SET status = 'failed', abort_requested = false, attempts = job.attempts + 1
-            WHERE job.id = retry.job_id AND job.status = 'doing' AND job.worker_id = p_worker_id;
-            is_retried := FOUND;
-        END;
-        -- One that is not doing was retried by an earlier call whose answer got lost, or ended by hand.
-        IF NOT is_retried AND EXISTS (
-                SELECT FROM procrastinate_jobs AS job WHERE job.id = retry.job_id AND job.status = 'doing') THEN
-            lost := true;
-            id := retry.job_id;
-            RETURN NEXT;
-        END IF;
-    END LOOP;
+    IF retries IS NOT NULL THEN
+        FOR retry IN
+            SELECT * FROM jsonb_to_recordset(retries)
+                AS retry (job_id bigint, retry_at timestamptz, priority integer, queue_name varchar, lock text)
+            ORDER BY job_id
+        LOOP
+            BEGIN
+                UPDATE procrastinate_jobs AS job
+                SET status = CASE WHEN job.abort_requested THEN 'failed' ELSE 'todo' END::procrastinate_job_status,
+                    attempts = CASE WHEN job.abort_requested THEN job.attempts ELSE job.attempts + 1 END,
+                    scheduled_at = CASE WHEN job.abort_requested THEN job.scheduled_at ELSE coalesce(retry.retry_at, now()) END,
+                    priority = CASE WHEN job.abort_requested THEN job.priority ELSE coalesce(retry.priority, job.priority) END,
+                    queue_name = CASE WHEN job.abort_requested THEN job.queue_name ELSE coalesce(retry.queue_name, job.queue_name) END,
+                    lock = CASE WHEN job.abort_requested THEN job.lock ELSE coalesce(retry.lock, job.lock) END
+                WHERE job.id = retry.job_id AND job.status = 'doing' AND job.worker_id = p_worker_id;
+                is_retried := FOUND;
+            EXCEPTION WHEN unique_violation THEN
+                UPDATE procrastinate_jobs AS job
+                SET status = 'failed', abort_requested = false, attempts = job.attempts + 1
+                WHERE job.id = retry.job_id AND job.status = 'doing' AND job.worker_id = p_worker_id;
+                is_retried := FOUND;
+            END;
+            -- One that is not doing was retried by an earlier call whose answer got lost, or ended by hand.
+            IF NOT is_retried AND EXISTS (
+                    SELECT FROM procrastinate_jobs AS job WHERE job.id = retry.job_id AND job.status = 'doing') THEN
+                lost := true;
+                id := retry.job_id;
+                RETURN NEXT;
+            END IF;
+        END LOOP;
+    END IF;
 
     -- Fetch: as procrastinate_fetch_job_v2, for as many jobs as there are free slots. At most one job of a lock can be
     -- taken at a time, the first of those that wait, so the candidates never stand in each other's way.

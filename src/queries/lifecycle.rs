@@ -64,51 +64,6 @@ pub(crate) struct FetchedJob {
     pub(crate) unreadable_args: Option<String>,
 }
 
-/// The columns that [`FetchedJob`] is read from.
-type JobColumns =
-    (BigInt, Text, Text, Integer, Nullable<Text>, Nullable<Text>, Jsonb, Nullable<Timestamptz>, Integer, Bool, BigInt);
-
-type JobRow =
-    (JobId, String, String, i32, Option<String>, Option<String>, ArgsOrProblem, Option<DateTime<Utc>>, i32, bool, i64);
-
-impl Queryable<JobColumns, Pg> for FetchedJob {
-    type Row = JobRow;
-
-    fn build(row: JobRow) -> diesel::deserialize::Result<Self> {
-        let (
-            id,
-            queue,
-            task_name,
-            priority,
-            lock,
-            queueing_lock,
-            args,
-            scheduled_at,
-            attempts,
-            abort_requested,
-            worker_id,
-        ) = row;
-        let (args, unreadable_args) = match args.0 {
-            Ok(args) => (args, None),
-            Err(problem) => (serde_json::Value::Object(serde_json::Map::new()), Some(problem)),
-        };
-        let job = Job {
-            id,
-            queue,
-            task_name,
-            priority,
-            lock,
-            queueing_lock,
-            args,
-            scheduled_at,
-            attempts,
-            abort_requested,
-            worker_id,
-        };
-        Ok(Self { job, unreadable_args })
-    }
-}
-
 /// Arguments that cannot be read must not make the whole answer unreadable: the jobs in it are taken already.
 #[derive(Debug, FromSqlRow)]
 pub(crate) struct ArgsOrProblem(Result<serde_json::Value, String>);
@@ -130,9 +85,9 @@ pub(crate) struct JobsOfWorker {
     pub(crate) job_ids: Vec<JobId>,
 }
 
-statement!(JobsOfWorker -> FetchedJob: JobColumns, |statement, out| {
+statement!(JobsOfWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
     out.push_sql(
-        "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, \
+        "SELECT false, id, queue_name, task_name, priority, lock, queueing_lock, args, \
          CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id \
          FROM procrastinate_diesel_jobs_of_worker_v1(",
     );
@@ -180,7 +135,7 @@ impl FinishAndFetchJobs {
     }
 }
 
-/// A row of the answer to [`FinishAndFetchJobs`].
+/// A row of the answer to [`FinishAndFetchJobs`], or to [`JobsOfWorker`], where none is lost.
 pub(crate) enum FinishedOrFetched {
     /// A finished job that was not this worker's any more: it was left as it is.
     Lost(JobId),
@@ -239,7 +194,11 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
                 Some(abort_requested),
                 Some(worker_id),
             ) => {
-                let row = (
+                let (args, unreadable_args) = match args.0 {
+                    Ok(args) => (args, None),
+                    Err(problem) => (json!({}), Some(problem)),
+                };
+                let job = Job {
                     id,
                     queue,
                     task_name,
@@ -251,8 +210,8 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
                     attempts,
                     abort_requested,
                     worker_id,
-                );
-                FetchedJob::build(row).map(|fetched| Self::Fetched(Box::new(fetched)))
+                };
+                Ok(Self::Fetched(Box::new(FetchedJob { job, unreadable_args })))
             }
             (false, id, ..) => Err(format!("the fetched job {id} lacks a column").into()),
         }

@@ -18,13 +18,14 @@ use crate::task::{RegisteredTask, TaskError};
 pub(super) async fn execute(app: App, options: Options, fetched: FetchedJob) -> Outcome {
     let started = Instant::now();
     log_start(&fetched.job);
-    let job = fetched.job.clone();
-    let outcome = match prepare(&app, &fetched) {
-        Ok(task) => decide(run(task, context(app, &options, fetched.job)).await, &job, &task.retry()),
+    let prepared = prepare(&app, &fetched);
+    let context = JobContext::new(app, fetched.job, options.name, options.queues);
+    let outcome = match prepared {
+        Ok(task) => decide(run(task, context.clone()).await, context.job(), &task.retry()),
         // What cannot be run now cannot be run later.
-        Err(error) => decide(Err(error.into()), &job, &Retry::default()),
+        Err(error) => decide(Err(error.into()), context.job(), &Retry::default()),
     };
-    log_end(&job, &outcome, started);
+    log_end(context.job(), &outcome, started);
     outcome
 }
 
@@ -34,10 +35,6 @@ fn prepare(app: &App, fetched: &FetchedJob) -> Result<RegisteredTask, String> {
         return Err(format!("the job's arguments cannot be read: {problem}"));
     }
     app.find_task(&fetched.job.task_name).map_err(|error| error.to_string())
-}
-
-fn context(app: App, options: &Options, job: Job) -> JobContext {
-    JobContext::new(app, job, options.name.clone(), options.queues.clone())
 }
 
 /// Runs the task. A panic, in its first poll or a later one, ends here.

@@ -8,7 +8,7 @@ const FLOORS: [&[&str]; 6] = [
     &["schema", "error", "job", "job_options", "checks", "retry"],
     &["models", "migrations"],
     &["queries"],
-    &["connector", "manager", "job_to_defer"],
+    &["connector", "manager", "job_to_defer", "batch"],
     &["job_context", "task", "app"],
     &["worker"],
 ];
