@@ -12,6 +12,20 @@ pub mod sql_types {
 
 diesel::table! {
     use diesel::sql_types::*;
+
+    procrastinate_diesel_job_errors (job_id, attempt) {
+        job_id -> Int8,
+        attempt -> Int4,
+        error -> Text,
+        worker_id -> Nullable<Int8>,
+        worker_name -> Nullable<Text>,
+        duration_seconds -> Nullable<Float8>,
+        at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use super::sql_types::ProcrastinateJobEventType;
 
     procrastinate_events (id) {
@@ -68,11 +82,13 @@ diesel::table! {
     }
 }
 
+diesel::joinable!(procrastinate_diesel_job_errors -> procrastinate_jobs (job_id));
 diesel::joinable!(procrastinate_events -> procrastinate_jobs (job_id));
 diesel::joinable!(procrastinate_jobs -> procrastinate_workers (worker_id));
 diesel::joinable!(procrastinate_periodic_defers -> procrastinate_jobs (job_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
+    procrastinate_diesel_job_errors,
     procrastinate_events,
     procrastinate_jobs,
     procrastinate_periodic_defers,

@@ -93,7 +93,7 @@ fn of_a_lost_job_only_the_id_is_told() {
     let mut queue = queue_with_two_workers(json!([{ "status": "doing", "worker_id": 2, "lock": "x" }]));
     let answer =
         queue.row("SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{1}', '{failed}', NULL, 0)");
-    assert_eq!(answer, format!("true | 1 | {}", ["NULL"; 10].join(" | ")));
+    assert_eq!(answer, format!("true | 1 | {}", ["NULL"; 11].join(" | ")));
 }
 
 #[test]

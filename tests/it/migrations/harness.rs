@@ -134,6 +134,8 @@ fn everything_is_described_in_the_database() {
         ORDER BY 1";
     // Their names, the tables' and the types' say all there is to say.
     let speak_for_themselves = [
+        "procrastinate_diesel_job_errors.at",
+        "procrastinate_diesel_job_errors.worker_name",
         "procrastinate_events.at",
         "procrastinate_events.id",
         "procrastinate_events.job_id",

@@ -57,6 +57,7 @@ fn found(connection: &mut PgConnection) -> Vec<String> {
                        WHEN 'bigint' THEN 'Int8'
                        WHEN 'integer' THEN 'Int4'
                        WHEN 'boolean' THEN 'Bool'
+                       WHEN 'double precision' THEN 'Float8'
                        WHEN 'text' THEN 'Text'
                        WHEN 'jsonb' THEN 'Jsonb'
                        WHEN 'character varying' THEN 'Varchar'
@@ -95,7 +96,7 @@ fn differences(described: &[String], found: &[String]) -> Vec<String> {
 fn schema_rs_describes_a_migrated_database() {
     let database = database();
     let found = found(&mut connect(&database));
-    assert!(found.len() >= 4 + 23, "{found:?}");
+    assert!(found.len() >= 5 + 30, "{found:?}");
     assert_eq!(differences(&described(SCHEMA_RS), &found), [""; 0]);
 }
 

@@ -185,16 +185,18 @@ impl Model {
         }
     }
 
-    /// A worker wants its job retried, which fails if a job with its queueing lock waits. False if somebody else is doing
-    /// it.
-    pub fn retry_of_worker(&mut self, id: i64, worker: i64, retry: Retry) -> bool {
-        match self.jobs.get(&id) {
-            Some(job) if job.worker == Some(worker) && job.status == "doing" => {
-                self.retry(id, retry, false).or_else(|Refused| self.finish(id, "failed", false)).is_ok()
-            }
-            Some(job) => job.status != "doing",
-            None => true,
+    /// A worker wants its job retried, which fails if a job with its queueing lock waits or if it is to be aborted. The
+    /// answer is what the worker is told: nothing if all went well, or if the job is nobody's any more.
+    pub fn retry_of_worker(&mut self, id: i64, worker: i64, retry: Retry) -> Option<&'static str> {
+        let job = self.jobs.get(&id)?;
+        if job.status != "doing" {
+            return None;
         }
+        if job.worker != Some(worker) {
+            return Some("true | NULL");
+        }
+        self.retry(id, retry, false).or_else(|Refused| self.finish(id, "failed", false)).ok()?;
+        (self.jobs.get(&id)?.status == "failed").then_some("false | failed")
     }
 
     pub fn cancel(&mut self, id: i64, abort: bool, delete: bool) -> Option<i64> {

@@ -66,7 +66,7 @@ pub fn walk(connection: &mut PgConnection, functions: Functions, seeds: std::ops
     const TABLES: &str =
         "procrastinate_jobs, procrastinate_workers, procrastinate_events, procrastinate_periodic_defers";
     for random in Random::each(seeds) {
-        sql(connection, &format!("TRUNCATE {TABLES} RESTART IDENTITY"));
+        sql(connection, &format!("TRUNCATE {TABLES} RESTART IDENTITY CASCADE"));
         let workers = (0..3).map(|_| register(connection)).collect();
         let mut walk = Walk { random, model: Model::of(functions), workers, connection };
         for number in 0..STEPS {
@@ -269,16 +269,17 @@ impl Walk<'_> {
         let retries = Value::from_iter(retries);
         let queue_array = array_or_null(queues);
         let arguments = format!("{worker}, '{{{ids}}}', '{{{ends}}}', {queue_array}, {slots}, '{retries}'");
-        let call = format!("SELECT lost, id FROM procrastinate_diesel_finish_and_fetch_jobs_v1({arguments})");
+        let call = format!("SELECT lost, became, id FROM procrastinate_diesel_finish_and_fetch_jobs_v1({arguments})");
         let mut found = rows(self.connection, &call);
 
         let finished = finished.iter().filter(|(id, end_status)| !self.model.finish_of_worker(*id, worker, end_status));
-        let mut lost: Vec<i64> = finished.map(|(id, _)| *id).collect();
-        let retried = retried.iter().filter(|(id, retry)| !self.model.retry_of_worker(*id, worker, *retry));
-        lost.extend(retried.map(|(id, _)| *id));
-        let mut expected: Vec<String> = lost.iter().map(|id| format!("true | {id}")).collect();
+        let mut expected: Vec<String> = finished.map(|(id, _)| format!("true | NULL | {id}")).collect();
+        expected.extend(retried.iter().filter_map(|(id, retry)| {
+            let told = self.model.retry_of_worker(*id, worker, *retry)?;
+            Some(format!("{told} | {id}"))
+        }));
         let fetched = (0..slots).map_while(|_| self.model.fetch(queues, worker));
-        expected.extend(fetched.map(|id| format!("false | {id}")));
+        expected.extend(fetched.map(|id| format!("false | NULL | {id}")));
         found.sort();
         expected.sort();
         assert_eq!(found, expected);

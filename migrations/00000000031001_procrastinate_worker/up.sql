@@ -1,0 +1,402 @@
+-- What is this crate's own for deferring and for workers: indexes, a table of errors, and functions that handle many jobs
+-- in one statement. Nothing of the contract is changed, and Python clients do not notice. The names carry "diesel" so
+-- that they can never meet a later name of Procrastinate's.
+
+-- The first waiting job of a lock is found by one look-up, however many wait behind it.
+CREATE INDEX procrastinate_diesel_jobs_lock_order_idx_v1 ON procrastinate_jobs (lock, priority DESC, id)
+    WHERE status = 'todo' AND lock IS NOT NULL;
+
+-- Jobs whose worker was removed. A job never passes through this index while its worker lives.
+CREATE INDEX procrastinate_diesel_jobs_without_worker_idx_v1 ON procrastinate_jobs (id)
+    WHERE status = 'doing' AND worker_id IS NULL;
+
+CREATE TABLE procrastinate_diesel_job_errors (
+    job_id bigint NOT NULL REFERENCES procrastinate_jobs (id) ON DELETE CASCADE,
+    attempt integer NOT NULL,
+    error text NOT NULL,
+    worker_id bigint,
+    worker_name text,
+    duration_seconds double precision,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (job_id, attempt));
+COMMENT ON TABLE procrastinate_diesel_job_errors IS 'Why attempts at jobs failed: a row for each attempt that ended with an error.';
+COMMENT ON COLUMN procrastinate_diesel_job_errors.job_id IS 'The job.';
+COMMENT ON COLUMN procrastinate_diesel_job_errors.attempt IS 'Which attempt it was: 1 for the first.';
+COMMENT ON COLUMN procrastinate_diesel_job_errors.error IS 'The error with all its sources, or the message of the panic and its place.';
+COMMENT ON COLUMN procrastinate_diesel_job_errors.worker_id IS 'The worker that ran the job; NULL when it is not known any more.';
+COMMENT ON COLUMN procrastinate_diesel_job_errors.duration_seconds IS 'How long the attempt took; NULL when its worker died.';
+
+CREATE FUNCTION procrastinate_diesel_defer_jobs_v1(
+        queue_names varchar[], task_names varchar[], priorities integer[], locks text[], queueing_locks text[],
+        arguments jsonb[], scheduled_ats timestamptz[])
+    RETURNS TABLE (job_id bigint, taken_queueing_lock text)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    violated_constraint text;
+    violation text;
+BEGIN
+    -- The block with a handler is a subtransaction: it is what lets the caller's transaction live on after a violation.
+    BEGIN
+        RETURN QUERY
+            WITH inserted AS (
+                INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+                SELECT job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args, job.scheduled_at
+                FROM unnest(queue_names, task_names, priorities, locks, queueing_locks, arguments, scheduled_ats)
+                    WITH ORDINALITY
+                    AS job (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at, position)
+                ORDER BY job.position
+                RETURNING id)
+            -- Numbers are drawn in the order of insertion, so their order is the order of the input.
+            SELECT inserted.id, NULL::text FROM inserted ORDER BY inserted.id;
+    EXCEPTION WHEN unique_violation THEN
+        GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME, violation = PG_EXCEPTION_DETAIL;
+        IF violated_constraint <> 'procrastinate_jobs_queueing_lock_idx_v1' THEN
+            RAISE;
+        END IF;
+        -- The words of the detail depend on the server's language, this part of it does not.
+        RETURN QUERY SELECT NULL::bigint, coalesce(substring(violation FROM '\(queueing_lock\)=\((.*)\)'), '');
+    END;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_defer_jobs_v1(varchar[], varchar[], integer[], text[], text[], jsonb[], timestamptz[]) IS
+    'Inserts jobs given as parallel arrays, all or none, and returns their ids in the order of the input. When a queueing lock is taken, by a waiting job or twice in the input: one row that names it, and the caller''s transaction lives on.';
+
+CREATE FUNCTION procrastinate_diesel_put_back_job_v1(
+        p_job_id bigint, p_worker_id bigint, retry_at timestamptz, new_priority integer, new_queue_name varchar,
+        new_lock text, counts boolean)
+    RETURNS procrastinate_job_status
+    LANGUAGE plpgsql
+    SET jit = off
+    SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off
+AS $function$
+DECLARE
+    became procrastinate_job_status;
+BEGIN
+    -- As procrastinate_retry_job_v2, where an abort that was requested wins.
+    UPDATE procrastinate_jobs AS job
+    SET status = CASE WHEN job.abort_requested THEN 'failed' ELSE 'todo' END::procrastinate_job_status,
+        attempts = CASE WHEN job.abort_requested OR NOT counts THEN job.attempts ELSE job.attempts + 1 END,
+        scheduled_at = CASE WHEN job.abort_requested THEN job.scheduled_at ELSE coalesce(retry_at, now()) END,
+        priority = CASE WHEN job.abort_requested THEN job.priority ELSE coalesce(new_priority, job.priority) END,
+        queue_name = CASE WHEN job.abort_requested THEN job.queue_name ELSE coalesce(new_queue_name, job.queue_name) END,
+        lock = CASE WHEN job.abort_requested THEN job.lock ELSE coalesce(new_lock, job.lock) END
+    WHERE job.id = p_job_id AND job.status = 'doing' AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+    RETURNING job.status INTO became;
+    RETURN became;
+EXCEPTION WHEN unique_violation THEN
+    -- Its queueing lock is held by one that waits, and it cannot wait beside that one.
+    UPDATE procrastinate_jobs AS job
+    SET status = 'failed', abort_requested = false, attempts = job.attempts + 1
+    WHERE job.id = p_job_id AND job.status = 'doing' AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+    RETURNING job.status INTO became;
+    RETURN became;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_put_back_job_v1(bigint, bigint, timestamptz, integer, varchar, text, boolean) IS
+    'Lets a job that this worker is doing (NULL: that lost its worker) wait for another attempt. Answers with what became of it: todo, or failed when its abort was requested or its queueing lock is taken; NULL when it is not this worker''s. Unless "counts" the attempt that ended does not count.';
+
+CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
+        p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[],
+        target_queue_names varchar[], free_slots integer, retries jsonb DEFAULT NULL,
+        deleted_job_ids bigint[] DEFAULT NULL, errors jsonb DEFAULT NULL)
+    RETURNS TABLE (
+        lost boolean, id bigint, queue_name varchar, task_name varchar, priority integer, lock text, queueing_lock text,
+        args jsonb, scheduled_at timestamptz, attempts integer, abort_requested boolean, worker_id bigint,
+        became procrastinate_job_status)
+    LANGUAGE plpgsql
+    -- Every statement in here is a walk along an index with a handful of rows at its end. These settings keep the
+    -- planner to that whatever the statistics say, also for a plan that was kept since the tables were empty. What they
+    -- forbid is priced, not impossible: such prices would have a plan compiled, or made anew for each call.
+    SET jit = off
+    SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+    SET enable_sort = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+    missing integer := free_slots;
+    free_ids bigint[];
+    locked_ids bigint[];
+    candidate_id bigint;
+    taken_ids bigint[] := '{}';
+    overtaken_ids bigint[] := '{}';
+    is_overtaken boolean;
+    last_lock text;
+    violated_constraint text;
+    retry record;
+BEGIN
+    -- What went wrong, beside the jobs. First, because here it still shows which jobs are this worker's; they are locked,
+    -- so that they stay so. An attempt that is there already was stored by a call whose answer got lost on the way.
+    IF errors IS NOT NULL THEN
+        INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error, worker_id, worker_name, duration_seconds)
+        SELECT job.id, job.attempts + 1, failure.error, p_worker_id, failure.worker_name, failure.duration_seconds
+        FROM jsonb_to_recordset(errors)
+            AS failure (job_id bigint, error text, worker_name text, duration_seconds double precision)
+        JOIN procrastinate_jobs AS job ON job.id = failure.job_id
+        WHERE job.status = 'doing' AND job.worker_id = p_worker_id
+        FOR UPDATE OF job
+        ON CONFLICT DO NOTHING;
+    END IF;
+
+    -- Finish: only jobs that are still doing and still this worker's. A job that already stands as it should, by this
+    -- worker, was finished by an earlier call whose answer got lost on the way.
+    IF cardinality(finished_job_ids) > 0 THEN
+        IF NOT end_statuses <@ ARRAY['succeeded', 'failed', 'aborted']::procrastinate_job_status[] THEN
+            RAISE EXCEPTION 'End status should be either "succeeded", "failed" or "aborted" (job ids: %)', finished_job_ids;
+        END IF;
+        RETURN QUERY
+            WITH finished AS (
+                UPDATE procrastinate_jobs AS job
+                SET status = ending.status, abort_requested = false, attempts = job.attempts + 1
+                FROM unnest(finished_job_ids, end_statuses) AS ending (id, status)
+                WHERE job.id = ending.id AND job.status = 'doing' AND job.worker_id = p_worker_id
+                RETURNING job.id)
+            SELECT true, ending.id, NULL::varchar, NULL::varchar, NULL::integer, NULL::text, NULL::text, NULL::jsonb,
+                   NULL::timestamptz, NULL::integer, NULL::boolean, NULL::bigint, NULL::procrastinate_job_status
+            FROM unnest(finished_job_ids, end_statuses) AS ending (id, status)
+            WHERE ending.id NOT IN (SELECT finished.id FROM finished)
+              AND NOT EXISTS (
+                    SELECT FROM procrastinate_jobs AS job
+                    WHERE job.id = ending.id AND job.status = ending.status AND job.worker_id = p_worker_id);
+    END IF;
+
+    -- Finish and delete: the same jobs only. One that is not there any more was deleted by an earlier call, or by hand.
+    IF cardinality(deleted_job_ids) > 0 THEN
+        DELETE FROM procrastinate_jobs AS job
+        WHERE job.id = ANY (deleted_job_ids) AND job.status = 'doing' AND job.worker_id = p_worker_id;
+        RETURN QUERY
+            SELECT true, job.id, NULL::varchar, NULL::varchar, NULL::integer, NULL::text, NULL::text, NULL::jsonb,
+                   NULL::timestamptz, NULL::integer, NULL::boolean, NULL::bigint, NULL::procrastinate_job_status
+            FROM procrastinate_jobs AS job
+            WHERE job.id = ANY (deleted_job_ids);
+    END IF;
+
+    -- Retry: only jobs that are still doing and still this worker's.
+    IF retries IS NOT NULL THEN
+        FOR retry IN
+            SELECT * FROM jsonb_to_recordset(retries)
+                AS retry (job_id bigint, retry_at timestamptz, priority integer, queue_name varchar, lock text, counts boolean)
+            ORDER BY job_id
+        LOOP
+            became := procrastinate_diesel_put_back_job_v1(
+                retry.job_id, p_worker_id, retry.retry_at, retry.priority, retry.queue_name, retry.lock,
+                coalesce(retry.counts, true));
+            IF became = 'failed' THEN
+                lost := false;
+                id := retry.job_id;
+                RETURN NEXT;
+            -- One that is not doing was retried by an earlier call whose answer got lost, or ended by hand.
+            ELSIF became IS NULL AND EXISTS (
+                    SELECT FROM procrastinate_jobs AS job WHERE job.id = retry.job_id AND job.status = 'doing') THEN
+                lost := true;
+                id := retry.job_id;
+                RETURN NEXT;
+            END IF;
+        END LOOP;
+    END IF;
+
+    -- Fetch: as procrastinate_fetch_job_v2, for as many jobs as there are free slots. At most one job of a lock can be
+    -- taken at a time, the first of those that wait, so the candidates never stand in each other's way.
+    WHILE missing > 0 LOOP
+        SELECT coalesce(array_agg(candidate.id) FILTER (WHERE candidate.lock IS NULL), '{}'),
+               coalesce(array_agg(candidate.id ORDER BY candidate.lock) FILTER (WHERE candidate.lock IS NOT NULL), '{}')
+        INTO free_ids, locked_ids
+        FROM (
+            SELECT job.id, job.lock
+            FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo'
+              AND (target_queue_names IS NULL OR job.queue_name = ANY (target_queue_names))
+              AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
+              AND (job.lock IS NULL
+                   OR NOT EXISTS (
+                        SELECT FROM procrastinate_jobs AS holder
+                        WHERE holder.lock = job.lock AND holder.status = 'doing')
+                  AND job.id = (
+                        SELECT first.id FROM procrastinate_jobs AS first
+                        WHERE first.lock = job.lock AND first.status = 'todo'
+                        ORDER BY first.priority DESC, first.id
+                        LIMIT 1))
+              AND job.id <> ALL (overtaken_ids)
+              -- A second look keeps to the order of the locks.
+              AND (job.lock IS NULL OR last_lock IS NULL OR job.lock > last_lock)
+            ORDER BY job.priority DESC, job.id
+            LIMIT missing
+            FOR UPDATE OF job SKIP LOCKED) AS candidate;
+
+        RETURN QUERY
+            UPDATE procrastinate_jobs AS job
+            SET status = 'doing', worker_id = p_worker_id
+            WHERE job.id = ANY (free_ids)
+            RETURNING false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
+                CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested,
+                job.worker_id, NULL::procrastinate_job_status;
+        missing := missing - cardinality(free_ids);
+
+        -- Since the look above, another worker may have started a job that came in before one of these under the same
+        -- lock. The unique index on running locks tells. One at a time and in the order of the locks, so that workers
+        -- which wait for each other there never do so in a circle.
+        is_overtaken := false;
+        FOREACH candidate_id IN ARRAY locked_ids LOOP
+            BEGIN
+                UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = p_worker_id WHERE job.id = candidate_id
+                RETURNING job.lock INTO last_lock;
+                taken_ids := taken_ids || candidate_id;
+                missing := missing - 1;
+            EXCEPTION WHEN unique_violation THEN
+                GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
+                IF violated_constraint <> 'procrastinate_jobs_lock_idx_v1' THEN
+                    RAISE;
+                END IF;
+                overtaken_ids := overtaken_ids || candidate_id;
+                is_overtaken := true;
+            END;
+        END LOOP;
+        -- Look again for what can be taken instead.
+        EXIT WHEN NOT is_overtaken;
+    END LOOP;
+
+    -- Not from within the block above: rows that were returned stay returned, also when the block is rolled back.
+    IF cardinality(taken_ids) > 0 THEN
+        RETURN QUERY
+            SELECT false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
+                CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested,
+                job.worker_id, NULL::procrastinate_job_status
+            FROM procrastinate_jobs AS job
+            WHERE job.id = ANY (taken_ids);
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb, bigint[], jsonb) IS
+    'Ends the jobs that a worker has finished, deletes those that are not to be kept, puts those back that are to be retried (an array of objects with job_id, and optionally retry_at, priority, queue_name, lock and counts), keeps what went wrong (an array of objects with job_id, error, worker_name and duration_seconds), and takes new jobs for the free slots, in one transaction. Answers with the jobs taken, with a row (lost = true, only the id set) for each finished job that was not this worker''s any more and was left as it is, and with a row (lost = false, became = failed) for each that could not be retried.';
+
+CREATE FUNCTION procrastinate_diesel_update_heartbeat_v1(p_worker_id bigint)
+    RETURNS TABLE (job_id bigint, abort_requested boolean)
+    LANGUAGE plpgsql
+    SET jit = off
+    SET enable_seqscan = off
+AS $function$
+BEGIN
+    UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = p_worker_id;
+    IF FOUND THEN
+        RETURN QUERY
+            SELECT job.id, job.abort_requested
+            FROM procrastinate_jobs AS job
+            WHERE job.worker_id = p_worker_id AND job.status = 'doing';
+        RETURN NEXT;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_update_heartbeat_v1(bigint) IS
+    'Says that a worker is alive. Answers with the jobs that it is doing and, at the end, a NULL; with nothing when it is not registered any more.';
+
+CREATE FUNCTION procrastinate_diesel_jobs_of_worker_v1(p_worker_id bigint, job_ids bigint[])
+    RETURNS SETOF procrastinate_jobs
+    LANGUAGE plpgsql
+    SET jit = off
+    SET enable_seqscan = off
+AS $function$
+BEGIN
+    RETURN QUERY
+        SELECT * FROM procrastinate_jobs AS job
+        WHERE job.id = ANY (job_ids) AND job.status = 'doing' AND job.worker_id = p_worker_id;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_jobs_of_worker_v1(bigint, bigint[]) IS 'Those of the jobs that a worker is doing.';
+
+CREATE FUNCTION procrastinate_diesel_register_worker_again_v1(job_ids bigint[], job_attempts integer[])
+    RETURNS TABLE (worker_id bigint, job_id bigint)
+    LANGUAGE plpgsql
+    SET jit = off
+    SET enable_seqscan = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+    new_worker_id bigint;
+BEGIN
+    INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id INTO new_worker_id;
+    RETURN QUERY
+        WITH kept AS (
+            UPDATE procrastinate_jobs AS job
+            SET worker_id = new_worker_id
+            FROM unnest(job_ids, job_attempts) AS held (id, attempts)
+            WHERE job.id = held.id AND job.attempts = held.attempts AND job.status = 'doing' AND job.worker_id IS NULL
+            RETURNING job.id)
+        SELECT new_worker_id, kept.id FROM kept;
+    RETURN QUERY SELECT new_worker_id, NULL::bigint;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_register_worker_again_v1(bigint[], integer[]) IS
+    'Enters a worker whose row was removed while it was running these jobs, and gives it those of them that nobody has taken since. Answers with its id beside each job that it has again, and beside a NULL at the end.';
+
+CREATE FUNCTION procrastinate_diesel_jobs_without_worker_v1(task_names varchar[])
+    RETURNS SETOF procrastinate_jobs
+    LANGUAGE plpgsql
+    SET jit = off
+    SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET enable_sort = off
+AS $function$
+BEGIN
+    RETURN QUERY
+        SELECT * FROM procrastinate_jobs AS job
+        WHERE job.status = 'doing' AND job.worker_id IS NULL AND job.task_name = ANY (task_names)
+        ORDER BY job.id
+        LIMIT 1000;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_jobs_without_worker_v1(varchar[]) IS
+    'Jobs of these tasks that are marked as running while their worker is gone: the first thousand.';
+
+CREATE FUNCTION procrastinate_diesel_rescue_jobs_v1(rescues jsonb)
+    RETURNS TABLE (job_id bigint, became procrastinate_job_status)
+    LANGUAGE plpgsql
+    SET jit = off
+    SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off
+AS $function$
+#variable_conflict use_column
+DECLARE
+    rescue record;
+    is_abort_requested boolean;
+BEGIN
+    FOR rescue IN
+        SELECT * FROM jsonb_to_recordset(rescues)
+            AS rescue (job_id bigint, attempts integer, is_retried boolean, retry_at timestamptz, priority integer,
+                queue_name varchar, lock text, error text)
+        ORDER BY job_id
+    LOOP
+        -- One that another worker is rescuing at this moment, or that its own worker has taken back, is left to them.
+        SELECT job.abort_requested INTO is_abort_requested
+        FROM procrastinate_jobs AS job
+        WHERE job.id = rescue.job_id AND job.status = 'doing' AND job.worker_id IS NULL AND job.attempts = rescue.attempts
+        FOR UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+
+        INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error)
+        VALUES (rescue.job_id, rescue.attempts + 1, rescue.error)
+        ON CONFLICT DO NOTHING;
+
+        job_id := rescue.job_id;
+        IF is_abort_requested OR NOT rescue.is_retried THEN
+            UPDATE procrastinate_jobs AS job
+            SET status = CASE WHEN is_abort_requested THEN 'aborted' ELSE 'failed' END::procrastinate_job_status,
+                abort_requested = false,
+                attempts = job.attempts + 1
+            WHERE job.id = rescue.job_id
+            RETURNING job.status INTO became;
+        ELSE
+            became := procrastinate_diesel_put_back_job_v1(
+                rescue.job_id, NULL, rescue.retry_at, rescue.priority, rescue.queue_name, rescue.lock, true);
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_rescue_jobs_v1(jsonb) IS
+    'Ends the attempts of jobs whose worker died (an array of objects with job_id, attempts, is_retried and error, and optionally retry_at, priority, queue_name and lock): such a job waits for another attempt if is_retried, else it fails; one whose abort was requested is aborted. The attempt counts. Answers with what became of each job that was still without a worker.';
