@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::batch::{batch_defer_or_fail, new_jobs};
-use crate::checks::check_name;
 use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::job_to_defer::{JobToDefer, configure_task, defer_or_fail, none_if_enqueued};
 use crate::queries::Async;
+use crate::state::State;
 use crate::task::{RegisteredTask, Task};
 
 /// The application's pool and its tasks.
@@ -46,7 +46,8 @@ pub struct App {
 #[derive(Debug)]
 struct Shared {
     connector: DieselConnector,
-    tasks: HashMap<&'static str, RegisteredTask>,
+    tasks: HashMap<&'static str, Arc<RegisteredTask>>,
+    state: State,
 }
 
 impl App {
@@ -61,7 +62,7 @@ impl App {
     /// # }
     /// ```
     pub fn builder(connector: DieselConnector) -> AppBuilder {
-        AppBuilder { connector, tasks: Vec::new() }
+        AppBuilder { connector, tasks: Vec::new(), state: State::default() }
     }
 
     /// Defers a job on a connection from the pool, at once and on its own.
@@ -148,7 +149,7 @@ impl App {
     /// ```
     pub fn configure_task(&self, task_name: &str, args: impl Serialize) -> Result<JobToDefer, Error> {
         let task = self.find_task(task_name)?;
-        Ok(configure_task(task.name, args).configure(&task.defaults()))
+        Ok(configure_task(task.name, args).configure(&task.defaults))
     }
 
     /// The connector it was built with.
@@ -181,9 +182,19 @@ impl App {
         names
     }
 
+    /// The names of those of its tasks for which this is true.
+    pub(crate) fn tasks_with(&self, is_meant: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
+        self.shared.tasks.values().filter(|task| is_meant(task)).map(|task| task.name.to_owned()).collect()
+    }
+
+    /// What its tasks find by type.
+    pub(crate) fn state(&self) -> &State {
+        &self.shared.state
+    }
+
     /// The task of this name.
-    pub(crate) fn find_task(&self, name: &str) -> Result<RegisteredTask, Error> {
-        self.shared.tasks.get(name).copied().ok_or_else(|| Error::UnknownTask {
+    pub(crate) fn find_task(&self, name: &str) -> Result<Arc<RegisteredTask>, Error> {
+        self.shared.tasks.get(name).cloned().ok_or_else(|| Error::UnknownTask {
             name: name.to_owned(),
             known: self.task_names().into_iter().map(str::to_owned).collect(),
         })
@@ -208,6 +219,7 @@ impl App {
 pub struct AppBuilder {
     connector: DieselConnector,
     tasks: Vec<RegisteredTask>,
+    state: State,
 }
 
 impl AppBuilder {
@@ -226,6 +238,23 @@ impl AppBuilder {
     /// ```
     pub fn task<T: Task>(mut self) -> Self {
         self.tasks.push(RegisteredTask::of::<T>());
+        self
+    }
+
+    /// Gives the tasks a value that they find by its type: a pool, an HTTP client, settings. See
+    /// [`JobContext::state`](crate::JobContext::state). Of two of one type the later one stands.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # struct Settings { sender: String }
+    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+    /// let app = procrastinate::App::builder(connector).state(Settings { sender: "Ada".into() }).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.state.insert(value);
         self
     }
 
@@ -249,13 +278,12 @@ impl AppBuilder {
     pub fn build(self) -> Result<App, Error> {
         let mut tasks = HashMap::with_capacity(self.tasks.len());
         for task in self.tasks {
-            check_name("task name", task.name)?;
-            task.defaults().check()?;
+            task.check()?;
             match tasks.entry(task.name) {
                 Entry::Occupied(_) => return Err(Error::DuplicateTask { name: task.name.to_owned() }),
-                Entry::Vacant(place) => place.insert(task),
+                Entry::Vacant(place) => place.insert(Arc::new(task)),
             };
         }
-        Ok(App { shared: Arc::new(Shared { connector: self.connector, tasks }) })
+        Ok(App { shared: Arc::new(Shared { connector: self.connector, tasks, state: self.state }) })
     }
 }

@@ -57,6 +57,19 @@ pub enum Error {
         known: Vec<String>,
     },
 
+    /// A task asked for a value that nobody put into the state.
+    #[error(
+        "there is no value of the type {wanted} in the state; give it with App::builder(…).state(…) or \
+         app.worker().state(…). There are: {}",
+        known.join(", ")
+    )]
+    MissingState {
+        /// The type's name.
+        wanted: &'static str,
+        /// The types of which there are values.
+        known: Vec<&'static str>,
+    },
+
     /// Two tasks of one application have the same name, so a job's name would not say which one to run.
     #[error("two tasks are named \"{name}\": give one of them another name with #[task(name = \"…\")]")]
     DuplicateTask {
@@ -92,6 +105,22 @@ pub enum Error {
         action: &'static str,
         /// The database's answer.
         source: diesel::result::Error,
+    },
+
+    /// The server did not answer in time. What was asked of it may have been done.
+    #[error("could not {action}: the server did not answer within {timeout:?}")]
+    NoAnswer {
+        /// What was asked of it.
+        action: &'static str,
+        /// How long the answer was waited for.
+        timeout: std::time::Duration,
+    },
+
+    /// The worker's own thread could not be started.
+    #[error("the worker was not started: there is no thread to be had for its heartbeat: {source}")]
+    Thread {
+        /// What the operating system said.
+        source: std::io::Error,
     },
 
     /// A migration failed; nothing of that migration was kept, and those before it stay applied.
@@ -167,6 +196,13 @@ impl Error {
     }
 
     /// An [`Error::Invalid`], with the value in quotes and cut where it is long.
+    /// Whether the database understood the statement and refused it, so that it would refuse it again.
+    pub(crate) fn is_refusal(&self) -> bool {
+        use diesel::result::{DatabaseErrorKind as Kind, Error::DatabaseError};
+        matches!(self.as_diesel(), Some(DatabaseError(kind, _))
+            if !matches!(kind, Kind::ClosedConnection | Kind::UnableToSendCommand | Kind::SerializationFailure))
+    }
+
     pub(crate) fn invalid(what: &'static str, value: impl AsRef<str>, rule: impl Into<String>) -> Self {
         const LONGEST: usize = 150;
         let value = value.as_ref();

@@ -107,7 +107,7 @@ pub struct Job {
     /// Whether somebody had asked to abort it when the worker took it.
     pub abort_requested: bool,
     /// The worker that took it: `procrastinate_workers.id`.
-    pub worker_id: i64,
+    pub worker_id: Option<i64>,
 }
 
 impl fmt::Display for Job {

@@ -1,38 +1,50 @@
 #![doc = include_str!("../README.md")]
 
+mod answer;
 mod app;
 mod batch;
+mod blocking;
 mod checks;
 mod connector;
 mod error;
+mod interruption;
 mod job;
 mod job_context;
 mod job_options;
 mod job_to_defer;
 mod manager;
+mod middleware;
 mod migrations;
 mod models;
+mod panics;
 mod queries;
 mod retry;
 #[path = "../schema.rs"]
 #[allow(missing_docs, reason = "generated; the columns are described at the models and in the database")]
 pub mod schema;
+mod state;
 mod task;
 mod worker;
+mod worker_handle;
 
+pub use crate::answer::{JobAborted, TaskAnswer};
 pub use crate::app::{App, AppBuilder};
 pub use crate::batch::{batch_defer, batch_defer_blocking};
+pub use crate::blocking::blocking;
 pub use crate::connector::{AsyncPool, DieselConnector, PoolError, PooledConnection};
 pub use crate::error::Error;
+pub use crate::interruption::{AbortReason, Interrupted, TimedOut};
 pub use crate::job::{Job, JobEventType, JobId, JobStatus};
 pub use crate::job_context::JobContext;
 pub use crate::job_options::JobOptions;
 pub use crate::job_to_defer::{JobToDefer, configure_task};
+pub use crate::middleware::{Middleware, Next, TaskResult};
 pub use crate::migrations::{MIGRATIONS, run_pending_migrations};
 pub use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinatePeriodicDefer, ProcrastinateWorker};
-pub use crate::retry::{AttemptError, BaseRetryStrategy, Retry, RetryDecision, RetryStrategy};
-pub use crate::task::{Task, TaskError, TaskOutput, blocking};
-pub use crate::worker::Worker;
+pub use crate::retry::{AttemptError, BaseRetryStrategy, Retry, RetryDecision, RetryStrategy, StalledJobPolicy};
+pub use crate::task::{Task, TaskError, TaskOutput};
+pub use crate::worker::{DeleteJobs, Worker};
+pub use crate::worker_handle::WorkerHandle;
 pub use procrastinate_macros::task;
 
 /// What the macros write refers to. Not for use by hand: it changes without notice.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use diesel_async::AsyncPgConnection;
 
 use crate::error::Error;
-use crate::job::JobId;
+use crate::job::{Job, JobId, JobStatus};
 use crate::queries::lifecycle::{
-    FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker, PruneStalledWorkers, RegisterWorker,
-    UnregisterWorker, UpdateHeartbeat,
+    FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker, JobsWithoutWorker, PruneStalledWorkers,
+    RegisterWorker, RegisterWorkerAgain, RescueJobs, UnregisterWorker, UpdateHeartbeat,
 };
 use crate::queries::{Async, Run};
 
@@ -36,11 +36,27 @@ pub(crate) async fn prune_stalled_workers(
     Async(connection).load(statement).await.map_err(|source| Error::database("remove stalled workers", source))
 }
 
+/// Enters a worker anew that was removed while it was running these jobs. Answers with its id, and those of the jobs that
+/// nobody has taken since: they are its own again.
+pub(crate) async fn register_worker_again(
+    connection: &mut AsyncPgConnection,
+    held: impl IntoIterator<Item = (JobId, i32)>,
+) -> Result<(i64, Vec<JobId>), Error> {
+    const ACTION: &str = "register the worker again";
+    let (job_ids, attempts) = held.into_iter().unzip();
+    let statement = RegisterWorkerAgain { job_ids, attempts };
+    let rows = Async(connection).load(statement).await.map_err(|source| Error::database(ACTION, source))?;
+    let Some((worker_id, _)) = rows.first() else {
+        return Err(Error::Database { action: ACTION, source: diesel::result::Error::NotFound });
+    };
+    Ok((*worker_id, rows.iter().filter_map(|(_, job_id)| *job_id).collect()))
+}
+
 /// What the database answered to a worker's heartbeat.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heartbeat {
-    /// The worker is registered, and by the database's account is doing these jobs.
-    Alive(Vec<JobId>),
+    /// The worker is registered, and by the database's account is doing these jobs, some of which may be to be aborted.
+    Alive(Vec<(JobId, bool)>),
     /// The worker is not registered any more: somebody took it for dead.
     Gone,
 }
@@ -50,7 +66,10 @@ pub(crate) async fn update_heartbeat(connection: &mut AsyncPgConnection, worker_
     let statement = UpdateHeartbeat { worker_id };
     let rows =
         Async(connection).load(statement).await.map_err(|source| Error::database("update the heartbeat", source))?;
-    Ok(if rows.is_empty() { Heartbeat::Gone } else { Heartbeat::Alive(rows.into_iter().flatten().collect()) })
+    if rows.is_empty() {
+        return Ok(Heartbeat::Gone);
+    }
+    Ok(Heartbeat::Alive(rows.into_iter().filter_map(|(id, abort_requested)| Some((id?, abort_requested?))).collect()))
 }
 
 /// Those of the jobs that the worker is doing, in the order in which they are to be started.
@@ -67,11 +86,33 @@ pub(crate) async fn jobs_of_worker(
     Ok(FinishedAndFetched::from(rows).fetched)
 }
 
+/// Jobs of these tasks that are marked as running while their worker is gone.
+pub(crate) async fn jobs_without_worker(
+    connection: &mut AsyncPgConnection,
+    task_names: Vec<String>,
+) -> Result<Vec<Job>, Error> {
+    let rows = Async(connection)
+        .load(JobsWithoutWorker { task_names })
+        .await
+        .map_err(|source| Error::database("look for jobs whose worker died", source))?;
+    Ok(FinishedAndFetched::from(rows).fetched.into_iter().map(|fetched| fetched.job).collect())
+}
+
+/// Ends the attempts of jobs whose worker died. Answers with what became of each that nobody else has taken.
+pub(crate) async fn rescue_jobs(
+    connection: &mut AsyncPgConnection,
+    statement: RescueJobs,
+) -> Result<Vec<(JobId, JobStatus)>, Error> {
+    Async(connection).load(statement).await.map_err(|source| Error::database("rescue jobs whose worker died", source))
+}
+
 /// The answer to [`finish_and_fetch`].
 #[derive(Debug, Default)]
 pub(crate) struct FinishedAndFetched {
     /// Finished jobs that were not the worker's any more.
     pub(crate) lost: Vec<JobId>,
+    /// Jobs that could not wait for another attempt, and failed.
+    pub(crate) not_retried: Vec<JobId>,
     /// Jobs that the worker has taken, in the order in which they are to be started.
     pub(crate) fetched: Vec<FetchedJob>,
 }
@@ -94,6 +135,7 @@ impl From<Vec<FinishedOrFetched>> for FinishedAndFetched {
         for row in rows {
             match row {
                 FinishedOrFetched::Lost(id) => answer.lost.push(id),
+                FinishedOrFetched::NotRetried(id) => answer.not_retried.push(id),
                 FinishedOrFetched::Fetched(job) => answer.fetched.push(*job),
             }
         }

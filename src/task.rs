@@ -3,16 +3,22 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::answer::TaskAnswer;
+use crate::checks::check_name;
+use crate::error::Error;
 use crate::job_context::JobContext;
 use crate::job_options::JobOptions;
 use crate::job_to_defer::JobToDefer;
-use crate::retry::Retry;
+use crate::middleware::{Middleware, TaskResult};
+use crate::retry::{Retry, StalledJobPolicy};
 
 /// Why a task failed: any error.
 pub type TaskError = Box<dyn StdError + Send + Sync>;
@@ -69,9 +75,26 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
         Retry::default()
     }
 
+    /// How long it may take. Unless written: as long as the worker's [`timeout`](crate::Worker::timeout) lets it, which
+    /// unless set is without limit. An async task is cancelled then, and code within [`blocking`](crate::blocking) should
+    /// ask whether to [abort](JobContext::should_abort); the attempt has failed with [`TimedOut`](crate::TimedOut).
+    fn timeout() -> Option<Duration> {
+        None
+    }
+
+    /// What becomes of a job whose worker died while it ran. Unless written: it is tried again.
+    fn stalled() -> StalledJobPolicy {
+        StalledJobPolicy::default()
+    }
+
+    /// What runs around the task, the outermost first. Unless written: nothing.
+    fn middleware() -> Vec<Middleware> {
+        Vec::new()
+    }
+
     /// Does the work.
     ///
-    /// Code that blocks the thread belongs into [`blocking`], which plain `fn` tasks of the macro use.
+    /// Code that blocks the thread belongs into [`blocking`](crate::blocking), which plain `fn` tasks of the macro use.
     fn run(self, context: JobContext) -> impl Future<Output = Self::Output> + Send;
 
     /// A job of this task with these arguments, to be deferred. There is no need to write this one.
@@ -87,7 +110,8 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
 /// | `()` | succeeds |
 /// | `Ok(…)` | succeeds; the value is dropped |
 /// | `Err(…)` | is tried again if the task's [`retry`](Task::retry) says so, else fails; the error with all its sources goes to the log |
-/// | nothing, it panics | the same, with the panic's message |
+/// | `Err(…)` with a [`TaskAnswer`] or [`JobAborted`](crate::JobAborted) in it | what that says: again at a time, again without counting this attempt, not again, aborted |
+/// | nothing, it panics | as after an error; the message of the panic and its place are kept |
 ///
 /// The error is anything that turns into a `Box<dyn Error + Send + Sync>`: an error type, `anyhow::Error`, a `String`.
 ///
@@ -124,63 +148,44 @@ impl<T: Send, E: Into<TaskError> + Send> TaskOutput for Result<T, E> {
     }
 }
 
-/// Runs code that blocks its thread on one of the runtime's threads for that, and waits for it. A panic comes through.
-///
-/// # Example
-///
-/// ```
-/// use procrastinate::{JobContext, Task};
-/// # use serde::{Deserialize, Serialize};
-///
-/// # #[derive(Serialize, Deserialize)]
-/// struct Resize { picture: i64 }
-///
-/// impl Task for Resize {
-///     const NAME: &'static str = "resize";
-///     type Output = ();
-///
-///     async fn run(self, _context: JobContext) {
-///         procrastinate::blocking(move || println!("resizing picture {}", self.picture)).await
-///     }
-/// }
-/// ```
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that is shutting down cancels blocking work, and it polls nothing any more.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
-
-/// A task as an application keeps it: its type is gone, its name and its code are left.
-#[derive(Clone, Copy)]
+/// A task as an application keeps it: its type is gone, its name, its settings and its code are left.
 pub(crate) struct RegisteredTask {
     pub(crate) name: &'static str,
-    defaults: fn() -> JobOptions,
-    retry: fn() -> Retry,
-    run: fn(JobContext) -> BoxFuture<'static, Result<(), TaskError>>,
+    /// The options of its jobs where none are given.
+    pub(crate) defaults: JobOptions,
+    pub(crate) retry: Retry,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) stalled: StalledJobPolicy,
+    pub(crate) middleware: Arc<[Middleware]>,
+    run: fn(JobContext) -> BoxFuture<'static, TaskResult>,
 }
 
 impl RegisteredTask {
     pub(crate) fn of<T: Task>() -> Self {
-        Self { name: T::NAME, defaults: T::defaults, retry: T::retry, run: |context| run_task::<T>(context).boxed() }
+        Self {
+            name: T::NAME,
+            defaults: T::defaults(),
+            retry: T::retry(),
+            timeout: T::timeout(),
+            stalled: T::stalled(),
+            middleware: T::middleware().into(),
+            run: |context| run_task::<T>(context).boxed(),
+        }
     }
 
-    /// The options of the task's jobs where none are given.
-    pub(crate) fn defaults(&self) -> JobOptions {
-        (self.defaults)()
-    }
-
-    /// What happens when the task fails.
-    pub(crate) fn retry(&self) -> Retry {
-        (self.retry)()
+    /// Checks what the task was declared with.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        check_name("task name", self.name)?;
+        self.defaults.check()?;
+        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            let rule = format!("the task \"{}\" needs longer than nothing", self.name);
+            return Err(Error::invalid("timeout", "0s", rule));
+        }
+        Ok(())
     }
 
     /// Runs the task with the arguments of the context's job.
-    pub(crate) fn run(&self, context: JobContext) -> BoxFuture<'static, Result<(), TaskError>> {
+    pub(crate) fn run(&self, context: JobContext) -> BoxFuture<'static, TaskResult> {
         (self.run)(context)
     }
 }
@@ -191,8 +196,15 @@ impl fmt::Debug for RegisteredTask {
     }
 }
 
-async fn run_task<T: Task>(context: JobContext) -> Result<(), TaskError> {
-    let task = T::deserialize(&context.job().args)
-        .map_err(|error| format!("the job's arguments do not fit the task \"{}\": {error}", T::NAME))?;
+async fn run_task<T: Task>(context: JobContext) -> TaskResult {
+    let task: T = serde_path_to_error::deserialize(&context.job().args).map_err(|error| misfit(T::NAME, &error))?;
     task.run(context).await.into_result()
+}
+
+/// The arguments cannot fit later either, so the job is not tried again.
+fn misfit(task_name: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> TaskError {
+    let path = error.path().to_string();
+    let place = if path == "." { String::new() } else { format!(" at {path}") };
+    let reason = format!("the job's arguments do not fit the task \"{task_name}\"{place}: {}", error.inner());
+    TaskAnswer::do_not_retry().because(reason).into()
 }

@@ -25,10 +25,13 @@ use proc_macro::TokenStream;
 /// | `lock = "…"` | of the jobs with one lock one runs at a time | none |
 /// | `queueing_lock = "…"` | of the jobs with one queueing lock one waits at a time | none |
 /// | `retry = …` | what happens when it fails: `true` (again at once, for ever), a number (again, that many times), or any `Retry` such as a `RetryStrategy` | not tried again |
+/// | `timeout = "30s"` | how long it may take: a duration written as `"1h 30min"`, `"500ms"` and so on, or an expression of the type `Duration` | the worker's `timeout`, which unless set is without limit |
+/// | `stalled = "…"` | what becomes of a job whose worker died: `"retry"`, `"fail"` or `"leave"` | `"retry"` |
+/// | `middleware = […]` | what runs around it, the outermost first | nothing |
 /// | `pass_context` | the first parameter is the `JobContext`, which is no argument of the job | |
 /// | `crate = path` | where the `procrastinate` crate is, if it is imported under another name | `::procrastinate` |
 ///
-/// All but `pass_context` can be chosen anew for each job. The parameters own their values, and serialize and
+/// The queue, the priority, the lock and the queueing lock can be chosen anew for each job. The parameters own their values, and serialize and
 /// deserialize with serde; `#[serde(…)]` on a parameter is passed on, such as `#[serde(default)]` on one that was added
 /// while jobs without it wait.
 ///

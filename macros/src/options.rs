@@ -1,8 +1,10 @@
 //! What stands in the parentheses of `#[task(…)]`.
 
+use std::time::Duration;
+
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Expr, Ident, LitStr, Path, Token};
+use syn::{Expr, ExprArray, ExprLit, Ident, Lit, LitStr, Path, Token};
 
 /// The options of one task.
 #[derive(Default)]
@@ -13,8 +15,19 @@ pub(crate) struct Options {
     pub(crate) lock: Option<LitStr>,
     pub(crate) queueing_lock: Option<LitStr>,
     pub(crate) retry: Option<Expr>,
+    pub(crate) timeout: Option<Timeout>,
+    pub(crate) stalled: Option<LitStr>,
+    pub(crate) middleware: Option<ExprArray>,
     pub(crate) pass_context: bool,
     pub(crate) krate: Option<Path>,
+}
+
+/// How long a task may take.
+pub(crate) enum Timeout {
+    /// Written out, such as `"30s"`.
+    Written(LitStr, Duration),
+    /// An expression of the type `Duration`.
+    Expression(Expr),
 }
 
 enum Entry {
@@ -24,6 +37,9 @@ enum Entry {
     Lock(LitStr),
     QueueingLock(LitStr),
     Retry(Expr),
+    Timeout(Timeout),
+    Stalled(LitStr),
+    Middleware(ExprArray),
     PassContext,
     Crate(Path),
 }
@@ -39,7 +55,7 @@ impl Parse for Entry {
         if key == "pass_context" {
             return Ok(Self::PassContext);
         }
-        let known = ["name", "queue", "priority", "lock", "queueing_lock", "retry"];
+        let known = ["name", "queue", "priority", "lock", "queueing_lock", "retry", "timeout", "stalled", "middleware"];
         if !known.iter().any(|known| key == known) {
             let message = format!("unknown option `{key}`; there are: {}, pass_context, crate", known.join(", "));
             return Err(syn::Error::new(key.span(), message));
@@ -51,9 +67,16 @@ impl Parse for Entry {
         if key == "retry" {
             return Ok(Self::Retry(input.parse()?));
         }
+        if key == "timeout" {
+            return Ok(Self::Timeout(timeout(input.parse()?)?));
+        }
+        if key == "middleware" {
+            return Ok(Self::Middleware(input.parse()?));
+        }
         let value: LitStr = input.parse()?;
         check_value(&key, &value)?;
         Ok(match key.to_string().as_str() {
+            "stalled" => Self::Stalled(value),
             "name" => Self::Name(value),
             "queue" => Self::Queue(value),
             "lock" => Self::Lock(value),
@@ -74,10 +97,28 @@ fn check_value(key: &Ident, value: &LitStr) -> syn::Result<()> {
         let message = format!("the {key} has {} bytes, and {LONGEST_NAME} are allowed", text.len());
         return Err(syn::Error::new(value.span(), message));
     }
+    if key == "stalled" && !["retry", "fail", "leave"].contains(&text.as_str()) {
+        return Err(syn::Error::new(
+            value.span(),
+            format!("`stalled` is \"retry\", \"fail\" or \"leave\", not \"{text}\""),
+        ));
+    }
     if text.contains('\0') {
         return Err(syn::Error::new(value.span(), "PostgreSQL cannot store the NUL character"));
     }
     Ok(())
+}
+
+fn timeout(value: Expr) -> syn::Result<Timeout> {
+    let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = value else { return Ok(Timeout::Expression(value)) };
+    match humantime::parse_duration(&text.value()) {
+        Ok(duration) if duration.is_zero() => Err(syn::Error::new(text.span(), "a task needs longer than nothing")),
+        Ok(duration) => Ok(Timeout::Written(text, duration)),
+        Err(error) => {
+            let message = format!("this is no duration such as \"30s\", \"5min\" or \"1h 30min\": {error}");
+            Err(syn::Error::new(text.span(), message))
+        }
+    }
 }
 
 impl Parse for Options {
@@ -91,11 +132,23 @@ impl Parse for Options {
                 Entry::Lock(value) => set(&mut options.lock, value)?,
                 Entry::QueueingLock(value) => set(&mut options.queueing_lock, value)?,
                 Entry::Retry(value) => set(&mut options.retry, value)?,
+                Entry::Timeout(value) => set(&mut options.timeout, value)?,
+                Entry::Stalled(value) => set(&mut options.stalled, value)?,
+                Entry::Middleware(value) => set(&mut options.middleware, value)?,
                 Entry::Crate(value) => set(&mut options.krate, value)?,
                 Entry::PassContext => options.pass_context = true,
             }
         }
         Ok(options)
+    }
+}
+
+impl quote::ToTokens for Timeout {
+    fn to_tokens(&self, tokens: &mut proc_macro2::TokenStream) {
+        match self {
+            Self::Written(text, _) => text.to_tokens(tokens),
+            Self::Expression(value) => value.to_tokens(tokens),
+        }
     }
 }
 

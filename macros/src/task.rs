@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Attribute, FnArg, Ident, ItemFn, LitStr, Pat, PatType, ReturnType, Signature, Type};
 
-use crate::options::Options;
+use crate::options::{Options, Timeout};
 
 /// An argument of the task: a field of the struct, and a parameter of both functions.
 struct Argument {
@@ -167,6 +167,16 @@ fn implementation(options: &Options, function: &ItemFn, arguments: &[Argument], 
             }
         }
     });
+    let timeout = options.timeout.as_ref().map(timeout_function);
+    let stalled = options.stalled.as_ref().map(|policy| stalled_function(policy, krate));
+    let middleware = options.middleware.as_ref().map(|array| {
+        let middlewares = array.elems.iter();
+        quote! {
+            fn middleware() -> ::std::vec::Vec<#krate::Middleware> {
+                ::std::vec![#(#krate::Middleware::from(#middlewares)),*]
+            }
+        }
+    });
     quote! {
         #(#conditions)*
         impl #krate::Task for #name {
@@ -178,12 +188,43 @@ fn implementation(options: &Options, function: &ItemFn, arguments: &[Argument], 
             }
 
             #retry
+            #timeout
+            #stalled
+            #middleware
 
             async fn run(self, #context: #krate::JobContext) -> Self::Output {
                 let _ = &#context;
                 let Self { #(#names),* } = self;
                 #run
             }
+        }
+    }
+}
+
+fn timeout_function(timeout: &Timeout) -> TokenStream {
+    let timeout = match timeout {
+        Timeout::Written(_, duration) => {
+            let (seconds, nanoseconds) = (duration.as_secs(), duration.subsec_nanos());
+            quote!(::core::time::Duration::new(#seconds, #nanoseconds))
+        }
+        Timeout::Expression(value) => quote!(#value),
+    };
+    quote! {
+        fn timeout() -> ::core::option::Option<::core::time::Duration> {
+            ::core::option::Option::Some(#timeout)
+        }
+    }
+}
+
+fn stalled_function(policy: &LitStr, krate: &TokenStream) -> TokenStream {
+    let policy = match policy.value().as_str() {
+        "fail" => quote!(Fail),
+        "leave" => quote!(Leave),
+        _ => quote!(Retry),
+    };
+    quote! {
+        fn stalled() -> #krate::StalledJobPolicy {
+            #krate::StalledJobPolicy::#policy
         }
     }
 }

@@ -34,12 +34,20 @@ fn an_option_that_cannot_be_is_refused_in_plain_words() {
     for (options, expected) in [
         (
             "que = \"a\"",
-            "unknown option `que`; there are: name, queue, priority, lock, queueing_lock, retry, pass_context, crate",
+            "unknown option `que`; there are: name, queue, priority, lock, queueing_lock, retry, timeout, stalled, middleware, \
+             pass_context, crate",
         ),
         ("queue = \"\"", "the queue must not be empty"),
         ("name = \"a\\0\"", "PostgreSQL cannot store the NUL character"),
         ("queue = \"a\", queue = \"b\"", "this option is given twice"),
         ("queue = 5", "expected string literal"),
+        ("timeout = \"0s\"", "a task needs longer than nothing"),
+        (
+            "timeout = \"30\"",
+            "this is no duration such as \"30s\", \"5min\" or \"1h 30min\": time unit needed, for example 30sec or 30ms",
+        ),
+        ("stalled = \"again\"", "`stalled` is \"retry\", \"fail\" or \"leave\", not \"again\""),
+        ("middleware = logged", "expected square brackets"),
     ] {
         assert_eq!(refusal(options, "fn f() {}"), expected, "{options}");
     }
@@ -50,8 +58,8 @@ fn an_option_that_cannot_be_is_refused_in_plain_words() {
 
 #[test]
 fn what_can_be_a_task_is_accepted() {
-    let options =
-        "name = \"shop.mail\", queue = \"mails\", priority = -5, lock = \"l\", queueing_lock = \"q\", pass_context";
+    let options = "name = \"shop.mail\", queue = \"mails\", priority = -5, lock = \"l\", queueing_lock = \"q\", pass_context, timeout = \"1h 30min\", \
+         stalled = \"leave\", middleware = [a, b(3)]";
     assert_eq!(
         refusal(options, "pub(crate) async fn f(context: JobContext, mut a: i64) -> Result<(), E> { Ok(()) }"),
         ""

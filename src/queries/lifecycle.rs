@@ -1,14 +1,17 @@
 //! Statements of a worker's and a job's life.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use diesel::deserialize::{FromSql, FromSqlRow, Queryable};
 use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 use serde_json::json;
 
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, JobStatus};
 use crate::queries::statement;
 use crate::retry::RetryDecision;
+use crate::schema::sql_types::ProcrastinateJobStatus;
 
 /// Enters a worker. The answer: its id.
 pub(crate) struct RegisterWorker;
@@ -42,14 +45,34 @@ statement!(PruneStalledWorkers -> i64: BigInt, |statement, out| {
     Ok(())
 });
 
-/// Says that a worker is alive. The answer: the jobs it is doing as far as the database knows and a NULL; no row at all
-/// when the worker is not registered any more.
+/// Enters a worker whose row was removed while it was running these jobs. The answer: its id beside each of them that it
+/// has again, and beside a NULL.
+pub(crate) struct RegisterWorkerAgain {
+    pub(crate) job_ids: Vec<JobId>,
+    /// Parallel to `job_ids`: the attempts of each, so that a job which somebody else has had since is not taken for it.
+    pub(crate) attempts: Vec<i32>,
+}
+
+statement!(RegisterWorkerAgain -> (i64, Option<JobId>): (BigInt, Nullable<BigInt>), |statement, out| {
+    out.push_sql("SELECT worker_id, job_id FROM procrastinate_diesel_register_worker_again_v1(");
+    out.push_bind_param::<Array<BigInt>, _>(&statement.job_ids)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Array<Integer>, _>(&statement.attempts)?;
+    out.push_sql(")");
+    Ok(())
+});
+
+/// Says that a worker is alive. The answer: the jobs it is doing as far as the database knows, each with whether its abort
+/// was requested, and a row of NULLs; no row at all when the worker is not registered any more.
 pub(crate) struct UpdateHeartbeat {
     pub(crate) worker_id: i64,
 }
 
-statement!(UpdateHeartbeat -> Option<JobId>: Nullable<BigInt>, |statement, out| {
-    out.push_sql("SELECT job_id FROM procrastinate_diesel_update_heartbeat_v1(");
+/// The number of a job, and whether its abort was requested.
+pub(crate) type JobOfHeartbeat = (Option<JobId>, Option<bool>);
+
+statement!(UpdateHeartbeat -> JobOfHeartbeat: (Nullable<BigInt>, Nullable<Bool>), |statement, out| {
+    out.push_sql("SELECT job_id, abort_requested FROM procrastinate_diesel_update_heartbeat_v1(");
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
     out.push_sql(")");
     Ok(())
@@ -88,13 +111,62 @@ pub(crate) struct JobsOfWorker {
 statement!(JobsOfWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
     out.push_sql(
         "SELECT false, id, queue_name, task_name, priority, lock, queueing_lock, args, \
-         CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id \
-         FROM procrastinate_diesel_jobs_of_worker_v1(",
+         CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id, \
+         NULL::procrastinate_job_status FROM procrastinate_diesel_jobs_of_worker_v1(",
     );
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
     out.push_sql(", ");
     out.push_bind_param::<Array<BigInt>, _>(&statement.job_ids)?;
     out.push_sql(")");
+    Ok(())
+});
+
+/// Jobs of these tasks that are marked as running while their worker is gone.
+pub(crate) struct JobsWithoutWorker {
+    pub(crate) task_names: Vec<String>,
+}
+
+statement!(JobsWithoutWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
+    out.push_sql(
+        "SELECT false, id, queue_name, task_name, priority, lock, queueing_lock, args, \
+         CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id, \
+         NULL::procrastinate_job_status FROM procrastinate_diesel_jobs_without_worker_v1(",
+    );
+    out.push_bind_param::<Array<Text>, _>(&statement.task_names)?;
+    out.push_sql("::varchar[])");
+    Ok(())
+});
+
+/// Ends the attempts of jobs whose worker died. The answer: what became of each that was still without a worker.
+#[derive(Debug, Default)]
+pub(crate) struct RescueJobs {
+    rescues: Vec<serde_json::Value>,
+}
+
+impl RescueJobs {
+    /// Has the job wait for another attempt if there is a decision, or fail.
+    pub(crate) fn add(&mut self, job: &Job, decision: Option<&RetryDecision>, error: &str) {
+        self.rescues.push(json!({
+            "job_id": job.id,
+            "attempts": job.attempts,
+            "is_retried": decision.is_some(),
+            "retry_at": decision.and_then(RetryDecision::time),
+            "priority": decision.and_then(|decision| decision.priority),
+            "queue_name": decision.and_then(|decision| decision.queue.as_deref()),
+            "lock": decision.and_then(|decision| decision.lock.as_deref()),
+            "error": error,
+        }));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rescues.is_empty()
+    }
+}
+
+statement!(RescueJobs -> (JobId, JobStatus): (BigInt, ProcrastinateJobStatus), |statement, out| {
+    out.push_sql("SELECT job_id, became FROM procrastinate_diesel_rescue_jobs_v1(to_jsonb(");
+    out.push_bind_param::<Array<Jsonb>, _>(&statement.rescues)?;
+    out.push_sql("))");
     Ok(())
 });
 
@@ -107,38 +179,79 @@ pub(crate) struct FinishAndFetchJobs {
     pub(crate) end_statuses: Vec<&'static str>,
     /// Jobs to put back, as the function takes them; NULL when there are none.
     pub(crate) retries: Option<serde_json::Value>,
+    /// Jobs to delete at their end; `None` when there are none.
+    pub(crate) deleted: Option<Vec<JobId>>,
+    /// What went wrong, as the function takes it; NULL when nothing did.
+    pub(crate) errors: Option<serde_json::Value>,
     /// `None`: all queues.
     pub(crate) queues: Option<Vec<String>>,
     pub(crate) free_slots: i32,
 }
 
 impl FinishAndFetchJobs {
+    /// A statement that ends nothing yet.
+    pub(crate) fn new(worker_id: i64, queues: Option<Vec<String>>, free_slots: usize) -> Self {
+        Self {
+            worker_id,
+            finished: Vec::new(),
+            end_statuses: Vec::new(),
+            retries: None,
+            deleted: None,
+            errors: None,
+            queues,
+            free_slots: i32::try_from(free_slots).unwrap_or(i32::MAX),
+        }
+    }
+
+    /// Has a job end and be deleted.
+    pub(crate) fn delete(&mut self, job_id: JobId) {
+        self.deleted.get_or_insert_default().push(job_id);
+    }
+
+    /// Has an error kept beside its job.
+    pub(crate) fn keep_error(&mut self, job_id: JobId, error: &str, worker_name: &str, duration: Duration) {
+        let error = json!({
+            "job_id": job_id,
+            "error": error,
+            "worker_name": worker_name,
+            "duration_seconds": duration.as_secs_f64(),
+        });
+        push(&mut self.errors, error);
+    }
+
     /// Has a job end with this status.
     pub(crate) fn finish(&mut self, job_id: JobId, end_status: &'static str) {
         self.finished.push(job_id);
         self.end_statuses.push(end_status);
     }
 
-    /// Has a job wait for another attempt.
-    pub(crate) fn retry(&mut self, job_id: JobId, decision: &RetryDecision) {
+    /// Has a job wait for another attempt. Unless it counts, the attempt that ended is not counted.
+    pub(crate) fn retry(&mut self, job_id: JobId, decision: &RetryDecision, counts: bool) {
         let retry = json!({
             "job_id": job_id,
             "retry_at": decision.time(),
             "priority": decision.priority,
             "queue_name": decision.queue,
             "lock": decision.lock,
+            "counts": counts,
         });
-        match &mut self.retries {
-            Some(serde_json::Value::Array(retries)) => retries.push(retry),
-            retries => *retries = Some(json!([retry])),
-        }
+        push(&mut self.retries, retry);
     }
 }
 
-/// A row of the answer to [`FinishAndFetchJobs`], or to [`JobsOfWorker`], where none is lost.
+fn push(array: &mut Option<serde_json::Value>, value: serde_json::Value) {
+    match array {
+        Some(serde_json::Value::Array(values)) => values.push(value),
+        array => *array = Some(json!([value])),
+    }
+}
+
+/// A row of the answer to [`FinishAndFetchJobs`], or to a statement that only finds jobs.
 pub(crate) enum FinishedOrFetched {
     /// A finished job that was not this worker's any more: it was left as it is.
     Lost(JobId),
+    /// A job that could not wait for another attempt: its abort was requested, or its queueing lock is taken. It failed.
+    NotRetried(JobId),
     /// A job that the worker has now taken.
     Fetched(Box<FetchedJob>),
 }
@@ -157,6 +270,7 @@ type FinishedOrFetchedColumns = (
     Nullable<Integer>,
     Nullable<Bool>,
     Nullable<BigInt>,
+    Nullable<ProcrastinateJobStatus>,
 );
 
 type FinishedOrFetchedRow = (
@@ -172,6 +286,7 @@ type FinishedOrFetchedRow = (
     Option<i32>,
     Option<bool>,
     Option<i64>,
+    Option<JobStatus>,
 );
 
 impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
@@ -180,6 +295,7 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
     fn build(row: FinishedOrFetchedRow) -> diesel::deserialize::Result<Self> {
         match row {
             (true, id, ..) => Ok(Self::Lost(id)),
+            (false, id, .., Some(_)) => Ok(Self::NotRetried(id)),
             (
                 false,
                 id,
@@ -192,7 +308,8 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
                 scheduled_at,
                 Some(attempts),
                 Some(abort_requested),
-                Some(worker_id),
+                worker_id,
+                None,
             ) => {
                 let (args, unreadable_args) = match args.0 {
                     Ok(args) => (args, None),
@@ -221,7 +338,7 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
 statement!(FinishAndFetchJobs -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
     out.push_sql(
         "SELECT lost, id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at, attempts, \
-         abort_requested, worker_id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(",
+         abort_requested, worker_id, became FROM procrastinate_diesel_finish_and_fetch_jobs_v1(",
     );
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
     out.push_sql(", ");
@@ -234,6 +351,10 @@ statement!(FinishAndFetchJobs -> FinishedOrFetched: FinishedOrFetchedColumns, |s
     out.push_bind_param::<Integer, _>(&statement.free_slots)?;
     out.push_sql(", ");
     out.push_bind_param::<Nullable<Jsonb>, _>(&statement.retries)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Array<BigInt>>, _>(&statement.deleted)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Jsonb>, _>(&statement.errors)?;
     out.push_sql(")");
     Ok(())
 });

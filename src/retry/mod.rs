@@ -1,5 +1,6 @@
 //! When a job whose task failed is tried again.
 
+mod stalled;
 mod strategy;
 
 use std::error::Error as StdError;
@@ -13,6 +14,8 @@ use crate::checks::{check_lock, check_name};
 use crate::error::Error;
 use crate::job::Job;
 
+pub(crate) use stalled::Rescue;
+pub use stalled::StalledJobPolicy;
 pub use strategy::RetryStrategy;
 
 /// The last year in which a job is retried: dates beyond it are written in ways that not every reader understands.
@@ -42,6 +45,17 @@ impl Retry {
     /// Whether, and how, the job is tried again after this error.
     pub(crate) fn decide(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
         self.0.as_ref()?.get_retry_decision(error, job)
+    }
+
+    /// Whether nothing is ever tried again.
+    pub(crate) fn is_never(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether no attempt can follow the one that the job is in.
+    pub(crate) fn is_last_attempt(&self, job: &Job) -> bool {
+        let Some(strategy) = &self.0 else { return true };
+        strategy.max_attempts().is_some_and(|most| u32::try_from(job.attempts).unwrap_or(0) >= most)
     }
 }
 
@@ -98,6 +112,13 @@ pub trait BaseRetryStrategy: Send + Sync + 'static {
     /// When the job is tried again after this error; `None`: not at all, it fails. `job.attempts` does not count the
     /// attempt that has just failed: it is 0 after the first one.
     fn get_retry_decision(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision>;
+
+    /// How often a job is tried again at most, if there is a limit: for
+    /// [`JobContext::is_last_attempt`](crate::JobContext::is_last_attempt), and for tasks that ask for another attempt
+    /// themselves. Unless written: there is none.
+    fn max_attempts(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// When a job is tried again, and with what.
@@ -179,6 +200,10 @@ impl RetryDecision {
     pub fn lock(mut self, lock: impl Into<String>) -> Self {
         self.lock = Some(lock.into());
         self
+    }
+
+    pub(crate) fn at_once() -> Self {
+        Self::retry_in(Duration::ZERO)
     }
 
     /// When that is, counted from now; `None`: at once, by the database's clock.

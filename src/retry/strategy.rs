@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::interruption::Interrupted;
 use crate::job::Job;
 use crate::retry::{AttemptError, BaseRetryStrategy, RetryDecision};
 
@@ -36,12 +37,21 @@ pub struct RetryStrategy {
     linear_wait: u32,
     exponential_wait: u32,
     max_wait: Duration,
+    jitter: f64,
     filter: Option<ErrorFilter>,
 }
 
 impl Default for RetryStrategy {
     fn default() -> Self {
-        Self { max_attempts: None, wait: 0, linear_wait: 0, exponential_wait: 0, max_wait: LONGEST_WAIT, filter: None }
+        Self {
+            max_attempts: None,
+            wait: 0,
+            linear_wait: 0,
+            exponential_wait: 0,
+            max_wait: LONGEST_WAIT,
+            jitter: 0.0,
+            filter: None,
+        }
     }
 }
 
@@ -114,6 +124,19 @@ impl RetryStrategy {
         self
     }
 
+    /// Makes each wait at random shorter or longer, by up to this fraction of it: with 0.1, a wait of 60 seconds becomes
+    /// one of 54 to 66. So jobs that failed together do not come back together. Unless set: 0, none. A value that is no
+    /// fraction counts as 0 or 1, whichever is nearer.
+    ///
+    /// ```
+    /// # use procrastinate::RetryStrategy;
+    /// let strategy = RetryStrategy::new().wait(60).jitter(0.1);
+    /// ```
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        self.jitter = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
+        self
+    }
+
     /// Tries again only after errors for which this is true. Unless set: after any, a panic included.
     ///
     /// ```
@@ -137,7 +160,7 @@ impl RetryStrategy {
         self.retry_if(move |error| is_caused_by::<E>(error) || others.as_ref().is_some_and(|others| others(error)))
     }
 
-    /// How long is waited after the attempt with this number, 0 for the first.
+    /// How long is waited after the attempt with this number, 0 for the first, without jitter.
     ///
     /// ```
     /// # use procrastinate::RetryStrategy;
@@ -160,6 +183,7 @@ impl fmt::Debug for RetryStrategy {
             .field("linear_wait", &self.linear_wait)
             .field("exponential_wait", &self.exponential_wait)
             .field("max_wait", &self.max_wait)
+            .field("jitter", &self.jitter)
             .finish_non_exhaustive()
     }
 }
@@ -170,10 +194,17 @@ impl BaseRetryStrategy for RetryStrategy {
         if self.max_attempts.is_some_and(|most| attempts >= most) {
             return None;
         }
-        if self.filter.as_ref().is_some_and(|filter| !filter(error)) {
+        // What happened to the worker says nothing about the task.
+        let of_task = !error.is::<Interrupted>();
+        if of_task && self.filter.as_ref().is_some_and(|filter| !filter(error)) {
             return None;
         }
-        Some(RetryDecision::retry_in(self.wait_after(attempts)))
+        let factor = 1.0 + self.jitter * (2.0 * fastrand::f64() - 1.0);
+        Some(RetryDecision::retry_in(self.wait_after(attempts).mul_f64(factor)))
+    }
+
+    fn max_attempts(&self) -> Option<u32> {
+        self.max_attempts
     }
 }
 

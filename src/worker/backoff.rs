@@ -1,6 +1,5 @@
 //! How long to wait after a failure.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// The wait after the first failure.
@@ -26,14 +25,8 @@ impl Backoff {
     pub(super) fn next_wait(&mut self) -> Duration {
         let wait = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        wait.mul_f64(1.0 - random_fraction() / 2.0)
+        wait.mul_f64(1.0 - fastrand::f64() / 2.0)
     }
-}
-
-/// A number from 0 to 1. The standard library's hasher is keyed at random, and that is random enough here.
-fn random_fraction() -> f64 {
-    let random = u32::try_from(RandomState::new().hash_one(0) >> 32).unwrap_or(u32::MAX);
-    f64::from(random) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

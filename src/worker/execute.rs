@@ -1,92 +1,119 @@
 //! One job, from its name and arguments to an outcome.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use futures_util::future::OptionFuture;
+use tracing::Instrument;
 
-use super::Options;
-use super::outcome::{Outcome, Panicked, decide, panic_message};
+use super::outcome::{Ended, Outcome, Panicked, Rules, decide};
+use super::report::{log_end, log_start, span};
 use crate::app::App;
-use crate::job::Job;
-use crate::job_context::JobContext;
+use crate::blocking::{BlockingCalls, CALLS};
+use crate::interruption::AbortReason;
+use crate::job::JobId;
+use crate::job_context::{JobContext, WorkerOfJob};
+use crate::middleware::{End, Middleware, Next};
+use crate::panics;
 use crate::queries::lifecycle::FetchedJob;
-use crate::retry::Retry;
-use crate::task::{RegisteredTask, TaskError};
+use crate::state::State;
 
-/// Runs a job and says how it ended. It never panics, and never fails in any other way.
-pub(super) async fn execute(app: App, options: Options, fetched: FetchedJob) -> Outcome {
-    let started = Instant::now();
-    log_start(&fetched.job);
-    let prepared = prepare(&app, &fetched);
-    let context = JobContext::new(app, fetched.job, options.name, options.queues);
-    let outcome = match prepared {
-        Ok(task) => decide(run(task, context.clone()).await, context.job(), &task.retry()),
-        // What cannot be run now cannot be run later.
-        Err(error) => decide(Err(error.into()), context.job(), &Retry::default()),
-    };
-    log_end(context.job(), &outcome, started);
-    outcome
+/// What the jobs of a worker run in: the same for all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    pub(super) app: App,
+    pub(super) worker: WorkerOfJob,
+    pub(super) state: State,
+    pub(super) timeout: Option<Duration>,
+    pub(super) worker_middleware: Arc<[Middleware]>,
+    pub(super) task_middleware: Arc<[Middleware]>,
 }
 
-/// The task of the job, if the job can be run at all.
-fn prepare(app: &App, fetched: &FetchedJob) -> Result<RegisteredTask, String> {
-    if let Some(problem) = &fetched.unreadable_args {
-        return Err(format!("the job's arguments cannot be read: {problem}"));
+/// A job whose attempt has ended, and whose ending is not stored yet.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) job_id: JobId,
+    /// The attempts before this one.
+    pub(super) attempts: i32,
+    pub(super) outcome: Outcome,
+    pub(super) duration: Duration,
+}
+
+/// A job that is ready to run.
+pub(super) struct Execution {
+    pub(super) context: JobContext,
+    next: Next,
+    rules: Rules,
+}
+
+impl Execution {
+    /// Finds the task of the job. A job that cannot be run comes to the end of its middlewares and fails there.
+    pub(super) fn prepare(surroundings: &Surroundings, fetched: FetchedJob) -> Self {
+        let FetchedJob { job, unreadable_args } = fetched;
+        let (end, rules) = match (unreadable_args, surroundings.app.find_task(&job.task_name)) {
+            (None, Ok(task)) => {
+                let rules = Rules {
+                    retry: task.retry.clone(),
+                    stalled: task.stalled,
+                    timeout: task.timeout.or(surroundings.timeout),
+                };
+                (End::Task(task), rules)
+            }
+            (Some(problem), _) => {
+                (End::Refusal(format!("the job's arguments cannot be read: {problem}")), Rules::default())
+            }
+            (None, Err(error)) => (End::Refusal(error.to_string()), Rules::default()),
+        };
+        let is_last_attempt = rules.retry.is_last_attempt(&job);
+        let (app, worker, state) = (surroundings.app.clone(), surroundings.worker.clone(), surroundings.state.clone());
+        let context = JobContext::new(app, job, worker, is_last_attempt, state);
+        let next = Next::new(surroundings.worker_middleware.clone(), surroundings.task_middleware.clone(), end);
+        Self { context, next, rules }
     }
-    app.find_task(&fetched.job.task_name).map_err(|error| error.to_string())
-}
 
-/// Runs the task. A panic, in its first poll or a later one, ends here.
-async fn run(task: RegisteredTask, context: JobContext) -> Result<(), TaskError> {
-    match AssertUnwindSafe(async move { task.run(context).await }).catch_unwind().await {
-        Ok(result) => result,
-        Err(panic) => Err(Panicked(panic_message(&*panic)).into()),
+    /// Runs the job and says how it ended. It never panics, and never fails in any other way.
+    pub(super) async fn run(self) -> Finished {
+        let Self { context, next, rules } = self;
+        let span = span(&context);
+        async {
+            let started = Instant::now();
+            log_start(context.job());
+            let ended = run_until_stopped(next, &context, rules.timeout).await;
+            let outcome = decide(ended, context.abort_reason(), context.job(), &rules);
+            let duration = started.elapsed();
+            log_end(context.job(), &outcome, duration);
+            Finished { job_id: context.job().id, attempts: context.job().attempts, outcome, duration }
+        }
+        .instrument(span)
+        .await
     }
 }
 
-fn log_start(job: &Job) {
-    tracing::info!(
-        action = "start_job",
-        job.id = i64::from(job.id),
-        job.task_name = %job.task_name,
-        job.queue = %job.queue,
-        job.attempts = job.attempts,
-        worker.id = job.worker_id,
-        "started job {} of task {}", job.id, job.task_name,
-    );
-}
-
-fn log_end(job: &Job, outcome: &Outcome, started: Instant) {
-    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match outcome {
-        Outcome::Succeeded => tracing::info!(
-            action = "job_success",
-            job.id = i64::from(job.id),
-            job.task_name = %job.task_name,
-            job.queue = %job.queue,
-            worker.id = job.worker_id,
-            duration_ms,
-            "job {} of task {} succeeded after {duration_ms} ms", job.id, job.task_name,
-        ),
-        Outcome::Failed { error } => tracing::error!(
-            action = "job_error",
-            job.id = i64::from(job.id),
-            job.task_name = %job.task_name,
-            job.queue = %job.queue,
-            worker.id = job.worker_id,
-            duration_ms,
-            "job {} of task {} failed after {duration_ms} ms: {error}", job.id, job.task_name,
-        ),
-        Outcome::Retried { error, decision } => tracing::warn!(
-            action = "job_error_retry",
-            job.id = i64::from(job.id),
-            job.task_name = %job.task_name,
-            job.queue = %job.queue,
-            worker.id = job.worker_id,
-            duration_ms,
-            "job {} of task {} failed after {duration_ms} ms and is tried again {}: {error}",
-            job.id, job.task_name, decision,
-        ),
-    }
+/// Runs the task. A panic, in its first poll or a later one, ends here. When the job is told to stop, the task is cancelled
+/// where it waits, unless it waits for code that blocks a thread.
+async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Duration>) -> Ended {
+    let blocking = BlockingCalls::default();
+    let task = AssertUnwindSafe(next.run(context.clone())).catch_unwind();
+    let mut task = pin!(CALLS.scope(blocking.clone(), task));
+    let mut timeout = pin!(OptionFuture::from(timeout.map(tokio::time::sleep)));
+    poll_fn(|poll| {
+        if let Poll::Ready(caught) = task.as_mut().poll(poll) {
+            return Poll::Ready(Ended::Returned(caught.unwrap_or_else(|panic| {
+                Err(Panicked { message: panics::message(&*panic), place: panics::take_place() }.into())
+            })));
+        }
+        if timeout.as_mut().poll(poll) == Poll::Ready(Some(())) {
+            context.abort(AbortReason::Timeout);
+        }
+        match context.poll_abort(poll) {
+            Poll::Ready(()) if !blocking.are_running() => Poll::Ready(Ended::Cancelled),
+            _ => Poll::Pending,
+        }
+    })
+    .await
 }

@@ -1,22 +1,15 @@
-//! A side task that listens for new jobs on a connection of its own, and wakes the loop.
+//! Hearing what is announced: channels, and the messages on them.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::StreamExt;
-use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
+use serde::Deserialize;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::backoff::Backoff;
-use crate::connector::DieselConnector;
-
-/// How long nothing may be heard before the connection is tried: a network that went away says nothing.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How long the server may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+use super::lifeline::ANSWER_TIMEOUT;
+use crate::job::JobId;
 
 /// The longest name of a channel, in bytes.
 const LONGEST_CHANNEL: usize = 63;
@@ -36,87 +29,38 @@ pub(super) fn channels(queues: Option<&[String]>) -> Vec<String> {
     }
 }
 
-/// Why listening ended.
-enum Ended {
-    /// The connection broke or could not be made: worth another try.
-    Lost(String),
-    /// The connection delivers no notifications at all: polling has to do.
-    Silent,
+/// What a notification says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// There may be jobs to fetch.
+    Jobs,
+    /// Somebody asked to abort this job.
+    AbortRequested(JobId),
 }
 
-/// Listens until it is dropped. `ready` is told once interest is registered, or has failed to be, so that the loop looks
-/// at the table only after.
-pub(super) async fn listen(
-    connector: DieselConnector,
-    channels: Vec<String>,
-    wake: Arc<Notify>,
-    ready: oneshot::Sender<()>,
-) {
-    let mut ready = Some(ready);
-    let mut backoff = Backoff::default();
-    loop {
-        let ended = listen_once(&connector, &channels, &wake, &mut ready, &mut backoff).await;
-        ready = None;
-        match ended {
-            Ended::Silent => {
-                tracing::warn!(
-                    action = "listener_silent",
-                    "the pool's connections deliver no notifications, so jobs are found by polling only; a connection \
-                     made with AsyncPgConnection::try_from(client) is like that, try_from_client_and_connection is not",
-                );
-                return;
-            }
-            Ended::Lost(reason) => {
-                let wait = backoff.next_wait();
-                tracing::warn!(
-                    action = "listener_lost",
-                    "not listening for new jobs, polling goes on; listening again in {wait:?}: {reason}",
-                );
-                tokio::time::sleep(wait).await;
-            }
+impl Heard {
+    /// What is not understood says to look at the table: that is never wrong.
+    fn from_payload(payload: &str) -> Self {
+        #[derive(Deserialize)]
+        #[serde(tag = "type", rename_all = "snake_case")]
+        enum Message {
+            AbortJobRequested { job_id: JobId },
+        }
+        match serde_json::from_str(payload) {
+            Ok(Message::AbortJobRequested { job_id }) => Self::AbortRequested(job_id),
+            Err(_) => Self::Jobs,
         }
     }
 }
 
-async fn listen_once(
-    connector: &DieselConnector,
-    channels: &[String],
-    wake: &Notify,
-    ready: &mut Option<oneshot::Sender<()>>,
-    backoff: &mut Backoff,
-) -> Ended {
-    let mut connection = match connector.dedicated("listen for new jobs").await {
-        Ok(connection) => connection,
-        Err(error) => return Ended::Lost(error.to_string()),
-    };
-    if let Err(reason) = register_interest(&mut connection, channels).await {
-        return Ended::Lost(reason);
-    }
-    match ready.take() {
-        // At the start, see once whether notifications come through.
-        Some(ready) => {
-            let delivers = delivers_notifications(&mut connection).await;
-            let _ = ready.send(());
-            match delivers {
-                Ok(true) => {}
-                Ok(false) => return Ended::Silent,
-                Err(reason) => return Ended::Lost(reason),
-            }
-        }
-        // Later, look once: what came in while nobody listened was not heard.
-        None => wake.notify_one(),
-    }
-    backoff.reset();
-    pass_on(&mut connection, wake).await
-}
-
-async fn register_interest(connection: &mut AsyncPgConnection, channels: &[String]) -> Result<(), String> {
+/// Listens on the channels.
+pub(super) async fn register_interest(connection: &mut AsyncPgConnection, channels: &[String]) -> Result<(), String> {
     let statements: String = channels.iter().map(|channel| format!("LISTEN {};", quote_identifier(channel))).collect();
     answer(connection.batch_execute(&statements)).await
 }
 
 /// Sends a notification to itself, on a channel of its own, and sees whether it arrives.
-async fn delivers_notifications(connection: &mut AsyncPgConnection) -> Result<bool, String> {
+pub(super) async fn delivers_notifications(connection: &mut AsyncPgConnection) -> Result<bool, String> {
     const LONGEST_WAIT: Duration = Duration::from_secs(2);
     answer(connection.batch_execute("LISTEN procrastinate_diesel_probe")).await?;
     // Whatever arrives will do, also another worker's probe.
@@ -134,25 +78,21 @@ async fn delivers_notifications(connection: &mut AsyncPgConnection) -> Result<bo
     }
 }
 
-/// Wakes the loop at each notification. The payload is not needed: it says to look at the table.
-async fn pass_on(connection: &mut AsyncPgConnection, wake: &Notify) -> Ended {
-    loop {
-        let next = {
-            let mut notifications = pin!(connection.notifications_stream());
-            // Dropping the stream keeps what has arrived.
-            timeout(PING_INTERVAL, notifications.next()).await
-        };
-        match next {
-            Ok(Some(Ok(_))) => wake.notify_one(),
-            Ok(Some(Err(error))) => return Ended::Lost(error.to_string()),
-            Ok(None) => return Ended::Lost("the connection was closed".to_owned()),
-            Err(_) => {
-                if let Err(reason) = answer(connection.batch_execute("SELECT 1")).await {
-                    return Ended::Lost(reason);
-                }
-            }
-        }
+/// The next notification, or none by that time.
+pub(super) async fn hear(connection: &mut AsyncPgConnection, until: Instant) -> Result<Option<Heard>, String> {
+    // Dropping the stream keeps what has arrived.
+    let mut notifications = pin!(connection.notifications_stream());
+    match timeout_at(until, notifications.next()).await {
+        Ok(Some(Ok(notification))) => Ok(Some(Heard::from_payload(&notification.payload))),
+        Ok(Some(Err(error))) => Err(error.to_string()),
+        Ok(None) => Err("the connection was closed".to_owned()),
+        Err(_) => Ok(None),
     }
+}
+
+/// Tries the connection.
+pub(super) async fn ping(connection: &mut AsyncPgConnection) -> Result<(), String> {
+    answer(connection.batch_execute("SELECT 1")).await
 }
 
 /// What the server answers, if it does so in time. After a time-out the connection is not used again.
@@ -185,5 +125,14 @@ mod tests {
     #[test]
     fn identifiers_are_quoted() {
         assert_eq!(quote_identifier(r#"a"b"#), r#""a""b""#);
+    }
+
+    #[test]
+    fn a_notification_names_the_job_to_abort_and_anything_else_says_to_look() {
+        let abort = r#"{"type": "abort_job_requested", "job_id": 7}"#;
+        assert_eq!(Heard::from_payload(abort), Heard::AbortRequested(JobId::from(7)));
+        for other in [r#"{"type": "job_inserted", "job_id": 7}"#, "", "7", r#"{"type": "abort_job_requested"}"#] {
+            assert_eq!(Heard::from_payload(other), Heard::Jobs, "{other}");
+        }
     }
 }

@@ -2,20 +2,29 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `mod` | what users set and start |
+//! | `mod`, `options` | what users set and start |
 //! | `run` | the life of a worker: register, loop, unregister |
+//! | `main_loop` | the loop: when to go to the database, and what for |
 //! | `slots` | the jobs in hand: running, finished, waiting for a slot |
 //! | `execute` | one job, from its name and arguments to an outcome |
-//! | `outcome` | what a task's result means for its job |
-//! | `listener`, `heartbeat` | side tasks on connections of their own |
+//! | `outcome` | what the end of an attempt means for its job |
+//! | `report` | what the log hears of a job |
+//! | `lifeline`, `listener` | a thread and a connection that say that the worker is alive, and hear notifications |
+//! | `rescue` | a side task that finds the jobs of dead workers |
+//! | `signals` | a side task that stops the worker at SIGINT and SIGTERM |
 //! | `backoff` | how long to wait after a failure |
 
 mod backoff;
 mod execute;
-mod heartbeat;
+mod lifeline;
 mod listener;
+mod main_loop;
+mod options;
 mod outcome;
+mod report;
+mod rescue;
 mod run;
+mod signals;
 mod slots;
 
 use std::fmt;
@@ -25,11 +34,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::checks::check_name;
 use crate::error::Error;
+use crate::middleware::Middleware;
+use crate::worker_handle::WorkerHandle;
+use options::Options;
+
+pub use options::DeleteJobs;
 
 impl App {
     /// A worker for this application's tasks, to be configured and run.
@@ -43,7 +55,12 @@ impl App {
     /// # }
     /// ```
     pub fn worker(&self) -> Worker {
-        Worker { app: self.clone(), options: Options::default(), shutdown: std::future::pending().boxed() }
+        Worker {
+            app: self.clone(),
+            options: Options::default(),
+            handle: WorkerHandle::default(),
+            shutdown: std::future::pending().boxed(),
+        }
     }
 }
 
@@ -60,9 +77,7 @@ impl App {
 ///     .name("mailer")
 ///     .queues(["mails"])
 ///     .concurrency(10)
-///     .with_graceful_shutdown(async {
-///         let _ = tokio::signal::ctrl_c().await;
-///     })
+///     .shutdown_graceful_timeout(std::time::Duration::from_secs(20))
 ///     .run()
 ///     .await?;
 /// # Ok(())
@@ -72,35 +87,8 @@ impl App {
 pub struct Worker {
     app: App,
     options: Options,
+    handle: WorkerHandle,
     shutdown: BoxFuture<'static, ()>,
-}
-
-/// The settings of a worker.
-#[derive(Debug, Clone)]
-struct Options {
-    name: Arc<str>,
-    queues: Option<Arc<[String]>>,
-    concurrency: usize,
-    wait: bool,
-    listen_notify: bool,
-    fetch_job_polling_interval: Duration,
-    update_heartbeat_interval: Duration,
-    stalled_worker_timeout: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            name: Arc::from("worker"),
-            queues: None,
-            concurrency: 1,
-            wait: true,
-            listen_notify: true,
-            fetch_job_polling_interval: Duration::from_secs(5),
-            update_heartbeat_interval: Duration::from_secs(10),
-            stalled_worker_timeout: Duration::from_secs(30),
-        }
-    }
 }
 
 impl Worker {
@@ -193,7 +181,22 @@ impl Worker {
         self
     }
 
-    /// How often the worker says that it is alive. Unless set: 10 seconds.
+    /// How often to look, while jobs run, whether one of them is to be aborted. Unless set: 5 seconds. Requests are heard
+    /// at once by notification; this finds those that were not heard.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().abort_job_polling_interval(std::time::Duration::from_secs(1));
+    /// # }
+    /// ```
+    pub fn abort_job_polling_interval(mut self, interval: Duration) -> Self {
+        self.options.abort_job_polling_interval = interval;
+        self
+    }
+
+    /// How often the worker says that it is alive, from a thread and on a connection of its own. Unless set: 10 seconds.
     ///
     /// # Example
     ///
@@ -207,8 +210,10 @@ impl Worker {
         self
     }
 
-    /// After how long without a heartbeat this worker takes another one for dead. Unless set: 30 seconds. It should be
-    /// the same for all workers of a database, and several times their `update_heartbeat_interval`.
+    /// After how long without a heartbeat this worker takes another one for dead, and its jobs are handled as their tasks'
+    /// [`stalled`](crate::Task::stalled) says. A worker that could not beat itself for so long stops its jobs, since
+    /// others may have them by then. Unless set: 30 seconds. It should be the same for all workers of a database, and
+    /// several times their `update_heartbeat_interval`.
     ///
     /// # Example
     ///
@@ -222,16 +227,110 @@ impl Worker {
         self
     }
 
-    /// Stops the worker when the future is ready: it takes no more jobs, lets those that run come to their end, stores
-    /// how they ended, and then returns from [`run`](Self::run).
+    /// Which jobs are deleted at their end. Unless set: [none](DeleteJobs::Never).
+    ///
+    /// # Example
+    ///
+    /// See [`DeleteJobs`].
+    pub fn delete_jobs(mut self, delete_jobs: DeleteJobs) -> Self {
+        self.options.delete_jobs = delete_jobs;
+        self
+    }
+
+    /// How long a job may take whose task has no [`timeout`](crate::Task::timeout) of its own. Unless set: without limit.
     ///
     /// # Example
     ///
     /// ```no_run
     /// # fn example(app: &procrastinate::App) {
-    /// let worker = app.worker().with_graceful_shutdown(async {
-    ///     let _ = tokio::signal::ctrl_c().await;
-    /// });
+    /// let worker = app.worker().timeout(std::time::Duration::from_secs(600));
+    /// # }
+    /// ```
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// Gives the tasks that this worker runs a value that they find by its type, in place of one of the application's.
+    /// See [`JobContext::state`](crate::JobContext::state).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # struct Region(&'static str);
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().state(Region("north"));
+    /// # }
+    /// ```
+    #[doc(alias = "additional_context")]
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.options.state.insert(value);
+        self
+    }
+
+    /// Adds a [middleware](Middleware) that runs around every job, also one whose task is not known, within those that
+    /// were added before.
+    ///
+    /// # Example
+    ///
+    /// See [`Middleware`].
+    pub fn worker_middleware(mut self, middleware: impl Into<Middleware>) -> Self {
+        self.options.worker_middleware.push(middleware.into());
+        self
+    }
+
+    /// Adds a [middleware](Middleware) that runs around every task, within those of the worker and those that were added
+    /// before.
+    ///
+    /// # Example
+    ///
+    /// See [`Middleware`].
+    pub fn task_middleware(mut self, middleware: impl Into<Middleware>) -> Self {
+        self.options.task_middleware.push(middleware.into());
+        self
+    }
+
+    /// How long the jobs that run may go on after the worker was told to stop; then they are
+    /// [aborted](crate::AbortReason::Shutdown). Unless set: as long as they take.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().shutdown_graceful_timeout(std::time::Duration::from_secs(20));
+    /// # }
+    /// ```
+    pub fn shutdown_graceful_timeout(mut self, timeout: Duration) -> Self {
+        self.options.shutdown_graceful_timeout = Some(timeout);
+        self
+    }
+
+    /// Whether SIGINT and SIGTERM (elsewhere than on Unix: Ctrl-C) stop the worker as [`WorkerHandle::stop`] does, and a
+    /// second one aborts its jobs as [`WorkerHandle::abort`] does. Unless set: true. From then on these signals do not end
+    /// the process by themselves, also after the worker has ended. Other parts of the program that wait for a signal hear
+    /// it too.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().install_signal_handlers(false);
+    /// # }
+    /// ```
+    pub fn install_signal_handlers(mut self, install_signal_handlers: bool) -> Self {
+        self.options.install_signal_handlers = install_signal_handlers;
+        self
+    }
+
+    /// Stops the worker when the future is ready: it takes no more jobs, lets those that run come to their end, or aborts
+    /// them after its [`shutdown_graceful_timeout`](Self::shutdown_graceful_timeout), stores how they ended, and then
+    /// returns from [`run`](Self::run).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App, token: tokio_util::sync::CancellationToken) {
+    /// let worker = app.worker().with_graceful_shutdown(token.cancelled_owned());
     /// # }
     /// ```
     pub fn with_graceful_shutdown(mut self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
@@ -239,14 +338,27 @@ impl Worker {
         self
     }
 
+    /// What stops this worker, for whoever does not wait for it.
+    ///
+    /// # Example
+    ///
+    /// See [`WorkerHandle`].
+    pub fn handle(&self) -> WorkerHandle {
+        self.handle.clone()
+    }
+
     /// Runs the worker until it is stopped; with `wait(false)`, until there is no job left to start.
+    ///
+    /// When its future is dropped, the worker stops in the background and aborts its jobs at once, as after a second
+    /// signal. Where the runtime ends with it, the jobs stay marked as running, and others find them when this worker
+    /// counts as dead.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] for a setting that cannot be; [`Error::Pool`], [`Error::SchemaMissing`] or [`Error::Database`]
-    /// when the worker cannot be registered at its start. Later failures of the database are logged, and the worker goes
-    /// on when it is back. [`Error::UnsavedJobs`] when it was stopped while the database was away for longer than
-    /// `stalled_worker_timeout`.
+    /// when the worker cannot be registered at its start, [`Error::Thread`] when it cannot start a thread. Later failures
+    /// of the database are logged, and the worker goes on when it is back. [`Error::UnsavedJobs`] when it was stopped while
+    /// the database was away for longer than `stalled_worker_timeout`.
     ///
     /// # Example
     ///
@@ -258,54 +370,29 @@ impl Worker {
     /// ```
     pub async fn run(self) -> Result<(), Error> {
         self.options.check()?;
-        // As a task of its own it shares a thread with the jobs that it starts, and need not be woken from another one.
-        // Dropping the set aborts it.
-        let mut worker = JoinSet::new();
-        worker.spawn(run::run(self.app, self.options, self.shutdown));
-        match worker.join_next().await {
-            Some(Ok(result)) => result,
-            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        let _aborted = AbortWhenDropped(self.handle.clone());
+        // As a task of its own it shares a thread with the jobs that it starts, need not be woken from another one, and is
+        // never cancelled in the middle of a statement.
+        match tokio::spawn(run::run(self.app, self.options, self.handle, self.shutdown)).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // Nothing but the end of the runtime cancels it, and then nothing is polled any more.
-            _ => std::future::pending().await,
+            Err(_) => std::future::pending().await,
         }
+    }
+}
+
+/// Stops a worker whose future nobody waits for any more. On one that has ended it has no effect.
+struct AbortWhenDropped(WorkerHandle);
+
+impl Drop for AbortWhenDropped {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker").field("options", &self.options).finish_non_exhaustive()
-    }
-}
-
-impl Options {
-    fn check(&self) -> Result<(), Error> {
-        if self.concurrency == 0 || i32::try_from(self.concurrency).is_err() {
-            let rule = format!("a worker runs at least 1 and at most {} jobs at a time", i32::MAX);
-            return Err(Error::invalid("concurrency", self.concurrency.to_string(), rule));
-        }
-        if let Some(queues) = &self.queues {
-            if queues.is_empty() {
-                let rule = "a worker serves at least one queue; without this setting it serves all of them";
-                return Err(Error::invalid("queues", "", rule));
-            }
-            queues.iter().try_for_each(|queue| check_name("queue name", queue))?;
-        }
-        for (what, interval) in [
-            ("fetch_job_polling_interval", self.fetch_job_polling_interval),
-            ("update_heartbeat_interval", self.update_heartbeat_interval),
-            ("stalled_worker_timeout", self.stalled_worker_timeout),
-        ] {
-            if interval.is_zero() {
-                return Err(Error::invalid(what, format!("{interval:?}"), "it must be longer than nothing"));
-            }
-        }
-        if self.stalled_worker_timeout <= self.update_heartbeat_interval {
-            let rule = format!(
-                "it must be longer than update_heartbeat_interval, {:?}, or workers that are alive are taken for dead",
-                self.update_heartbeat_interval
-            );
-            return Err(Error::invalid("stalled_worker_timeout", format!("{:?}", self.stalled_worker_timeout), rule));
-        }
-        Ok(())
     }
 }

@@ -1,26 +1,58 @@
-//! What a task's result means for its job: decided here, in plain code, and stored in one place.
+//! What the end of an attempt means for its job: decided here, in plain code, and stored in one place.
 
-use std::any::Any;
-use std::fmt::Write;
+use std::time::Duration;
 
+use crate::answer::{Answer, Verdict};
+use crate::interruption::{AbortReason, Interrupted, TimedOut};
 use crate::job::Job;
-use crate::retry::{Retry, RetryDecision};
-use crate::task::TaskError;
+use crate::middleware::TaskResult;
+use crate::retry::{AttemptError, Rescue, Retry, RetryDecision, StalledJobPolicy};
 
-/// The error of a task that panicked, with the panic's message.
+/// The longest text of an error that is kept, in bytes.
+const LONGEST_ERROR: usize = 10_000;
+
+/// The error of a task that panicked, with the panic's message and its place.
 #[derive(Debug, thiserror::Error)]
-#[error("the task panicked: {0}")]
-pub(super) struct Panicked(pub(super) String);
+#[error("the task panicked{}: {message}", place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default())]
+pub(super) struct Panicked {
+    pub(super) message: String,
+    pub(super) place: Option<String>,
+}
 
-/// How an attempt ends: a closed list.
+/// How the run of a task came to its end.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// By itself.
+    Returned(TaskResult),
+    /// It was told to stop, and was cancelled at an await point.
+    Cancelled,
+}
+
+/// What a task was declared with that matters at its end.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rules {
+    pub(super) retry: Retry,
+    pub(super) stalled: StalledJobPolicy,
+    pub(super) timeout: Option<Duration>,
+}
+
+/// What becomes of a job after an attempt: a closed list. Each error is a text with all its sources.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The task ended well.
     Succeeded,
-    /// The task ended with this error, with its sources, and is not tried again.
+    /// The task ended with this error, and is not tried again.
     Failed { error: String },
-    /// The task ended with this error, with its sources, and is tried again.
+    /// The task ended with this error, and is tried again.
     Retried { error: String, decision: RetryDecision },
+    /// The task was told to stop, or stopped itself, and is not tried again.
+    Aborted { error: String },
+    /// The task was stopped because of what happened to the worker, and is tried again.
+    Interrupted { error: String, decision: RetryDecision },
+    /// The task wants to run again later, without having used up an attempt.
+    Snoozed { error: String, decision: RetryDecision },
+    /// The worker stops before the task could start.
+    NotStarted,
 }
 
 impl Outcome {
@@ -30,60 +62,134 @@ impl Outcome {
             Self::Succeeded => "succeeded",
             Self::Failed { .. } => "failed",
             Self::Retried { .. } => "failed, to be tried again",
+            Self::Aborted { .. } => "been aborted",
+            Self::Interrupted { .. } => "been interrupted, to be tried again",
+            Self::Snoozed { .. } => "asked to run again later",
+            Self::NotStarted => "not been started",
+        }
+    }
+
+    /// What is to be kept beside the job: why an attempt that counts did not come to a good end.
+    pub(super) fn error_to_keep(&self) -> Option<&str> {
+        match self {
+            Self::Failed { error }
+            | Self::Retried { error, .. }
+            | Self::Aborted { error }
+            | Self::Interrupted { error, .. } => Some(error),
+            Self::Succeeded | Self::Snoozed { .. } | Self::NotStarted => None,
         }
     }
 }
 
-/// The outcome of a job whose task came to this result.
-pub(super) fn decide(result: Result<(), TaskError>, job: &Job, retry: &Retry) -> Outcome {
-    let Err(error) = result else { return Outcome::Succeeded };
-    let text = with_sources(&error);
-    match retry.decide(&*error, job) {
-        None => Outcome::Failed { error: text },
-        Some(decision) => match decision.check() {
-            Ok(()) => Outcome::Retried { error: text, decision },
-            Err(refusal) => {
-                Outcome::Failed { error: format!("{text}; and it cannot be retried as decided: {refusal}") }
+/// The outcome of an attempt that ended so, after it was told to stop, if it was.
+pub(super) fn decide(ended: Ended, told_to_stop: Option<AbortReason>, job: &Job, rules: &Rules) -> Outcome {
+    let error = match ended {
+        Ended::Returned(Ok(())) => return Outcome::Succeeded,
+        Ended::Cancelled => return stopped(told_to_stop, None, job, rules),
+        Ended::Returned(Err(error)) => error,
+    };
+    let text = with_sources(&*error);
+    match (Answer::find(&*error).map(|answer| &answer.verdict), told_to_stop) {
+        (Some(Verdict::Aborted), _) | (_, Some(AbortReason::Timeout)) => stopped(told_to_stop, Some(text), job, rules),
+        (Some(Verdict::DoNotRetry), _) => Outcome::Failed { error: text },
+        (Some(Verdict::Snooze(delay)), _) => {
+            Outcome::Snoozed { error: text, decision: RetryDecision::retry_in(*delay) }
+        }
+        (Some(Verdict::Retry(decision)), _) => {
+            let is_over = !rules.retry.is_never() && rules.retry.is_last_attempt(job);
+            retried(text, Some(decision.clone()).filter(|_| !is_over))
+        }
+        (None, _) => retried(text, rules.retry.decide(&*error, job)),
+    }
+}
+
+/// A task that did not come to its own end. `text` is what it had to say about that.
+fn stopped(reason: Option<AbortReason>, text: Option<String>, job: &Job, rules: &Rules) -> Outcome {
+    let because = |cause: &AttemptError| match &text {
+        Some(text) => limited(format!("{cause}: {text}")),
+        None => cause.to_string(),
+    };
+    match reason {
+        None => Outcome::Aborted { error: text.unwrap_or_default() },
+        Some(AbortReason::UserRequest) => {
+            Outcome::Aborted { error: text.unwrap_or_else(|| "somebody asked to abort the job".to_owned()) }
+        }
+        Some(AbortReason::Timeout) => {
+            let error = TimedOut { timeout: rules.timeout.unwrap_or_default() };
+            retried(because(&error), rules.retry.decide(&error, job))
+        }
+        Some(AbortReason::Shutdown) => {
+            let error = Interrupted::Shutdown;
+            match rules.retry.decide(&error, job).filter(|decision| decision.check().is_ok()) {
+                Some(decision) => Outcome::Interrupted { error: because(&error), decision },
+                None => Outcome::Aborted { error: because(&error) },
             }
-        },
+        }
+        Some(AbortReason::WorkerLost) => {
+            let error = Interrupted::WorkerLost;
+            match rules.stalled.decide(error, job, &rules.retry) {
+                Some(Rescue::Retry(decision)) => Outcome::Interrupted { error: because(&error), decision },
+                Some(Rescue::Fail) | None => Outcome::Failed { error: because(&error) },
+            }
+        }
+    }
+}
+
+/// A failure, unless there is a decision to try again that the database can take.
+fn retried(error: String, decision: Option<RetryDecision>) -> Outcome {
+    let Some(decision) = decision else { return Outcome::Failed { error } };
+    match decision.check() {
+        Ok(()) => Outcome::Retried { error, decision },
+        Err(refusal) => Outcome::Failed { error: format!("{error}; and it cannot be retried as decided: {refusal}") },
     }
 }
 
 /// An error and everything that it says caused it, in one line.
-fn with_sources(error: &TaskError) -> String {
+fn with_sources(error: &AttemptError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        // Writing to a string does not fail.
-        let _ = write!(text, ": {error}");
+        text.push_str(": ");
+        text.push_str(&error.to_string());
         source = error.source();
+    }
+    limited(text)
+}
+
+/// A text that the database can keep: it has no NUL characters, and is not too long.
+fn limited(mut text: String) -> String {
+    if text.contains('\0') {
+        text = text.replace('\0', "\u{FFFD}");
+    }
+    if text.len() > LONGEST_ERROR {
+        let mut end = LONGEST_ERROR;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let missing = text.len() - end;
+        text.truncate(end);
+        text.push_str(&format!("… ({missing} bytes more)"));
     }
     text
 }
 
-/// The message of a panic: what `panic!` was given, if that was text.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "its message is not text".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::answer::{JobAborted, TaskAnswer};
     use crate::job::JobId;
-    use crate::retry::RetryStrategy;
+    use crate::retry::{BaseRetryStrategy, RetryStrategy};
 
     #[derive(Debug, thiserror::Error)]
     #[error("the mail was not sent")]
     struct NotSent(#[source] std::io::Error);
 
-    fn not_sent() -> Result<(), TaskError> {
-        Err(NotSent(std::io::Error::other("connection refused")).into())
+    fn not_sent() -> Ended {
+        Ended::Returned(Err(NotSent(std::io::Error::other("connection refused")).into()))
+    }
+
+    fn answered(answer: TaskAnswer) -> Ended {
+        Ended::Returned(Err(answer.into()))
     }
 
     /// A job of which this many attempts have ended.
@@ -99,52 +205,63 @@ mod tests {
             scheduled_at: None,
             attempts,
             abort_requested: false,
-            worker_id: 1,
+            worker_id: Some(1),
         }
+    }
+
+    fn rules(retry: impl Into<Retry>) -> Rules {
+        Rules { retry: retry.into(), timeout: Some(Duration::from_secs(30)), ..Rules::default() }
+    }
+
+    fn never() -> Rules {
+        rules(false)
     }
 
     #[test]
     fn a_job_fails_with_the_error_and_all_its_sources() {
-        let outcome = decide(not_sent(), &job(0), &Retry::default());
+        let outcome = decide(not_sent(), None, &job(0), &never());
         assert_eq!(outcome, Outcome::Failed { error: "the mail was not sent: connection refused".into() });
     }
 
     #[test]
-    fn a_panic_is_a_failure_with_its_message() {
-        let panic = std::panic::catch_unwind(|| panic!("no more {}", "paper")).unwrap_err();
-        let outcome = decide(Err(Panicked(panic_message(&*panic)).into()), &job(0), &Retry::default());
-        assert_eq!(outcome, Outcome::Failed { error: "the task panicked: no more paper".into() });
+    fn a_long_error_is_cut_and_says_so_and_what_cannot_be_stored_is_replaced() {
+        let error = format!("a\0{}", "ä".repeat(LONGEST_ERROR));
+        let Outcome::Failed { error } = decide(Ended::Returned(Err(error.into())), None, &job(0), &never()) else {
+            panic!("it did not fail");
+        };
+        assert!(error.starts_with("a\u{FFFD}ä") && error.len() < LONGEST_ERROR + 30, "{}", error.len());
+        assert!(error.ends_with("ä… (10004 bytes more)"), "{}", &error[error.len() - 40..]);
     }
 
     #[test]
     fn a_failed_job_is_retried_as_often_as_its_strategy_says() {
-        let retry = Retry::from(RetryStrategy::new().max_attempts(2).wait(3));
+        let rules = rules(RetryStrategy::new().max_attempts(2).wait(3));
         for attempts in [0, 1] {
-            let Outcome::Retried { decision, .. } = decide(not_sent(), &job(attempts), &retry) else {
+            let Outcome::Retried { decision, .. } = decide(not_sent(), None, &job(attempts), &rules) else {
                 panic!("attempt {attempts} was not retried");
             };
             assert_eq!(decision, RetryDecision::retry_in(Duration::from_secs(3)));
         }
-        assert!(matches!(decide(not_sent(), &job(2), &retry), Outcome::Failed { .. }));
-        assert_eq!(decide(Ok(()), &job(0), &retry), Outcome::Succeeded);
+        assert!(matches!(decide(not_sent(), None, &job(2), &rules), Outcome::Failed { .. }));
+        assert_eq!(decide(Ended::Returned(Ok(())), None, &job(0), &rules), Outcome::Succeeded);
     }
 
     #[test]
     fn a_decision_that_the_database_would_refuse_fails_the_job_and_says_why() {
         struct Odd(RetryDecision);
-        impl crate::retry::BaseRetryStrategy for Odd {
-            fn get_retry_decision(&self, _: &crate::retry::AttemptError, _: &Job) -> Option<RetryDecision> {
+        impl BaseRetryStrategy for Odd {
+            fn get_retry_decision(&self, _: &AttemptError, _: &Job) -> Option<RetryDecision> {
                 Some(self.0.clone())
             }
         }
         let soon = RetryDecision::retry_in(Duration::MAX);
-        assert!(matches!(decide(not_sent(), &job(0), &Retry::from(Odd(soon.clone()))), Outcome::Retried { .. }));
+        assert!(matches!(decide(not_sent(), None, &job(0), &rules(Odd(soon.clone()))), Outcome::Retried { .. }));
         for (odd, expected) in [
             (soon.clone().queue("q".repeat(129)), "and 128 are allowed"),
             (soon.clone().lock("l".repeat(2_601)), "and 2600 are allowed"),
             (RetryDecision::retry_at(chrono::DateTime::<chrono::Utc>::MAX_UTC), "from 1970 to 9999"),
         ] {
-            let Outcome::Failed { error } = decide(not_sent(), &job(0), &Retry::from(Odd(odd))) else {
+            let Outcome::Failed { error } = decide(not_sent(), None, &job(0), &rules(Odd(odd))) else {
                 panic!("it is retried, and should not be");
             };
             assert!(error.contains("the mail was not sent") && error.contains(expected), "{error}");
@@ -154,12 +271,101 @@ mod tests {
     #[test]
     fn a_strategy_can_look_at_the_type_of_the_error_and_of_its_sources() {
         let only = |strategy: RetryStrategy| {
-            matches!(decide(not_sent(), &job(0), &Retry::from(strategy)), Outcome::Retried { .. })
+            matches!(decide(not_sent(), None, &job(0), &rules(strategy)), Outcome::Retried { .. })
         };
         assert!(only(RetryStrategy::new().retry_exception::<NotSent>()));
         assert!(only(RetryStrategy::new().retry_exception::<std::io::Error>()));
         assert!(only(RetryStrategy::new().retry_exception::<std::fmt::Error>().retry_exception::<std::io::Error>()));
         assert!(!only(RetryStrategy::new().retry_exception::<std::fmt::Error>()));
         assert!(!only(RetryStrategy::new().retry_if(|error| error.to_string().contains("timed out"))));
+    }
+
+    #[test]
+    fn a_task_says_itself_when_it_is_tried_again_within_the_limit_of_its_strategy() {
+        let minute = || answered(TaskAnswer::retry_in(Duration::from_secs(60)).because("busy"));
+        let expected = RetryDecision::retry_in(Duration::from_secs(60));
+        for (rules, attempts, is_retried) in [
+            (never(), 0, true),
+            (never(), 1_000, true),
+            (rules(2), 1, true),
+            (rules(2), 2, false),
+            (rules(RetryStrategy::new().retry_if(|_| false)), 0, true),
+        ] {
+            match decide(minute(), None, &job(attempts), &rules) {
+                Outcome::Retried { error, decision } if is_retried => {
+                    assert_eq!(decision, expected);
+                    assert_eq!(error, "the task asks for another attempt in 60s: busy");
+                }
+                Outcome::Failed { .. } if !is_retried => {}
+                other => panic!("{other:?} with {rules:?} after {attempts}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_says_itself_that_it_is_not_tried_again_or_later_without_using_up_an_attempt() {
+        #[derive(Debug, thiserror::Error)]
+        enum Mixed {
+            #[error(transparent)]
+            Through(#[from] TaskAnswer),
+            #[error("wrapped")]
+            Around(#[source] TaskAnswer),
+        }
+        let rules = rules(true);
+        let no_more = TaskAnswer::do_not_retry().because("the customer is gone");
+        let error = "the task asks for no other attempt: the customer is gone".to_owned();
+        let through = Ended::Returned(Err(Mixed::from(no_more).into()));
+        assert_eq!(decide(through, None, &job(0), &rules), Outcome::Failed { error });
+
+        let around = Ended::Returned(Err(Mixed::Around(TaskAnswer::snooze(Duration::from_secs(5))).into()));
+        let Outcome::Snoozed { decision, .. } = decide(around, None, &job(0), &rules) else {
+            panic!("it was not snoozed");
+        };
+        assert_eq!(decision, RetryDecision::retry_in(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn an_abort_by_a_user_wins_over_a_retry_and_one_by_shutdown_does_not() {
+        let aborted = || Ended::Returned(Err(JobAborted.into()));
+        for ended in [aborted, || Ended::Cancelled] {
+            let outcome = |reason, rules| decide(ended(), Some(reason), &job(0), &rules);
+            assert!(matches!(outcome(AbortReason::UserRequest, rules(true)), Outcome::Aborted { .. }));
+            assert!(matches!(outcome(AbortReason::Shutdown, rules(true)), Outcome::Interrupted { .. }));
+            assert!(matches!(outcome(AbortReason::Shutdown, never()), Outcome::Aborted { .. }));
+            // What happened to the worker is not the task's error.
+            let only_io = RetryStrategy::new().retry_exception::<std::io::Error>();
+            assert!(matches!(outcome(AbortReason::Shutdown, rules(only_io)), Outcome::Interrupted { .. }));
+        }
+        // A task that stops itself.
+        assert!(matches!(decide(aborted(), None, &job(0), &rules(true)), Outcome::Aborted { .. }));
+        // A task that comes to its end all the same has done so.
+        let ended = Ended::Returned(Ok(()));
+        assert_eq!(decide(ended, Some(AbortReason::UserRequest), &job(0), &never()), Outcome::Succeeded);
+    }
+
+    #[test]
+    fn a_task_that_took_too_long_fails_as_with_any_error() {
+        let ended = || Ended::Cancelled;
+        let outcome = decide(ended(), Some(AbortReason::Timeout), &job(0), &never());
+        assert_eq!(outcome, Outcome::Failed { error: "the task took longer than its timeout of 30s".into() });
+        let once = |strategy: RetryStrategy| decide(ended(), Some(AbortReason::Timeout), &job(0), &rules(strategy));
+        assert!(matches!(once(RetryStrategy::new().retry_exception::<TimedOut>()), Outcome::Retried { .. }));
+        assert!(matches!(once(RetryStrategy::new().retry_exception::<NotSent>()), Outcome::Failed { .. }));
+        // Code that blocks its thread notices, and says what it likes.
+        let outcome = decide(not_sent(), Some(AbortReason::Timeout), &job(0), &never());
+        let error = "the task took longer than its timeout of 30s: the mail was not sent: connection refused".into();
+        assert_eq!(outcome, Outcome::Failed { error });
+    }
+
+    #[test]
+    fn a_job_of_a_worker_that_lost_touch_ends_as_its_policy_says() {
+        let outcome = |stalled, retry: bool, attempts| {
+            let rules = Rules { stalled, ..rules(retry) };
+            decide(Ended::Cancelled, Some(AbortReason::WorkerLost), &job(attempts), &rules)
+        };
+        assert!(matches!(outcome(StalledJobPolicy::Retry, false, 0), Outcome::Interrupted { .. }));
+        assert!(matches!(outcome(StalledJobPolicy::Retry, false, 3), Outcome::Failed { .. }));
+        assert!(matches!(outcome(StalledJobPolicy::Retry, true, 3), Outcome::Interrupted { .. }));
+        assert!(matches!(outcome(StalledJobPolicy::Fail, true, 0), Outcome::Failed { .. }));
     }
 }

@@ -1,52 +1,46 @@
 //! The jobs that a worker has in hand.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 
-use super::Options;
-use super::execute::execute;
+use super::execute::{Execution, Finished, Surroundings};
 use super::outcome::Outcome;
-use crate::app::App;
-use crate::job::JobId;
+use crate::interruption::AbortReason;
+use crate::job::{Job, JobId};
+use crate::job_context::JobContext;
 use crate::queries::lifecycle::FetchedJob;
 
-/// A job whose task has ended, and whose ending is not stored yet.
-#[derive(Debug)]
-pub(super) struct Finished {
-    pub(super) job_id: JobId,
-    pub(super) outcome: Outcome,
-}
-
-/// The jobs that a worker has in hand. Only the loop holds this; running tasks share nothing with it.
+/// The jobs that a worker has in hand. Only the loop holds this; running tasks share their contexts with it.
 ///
 /// A job is in one of three places: it waits for a slot, runs in one, or is finished and not stored. A slot is free again
 /// when the job's task has ended.
 #[derive(Debug)]
 pub(super) struct Slots {
-    app: App,
-    options: Options,
+    surroundings: Surroundings,
+    concurrency: usize,
     waiting: VecDeque<FetchedJob>,
-    running: JoinSet<Outcome>,
-    running_ids: HashMap<Id, JobId>,
+    running: JoinSet<Finished>,
+    contexts: HashMap<Id, JobContext>,
     finished: Vec<Finished>,
 }
 
 impl Slots {
-    pub(super) fn new(app: App, options: Options) -> Self {
+    pub(super) fn new(surroundings: Surroundings, concurrency: usize) -> Self {
         Self {
-            app,
-            options,
+            surroundings,
+            concurrency,
             waiting: VecDeque::new(),
             running: JoinSet::new(),
-            running_ids: HashMap::new(),
+            contexts: HashMap::new(),
             finished: Vec::new(),
         }
     }
 
     /// How many jobs may be fetched.
     pub(super) fn free(&self) -> usize {
-        self.options.concurrency.saturating_sub(self.running.len() + self.waiting.len())
+        self.concurrency.saturating_sub(self.running.len() + self.waiting.len())
     }
 
     /// Whether a task is running.
@@ -59,22 +53,66 @@ impl Slots {
         self.running.is_empty() && self.waiting.is_empty() && self.finished.is_empty()
     }
 
-    /// Whether a job is in hand, in whichever place.
-    pub(super) fn holds(&self, job_id: JobId) -> bool {
-        self.running_ids.values().any(|running| *running == job_id)
-            || self.finished.iter().any(|finished| finished.job_id == job_id)
-            || self.waiting.iter().any(|waiting| waiting.job.id == job_id)
+    /// All jobs in hand, with the attempts before this one.
+    pub(super) fn held(&self) -> impl Iterator<Item = (JobId, i32)> {
+        let of = |job: &Job| (job.id, job.attempts);
+        let running = self.contexts.values().map(move |context| of(context.job()));
+        let waiting = self.waiting.iter().map(move |waiting| of(&waiting.job));
+        running.chain(waiting).chain(self.finished.iter().map(|finished| (finished.job_id, finished.attempts)))
+    }
+
+    /// The jobs whose tasks are running.
+    pub(super) fn running(&self) -> impl Iterator<Item = &JobContext> {
+        self.contexts.values()
     }
 
     /// Takes jobs in hand, and starts as many as there are slots.
     pub(super) fn start(&mut self, jobs: impl IntoIterator<Item = FetchedJob>) {
         self.waiting.extend(jobs);
-        while self.running.len() < self.options.concurrency {
+        while self.running.len() < self.concurrency {
             let Some(fetched) = self.waiting.pop_front() else { break };
-            let job_id = fetched.job.id;
-            let handle = self.running.spawn(execute(self.app.clone(), self.options.clone(), fetched));
-            self.running_ids.insert(handle.id(), job_id);
+            let execution = Execution::prepare(&self.surroundings, fetched);
+            let context = execution.context.clone();
+            let handle = self.running.spawn(execution.run());
+            self.contexts.insert(handle.id(), context);
         }
+    }
+
+    /// Tells a job to stop. One that waits for a slot does not start any more.
+    pub(super) fn abort(&mut self, job_id: JobId, reason: AbortReason) {
+        let place = self.waiting.iter().position(|waiting| waiting.job.id == job_id);
+        if let Some(waiting) = place.and_then(|place| self.waiting.remove(place)) {
+            let error = "somebody asked to abort the job before it was started".to_owned();
+            self.end_unstarted(&waiting.job, Outcome::Aborted { error });
+        }
+        for context in self.contexts.values().filter(|context| context.job().id == job_id) {
+            tell_to_stop(context, reason);
+        }
+    }
+
+    /// Tells those of the running jobs to stop for which this is true.
+    pub(super) fn abort_where(&self, reason: AbortReason, is_meant: impl Fn(&JobContext) -> bool) {
+        for context in self.contexts.values().filter(|context| is_meant(context)) {
+            tell_to_stop(context, reason);
+        }
+    }
+
+    /// Has the jobs that wait for a slot, and others that were just fetched, go back to where they came from.
+    pub(super) fn put_back(&mut self, fetched: impl IntoIterator<Item = FetchedJob>) {
+        let waiting: Vec<FetchedJob> = self.waiting.drain(..).chain(fetched).collect();
+        for waiting in waiting {
+            self.end_unstarted(&waiting.job, Outcome::NotStarted);
+        }
+    }
+
+    /// All jobs but these are somebody else's now: those that wait are dropped, and those that run are told to stop.
+    pub(super) fn keep_only(&mut self, kept: &[JobId]) {
+        self.waiting.retain(|waiting| kept.contains(&waiting.job.id));
+        self.abort_where(AbortReason::WorkerLost, |context| !kept.contains(&context.job().id));
+    }
+
+    fn end_unstarted(&mut self, job: &Job, outcome: Outcome) {
+        self.finished.push(Finished { job_id: job.id, attempts: job.attempts, outcome, duration: Duration::ZERO });
     }
 
     /// Waits for a task to end. Dropping this future loses nothing.
@@ -91,14 +129,20 @@ impl Slots {
         }
     }
 
-    fn finish(&mut self, joined: Result<(Id, Outcome), JoinError>) {
-        let (id, outcome) = match joined {
-            Ok(ended) => ended,
-            // The task's own panic was caught where it ran. This one is ours, and must not lose the job.
-            Err(error) => (error.id(), Outcome::Failed { error: format!("the worker failed: {error}") }),
-        };
-        if let Some(job_id) = self.running_ids.remove(&id) {
-            self.finished.push(Finished { job_id, outcome });
+    fn finish(&mut self, joined: Result<(Id, Finished), JoinError>) {
+        match joined {
+            Ok((id, finished)) => {
+                self.contexts.remove(&id);
+                self.finished.push(finished);
+            }
+            // The task's own panic was caught where it ran. This one came from what it dropped, or is ours, and must not
+            // lose the job.
+            Err(error) => {
+                if let Some(context) = self.contexts.remove(&error.id()) {
+                    let outcome = Outcome::Failed { error: format!("the worker failed: {error}") };
+                    self.end_unstarted(context.job(), outcome);
+                }
+            }
         }
         self.start([]);
     }
@@ -109,7 +153,29 @@ impl Slots {
     }
 
     /// The ending of these jobs is stored; the rest has finished since.
-    pub(super) fn forget_finished(&mut self, stored: usize) {
-        self.finished.drain(..stored.min(self.finished.len()));
+    pub(super) fn forget_finished(&mut self, stored: usize) -> Vec<Finished> {
+        self.finished.drain(..stored.min(self.finished.len())).collect()
+    }
+
+    /// Lets the others go before the first one, whose ending the database does not take.
+    pub(super) fn postpone_first(&mut self) {
+        if !self.finished.is_empty() {
+            self.finished.rotate_left(1);
+        }
+    }
+}
+
+fn tell_to_stop(context: &JobContext, reason: AbortReason) {
+    if context.abort(reason) {
+        let job = context.job();
+        tracing::info!(
+            action = "abort_job",
+            job.id = i64::from(job.id),
+            job.task_name = %job.task_name,
+            job.queue = %job.queue,
+            worker.id = job.worker_id,
+            ?reason,
+            "job {} of task {} is told to stop", job.id, job.task_name,
+        );
     }
 }

@@ -5,11 +5,24 @@ use std::path::{Path, PathBuf};
 
 /// The floors from the ground up, with the modules that stand on each. ARCHITECTURE.md says what each floor is.
 const FLOORS: [&[&str]; 6] = [
-    &["schema", "error", "job", "job_options", "checks", "retry"],
+    &[
+        "schema",
+        "error",
+        "job",
+        "job_options",
+        "checks",
+        "retry",
+        "answer",
+        "interruption",
+        "state",
+        "panics",
+        "blocking",
+        "worker_handle",
+    ],
     &["models", "migrations"],
     &["queries"],
     &["connector", "manager", "job_to_defer", "batch"],
-    &["job_context", "task", "app"],
+    &["job_context", "middleware", "task", "app"],
     &["worker"],
 ];
 

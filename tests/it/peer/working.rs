@@ -157,10 +157,20 @@ async fn our_worker_removes_a_python_worker_that_died(meeting: Meeting) {
 
     theirs.kill().await;
     sql(&mut connection, "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '31 seconds'");
-    meeting.worker().wait(false).run().await.unwrap();
-
-    assert_eq!(workers(&mut connection).len(), 0);
-    assert_eq!(taken(&mut connection), (JobStatus::Doing, None));
     let stalled = meeting.python.ask_one("manage", json!({ "method": "get_stalled_jobs" })).await;
     assert_eq!(stalled, json!([i64::from(held)]));
+
+    // The one who removes it takes up its job.
+    let ours = tokio::spawn(meeting.worker().wait(false).run());
+    meeting.recorder.holding().await;
+    let stalled = meeting.python.ask_one("manage", json!({ "method": "get_stalled_jobs" })).await;
+    assert_eq!(stalled, json!([]));
+    meeting.recorder.release();
+    ours.await.unwrap().unwrap();
+    assert_eq!(workers(&mut connection).len(), 0);
+    assert_eq!(
+        events(&mut connection, held),
+        ["deferred", "started", "scheduled", "deferred_for_retry", "started", "succeeded"]
+    );
+    assert_eq!(job(&mut connection, held).attempts, 2);
 }

@@ -1,0 +1,210 @@
+//! What a task can answer about its job, beside success and an ordinary error.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use crate::retry::{AttemptError, RetryDecision};
+
+/// What a task says itself about its job, as an error value.
+///
+/// It may be the task's error type, a variant of it, or the source of it: it is found all along the chain of sources.
+///
+/// | answer | the job |
+/// |---|---|
+/// | [`TaskAnswer::retry_in`], [`TaskAnswer::retry`] | has failed, and is tried again then, whatever the task's strategy would have said; only the strategy's limit of attempts is kept |
+/// | [`TaskAnswer::do_not_retry`] | fails for good, whatever the task's strategy says |
+/// | [`TaskAnswer::snooze`] | waits again, and this attempt does not count |
+/// | [`JobAborted`] | ends as aborted |
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use procrastinate::{TaskAnswer, task};
+///
+/// #[derive(Debug, thiserror::Error)]
+/// enum ImportError {
+///     #[error("the file cannot be read: {0}")]
+///     Unreadable(String),
+///     #[error(transparent)]
+///     Answer(#[from] TaskAnswer),
+/// }
+///
+/// #[task(retry = 5)]
+/// async fn import(file: String) -> Result<(), ImportError> {
+///     if file.is_empty() {
+///         return Err(TaskAnswer::do_not_retry().because("no file was named").into());
+///     }
+///     if file.ends_with(".part") {
+///         return Err(TaskAnswer::snooze(Duration::from_secs(60)).into());
+///     }
+///     Err(ImportError::Unreadable(file))
+/// }
+/// # let job = import("a.part".into());
+/// ```
+#[derive(Debug)]
+#[must_use = "an answer does nothing until the task returns it as its error"]
+pub struct TaskAnswer(Answer);
+
+/// Ends the job as aborted when a task returns it as its error, or as a source of its error.
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::{JobAborted, JobContext, task};
+///
+/// #[task(pass_context)]
+/// fn count(context: JobContext) -> Result<(), JobAborted> {
+///     for _ in 0..1_000 {
+///         if context.should_abort() {
+///             return Err(JobAborted);
+///         }
+///     }
+///     Ok(())
+/// }
+/// # let job = count();
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JobAborted;
+
+/// What is found along a chain of sources. It is the source of what users hold, because an error that passes another one
+/// through (`#[error(transparent)]`) shows the sources of that one, not that one itself.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) verdict: Verdict,
+    because: Option<Box<AttemptError>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Aborted,
+    Retry(RetryDecision),
+    Snooze(Duration),
+    DoNotRetry,
+}
+
+static ABORTED: Answer = Answer { verdict: Verdict::Aborted, because: None };
+
+impl TaskAnswer {
+    /// Another attempt after so long.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use procrastinate::TaskAnswer;
+    /// let answer = TaskAnswer::retry_in(Duration::from_secs(60));
+    /// assert_eq!(answer.to_string(), "the task asks for another attempt in 60s");
+    /// ```
+    pub fn retry_in(delay: Duration) -> Self {
+        Self::retry(RetryDecision::retry_in(delay))
+    }
+
+    /// Another attempt at a time, and perhaps with another priority, queue or lock.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use procrastinate::{RetryDecision, TaskAnswer};
+    ///
+    /// let answer = TaskAnswer::retry(RetryDecision::retry_in(Duration::from_secs(60)).queue("slow"));
+    /// ```
+    pub fn retry(decision: RetryDecision) -> Self {
+        Self::new(Verdict::Retry(decision))
+    }
+
+    /// Again after so long, without using up an attempt: what the task waits for is not there yet.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use procrastinate::TaskAnswer;
+    /// let answer = TaskAnswer::snooze(Duration::from_secs(60)).because("the file is not there yet");
+    /// ```
+    pub fn snooze(delay: Duration) -> Self {
+        Self::new(Verdict::Snooze(delay))
+    }
+
+    /// No other attempt: it would come to the same.
+    ///
+    /// ```
+    /// # use procrastinate::TaskAnswer;
+    /// let answer = TaskAnswer::do_not_retry().because("the customer is gone");
+    /// ```
+    pub fn do_not_retry() -> Self {
+        Self::new(Verdict::DoNotRetry)
+    }
+
+    /// The reason: an error or a text, for the log and the job's errors.
+    ///
+    /// ```
+    /// # use procrastinate::TaskAnswer;
+    /// use std::error::Error;
+    ///
+    /// let answer = TaskAnswer::do_not_retry().because("the customer is gone");
+    /// assert_eq!(answer.source().unwrap().to_string(), "the customer is gone");
+    /// ```
+    pub fn because(mut self, reason: impl Into<Box<AttemptError>>) -> Self {
+        self.0.because = Some(reason.into());
+        self
+    }
+
+    fn new(verdict: Verdict) -> Self {
+        Self(Answer { verdict, because: None })
+    }
+}
+
+impl Answer {
+    /// The answer in an error or its sources, if there is one.
+    pub(crate) fn find(error: &AttemptError) -> Option<&Self> {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+        while let Some(error) = cause {
+            if let Some(answer) = error.downcast_ref() {
+                return Some(answer);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
+impl fmt::Display for TaskAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.verdict {
+            Verdict::Aborted => f.write_str("the task aborted its job"),
+            Verdict::Retry(decision) => write!(f, "the task asks for another attempt {decision}"),
+            Verdict::Snooze(delay) => write!(f, "the task wants to run again in {delay:?}"),
+            Verdict::DoNotRetry => f.write_str("the task asks for no other attempt"),
+        }
+    }
+}
+
+impl StdError for TaskAnswer {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl fmt::Display for JobAborted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the task aborted its job")
+    }
+}
+
+impl StdError for JobAborted {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&ABORTED)
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.because {
+            Some(reason) => reason.fmt(f),
+            None => f.write_str("it gave no reason"),
+        }
+    }
+}
+
+impl StdError for Answer {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.because.as_ref().and_then(|reason| reason.source())
+    }
+}

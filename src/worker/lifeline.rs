@@ -1,0 +1,214 @@
+//! The worker's lifeline: a thread, a runtime and a connection of its own, on which it says that it is alive, and hears
+//! what is announced. Jobs that hog the threads of the application's runtime do not hold it up.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use diesel_async::AsyncPgConnection;
+use tokio::runtime::Builder;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::backoff::Backoff;
+use super::listener::{Heard, delivers_notifications, hear, ping, register_interest};
+use crate::connector::DieselConnector;
+use crate::job::JobId;
+use crate::manager::{Heartbeat, update_heartbeat};
+
+/// How long the server may take to answer.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long nothing may be heard before the connection is tried: a network that went away says nothing.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the loop is told.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// What the database answered to a heartbeat that was sent at this time.
+    Heartbeat {
+        /// The worker it is about: the loop may have registered anew since.
+        worker_id: i64,
+        sent_at: Instant,
+        heartbeat: Heartbeat,
+    },
+    /// Somebody asked to abort a job: perhaps one of this worker's.
+    AbortRequested(JobId),
+}
+
+/// What the lifeline works with.
+pub(super) struct Settings {
+    pub(super) connector: DieselConnector,
+    /// The channels to listen on; `None`: it only beats.
+    pub(super) channels: Option<Vec<String>>,
+    pub(super) update_heartbeat_interval: Duration,
+    pub(super) abort_job_polling_interval: Duration,
+    /// Written by the loop.
+    pub(super) worker_id: watch::Receiver<i64>,
+    /// Whether jobs are running, which may be to be aborted. Written by the loop.
+    pub(super) is_busy: Arc<AtomicBool>,
+    /// Told that there may be jobs to fetch.
+    pub(super) wake: Arc<Notify>,
+    /// Read by the loop.
+    pub(super) reports: mpsc::UnboundedSender<Report>,
+}
+
+/// Dropping it ends the thread, a moment later.
+pub(super) struct Lifeline {
+    _stop: DropGuard,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Lifeline {
+    /// Starts the thread, and returns when interest in notifications is registered, or could not be: the loop looks at
+    /// the table only after.
+    pub(super) async fn start(settings: Settings) -> io::Result<Self> {
+        let stop = CancellationToken::new();
+        let (ready, is_ready) = oneshot::channel();
+        let (alive, ended) = oneshot::channel::<()>();
+        let stopping = stop.clone();
+        thread::Builder::new().name("procrastinate".to_owned()).spawn(move || {
+            match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => {
+                    let line = Line { settings, ready: Some(ready), last_beat: Instant::now() };
+                    runtime.block_on(stopping.run_until_cancelled(line.hold()));
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+            drop(alive);
+        })?;
+        let lifeline = Self { _stop: stop.drop_guard(), ended };
+        match is_ready.await {
+            Ok(Err(error)) => Err(error),
+            _ => Ok(lifeline),
+        }
+    }
+
+    /// Ends the thread, and waits for it.
+    pub(super) async fn end(self) {
+        let Self { _stop, ended } = self;
+        drop(_stop);
+        let _ = ended.await;
+    }
+}
+
+struct Line {
+    settings: Settings,
+    /// Told once that the loop may look at the table.
+    ready: Option<oneshot::Sender<io::Result<()>>>,
+    last_beat: Instant,
+}
+
+impl Line {
+    /// Beats and listens until it is dropped.
+    async fn hold(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            if self.settings.channels.is_none() {
+                self.is_ready();
+                // A worker that does not listen and ends soon needs no connection.
+                tokio::time::sleep_until(self.next_beat()).await;
+            }
+            let Err(reason) = self.hold_connection(&mut backoff).await;
+            self.is_ready();
+            let wait = backoff.next_wait();
+            let worker_id = *self.settings.worker_id.borrow();
+            tracing::warn!(
+                action = "lifeline_lost",
+                worker.id = worker_id,
+                "worker {worker_id} has lost the connection on which it says that it is alive and listens for jobs; \
+                 it polls, and connects again in {wait:?}: {reason}",
+            );
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Does so on one connection, until that breaks.
+    async fn hold_connection(&mut self, backoff: &mut Backoff) -> Result<Infallible, String> {
+        let mut connection = self
+            .settings
+            .connector
+            .dedicated("say that the worker is alive")
+            .await
+            .map_err(|error| error.to_string())?;
+        if let Some(channels) = &self.settings.channels {
+            register_interest(&mut connection, channels).await?;
+            if self.ready.is_none() {
+                // What came in while nobody listened was not heard: look once.
+                self.settings.wake.notify_one();
+            } else if !delivers_notifications(&mut connection).await? {
+                self.settings.channels = None;
+                tracing::warn!(
+                    action = "listener_silent",
+                    "the pool's connections deliver no notifications, so jobs are found by polling only; a connection \
+                     made with AsyncPgConnection::try_from(client) is like that, try_from_client_and_connection is not",
+                );
+            }
+            self.is_ready();
+        }
+        // The first beat on a new connection is due if the old one broke before it could.
+        loop {
+            if Instant::now() >= self.next_beat() {
+                self.beat(&mut connection).await?;
+                backoff.reset();
+            }
+            self.listen(&mut connection).await?;
+        }
+    }
+
+    fn is_ready(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.send(Ok(()));
+        }
+    }
+
+    /// While jobs run, a beat also brings back which of them are to be aborted.
+    fn next_beat(&self) -> Instant {
+        let interval = if self.settings.is_busy.load(Ordering::Relaxed) {
+            self.settings.update_heartbeat_interval.min(self.settings.abort_job_polling_interval)
+        } else {
+            self.settings.update_heartbeat_interval
+        };
+        self.last_beat + interval
+    }
+
+    async fn beat(&mut self, connection: &mut AsyncPgConnection) -> Result<(), String> {
+        let worker_id = *self.settings.worker_id.borrow();
+        let sent_at = Instant::now();
+        let heartbeat = match timeout(ANSWER_TIMEOUT, update_heartbeat(connection, worker_id)).await {
+            Ok(Ok(heartbeat)) => heartbeat,
+            Ok(Err(error)) => return Err(error.to_string()),
+            // The connection is not used again.
+            Err(_) => return Err(format!("the server did not answer within {ANSWER_TIMEOUT:?}")),
+        };
+        self.last_beat = sent_at;
+        // The loop has ended if it reads no more: then this thread is about to.
+        let _ = self.settings.reports.send(Report::Heartbeat { worker_id, sent_at, heartbeat });
+        Ok(())
+    }
+
+    /// Waits for a notification or for the next beat, whichever comes first. It looks up now and then, because a worker
+    /// that was idle may have become busy, which makes its next beat due sooner.
+    async fn listen(&mut self, connection: &mut AsyncPgConnection) -> Result<(), String> {
+        let look_up = Instant::now() + self.settings.abort_job_polling_interval;
+        let until = self.next_beat().min(look_up);
+        if self.settings.channels.is_none() {
+            tokio::time::sleep_until(until).await;
+            return Ok(());
+        }
+        let silent_since = Instant::now();
+        match hear(connection, until.min(silent_since + PING_INTERVAL)).await? {
+            Some(Heard::Jobs) => self.settings.wake.notify_one(),
+            Some(Heard::AbortRequested(job_id)) => {
+                let _ = self.settings.reports.send(Report::AbortRequested(job_id));
+            }
+            None if silent_since.elapsed() >= PING_INTERVAL => ping(connection).await?,
+            None => {}
+        }
+        Ok(())
+    }
+}
