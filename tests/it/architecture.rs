@@ -18,6 +18,7 @@ const FLOORS: [&[&str]; 6] = [
         "panics",
         "blocking",
         "worker_handle",
+        "cron",
     ],
     &["models", "migrations"],
     &["queries"],
