@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::job_to_defer::{JobToDefer, configure_task, defer_or_fail, none_if_enqueued};
+use crate::periodic::{DEFAULT_MAX_DELAY, PeriodicTask, Schedule, check_distinct};
 use crate::queries::Async;
 use crate::state::State;
 use crate::task::{RegisteredTask, Task};
@@ -48,6 +50,7 @@ struct Shared {
     connector: DieselConnector,
     tasks: HashMap<&'static str, Arc<RegisteredTask>>,
     state: State,
+    schedules: Vec<Schedule>,
 }
 
 impl App {
@@ -62,7 +65,13 @@ impl App {
     /// # }
     /// ```
     pub fn builder(connector: DieselConnector) -> AppBuilder {
-        AppBuilder { connector, tasks: Vec::new(), state: State::default() }
+        AppBuilder {
+            connector,
+            tasks: Vec::new(),
+            state: State::default(),
+            periodic: Vec::new(),
+            periodic_max_delay: DEFAULT_MAX_DELAY,
+        }
     }
 
     /// Defers a job on a connection from the pool, at once and on its own.
@@ -177,9 +186,12 @@ impl App {
     /// ```
     #[must_use]
     pub fn task_names(&self) -> Vec<&'static str> {
-        let mut names: Vec<_> = self.shared.tasks.keys().copied().collect();
-        names.sort_unstable();
-        names
+        self.shared.task_names()
+    }
+
+    /// When which of its tasks come round.
+    pub(crate) fn schedules(&self) -> &[Schedule] {
+        &self.shared.schedules
     }
 
     /// The names of those of its tasks for which this is true.
@@ -194,7 +206,19 @@ impl App {
 
     /// The task of this name.
     pub(crate) fn find_task(&self, name: &str) -> Result<Arc<RegisteredTask>, Error> {
-        self.shared.tasks.get(name).cloned().ok_or_else(|| Error::UnknownTask {
+        self.shared.find_task(name)
+    }
+}
+
+impl Shared {
+    fn task_names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.tasks.keys().copied().collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn find_task(&self, name: &str) -> Result<Arc<RegisteredTask>, Error> {
+        self.tasks.get(name).cloned().ok_or_else(|| Error::UnknownTask {
             name: name.to_owned(),
             known: self.task_names().into_iter().map(str::to_owned).collect(),
         })
@@ -220,6 +244,8 @@ pub struct AppBuilder {
     connector: DieselConnector,
     tasks: Vec<RegisteredTask>,
     state: State,
+    periodic: Vec<PeriodicTask>,
+    periodic_max_delay: Duration,
 }
 
 impl AppBuilder {
@@ -258,12 +284,53 @@ impl AppBuilder {
         self
     }
 
+    /// Adds a schedule of one of its tasks. Those that are written at a task with
+    /// [`#[periodic]`](macro@crate::periodic) come with the task.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use procrastinate::{App, PeriodicTask, task};
+    ///
+    /// #[task]
+    /// async fn clean_up(timestamp: i64) {
+    ///     println!("it is {timestamp}");
+    /// }
+    ///
+    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+    /// let nightly = PeriodicTask::new::<clean_up>("0 3 * * *");
+    /// let app = App::builder(connector).task::<clean_up>().periodic(nightly).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn periodic(mut self, periodic_task: PeriodicTask) -> Self {
+        self.periodic.push(periodic_task);
+        self
+    }
+
+    /// How old a tick of a periodic task may be when a worker finds it not deferred. Unless set: ten minutes. What happens
+    /// to older ones, see [`MissedTicks`](crate::MissedTicks).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(connector: procrastinate::DieselConnector) {
+    /// let builder = procrastinate::App::builder(connector).periodic_max_delay(std::time::Duration::from_secs(60));
+    /// # }
+    /// ```
+    pub fn periodic_max_delay(mut self, max_delay: Duration) -> Self {
+        self.periodic_max_delay = max_delay;
+        self
+    }
+
     /// The application.
     ///
     /// # Errors
     ///
     /// [`Error::DuplicateTask`] when two tasks have one name, [`Error::Invalid`] when a task's name is empty or longer
-    /// than 128 bytes, or its default options cannot be.
+    /// than 128 bytes, its default options cannot be, or a periodic task has a cron expression, arguments or options that
+    /// cannot be, or the `periodic_id` of another schedule of its task. [`Error::UnknownTask`] for a periodic task that was
+    /// not added.
     ///
     /// # Example
     ///
@@ -277,13 +344,23 @@ impl AppBuilder {
     /// ```
     pub fn build(self) -> Result<App, Error> {
         let mut tasks = HashMap::with_capacity(self.tasks.len());
+        let mut periodic = Vec::new();
         for task in self.tasks {
             task.check()?;
+            periodic.extend(task.periodic());
             match tasks.entry(task.name) {
                 Entry::Occupied(_) => return Err(Error::DuplicateTask { name: task.name.to_owned() }),
                 Entry::Vacant(place) => place.insert(Arc::new(task)),
             };
         }
-        Ok(App { shared: Arc::new(Shared { connector: self.connector, tasks, state: self.state }) })
+        periodic.extend(self.periodic);
+        let schedules = Vec::with_capacity(periodic.len());
+        let mut shared = Shared { connector: self.connector, tasks, state: self.state, schedules };
+        for periodic_task in periodic {
+            let task = shared.find_task(periodic_task.task_name())?;
+            shared.schedules.push(periodic_task.check(task.defaults.clone(), self.periodic_max_delay)?);
+        }
+        check_distinct(&shared.schedules)?;
+        Ok(App { shared: Arc::new(shared) })
     }
 }

@@ -18,6 +18,8 @@ mod middleware;
 mod migrations;
 mod models;
 mod panics;
+mod periodic;
+mod periodic_job;
 mod queries;
 mod retry;
 #[path = "../schema.rs"]
@@ -43,11 +45,12 @@ pub use crate::job_to_defer::{JobToDefer, configure_task};
 pub use crate::middleware::{Middleware, Next, TaskResult};
 pub use crate::migrations::{MIGRATIONS, run_pending_migrations};
 pub use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinatePeriodicDefer, ProcrastinateWorker};
+pub use crate::periodic::{MissedTicks, PeriodicTask};
 pub use crate::retry::{AttemptError, BaseRetryStrategy, Retry, RetryDecision, RetryStrategy, StalledJobPolicy};
 pub use crate::task::{Task, TaskError, TaskOutput};
-pub use crate::worker::{DeleteJobs, Worker};
+pub use crate::worker::{DeleteJobs, PeriodicDeferrer, Worker};
 pub use crate::worker_handle::WorkerHandle;
-pub use procrastinate_macros::task;
+pub use procrastinate_macros::{periodic, task};
 
 /// What the macros write refers to. Not for use by hand: it changes without notice.
 #[doc(hidden)]

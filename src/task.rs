@@ -18,6 +18,7 @@ use crate::job_context::JobContext;
 use crate::job_options::JobOptions;
 use crate::job_to_defer::JobToDefer;
 use crate::middleware::{Middleware, TaskResult};
+use crate::periodic::PeriodicTask;
 use crate::retry::{Retry, StalledJobPolicy};
 
 /// Why a task failed: any error.
@@ -92,6 +93,11 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
         Vec::new()
     }
 
+    /// When it comes round by itself, with which arguments. Unless written: never.
+    fn periodic() -> Vec<PeriodicTask> {
+        Vec::new()
+    }
+
     /// Does the work.
     ///
     /// Code that blocks the thread belongs into [`blocking`](crate::blocking), which plain `fn` tasks of the macro use.
@@ -157,6 +163,7 @@ pub(crate) struct RegisteredTask {
     pub(crate) timeout: Option<Duration>,
     pub(crate) stalled: StalledJobPolicy,
     pub(crate) middleware: Arc<[Middleware]>,
+    periodic: fn() -> Vec<PeriodicTask>,
     run: fn(JobContext) -> BoxFuture<'static, TaskResult>,
 }
 
@@ -169,6 +176,7 @@ impl RegisteredTask {
             timeout: T::timeout(),
             stalled: T::stalled(),
             middleware: T::middleware().into(),
+            periodic: T::periodic,
             run: |context| run_task::<T>(context).boxed(),
         }
     }
@@ -182,6 +190,11 @@ impl RegisteredTask {
             return Err(Error::invalid("timeout", "0s", rule));
         }
         Ok(())
+    }
+
+    /// When the task comes round by itself.
+    pub(crate) fn periodic(&self) -> Vec<PeriodicTask> {
+        (self.periodic)()
     }
 
     /// Runs the task with the arguments of the context's job.

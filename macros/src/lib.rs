@@ -1,6 +1,7 @@
-//! The `#[task]` attribute of the `procrastinate` crate. Use it from there: `procrastinate::task`.
+//! The attributes of the `procrastinate` crate. Use them from there: `procrastinate::task`, `procrastinate::periodic`.
 
 mod options;
+mod periodic;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -77,4 +78,42 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let options = syn::parse_macro_input!(attribute as options::Options);
     let function = syn::parse_macro_input!(item as syn::ItemFn);
     task::expand(&options, function).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes a task come round, beside `#[task]`, above or below it. It can stand there several times.
+///
+/// # Options
+///
+/// | option | meaning | unless given |
+/// |---|---|---|
+/// | `cron = "…"` | when: five columns, or six with seconds last; see `Cron` | it must be given |
+/// | `periodic_id = "…"` | tells apart several schedules of a task: best never changed | empty |
+/// | `args(name = …, …)` | the arguments of the jobs beside `timestamp`, checked by the compiler | none |
+/// | `queue`, `priority`, `lock`, `queueing_lock` | of these jobs | the task's |
+/// | `time_zone = "…"` | by whose clock, with the feature `chrono-tz` | UTC |
+/// | `max_delay = …` | a `Duration`: how old a tick may be to be deferred still | the application's |
+/// | `missed = …` | a `MissedTicks`: what happens to ticks for which no worker was there | as Procrastinate does |
+///
+/// The jobs have the tick as the argument `timestamp`, in Unix seconds; a task that has no such parameter does without.
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::{periodic, task};
+///
+/// #[periodic(cron = "0 8 * * mon-fri", periodic_id = "workdays", args(customer = "Ada"))]
+/// #[periodic(cron = "0 10 * * sat,sun", periodic_id = "weekends", args(customer = "Grace"), queue = "slow")]
+/// #[task]
+/// async fn report(timestamp: i64, customer: String) {
+///     println!("the report for {customer} of {timestamp}");
+/// }
+///
+/// // By hand it works as ever.
+/// let job = report(0, "Ada".into());
+/// # assert_eq!(job.task_name(), "report");
+/// ```
+#[proc_macro_attribute]
+pub fn periodic(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let function = syn::parse_macro_input!(item as syn::ItemFn);
+    periodic::leave_to_task(&attribute.into(), function).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -86,7 +86,7 @@ impl Parse for Entry {
 }
 
 /// The library checks names anew for each job; what is written in the source can be refused when it is compiled.
-fn check_value(key: &Ident, value: &LitStr) -> syn::Result<()> {
+pub(crate) fn check_value(key: &Ident, value: &LitStr) -> syn::Result<()> {
     const LONGEST_NAME: usize = 128;
     let text = value.value();
     let is_name = key == "name" || key == "queue";
@@ -152,7 +152,7 @@ impl quote::ToTokens for Timeout {
     }
 }
 
-fn set<T: quote::ToTokens>(place: &mut Option<T>, value: T) -> syn::Result<()> {
+pub(crate) fn set<T: quote::ToTokens>(place: &mut Option<T>, value: T) -> syn::Result<()> {
     if place.is_some() {
         return Err(syn::Error::new_spanned(value, "this option is given twice"));
     }

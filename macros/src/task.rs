@@ -7,24 +7,27 @@ use syn::spanned::Spanned;
 use syn::{Attribute, FnArg, Ident, ItemFn, LitStr, Pat, PatType, ReturnType, Signature, Type};
 
 use crate::options::{Options, Timeout};
+use crate::periodic;
 
 /// An argument of the task: a field of the struct, and a parameter of both functions.
-struct Argument {
-    name: Ident,
-    ty: Type,
+pub(crate) struct Argument {
+    pub(crate) name: Ident,
+    pub(crate) ty: Type,
     /// `#[serde(…)]` and the like, which belong to the field.
-    attributes: Vec<Attribute>,
+    pub(crate) attributes: Vec<Attribute>,
 }
 
 /// The struct, the function that makes a job, the body, and the implementation of `Task`.
 pub(crate) fn expand(options: &Options, mut function: ItemFn) -> syn::Result<TokenStream> {
     check_signature(&function.sig)?;
+    let schedules = periodic::take(&mut function)?;
     let arguments = take_arguments(&mut function.sig, options.pass_context)?;
     let krate = options.krate.as_ref().map_or_else(|| quote!(::procrastinate), |path| quote!(#path));
     let name = function.sig.ident.clone();
     let structure = structure(&function, &arguments, &krate);
     let job_function = job_function(&function, &arguments, &krate);
-    let implementation = implementation(options, &function, &arguments, &krate);
+    let periodic = periodic::expand(&schedules, &arguments, &krate)?;
+    let implementation = implementation(options, &function, &arguments, &krate, &periodic);
 
     let visibility = &function.vis;
     let attributes = other_attributes(&function.attrs);
@@ -133,7 +136,13 @@ fn job_function(function: &ItemFn, arguments: &[Argument], krate: &TokenStream) 
     }
 }
 
-fn implementation(options: &Options, function: &ItemFn, arguments: &[Argument], krate: &TokenStream) -> TokenStream {
+fn implementation(
+    options: &Options,
+    function: &ItemFn,
+    arguments: &[Argument],
+    krate: &TokenStream,
+    periodic: &TokenStream,
+) -> TokenStream {
     let name = &function.sig.ident;
     let task_name = options.name.clone().unwrap_or_else(|| LitStr::new(&name.unraw().to_string(), name.span()));
     let output = match &function.sig.output {
@@ -191,6 +200,7 @@ fn implementation(options: &Options, function: &ItemFn, arguments: &[Argument], 
             #timeout
             #stalled
             #middleware
+            #periodic
 
             async fn run(self, #context: #krate::JobContext) -> Self::Output {
                 let _ = &#context;

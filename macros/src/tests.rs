@@ -66,3 +66,45 @@ fn what_can_be_a_task_is_accepted() {
     );
     assert_eq!(refusal("crate = queue::inner", "fn f(r#type: Vec<String>) {}"), "");
 }
+
+/// The error of these lines above a task with two arguments, or nothing.
+fn refusal_of_periodic(periodic: &str) -> String {
+    let function =
+        format!("#[periodic({periodic})] async fn f(timestamp: i64, customer: String, note: Option<String>) {{}}");
+    refusal("", &function)
+}
+
+#[test]
+fn a_schedule_that_cannot_be_is_refused_in_plain_words() {
+    for (periodic, expected) in [
+        ("periodic_id = \"a\"", "when? Give `cron = \"…\"`"),
+        ("cron = \"@daily\"", "the argument `customer` is missing: give `args(customer = …)`"),
+        ("cron = \"@daily\", args(customer = \"a\", color = 5)", "the task has no argument `color`"),
+        (
+            "cron = \"@daily\", args(customer = \"a\", timestamp = 5)",
+            "the argument `timestamp` is the time of the tick",
+        ),
+        ("cron = \"@daily\", cron = \"@hourly\"", "this option is given twice"),
+        ("cron = \"@daily\", queue = \"a\", queue = \"b\"", "this option is given twice"),
+        ("cron = \"@daily\", queue = \"\"", "the queue must not be empty"),
+        (
+            "cron = \"@daily\", id = \"a\"",
+            "unknown option `id`; there are: cron, args, periodic_id, queue, lock, queueing_lock, time_zone, priority, \
+             max_delay, missed",
+        ),
+        ("cron = \"@daily\", args(customer = name()), priority = -5,", ""),
+    ] {
+        assert_eq!(refusal_of_periodic(periodic), expected, "{periodic}");
+    }
+}
+
+#[test]
+fn a_schedule_needs_a_task_beside_it() {
+    use crate::periodic::leave_to_task;
+
+    let function = |text: &str| syn::parse_str::<ItemFn>(text).unwrap();
+    let error = leave_to_task(&quote::quote!(cron = "@daily"), function("async fn f() {}")).unwrap_err();
+    assert_eq!(error.to_string(), "`#[periodic]` stands beside `#[task]`: this function needs that one as well");
+    let left = leave_to_task(&quote::quote!(cron = "@daily"), function("#[procrastinate::task] fn f() {}")).unwrap();
+    assert_eq!(left.to_string(), "# [procrastinate :: task] # [periodic (cron = \"@daily\")] fn f () { }");
+}

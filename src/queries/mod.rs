@@ -6,6 +6,7 @@
 
 pub(crate) mod defer;
 pub(crate) mod lifecycle;
+pub(crate) mod periodic;
 
 use std::future::Future;
 

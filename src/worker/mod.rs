@@ -11,6 +11,7 @@
 //! | `report` | what the log hears of a job |
 //! | `lifeline`, `listener` | a thread and a connection that say that the worker is alive, and hear notifications |
 //! | `rescue` | a side task that finds the jobs of dead workers |
+//! | `periodic` | a side task that defers periodic tasks |
 //! | `signals` | a side task that stops the worker at SIGINT and SIGTERM |
 //! | `backoff` | how long to wait after a failure |
 
@@ -21,6 +22,7 @@ mod listener;
 mod main_loop;
 mod options;
 mod outcome;
+mod periodic;
 mod report;
 mod rescue;
 mod run;
@@ -42,6 +44,8 @@ use crate::worker_handle::WorkerHandle;
 use options::Options;
 
 pub use options::DeleteJobs;
+
+pub use self::periodic::PeriodicDeferrer;
 
 impl App {
     /// A worker for this application's tasks, to be configured and run.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::execute::Surroundings;
@@ -12,6 +12,7 @@ use super::lifeline::{Lifeline, Settings};
 use super::listener::channels;
 use super::main_loop::{Loop, Signs};
 use super::options::Options;
+use super::periodic::defer_periodic_jobs;
 use super::rescue::Rescuer;
 use super::signals::heed_signals;
 use super::slots::Slots;
@@ -65,8 +66,13 @@ pub(super) async fn run(
     if options.install_signal_handlers {
         side_tasks.spawn(heed_signals(handle.clone()));
     }
+    let (first_turn, is_turned) = oneshot::channel();
+    side_tasks.spawn(defer_periodic_jobs(app.clone(), first_turn));
     if options.wait {
         side_tasks.spawn(rescuer.run(options.update_heartbeat_interval, wake.clone()));
+    } else {
+        // What is due now belongs to what such a worker does.
+        let _ = is_turned.await;
     }
 
     let slots = Slots::new(surroundings(&app, &options, &handle), options.concurrency);

@@ -15,6 +15,7 @@ mod deferring;
 mod migrations;
 mod models;
 mod peer;
+mod periodic;
 mod plans;
 mod random_model;
 mod support;

@@ -6,6 +6,7 @@
 mod cron;
 mod deferring;
 mod managing;
+mod periodic;
 mod python;
 mod tasks;
 mod working;

@@ -1,0 +1,168 @@
+//! What stands in the parentheses of `#[periodic(…)]`, and what becomes of it.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Expr, ExprLit, Ident, ItemFn, Lit, LitStr, Token, Type, parse_quote};
+
+use crate::options::{check_value, set};
+use crate::task::Argument;
+
+/// The argument that is the tick.
+const TIMESTAMP: &str = "timestamp";
+
+/// `#[periodic]` does nothing by itself: it goes below `#[task]`, which reads it.
+pub(crate) fn leave_to_task(attribute: &TokenStream, mut function: ItemFn) -> syn::Result<TokenStream> {
+    if !function.attrs.iter().any(|attribute| is_named(attribute, "task")) {
+        let message = "`#[periodic]` stands beside `#[task]`: this function needs that one as well";
+        return Err(syn::Error::new(function.sig.ident.span(), message));
+    }
+    function.attrs.push(parse_quote!(#[periodic(#attribute)]));
+    Ok(function.into_token_stream())
+}
+
+/// Takes the schedules off the function.
+pub(crate) fn take(function: &mut ItemFn) -> syn::Result<Vec<Schedule>> {
+    let (schedules, others): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut function.attrs).into_iter().partition(|attribute| is_named(attribute, "periodic"));
+    function.attrs = others;
+    schedules.iter().map(Attribute::parse_args::<Schedule>).collect()
+}
+
+/// Whether it is this attribute, by whatever path.
+fn is_named(attribute: &Attribute, name: &str) -> bool {
+    attribute.path().segments.last().is_some_and(|segment| segment.ident == name)
+}
+
+/// One `#[periodic(…)]`.
+pub(crate) struct Schedule {
+    cron: LitStr,
+    /// The other options that are methods of `PeriodicTask` with one argument, in their order.
+    options: Vec<(Ident, Expr)>,
+    args: Vec<(Ident, Expr)>,
+}
+
+impl Parse for Schedule {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        const TEXTS: [&str; 5] = ["periodic_id", "queue", "lock", "queueing_lock", "time_zone"];
+        const VALUES: [&str; 3] = ["priority", "max_delay", "missed"];
+        let (mut cron, mut options, mut args) = (None, Vec::<(Ident, Expr)>::new(), None);
+        let whole = input.span();
+        while !input.is_empty() {
+            let key: Ident = input.parse()?;
+            if key == "args" {
+                let content;
+                syn::parenthesized!(content in input);
+                let parsed = Punctuated::<NamedValue, Token![,]>::parse_terminated(&content)?;
+                set(&mut args, parsed)?;
+            } else if key == "cron" {
+                input.parse::<Token![=]>()?;
+                set(&mut cron, input.parse()?)?;
+            } else if TEXTS.iter().chain(&VALUES).any(|known| key == known) {
+                input.parse::<Token![=]>()?;
+                if options.iter().any(|(other, _)| *other == key) {
+                    return Err(syn::Error::new(key.span(), "this option is given twice"));
+                }
+                let value = if VALUES.iter().any(|known| key == known) {
+                    input.parse()?
+                } else {
+                    let text: LitStr = input.parse()?;
+                    check_value(&key, &text)?;
+                    parse_quote!(#text)
+                };
+                options.push((key, value));
+            } else {
+                let known = [&TEXTS[..], &VALUES[..]].concat().join(", ");
+                let message = format!("unknown option `{key}`; there are: cron, args, {known}");
+                return Err(syn::Error::new(key.span(), message));
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        let cron = cron.ok_or_else(|| syn::Error::new(whole, "when? Give `cron = \"…\"`"))?;
+        let args = args.unwrap_or_default().into_iter().map(|NamedValue { name, value }| (name, value)).collect();
+        Ok(Self { cron, options, args })
+    }
+}
+
+/// `name = value`.
+struct NamedValue {
+    name: Ident,
+    value: Expr,
+}
+
+impl Parse for NamedValue {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let name = input.call(Ident::parse_any)?;
+        input.parse::<Token![=]>()?;
+        Ok(Self { name, value: input.parse()? })
+    }
+}
+
+impl ToTokens for NamedValue {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        self.name.to_tokens(tokens);
+    }
+}
+
+/// The function of `Task` that lists the schedules; nothing where there are none.
+pub(crate) fn expand(schedules: &[Schedule], arguments: &[Argument], krate: &TokenStream) -> syn::Result<TokenStream> {
+    if schedules.is_empty() {
+        return Ok(TokenStream::new());
+    }
+    let schedules =
+        schedules.iter().map(|schedule| schedule.expand(arguments, krate)).collect::<syn::Result<Vec<_>>>()?;
+    Ok(quote! {
+        fn periodic() -> ::std::vec::Vec<#krate::PeriodicTask> {
+            ::std::vec![#(#schedules),*]
+        }
+    })
+}
+
+impl Schedule {
+    fn expand(&self, arguments: &[Argument], krate: &TokenStream) -> syn::Result<TokenStream> {
+        let missing = arguments.iter().find(|argument| {
+            argument.name != TIMESTAMP
+                && !may_be_missing(argument)
+                && !self.args.iter().any(|(name, _)| *name == argument.name)
+        });
+        if let Some(Argument { name, .. }) = missing {
+            let message = format!("the argument `{name}` is missing: give `args({name} = …)`");
+            return Err(syn::Error::new(self.cron.span(), message));
+        }
+        let args = self.args.iter().map(|(name, value)| expand_arg(name, value, arguments));
+        let args = args.collect::<syn::Result<Vec<_>>>()?;
+        let cron = &self.cron;
+        let (options, values): (Vec<_>, Vec<_>) = self.options.iter().map(|(option, value)| (option, value)).unzip();
+        Ok(quote!(#krate::PeriodicTask::new::<Self>(#cron) #(.#options(#values))* #(#args)*))
+    }
+}
+
+/// The value has the argument's type; text may be a literal.
+fn expand_arg(name: &Ident, value: &Expr, arguments: &[Argument]) -> syn::Result<TokenStream> {
+    if name == TIMESTAMP {
+        return Err(syn::Error::new(name.span(), "the argument `timestamp` is the time of the tick"));
+    }
+    let Some(argument) = arguments.iter().find(|argument| argument.name == *name) else {
+        return Err(syn::Error::new(name.span(), format!("the task has no argument `{name}`")));
+    };
+    let ty = &argument.ty;
+    let key = name.unraw().to_string();
+    let value = match value {
+        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => quote!(::core::convert::Into::into(#text)),
+        value => quote!(#value),
+    };
+    Ok(quote!(.arg(#key, { let value: #ty = #value; value })))
+}
+
+/// Whether jobs may do without the argument: an `Option`, or one of which serde was told something.
+fn may_be_missing(argument: &Argument) -> bool {
+    let is_option = match &argument.ty {
+        Type::Path(path) => path.path.segments.last().is_some_and(|segment| segment.ident == "Option"),
+        _ => false,
+    };
+    is_option || !argument.attributes.is_empty()
+}

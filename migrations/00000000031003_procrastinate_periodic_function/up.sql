@@ -1,0 +1,46 @@
+-- A tick of a periodic task, deferred in a way that a worker can try again without a second thought. Nothing of the
+-- contract is changed: it is the contract's own function that does the work.
+
+CREATE FUNCTION procrastinate_diesel_defer_periodic_job_v1(
+        p_queue_name varchar, p_lock text, p_queueing_lock text, p_task_name varchar, p_priority integer,
+        p_periodic_id varchar, p_defer_timestamp bigint, arguments jsonb)
+    RETURNS TABLE (job_id bigint, is_queueing_lock_taken boolean)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    -- Ticks beyond this are of a clock that was wrong, and hold nothing up.
+    latest_timestamp CONSTANT double precision := extract(epoch FROM clock_timestamp()) + 60;
+    violated_constraint text;
+    new_job_id bigint;
+BEGIN
+    -- One at a time for each schedule, so that what is looked up here holds until the end.
+    PERFORM pg_advisory_xact_lock(
+        hashtext('procrastinate_diesel_defer_periodic_job_v1'), hashtext(p_periodic_id || '@' || p_task_name));
+    -- Deferring a tick clears the rows of older ones away. So an older one may have been deferred, and is so no more.
+    IF EXISTS (
+        SELECT FROM procrastinate_periodic_defers AS later
+        WHERE later.task_name = p_task_name
+          AND later.periodic_id = p_periodic_id
+          AND later.defer_timestamp > p_defer_timestamp
+          AND later.defer_timestamp <= latest_timestamp)
+    THEN
+        RETURN QUERY SELECT NULL::bigint, false;
+        RETURN;
+    END IF;
+    -- The block with a handler is a subtransaction: it is what lets the caller's transaction live on after a violation.
+    BEGIN
+        new_job_id := procrastinate_defer_periodic_job_v2(
+            p_queue_name, p_lock, p_queueing_lock, p_task_name, p_priority, p_periodic_id, p_defer_timestamp, arguments);
+    EXCEPTION WHEN unique_violation THEN
+        GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
+        IF violated_constraint <> 'procrastinate_jobs_queueing_lock_idx_v1' THEN
+            RAISE;
+        END IF;
+        RETURN QUERY SELECT NULL::bigint, true;
+        RETURN;
+    END;
+    RETURN QUERY SELECT new_job_id, false;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_defer_periodic_job_v1(varchar, text, text, varchar, integer, varchar, bigint, jsonb) IS
+    'Defers one tick of a periodic task and returns the job''s id. NULL: that tick or a later one was deferred already, or, as the second column says, a job with its queueing lock is waiting. Then nothing is stored, and the caller''s transaction lives on.';

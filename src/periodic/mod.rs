@@ -1,0 +1,324 @@
+//! Tasks that come round: by which expression, and as which jobs.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `mod` | what users write |
+//! | `schedule` | the same, checked |
+//! | `ticks` | which ticks are due, and which were missed |
+
+mod schedule;
+mod ticks;
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::checks::{check_args, check_name, unserializable};
+use crate::cron::Cron;
+use crate::error::Error;
+use crate::job_options::JobOptions;
+use crate::job_to_defer::JobToDefer;
+use crate::task::Task;
+
+use self::schedule::TIMESTAMP;
+pub(crate) use self::schedule::{Schedule, check_distinct};
+pub(crate) use self::ticks::Ticks;
+
+/// How old a tick may be to be deferred, unless the application or the task says otherwise: ten minutes.
+pub(crate) const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(600);
+
+/// A tick to try arguments with: the first second of 2026.
+const SAMPLE_TICK: i64 = 1_767_225_600;
+
+/// What happens to the ticks for which no worker was there: while all workers were stopped, while the machine slept, when
+/// the clock was set forward.
+///
+/// However many workers there are, a tick is deferred once; and none is once a later one was. Of one schedule a worker
+/// defers at most a thousand missed ticks at a time, the last ones. A tick that came in time, but could not be deferred
+/// because the database was away, is none of these: it is tried again until it is `max_delay` old.
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::{MissedTicks, PeriodicTask, task};
+///
+/// #[task]
+/// async fn wake_up() {}
+///
+/// let punctual = PeriodicTask::new::<wake_up>("0 7 * * *").missed(MissedTicks::Skip);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MissedTicks {
+    /// As Procrastinate does: a worker that starts defers the last tick, if it is at most `max_delay` old; one that was
+    /// held up defers all that it has missed since, however old.
+    #[default]
+    Procrastinate,
+    /// A tick that is more than a minute late is left out.
+    Skip,
+    /// The last one is deferred, if it is at most `max_delay` old.
+    Last,
+    /// All are deferred that are at most `max_delay` old, oldest first; at the very first start too.
+    All,
+}
+
+/// A schedule of a task: a cron expression, and what its jobs are to be.
+///
+/// Given to [`AppBuilder::periodic`](crate::AppBuilder::periodic), or written as
+/// [`#[periodic]`](macro@crate::periodic) at the task. Every running worker of the application defers the jobs, whichever
+/// queues it serves, and of all workers, Python's too, one succeeds for each tick. The job's arguments are those given
+/// here and `timestamp`, the tick in Unix seconds.
+///
+/// # Example
+///
+/// ```no_run
+/// use procrastinate::{App, PeriodicTask, task};
+/// use serde_json::json;
+///
+/// #[task]
+/// async fn report(timestamp: i64, customer: String) {
+///     println!("the report for {customer} of {timestamp}");
+/// }
+///
+/// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+/// let morning = PeriodicTask::new::<report>("0 8 * * mon-fri")
+///     .periodic_id("morning")
+///     .queue("reports")
+///     .args(json!({ "customer": "Ada" }));
+/// let evening = PeriodicTask::new::<report>("0 18 * * *").periodic_id("evening").arg("customer", "Grace");
+/// let app = App::builder(connector).task::<report>().periodic(morning).periodic(evening).build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a schedule does nothing until an application has it"]
+pub struct PeriodicTask {
+    task_name: String,
+    cron: String,
+    periodic_id: String,
+    args: Result<Map<String, Value>, Error>,
+    options: JobOptions,
+    #[cfg(feature = "chrono-tz")]
+    time_zone: Option<String>,
+    max_delay: Option<Duration>,
+    missed: MissedTicks,
+    /// Whether the task's code can be called with these arguments.
+    try_args: fn(Value) -> Result<(), serde_json::Error>,
+}
+
+impl PeriodicTask {
+    /// The task, whenever the cron expression says: five columns, or six with seconds last, as [`Cron`] tells.
+    ///
+    /// What is wrong with it is said when the application is built.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use procrastinate::{PeriodicTask, task};
+    /// # #[task] async fn clean_up(timestamp: i64) { let _ = timestamp; }
+    /// let nightly = PeriodicTask::new::<clean_up>("0 3 * * *");
+    /// ```
+    pub fn new<T: Task>(cron: impl Into<String>) -> Self {
+        Self {
+            task_name: T::NAME.to_owned(),
+            cron: cron.into(),
+            periodic_id: String::new(),
+            args: Ok(Map::new()),
+            options: JobOptions::new(),
+            #[cfg(feature = "chrono-tz")]
+            time_zone: None,
+            max_delay: None,
+            missed: MissedTicks::default(),
+            try_args: |args| T::deserialize(args).map(drop),
+        }
+    }
+
+    /// Tells apart several schedules of one task. Unless set: empty. At most 128 bytes, and best never changed, since by
+    /// task and name it is known which ticks were deferred.
+    ///
+    /// ```
+    /// # use procrastinate::{PeriodicTask, task};
+    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+    /// let morning = PeriodicTask::new::<report>("0 8 * * *").periodic_id("morning");
+    /// ```
+    pub fn periodic_id(mut self, periodic_id: impl Into<String>) -> Self {
+        self.periodic_id = periodic_id.into();
+        self
+    }
+
+    /// The arguments of its jobs, beside `timestamp`: whatever serializes to a JSON object. Unless set: none. They are
+    /// tried on the task when the application is built.
+    ///
+    /// ```
+    /// # use procrastinate::{PeriodicTask, task};
+    /// # #[task] async fn report(timestamp: i64, year: i32) { let _ = (timestamp, year); }
+    /// let morning = PeriodicTask::new::<report>("0 8 * * *").args(serde_json::json!({ "year": 2026 }));
+    /// ```
+    pub fn args(mut self, args: impl Serialize) -> Self {
+        let args = serde_json::to_value(args);
+        self.args = check_args(&self.task_name, &args).map(|()| match args {
+            Ok(Value::Object(args)) => args,
+            // Not after the check.
+            _ => Map::new(),
+        });
+        self
+    }
+
+    /// One argument of its jobs.
+    ///
+    /// ```
+    /// # use procrastinate::{PeriodicTask, task};
+    /// # #[task] async fn report(timestamp: i64, year: i32) { let _ = (timestamp, year); }
+    /// let morning = PeriodicTask::new::<report>("0 8 * * *").arg("year", 2026);
+    /// ```
+    pub fn arg(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
+        if let Ok(args) = &mut self.args {
+            match serde_json::to_value(value) {
+                Ok(value) => drop(args.insert(name.into(), value)),
+                Err(error) => self.args = Err(unserializable(&self.task_name, &error)),
+            }
+        }
+        self
+    }
+
+    /// Sets the queue; see [`JobOptions::queue`].
+    ///
+    /// ```
+    /// # use procrastinate::{PeriodicTask, task};
+    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+    /// let morning = PeriodicTask::new::<report>("0 8 * * *").queue("reports");
+    /// ```
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.options = self.options.queue(queue);
+        self
+    }
+
+    /// Sets the priority; see [`JobOptions::priority`].
+    ///
+    /// ```
+    /// # use procrastinate::{PeriodicTask, task};
+    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+    /// let morning = PeriodicTask::new::<report>("0 8 * * *").priority(10);
+    /// ```
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.options = self.options.priority(priority);
+        self
+    }
+
+    /// Sets the lock; see [`JobOptions::lock`].
+    ///
+    /// ```
+    /// # use procrastinate::{PeriodicTask, task};
+    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+    /// let morning = PeriodicTask::new::<report>("0 8 * * *").lock("reports");
+    /// ```
+    pub fn lock(mut self, lock: impl Into<String>) -> Self {
+        self.options = self.options.lock(lock);
+        self
+    }
+
+    /// Sets the queueing lock; see [`JobOptions::queueing_lock`]. A tick that finds it taken is left out: the job that
+    /// waits will do.
+    ///
+    /// ```
+    /// # use procrastinate::{PeriodicTask, task};
+    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+    /// let often = PeriodicTask::new::<report>("* * * * *").queueing_lock("report");
+    /// ```
+    pub fn queueing_lock(mut self, queueing_lock: impl Into<String>) -> Self {
+        self.options = self.options.queueing_lock(queueing_lock);
+        self
+    }
+
+    /// The time zone by whose clock the expression is meant. Unless set: UTC, as Procrastinate's always are. See
+    /// [`Cron::in_time_zone`] for names, and for what happens when the clock is changed.
+    ///
+    /// ```
+    /// # use procrastinate::{PeriodicTask, task};
+    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+    /// let morning = PeriodicTask::new::<report>("0 8 * * *").time_zone("Europe/Vienna");
+    /// ```
+    #[cfg(feature = "chrono-tz")]
+    pub fn time_zone(mut self, name: impl Into<String>) -> Self {
+        self.time_zone = Some(name.into());
+        self
+    }
+
+    /// How old a tick may be to be deferred still. Unless set: the application's, see
+    /// [`AppBuilder::periodic_max_delay`](crate::AppBuilder::periodic_max_delay).
+    ///
+    /// ```
+    /// # use procrastinate::{PeriodicTask, task};
+    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+    /// let morning = PeriodicTask::new::<report>("0 8 * * *").max_delay(std::time::Duration::from_secs(3600));
+    /// ```
+    pub fn max_delay(mut self, max_delay: Duration) -> Self {
+        self.max_delay = Some(max_delay);
+        self
+    }
+
+    /// What happens to ticks for which no worker was there. Unless set: what Procrastinate does.
+    ///
+    /// ```
+    /// # use procrastinate::{MissedTicks, PeriodicTask, task};
+    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+    /// let morning = PeriodicTask::new::<report>("0 8 * * *").missed(MissedTicks::Last);
+    /// ```
+    pub fn missed(mut self, missed: MissedTicks) -> Self {
+        self.missed = missed;
+        self
+    }
+
+    pub(crate) fn task_name(&self) -> &str {
+        &self.task_name
+    }
+
+    /// The schedule, checked. The defaults are the task's options and the application's longest delay.
+    pub(crate) fn check(self, defaults: JobOptions, max_delay: Duration) -> Result<Schedule, Error> {
+        let cron = Cron::new(&self.cron)?;
+        #[cfg(feature = "chrono-tz")]
+        let cron = match &self.time_zone {
+            Some(name) => cron.in_time_zone(name)?,
+            None => cron,
+        };
+        if !self.periodic_id.is_empty() {
+            check_name("periodic_id", &self.periodic_id)?;
+        }
+        let args = self.args?;
+        try_args(&self.task_name, &args, self.try_args)?;
+        let job = JobToDefer::new(self.task_name, args, defaults).configure(&self.options).into_new_job()?;
+        if let Some(scheduled_at) = job.scheduled_at {
+            let rule = format!("the periodic task \"{}\" comes when its cron expression says", job.task_name);
+            return Err(Error::invalid("schedule", scheduled_at.to_string(), rule));
+        }
+        let max_delay = self.max_delay.unwrap_or(max_delay);
+        Ok(Schedule {
+            cron,
+            periodic_id: self.periodic_id,
+            job,
+            max_delay: TimeDelta::from_std(max_delay).unwrap_or(TimeDelta::MAX),
+            missed: self.missed,
+        })
+    }
+}
+
+/// Tries the arguments on the task now, and not when the first job runs.
+fn try_args(
+    task_name: &str,
+    args: &Map<String, Value>,
+    try_args: fn(Value) -> Result<(), serde_json::Error>,
+) -> Result<(), Error> {
+    let refuse = |rule: String| Err(Error::invalid("arguments", Value::from(args.clone()).to_string(), rule));
+    if args.contains_key(TIMESTAMP) {
+        return refuse(format!(
+            "the argument \"{TIMESTAMP}\" of the periodic task \"{task_name}\" is the time of the tick"
+        ));
+    }
+    let mut sample = args.clone();
+    sample.insert(TIMESTAMP.to_owned(), SAMPLE_TICK.into());
+    match try_args(sample.into()) {
+        Ok(()) => Ok(()),
+        Err(error) => refuse(format!("with a \"{TIMESTAMP}\" they do not fit the task \"{task_name}\": {error}")),
+    }
+}

@@ -1,0 +1,268 @@
+//! Which ticks of a schedule are due. The time is a parameter.
+
+use std::collections::VecDeque;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::MissedTicks;
+use super::schedule::Schedule;
+
+/// A tick that is later than this was missed.
+const PUNCTUAL: TimeDelta = TimeDelta::seconds(60);
+
+/// If the clock shows so much less than it did before, it was set back.
+const SET_BACK: TimeDelta = TimeDelta::seconds(60);
+
+/// How many ticks of one schedule may wait.
+const LONGEST_QUEUE: usize = 1_000;
+
+/// The ticks of one schedule that wait to be deferred, and how far the clock was followed.
+#[derive(Debug, Default)]
+pub(crate) struct Ticks {
+    /// All ticks up to this time have been waiting, or were left out. Unknown at the start.
+    followed_until: Option<DateTime<Utc>>,
+    /// The first tick after that; looked up once.
+    next: Option<DateTime<Utc>>,
+    waiting: VecDeque<DateTime<Utc>>,
+    /// Why the first one could not be deferred when it was tried.
+    failure: Option<String>,
+}
+
+impl Ticks {
+    /// Follows the clock: takes up what has become due since the last time, and drops what has failed for too long.
+    pub(crate) fn follow(&mut self, schedule: &Schedule, now: DateTime<Utc>) {
+        if self.followed_until.is_some_and(|until| until - now > SET_BACK) {
+            *self = Self::default();
+        }
+        match self.followed_until {
+            None => self.waiting.extend(ticks_at_start(schedule, now)),
+            Some(_) if self.next.is_none_or(|next| next > now) => {}
+            Some(since) => self.waiting.extend(ticks_since(schedule, since, now)),
+        }
+        if self.followed_until.is_none() || self.next.is_some_and(|next| next <= now) {
+            self.next = schedule.cron.after(now).next();
+        }
+        self.followed_until = self.followed_until.max(Some(now));
+        self.drop_what_waits_too_long(schedule, now);
+    }
+
+    /// The tick that is to be deferred now, if there is one.
+    pub(crate) fn first(&self) -> Option<DateTime<Utc>> {
+        self.waiting.front().copied()
+    }
+
+    /// When the next one comes round, if ever.
+    pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
+        self.next
+    }
+
+    /// The first one needs no more.
+    pub(crate) fn forget_first(&mut self) {
+        self.waiting.pop_front();
+        self.failure = None;
+    }
+
+    /// The first one could not be deferred. Returns whether that has not been known before, of this one and for this
+    /// reason.
+    pub(crate) fn keep_first(&mut self, reason: &str) -> bool {
+        let is_known = self.failure.as_deref() == Some(reason);
+        self.failure = Some(reason.to_owned());
+        !is_known && !self.waiting.is_empty()
+    }
+
+    fn drop_what_waits_too_long(&mut self, schedule: &Schedule, now: DateTime<Utc>) {
+        let before = self.waiting.len();
+        if self.failure.is_some() {
+            self.waiting.retain(|tick| now - *tick <= schedule.max_delay);
+        }
+        self.waiting.drain(..self.waiting.len().saturating_sub(LONGEST_QUEUE));
+        let dropped = before - self.waiting.len();
+        if dropped > 0 {
+            self.failure = None;
+            tracing::error!(
+                action = "ignore_periodic_task",
+                job.task_name = schedule.task_name(),
+                periodic_id = schedule.periodic_id(),
+                "{dropped} tick(s) of the periodic task {} could not be deferred for too long and are left out",
+                schedule.task_name(),
+            );
+        }
+    }
+}
+
+/// What a worker that starts finds undone.
+fn ticks_at_start(schedule: &Schedule, now: DateTime<Utc>) -> VecDeque<DateTime<Utc>> {
+    match schedule.missed {
+        MissedTicks::Procrastinate | MissedTicks::Last => last_tick(schedule, oldest(now, schedule.max_delay), now),
+        MissedTicks::Skip => last_tick(schedule, oldest(now, PUNCTUAL), now),
+        MissedTicks::All => all_ticks(schedule, oldest(now, schedule.max_delay), now),
+    }
+}
+
+/// What has become due while a worker was running: one tick, unless it was held up.
+fn ticks_since(schedule: &Schedule, since: DateTime<Utc>, now: DateTime<Utc>) -> VecDeque<DateTime<Utc>> {
+    // A tick at that time itself is known.
+    let since = since + TimeDelta::nanoseconds(1);
+    match schedule.missed {
+        MissedTicks::Procrastinate => all_ticks(schedule, since, now),
+        MissedTicks::Skip => all_ticks(schedule, since.max(oldest(now, PUNCTUAL)), now),
+        MissedTicks::Last => last_tick(schedule, since.max(oldest(now, schedule.max_delay)), now),
+        MissedTicks::All => all_ticks(schedule, since.max(oldest(now, schedule.max_delay)), now),
+    }
+}
+
+/// The time so long before.
+fn oldest(now: DateTime<Utc>, delay: TimeDelta) -> DateTime<Utc> {
+    now.checked_sub_signed(delay).unwrap_or(DateTime::<Utc>::MIN_UTC)
+}
+
+fn last_tick(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> VecDeque<DateTime<Utc>> {
+    ticks_backwards(schedule, from, to).take(1).collect()
+}
+
+/// All ticks, oldest first; of very many the last ones.
+fn all_ticks(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> VecDeque<DateTime<Utc>> {
+    let mut ticks: VecDeque<_> = ticks_backwards(schedule, from, to).take(LONGEST_QUEUE).collect();
+    ticks.make_contiguous().reverse();
+    ticks
+}
+
+/// The ticks from a time up to another one, both with, latest first.
+fn ticks_backwards(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
+    let before = |tick: &DateTime<Utc>| schedule.cron.last_until(*tick - TimeDelta::nanoseconds(1));
+    std::iter::successors(schedule.cron.last_until(to), before).take_while(move |tick| *tick >= from)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::cron::Cron;
+    use crate::queries::defer::NewJob;
+
+    /// A schedule with a longest delay of ten minutes.
+    fn schedule(cron: &str, missed: MissedTicks) -> Schedule {
+        let job = NewJob {
+            queue: "default".to_owned(),
+            task_name: "report".to_owned(),
+            priority: 0,
+            lock: None,
+            queueing_lock: None,
+            args: serde_json::json!({}),
+            scheduled_at: None,
+        };
+        let cron = Cron::new(cron).unwrap();
+        Schedule { cron, periodic_id: String::new(), job, max_delay: TimeDelta::minutes(10), missed }
+    }
+
+    fn at(time: &str) -> DateTime<Utc> {
+        format!("2020-02-29T{time}Z").parse().unwrap()
+    }
+
+    /// What waits after the clock showed these times; what waited after one was deferred before the next.
+    fn waiting(schedule: &Schedule, times: &[&str]) -> Vec<String> {
+        let mut ticks = Ticks::default();
+        for (index, time) in times.iter().enumerate() {
+            if index > 0 {
+                ticks.waiting.clear();
+            }
+            ticks.follow(schedule, at(time));
+        }
+        ticks.waiting.iter().map(|tick| tick.format("%H:%M").to_string()).collect()
+    }
+
+    #[test]
+    fn a_worker_that_starts_finds_the_ticks_that_its_policy_names() {
+        use MissedTicks::{All, Last, Procrastinate, Skip};
+        for (missed, cron, now, expected) in [
+            (Procrastinate, "*/4 * * * *", "08:09:00", &["08:08"][..]),
+            (Procrastinate, "0 8 * * *", "08:10:00", &["08:00"]),
+            (Procrastinate, "0 8 * * *", "08:10:01", &[]),
+            (Last, "*/4 * * * *", "08:09:00", &["08:08"]),
+            (Last, "0 8 * * *", "08:10:01", &[]),
+            (All, "*/4 * * * *", "08:09:00", &["08:00", "08:04", "08:08"]),
+            (All, "*/4 * * * *", "08:12:00", &["08:04", "08:08", "08:12"]),
+            (Skip, "*/4 * * * *", "08:09:00", &["08:08"]),
+            (Skip, "*/4 * * * *", "08:09:01", &[]),
+        ] {
+            assert_eq!(waiting(&schedule(cron, missed), &[now]), expected, "{missed:?} {cron} {now}");
+        }
+    }
+
+    #[test]
+    fn a_worker_that_was_held_up_finds_the_ticks_that_its_policy_names() {
+        use MissedTicks::{All, Last, Procrastinate, Skip};
+        let held_up = ["08:00:30", "08:16:00.25"];
+        for (missed, cron, expected) in [
+            (Procrastinate, "*/4 * * * *", &["08:04", "08:08", "08:12", "08:16"][..]),
+            (Skip, "*/4 * * * *", &["08:16"]),
+            (Skip, "*/15 * * * *", &[]),
+            (Last, "*/4 * * * *", &["08:16"]),
+            (Last, "5 * * * *", &[]),
+            (All, "*/4 * * * *", &["08:08", "08:12", "08:16"]),
+        ] {
+            assert_eq!(waiting(&schedule(cron, missed), &held_up), expected, "{missed:?} {cron}");
+        }
+    }
+
+    #[test]
+    fn a_tick_is_due_at_its_second_and_once() {
+        let schedule = schedule("*/4 * * * *", MissedTicks::default());
+        let mut ticks = Ticks::default();
+        ticks.follow(&schedule, at("08:03:59.999"));
+        ticks.forget_first();
+        assert_eq!((ticks.first(), ticks.next()), (None, Some(at("08:04:00"))));
+        ticks.follow(&schedule, at("08:04:00"));
+        assert_eq!((ticks.first(), ticks.next()), (Some(at("08:04:00")), Some(at("08:08:00"))));
+        ticks.forget_first();
+        // A clock that is corrected by a little brings nothing back.
+        for time in ["08:04:00", "08:03:59.5", "08:04:00.5", "08:07:59.999"] {
+            ticks.follow(&schedule, at(time));
+            assert_eq!((ticks.first(), ticks.next()), (None, Some(at("08:08:00"))), "{time}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_followed_from_there() {
+        let schedule = schedule("0 * * * *", MissedTicks::default());
+        let mut ticks = Ticks::default();
+        ticks.follow(&schedule, at("20:30:00"));
+        ticks.follow(&schedule, at("08:59:00"));
+        assert_eq!((ticks.first(), ticks.next()), (None, Some(at("09:00:00"))));
+        ticks.follow(&schedule, at("09:00:01"));
+        assert_eq!(ticks.first(), Some(at("09:00:00")));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_forward_by_years_brings_a_thousand_ticks_at_most() {
+        let schedule = schedule("* * * * * *", MissedTicks::default());
+        let mut ticks = Ticks::default();
+        ticks.follow(&schedule, "1970-01-01T00:00:00Z".parse().unwrap());
+        ticks.follow(&schedule, at("08:00:00"));
+        assert_eq!((ticks.waiting.len(), ticks.waiting.back()), (LONGEST_QUEUE, Some(&at("08:00:00"))));
+        assert!(ticks.waiting.iter().is_sorted());
+    }
+
+    #[test]
+    fn a_tick_that_fails_is_kept_until_it_is_too_old_and_told_once_for_each_reason() {
+        let schedule = schedule("*/5 * * * *", MissedTicks::default());
+        let mut ticks = Ticks::default();
+        ticks.follow(&schedule, at("08:00:00"));
+        assert!(ticks.keep_first("away"));
+        ticks.follow(&schedule, at("08:05:00"));
+        assert!(!ticks.keep_first("away"));
+        assert!(ticks.keep_first("refused"));
+        ticks.follow(&schedule, at("08:10:00"));
+        assert_eq!(ticks.waiting, [at("08:00:00"), at("08:05:00"), at("08:10:00")]);
+        ticks.follow(&schedule, at("08:10:01"));
+        assert_eq!(ticks.waiting, [at("08:05:00"), at("08:10:00")]);
+        assert!(ticks.keep_first("refused"));
+    }
+
+    #[test]
+    fn an_expression_that_never_comes_is_looked_up_once() {
+        let schedule = schedule("0 0 30 2 *", MissedTicks::All);
+        assert_eq!(waiting(&schedule, &["08:00:00", "08:01:00"]), [""; 0]);
+    }
+}

@@ -1,0 +1,121 @@
+//! What a periodic task does where something is in its way.
+
+use std::time::Duration;
+
+use diesel::prelude::*;
+use procrastinate::{App, DieselConnector, JobStatus, PeriodicTask, task};
+
+use throwaway_postgres::{Database, Server};
+
+use super::deferring::{app_with, at, ticks};
+use crate::support::{connect, database, impatient_pool, rows, sql, statuses};
+
+#[task]
+async fn report(timestamp: i64) {
+    let _ = timestamp;
+}
+
+/// Without: those that there are end, too.
+fn allow_connections(database: &Database, allow: bool) {
+    let mut maintenance = PgConnection::establish(Server::shared().unwrap().url()).unwrap();
+    let name = database.name();
+    sql(
+        &mut maintenance,
+        &format!(
+            "ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS {allow};
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND NOT {allow}"
+        ),
+    );
+}
+
+fn every_minute(periodic_id: &str) -> PeriodicTask {
+    PeriodicTask::new::<report>("* * * * *").periodic_id(periodic_id)
+}
+
+#[tokio::test]
+async fn a_tick_that_finds_its_queueing_lock_taken_is_left_out_and_nobody_else_is_held_up() {
+    let database = database();
+    let app = app_with(&database, [every_minute("a").queueing_lock("one"), every_minute("b")]).await;
+    let mut deferrer = app.periodic_deferrer();
+    let mut connection = connect(&database);
+
+    deferrer.defer_due(at("08:00:00")).await;
+    deferrer.defer_due(at("08:01:00")).await;
+    assert_eq!(ticks(&database), ["08:00", "08:00", "08:01"]);
+    // It leaves nothing behind, so it is nobody's: as it is there.
+    let rows =
+        rows(&mut connection, "SELECT periodic_id, defer_timestamp FROM procrastinate_periodic_defers ORDER BY 1");
+    assert_eq!(rows, [format!("a | {}", at("08:00:00").timestamp()), format!("b | {}", at("08:01:00").timestamp())]);
+
+    // Once the lock is free, the next one is deferred, and the one that was left out is not.
+    sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'succeeded'");
+    let again_at = deferrer.defer_due(at("08:01:30")).await;
+    assert_eq!((again_at, ticks(&database).len()), (at("08:02:00"), 3));
+    deferrer.defer_due(at("08:02:00")).await;
+    assert_eq!(ticks(&database), ["08:00", "08:00", "08:01", "08:02", "08:02"]);
+}
+
+#[tokio::test]
+async fn a_taken_queueing_lock_does_not_spoil_a_transaction() {
+    let database = database();
+    let mut connection = connect(&database);
+    let tick = |timestamp: i64| {
+        format!(
+            "SELECT * FROM procrastinate_diesel_defer_periodic_job_v1(
+                 'default', NULL, 'one', 'report', 0, '', {timestamp}, '{{}}')"
+        )
+    };
+    sql(&mut connection, "BEGIN");
+    assert_eq!(rows(&mut connection, &tick(60)), ["1 | false"]);
+    assert_eq!(rows(&mut connection, &tick(120)), ["NULL | true"]);
+    // This tick and an older one.
+    assert_eq!(rows(&mut connection, &tick(60)), ["NULL | false"]);
+    assert_eq!(rows(&mut connection, &tick(0)), ["NULL | false"]);
+    sql(&mut connection, "COMMIT");
+    assert_eq!(statuses(&mut connection), [JobStatus::Todo]);
+}
+
+#[tokio::test]
+async fn ticks_wait_while_the_database_is_away() {
+    let database = database();
+    let connector = DieselConnector::new(impatient_pool(&database, Duration::from_millis(300)).await);
+    let schedules = [every_minute("a"), every_minute("b")];
+    let builder = App::builder(connector).task::<report>();
+    let app = schedules.into_iter().fold(builder, procrastinate::AppBuilder::periodic).build().unwrap();
+    let mut deferrer = app.periodic_deferrer();
+    deferrer.defer_due(at("08:00:00")).await;
+
+    allow_connections(&database, false);
+    for time in ["08:01:00", "08:02:00", "08:02:30", "08:12:00.5"] {
+        let again_at = deferrer.defer_due(at(time)).await;
+        assert!(again_at > at(time) && again_at <= at(time) + chrono::TimeDelta::seconds(5), "{again_at}");
+    }
+    allow_connections(&database, true);
+
+    deferrer.defer_due(at("08:12:01")).await;
+    // Those that have waited for more than ten minutes are given up.
+    let expected: Vec<String> = std::iter::once(0).chain(3..=12).map(|minute| format!("08:{minute:02}")).collect();
+    let mut found = ticks(&database);
+    found.sort();
+    let twice: Vec<String> = expected.iter().flat_map(|tick| [tick.clone(), tick.clone()]).collect();
+    assert_eq!(found, twice);
+    assert_eq!(deferrer.defer_due(at("08:12:02")).await, at("08:13:00"));
+}
+
+#[tokio::test]
+async fn a_schedule_that_the_database_refuses_holds_up_no_other() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(&mut connection, "ALTER TABLE procrastinate_periodic_defers ADD CONSTRAINT no_a CHECK (periodic_id <> 'a')");
+    let app = app_with(&database, [every_minute("a"), every_minute("b")]).await;
+    let mut deferrer = app.periodic_deferrer();
+    for time in ["08:00:00", "08:01:00"] {
+        let again_at = deferrer.defer_due(at(time)).await;
+        assert!(again_at <= at(time) + chrono::TimeDelta::seconds(5), "{again_at}");
+    }
+    assert_eq!(ticks(&database), ["08:00", "08:01"]);
+
+    sql(&mut connection, "ALTER TABLE procrastinate_periodic_defers DROP CONSTRAINT no_a");
+    deferrer.defer_due(at("08:01:05")).await;
+    assert_eq!(ticks(&database), ["08:00", "08:01", "08:00", "08:01"]);
+}

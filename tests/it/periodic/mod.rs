@@ -1,0 +1,5 @@
+//! Periodic tasks: what can be registered, and what is deferred when.
+
+mod deferring;
+mod faults;
+mod registering;
