@@ -185,6 +185,19 @@ async fn a_clock_that_jumps_stops_nothing() {
     assert_eq!(ticks(&database), ["08:00", "08:30", "09:00", "09:30", "10:00", "10:30", "11:00", "11:30", "12:00"]);
 }
 
+#[cfg(feature = "chrono-tz")]
+#[tokio::test]
+async fn a_schedule_can_be_meant_by_the_clock_of_a_time_zone() {
+    let database = database();
+    let in_vienna = PeriodicTask::new::<report>("30 8 * * *").time_zone("Europe/Vienna");
+    let app = app_with(&database, [in_vienna]).await;
+    let mut deferrer = app.periodic_deferrer();
+    for time in ["2020-03-28T07:29:59Z", "2020-03-28T07:30:00Z", "2020-03-29T06:29:59Z", "2020-03-29T06:30:00Z"] {
+        deferrer.defer_due(time.parse().unwrap()).await;
+    }
+    assert_eq!(ticks(&database), ["07:30", "06:30"]);
+}
+
 #[tokio::test]
 async fn a_worker_that_does_not_wait_defers_what_is_due_before_it_looks() {
     static SEEN: Mutex<Vec<i64>> = Mutex::new(Vec::new());

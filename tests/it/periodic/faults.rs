@@ -103,6 +103,26 @@ async fn ticks_wait_while_the_database_is_away() {
 }
 
 #[tokio::test]
+async fn ticks_wait_while_all_connections_of_the_pool_are_in_use() {
+    let database = database();
+    let pool = impatient_pool(&database, Duration::from_millis(200)).await;
+    let app =
+        App::builder(DieselConnector::new(pool.clone())).task::<report>().periodic(every_minute("")).build().unwrap();
+    let mut deferrer = app.periodic_deferrer();
+
+    let mut taken = Vec::new();
+    while let Ok(connection) = pool.get_owned().await {
+        taken.push(connection);
+    }
+    deferrer.defer_due(at("08:00:00")).await;
+    assert_eq!(ticks(&database), [""; 0]);
+    drop(taken);
+
+    deferrer.defer_due(at("08:00:01")).await;
+    assert_eq!(ticks(&database), ["08:00"]);
+}
+
+#[tokio::test]
 async fn a_schedule_that_the_database_refuses_holds_up_no_other() {
     let database = database();
     let mut connection = connect(&database);
