@@ -29,7 +29,7 @@ use crate::error::Error;
 /// | `*` | every value; `?` is the same for days |
 /// | `5`, `mon`, `jan` | that value; names have three letters, large or small; day 0 and 7 of the week are Sunday |
 /// | `1,15`, `9-17`, `fri-mon` | a list, a range, a range over the end; a range from a value to itself is all values |
-/// | `*/5`, `9-17/2`, `10/15` | every so manieth value of the column, of a range, from a value on; counted anew in each hour, day or month |
+/// | `*/5`, `9-17/2`, `10/15` | every fifth value, every second one of a range, every fifteenth from 10 on; counted anew in each hour, day, month, … |
 /// | `l` (day) | the last day of the month; also in a list, or at the end of a range |
 /// | `15w` or `w15` (day) | of Monday to Friday in the same month the day nearest to the 15th |
 /// | `fri#2`, `mon-wed#1`, `l5` (day of week) | the second Friday of the month, the first Monday, Tuesday and Wednesday, the last Friday |

@@ -147,8 +147,8 @@ impl PeriodicTask {
         self
     }
 
-    /// The arguments of its jobs, beside `timestamp`: whatever serializes to a JSON object. Unless set: none. They are
-    /// tried on the task when the application is built.
+    /// All arguments of its jobs but `timestamp`: whatever serializes to a JSON object. Unless set: none. They are tried
+    /// on the task when the application is built.
     ///
     /// ```
     /// # use procrastinate::{PeriodicTask, task};
@@ -165,7 +165,7 @@ impl PeriodicTask {
         self
     }
 
-    /// One argument of its jobs.
+    /// One argument of its jobs, beside those set before.
     ///
     /// ```
     /// # use procrastinate::{PeriodicTask, task};
