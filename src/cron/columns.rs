@@ -173,6 +173,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_is_named_with_the_column_and_the_rule() {
+        for (expression, rule) in [
+            (
+                "0 8 * *",
+                "it has 4 columns, and there are five (minute, hour, day, month, day of week) or six (second last)",
+            ),
+            ("0 8 * * * 60", "its column second \"60\" has \"60\", and the values are 0 to 59"),
+            ("0 8 1,32 * *", "its column day \"1,32\" has \"32\", and the values are 1 to 31"),
+            ("0 8 * * 8", "its column day of week \"8\" has \"8\", and the values are 0 to 7"),
+            (
+                "0 8 * * mo",
+                "its column day of week \"mo\" has \"mo\", which is no value of this column; its names are sun to sat",
+            ),
+            ("mon 8 * * *", "its column minute \"mon\" has \"mon\", which is no value of this column"),
+            ("*/0 8 * * *", "its column minute \"*/0\" must have a whole number from 1 on after \"/\", not \"0\""),
+            ("0 8 * * mon#6", "its column day of week \"mon#6\" must have a number from 1 to 5 after \"#\""),
+            ("0 8 * * 1-5#2", "its column day of week \"1-5#2\" must have one day, or a range of names, before \"#\""),
+            ("0 8 1,15w * *", "its column day \"1,15w\" must not have \"W\" in a list"),
+            ("h 8 * * *", "its column minute \"h\" must not use \"H\" or \"R\": programs would not agree on the time"),
+            ("0 8 1 * mon#1", "beside \"#\" or \"L\" in its column day of week, its column day must be \"*\""),
+            ("0 8 15w * 1", "beside \"W\" in its column day, its column day of week must be \"*\""),
+            ("0 8 * * 5,mon#1", "its column day of week must not mix \"#\" and \"L\" with other values"),
+            (
+                "0 8 31w * *",
+                "its column day must not ask for the weekday nearest to the 31: not every month has that day",
+            ),
+        ] {
+            let error = Columns::read(expression).map(drop).map_err(|error| error.to_string());
+            assert_eq!(error, Err(format!("invalid cron expression {expression:?}: {rule}")));
+        }
+    }
+
+    #[test]
     fn a_schedule_keeps_its_pace_if_it_names_no_hours_or_no_minutes() {
         for (expression, keeps_pace) in [
             ("*/5 * * * *", true),
