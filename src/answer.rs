@@ -86,6 +86,12 @@ pub(crate) enum Verdict {
 
 static ABORTED: Answer = Answer { verdict: Verdict::Aborted, because: None };
 
+/// Why a job cannot be run at all: it cannot be run later either.
+#[derive(Debug)]
+pub(crate) struct CannotRun(pub(crate) String);
+
+static DO_NOT_RETRY: Answer = Answer { verdict: Verdict::DoNotRetry, because: None };
+
 impl TaskAnswer {
     /// Another attempt after so long.
     ///
@@ -163,6 +169,11 @@ impl Answer {
         }
         None
     }
+
+    /// Whether it has nothing to say that the error around it has not said.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.because.is_none()
+    }
 }
 
 impl fmt::Display for TaskAnswer {
@@ -191,6 +202,18 @@ impl fmt::Display for JobAborted {
 impl StdError for JobAborted {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&ABORTED)
+    }
+}
+
+impl fmt::Display for CannotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for CannotRun {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&DO_NOT_RETRY)
     }
 }
 

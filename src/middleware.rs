@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use crate::answer::CannotRun;
 use crate::job_context::JobContext;
 use crate::task::{RegisteredTask, TaskError};
 
@@ -125,7 +126,7 @@ impl Next {
             Some(middleware) => (middleware.0)(context, self).await,
             None => match self.end {
                 End::Task(task) => task.run(context).await,
-                End::Refusal(reason) => Err(reason.into()),
+                End::Refusal(reason) => Err(CannotRun(reason).into()),
             },
         }
     }

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::answer::TaskAnswer;
+use crate::answer::CannotRun;
 use crate::checks::check_name;
 use crate::error::Error;
 use crate::job_context::JobContext;
@@ -214,10 +214,8 @@ async fn run_task<T: Task>(context: JobContext) -> TaskResult {
     task.run(context).await.into_result()
 }
 
-/// The arguments cannot fit later either, so the job is not tried again.
 fn misfit(task_name: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> TaskError {
     let path = error.path().to_string();
     let place = if path == "." { String::new() } else { format!(" at {path}") };
-    let reason = format!("the job's arguments do not fit the task \"{task_name}\"{place}: {}", error.inner());
-    TaskAnswer::do_not_retry().because(reason).into()
+    CannotRun(format!("the job's arguments do not fit the task \"{task_name}\"{place}: {}", error.inner())).into()
 }

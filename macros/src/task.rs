@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Attribute, FnArg, Ident, ItemFn, LitStr, Pat, PatType, ReturnType, Signature, Type};
+use syn::{Attribute, ExprArray, FnArg, Ident, ItemFn, LitStr, Pat, PatType, ReturnType, Signature, Type};
 
 use crate::options::{Options, Timeout};
 use crate::periodic;
@@ -169,23 +169,10 @@ fn implementation(
     } else {
         quote!(#krate::blocking(move || #call).await)
     };
-    let retry = options.retry.as_ref().map(|retry| {
-        quote! {
-            fn retry() -> #krate::Retry {
-                #krate::Retry::from(#retry)
-            }
-        }
-    });
+    let retry = options.retry.as_ref().map(|retry| quote!(fn retry() -> #krate::Retry { #krate::Retry::from(#retry) }));
     let timeout = options.timeout.as_ref().map(timeout_function);
     let stalled = options.stalled.as_ref().map(|policy| stalled_function(policy, krate));
-    let middleware = options.middleware.as_ref().map(|array| {
-        let middlewares = array.elems.iter();
-        quote! {
-            fn middleware() -> ::std::vec::Vec<#krate::Middleware> {
-                ::std::vec![#(#krate::Middleware::from(#middlewares)),*]
-            }
-        }
-    });
+    let middleware = options.middleware.as_ref().map(|array| middleware_function(array, krate));
     quote! {
         #(#conditions)*
         impl #krate::Task for #name {
@@ -222,6 +209,15 @@ fn timeout_function(timeout: &Timeout) -> TokenStream {
     quote! {
         fn timeout() -> ::core::option::Option<::core::time::Duration> {
             ::core::option::Option::Some(#timeout)
+        }
+    }
+}
+
+fn middleware_function(middlewares: &ExprArray, krate: &TokenStream) -> TokenStream {
+    let middlewares = middlewares.elems.iter();
+    quote! {
+        fn middleware() -> ::std::vec::Vec<#krate::Middleware> {
+            ::std::vec![#(#krate::Middleware::from(#middlewares)),*]
         }
     }
 }
