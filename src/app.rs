@@ -8,9 +8,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::batch::{batch_defer_or_fail, new_jobs};
+use crate::builtin_tasks::builtin_task;
 use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job::JobId;
+use crate::job_manager::Operation;
 use crate::job_to_defer::{JobToDefer, configure_task, defer_or_fail, none_if_enqueued};
 use crate::periodic::{DEFAULT_MAX_DELAY, PeriodicTask, Schedule, check_distinct};
 use crate::queries::Async;
@@ -140,6 +142,27 @@ impl App {
         batch_defer_or_fail(jobs, &mut Async(&mut *connection)).await
     }
 
+    /// Executes an operation of the [job manager](crate::job_manager) on a connection from the pool.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operation, and [`Error::Pool`] when there is no connection to be had.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// for queue in app.execute(procrastinate::job_manager::list_queues()).await? {
+    ///     println!("{} jobs wait in {}", queue.todo, queue.name);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn execute<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
+        let mut connection = self.connector().get("execute the operation").await?;
+        operation.execute(&mut *connection).await
+    }
+
     /// A job of one of this application's tasks, by the task's name. For a task that this application does not know
     /// there is [`configure_task`](crate::configure_task).
     ///
@@ -175,7 +198,7 @@ impl App {
         &self.shared.connector
     }
 
-    /// The names of its tasks, sorted.
+    /// The names of its tasks, sorted. The [built-in ones](crate::builtin_tasks), which it knows too, are not among them.
     ///
     /// # Example
     ///
@@ -218,7 +241,8 @@ impl Shared {
     }
 
     fn find_task(&self, name: &str) -> Result<Arc<RegisteredTask>, Error> {
-        self.tasks.get(name).cloned().ok_or_else(|| Error::UnknownTask {
+        let found = self.tasks.get(name).cloned().or_else(|| builtin_task(name).map(Arc::new));
+        found.ok_or_else(|| Error::UnknownTask {
             name: name.to_owned(),
             known: self.task_names().into_iter().map(str::to_owned).collect(),
         })
@@ -348,6 +372,9 @@ impl AppBuilder {
         for task in self.tasks {
             task.check()?;
             periodic.extend(task.periodic());
+            if builtin_task(task.name).is_some() {
+                return Err(Error::DuplicateTask { name: task.name.to_owned() });
+            }
             match tasks.entry(task.name) {
                 Entry::Occupied(_) => return Err(Error::DuplicateTask { name: task.name.to_owned() }),
                 Entry::Vacant(place) => place.insert(Arc::new(task)),

@@ -1,5 +1,7 @@
 //! The rules for names, locks and arguments, checked before the database sees them.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::error::Error;
@@ -10,6 +12,9 @@ const LONGEST_NAME: usize = 128;
 
 /// The longest lock, in bytes: PostgreSQL cannot index values over a third of a page, 2,704 bytes with the other column.
 const LONGEST_LOCK: usize = 2_600;
+
+/// The longest time that something can have been ago.
+const LONGEST_AGE: Duration = Duration::from_secs(1_000 * 31_557_600);
 
 /// Checks the name of a queue or task: `what` says which.
 pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
@@ -32,9 +37,22 @@ pub(crate) fn check_lock(what: &'static str, lock: Option<&str>) -> Result<(), E
     check_no_nul(what, lock)
 }
 
+/// Checks what a filter compares with: names that cannot be stored here may still be in the database.
+pub(crate) fn check_filter(what: &'static str, text: Option<&str>) -> Result<(), Error> {
+    text.map_or(Ok(()), |text| check_no_nul(what, text))
+}
+
 fn check_no_nul(what: &'static str, text: &str) -> Result<(), Error> {
     if text.contains('\0') {
         return Err(Error::invalid(what, text, "PostgreSQL cannot store the NUL character"));
+    }
+    Ok(())
+}
+
+/// Checks how long ago something is to be, at most a thousand years: a date before it must be one that there is.
+pub(crate) fn check_age(what: &'static str, age: Duration) -> Result<(), Error> {
+    if age > LONGEST_AGE {
+        return Err(Error::invalid(what, format!("{age:?}"), "it must be at most 1,000 years"));
     }
     Ok(())
 }

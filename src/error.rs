@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 
-use crate::job::JobId;
+use crate::job::{JobId, JobStatus};
 
 /// What can go wrong in this crate.
 ///
@@ -43,6 +43,44 @@ pub enum Error {
     )]
     AlreadyEnqueued {
         /// The task of the job that was not deferred; of a batch, of its first job with that queueing lock.
+        task_name: String,
+        /// The lock that is taken.
+        queueing_lock: String,
+    },
+
+    /// There is no job of this number: it was deleted, or never was.
+    #[error("could not {action} job {job_id}: there is no such job")]
+    JobNotFound {
+        /// What was being done.
+        action: &'static str,
+        /// The number that was asked for.
+        job_id: JobId,
+    },
+
+    /// The job is in a status in which this cannot be done with it. Nothing was changed, and the caller's transaction, if
+    /// there is one, is intact.
+    #[error("could not {action} job {job_id}: it is {status}, and must be {allowed}")]
+    WrongStatus {
+        /// What was being done.
+        action: &'static str,
+        /// The job.
+        job_id: JobId,
+        /// The status that it has.
+        status: JobStatus,
+        /// The statuses in which it can be done.
+        allowed: &'static str,
+    },
+
+    /// A job cannot be put back to wait, because another one that waits holds its queueing lock. Nothing was changed, and
+    /// the caller's transaction, if there is one, is intact.
+    #[error(
+        "job {job_id} of task \"{task_name}\" was not put back to wait: another job with its queueing lock \
+         \"{queueing_lock}\" is waiting already"
+    )]
+    QueueingLockTaken {
+        /// The job that was to wait.
+        job_id: JobId,
+        /// Its task.
         task_name: String,
         /// The lock that is taken.
         queueing_lock: String,
@@ -147,7 +185,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a job was not deferred because one with its queueing lock is waiting already.
+    /// Whether a job was not deferred, or not put back to wait, because one with its queueing lock is waiting already.
     ///
     /// # Example
     ///
@@ -157,7 +195,7 @@ impl Error {
     /// ```
     #[must_use]
     pub fn is_already_enqueued(&self) -> bool {
-        matches!(self, Self::AlreadyEnqueued { .. })
+        matches!(self, Self::AlreadyEnqueued { .. } | Self::QueueingLockTaken { .. })
     }
 
     /// Whether the input was at fault, so that trying again cannot help.

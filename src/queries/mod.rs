@@ -1,11 +1,13 @@
 //! Every statement of the crate, as a value.
 //!
 //! A statement is a struct that holds its binds. It has a static `QueryId`, so that a connection prepares it once, and
-//! one row type. [`Run`] runs it: on a blocking connection or on an async one, so that what uses statements is written
+//! one row type. One with optional filters has in its SQL only those that are set, and is prepared by its SQL. [`Run`] runs it: on a blocking connection or on an async one, so that what uses statements is written
 //! once for both.
 
 pub(crate) mod defer;
+pub(crate) mod inspect;
 pub(crate) mod lifecycle;
+pub(crate) mod manage;
 pub(crate) mod periodic;
 
 use std::future::Future;
@@ -26,12 +28,19 @@ pub(crate) trait Statement: Query + QueryFragment<Pg> + QueryId + Send + 'static
     type Row: FromSqlRow<Self::SqlType, Pg> + Send + 'static;
 }
 
-/// Declares a statement: its SQL in a function of its own, everything else the same for all.
+/// Declares a statement: its SQL in a function of its own, everything else the same for all. With `filtered` its SQL
+/// depends on which filters are set.
 macro_rules! statement {
     ($statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
+        crate::queries::statement!(@ true, $statement -> $row: $sql_type, $write);
+    };
+    (filtered $statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
+        crate::queries::statement!(@ false, $statement -> $row: $sql_type, $write);
+    };
+    (@ $is_static:literal, $statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
         impl diesel::query_builder::QueryId for $statement {
             type QueryId = Self;
-            const HAS_STATIC_QUERY_ID: bool = true;
+            const HAS_STATIC_QUERY_ID: bool = $is_static;
         }
 
         impl diesel::query_builder::Query for $statement {

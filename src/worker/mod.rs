@@ -12,11 +12,13 @@
 //! | `lifeline`, `listener` | a thread and a connection that say that the worker is alive, and hear notifications |
 //! | `rescue` | a side task that finds the jobs of dead workers |
 //! | `periodic` | a side task that defers periodic tasks |
+//! | `housekeeping` | a side task that deletes old jobs, where that is wanted |
 //! | `signals` | a side task that stops the worker at SIGINT and SIGTERM |
 //! | `backoff` | how long to wait after a failure |
 
 mod backoff;
 mod execute;
+mod housekeeping;
 mod lifeline;
 mod listener;
 mod main_loop;
@@ -39,6 +41,7 @@ use futures_util::future::BoxFuture;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::job::JobStatus;
 use crate::middleware::Middleware;
 use crate::worker_handle::WorkerHandle;
 use options::Options;
@@ -238,6 +241,34 @@ impl Worker {
     /// See [`DeleteJobs`].
     pub fn delete_jobs(mut self, delete_jobs: DeleteJobs) -> Self {
         self.options.delete_jobs = delete_jobs;
+        self
+    }
+
+    /// Deletes jobs that ended with this status and whose newest event is longer ago than this, with their events. Unless
+    /// set: none. It can be called once for each of `Succeeded`, `Failed`, `Cancelled` and `Aborted`; of two calls for one
+    /// status the second counts.
+    ///
+    /// The worker does it while it runs, in small steps with pauses between them, for the jobs of all queues, whoever ran
+    /// them. Several workers may do it on one database; one is enough.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use procrastinate::JobStatus;
+    ///
+    /// const DAY: Duration = Duration::from_secs(24 * 3_600);
+    ///
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app
+    ///     .worker()
+    ///     .delete_jobs_older_than(JobStatus::Succeeded, 7 * DAY)
+    ///     .delete_jobs_older_than(JobStatus::Failed, 90 * DAY);
+    /// # }
+    /// ```
+    pub fn delete_jobs_older_than(mut self, status: JobStatus, age: Duration) -> Self {
+        self.options.retention.retain(|(other, _)| *other != status);
+        self.options.retention.push((status, age));
         self
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use crate::checks::check_name;
 use crate::error::Error;
+use crate::job::JobStatus;
+use crate::job_manager::Cleaning;
 use crate::middleware::Middleware;
 use crate::state::State;
 
@@ -47,6 +49,8 @@ pub(super) struct Options {
     pub(super) shutdown_graceful_timeout: Option<Duration>,
     pub(super) install_signal_handlers: bool,
     pub(super) delete_jobs: DeleteJobs,
+    /// Which jobs are deleted when they are old: each status once.
+    pub(super) retention: Vec<(JobStatus, Duration)>,
     pub(super) timeout: Option<Duration>,
     pub(super) state: State,
     pub(super) worker_middleware: Vec<Middleware>,
@@ -68,6 +72,7 @@ impl Default for Options {
             shutdown_graceful_timeout: None,
             install_signal_handlers: true,
             delete_jobs: DeleteJobs::Never,
+            retention: Vec::new(),
             timeout: None,
             state: State::default(),
             worker_middleware: Vec::new(),
@@ -99,6 +104,9 @@ impl Options {
             if interval.is_some_and(|interval| interval.is_zero()) {
                 return Err(Error::invalid(what, "0s", "it must be longer than nothing"));
             }
+        }
+        for (status, age) in &self.retention {
+            Cleaning::of(status.clone(), *age).check()?;
         }
         if self.stalled_worker_timeout <= self.update_heartbeat_interval {
             let rule = format!(

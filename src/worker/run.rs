@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::execute::Surroundings;
+use super::housekeeping::keep_house;
 use super::lifeline::{Lifeline, Settings};
 use super::listener::channels;
 use super::main_loop::{Loop, Signs};
@@ -66,6 +67,7 @@ pub(super) async fn run(
     if options.install_signal_handlers {
         side_tasks.spawn(heed_signals(handle.clone()));
     }
+    side_tasks.spawn(keep_house(connector.clone(), options.retention.clone()));
     let (first_turn, is_turned) = oneshot::channel();
     side_tasks.spawn(defer_periodic_jobs(app.clone(), first_turn));
     if options.wait {

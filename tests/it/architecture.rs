@@ -22,8 +22,8 @@ const FLOORS: [&[&str]; 6] = [
     ],
     &["models", "migrations"],
     &["queries"],
-    &["connector", "manager", "job_to_defer", "batch", "periodic_job"],
-    &["job_context", "middleware", "task", "periodic", "app"],
+    &["connector", "manager", "job_to_defer", "batch", "periodic_job", "job_manager"],
+    &["job_context", "middleware", "task", "periodic", "builtin_tasks", "app"],
     &["worker"],
 ];
 

@@ -12,6 +12,7 @@
 mod architecture;
 mod contract;
 mod deferring;
+mod job_manager;
 mod migrations;
 mod models;
 mod peer;

@@ -1,0 +1,205 @@
+//! Looking at jobs and counting them.
+
+use std::time::Duration;
+
+use procrastinate::job_manager::{
+    JobCounts, check_connection, get_job_status, get_stalled_jobs, list_jobs, list_jobs_to_abort, list_locks,
+    list_queues, list_tasks,
+};
+use procrastinate::{JobId, JobStatus, ProcrastinateJob, configure_task};
+use serde_json::json;
+
+use super::{Desk, each_way, work};
+use crate::support::jobs;
+
+each_way!(
+    the_tables_are_there_or_not,
+    the_status_of_a_job_is_told_if_there_is_one,
+    jobs_are_listed_by_every_filter_alone_and_together,
+    what_a_filter_cannot_match_matches_nothing,
+    jobs_are_counted_by_queue_task_and_lock,
+    counts_keep_to_the_filters,
+    a_job_is_stalled_when_its_worker_is_gone_or_silent,
+    only_running_jobs_are_to_be_aborted,
+    filters_that_cannot_be_are_refused,
+);
+
+async fn the_tables_are_there_or_not(mut desk: Desk) {
+    assert!(desk.execute(check_connection()).await.unwrap());
+    desk.sql("ALTER TABLE procrastinate_jobs RENAME TO elsewhere");
+    assert!(!desk.execute(check_connection()).await.unwrap());
+    let error = desk.execute(list_queues()).await.unwrap_err();
+    assert!(error.to_string().contains("run the migrations"), "{error}");
+}
+
+async fn the_status_of_a_job_is_told_if_there_is_one(mut desk: Desk) {
+    for status in ["todo", "doing", "succeeded", "failed", "cancelled", "aborted", "aborting"] {
+        let id = desk.job(work(), status);
+        assert_eq!(desk.execute(get_job_status(id)).await.unwrap(), Some(JobStatus::from(status)));
+    }
+    assert_eq!(desk.execute(get_job_status(4_711)).await.unwrap(), None);
+}
+
+/// Eight jobs of all sorts.
+fn fill(desk: &mut Desk) -> Vec<JobId> {
+    let task = |name: &str| configure_task(name, json!({ "n": 1 }));
+    desk.sql("INSERT INTO procrastinate_workers DEFAULT VALUES");
+    let ids = vec![
+        desk.job(task("a").queue("x"), "todo"),
+        desk.job(task("a").queue("y").lock("m").queueing_lock("q"), "failed"),
+        desk.job(task("b").queue("x").lock("l"), "doing"),
+        desk.job(task("b").queue("y").lock("m"), "doing"),
+        desk.job(task("a").queue("x").lock("l").queueing_lock("q"), "todo"),
+        desk.job(task("a").queue("y"), "succeeded"),
+        desk.job(task("ü").queue("z"), "cancelled"),
+        desk.job(task("ü").queue("z"), "aborted"),
+    ];
+    desk.sql("UPDATE procrastinate_jobs SET worker_id = 1 WHERE id IN (2, 4)");
+    // A date that chrono does not have.
+    desk.sql("UPDATE procrastinate_jobs SET scheduled_at = 'infinity' WHERE id = 1");
+    ids
+}
+
+fn numbers(jobs: &[ProcrastinateJob]) -> Vec<i64> {
+    jobs.iter().map(|job| job.id).collect()
+}
+
+async fn jobs_are_listed_by_every_filter_alone_and_together(mut desk: Desk) {
+    let ids = fill(&mut desk);
+    let all = desk.execute(list_jobs()).await.unwrap();
+    assert_eq!(numbers(&all), [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(all[0].scheduled_at, None);
+    desk.sql("UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE id = 1");
+    assert_eq!(all, jobs(&mut desk.connection));
+
+    let cases: [(_, &[i64]); 11] = [
+        (list_jobs().id(ids[2]), &[3]),
+        (list_jobs().queue("x"), &[1, 3, 5]),
+        (list_jobs().task("a"), &[1, 2, 5, 6]),
+        (list_jobs().task("ü"), &[7, 8]),
+        (list_jobs().status(JobStatus::Doing), &[3, 4]),
+        (list_jobs().status(JobStatus::Cancelled), &[7]),
+        (list_jobs().lock("m"), &[2, 4]),
+        (list_jobs().queueing_lock("q"), &[2, 5]),
+        (list_jobs().worker_id(1), &[2, 4]),
+        (list_jobs().queue("x").task("a").status(JobStatus::Todo).lock("l").queueing_lock("q").id(5), &[5]),
+        (list_jobs().queue("x").lock("m"), &[]),
+    ];
+    for (operation, expected) in cases {
+        let shown = format!("{operation:?}");
+        assert_eq!(numbers(&desk.execute(operation).await.unwrap()), expected, "{shown}");
+    }
+}
+
+async fn what_a_filter_cannot_match_matches_nothing(mut desk: Desk) {
+    fill(&mut desk);
+    let longer_than_any = "x".repeat(3_000);
+    // The last is no label that the database knows either.
+    for operation in [
+        list_jobs().queue(longer_than_any.clone()),
+        list_jobs().queue(""),
+        list_jobs().lock(longer_than_any),
+        list_jobs().status(JobStatus::Unknown("it's odd".to_owned())),
+    ] {
+        assert_eq!(desk.execute(operation).await.unwrap(), []);
+    }
+}
+
+fn told(counts: &[JobCounts]) -> Vec<String> {
+    counts.iter().map(ToString::to_string).collect()
+}
+
+async fn jobs_are_counted_by_queue_task_and_lock(mut desk: Desk) {
+    fill(&mut desk);
+    assert_eq!(
+        told(&desk.execute(list_queues()).await.unwrap()),
+        [
+            "x: 3 jobs (todo: 2, doing: 1, succeeded: 0, failed: 0, cancelled: 0, aborted: 0)",
+            "y: 3 jobs (todo: 0, doing: 1, succeeded: 1, failed: 1, cancelled: 0, aborted: 0)",
+            "z: 2 jobs (todo: 0, doing: 0, succeeded: 0, failed: 0, cancelled: 1, aborted: 1)",
+        ]
+    );
+    assert_eq!(
+        told(&desk.execute(list_tasks()).await.unwrap()),
+        [
+            "a: 4 jobs (todo: 2, doing: 0, succeeded: 1, failed: 1, cancelled: 0, aborted: 0)",
+            "b: 2 jobs (todo: 0, doing: 2, succeeded: 0, failed: 0, cancelled: 0, aborted: 0)",
+            "ü: 2 jobs (todo: 0, doing: 0, succeeded: 0, failed: 0, cancelled: 1, aborted: 1)",
+        ]
+    );
+    assert_eq!(
+        told(&desk.execute(list_locks()).await.unwrap()),
+        [
+            "l: 2 jobs (todo: 1, doing: 1, succeeded: 0, failed: 0, cancelled: 0, aborted: 0)",
+            "m: 2 jobs (todo: 0, doing: 1, succeeded: 0, failed: 1, cancelled: 0, aborted: 0)",
+        ]
+    );
+}
+
+async fn counts_keep_to_the_filters(mut desk: Desk) {
+    fill(&mut desk);
+    let counts = |counts: Vec<JobCounts>| -> Vec<(String, i64)> {
+        counts.into_iter().map(|counts| (counts.name, counts.jobs_count)).collect()
+    };
+    let of = |name: &str, count| (name.to_owned(), count);
+    assert_eq!(counts(desk.execute(list_queues().queue("x").task("a")).await.unwrap()), [of("x", 2)]);
+    let failed = list_queues().status(JobStatus::Failed);
+    assert_eq!(counts(desk.execute(failed).await.unwrap()), [of("y", 1)]);
+    assert_eq!(counts(desk.execute(list_queues().lock("m")).await.unwrap()), [of("y", 2)]);
+    assert_eq!(counts(desk.execute(list_tasks().queue("y")).await.unwrap()), [of("a", 2), of("b", 1)]);
+    assert_eq!(counts(desk.execute(list_locks().task("b")).await.unwrap()), [of("l", 1), of("m", 1)]);
+    assert_eq!(counts(desk.execute(list_locks().lock("l").status(JobStatus::Todo)).await.unwrap()), [of("l", 1)]);
+    assert_eq!(desk.execute(list_locks().queue("z")).await.unwrap(), []);
+}
+
+async fn a_job_is_stalled_when_its_worker_is_gone_or_silent(mut desk: Desk) {
+    desk.sql(
+        "INSERT INTO procrastinate_workers (last_heartbeat)
+         VALUES (now()), (now() - interval '20 seconds'), (now() - interval '40 seconds')",
+    );
+    for _ in 0..4 {
+        desk.job(work().queue("q"), "doing");
+    }
+    desk.job(configure_task("other", json!({})), "doing");
+    // Of a worker that is gone, but not doing.
+    desk.job(work(), "succeeded");
+    desk.sql("UPDATE procrastinate_jobs SET worker_id = id WHERE id <= 3");
+
+    assert_eq!(numbers(&desk.execute(get_stalled_jobs()).await.unwrap()), [3, 4, 5]);
+    let patient = get_stalled_jobs().seconds_since_heartbeat(Duration::from_secs(60));
+    assert_eq!(numbers(&desk.execute(patient).await.unwrap()), [4, 5]);
+    let impatient = get_stalled_jobs().seconds_since_heartbeat(Duration::from_millis(10_500));
+    assert_eq!(numbers(&desk.execute(impatient).await.unwrap()), [2, 3, 4, 5]);
+    assert_eq!(numbers(&desk.execute(get_stalled_jobs().queue("q")).await.unwrap()), [3, 4]);
+    assert_eq!(numbers(&desk.execute(get_stalled_jobs().task_name("other")).await.unwrap()), [5]);
+    assert_eq!(numbers(&desk.execute(get_stalled_jobs().queue("q").task_name("other")).await.unwrap()), [0; 0]);
+}
+
+async fn only_running_jobs_are_to_be_aborted(mut desk: Desk) {
+    let asked = desk.job(work().queue("x"), "doing");
+    let asked_elsewhere = desk.job(work().queue("y"), "doing");
+    desk.job(work(), "doing");
+    desk.job(work(), "cancelled");
+    desk.sql("UPDATE procrastinate_jobs SET abort_requested = true WHERE id IN (1, 2, 4)");
+    assert_eq!(desk.execute(list_jobs_to_abort()).await.unwrap(), [asked, asked_elsewhere]);
+    assert_eq!(desk.execute(list_jobs_to_abort().queue("y")).await.unwrap(), [asked_elsewhere]);
+    assert_eq!(desk.execute(list_jobs_to_abort().queue("z")).await.unwrap(), [0; 0]);
+}
+
+async fn filters_that_cannot_be_are_refused(mut desk: Desk) {
+    let endless = Duration::from_secs(u64::MAX);
+    let refused = [
+        desk.execute(list_jobs().queue("a\0")).await.unwrap_err(),
+        desk.execute(list_jobs().task("a\0")).await.unwrap_err(),
+        desk.execute(list_jobs().lock("a\0")).await.unwrap_err(),
+        desk.execute(list_jobs().queueing_lock("a\0")).await.unwrap_err(),
+        desk.execute(list_jobs().status(JobStatus::from("a\0"))).await.unwrap_err(),
+        desk.execute(list_queues().lock("a\0")).await.unwrap_err(),
+        desk.execute(get_stalled_jobs().queue("a\0")).await.unwrap_err(),
+        desk.execute(list_jobs_to_abort().queue("a\0")).await.unwrap_err(),
+        desk.execute(get_stalled_jobs().seconds_since_heartbeat(endless)).await.unwrap_err(),
+    ];
+    for error in refused {
+        assert!(error.is_invalid(), "{error}");
+    }
+}
