@@ -13,6 +13,8 @@ CREATE FUNCTION procrastinate_diesel_finish_job_v1(
         p_job_id bigint, end_status procrastinate_job_status, delete_job boolean)
     RETURNS TABLE (is_finished boolean, found_status procrastinate_job_status)
     LANGUAGE plpgsql
+    SET jit = off
+    SET enable_seqscan = off
 AS $function$
 BEGIN
     SELECT job.status INTO found_status FROM procrastinate_jobs AS job WHERE job.id = p_job_id FOR UPDATE;
@@ -28,8 +30,12 @@ COMMENT ON FUNCTION procrastinate_diesel_finish_job_v1(bigint, procrastinate_job
 
 CREATE FUNCTION procrastinate_diesel_retry_job_v1(
         p_job_id bigint, retry_at timestamptz, new_priority integer, new_queue_name varchar, new_lock text)
-    RETURNS TABLE (found_status procrastinate_job_status, new_status procrastinate_job_status, taken_queueing_lock text, found_task_name varchar)
+    RETURNS TABLE (
+        found_status procrastinate_job_status, new_status procrastinate_job_status, taken_queueing_lock text,
+        found_task_name varchar)
     LANGUAGE plpgsql
+    SET jit = off
+    SET enable_seqscan = off
 AS $function$
 DECLARE
     found_abort_requested boolean;

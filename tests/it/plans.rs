@@ -5,7 +5,8 @@
 //! statements inside of functions.
 
 use diesel::prelude::*;
-use procrastinate::{batch_defer_blocking, configure_task};
+use procrastinate::job_manager::{list_jobs, list_jobs_to_abort, list_queues};
+use procrastinate::{JobStatus, batch_defer_blocking, configure_task};
 use serde_json::json;
 
 use crate::support::{connect, database, rows, sql};
@@ -24,7 +25,7 @@ const LARGE_AND_BADLY_SHAPED: &str = "
     UPDATE procrastinate_jobs SET status = 'doing', worker_id = 1 WHERE id IN (1, 2, 3);";
 
 /// The statements of a worker, and one that defers, as the crate sends them.
-const STATEMENTS: [&str; 7] = [
+const STATEMENTS: [&str; 10] = [
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work}', 10)",
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
         1, '{1,2,3}', '{succeeded,failed,succeeded}', NULL, 0)",
@@ -34,7 +35,14 @@ const STATEMENTS: [&str; 7] = [
         '{work,work}', '{t,t}', '{0,0}', '{NULL,l}', '{NULL,taken}', ARRAY['{}', '{}']::jsonb[], '{NULL,NULL}')",
     "SELECT * FROM procrastinate_register_worker_v1()",
     "SELECT * FROM procrastinate_prune_stalled_workers_v1(30)",
+    "SELECT * FROM procrastinate_diesel_finish_job_v1(2, 'succeeded', false)",
+    "SELECT * FROM procrastinate_diesel_retry_job_v1(3, NULL, NULL, NULL, NULL)",
+    CLEAN,
 ];
+
+/// A step that deletes old jobs of every status.
+const CLEAN: &str = "SELECT * FROM procrastinate_diesel_delete_old_jobs_v1(
+    '{succeeded,failed,cancelled,aborted}', '1 hour', NULL, 1000, NULL)";
 
 /// How a connection has read a table.
 #[derive(Debug, Clone, QueryableByName)]
@@ -148,6 +156,46 @@ fn deferring_by_the_crates_own_statements_reads_nothing_from_end_to_end() {
     for _ in 0..8 {
         for read in measure(&mut connection, defer) {
             assert_eq!(read.seq_scan, 0, "{}", read.relname);
+        }
+    }
+}
+
+#[test]
+fn clearing_away_looks_at_what_is_old_and_not_at_what_is_kept() {
+    let database = database();
+    let mut old = old_connection_to_a_large_table(&database);
+    let mut new = connect(&database);
+    // All of those that have succeeded did so just now, but for ten.
+    let endings = "INSERT INTO procrastinate_events (job_id, type, at)
+                   SELECT id, 'succeeded', now() - CASE WHEN id % 5000 = 0 THEN interval '2 hours' ELSE '1 second' END
+                   FROM procrastinate_jobs WHERE status = 'succeeded'";
+    sql(&mut new, endings);
+    for connection in [&mut old, &mut new] {
+        for read in measure(connection, run(CLEAN)) {
+            assert_eq!(read.seq_scan, 0, "{}", read.relname);
+            assert!((10..100).contains(&read.idx_tup_fetch), "{read:?}");
+        }
+    }
+}
+
+#[test]
+fn jobs_are_listed_by_number_and_by_what_went_wrong_along_an_index() {
+    let database = database();
+    let mut connection = old_connection_to_a_large_table(&database);
+    sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'failed' WHERE id = 2");
+    sql(&mut connection, "VACUUM ANALYZE procrastinate_jobs");
+    // The plans of all times do as well as those for one value.
+    sql(&mut connection, "SET plan_cache_mode = force_generic_plan");
+    let jobs: [fn(&mut PgConnection) -> usize; 5] = [
+        |connection| list_jobs().id(2).execute_blocking(connection).unwrap().len(),
+        |connection| list_jobs().status(JobStatus::Failed).execute_blocking(connection).unwrap().len(),
+        |connection| list_queues().status(JobStatus::Failed).execute_blocking(connection).unwrap().len(),
+        |connection| list_jobs().status(JobStatus::Todo).lock("other").execute_blocking(connection).unwrap().len() + 1,
+        |connection| list_jobs_to_abort().execute_blocking(connection).unwrap().len() + 1,
+    ];
+    for (number, list) in jobs.into_iter().enumerate() {
+        for read in measure(&mut connection, |connection| assert_eq!(list(connection), 1)) {
+            assert!(read.seq_scan == 0 && read.idx_tup_fetch < 20, "{read:?} in listing {number}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Python and the package come from a virtual environment that is made on the first run. Without them these tests are
 //! skipped, or fail with `PROCRASTINATE_REQUIRE_PYTHON=1`.
 
+mod clearing;
 mod cron;
 mod deferring;
 mod managing;

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import decimal
 import inspect
 import json
 import logging
@@ -24,7 +25,9 @@ def say(**line):
 
 
 def plain(value):
-    """A job is told by its number, a status by its label."""
+    """A job is told by its number, a status by its label, a sum of counts as a number."""
+    if isinstance(value, decimal.Decimal):
+        return int(value)
     return value.id if hasattr(value, "id") else value.value
 
 

@@ -2,6 +2,7 @@
 
 mod endings;
 mod faults;
+mod housekeeping;
 mod order;
 mod retries;
 mod waiting;
