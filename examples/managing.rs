@@ -1,0 +1,65 @@
+//! Jobs looked at, called off, tried again and cleared away by hand.
+#![allow(missing_docs, reason = "nothing here is a public surface")]
+#![allow(clippy::print_stdout, reason = "it shows what happens")]
+
+use std::error::Error;
+
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::bb8::Pool;
+use diesel_async::{AsyncConnection, AsyncPgConnection};
+use procrastinate::job_manager::{
+    cancel_job_by_id, delete_old_jobs, get_job_status, list_jobs, list_queues, retry_job,
+};
+use procrastinate::{App, DieselConnector, JobStatus, task};
+use throwaway_postgres::Server;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+#[task(queue = "mails")]
+async fn send(to: String) -> Result<(), String> {
+    if to.contains('@') { Ok(()) } else { Err(format!("{to} is no address")) }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let server = Server::start()?;
+    let database = server.create_database("managing")?;
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
+    let pool = Pool::builder().max_size(5).build(manager).await?;
+    let connector = DieselConnector::new(pool.clone());
+    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+
+    let app = App::builder(connector).task::<send>().build()?;
+    let [ada, grace, nobody] = ["ada@example.org", "grace@example.org", "nobody"].map(|to| send(to.to_owned()));
+    let ids = app.batch_defer([ada, grace, nobody]).await?;
+
+    // Calling off is part of the transaction that it is for.
+    let mut connection = pool.get().await?;
+    connection
+        .transaction(async |connection| {
+            // diesel::delete(customers::table.find("grace"))…
+            Ok::<_, Failure>(cancel_job_by_id(ids[1]).execute(connection).await?)
+        })
+        .await?;
+    drop(connection);
+    app.worker().wait(false).run().await?;
+
+    for queue in app.execute(list_queues()).await? {
+        println!("{queue}");
+    }
+    for job in app.execute(list_jobs().queue("mails").status(JobStatus::Failed)).await? {
+        println!("{job} has failed, and is tried again");
+        app.execute(retry_job(&job).priority(-1)).await?;
+    }
+    let retried = app.execute(get_job_status(ids[2])).await?;
+
+    // As if all that had been long ago.
+    let deleted = app.execute(delete_old_jobs(0).include_cancelled(true)).await?;
+    let left = app.execute(list_jobs()).await?;
+    println!("{deleted} jobs are gone, {} is left", left.len());
+    if retried == Some(JobStatus::Todo) && deleted == 2 && left.len() == 1 {
+        Ok(())
+    } else {
+        Err("the jobs do not stand as they should".into())
+    }
+}
