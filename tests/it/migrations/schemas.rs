@@ -2,6 +2,10 @@
 
 use diesel::prelude::*;
 use diesel_migrations::MigrationHarness;
+use procrastinate::job_manager::{
+    cancel_job_by_id, delete_old_jobs, fetch_job, finish_job, list_queues, register_worker, retry_job,
+    unregister_worker,
+};
 use procrastinate::{DieselConnector, JobStatus, MIGRATIONS, configure_task, run_pending_migrations};
 use serde_json::json;
 use throwaway_postgres::Database;
@@ -28,6 +32,21 @@ fn work(connection: &mut PgConnection) -> String {
     id
 }
 
+/// What the job manager does by functions of ours.
+fn manage(connection: &mut PgConnection) {
+    let worker_id = register_worker().execute_blocking(connection).unwrap();
+    configure_task("task", json!({})).defer_blocking(connection).unwrap();
+    let job = fetch_job(worker_id).execute_blocking(connection).unwrap().unwrap();
+    finish_job(&job, JobStatus::Failed).execute_blocking(connection).unwrap();
+    assert_eq!(retry_job(&job).execute_blocking(connection).unwrap(), JobStatus::Todo);
+    assert!(cancel_job_by_id(job.id).execute_blocking(connection).unwrap());
+    let cancelled = list_queues().status(JobStatus::Cancelled).execute_blocking(connection).unwrap();
+    assert_eq!(cancelled[0].cancelled, 1);
+    assert_eq!(delete_old_jobs(0).execute_blocking(connection).unwrap(), 1);
+    assert_eq!(delete_old_jobs(0).include_cancelled(true).execute_blocking(connection).unwrap(), 1);
+    unregister_worker(worker_id).execute_blocking(connection).unwrap();
+}
+
 #[test]
 fn everything_lands_in_the_first_schema_of_the_search_path_and_works_there() {
     for name in NAMES {
@@ -48,6 +67,7 @@ fn everything_lands_in_the_first_schema_of_the_search_path_and_works_there() {
         configure_task("task", json!({})).defer_blocking(&mut connection).unwrap();
         assert_eq!(work(&mut connection), "1", "{name}");
         assert_eq!(statuses(&mut connection), [JobStatus::Succeeded], "{name}");
+        manage(&mut connection);
         connection.revert_all_migrations(MIGRATIONS).unwrap();
         assert_eq!(catalog(&mut connection), before, "{name}");
     }
