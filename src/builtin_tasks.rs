@@ -1,25 +1,19 @@
 //! The tasks that every application knows without being told, under the names that Procrastinate gave them.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::job_context::JobContext;
-use crate::job_manager::Cleaning;
+use crate::job_manager::{Cleaning, STEP, pause_after};
 use crate::job_options::JobOptions;
 use crate::queries::Async;
 use crate::task::{RegisteredTask, Task};
 
 /// The name under which [`RemoveOldJobs`] was known before it had a namespace; jobs that wait may still carry it.
 const OLD_NAME: &str = "procrastinate.builtin_tasks.remove_old_jobs";
-
-/// How many final events one step looks at.
-const STEP: i32 = 1_000;
-
-/// How long to leave the database alone between two steps.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// The built-in task of this name.
 pub(crate) fn builtin_task(name: &str) -> Option<RegisteredTask> {
@@ -143,6 +137,7 @@ impl Task for RemoveOldJobs {
         loop {
             // Not kept over the pause: others may be waiting for it.
             let mut connection = context.app().connector().get("delete old jobs").await?;
+            let began_at = Instant::now();
             let cleaned = cleaning.step(Some(STEP), start_after, &mut Async(&mut *connection)).await?;
             drop(connection);
             deleted += cleaned.deleted;
@@ -151,7 +146,7 @@ impl Task for RemoveOldJobs {
                 tracing::info!(action = "delete_old_jobs", deleted, "deleted {deleted} old jobs");
                 return Ok(());
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause_after(began_at.elapsed())).await;
         }
     }
 }

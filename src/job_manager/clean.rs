@@ -111,6 +111,15 @@ impl DeleteOldJobs {
     }
 }
 
+/// How many final events one step looks at: some hundredths of a second, and no longer are the deleted rows locked.
+pub(crate) const STEP: i32 = 1_000;
+
+/// How long to leave the database alone after a step that took so long: as long again, so that it has half of its time for
+/// others, and the more of it the busier it is.
+pub(crate) fn pause_after(step: Duration) -> Duration {
+    step.clamp(Duration::from_millis(10), Duration::from_secs(10))
+}
+
 /// What is to be cleared away.
 #[derive(Debug, Clone)]
 pub(crate) struct Cleaning {

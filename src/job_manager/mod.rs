@@ -62,7 +62,7 @@ pub use change::{
     CancelJobById, FinishJobById, RetryJobById, cancel_job_by_id, finish_job, finish_job_by_id, retry_job,
     retry_job_by_id,
 };
-pub(crate) use clean::{Cleaned, Cleaning};
+pub(crate) use clean::{Cleaned, Cleaning, STEP, pause_after};
 pub use clean::{DeleteOldJobs, delete_old_jobs};
 pub use count::{JobCounts, ListLocks, ListQueues, ListTasks, list_locks, list_queues, list_tasks};
 pub use find::{

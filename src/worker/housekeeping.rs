@@ -9,14 +9,8 @@ use super::backoff::Backoff;
 use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job::JobStatus;
-use crate::job_manager::{Cleaned, Cleaning};
+use crate::job_manager::{Cleaned, Cleaning, STEP, pause_after};
 use crate::queries::Async;
-
-/// How many final events one step looks at.
-const STEP: i32 = 1_000;
-
-/// How long to leave the database alone while there is more to look at.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long to wait for more jobs to grow old.
 const LULL: Duration = Duration::from_secs(60);
@@ -31,9 +25,9 @@ pub(super) async fn keep_house(connector: DieselConnector, retention: Vec<(JobSt
     let mut backoff = Backoff::default();
     while !walks.is_empty() {
         match step(&connector, &mut walks).await {
-            Ok(is_more) => {
+            Ok(wait) => {
                 backoff.reset();
-                tokio::time::sleep(if is_more { PAUSE } else { LULL }).await;
+                tokio::time::sleep(wait).await;
             }
             Err(error) => {
                 let wait = backoff.next_wait();
@@ -47,17 +41,18 @@ pub(super) async fn keep_house(connector: DieselConnector, retention: Vec<(JobSt
     }
 }
 
-/// One step of each walk. Returns whether there is more to look at right now.
-async fn step(connector: &DieselConnector, walks: &mut [Walk]) -> Result<bool, Error> {
+/// One step of each walk. Returns how long to wait before the next one.
+async fn step(connector: &DieselConnector, walks: &mut [Walk]) -> Result<Duration, Error> {
     let mut connection = connector.get("delete old jobs").await?;
+    let began_at = Instant::now();
     let mut is_more = false;
     for walk in walks {
-        let start_after = walk.start_after();
+        let start_after = walk.start_after(Instant::now());
         let cleaned = walk.cleaning.step(Some(STEP), start_after, &mut Async(&mut *connection)).await?;
         is_more |= cleaned.has_more;
         walk.take_note(cleaned);
     }
-    Ok(is_more)
+    Ok(if is_more { pause_after(began_at.elapsed()) } else { LULL })
 }
 
 /// Along the jobs of one status, oldest first.
@@ -74,9 +69,9 @@ impl Walk {
     }
 
     /// Where to go on; `None`: at the beginning.
-    fn start_after(&mut self) -> Option<Value> {
-        if self.began_at.elapsed() >= FRESH_START {
-            self.began_at = Instant::now();
+    fn start_after(&mut self, now: Instant) -> Option<Value> {
+        if now.duration_since(self.began_at) >= FRESH_START {
+            self.began_at = now;
             self.position = None;
         }
         self.position.clone()
@@ -89,5 +84,24 @@ impl Walk {
             tracing::info!(action = "delete_old_jobs", %status, deleted, "deleted {deleted} old jobs that are {status}");
         }
         self.position = Some(stopped_at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_walk_goes_on_where_it_stopped_and_after_a_while_begins_anew() {
+        let mut walk = Walk::new(JobStatus::Succeeded, Duration::ZERO);
+        let now = walk.began_at;
+        assert_eq!(walk.start_after(now), None);
+        walk.take_note(Cleaned { deleted: 1, has_more: true, stopped_at: json!({ "id": 7 }) });
+        assert_eq!(walk.start_after(now + FRESH_START / 2), Some(json!({ "id": 7 })));
+        assert_eq!(walk.start_after(now + FRESH_START), None);
+        walk.take_note(Cleaned { deleted: 0, has_more: false, stopped_at: json!({ "id": 5 }) });
+        assert_eq!(walk.start_after(now + FRESH_START * 3 / 2), Some(json!({ "id": 5 })));
     }
 }
