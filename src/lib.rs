@@ -46,7 +46,9 @@ pub use crate::job_options::JobOptions;
 pub use crate::job_to_defer::{JobToDefer, configure_task};
 pub use crate::middleware::{Middleware, Next, TaskResult};
 pub use crate::migrations::{MIGRATIONS, run_pending_migrations};
-pub use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinatePeriodicDefer, ProcrastinateWorker};
+pub use crate::models::{
+    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,
+};
 pub use crate::periodic::{MissedTicks, PeriodicTask};
 pub use crate::retry::{AttemptError, BaseRetryStrategy, Retry, RetryDecision, RetryStrategy, StalledJobPolicy};
 pub use crate::task::{Task, TaskError, TaskOutput};

@@ -1,4 +1,4 @@
-//! The queue's four tables as Diesel models, for reading.
+//! The queue's tables as Diesel models, for reading: the four of Procrastinate, and the errors, which are this crate's.
 //!
 //! An application queries them as it queries its own tables, joins included (see
 //! [`allow_with_procrastinate!`](crate::allow_with_procrastinate)). Nothing on the models writes: they derive neither
@@ -7,18 +7,20 @@
 
 mod event;
 mod job;
+mod job_error;
 mod periodic_defer;
 mod worker;
 
 pub use event::ProcrastinateEvent;
 pub use job::ProcrastinateJob;
+pub use job_error::ProcrastinateJobError;
 pub use periodic_defer::ProcrastinatePeriodicDefer;
 pub use worker::ProcrastinateWorker;
 
 /// Lets tables of the application appear in one query with the queue's.
 ///
 /// Diesel's own `allow_tables_to_appear_in_same_query!` does not compile when one of the tables comes from another
-/// crate. This takes the application's tables, and pairs each of them with the four of the queue. For a join without
+/// crate. This takes the application's tables, and pairs each of them with those of the queue. For a join without
 /// an explicit `on` there is Diesel's `joinable!`, which does work across crates.
 ///
 /// # Example
@@ -48,6 +50,7 @@ macro_rules! allow_with_procrastinate {
             $crate::allow_with_procrastinate!(@pair $table, procrastinate_events);
             $crate::allow_with_procrastinate!(@pair $table, procrastinate_periodic_defers);
             $crate::allow_with_procrastinate!(@pair $table, procrastinate_workers);
+            $crate::allow_with_procrastinate!(@pair $table, procrastinate_diesel_job_errors);
         )+
     };
     (@pair $table:ident, $queue_table:ident) => {

@@ -354,7 +354,6 @@ impl Loop {
             "worker {worker_id} was removed by somebody who took it for dead; it registers anew",
         );
         self.registered = false;
-        self.look = true;
     }
 
     /// Jobs that the database says this worker is doing, while it knows nothing of them. Nothing is under way, so the
@@ -375,6 +374,10 @@ impl Loop {
         let free_slots = self.free_slots();
         let stored = self.slots.finished().len().min(self.most_endings);
         let statement = self.statement(stored, free_slots);
+        if free_slots > 0 {
+            // What is announced from now on may come too late for this look, and is cause for another one.
+            self.look = false;
+        }
         self.ask(Question::Exchange { stored, free_slots, statement })
     }
 
@@ -473,7 +476,7 @@ impl Loop {
         }
         if free_slots > 0 {
             // As many as there was room for: there may be more.
-            self.look = answer.fetched.len() >= free_slots;
+            self.look |= answer.fetched.len() >= free_slots;
             self.next_poll = Instant::now() + self.options.fetch_job_polling_interval;
         }
         self.take_in_hand(answer.fetched);
@@ -553,6 +556,7 @@ impl Loop {
         } else if error.is_refusal() {
             self.send_fewer_endings();
         }
+        self.look = true;
         let since = match self.phase {
             Phase::Working => None,
             Phase::Stopping { since, .. } | Phase::Aborting { since } => Some(since),

@@ -8,7 +8,8 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use procrastinate::{
-    DieselConnector, Error, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob, ProcrastinateWorker, Worker,
+    DieselConnector, Error, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError,
+    ProcrastinateWorker, Worker,
 };
 use throwaway_postgres::{Database, Server};
 use tokio::sync::oneshot;
@@ -81,6 +82,18 @@ pub fn events(connection: &mut PgConnection, id: JobId) -> Vec<String> {
         .unwrap()
         .into_iter()
         .map(|event| event.event_type.unwrap().to_string())
+        .collect()
+}
+
+/// What is kept of a job's failed attempts, each as its number and the error.
+pub fn errors(connection: &mut PgConnection, id: JobId) -> Vec<String> {
+    ProcrastinateJobError::query()
+        .filter(ProcrastinateJobError::of_job(id))
+        .order(ProcrastinateJobError::oldest_first())
+        .load(connection)
+        .unwrap()
+        .into_iter()
+        .map(|error: ProcrastinateJobError| format!("{}: {}", error.attempt, error.error))
         .collect()
 }
 

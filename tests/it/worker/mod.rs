@@ -1,8 +1,13 @@
 //! The worker: what it runs, when, and what it makes of failures.
 
+mod abort;
 mod endings;
+mod errors;
 mod faults;
 mod housekeeping;
+mod middleware;
 mod order;
 mod retries;
+mod shutdown;
+mod timeouts;
 mod waiting;

@@ -1,0 +1,176 @@
+//! How a worker stops.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use procrastinate::{AbortReason, App, JobContext, JobStatus, Worker, task};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::support::{
+    connect, connector, database, errors, events, eventually, job, jobs, statuses, within_patience, workers,
+};
+
+type Run = JoinHandle<Result<(), procrastinate::Error>>;
+
+async fn ends_well(run: Run) {
+    within_patience(run).await.unwrap().unwrap();
+}
+
+fn start(worker: Worker) -> Run {
+    tokio::spawn(worker.install_signal_handlers(false).run())
+}
+
+#[tokio::test]
+async fn a_handle_stops_the_worker_after_its_jobs() {
+    static STARTED: Notify = Notify::const_new();
+    static GO_ON: Notify = Notify::const_new();
+
+    #[task]
+    async fn wait_for_word() {
+        STARTED.notify_one();
+        GO_ON.notified().await;
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<wait_for_word>().build().unwrap();
+    app.batch_defer([wait_for_word(), wait_for_word()]).await.unwrap();
+    let worker = app.worker();
+    let handle = worker.handle();
+    let run = start(worker);
+    within_patience(STARTED.notified()).await;
+    assert!(!handle.is_stopping());
+    handle.stop();
+    handle.stop();
+    assert!(handle.is_stopping() && !run.is_finished());
+    GO_ON.notify_one();
+    ends_well(run).await;
+    let mut connection = connect(&database);
+    assert_eq!(statuses(&mut connection), [JobStatus::Succeeded, JobStatus::Todo]);
+    assert_eq!(workers(&mut connection).len(), 0);
+}
+
+#[tokio::test]
+async fn a_job_can_stop_its_worker() {
+    #[task(pass_context)]
+    async fn last(context: JobContext) {
+        context.worker().stop();
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<last>().build().unwrap();
+    app.batch_defer([last(), last()]).await.unwrap();
+    ends_well(start(app.worker())).await;
+    assert_eq!(statuses(&mut connect(&database)), [JobStatus::Succeeded, JobStatus::Todo]);
+}
+
+#[tokio::test]
+async fn after_the_graceful_timeout_jobs_are_aborted_and_go_back_where_their_task_retries() {
+    static STARTED: Notify = Notify::const_new();
+    static REASON: Mutex<Option<AbortReason>> = Mutex::new(None);
+
+    #[task(retry = 3)]
+    async fn is_retried() {
+        STARTED.notify_one();
+        std::future::pending::<()>().await;
+    }
+
+    #[task]
+    async fn is_not_retried() {
+        STARTED.notify_one();
+        std::future::pending::<()>().await;
+    }
+
+    #[task(retry = 3, pass_context)]
+    fn blocks(context: JobContext) -> Result<(), procrastinate::JobAborted> {
+        STARTED.notify_one();
+        while !context.should_abort() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        *REASON.lock().unwrap() = context.abort_reason();
+        Err(procrastinate::JobAborted)
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await)
+        .task::<is_retried>()
+        .task::<is_not_retried>()
+        .task::<blocks>()
+        .build()
+        .unwrap();
+    let ids = app.batch_defer([is_retried(), is_not_retried(), blocks()]).await.unwrap();
+    let worker = app.worker().concurrency(3).shutdown_graceful_timeout(Duration::from_millis(50));
+    let handle = worker.handle();
+    let run = start(worker);
+    for _ in 0..3 {
+        within_patience(STARTED.notified()).await;
+    }
+    handle.stop();
+    ends_well(run).await;
+
+    let mut connection = connect(&database);
+    let ends: Vec<_> = jobs(&mut connection).into_iter().map(|job| (job.status, job.attempts)).collect();
+    assert_eq!(ends, [(JobStatus::Todo, 1), (JobStatus::Aborted, 1), (JobStatus::Todo, 1)]);
+    assert_eq!(*REASON.lock().unwrap(), Some(AbortReason::Shutdown));
+    assert_eq!(errors(&mut connection, ids[0]), ["1: the worker was shut down before the task had ended"]);
+    assert_eq!(workers(&mut connection).len(), 0);
+}
+
+#[tokio::test]
+async fn to_be_aborted_is_to_be_stopped_at_once() {
+    static STARTED: Notify = Notify::const_new();
+
+    #[task(retry = true)]
+    async fn endless() {
+        STARTED.notify_one();
+        std::future::pending::<()>().await;
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<endless>().build().unwrap();
+    let id = app.defer(endless()).await.unwrap();
+    let worker = app.worker();
+    let handle = worker.handle();
+    let run = start(worker);
+    within_patience(STARTED.notified()).await;
+    handle.stop();
+    handle.abort();
+    ends_well(run).await;
+    assert_eq!(job(&mut connect(&database), id).status, JobStatus::Todo);
+}
+
+#[tokio::test]
+async fn a_worker_whose_future_is_dropped_stores_in_the_background_how_its_jobs_ended() {
+    static STARTED: Notify = Notify::const_new();
+
+    #[task(retry = true)]
+    async fn endless() {
+        STARTED.notify_one();
+        std::future::pending::<()>().await;
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<endless>().build().unwrap();
+    let id = app.defer(endless()).await.unwrap();
+    let run = start(app.worker());
+    within_patience(STARTED.notified()).await;
+    run.abort();
+    let mut connection = connect(&database);
+    eventually("the worker is gone", || workers(&mut connection).is_empty()).await;
+    assert_eq!(job(&mut connection, id).status, JobStatus::Todo);
+    assert!(events(&mut connection, id).contains(&"deferred_for_retry".to_owned()));
+}
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_before_it_starts_takes_no_job() {
+    #[task]
+    async fn nothing() {}
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<nothing>().build().unwrap();
+    app.defer(nothing()).await.unwrap();
+    let worker = app.worker();
+    worker.handle().stop();
+    ends_well(start(worker)).await;
+    assert_eq!(statuses(&mut connect(&database)), [JobStatus::Todo]);
+}
