@@ -79,6 +79,7 @@ impl Execution {
     /// Runs the job and says how it ended. It never panics, and never fails in any other way.
     pub(super) async fn run(self) -> Finished {
         let Self { context, next, rules } = self;
+        let _told = TellToStop(context.clone());
         let span = span(&context);
         async {
             let started = Instant::now();
@@ -91,6 +92,16 @@ impl Execution {
         }
         .instrument(span)
         .await
+    }
+}
+
+/// Tells the job to stop when this is dropped before its end, as it is when the runtime shuts down: that waits for code
+/// which blocks its thread, and such code has to hear of it.
+struct TellToStop(JobContext);
+
+impl Drop for TellToStop {
+    fn drop(&mut self) {
+        self.0.abort(AbortReason::Shutdown);
     }
 }
 

@@ -111,7 +111,7 @@ impl Line {
             if self.settings.channels.is_none() {
                 self.is_ready();
                 // A worker that does not listen and ends soon needs no connection.
-                tokio::time::sleep_until(self.next_beat()).await;
+                self.beat_is_due().await;
             }
             let Err(reason) = self.hold_connection(&mut backoff).await;
             self.is_ready();
@@ -176,6 +176,18 @@ impl Line {
         self.last_beat + interval
     }
 
+    /// Waits until a beat is due. It looks up now and then, because a worker that was idle may have become busy, which
+    /// makes its next beat due sooner.
+    async fn beat_is_due(&self) {
+        while Instant::now() < self.next_beat() {
+            tokio::time::sleep_until(self.look_up_at()).await;
+        }
+    }
+
+    fn look_up_at(&self) -> Instant {
+        self.next_beat().min(Instant::now() + self.settings.abort_job_polling_interval)
+    }
+
     async fn beat(&mut self, connection: &mut AsyncPgConnection) -> Result<(), String> {
         let worker_id = *self.settings.worker_id.borrow();
         let sent_at = Instant::now();
@@ -191,17 +203,14 @@ impl Line {
         Ok(())
     }
 
-    /// Waits for a notification or for the next beat, whichever comes first. It looks up now and then, because a worker
-    /// that was idle may have become busy, which makes its next beat due sooner.
+    /// Waits for a notification or for the next beat, whichever comes first.
     async fn listen(&mut self, connection: &mut AsyncPgConnection) -> Result<(), String> {
-        let look_up = Instant::now() + self.settings.abort_job_polling_interval;
-        let until = self.next_beat().min(look_up);
         if self.settings.channels.is_none() {
-            tokio::time::sleep_until(until).await;
+            self.beat_is_due().await;
             return Ok(());
         }
         let silent_since = Instant::now();
-        match hear(connection, until.min(silent_since + PING_INTERVAL)).await? {
+        match hear(connection, self.look_up_at().min(silent_since + PING_INTERVAL)).await? {
             Some(Heard::Jobs) => self.settings.wake.notify_one(),
             Some(Heard::AbortRequested(job_id)) => {
                 let _ = self.settings.reports.send(Report::AbortRequested(job_id));

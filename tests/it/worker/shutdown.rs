@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use procrastinate::{AbortReason, App, JobContext, JobStatus, Worker, task};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::support::{
@@ -66,24 +66,24 @@ async fn a_job_can_stop_its_worker() {
 
 #[tokio::test]
 async fn after_the_graceful_timeout_jobs_are_aborted_and_go_back_where_their_task_retries() {
-    static STARTED: Notify = Notify::const_new();
+    static STARTED: Semaphore = Semaphore::const_new(0);
     static REASON: Mutex<Option<AbortReason>> = Mutex::new(None);
 
     #[task(retry = 3)]
     async fn is_retried() {
-        STARTED.notify_one();
+        STARTED.add_permits(1);
         std::future::pending::<()>().await;
     }
 
     #[task]
     async fn is_not_retried() {
-        STARTED.notify_one();
+        STARTED.add_permits(1);
         std::future::pending::<()>().await;
     }
 
     #[task(retry = 3, pass_context)]
     fn blocks(context: JobContext) -> Result<(), procrastinate::JobAborted> {
-        STARTED.notify_one();
+        STARTED.add_permits(1);
         while !context.should_abort() {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -102,9 +102,7 @@ async fn after_the_graceful_timeout_jobs_are_aborted_and_go_back_where_their_tas
     let worker = app.worker().concurrency(3).shutdown_graceful_timeout(Duration::from_millis(50));
     let handle = worker.handle();
     let run = start(worker);
-    for _ in 0..3 {
-        within_patience(STARTED.notified()).await;
-    }
+    drop(within_patience(STARTED.acquire_many(3)).await.unwrap());
     handle.stop();
     ends_well(run).await;
 
