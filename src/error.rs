@@ -266,6 +266,30 @@ impl Error {
 /// Diesel does not hand out SQLSTATE codes. An undefined table, function or type is known by the place in the statement
 /// that the server points at, which our functions' own messages lack, and by a name of ours in the message: both are
 /// the same in every language of the server.
+/// So that a transaction which only uses this crate can have its error type: what Diesel says of `BEGIN`, `COMMIT` and the
+/// application's own statements becomes an [`Error::Database`].
+///
+/// ```no_run
+/// use diesel_async::{AsyncConnection, AsyncPgConnection};
+/// # use procrastinate::task;
+/// # #[task] async fn welcome(customer: i64) { let _ = customer; }
+///
+/// # async fn example(connection: &mut AsyncPgConnection) -> Result<(), procrastinate::Error> {
+/// connection
+///     .transaction(async |connection| {
+///         welcome(1).defer(connection).await?;
+///         welcome(2).defer(connection).await
+///     })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+impl From<diesel::result::Error> for Error {
+    fn from(source: diesel::result::Error) -> Self {
+        Self::database("run the transaction", source)
+    }
+}
+
 fn says_that_schema_is_missing(error: &diesel::result::Error) -> bool {
     use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
     match error {
