@@ -9,11 +9,13 @@ use serde::Serialize;
 
 use crate::batch::{batch_defer_or_fail, new_jobs};
 use crate::builtin_tasks::builtin_task;
+use crate::checks::check_name;
 use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::job_manager::Operation;
 use crate::job_to_defer::{JobToDefer, configure_task, defer_or_fail, none_if_enqueued};
+use crate::notifications::Notifications;
 use crate::periodic::{DEFAULT_MAX_DELAY, PeriodicTask, Schedule, check_distinct};
 use crate::queries::Async;
 use crate::state::State;
@@ -161,6 +163,32 @@ impl App {
     pub async fn execute<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
         let mut connection = self.connector().get("execute the operation").await?;
         operation.execute(&mut *connection).await
+    }
+
+    /// Hears of jobs of these queues that are deferred or are to be aborted, on a connection of its own outside of the
+    /// pool. An empty list is all queues.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pool`] or [`Error::Listening`] when the connection cannot be had.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use procrastinate::Notification;
+    ///
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// let mut notifications = app.listen_for_jobs(&["mails"]).await?;
+    /// while let Notification::JobInserted(id) = notifications.next().await? {
+    ///     println!("job {id} was deferred");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn listen_for_jobs(&self, queues: &[&str]) -> Result<Notifications, Error> {
+        queues.iter().try_for_each(|queue| check_name("queue name", queue))?;
+        let queues: Vec<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
+        Notifications::listen(self.connector(), (!queues.is_empty()).then_some(&queues)).await
     }
 
     /// A job of one of this application's tasks, by the task's name. For a task that this application does not know

@@ -83,5 +83,7 @@ pub(crate) async fn batch_defer_or_fail<R: Run>(jobs: Vec<NewJob>, run: &mut R) 
             locked.into_iter().find(|(lock, _)| *lock == queueing_lock).map_or_else(String::new, |(_, task)| task);
         return Err(Error::AlreadyEnqueued { task_name, queueing_lock });
     }
-    Ok(rows.into_iter().filter_map(|(id, _)| id).collect())
+    let ids: Vec<JobId> = rows.into_iter().filter_map(|(id, _)| id).collect();
+    tracing::info!(action = "jobs_deferred", count = ids.len(), "deferred {} jobs", ids.len());
+    Ok(ids)
 }

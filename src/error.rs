@@ -154,6 +154,13 @@ pub enum Error {
         timeout: std::time::Duration,
     },
 
+    /// The connection on which jobs are listened for was lost, or could not be made.
+    #[error("could not listen for jobs: {source}")]
+    Listening {
+        /// What went wrong.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+
     /// The worker's own thread could not be started.
     #[error("the worker was not started: there is no thread to be had for its heartbeat: {source}")]
     Thread {

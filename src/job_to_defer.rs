@@ -316,13 +316,23 @@ impl JobToDefer {
 /// The one body behind all ways of deferring a single job.
 pub(crate) async fn defer_or_fail<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
     const ACTION: &str = "defer the job";
-    let Some(queueing_lock) = job.queueing_lock.clone() else {
+    let (task_name, queue) = (job.task_name.clone(), job.queue.clone());
+    let id = if let Some(queueing_lock) = job.queueing_lock.clone() {
+        let ids = run.load(InsertJobUnlessEnqueued(job)).await.map_err(|source| Error::database(ACTION, source))?;
+        let taken = || Error::AlreadyEnqueued { task_name: task_name.clone(), queueing_lock };
+        ids.first().copied().ok_or_else(taken)?
+    } else {
         let ids = run.load(InsertJob(job)).await.map_err(|source| Error::database(ACTION, source))?;
-        return ids.first().copied().ok_or(Error::Database { action: ACTION, source: diesel::NotFound });
+        ids.first().copied().ok_or(Error::Database { action: ACTION, source: diesel::NotFound })?
     };
-    let task_name = job.task_name.clone();
-    let ids = run.load(InsertJobUnlessEnqueued(job)).await.map_err(|source| Error::database(ACTION, source))?;
-    ids.first().copied().ok_or(Error::AlreadyEnqueued { task_name, queueing_lock })
+    tracing::info!(
+        action = "jobs_deferred",
+        job.id = i64::from(id),
+        job.task_name = %task_name,
+        job.queue = %queue,
+        "deferred job {id} of task {task_name} to the queue {queue}",
+    );
+    Ok(id)
 }
 
 pub(crate) fn none_if_enqueued(result: Result<JobId, Error>) -> Result<Option<JobId>, Error> {

@@ -19,6 +19,7 @@ mod manager;
 mod middleware;
 mod migrations;
 mod models;
+mod notifications;
 mod panics;
 mod periodic;
 mod periodic_job;
@@ -31,6 +32,10 @@ mod state;
 mod task;
 mod worker;
 mod worker_handle;
+
+/// For those who know Procrastinate.
+#[doc = include_str!("../PROCRASTINATE.md")]
+pub mod from_procrastinate {}
 
 pub use crate::answer::{JobAborted, TaskAnswer};
 pub use crate::app::{App, AppBuilder};
@@ -49,6 +54,7 @@ pub use crate::migrations::{MIGRATIONS, run_pending_migrations};
 pub use crate::models::{
     ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,
 };
+pub use crate::notifications::{Notification, Notifications};
 pub use crate::periodic::{MissedTicks, PeriodicTask};
 pub use crate::retry::{AttemptError, BaseRetryStrategy, Retry, RetryDecision, RetryStrategy, StalledJobPolicy};
 pub use crate::task::{Task, TaskError, TaskOutput};

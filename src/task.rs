@@ -116,7 +116,7 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
 /// | `()` | succeeds |
 /// | `Ok(…)` | succeeds; the value is dropped |
 /// | `Err(…)` | is tried again if the task's [`retry`](Task::retry) says so, else fails; the error with all its sources goes to the log |
-/// | `Err(…)` with a [`TaskAnswer`] or [`JobAborted`](crate::JobAborted) in it | what that says: again at a time, again without counting this attempt, not again, aborted |
+/// | `Err(…)` with a [`TaskAnswer`](crate::TaskAnswer) or [`JobAborted`](crate::JobAborted) in it | what that says: again at a time, again without counting this attempt, not again, aborted |
 /// | nothing, it panics | as after an error; the message of the panic and its place are kept |
 ///
 /// The error is anything that turns into a `Box<dyn Error + Send + Sync>`: an error type, `anyhow::Error`, a `String`.

@@ -15,16 +15,12 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::backoff::Backoff;
-use super::listener::{Heard, delivers_notifications, hear, ping, register_interest};
 use crate::connector::DieselConnector;
 use crate::job::JobId;
 use crate::manager::{Heartbeat, update_heartbeat};
-
-/// How long the server may take to answer.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long nothing may be heard before the connection is tried: a network that went away says nothing.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
+use crate::notifications::{
+    ANSWER_TIMEOUT, Notification, PING_INTERVAL, delivers_notifications, hear, ping, register_interest,
+};
 
 /// What the loop is told.
 #[derive(Debug)]
@@ -211,10 +207,10 @@ impl Line {
         }
         let silent_since = Instant::now();
         match hear(connection, self.look_up_at().min(silent_since + PING_INTERVAL)).await? {
-            Some(Heard::Jobs) => self.settings.wake.notify_one(),
-            Some(Heard::AbortRequested(job_id)) => {
+            Some(Notification::AbortJobRequested(job_id)) => {
                 let _ = self.settings.reports.send(Report::AbortRequested(job_id));
             }
+            Some(Notification::JobInserted(_) | Notification::Other) => self.settings.wake.notify_one(),
             None if silent_since.elapsed() >= PING_INTERVAL => ping(connection).await?,
             None => {}
         }

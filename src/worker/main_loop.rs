@@ -471,6 +471,10 @@ impl Loop {
     fn exchanged(&mut self, stored: usize, free_slots: usize, answer: FinishedAndFetched) {
         self.most_endings = self.most_endings.saturating_mul(2);
         let finished = self.slots.forget_finished(stored);
+        for Finished { job_id, outcome, .. } in &finished {
+            let how = outcome.as_str();
+            tracing::debug!(action = "finish_task", job.id = i64::from(*job_id), "stored that job {job_id} has {how}");
+        }
         if !answer.lost.is_empty() || !answer.not_retried.is_empty() {
             self.report_unstored(&finished, &answer);
         }

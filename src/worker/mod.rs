@@ -9,7 +9,7 @@
 //! | `execute` | one job, from its name and arguments to an outcome |
 //! | `outcome` | what the end of an attempt means for its job |
 //! | `report` | what the log hears of a job |
-//! | `lifeline`, `listener` | a thread and a connection that say that the worker is alive, and hear notifications |
+//! | `lifeline` | a thread and a connection that say that the worker is alive, and hear notifications |
 //! | `rescue` | a side task that finds the jobs of dead workers |
 //! | `periodic` | a side task that defers periodic tasks |
 //! | `housekeeping` | a side task that deletes old jobs, where that is wanted |
@@ -20,7 +20,6 @@ mod backoff;
 mod execute;
 mod housekeeping;
 mod lifeline;
-mod listener;
 mod main_loop;
 mod options;
 mod outcome;

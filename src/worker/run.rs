@@ -10,7 +10,6 @@ use tokio::task::JoinSet;
 use super::execute::Surroundings;
 use super::housekeeping::keep_house;
 use super::lifeline::{Lifeline, Settings};
-use super::listener::channels;
 use super::main_loop::{Loop, Signs};
 use super::options::Options;
 use super::periodic::defer_periodic_jobs;
@@ -22,6 +21,7 @@ use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job_context::WorkerOfJob;
 use crate::manager::{register_worker, unregister_worker};
+use crate::notifications::channels;
 use crate::panics;
 use crate::worker_handle::WorkerHandle;
 

@@ -22,7 +22,7 @@ const FLOORS: [&[&str]; 6] = [
     ],
     &["models", "migrations"],
     &["queries"],
-    &["connector", "manager", "job_to_defer", "batch", "periodic_job", "job_manager"],
+    &["connector", "manager", "notifications", "job_to_defer", "batch", "periodic_job", "job_manager"],
     &["job_context", "middleware", "task", "periodic", "builtin_tasks", "app"],
     &["worker"],
 ];

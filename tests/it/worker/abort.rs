@@ -239,3 +239,24 @@ async fn a_task_can_abort_its_own_job() {
     assert_eq!(events(&mut connection, id), ["deferred", "started", "aborted"]);
     assert_eq!(errors(&mut connection, id), ["1: the task aborted its job"]);
 }
+
+#[tokio::test]
+async fn an_application_can_listen_for_what_workers_hear() {
+    use procrastinate::Notification::{AbortJobRequested, JobInserted};
+    let database = database();
+    let app = App::builder(connector(&database).await).build().unwrap();
+    let mut mails = app.listen_for_jobs(&["mails"]).await.unwrap();
+    let mut all = app.listen_for_jobs(&[]).await.unwrap();
+    let to = |queue: &str| procrastinate::configure_task("t", serde_json::json!({})).queue(queue);
+    let other = app.defer(to("other")).await.unwrap();
+    let mail = app.defer(to("mails")).await.unwrap();
+    assert_eq!(within_patience(mails.next()).await.unwrap(), JobInserted(mail));
+    assert_eq!(within_patience(all.next()).await.unwrap(), JobInserted(other));
+    assert_eq!(within_patience(all.next()).await.unwrap(), JobInserted(mail));
+
+    let worker = app.execute(procrastinate::job_manager::register_worker()).await.unwrap();
+    app.execute(procrastinate::job_manager::fetch_job(worker).queues(["mails"])).await.unwrap().unwrap();
+    request_abort(&app, mail).await;
+    assert_eq!(within_patience(mails.next()).await.unwrap(), AbortJobRequested(mail));
+    assert!(app.listen_for_jobs(&[""]).await.unwrap_err().is_invalid());
+}

@@ -5,6 +5,7 @@ mod endings;
 mod errors;
 mod faults;
 mod housekeeping;
+mod logging;
 mod middleware;
 mod order;
 mod retries;

@@ -1,5 +1,6 @@
 //! Hearing what is announced: channels, and the messages on them.
 
+use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -8,8 +9,15 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::lifeline::ANSWER_TIMEOUT;
+use crate::connector::DieselConnector;
+use crate::error::Error;
 use crate::job::JobId;
+
+/// How long the server may take to answer.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long nothing may be heard before the connection is tried: a network that went away says nothing.
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The longest name of a channel, in bytes.
 const LONGEST_CHANNEL: usize = 63;
@@ -19,7 +27,7 @@ const ANY_QUEUE_CHANNEL: &str = "procrastinate_any_queue_v1";
 
 /// The channels on which jobs of these queues are announced. A queue whose name is too long for a channel of its own is
 /// announced on the channel of all queues only.
-pub(super) fn channels(queues: Option<&[String]>) -> Vec<String> {
+pub(crate) fn channels(queues: Option<&[String]>) -> Vec<String> {
     let own = |queue: &String| format!("procrastinate_queue_v1#{queue}");
     match queues {
         Some(queues) if queues.iter().all(|queue| own(queue).len() <= LONGEST_CHANNEL) => {
@@ -30,37 +38,91 @@ pub(super) fn channels(queues: Option<&[String]>) -> Vec<String> {
 }
 
 /// What a notification says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// There may be jobs to fetch.
-    Jobs,
+///
+/// # Example
+///
+/// See [`App::listen_for_jobs`](crate::App::listen_for_jobs).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notification {
+    /// A job was deferred: that one and perhaps others.
+    JobInserted(JobId),
     /// Somebody asked to abort this job.
-    AbortRequested(JobId),
+    AbortJobRequested(JobId),
+    /// Something else, as a later version may say. To look at the table is never wrong.
+    Other,
 }
 
-impl Heard {
-    /// What is not understood says to look at the table: that is never wrong.
+impl Notification {
     fn from_payload(payload: &str) -> Self {
         #[derive(Deserialize)]
         #[serde(tag = "type", rename_all = "snake_case")]
         enum Message {
+            JobInserted { job_id: JobId },
             AbortJobRequested { job_id: JobId },
         }
         match serde_json::from_str(payload) {
-            Ok(Message::AbortJobRequested { job_id }) => Self::AbortRequested(job_id),
-            Err(_) => Self::Jobs,
+            Ok(Message::JobInserted { job_id }) => Self::JobInserted(job_id),
+            Ok(Message::AbortJobRequested { job_id }) => Self::AbortJobRequested(job_id),
+            Err(_) => Self::Other,
         }
     }
 }
 
+/// Hears of jobs that are deferred or are to be aborted, on a connection of its own: what workers hear.
+///
+/// # Example
+///
+/// See [`App::listen_for_jobs`](crate::App::listen_for_jobs).
+pub struct Notifications {
+    connection: AsyncPgConnection,
+}
+
+impl Notifications {
+    pub(crate) async fn listen(connector: &DieselConnector, queues: Option<&[String]>) -> Result<Self, Error> {
+        let mut connection = connector.dedicated("listen for jobs").await?;
+        register_interest(&mut connection, &channels(queues)).await.map_err(lost)?;
+        Ok(Self { connection })
+    }
+
+    /// The next notification, whenever it comes. Dropping the future loses none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listening`] when the connection is lost. What is announced meanwhile is not heard: listen again, and look
+    /// at the table.
+    ///
+    /// # Example
+    ///
+    /// See [`App::listen_for_jobs`](crate::App::listen_for_jobs).
+    pub async fn next(&mut self) -> Result<Notification, Error> {
+        loop {
+            match hear(&mut self.connection, Instant::now() + PING_INTERVAL).await.map_err(lost)? {
+                Some(notification) => return Ok(notification),
+                None => ping(&mut self.connection).await.map_err(lost)?,
+            }
+        }
+    }
+}
+
+fn lost(reason: String) -> Error {
+    Error::Listening { source: reason.into() }
+}
+
+impl fmt::Debug for Notifications {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notifications").finish_non_exhaustive()
+    }
+}
+
 /// Listens on the channels.
-pub(super) async fn register_interest(connection: &mut AsyncPgConnection, channels: &[String]) -> Result<(), String> {
+pub(crate) async fn register_interest(connection: &mut AsyncPgConnection, channels: &[String]) -> Result<(), String> {
     let statements: String = channels.iter().map(|channel| format!("LISTEN {};", quote_identifier(channel))).collect();
     answer(connection.batch_execute(&statements)).await
 }
 
 /// Sends a notification to itself, on a channel of its own, and sees whether it arrives.
-pub(super) async fn delivers_notifications(connection: &mut AsyncPgConnection) -> Result<bool, String> {
+pub(crate) async fn delivers_notifications(connection: &mut AsyncPgConnection) -> Result<bool, String> {
     const LONGEST_WAIT: Duration = Duration::from_secs(2);
     answer(connection.batch_execute("LISTEN procrastinate_diesel_probe")).await?;
     // Whatever arrives will do, also another worker's probe.
@@ -79,11 +141,11 @@ pub(super) async fn delivers_notifications(connection: &mut AsyncPgConnection) -
 }
 
 /// The next notification, or none by that time.
-pub(super) async fn hear(connection: &mut AsyncPgConnection, until: Instant) -> Result<Option<Heard>, String> {
+pub(crate) async fn hear(connection: &mut AsyncPgConnection, until: Instant) -> Result<Option<Notification>, String> {
     // Dropping the stream keeps what has arrived.
     let mut notifications = pin!(connection.notifications_stream());
     match timeout_at(until, notifications.next()).await {
-        Ok(Some(Ok(notification))) => Ok(Some(Heard::from_payload(&notification.payload))),
+        Ok(Some(Ok(notification))) => Ok(Some(Notification::from_payload(&notification.payload))),
         Ok(Some(Err(error))) => Err(error.to_string()),
         Ok(None) => Err("the connection was closed".to_owned()),
         Err(_) => Ok(None),
@@ -91,7 +153,7 @@ pub(super) async fn hear(connection: &mut AsyncPgConnection, until: Instant) -> 
 }
 
 /// Tries the connection.
-pub(super) async fn ping(connection: &mut AsyncPgConnection) -> Result<(), String> {
+pub(crate) async fn ping(connection: &mut AsyncPgConnection) -> Result<(), String> {
     answer(connection.batch_execute("SELECT 1")).await
 }
 
@@ -128,11 +190,17 @@ mod tests {
     }
 
     #[test]
-    fn a_notification_names_the_job_to_abort_and_anything_else_says_to_look() {
-        let abort = r#"{"type": "abort_job_requested", "job_id": 7}"#;
-        assert_eq!(Heard::from_payload(abort), Heard::AbortRequested(JobId::from(7)));
-        for other in [r#"{"type": "job_inserted", "job_id": 7}"#, "", "7", r#"{"type": "abort_job_requested"}"#] {
-            assert_eq!(Heard::from_payload(other), Heard::Jobs, "{other}");
+    fn a_notification_names_the_job_and_anything_else_is_something_else() {
+        let job = JobId::from(7);
+        for (payload, expected) in [
+            (r#"{"type": "abort_job_requested", "job_id": 7}"#, Notification::AbortJobRequested(job)),
+            (r#"{"type": "job_inserted", "job_id": 7}"#, Notification::JobInserted(job)),
+            (r#"{"type": "abort_job_requested"}"#, Notification::Other),
+            (r#"{"type": "something_new", "job_id": 7}"#, Notification::Other),
+            ("", Notification::Other),
+            ("7", Notification::Other),
+        ] {
+            assert_eq!(Notification::from_payload(payload), expected, "{payload}");
         }
     }
 }
