@@ -1,14 +1,11 @@
 //! An application: a connector and the tasks that its workers know.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::app_builder::AppBuilder;
 use crate::batch::{batch_defer_or_fail, new_jobs};
-use crate::builtin_tasks::builtin_task;
 use crate::checks::check_name;
 use crate::connector::DieselConnector;
 use crate::error::Error;
@@ -16,10 +13,11 @@ use crate::job::JobId;
 use crate::job_manager::Operation;
 use crate::job_to_defer::{JobToDefer, configure_task, defer_or_fail, none_if_enqueued};
 use crate::notifications::Notifications;
-use crate::periodic::{DEFAULT_MAX_DELAY, PeriodicTask, Schedule, check_distinct};
+use crate::periodic::Schedule;
 use crate::queries::Async;
 use crate::state::State;
-use crate::task::{RegisteredTask, Task};
+use crate::task::RegisteredTask;
+use crate::task_table::TaskTable;
 
 /// The application's pool and its tasks.
 ///
@@ -52,7 +50,7 @@ pub struct App {
 #[derive(Debug)]
 struct Shared {
     connector: DieselConnector,
-    tasks: HashMap<&'static str, Arc<RegisteredTask>>,
+    tasks: TaskTable,
     state: State,
     schedules: Vec<Schedule>,
 }
@@ -69,13 +67,12 @@ impl App {
     /// # }
     /// ```
     pub fn builder(connector: DieselConnector) -> AppBuilder {
-        AppBuilder {
-            connector,
-            tasks: Vec::new(),
-            state: State::default(),
-            periodic: Vec::new(),
-            periodic_max_delay: DEFAULT_MAX_DELAY,
-        }
+        AppBuilder::new(connector)
+    }
+
+    /// What a builder has put together and checked.
+    pub(crate) fn new(connector: DieselConnector, tasks: TaskTable, state: State, schedules: Vec<Schedule>) -> Self {
+        Self { shared: Arc::new(Shared { connector, tasks, state, schedules }) }
     }
 
     /// Defers a job on a connection from the pool, at once and on its own.
@@ -191,8 +188,9 @@ impl App {
         Notifications::listen(self.connector(), (!queues.is_empty()).then_some(&queues)).await
     }
 
-    /// A job of one of this application's tasks, by the task's name. For a task that this application does not know
-    /// there is [`configure_task`](crate::configure_task).
+    /// A job of one of this application's tasks, by the task's name, with its namespaces, or by an alias; the job then
+    /// carries the name. For a task that this application does not know there is
+    /// [`configure_task`](crate::configure_task).
     ///
     /// # Errors
     ///
@@ -209,7 +207,7 @@ impl App {
     /// ```
     pub fn configure_task(&self, task_name: &str, args: impl Serialize) -> Result<JobToDefer, Error> {
         let task = self.find_task(task_name)?;
-        Ok(configure_task(task.name, args).configure(&task.defaults))
+        Ok(configure_task(&task.name, args).configure(&task.defaults))
     }
 
     /// The connector it was built with.
@@ -226,7 +224,8 @@ impl App {
         &self.shared.connector
     }
 
-    /// The names of its tasks, sorted. The [built-in ones](crate::builtin_tasks), which it knows too, are not among them.
+    /// The names of its tasks, with their namespaces, sorted. Aliases are not among them, nor are the
+    /// [built-in tasks](crate::builtin_tasks), which it knows too.
     ///
     /// # Example
     ///
@@ -236,8 +235,8 @@ impl App {
     /// # }
     /// ```
     #[must_use]
-    pub fn task_names(&self) -> Vec<&'static str> {
-        self.shared.task_names()
+    pub fn task_names(&self) -> Vec<&str> {
+        self.shared.tasks.names()
     }
 
     /// When which of its tasks come round.
@@ -245,9 +244,9 @@ impl App {
         &self.shared.schedules
     }
 
-    /// The names of those of its tasks for which this is true.
+    /// The names and aliases of those of its tasks for which this is true.
     pub(crate) fn tasks_with(&self, is_meant: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
-        self.shared.tasks.values().filter(|task| is_meant(task)).map(|task| task.name.to_owned()).collect()
+        self.shared.tasks.names_where(is_meant)
     }
 
     /// What its tasks find by type.
@@ -255,167 +254,8 @@ impl App {
         &self.shared.state
     }
 
-    /// The task of this name.
+    /// The task of this name or alias.
     pub(crate) fn find_task(&self, name: &str) -> Result<Arc<RegisteredTask>, Error> {
-        self.shared.find_task(name)
-    }
-}
-
-impl Shared {
-    fn task_names(&self) -> Vec<&'static str> {
-        let mut names: Vec<_> = self.tasks.keys().copied().collect();
-        names.sort_unstable();
-        names
-    }
-
-    fn find_task(&self, name: &str) -> Result<Arc<RegisteredTask>, Error> {
-        let found = self.tasks.get(name).cloned().or_else(|| builtin_task(name).map(Arc::new));
-        found.ok_or_else(|| Error::UnknownTask {
-            name: name.to_owned(),
-            known: self.task_names().into_iter().map(str::to_owned).collect(),
-        })
-    }
-}
-
-/// Collects the tasks of an [`App`].
-///
-/// # Example
-///
-/// ```no_run
-/// # use procrastinate::task;
-/// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
-/// # #[task] async fn product(a: i64, b: i64) { let _ = a * b; }
-/// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
-/// let app = procrastinate::App::builder(connector).task::<sum>().task::<product>().build()?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-#[must_use = "an application does nothing before it is built"]
-pub struct AppBuilder {
-    connector: DieselConnector,
-    tasks: Vec<RegisteredTask>,
-    state: State,
-    periodic: Vec<PeriodicTask>,
-    periodic_max_delay: Duration,
-}
-
-impl AppBuilder {
-    /// Adds a task: a struct that implements [`Task`], such as the one that `#[task]` makes under the function's name.
-    ///
-    /// # Example
-    ///
-    /// ```no_run
-    /// # use procrastinate::task;
-    /// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
-    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
-    /// let app = procrastinate::App::builder(connector).task::<sum>().build()?;
-    /// assert_eq!(app.task_names(), ["sum"]);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn task<T: Task>(mut self) -> Self {
-        self.tasks.push(RegisteredTask::of::<T>());
-        self
-    }
-
-    /// Gives the tasks a value that they find by its type: a pool, an HTTP client, settings. See
-    /// [`JobContext::state`](crate::JobContext::state). Of two of one type the later one stands.
-    ///
-    /// # Example
-    ///
-    /// ```no_run
-    /// # struct Settings { sender: String }
-    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
-    /// let app = procrastinate::App::builder(connector).state(Settings { sender: "Ada".into() }).build()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
-        self.state.insert(value);
-        self
-    }
-
-    /// Adds a schedule of one of its tasks. Those that are written at a task with
-    /// [`#[periodic]`](macro@crate::periodic) come with the task.
-    ///
-    /// # Example
-    ///
-    /// ```no_run
-    /// use procrastinate::{App, PeriodicTask, task};
-    ///
-    /// #[task]
-    /// async fn clean_up(timestamp: i64) {
-    ///     println!("it is {timestamp}");
-    /// }
-    ///
-    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
-    /// let nightly = PeriodicTask::new::<clean_up>("0 3 * * *");
-    /// let app = App::builder(connector).task::<clean_up>().periodic(nightly).build()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn periodic(mut self, periodic_task: PeriodicTask) -> Self {
-        self.periodic.push(periodic_task);
-        self
-    }
-
-    /// How old a tick of a periodic task may be when a worker finds it not deferred. Unless set: ten minutes. What happens
-    /// to older ones, see [`MissedTicks`](crate::MissedTicks).
-    ///
-    /// # Example
-    ///
-    /// ```no_run
-    /// # fn example(connector: procrastinate::DieselConnector) {
-    /// let builder = procrastinate::App::builder(connector).periodic_max_delay(std::time::Duration::from_secs(60));
-    /// # }
-    /// ```
-    pub fn periodic_max_delay(mut self, max_delay: Duration) -> Self {
-        self.periodic_max_delay = max_delay;
-        self
-    }
-
-    /// The application.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::DuplicateTask`] when two tasks have one name, [`Error::Invalid`] when a task's name is empty or longer
-    /// than 128 bytes, its default options cannot be, or a periodic task has a cron expression, arguments or options that
-    /// cannot be, or the `periodic_id` of another schedule of its task. [`Error::UnknownTask`] for a periodic task that was
-    /// not added.
-    ///
-    /// # Example
-    ///
-    /// ```no_run
-    /// # use procrastinate::task;
-    /// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
-    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
-    /// let app = procrastinate::App::builder(connector).task::<sum>().build()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn build(self) -> Result<App, Error> {
-        let mut tasks = HashMap::with_capacity(self.tasks.len());
-        let mut periodic = Vec::new();
-        for task in self.tasks {
-            task.check()?;
-            periodic.extend(task.periodic());
-            if builtin_task(task.name).is_some() {
-                return Err(Error::DuplicateTask { name: task.name.to_owned() });
-            }
-            match tasks.entry(task.name) {
-                Entry::Occupied(_) => return Err(Error::DuplicateTask { name: task.name.to_owned() }),
-                Entry::Vacant(place) => place.insert(Arc::new(task)),
-            };
-        }
-        periodic.extend(self.periodic);
-        let schedules = Vec::with_capacity(periodic.len());
-        let mut shared = Shared { connector: self.connector, tasks, state: self.state, schedules };
-        for periodic_task in periodic {
-            let task = shared.find_task(periodic_task.task_name())?;
-            shared.schedules.push(periodic_task.check(task.defaults.clone(), self.periodic_max_delay)?);
-        }
-        check_distinct(&shared.schedules)?;
-        Ok(App { shared: Arc::new(shared) })
+        self.shared.tasks.find(name)
     }
 }

@@ -1,5 +1,6 @@
 //! The tasks that every application knows without being told, under the names that Procrastinate gave them.
 
+use std::any::TypeId;
 use std::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,9 +16,14 @@ use crate::task::{RegisteredTask, Task};
 /// The name under which [`RemoveOldJobs`] was known before it had a namespace; jobs that wait may still carry it.
 const OLD_NAME: &str = "procrastinate.builtin_tasks.remove_old_jobs";
 
-/// The built-in task of this name.
-pub(crate) fn builtin_task(name: &str) -> Option<RegisteredTask> {
-    (name == RemoveOldJobs::NAME || name == OLD_NAME).then(RegisteredTask::of::<RemoveOldJobs>)
+/// The built-in tasks.
+pub(crate) fn builtin_tasks() -> [RegisteredTask; 1] {
+    [RegisteredTask::of::<RemoveOldJobs>()]
+}
+
+/// Whether this is one of them.
+pub(crate) fn is_builtin(task: &RegisteredTask) -> bool {
+    task.task == TypeId::of::<RemoveOldJobs>()
 }
 
 /// A task that deletes old jobs with their events, in small steps, each a transaction of its own.
@@ -125,6 +131,10 @@ impl RemoveOldJobs {
 impl Task for RemoveOldJobs {
     const NAME: &'static str = "builtin:procrastinate.builtin_tasks.remove_old_jobs";
     type Output = Result<(), Error>;
+
+    fn aliases() -> &'static [&'static str] {
+        &[OLD_NAME]
+    }
 
     fn defaults() -> JobOptions {
         JobOptions::new().queue("builtin")

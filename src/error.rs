@@ -108,11 +108,29 @@ pub enum Error {
         known: Vec<&'static str>,
     },
 
-    /// Two tasks of one application have the same name, so a job's name would not say which one to run.
-    #[error("two tasks are named \"{name}\": give one of them another name with #[task(name = \"…\")]")]
+    /// Two tasks of one application have the same name or alias, so a job's name would not say which one to run; or one
+    /// task was added twice.
+    #[error("{}", explain_duplicate(name, tasks))]
     DuplicateTask {
         /// The name they share.
         name: String,
+        /// Their types.
+        tasks: [&'static str; 2],
+    },
+
+    /// A task was given to applications of this process under two names, so a job made by its function would not know
+    /// which one to carry.
+    #[error(
+        "the task {task} has the name \"{}\" in this process, and cannot be \"{}\" too: give it to every application in \
+         the same namespace, and let it have other names as aliases",
+        names[0],
+        names[1]
+    )]
+    TaskWithTwoNames {
+        /// Its type.
+        task: &'static str,
+        /// The name that it has, and the one that it was to have.
+        names: [String; 2],
     },
 
     /// The pool gave no connection.
@@ -215,7 +233,13 @@ impl Error {
     /// ```
     #[must_use]
     pub fn is_invalid(&self) -> bool {
-        matches!(self, Self::Invalid { .. } | Self::UnknownTask { .. } | Self::DuplicateTask { .. })
+        matches!(
+            self,
+            Self::Invalid { .. }
+                | Self::UnknownTask { .. }
+                | Self::DuplicateTask { .. }
+                | Self::TaskWithTwoNames { .. }
+        )
     }
 
     /// The error of Diesel behind this one, if there is one: for instance to see whether the transaction should be
@@ -306,6 +330,16 @@ fn says_that_schema_is_missing(error: &diesel::result::Error) -> bool {
         diesel::result::Error::SerializationError(source) => source.to_string().contains("procrastinate_"),
         _ => false,
     }
+}
+
+fn explain_duplicate(name: &str, [one, other]: &[&'static str; 2]) -> String {
+    if one == other {
+        return format!("the task \"{name}\" ({one}) was added twice");
+    }
+    format!(
+        "two tasks are named \"{name}\", {one} and {other}: give one of them another name with #[task(name = \"…\")], or \
+         add one of them in a namespace"
+    )
 }
 
 fn join(job_ids: &[JobId]) -> String {

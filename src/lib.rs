@@ -2,12 +2,15 @@
 
 mod answer;
 mod app;
+mod app_builder;
 mod batch;
 mod blocking;
+mod blueprint;
 pub mod builtin_tasks;
 mod checks;
 mod connector;
 mod cron;
+mod discovery;
 mod error;
 mod interruption;
 mod job;
@@ -30,6 +33,8 @@ mod retry;
 pub mod schema;
 mod state;
 mod task;
+mod task_name;
+mod task_table;
 mod worker;
 mod worker_handle;
 
@@ -38,9 +43,11 @@ mod worker_handle;
 pub mod from_procrastinate {}
 
 pub use crate::answer::{JobAborted, TaskAnswer};
-pub use crate::app::{App, AppBuilder};
+pub use crate::app::App;
+pub use crate::app_builder::AppBuilder;
 pub use crate::batch::{batch_defer, batch_defer_blocking};
 pub use crate::blocking::blocking;
+pub use crate::blueprint::Blueprint;
 pub use crate::connector::{AsyncPool, DieselConnector, PoolError, PooledConnection};
 pub use crate::cron::Cron;
 pub use crate::error::Error;
@@ -66,5 +73,11 @@ pub use procrastinate_macros::{periodic, task};
 #[doc(hidden)]
 pub mod __private {
     pub use diesel;
+    #[cfg(feature = "discovery")]
+    pub use inventory;
     pub use serde;
+
+    pub use crate::__discover as discover;
+    #[cfg(feature = "discovery")]
+    pub use crate::discovery::DiscoverableTask;
 }

@@ -1,5 +1,6 @@
 //! What a task is, and how a worker comes from a job's name and arguments to running code.
 
+use std::any::{TypeId, type_name};
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
@@ -20,6 +21,7 @@ use crate::job_to_defer::JobToDefer;
 use crate::middleware::{Middleware, TaskResult};
 use crate::periodic::PeriodicTask;
 use crate::retry::{Retry, StalledJobPolicy};
+use crate::task_name::{NamedTask, name_of};
 
 /// Why a task failed: any error.
 pub type TaskError = Box<dyn StdError + Send + Sync>;
@@ -60,11 +62,17 @@ pub type TaskError = Box<dyn StdError + Send + Sync>;
 /// ```
 pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// The name under which jobs ask for this task: at most 128 bytes, unique in an application, and best never changed,
-    /// since jobs that wait carry it.
+    /// since jobs that wait carry it. In a [`Blueprint`](crate::Blueprint) it has the namespaces before it.
     const NAME: &'static str;
 
     /// What `run` returns: nothing, or a `Result` whose error says why the task failed.
     type Output: TaskOutput;
+
+    /// Further names under which a worker finds this task, each at most 128 bytes: those it had once, which jobs may still
+    /// carry. In a [`Blueprint`](crate::Blueprint) they have the namespaces before them, too. Unless written: none.
+    fn aliases() -> &'static [&'static str] {
+        &[]
+    }
 
     /// The options of its jobs where none are given. Unless written: none, so queue `default` and priority 0.
     fn defaults() -> JobOptions {
@@ -105,7 +113,7 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
 
     /// A job of this task with these arguments, to be deferred. There is no need to write this one.
     fn job(self) -> JobToDefer {
-        JobToDefer::new(Self::NAME, self, Self::defaults())
+        JobToDefer::new(task_name::<Self>(), self, Self::defaults())
     }
 }
 
@@ -154,9 +162,23 @@ impl<T: Send, E: Into<TaskError> + Send> TaskOutput for Result<T, E> {
     }
 }
 
+/// The name of a task in this process, with the namespaces that it was added in.
+fn task_name<T: Task>() -> String {
+    name_of(TypeId::of::<T>(), T::NAME)
+}
+
 /// A task as an application keeps it: its type is gone, its name, its settings and its code are left.
 pub(crate) struct RegisteredTask {
-    pub(crate) name: &'static str,
+    /// The type that it was.
+    pub(crate) task: TypeId,
+    /// The name of that type, for messages.
+    pub(crate) type_name: &'static str,
+    /// The name that it was declared with.
+    pub(crate) own_name: &'static str,
+    /// The name of its jobs, with the namespaces.
+    pub(crate) name: String,
+    /// Its further names, with the namespaces.
+    pub(crate) aliases: Vec<String>,
     /// The options of its jobs where none are given.
     pub(crate) defaults: JobOptions,
     pub(crate) retry: Retry,
@@ -170,7 +192,11 @@ pub(crate) struct RegisteredTask {
 impl RegisteredTask {
     pub(crate) fn of<T: Task>() -> Self {
         Self {
-            name: T::NAME,
+            task: TypeId::of::<T>(),
+            type_name: type_name::<T>(),
+            own_name: T::NAME,
+            name: T::NAME.to_owned(),
+            aliases: T::aliases().iter().map(|&alias| alias.to_owned()).collect(),
             defaults: T::defaults(),
             retry: T::retry(),
             timeout: T::timeout(),
@@ -183,13 +209,22 @@ impl RegisteredTask {
 
     /// Checks what the task was declared with.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        check_name("task name", self.name)?;
+        check_name("task name", &self.name)?;
+        for alias in &self.aliases {
+            check_name("alias of a task", alias)?;
+        }
         self.defaults.check()?;
         if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
             let rule = format!("the task \"{}\" needs longer than nothing", self.name);
             return Err(Error::invalid("timeout", "0s", rule));
         }
         Ok(())
+    }
+
+    /// What it is called here.
+    pub(crate) fn named(&self) -> NamedTask {
+        let Self { task, type_name, own_name, ref name, .. } = *self;
+        NamedTask { task, type_name, own_name, name: name.clone() }
     }
 
     /// When the task comes round by itself.
@@ -210,7 +245,8 @@ impl fmt::Debug for RegisteredTask {
 }
 
 async fn run_task<T: Task>(context: JobContext) -> TaskResult {
-    let task: T = serde_path_to_error::deserialize(&context.job().args).map_err(|error| misfit(T::NAME, &error))?;
+    let task: T =
+        serde_path_to_error::deserialize(&context.job().args).map_err(|error| misfit(&task_name::<T>(), &error))?;
     task.run(context).await.into_result()
 }
 

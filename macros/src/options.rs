@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
 use syn::{Expr, ExprArray, ExprLit, Ident, Lit, LitStr, Path, Token};
 
 /// The options of one task.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
+    pub(crate) aliases: Option<ExprArray>,
     pub(crate) queue: Option<LitStr>,
     pub(crate) priority: Option<Expr>,
     pub(crate) lock: Option<LitStr>,
@@ -32,6 +34,7 @@ pub(crate) enum Timeout {
 
 enum Entry {
     Name(LitStr),
+    Aliases(ExprArray),
     Queue(LitStr),
     Priority(Expr),
     Lock(LitStr),
@@ -55,12 +58,26 @@ impl Parse for Entry {
         if key == "pass_context" {
             return Ok(Self::PassContext);
         }
-        let known = ["name", "queue", "priority", "lock", "queueing_lock", "retry", "timeout", "stalled", "middleware"];
+        let known = [
+            "name",
+            "aliases",
+            "queue",
+            "priority",
+            "lock",
+            "queueing_lock",
+            "retry",
+            "timeout",
+            "stalled",
+            "middleware",
+        ];
         if !known.iter().any(|known| key == known) {
             let message = format!("unknown option `{key}`; there are: {}, pass_context, crate", known.join(", "));
             return Err(syn::Error::new(key.span(), message));
         }
         input.parse::<Token![=]>()?;
+        if key == "aliases" {
+            return Ok(Self::Aliases(aliases(input.parse()?)?));
+        }
         if key == "priority" {
             return Ok(Self::Priority(input.parse()?));
         }
@@ -89,7 +106,7 @@ impl Parse for Entry {
 pub(crate) fn check_value(key: &Ident, value: &LitStr) -> syn::Result<()> {
     const LONGEST_NAME: usize = 128;
     let text = value.value();
-    let is_name = key == "name" || key == "queue";
+    let is_name = key == "name" || key == "alias" || key == "queue";
     if is_name && text.is_empty() {
         return Err(syn::Error::new(value.span(), format!("the {key} must not be empty")));
     }
@@ -107,6 +124,17 @@ pub(crate) fn check_value(key: &Ident, value: &LitStr) -> syn::Result<()> {
         return Err(syn::Error::new(value.span(), "PostgreSQL cannot store the NUL character"));
     }
     Ok(())
+}
+
+/// Each is a name, written out.
+fn aliases(array: ExprArray) -> syn::Result<ExprArray> {
+    for alias in &array.elems {
+        let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = alias else {
+            return Err(syn::Error::new(alias.span(), "an alias is a name in quotation marks"));
+        };
+        check_value(&Ident::new("alias", text.span()), text)?;
+    }
+    Ok(array)
 }
 
 fn timeout(value: Expr) -> syn::Result<Timeout> {
@@ -127,6 +155,7 @@ impl Parse for Options {
         for entry in Punctuated::<Entry, Token![,]>::parse_terminated(input)? {
             match entry {
                 Entry::Name(value) => set(&mut options.name, value)?,
+                Entry::Aliases(value) => set(&mut options.aliases, value)?,
                 Entry::Queue(value) => set(&mut options.queue, value)?,
                 Entry::Priority(value) => set(&mut options.priority, value)?,
                 Entry::Lock(value) => set(&mut options.lock, value)?,

@@ -31,7 +31,7 @@ pub(crate) fn expand(options: &Options, mut function: ItemFn) -> syn::Result<Tok
 
     let visibility = &function.vis;
     let attributes = other_attributes(&function.attrs);
-    let conditions = conditions(&function.attrs);
+    let conditions: Vec<_> = conditions(&function.attrs).collect();
     let block = &function.block;
     let mut signature = function.sig.clone();
     signature.ident = Ident::new("body", name.span());
@@ -46,6 +46,8 @@ pub(crate) fn expand(options: &Options, mut function: ItemFn) -> syn::Result<Tok
             #visibility #signature #block
         }
         #implementation
+        #(#conditions)*
+        #krate::__private::discover!(#name);
     })
 }
 
@@ -169,6 +171,10 @@ fn implementation(
     } else {
         quote!(#krate::blocking(move || #call).await)
     };
+    let aliases = options.aliases.as_ref().map(|array| {
+        let aliases = array.elems.iter();
+        quote!(fn aliases() -> &'static [&'static str] { &[#(#aliases),*] })
+    });
     let retry = options.retry.as_ref().map(|retry| quote!(fn retry() -> #krate::Retry { #krate::Retry::from(#retry) }));
     let timeout = options.timeout.as_ref().map(timeout_function);
     let stalled = options.stalled.as_ref().map(|policy| stalled_function(policy, krate));
@@ -183,6 +189,7 @@ fn implementation(
                 #krate::JobOptions::new() #queue #priority #lock #queueing_lock
             }
 
+            #aliases
             #retry
             #timeout
             #stalled

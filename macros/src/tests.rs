@@ -34,10 +34,13 @@ fn an_option_that_cannot_be_is_refused_in_plain_words() {
     for (options, expected) in [
         (
             "que = \"a\"",
-            "unknown option `que`; there are: name, queue, priority, lock, queueing_lock, retry, timeout, stalled, middleware, \
-             pass_context, crate",
+            "unknown option `que`; there are: name, aliases, queue, priority, lock, queueing_lock, retry, timeout, \
+             stalled, middleware, pass_context, crate",
         ),
         ("queue = \"\"", "the queue must not be empty"),
+        ("aliases = \"a\"", "expected square brackets"),
+        ("aliases = [a]", "an alias is a name in quotation marks"),
+        ("aliases = [\"a\", \"\"]", "the alias must not be empty"),
         ("name = \"a\\0\"", "PostgreSQL cannot store the NUL character"),
         ("queue = \"a\", queue = \"b\"", "this option is given twice"),
         ("queue = 5", "expected string literal"),
@@ -58,7 +61,7 @@ fn an_option_that_cannot_be_is_refused_in_plain_words() {
 
 #[test]
 fn what_can_be_a_task_is_accepted() {
-    let options = "name = \"shop.mail\", queue = \"mails\", priority = -5, lock = \"l\", queueing_lock = \"q\", pass_context, timeout = \"1h 30min\", \
+    let options = "name = \"shop.mail\", aliases = [\"mail\", \"shop.post\"], queue = \"mails\", priority = -5, lock = \"l\", queueing_lock = \"q\", pass_context, timeout = \"1h 30min\", \
          stalled = \"leave\", middleware = [a, b(3)]";
     assert_eq!(
         refusal(options, "pub(crate) async fn f(context: JobContext, mut a: i64) -> Result<(), E> { Ok(()) }"),

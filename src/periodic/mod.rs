@@ -9,6 +9,7 @@
 mod schedule;
 mod ticks;
 
+use std::any::TypeId;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -94,7 +95,9 @@ pub enum MissedTicks {
 #[derive(Debug)]
 #[must_use = "a schedule does nothing until an application has it"]
 pub struct PeriodicTask {
-    task_name: String,
+    task: TypeId,
+    /// The name that the task was declared with.
+    task_name: &'static str,
     cron: String,
     periodic_id: String,
     args: Result<Map<String, Value>, Error>,
@@ -121,7 +124,8 @@ impl PeriodicTask {
     /// ```
     pub fn new<T: Task>(cron: impl Into<String>) -> Self {
         Self {
-            task_name: T::NAME.to_owned(),
+            task: TypeId::of::<T>(),
+            task_name: T::NAME,
             cron: cron.into(),
             periodic_id: String::new(),
             args: Ok(Map::new()),
@@ -157,7 +161,7 @@ impl PeriodicTask {
     /// ```
     pub fn args(mut self, args: impl Serialize) -> Self {
         let args = serde_json::to_value(args);
-        self.args = check_args(&self.task_name, &args).map(|()| match args {
+        self.args = check_args(self.task_name, &args).map(|()| match args {
             Ok(Value::Object(args)) => args,
             // Not after the check.
             _ => Map::new(),
@@ -176,7 +180,7 @@ impl PeriodicTask {
         if let Ok(args) = &mut self.args {
             match serde_json::to_value(value) {
                 Ok(value) => drop(args.insert(name.into(), value)),
-                Err(error) => self.args = Err(unserializable(&self.task_name, &error)),
+                Err(error) => self.args = Err(unserializable(self.task_name, &error)),
             }
         }
         self
@@ -270,12 +274,19 @@ impl PeriodicTask {
         self
     }
 
-    pub(crate) fn task_name(&self) -> &str {
-        &self.task_name
+    /// The type of the task.
+    pub(crate) fn task(&self) -> TypeId {
+        self.task
     }
 
-    /// The schedule, checked. The defaults are the task's options and the application's longest delay.
-    pub(crate) fn check(self, defaults: JobOptions, max_delay: Duration) -> Result<Schedule, Error> {
+    /// The name that the task was declared with.
+    pub(crate) fn task_name(&self) -> &'static str {
+        self.task_name
+    }
+
+    /// The schedule, checked. What the application knows is the task's name, with its namespaces, the options that the
+    /// task has unless given, and the longest delay unless given.
+    pub(crate) fn check(self, task_name: &str, defaults: JobOptions, max_delay: Duration) -> Result<Schedule, Error> {
         let cron = Cron::new(&self.cron)?;
         #[cfg(feature = "chrono-tz")]
         let cron = match &self.time_zone {
@@ -286,8 +297,8 @@ impl PeriodicTask {
             check_name("periodic_id", &self.periodic_id)?;
         }
         let args = self.args?;
-        try_args(&self.task_name, &args, self.try_args)?;
-        let job = JobToDefer::new(self.task_name, args, defaults).configure(&self.options).into_new_job()?;
+        try_args(task_name, &args, self.try_args)?;
+        let job = JobToDefer::new(task_name, args, defaults).configure(&self.options).into_new_job()?;
         if let Some(scheduled_at) = job.scheduled_at {
             let rule = format!("the periodic task \"{}\" comes when its cron expression says", job.task_name);
             return Err(Error::invalid("schedule", scheduled_at.to_string(), rule));

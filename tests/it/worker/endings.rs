@@ -216,8 +216,13 @@ async fn two_tasks_of_one_name_are_refused() {
     }
     let database = database();
     let error = App::builder(connector(&database).await).task::<sum>().task::<elsewhere::sum>().build().unwrap_err();
+    let module = module_path!();
+    let [one, other] = ["sum", "two_tasks_of_one_name_are_refused::{{closure}}::elsewhere::sum"];
     assert_eq!(
         error.to_string(),
-        r#"two tasks are named "sum": give one of them another name with #[task(name = "…")]"#
+        format!(
+            "two tasks are named \"sum\", {module}::{one} and {module}::{other}: give one of them another name with \
+             #[task(name = \"…\")], or add one of them in a namespace"
+        )
     );
 }
