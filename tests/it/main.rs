@@ -15,6 +15,7 @@ mod deferring;
 mod job_manager;
 mod migrations;
 mod models;
+mod naming;
 mod peer;
 mod periodic;
 mod plans;

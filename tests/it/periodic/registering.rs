@@ -146,3 +146,15 @@ async fn the_attribute_may_stand_above_and_below_and_more_than_once() {
         assert!(schedules.contains(expected), "{expected} in {schedules}");
     }
 }
+
+#[tokio::test]
+async fn a_schedule_may_be_of_another_type_that_has_the_name_of_a_task() {
+    mod elsewhere {
+        #[procrastinate::task(name = "report")]
+        pub(super) async fn namesake(timestamp: i64) {
+            let _ = timestamp;
+        }
+    }
+    let app = builder().await.periodic(PeriodicTask::new::<elsewhere::namesake>("@daily")).build().unwrap();
+    assert_eq!(app.task_names(), ["report"]);
+}

@@ -1,0 +1,156 @@
+//! Names that cannot be, or that would say two things.
+
+use procrastinate::{App, AppBuilder, Blueprint, Error, PeriodicTask, task};
+
+use crate::support::{connector, database};
+
+async fn builder() -> AppBuilder {
+    App::builder(connector(&database()).await)
+}
+
+fn refusal(builder: AppBuilder) -> String {
+    let error = builder.build().unwrap_err();
+    assert!(error.is_invalid(), "{error}");
+    error.to_string()
+}
+
+#[task]
+async fn plain() {}
+
+#[task(name = "plain")]
+async fn namesake() {}
+
+#[task(aliases = ["plain"])]
+async fn formerly_plain() {}
+
+#[task(aliases = ["old"])]
+async fn renamed() {}
+
+#[task(aliases = ["old"])]
+async fn renamed_too() {}
+
+#[tokio::test]
+async fn a_name_or_an_alias_that_says_two_tasks_is_refused_with_both() {
+    let in_both = |name: &str, one: &str, other: &str| {
+        let module = module_path!();
+        format!(
+            "two tasks are named \"{name}\", {module}::{one} and {module}::{other}: give one of them another name with \
+             #[task(name = \"…\")], or add one of them in a namespace"
+        )
+    };
+    assert_eq!(refusal(builder().await.task::<plain>().task::<namesake>()), in_both("plain", "plain", "namesake"));
+    assert_eq!(
+        refusal(builder().await.task::<plain>().task::<formerly_plain>()),
+        in_both("plain", "plain", "formerly_plain")
+    );
+    assert_eq!(
+        refusal(builder().await.task::<formerly_plain>().task::<plain>()),
+        in_both("plain", "formerly_plain", "plain")
+    );
+    assert_eq!(
+        refusal(builder().await.task::<renamed>().task::<renamed_too>()),
+        in_both("old", "renamed", "renamed_too")
+    );
+    assert_eq!(
+        refusal(builder().await.task::<plain>().task::<renamed>().add_task_alias::<renamed>("plain")),
+        in_both("plain", "plain", "renamed")
+    );
+    let (one, other) = (Blueprint::new().task::<plain>(), Blueprint::new().task::<namesake>());
+    assert_eq!(
+        refusal(builder().await.add_tasks_from(one, "part").add_tasks_from(other, "part")),
+        in_both("part:plain", "plain", "namesake")
+    );
+    let builtin = "procrastinate.builtin_tasks.remove_old_jobs";
+    assert!(
+        refusal(builder().await.task::<plain>().add_task_alias::<plain>(builtin)).starts_with(&format!(
+            "two tasks are named \"{builtin}\", procrastinate::builtin_tasks::RemoveOldJobs and "
+        ))
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_is_told_twice_of_one_task_says_nothing_new() {
+    let builder = builder().await.task::<renamed>();
+    let app = builder.add_task_alias::<renamed>("old").add_task_alias::<renamed>("renamed").build().unwrap();
+    assert_eq!(app.task_names(), ["renamed"]);
+}
+
+#[tokio::test]
+async fn a_task_that_is_added_twice_is_refused() {
+    let twice = format!("({}::plain) was added twice", module_path!());
+    assert_eq!(refusal(builder().await.task::<plain>().task::<plain>()), format!("the task \"plain\" {twice}"));
+    let parts = || Blueprint::new().task::<plain>();
+    assert_eq!(
+        refusal(builder().await.add_tasks_from(parts(), "part").add_tasks_from(parts(), "part")),
+        format!("the task \"part:plain\" {twice}")
+    );
+}
+
+#[tokio::test]
+async fn a_task_has_one_name_in_a_process() {
+    #[task]
+    async fn wanderer() {}
+
+    let two_names = |has: &str, wanted: &str| {
+        format!(
+            "the task {}::a_task_has_one_name_in_a_process::{{{{closure}}}}::wanderer has the name \"{has}\" in this \
+             process, and cannot be \"{wanted}\" too: give it to every application in the same namespace, and let it have \
+             other names as aliases",
+            module_path!()
+        )
+    };
+    let part = || Blueprint::new().task::<wanderer>();
+    // In one application. Nothing of what was refused is kept.
+    assert_eq!(
+        refusal(builder().await.task::<wanderer>().add_tasks_from(part(), "b")),
+        two_names("wanderer", "b:wanderer")
+    );
+    assert!(refusal(builder().await.add_tasks_from(part(), "c").add_task_alias::<plain>("d")).contains("no task"));
+    assert_eq!(wanderer().task_name(), "wanderer");
+
+    builder().await.add_tasks_from(part(), "a").build().unwrap();
+    // In another one.
+    assert_eq!(refusal(builder().await.add_tasks_from(part(), "b")), two_names("a:wanderer", "b:wanderer"));
+    assert_eq!(refusal(builder().await.task::<wanderer>()), two_names("a:wanderer", "wanderer"));
+    assert_eq!(wanderer().task_name(), "a:wanderer");
+}
+
+#[tokio::test]
+async fn a_task_that_some_application_has_as_it_is_gets_no_namespace() {
+    #[task]
+    async fn settled() {}
+
+    builder().await.task::<settled>().build().unwrap();
+    let part = Blueprint::new().task::<settled>();
+    assert!(refusal(builder().await.add_tasks_from(part, "part")).contains("\"settled\" in this process"));
+    assert_eq!(settled().task_name(), "settled");
+}
+
+#[tokio::test]
+async fn a_namespace_or_an_alias_that_cannot_be_is_refused() {
+    let part = || Blueprint::new().task::<plain>();
+    assert_eq!(refusal(builder().await.add_tasks_from(part(), "")), r#"invalid namespace "": it must not be empty"#);
+    assert!(
+        refusal(builder().await.add_tasks_from(part(), "n".repeat(123)))
+            .ends_with("it has 129 bytes, and 128 are allowed")
+    );
+    assert!(builder().await.add_tasks_from(Blueprint::new(), "n".repeat(122)).build().is_ok());
+    assert_eq!(
+        refusal(builder().await.task::<plain>().add_task_alias::<plain>("")),
+        r#"invalid alias of a task "": it must not be empty"#
+    );
+    assert_eq!(
+        refusal(builder().await.task::<plain>().add_task_alias::<plain>("a\0")),
+        r#"invalid alias of a task "a\0": PostgreSQL cannot store the NUL character"#
+    );
+}
+
+#[tokio::test]
+async fn an_alias_or_a_schedule_of_a_task_that_was_not_added_is_refused() {
+    let unknown = r#"there is no task "renamed" in this application; it knows: plain"#;
+    assert_eq!(refusal(builder().await.task::<plain>().add_task_alias::<renamed>("a")), unknown);
+    let part = Blueprint::new().periodic(PeriodicTask::new::<renamed>("@daily"));
+    assert_eq!(refusal(builder().await.task::<plain>().add_tasks_from(part, "a")), unknown);
+    let error = builder().await.add_task_alias::<renamed>("a").build().unwrap_err();
+    assert!(matches!(&error, Error::UnknownTask { known, .. } if known.is_empty()), "{error}");
+}
