@@ -1,0 +1,80 @@
+//! A shop whose mails are a part of their own, in a namespace; tasks that were renamed, and jobs that do not know it.
+#![allow(missing_docs, reason = "nothing here is a public surface")]
+#![allow(clippy::print_stdout, reason = "it shows what happens")]
+
+use std::error::Error;
+
+use diesel::QueryDsl;
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::bb8::Pool;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use procrastinate::schema::procrastinate_jobs;
+use procrastinate::{App, DieselConnector, JobStatus, ProcrastinateJob, configure_task};
+use serde_json::json;
+use throwaway_postgres::Server;
+
+use crate::mails::welcome;
+
+/// A part of the application, which might be a crate of its own.
+mod mails {
+    use procrastinate::{Blueprint, JobContext, PeriodicTask, task};
+
+    // It was called `greet` once.
+    #[task(aliases = ["greet"], queue = "mails", pass_context)]
+    pub(crate) async fn welcome(context: JobContext, customer: String) {
+        println!("{:<16} Welcome, {customer}!", context.task_name());
+    }
+
+    #[task(queue = "mails")]
+    pub(crate) async fn newsletter() {}
+
+    pub(crate) fn blueprint() -> Blueprint {
+        let monday = PeriodicTask::new::<newsletter>("0 8 * * mon");
+        Blueprint::new().task::<welcome>().task::<newsletter>().periodic(monday)
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let server = Server::start()?;
+    let database = server.create_database("blueprints")?;
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
+    let pool = Pool::builder().max_size(5).build(manager).await?;
+    let connector = DieselConnector::new(pool.clone());
+    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+
+    let app = App::builder(connector)
+        .add_tasks_from(mails::blueprint(), "mails")
+        // Before there was a namespace.
+        .add_task_alias::<welcome>("welcome")
+        .build()?;
+    println!("tasks: {}", app.task_names().join(", "));
+
+    // No application is at hand here, and yet the job knows its name.
+    let mut connection = pool.get().await?;
+    welcome("Ada".to_owned()).defer(&mut connection).await?;
+    // From other programs, and from other times.
+    for name in ["mails:welcome", "mails:greet", "welcome"] {
+        configure_task(name, json!({ "customer": "Grace" })).queue("mails").defer(&mut connection).await?;
+    }
+    app.periodic_deferrer().defer_due("2027-01-04T08:00:00Z".parse()?).await;
+    // There is no task of this name.
+    configure_task("newsletter", json!({})).defer(&mut connection).await?;
+    app.worker().wait(false).run().await?;
+
+    let jobs: Vec<ProcrastinateJob> =
+        ProcrastinateJob::query().order(procrastinate_jobs::id).load(&mut connection).await?;
+    let endings: Vec<_> = jobs.iter().map(|job| (job.task_name.as_str(), &job.status)).collect();
+    for (task_name, status) in &endings {
+        println!("{status:<10} {task_name}");
+    }
+    let expected = [
+        ("mails:welcome", &JobStatus::Succeeded),
+        ("mails:welcome", &JobStatus::Succeeded),
+        ("mails:greet", &JobStatus::Succeeded),
+        ("welcome", &JobStatus::Succeeded),
+        ("mails:newsletter", &JobStatus::Succeeded),
+        ("newsletter", &JobStatus::Failed),
+    ];
+    if endings[..] == expected { Ok(()) } else { Err("the jobs did not end as they should have".into()) }
+}
