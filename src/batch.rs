@@ -7,6 +7,7 @@ use diesel_async::AsyncConnectionCore;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::job_to_defer::JobToDefer;
+use crate::metrics::JobsOnTheirWay;
 use crate::queries::defer::{InsertJobs, NewJob};
 use crate::queries::{Async, Blocking, Run, complete};
 
@@ -74,6 +75,7 @@ pub(crate) async fn batch_defer_or_fail<R: Run>(jobs: Vec<NewJob>, run: &mut R) 
     }
     let locked: Vec<(String, String)> =
         jobs.iter().filter_map(|job| Some((job.queueing_lock.clone()?, job.task_name.clone()))).collect();
+    let on_their_way = JobsOnTheirWay::new(jobs.iter().map(|job| (job.task_name.as_str(), job.queue.as_str())));
     let rows = run
         .load(jobs.into_iter().collect::<InsertJobs>())
         .await
@@ -83,6 +85,7 @@ pub(crate) async fn batch_defer_or_fail<R: Run>(jobs: Vec<NewJob>, run: &mut R) 
             locked.into_iter().find(|(lock, _)| *lock == queueing_lock).map_or_else(String::new, |(_, task)| task);
         return Err(Error::AlreadyEnqueued { task_name, queueing_lock });
     }
+    on_their_way.are_deferred();
     let ids: Vec<JobId> = rows.into_iter().filter_map(|(id, _)| id).collect();
     tracing::info!(action = "jobs_deferred", count = ids.len(), "deferred {} jobs", ids.len());
     Ok(ids)

@@ -13,6 +13,7 @@ use crate::checks::{check_args, check_name, unserializable};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::job_options::JobOptions;
+use crate::metrics::JobsOnTheirWay;
 use crate::queries::defer::{InsertJob, InsertJobUnlessEnqueued, NewJob};
 use crate::queries::{Async, Blocking, Run, complete};
 
@@ -315,6 +316,13 @@ impl JobToDefer {
 
 /// The one body behind all ways of deferring a single job.
 pub(crate) async fn defer_or_fail<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
+    let on_its_way = JobsOnTheirWay::new([(job.task_name.as_str(), job.queue.as_str())]);
+    let id = insert(job, run).await?;
+    on_its_way.are_deferred();
+    Ok(id)
+}
+
+async fn insert<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
     const ACTION: &str = "defer the job";
     let (task_name, queue) = (job.task_name.clone(), job.queue.clone());
     let id = if let Some(queueing_lock) = job.queueing_lock.clone() {

@@ -19,6 +19,7 @@ pub mod job_manager;
 mod job_options;
 mod job_to_defer;
 mod manager;
+mod metrics;
 mod middleware;
 mod migrations;
 mod models;
@@ -56,6 +57,8 @@ pub use crate::job::{Job, JobEventType, JobId, JobStatus};
 pub use crate::job_context::JobContext;
 pub use crate::job_options::JobOptions;
 pub use crate::job_to_defer::{JobToDefer, configure_task};
+#[cfg(feature = "metrics")]
+pub use crate::metrics::describe_metrics;
 pub use crate::middleware::{Middleware, Next, TaskResult};
 pub use crate::migrations::{MIGRATIONS, run_pending_migrations};
 pub use crate::models::{

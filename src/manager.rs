@@ -7,6 +7,7 @@ use diesel_async::AsyncPgConnection;
 
 use crate::error::Error;
 use crate::job::{Job, JobId, JobStatus};
+use crate::metrics::Exchange;
 use crate::queries::lifecycle::{
     FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker, JobsWithoutWorker, PruneStalledWorkers,
     RegisterWorker, RegisterWorkerAgain, RescueJobs, UnregisterWorker, UpdateHeartbeat,
@@ -122,10 +123,12 @@ pub(crate) async fn finish_and_fetch(
     connection: &mut AsyncPgConnection,
     statement: FinishAndFetchJobs,
 ) -> Result<FinishedAndFetched, Error> {
+    let exchange = Exchange::start();
     let rows = Async(connection)
         .load(statement)
         .await
         .map_err(|source| Error::database("finish jobs and fetch new ones", source))?;
+    exchange.end();
     Ok(FinishedAndFetched::from(rows))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::job::JobId;
+use crate::metrics::JobsOnTheirWay;
 use crate::queries::Run;
 use crate::queries::periodic::DeferPeriodicJob;
 
@@ -18,9 +19,13 @@ pub(crate) enum TickOutcome {
 /// Defers a tick of a periodic task once, whoever else tries. Nothing is raised that would spoil a transaction.
 pub(crate) async fn defer_periodic_job<R: Run>(tick: DeferPeriodicJob, run: &mut R) -> Result<TickOutcome, Error> {
     const ACTION: &str = "defer the periodic task";
+    let on_its_way = JobsOnTheirWay::new([(tick.job.task_name.as_str(), tick.job.queue.as_str())]);
     let rows = run.load(tick).await.map_err(|source| Error::database(ACTION, source))?;
     match rows.first() {
-        Some((Some(id), _)) => Ok(TickOutcome::Deferred(*id)),
+        Some((Some(id), _)) => {
+            on_its_way.are_deferred();
+            Ok(TickOutcome::Deferred(*id))
+        }
         Some((None, true)) => Ok(TickOutcome::QueueingLockTaken),
         Some((None, false)) => Ok(TickOutcome::AlreadyDeferred),
         None => Err(Error::Database { action: ACTION, source: diesel::NotFound }),

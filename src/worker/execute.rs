@@ -18,6 +18,7 @@ use crate::blocking::{BlockingCalls, CALLS};
 use crate::interruption::AbortReason;
 use crate::job::JobId;
 use crate::job_context::{JobContext, WorkerOfJob};
+use crate::metrics::RunningJob;
 use crate::middleware::{End, Middleware, Next};
 use crate::panics;
 use crate::queries::lifecycle::FetchedJob;
@@ -84,10 +85,12 @@ impl Execution {
         async {
             let started = Instant::now();
             log_start(context.job());
+            let running = RunningJob::start(context.job(), context.worker_name(), context.start_timestamp());
             let ended = run_until_stopped(next, &context, rules.timeout).await;
             let outcome = decide(ended, context.abort_reason(), context.job(), &rules);
             let duration = started.elapsed();
             log_end(context.job(), &outcome, duration);
+            running.end(context.job(), outcome.label(), duration);
             Finished { job_id: context.job().id, attempts: context.job().attempts, outcome, duration }
         }
         .instrument(span)

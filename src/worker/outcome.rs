@@ -69,6 +69,19 @@ impl Outcome {
         }
     }
 
+    /// One word for it, for metrics.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::Retried { .. } => "retried",
+            Self::Aborted { .. } => "aborted",
+            Self::Interrupted { .. } => "interrupted",
+            Self::Snoozed { .. } => "snoozed",
+            Self::NotStarted => "not_started",
+        }
+    }
+
     /// What is to be kept beside the job: why an attempt that counts did not come to a good end.
     pub(super) fn error_to_keep(&self) -> Option<&str> {
         match self {

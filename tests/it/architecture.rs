@@ -20,6 +20,7 @@ const FLOORS: [&[&str]; 6] = [
         "worker_handle",
         "cron",
         "task_name",
+        "metrics",
     ],
     &["models", "migrations"],
     &["queries"],

@@ -13,6 +13,8 @@ mod architecture;
 mod contract;
 mod deferring;
 mod job_manager;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod migrations;
 mod models;
 mod naming;
