@@ -316,13 +316,6 @@ impl JobToDefer {
 
 /// The one body behind all ways of deferring a single job.
 pub(crate) async fn defer_or_fail<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
-    let on_its_way = JobsOnTheirWay::new([(job.task_name.as_str(), job.queue.as_str())]);
-    let id = insert(job, run).await?;
-    on_its_way.are_deferred();
-    Ok(id)
-}
-
-async fn insert<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
     const ACTION: &str = "defer the job";
     let (task_name, queue) = (job.task_name.clone(), job.queue.clone());
     let id = if let Some(queueing_lock) = job.queueing_lock.clone() {
@@ -333,6 +326,7 @@ async fn insert<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
         let ids = run.load(InsertJob(job)).await.map_err(|source| Error::database(ACTION, source))?;
         ids.first().copied().ok_or(Error::Database { action: ACTION, source: diesel::NotFound })?
     };
+    JobsOnTheirWay::new([(task_name.as_str(), queue.as_str())]).are_deferred();
     tracing::info!(
         action = "jobs_deferred",
         job.id = i64::from(id),

@@ -7,6 +7,7 @@ mod clearing;
 mod cron;
 mod deferring;
 mod managing;
+mod naming;
 mod periodic;
 mod python;
 mod tasks;

@@ -49,6 +49,24 @@ async def note(context, /):
     await write_note(context, ended=True)
 
 
+deeper, part = procrastinate.Blueprint(), procrastinate.Blueprint()
+
+
+@deeper.task(name="peer.named", aliases=["peer.formerly"])
+async def named():
+    pass
+
+
+part.add_tasks_from(deeper, namespace="deeper")
+app.add_tasks_from(part, namespace="part")
+app.add_task_alias(named, "peer.earliest")
+
+
+async def names_of_parts(_):
+    """The names and aliases under which a worker finds what is in the blueprints."""
+    say(names=sorted(name for name, task in app.tasks.items() if task is named))
+
+
 async def write_note(context, *, ended):
     await app.connector.execute_query_async(
         "INSERT INTO notes (job_id, client, ended) VALUES (%(job_id)s, 'python', %(ended)s)",
