@@ -4,7 +4,7 @@ DROP FUNCTION procrastinate_diesel_register_worker_again_v1(bigint[], integer[])
 DROP FUNCTION procrastinate_diesel_jobs_of_worker_v1(bigint, bigint[]);
 DROP FUNCTION procrastinate_diesel_update_heartbeat_v1(bigint);
 DROP FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb, bigint[], jsonb);
-DROP FUNCTION procrastinate_diesel_put_back_job_v1(bigint, bigint, timestamptz, integer, varchar, text, boolean);
+DROP FUNCTION procrastinate_diesel_put_back_job_v1(bigint, bigint, integer, timestamptz, integer, varchar, text, boolean);
 DROP FUNCTION procrastinate_diesel_defer_jobs_v1(varchar[], varchar[], integer[], text[], text[], jsonb[], timestamptz[]);
 DROP TABLE procrastinate_diesel_job_errors;
 DROP INDEX procrastinate_diesel_jobs_without_worker_idx_v1;

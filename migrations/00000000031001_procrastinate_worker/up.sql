@@ -63,8 +63,8 @@ COMMENT ON FUNCTION procrastinate_diesel_defer_jobs_v1(varchar[], varchar[], int
     'Inserts jobs given as parallel arrays, all or none, and returns their ids in the order of the input. When a queueing lock is taken, by a waiting job or twice in the input: one row that names it, and the caller''s transaction lives on.';
 
 CREATE FUNCTION procrastinate_diesel_put_back_job_v1(
-        p_job_id bigint, p_worker_id bigint, retry_at timestamptz, new_priority integer, new_queue_name varchar,
-        new_lock text, counts boolean)
+        p_job_id bigint, p_worker_id bigint, p_attempts integer, retry_at timestamptz, new_priority integer,
+        new_queue_name varchar, new_lock text, counts boolean)
     RETURNS procrastinate_job_status
     LANGUAGE plpgsql
     SET jit = off
@@ -83,6 +83,7 @@ BEGIN
         queue_name = CASE WHEN job.abort_requested THEN job.queue_name ELSE coalesce(new_queue_name, job.queue_name) END,
         lock = CASE WHEN job.abort_requested THEN job.lock ELSE coalesce(new_lock, job.lock) END
     WHERE job.id = p_job_id AND job.status = 'doing' AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+      AND (p_attempts IS NULL OR job.attempts = p_attempts)
     RETURNING job.status INTO became;
     RETURN became;
 EXCEPTION WHEN unique_violation THEN
@@ -90,12 +91,13 @@ EXCEPTION WHEN unique_violation THEN
     UPDATE procrastinate_jobs AS job
     SET status = 'failed', abort_requested = false, attempts = job.attempts + 1
     WHERE job.id = p_job_id AND job.status = 'doing' AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+      AND (p_attempts IS NULL OR job.attempts = p_attempts)
     RETURNING job.status INTO became;
     RETURN became;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_put_back_job_v1(bigint, bigint, timestamptz, integer, varchar, text, boolean) IS
-    'Lets a job that this worker is doing (NULL: that lost its worker) wait for another attempt. Answers with what became of it: todo, or failed when its abort was requested or its queueing lock is taken; NULL when it is not this worker''s. Unless "counts" the attempt that ended does not count.';
+COMMENT ON FUNCTION procrastinate_diesel_put_back_job_v1(bigint, bigint, integer, timestamptz, integer, varchar, text, boolean) IS
+    'Lets a job that this worker is doing (NULL: that lost its worker), after so many attempts (NULL: whichever), wait for another one. Answers with what became of it: todo, or failed when its abort was requested or its queueing lock is taken; NULL when it is not this worker''s. Unless "counts" the attempt that ended does not count.';
 
 CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
         p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[],
@@ -116,6 +118,8 @@ CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
     SET enable_hashjoin = off
     SET enable_mergejoin = off
     SET enable_sort = off
+    -- A row that somebody holds on to for long must not hold up everything else that is asked for here.
+    SET lock_timeout = '5s'
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -129,6 +133,7 @@ DECLARE
     last_lock text;
     violated_constraint text;
     retry record;
+    is_lost boolean := false;
 BEGIN
     -- What went wrong, beside the jobs. First, because here it still shows which jobs are this worker's; they are locked,
     -- so that they stay so. An attempt that is there already was stored by a call whose answer got lost on the way.
@@ -136,9 +141,10 @@ BEGIN
         INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error, worker_id, worker_name, duration_seconds)
         SELECT job.id, job.attempts + 1, failure.error, p_worker_id, failure.worker_name, failure.duration_seconds
         FROM jsonb_to_recordset(errors)
-            AS failure (job_id bigint, error text, worker_name text, duration_seconds double precision)
+            AS failure (job_id bigint, attempts integer, error text, worker_name text, duration_seconds double precision)
         JOIN procrastinate_jobs AS job ON job.id = failure.job_id
         WHERE job.status = 'doing' AND job.worker_id = p_worker_id
+          AND (failure.attempts IS NULL OR job.attempts = failure.attempts)
         FOR UPDATE OF job
         ON CONFLICT DO NOTHING;
     END IF;
@@ -163,6 +169,7 @@ BEGIN
               AND NOT EXISTS (
                     SELECT FROM procrastinate_jobs AS job
                     WHERE job.id = ending.id AND job.status = ending.status AND job.worker_id = p_worker_id);
+        is_lost := FOUND;
     END IF;
 
     -- Finish and delete: the same jobs only. One that is not there any more was deleted by an earlier call, or by hand.
@@ -174,30 +181,45 @@ BEGIN
                    NULL::timestamptz, NULL::integer, NULL::boolean, NULL::bigint, NULL::procrastinate_job_status
             FROM procrastinate_jobs AS job
             WHERE job.id = ANY (deleted_job_ids);
+        is_lost := is_lost OR FOUND;
     END IF;
 
-    -- Retry: only jobs that are still doing and still this worker's.
+    -- Retry: only jobs that are still doing and still this worker's, and in the attempt that has ended: the worker may have
+    -- been handed the next one already, in an answer that got lost on the way.
     IF retries IS NOT NULL THEN
         FOR retry IN
             SELECT * FROM jsonb_to_recordset(retries)
-                AS retry (job_id bigint, retry_at timestamptz, priority integer, queue_name varchar, lock text, counts boolean)
+                AS retry (job_id bigint, attempts integer, retry_at timestamptz, priority integer, queue_name varchar,
+                    lock text, counts boolean)
             ORDER BY job_id
         LOOP
             became := procrastinate_diesel_put_back_job_v1(
-                retry.job_id, p_worker_id, retry.retry_at, retry.priority, retry.queue_name, retry.lock,
+                retry.job_id, p_worker_id, retry.attempts, retry.retry_at, retry.priority, retry.queue_name, retry.lock,
                 coalesce(retry.counts, true));
             IF became = 'failed' THEN
                 lost := false;
                 id := retry.job_id;
                 RETURN NEXT;
-            -- One that is not doing was retried by an earlier call whose answer got lost, or ended by hand.
+            -- One that is not doing, or that this worker is doing in a later attempt, was retried by an earlier call whose
+            -- answer got lost, or ended by hand.
             ELSIF became IS NULL AND EXISTS (
-                    SELECT FROM procrastinate_jobs AS job WHERE job.id = retry.job_id AND job.status = 'doing') THEN
+                    SELECT FROM procrastinate_jobs AS job
+                    WHERE job.id = retry.job_id AND job.status = 'doing'
+                      AND (job.worker_id IS DISTINCT FROM p_worker_id OR job.attempts <= retry.attempts)) THEN
                 lost := true;
                 id := retry.job_id;
+                is_lost := true;
                 RETURN NEXT;
             END IF;
         END LOOP;
+    END IF;
+
+    -- A worker that was taken for dead has lost nothing yet: it registers again, and has back what nobody has taken.
+    IF is_lost AND NOT EXISTS (SELECT FROM procrastinate_workers AS worker WHERE worker.id = p_worker_id) THEN
+        RAISE foreign_key_violation USING
+            MESSAGE = format('Worker %s is not registered', p_worker_id),
+            TABLE = 'procrastinate_jobs',
+            CONSTRAINT = 'procrastinate_jobs_worker_id_fkey';
     END IF;
 
     -- Fetch: as procrastinate_fetch_job_v2, for as many jobs as there are free slots. At most one job of a lock can be
@@ -272,13 +294,15 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb, bigint[], jsonb) IS
-    'Ends the jobs that a worker has finished, deletes those that are not to be kept, puts those back that are to be retried (an array of objects with job_id, and optionally retry_at, priority, queue_name, lock and counts), keeps what went wrong (an array of objects with job_id, error, worker_name and duration_seconds), and takes new jobs for the free slots, in one transaction. Answers with the jobs taken, with a row (lost = true, only the id set) for each finished job that was not this worker''s any more and was left as it is, and with a row (lost = false, became = failed) for each that could not be retried.';
+    'Ends the jobs that a worker has finished, deletes those that are not to be kept, puts those back that are to be retried (an array of objects with job_id, and optionally attempts, without the one that ended, retry_at, priority, queue_name, lock and counts), keeps what went wrong (an array of objects with job_id, error, worker_name and duration_seconds, and optionally attempts), and takes new jobs for the free slots, in one transaction. Answers with the jobs taken, with a row (lost = true, only the id set) for each finished job that was not this worker''s any more and was left as it is, and with a row (lost = false, became = failed) for each that could not be retried. Where something is lost and the worker is not registered any more, nothing is done: it raises a violation of the jobs'' foreign key.';
 
 CREATE FUNCTION procrastinate_diesel_update_heartbeat_v1(p_worker_id bigint)
     RETURNS TABLE (job_id bigint, abort_requested boolean)
     LANGUAGE plpgsql
     SET jit = off
     SET enable_seqscan = off
+    -- Whoever gives up waiting leaves the server waiting: one more process with each try.
+    SET lock_timeout = '5s'
 AS $function$
 BEGIN
     UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = p_worker_id;
@@ -392,7 +416,7 @@ BEGIN
             RETURNING job.status INTO became;
         ELSE
             became := procrastinate_diesel_put_back_job_v1(
-                rescue.job_id, NULL, rescue.retry_at, rescue.priority, rescue.queue_name, rescue.lock, true);
+                rescue.job_id, NULL, rescue.attempts, rescue.retry_at, rescue.priority, rescue.queue_name, rescue.lock, true);
         END IF;
         RETURN NEXT;
     END LOOP;

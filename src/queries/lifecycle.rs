@@ -208,10 +208,18 @@ impl FinishAndFetchJobs {
         self.deleted.get_or_insert_default().push(job_id);
     }
 
-    /// Has an error kept beside its job.
-    pub(crate) fn keep_error(&mut self, job_id: JobId, error: &str, worker_name: &str, duration: Duration) {
+    /// Has an error kept beside its job, of which this many attempts had ended before.
+    pub(crate) fn keep_error(
+        &mut self,
+        job_id: JobId,
+        attempts: i32,
+        error: &str,
+        worker_name: &str,
+        duration: Duration,
+    ) {
         let error = json!({
             "job_id": job_id,
+            "attempts": attempts,
             "error": error,
             "worker_name": worker_name,
             "duration_seconds": duration.as_secs_f64(),
@@ -225,10 +233,12 @@ impl FinishAndFetchJobs {
         self.end_statuses.push(end_status);
     }
 
-    /// Has a job wait for another attempt. Unless it counts, the attempt that ended is not counted.
-    pub(crate) fn retry(&mut self, job_id: JobId, decision: &RetryDecision, counts: bool) {
+    /// Has a job wait for another attempt, of which this many had ended before. Unless it counts, the attempt that ended is
+    /// not counted.
+    pub(crate) fn retry(&mut self, job_id: JobId, attempts: i32, decision: &RetryDecision, counts: bool) {
         let retry = json!({
             "job_id": job_id,
+            "attempts": attempts,
             "retry_at": decision.time(),
             "priority": decision.priority,
             "queue_name": decision.queue,

@@ -72,10 +72,17 @@ pub(super) struct Loop {
     /// Whether that time is over, and the jobs were told to stop.
     out_of_touch: bool,
     backoff: Backoff,
+    /// Since when the database has done nothing that it was asked for.
+    failing_since: Option<Instant>,
     /// After a failure: when to go to the database again.
     pause_until: Option<Instant>,
     /// How many endings go out at once: fewer after the database has refused some.
     most_endings: usize,
+    /// How many endings were in the last question, if it was an exchange.
+    sent_endings: Option<usize>,
+    /// Whether endings are stored and jobs are fetched by turns, because the database has refused a single ending, or to
+    /// hand out jobs: neither must hold up the other.
+    is_split: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,8 +160,11 @@ impl Loop {
             alive_until: now + options.stalled_worker_timeout,
             out_of_touch: false,
             backoff: Backoff::default(),
+            failing_since: None,
             pause_until: None,
             most_endings: usize::MAX,
+            sent_endings: None,
+            is_split: false,
             options,
         }
     }
@@ -371,8 +381,11 @@ impl Loop {
 
     /// Stores how jobs ended and fetches new ones, in one round trip.
     fn exchange(&mut self) -> UnderWay {
-        let free_slots = self.free_slots();
-        let stored = self.slots.finished().len().min(self.most_endings);
+        let has_endings = !self.slots.finished().is_empty();
+        let is_turn_of_endings = self.is_split && has_endings && (self.most_endings > 0 || self.free_slots() == 0);
+        let free_slots = if is_turn_of_endings { 0 } else { self.free_slots() };
+        let most_endings = if free_slots == 0 { self.most_endings.max(1) } else { self.most_endings };
+        let stored = self.slots.finished().len().min(most_endings);
         let statement = self.statement(stored, free_slots);
         if free_slots > 0 {
             // What is announced from now on may come too late for this look, and is cause for another one.
@@ -385,6 +398,7 @@ impl Loop {
     fn ask(&mut self, question: Question) -> UnderWay {
         let connector = self.connector.clone();
         let kept = self.connection.take();
+        self.sent_endings = if let Question::Exchange { stored, .. } = question { Some(stored) } else { None };
         let operation = async move {
             let mut connection = match kept {
                 Some(connection) => connection,
@@ -407,21 +421,21 @@ impl Loop {
     }
 
     fn add_ending(&self, finished: &Finished, statement: &mut FinishAndFetchJobs) {
-        let Finished { job_id, outcome, duration, .. } = finished;
+        let Finished { job_id, attempts, outcome, duration } = finished;
         let end_status = match outcome {
             Outcome::Succeeded => "succeeded",
             Outcome::Failed { .. } => "failed",
             Outcome::Aborted { .. } => "aborted",
             Outcome::Retried { decision, .. } | Outcome::Interrupted { decision, .. } => {
-                statement.retry(*job_id, decision, true);
+                statement.retry(*job_id, *attempts, decision, true);
                 ""
             }
             Outcome::Snoozed { decision, .. } => {
-                statement.retry(*job_id, decision, false);
+                statement.retry(*job_id, *attempts, decision, false);
                 ""
             }
             Outcome::NotStarted => {
-                statement.retry(*job_id, &RetryDecision::at_once(), false);
+                statement.retry(*job_id, *attempts, &RetryDecision::at_once(), false);
                 ""
             }
         };
@@ -438,7 +452,7 @@ impl Loop {
             statement.finish(*job_id, end_status);
         }
         if let Some(error) = outcome.error_to_keep() {
-            statement.keep_error(*job_id, error, &self.options.name, *duration);
+            statement.keep_error(*job_id, *attempts, error, &self.options.name, *duration);
         }
     }
 
@@ -452,7 +466,11 @@ impl Loop {
         // Kept for what comes next.
         self.connection = Some(connection);
         self.give_back_at = Instant::now() + LONGEST_LULL;
-        self.backoff.reset();
+        // An ending that the database refuses is tried less and less often, also where it hands out jobs meanwhile.
+        if !self.is_split || !matches!(answer, Answer::Exchanged { stored: 0, .. }) {
+            self.backoff.reset();
+            self.failing_since = None;
+        }
         match answer {
             Answer::Exchanged { stored, free_slots, answer } => {
                 self.exchanged(stored, free_slots, answer);
@@ -469,7 +487,10 @@ impl Loop {
     }
 
     fn exchanged(&mut self, stored: usize, free_slots: usize, answer: FinishedAndFetched) {
-        self.most_endings = self.most_endings.saturating_mul(2);
+        if stored > 0 || self.slots.finished().is_empty() {
+            self.is_split = false;
+        }
+        self.most_endings = self.most_endings.saturating_mul(2).max(1);
         let finished = self.slots.forget_finished(stored);
         for Finished { job_id, outcome, .. } in &finished {
             let how = outcome.as_str();
@@ -555,15 +576,16 @@ impl Loop {
     /// After a failed operation: nothing of it is forgotten, and it is tried again after a while. Jobs that the database
     /// may have handed out in an answer that never arrived are found by the heartbeat.
     fn pause_after(&mut self, error: Error) -> Result<(), Error> {
+        self.look = true;
         if says_that_worker_is_gone(&error) {
             self.declare_gone();
-        } else if error.is_refusal() {
-            self.send_fewer_endings();
+        } else if let (Some(stored), true) = (self.sent_endings, error.is_refusal()) {
+            self.send_fewer_endings(stored);
         }
-        self.look = true;
+        let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
         let since = match self.phase {
             Phase::Working => None,
-            Phase::Stopping { since, .. } | Phase::Aborting { since } => Some(since),
+            Phase::Stopping { since, .. } | Phase::Aborting { since } => Some(since.max(failing_since)),
         };
         if since.is_some_and(|since| since.elapsed() > self.options.stalled_worker_timeout) {
             let job_ids = self.slots.finished().iter().map(|finished| finished.job_id).collect();
@@ -581,14 +603,16 @@ impl Loop {
     }
 
     /// One ending that the database refuses, be it because of a trigger of the application's, must not hold up the others:
-    /// half of them go out next, down to a single one, which then lets the others go first.
-    fn send_fewer_endings(&mut self) {
-        let sent = self.slots.finished().len().min(self.most_endings);
-        if sent > 1 {
-            self.most_endings = sent / 2;
-        } else {
-            self.most_endings = 1;
-            self.slots.postpone_first();
+    /// half of them go out next, down to a single one, which then lets the others go first, and jobs be fetched.
+    fn send_fewer_endings(&mut self, stored: usize) {
+        self.is_split |= stored <= 1;
+        match stored {
+            0 => self.most_endings = 1,
+            1 => {
+                self.most_endings = 0;
+                self.slots.postpone_first();
+            }
+            several => self.most_endings = several / 2,
         }
     }
 }
@@ -607,8 +631,10 @@ fn is_taken_by_others(context: &JobContext) -> bool {
     task.is_ok_and(|task| task.stalled != StalledJobPolicy::Leave)
 }
 
-/// A job cannot be given to a worker without a row.
+/// A job cannot be given to a worker without a row. An application may have foreign keys of its own, which say nothing
+/// about the worker.
 fn says_that_worker_is_gone(error: &Error) -> bool {
     use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
-    matches!(error.as_diesel(), Some(DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _)))
+    matches!(error.as_diesel(), Some(DatabaseError(DatabaseErrorKind::ForeignKeyViolation, information))
+        if information.constraint_name() == Some("procrastinate_jobs_worker_id_fkey"))
 }

@@ -28,9 +28,10 @@ impl Rescuer {
         Self { app, stalled_worker_timeout, seen: HashMap::new() }
     }
 
-    /// Looks again and again, until it is dropped. `wake` is told that there may be jobs to fetch.
+    /// Looks again and again, until it is dropped, and not at once: the look before was at the worker's start. `wake` is told that there may be jobs to fetch.
     pub(super) async fn run(mut self, interval: Duration, wake: Arc<Notify>) {
         loop {
+            tokio::time::sleep(interval).await;
             match self.look(false).await {
                 Ok(0) => {}
                 Ok(_) => wake.notify_one(),
@@ -39,7 +40,6 @@ impl Rescuer {
                     "could not look for jobs of dead workers; looking again in {interval:?}: {error}",
                 ),
             }
-            tokio::time::sleep(interval).await;
         }
     }
 

@@ -22,15 +22,21 @@ const LARGE_AND_BADLY_SHAPED: &str = "
     UPDATE procrastinate_jobs SET status = 'doing'
     WHERE id = (SELECT min(id) FROM procrastinate_jobs WHERE lock = 'held');
     INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'work', 't' FROM generate_series(1, 100);
-    UPDATE procrastinate_jobs SET status = 'doing', worker_id = 1 WHERE id IN (1, 2, 3);";
+    UPDATE procrastinate_jobs SET status = 'doing', worker_id = 1 WHERE id IN (1, 2, 3);
+    UPDATE procrastinate_jobs SET status = 'doing' WHERE id IN (4, 5);";
 
 /// The statements of a worker, and one that defers, as the crate sends them.
-const STATEMENTS: [&str; 10] = [
+const STATEMENTS: [&str; 13] = [
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work}', 10)",
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
         1, '{1,2,3}', '{succeeded,failed,succeeded}', NULL, 0)",
     "SELECT * FROM procrastinate_diesel_update_heartbeat_v1(1)",
     "SELECT * FROM procrastinate_diesel_jobs_of_worker_v1(1, '{1, 2, 3}')",
+    "SELECT * FROM procrastinate_diesel_register_worker_again_v1('{3, 4}', '{1, 1}')",
+    "SELECT * FROM procrastinate_diesel_jobs_without_worker_v1('{t}')",
+    "SELECT * FROM procrastinate_diesel_rescue_jobs_v1(
+        '[{\"job_id\": 4, \"attempts\": 1, \"is_retried\": true, \"error\": \"e\"},
+          {\"job_id\": 5, \"attempts\": 1, \"is_retried\": false, \"error\": \"e\"}]')",
     "SELECT * FROM procrastinate_diesel_defer_jobs_v1(
         '{work,work}', '{t,t}', '{0,0}', '{NULL,l}', '{NULL,taken}', ARRAY['{}', '{}']::jsonb[], '{NULL,NULL}')",
     "SELECT * FROM procrastinate_register_worker_v1()",

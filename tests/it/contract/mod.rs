@@ -2,6 +2,7 @@
 //! as another client would write it, and nothing of this crate but its migrations.
 
 mod batch_defer;
+mod batch_endings;
 mod batch_finish_and_fetch;
 mod batch_retry;
 mod cancel;
@@ -12,8 +13,10 @@ mod finish;
 mod functions;
 mod notifications;
 mod periodic;
+mod put_back;
 mod queue;
 mod races;
+mod rescue;
 mod retry;
 mod tables;
 mod workers;

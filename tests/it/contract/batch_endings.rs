@@ -1,0 +1,265 @@
+//! `procrastinate_diesel_finish_and_fetch_jobs_v1` again: jobs that are deleted at their end, errors that are kept, and a
+//! worker that was taken for dead meanwhile.
+
+use serde_json::{Value, json};
+
+use super::queue::{Queue, STANDING, Waiting};
+
+const ERRORS: &str = "SELECT job_id, attempt, error, worker_id, worker_name, duration_seconds
+                      FROM procrastinate_diesel_job_errors ORDER BY job_id, attempt";
+
+/// Worker 1, which the tests speak for, and worker 2.
+fn queue_with_two_workers(jobs: Value) -> Queue {
+    let mut queue = Queue::new();
+    start_over(&mut queue, jobs);
+    queue
+}
+
+fn start_over(queue: &mut Queue, jobs: Value) {
+    queue.start_over(json!([]));
+    assert_eq!((queue.register_worker(), queue.register_worker()), (1, 2));
+    queue.add(jobs);
+}
+
+fn mine() -> Value {
+    json!({ "status": "doing", "worker_id": 1, "attempts": 2 })
+}
+
+/// What worker 1 says at once, as the function takes it: SQL for each, NULL where there is nothing.
+struct Call {
+    finished: &'static str,
+    end_statuses: &'static str,
+    retries: Value,
+    deleted: &'static str,
+    errors: Value,
+}
+
+impl Default for Call {
+    fn default() -> Self {
+        Self { finished: "{}", end_statuses: "{}", retries: json!(null), deleted: "{}", errors: json!(null) }
+    }
+}
+
+impl Call {
+    /// The answer, sorted: `lost | id | became`.
+    fn query(&self, free_slots: i32) -> String {
+        let Self { finished, end_statuses, retries, deleted, errors } = self;
+        let jsonb = |value: &Value| if value.is_null() { "NULL".to_owned() } else { format!("'{value}'") };
+        format!(
+            "SELECT lost, id, became
+             FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
+                 1, '{finished}', '{end_statuses}', NULL, {free_slots}, {}, '{deleted}', {})
+             ORDER BY lost, id",
+            jsonb(retries),
+            jsonb(errors)
+        )
+    }
+
+    fn run(&self, queue: &mut Queue) -> Vec<String> {
+        queue.rows(&self.query(0))
+    }
+}
+
+fn deleting(deleted: &'static str) -> Call {
+    Call { deleted, ..Call::default() }
+}
+
+fn error(job_id: i64) -> Value {
+    json!({ "job_id": job_id, "error": "out of paper", "worker_name": "printer", "duration_seconds": 1.5 })
+}
+
+// ---- Deleting ----
+
+#[test]
+fn a_job_that_is_deleted_at_its_end_is_gone_with_its_events_and_errors() {
+    let mut queue = queue_with_two_workers(json!([mine(), mine()]));
+    queue.run("INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error) VALUES (1, 1, 'e')");
+    assert_eq!(deleting("{1}").run(&mut queue), [""; 0]);
+    assert_eq!(queue.rows("SELECT id FROM procrastinate_jobs"), ["2"]);
+    assert_eq!(queue.events(1), [""; 0]);
+    assert_eq!(queue.rows(ERRORS), [""; 0]);
+}
+
+#[test]
+fn a_job_whose_deletion_was_not_heard_of_is_not_lost() {
+    let mut queue = queue_with_two_workers(json!([mine()]));
+    for _ in 0..2 {
+        assert_eq!(deleting("{1}").run(&mut queue), [""; 0]);
+    }
+}
+
+#[test]
+fn only_jobs_that_this_worker_is_doing_are_deleted() {
+    let mut queue = Queue::new();
+    for start in [
+        json!({ "status": "doing", "worker_id": 2 }),
+        json!({ "status": "doing" }),
+        json!({ "status": "todo", "worker_id": 1 }),
+        json!({ "status": "succeeded", "worker_id": 1 }),
+    ] {
+        start_over(&mut queue, json!([start, mine()]));
+        let before = queue.job(1, "*");
+        assert_eq!(deleting("{1,2}").run(&mut queue), ["true | 1 | NULL"], "{start}");
+        assert_eq!(queue.job(1, "*"), before, "{start}");
+        assert_eq!(queue.rows("SELECT id FROM procrastinate_jobs"), ["1"], "{start}");
+    }
+}
+
+#[test]
+fn a_lock_that_a_deleted_job_held_is_free_in_the_same_call() {
+    let mut queue =
+        queue_with_two_workers(json!([{ "status": "doing", "worker_id": 1, "lock": "x" }, { "lock": "x" }]));
+    assert_eq!(queue.rows(&deleting("{1}").query(1)), ["false | 2 | NULL"]);
+}
+
+#[test]
+fn a_job_is_not_deleted_when_it_is_taken_away_at_this_moment() {
+    let mut queue = queue_with_two_workers(json!([mine()]));
+    queue.run("BEGIN");
+    queue.run("UPDATE procrastinate_jobs SET worker_id = 2");
+    let worker = Waiting::start(&mut queue, &deleting("{1}").query(0));
+    queue.run("COMMIT");
+    assert_eq!(worker.rows(), ["true | 1 | NULL"]);
+    assert_eq!(queue.job(1, STANDING), "doing | 2 | false | 2");
+}
+
+// ---- Errors ----
+
+#[test]
+fn what_went_wrong_is_kept_beside_each_way_in_which_a_job_can_end() {
+    let mut queue = queue_with_two_workers(json!([mine(), mine(), mine()]));
+    queue.run("BEGIN");
+    let call = Call {
+        finished: "{1,2}",
+        end_statuses: "{failed,aborted}",
+        retries: json!([{ "job_id": 3 }]),
+        errors: json!([error(1), error(2), { "job_id": 3, "error": "Zoë said \"no\"" }]),
+        ..Call::default()
+    };
+    assert_eq!(call.run(&mut queue), [""; 0]);
+    assert_eq!(
+        queue.rows(ERRORS),
+        [
+            "1 | 3 | out of paper | 1 | printer | 1.5",
+            "2 | 3 | out of paper | 1 | printer | 1.5",
+            "3 | 3 | Zoë said \"no\" | 1 | NULL | NULL",
+        ]
+    );
+    assert_eq!(queue.rows("SELECT DISTINCT at = now() FROM procrastinate_diesel_job_errors"), ["true"]);
+}
+
+#[test]
+fn an_error_is_kept_once_for_each_attempt() {
+    let mut queue = queue_with_two_workers(json!([mine()]));
+    queue.run("INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error) VALUES (1, 3, 'the first')");
+    let call = Call { errors: json!([error(1)]), ..Call::default() };
+    assert_eq!(call.run(&mut queue), [""; 0]);
+    assert_eq!(queue.rows(ERRORS), ["1 | 3 | the first | NULL | NULL | NULL"]);
+}
+
+#[test]
+fn no_error_is_kept_of_a_job_that_is_not_this_workers_or_is_gone() {
+    let mut queue = queue_with_two_workers(json!([
+        { "status": "doing", "worker_id": 2 },
+        { "status": "doing" },
+        { "status": "failed", "worker_id": 1 },
+    ]));
+    let call = Call { errors: json!([error(1), error(2), error(3), error(99)]), ..Call::default() };
+    assert_eq!(call.run(&mut queue), [""; 0]);
+    assert_eq!(queue.rows(ERRORS), [""; 0]);
+}
+
+#[test]
+fn an_error_that_is_sent_again_after_the_next_attempt_was_handed_out_is_not_kept_as_that_ones() {
+    let mut queue = queue_with_two_workers(json!([mine()]));
+    let mut failure = error(1);
+    failure["attempts"] = 2.into();
+    let call = Call { retries: json!([{ "job_id": 1, "attempts": 2 }]), errors: json!([failure]), ..Call::default() };
+    // Its answer, with the job in it again, gets lost.
+    assert_eq!(queue.rows(&call.query(1)), ["false | 1 | NULL"]);
+    assert_eq!(call.run(&mut queue), [""; 0]);
+    assert_eq!(queue.job(1, STANDING), "doing | 3 | false | 1");
+    assert_eq!(queue.rows(ERRORS), ["1 | 3 | out of paper | 1 | printer | 1.5"]);
+}
+
+#[test]
+fn a_retry_of_an_attempt_that_came_before_is_neither_done_nor_lost_and_one_that_is_somebody_elses_is() {
+    let mut queue = Queue::new();
+    for (worker, attempts, answer) in [
+        (1, 2, vec![]),
+        (1, 3, vec![]),
+        (1, 1, vec!["true | 1 | NULL"]),
+        (2, 2, vec!["true | 1 | NULL"]),
+        (2, 3, vec!["true | 1 | NULL"]),
+    ] {
+        start_over(&mut queue, json!([{ "status": "doing", "worker_id": worker, "attempts": attempts }]));
+        let call = Call { retries: json!([{ "job_id": 1, "attempts": 2 }]), ..Call::default() };
+        assert_eq!(call.run(&mut queue), answer, "worker {worker}, {attempts} attempts");
+        let expected = if (worker, attempts) == (1, 2) {
+            "todo | 3 | false | 1".to_owned()
+        } else {
+            format!("doing | {attempts} | false | {worker}")
+        };
+        assert_eq!(queue.job(1, STANDING), expected);
+    }
+}
+
+// ---- A worker that was taken for dead ----
+
+#[test]
+fn a_worker_that_was_taken_for_dead_is_told_so_before_it_loses_anything() {
+    let endings = [
+        Call { finished: "{1,2}", end_statuses: "{succeeded,failed}", ..Call::default() },
+        deleting("{1,2}"),
+        Call { retries: json!([{ "job_id": 1 }, { "job_id": 2 }]), ..Call::default() },
+    ];
+    let mut queue = Queue::new();
+    for call in endings {
+        start_over(&mut queue, json!([mine(), { "status": "doing", "worker_id": 2 }]));
+        queue.run("DELETE FROM procrastinate_workers WHERE id = 1");
+        let failure = queue.failure_of(&call.query(0));
+        assert_eq!(failure.message(), "Worker 1 is not registered");
+        assert_eq!(failure.constraint_name(), Some("procrastinate_jobs_worker_id_fkey"));
+        let jobs = "SELECT status, worker_id FROM procrastinate_jobs ORDER BY id";
+        assert_eq!(queue.rows(jobs), ["doing | NULL", "doing | 2"]);
+    }
+}
+
+#[test]
+fn a_worker_that_is_taken_for_dead_at_this_moment_has_either_ended_its_job_or_is_told() {
+    // Removing the worker comes first.
+    let call = Call { finished: "{1}", end_statuses: "{succeeded}", ..Call::default() };
+    let mut queue = queue_with_two_workers(json!([mine()]));
+    queue.run("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour' WHERE id = 1");
+    let prune = "SELECT worker_id FROM procrastinate_prune_stalled_workers_v1(30)";
+    queue.run("BEGIN");
+    assert_eq!(queue.rows(prune), ["1"]);
+    let worker = Waiting::start(&mut queue, &call.query(0));
+    queue.run("COMMIT");
+    assert!(worker.result().unwrap_err().to_string().contains("Worker 1 is not registered"));
+    assert_eq!(queue.job(1, STANDING), "doing | 2 | false | NULL");
+
+    // Finishing comes first.
+    start_over(&mut queue, json!([mine()]));
+    queue.run("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour' WHERE id = 1");
+    queue.run("BEGIN");
+    assert_eq!(call.run(&mut queue), [""; 0]);
+    let pruner = Waiting::start(&mut queue, prune);
+    queue.run("COMMIT");
+    assert_eq!(pruner.rows(), ["1"]);
+    assert_eq!(queue.job(1, STANDING), "succeeded | 3 | false | NULL");
+}
+
+#[test]
+fn a_row_that_somebody_holds_on_to_is_not_waited_for_for_long() {
+    let mut queue = queue_with_two_workers(json!([mine()]));
+    queue.run("BEGIN; SELECT FROM procrastinate_jobs FOR UPDATE; SELECT FROM procrastinate_workers FOR UPDATE");
+    let waiting = [
+        "procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{1}', '{failed}', NULL, 0)",
+        "procrastinate_diesel_update_heartbeat_v1(1)",
+    ]
+    .map(|call| Waiting::start(&mut queue, &format!("SELECT * FROM {call}")));
+    for waiting in waiting {
+        assert!(waiting.result().unwrap_err().to_string().contains("lock timeout"));
+    }
+}

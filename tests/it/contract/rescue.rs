@@ -1,0 +1,262 @@
+//! Jobs whose worker is gone: found, rescued, or taken back by a worker that was not dead.
+
+use serde_json::{Value, json};
+
+use super::queue::{Queue, STANDING, Waiting};
+
+const WITHOUT_WORKER: &str = "SELECT id FROM procrastinate_diesel_jobs_without_worker_v1('{task}')";
+
+fn queue_with_two_workers(jobs: Value) -> Queue {
+    let mut queue = Queue::new();
+    assert_eq!((queue.register_worker(), queue.register_worker()), (1, 2));
+    queue.add(jobs);
+    queue
+}
+
+/// A job that is marked as running while its worker is gone.
+fn orphan() -> Value {
+    json!({ "status": "doing", "attempts": 2 })
+}
+
+/// The answer, sorted: `job_id | became`.
+fn rescue(rescues: &Value) -> String {
+    format!("SELECT job_id, became FROM procrastinate_diesel_rescue_jobs_v1('{rescues}') ORDER BY job_id")
+}
+
+fn retried(job_id: i64) -> Value {
+    json!({ "job_id": job_id, "attempts": 2, "is_retried": true, "error": "its worker died" })
+}
+
+fn failed(job_id: i64) -> Value {
+    json!({ "job_id": job_id, "attempts": 2, "is_retried": false, "error": "its worker died" })
+}
+
+/// The answer, in its order: `worker_id | job_id`.
+fn register_again(job_ids: &str, attempts: &str) -> String {
+    format!("SELECT worker_id, job_id FROM procrastinate_diesel_register_worker_again_v1('{job_ids}', '{attempts}')")
+}
+
+// ---- Finding ----
+
+#[test]
+fn jobs_without_a_worker_are_those_that_are_doing_and_have_none() {
+    let mut queue = queue_with_two_workers(json!([
+        orphan(),
+        { "status": "doing", "worker_id": 1 },
+        { "status": "todo" },
+        { "status": "succeeded" },
+        { "status": "failed" },
+        { "status": "aborted" },
+        { "status": "doing", "task_name": "other" },
+        orphan(),
+    ]));
+    assert_eq!(queue.rows(WITHOUT_WORKER), ["1", "8"]);
+    assert_eq!(queue.rows(&WITHOUT_WORKER.replace("{task}", "{other,task}")), ["1", "7", "8"]);
+    assert_eq!(queue.rows(&WITHOUT_WORKER.replace("{task}", "{}")), [""; 0]);
+    queue.run("DELETE FROM procrastinate_workers");
+    assert_eq!(queue.rows(WITHOUT_WORKER), ["1", "2", "8"]);
+}
+
+#[test]
+fn jobs_without_a_worker_are_found_a_thousand_at_a_time() {
+    let mut queue = Queue::new();
+    queue.run(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status)
+         SELECT 'q', CASE WHEN number <= 1000 THEN 'other' ELSE 'task' END, 'doing'
+         FROM generate_series(1, 2003) AS number",
+    );
+    // Those that nobody here can rescue are not in the way.
+    let count = |queue: &mut Queue| queue.row(&format!("SELECT min(id), count(*) FROM ({WITHOUT_WORKER}) AS found"));
+    assert_eq!(count(&mut queue), "1001 | 1000");
+    queue.run("UPDATE procrastinate_jobs SET status = 'failed' WHERE id <= 2000");
+    assert_eq!(count(&mut queue), "2001 | 3");
+}
+
+#[test]
+fn the_crates_heartbeat_tells_whose_abort_was_requested() {
+    let mut queue = queue_with_two_workers(json!([
+        { "status": "doing", "worker_id": 1 },
+        { "status": "doing", "worker_id": 1, "abort_requested": true },
+        { "status": "doing", "worker_id": 2, "abort_requested": true },
+        { "status": "failed", "worker_id": 1, "abort_requested": true },
+    ]));
+    let heartbeat = "SELECT job_id, abort_requested FROM procrastinate_diesel_update_heartbeat_v1(1)";
+    assert_eq!(queue.rows(heartbeat), ["1 | false", "2 | true", "NULL | NULL"]);
+}
+
+// ---- Rescuing ----
+
+#[test]
+fn a_rescued_job_waits_again_or_fails_and_the_attempt_counts() {
+    let mut queue = queue_with_two_workers(json!([orphan(), orphan()]));
+    queue.run("BEGIN");
+    assert_eq!(queue.rows(&rescue(&json!([failed(2), retried(1)]))), ["1 | todo", "2 | failed"]);
+    assert_eq!(queue.job(1, STANDING), "todo | 3 | false | NULL");
+    assert_eq!(queue.job(1, "scheduled_at = now()"), "true");
+    assert_eq!(queue.job(2, STANDING), "failed | 3 | false | NULL");
+    assert_eq!(queue.events(1), ["deferred_for_retry", "scheduled"]);
+    assert_eq!(queue.events(2), ["failed"]);
+    let errors = "SELECT job_id, attempt, error, worker_id, duration_seconds
+                  FROM procrastinate_diesel_job_errors ORDER BY job_id";
+    assert_eq!(queue.rows(errors), ["1 | 3 | its worker died | NULL | NULL", "2 | 3 | its worker died | NULL | NULL"]);
+}
+
+#[test]
+fn a_rescued_job_is_changed_as_its_strategy_says() {
+    let mut queue = queue_with_two_workers(json!([orphan()]));
+    let mut decided = retried(1);
+    decided["retry_at"] = "infinity".into();
+    decided["priority"] = 7.into();
+    decided["queue_name"] = "slow".into();
+    decided["lock"] = "alone".into();
+    assert_eq!(queue.rows(&rescue(&json!([decided]))), ["1 | todo"]);
+    assert_eq!(queue.job(1, "scheduled_at, priority, queue_name, lock"), "infinity | 7 | slow | alone");
+}
+
+#[test]
+fn a_job_whose_abort_was_requested_is_aborted_instead_and_no_lock_stays_held() {
+    let mut queue = Queue::new();
+    for how in [retried(1), failed(1)] {
+        queue.start_over(json!([
+            { "status": "doing", "attempts": 2, "abort_requested": true, "lock": "x" },
+            { "lock": "x" },
+        ]));
+        assert_eq!(queue.rows(&rescue(&json!([how]))), ["1 | aborted"]);
+        assert_eq!(queue.job(1, STANDING), "aborted | 3 | false | NULL");
+        assert_eq!(queue.events(1), ["aborted"]);
+        assert_eq!(queue.fetch("NULL"), Some(2));
+    }
+}
+
+#[test]
+fn what_has_a_worker_or_another_attempt_or_has_ended_is_left_alone() {
+    let mut queue = queue_with_two_workers(json!([
+        { "status": "doing", "worker_id": 1, "attempts": 2 },
+        { "status": "doing", "attempts": 3 },
+        { "status": "todo", "attempts": 2 },
+        { "status": "succeeded", "attempts": 2 },
+        orphan(),
+    ]));
+    let before = queue.rows("SELECT * FROM procrastinate_jobs WHERE id < 5 ORDER BY id");
+    let rescues = json!([failed(1), failed(2), failed(3), failed(4), failed(99), failed(5)]);
+    assert_eq!(queue.rows(&rescue(&rescues)), ["5 | failed"]);
+    assert_eq!(queue.rows("SELECT * FROM procrastinate_jobs WHERE id < 5 ORDER BY id"), before);
+    assert_eq!(queue.rows("SELECT job_id FROM procrastinate_diesel_job_errors"), ["5"]);
+    assert_eq!(queue.rows(&rescue(&json!([]))), [""; 0]);
+}
+
+#[test]
+fn a_job_whose_queueing_lock_is_taken_fails_and_the_others_are_rescued() {
+    let with_lock = |status| json!({ "status": status, "attempts": 2, "queueing_lock": "one" });
+    let mut queue = queue_with_two_workers(json!([with_lock("doing"), with_lock("todo"), orphan()]));
+    assert_eq!(queue.rows(&rescue(&json!([retried(1), retried(3)]))), ["1 | failed", "3 | todo"]);
+    assert_eq!(queue.job(1, STANDING), "failed | 3 | false | NULL");
+}
+
+#[test]
+fn an_error_that_is_kept_already_stays() {
+    let mut queue = queue_with_two_workers(json!([orphan()]));
+    queue.run("INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error) VALUES (1, 3, 'its own')");
+    assert_eq!(queue.rows(&rescue(&json!([retried(1)]))), ["1 | todo"]);
+    assert_eq!(queue.rows("SELECT attempt, error FROM procrastinate_diesel_job_errors"), ["3 | its own"]);
+}
+
+// ---- Taking back ----
+
+#[test]
+fn a_worker_that_registers_again_has_those_of_its_jobs_that_nobody_has_taken() {
+    let mut queue = queue_with_two_workers(json!([
+        orphan(),
+        { "status": "doing", "attempts": 2, "worker_id": 2 },
+        { "status": "doing", "attempts": 3 },
+        { "status": "todo", "attempts": 2 },
+        { "status": "succeeded", "attempts": 2 },
+        orphan(),
+    ]));
+    let before = queue.rows("SELECT * FROM procrastinate_jobs WHERE id BETWEEN 2 AND 5 ORDER BY id");
+    assert_eq!(queue.rows(&register_again("{1,2,3,4,5,99}", "{2,2,2,2,2,2}")), ["3 | 1", "3 | NULL"]);
+    assert_eq!(queue.job(1, STANDING), "doing | 2 | false | 3");
+    assert_eq!(queue.job(6, STANDING), "doing | 2 | false | NULL");
+    assert_eq!(queue.rows("SELECT * FROM procrastinate_jobs WHERE id BETWEEN 2 AND 5 ORDER BY id"), before);
+    assert_eq!(queue.events(1), [""; 0]);
+    assert_eq!(queue.rows("SELECT id FROM procrastinate_workers ORDER BY id"), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_worker_without_jobs_can_register_again() {
+    let mut queue = queue_with_two_workers(json!([orphan()]));
+    assert_eq!(queue.rows(&register_again("{}", "{}")), ["3 | NULL"]);
+    assert_eq!(queue.job(1, STANDING), "doing | 2 | false | NULL");
+}
+
+// ---- At the same time ----
+
+#[test]
+fn of_two_who_rescue_a_job_one_does_and_nobody_waits() {
+    let mut queue = queue_with_two_workers(json!([orphan(), orphan()]));
+    let mut other = queue.another_connection();
+    queue.run("BEGIN");
+    assert_eq!(queue.rows(&rescue(&json!([retried(1)]))), ["1 | todo"]);
+    let answer = crate::support::rows(&mut other, &rescue(&json!([retried(1), failed(2)])));
+    assert_eq!(answer, ["2 | failed"]);
+    queue.run("COMMIT");
+    assert_eq!(crate::support::rows(&mut other, &rescue(&json!([failed(1)]))), [""; 0]);
+    assert_eq!(queue.job(1, STANDING), "todo | 3 | false | NULL");
+}
+
+#[test]
+fn a_worker_that_registers_again_while_its_job_is_rescued_does_not_have_it() {
+    let mut queue = queue_with_two_workers(json!([orphan(), orphan()]));
+    queue.run("BEGIN");
+    queue.rows(&rescue(&json!([retried(1)])));
+    let worker = Waiting::start(&mut queue, &register_again("{1,2}", "{2,2}"));
+    queue.run("COMMIT");
+    assert_eq!(worker.rows(), ["3 | 2", "3 | NULL"]);
+    assert_eq!(queue.job(1, STANDING), "todo | 3 | false | NULL");
+}
+
+#[test]
+fn a_job_that_is_rescued_and_fetched_by_another_worker_at_this_moment_stays_that_ones() {
+    let mut queue = queue_with_two_workers(json!([orphan()]));
+    queue.run("BEGIN");
+    queue.rows(&rescue(&json!([retried(1)])));
+    queue.row("SELECT id FROM procrastinate_fetch_job_v2(NULL, 2)");
+    let worker = Waiting::start(&mut queue, &register_again("{1}", "{2}"));
+    queue.run("COMMIT");
+    assert_eq!(worker.rows(), ["3 | NULL"]);
+    assert_eq!(queue.job(1, STANDING), "doing | 3 | false | 2");
+}
+
+#[test]
+fn a_job_that_its_worker_takes_back_at_this_moment_is_not_rescued() {
+    let mut queue = queue_with_two_workers(json!([orphan()]));
+    let mut rescuer = queue.another_connection();
+    queue.run("BEGIN");
+    assert_eq!(queue.rows(&register_again("{1}", "{2}")), ["3 | 1", "3 | NULL"]);
+    assert_eq!(crate::support::rows(&mut rescuer, &rescue(&json!([failed(1)]))), [""; 0]);
+    queue.run("COMMIT");
+    assert_eq!(crate::support::rows(&mut rescuer, &rescue(&json!([failed(1)]))), [""; 0]);
+    assert_eq!(queue.job(1, STANDING), "doing | 2 | false | 3");
+}
+
+#[test]
+fn an_abort_that_is_requested_at_this_moment_is_left_to_the_next_look() {
+    let mut queue = queue_with_two_workers(json!([orphan()]));
+    let mut rescuer = queue.another_connection();
+    queue.run("BEGIN");
+    queue.row("SELECT procrastinate_cancel_job_v1(1, true, false)");
+    assert_eq!(crate::support::rows(&mut rescuer, &rescue(&json!([retried(1)]))), [""; 0]);
+    queue.run("COMMIT");
+    assert_eq!(crate::support::rows(&mut rescuer, &rescue(&json!([retried(1)]))), ["1 | aborted"]);
+}
+
+#[test]
+fn workers_that_register_again_with_the_same_job_do_not_both_have_it() {
+    let mut queue = queue_with_two_workers(json!([orphan()]));
+    queue.run("BEGIN");
+    assert_eq!(queue.rows(&register_again("{1}", "{2}")), ["3 | 1", "3 | NULL"]);
+    let other = Waiting::start(&mut queue, &register_again("{1}", "{2}"));
+    queue.run("COMMIT");
+    assert_eq!(other.rows(), ["4 | NULL"]);
+    assert_eq!(queue.job(1, STANDING), "doing | 2 | false | 3");
+}
