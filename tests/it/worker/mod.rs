@@ -5,6 +5,7 @@ mod endings;
 mod errors;
 mod faults;
 mod housekeeping;
+mod killed;
 mod logging;
 mod middleware;
 mod order;
