@@ -4,6 +4,7 @@ mod abort;
 mod endings;
 mod errors;
 mod faults;
+mod fencing;
 mod housekeeping;
 mod killed;
 mod logging;
