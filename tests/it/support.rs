@@ -139,6 +139,11 @@ impl Running {
         Self { stop, result: tokio::spawn(worker.run()) }
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.result.is_finished()
+    }
+
     /// Asks it to stop, without waiting.
     pub fn ask_to_stop(self) -> JoinHandle<Result<(), Error>> {
         self.stop.send(()).unwrap();

@@ -1,6 +1,7 @@
 //! The worker: what it runs, when, and what it makes of failures.
 
 mod abort;
+mod cuts;
 mod endings;
 mod errors;
 mod faults;
@@ -10,6 +11,7 @@ mod killed;
 mod logging;
 mod middleware;
 mod order;
+mod proxy;
 mod retries;
 mod shutdown;
 mod timeouts;

@@ -1,0 +1,143 @@
+//! A proxy between a worker and the server that counts round trips, and cuts a connection at one of them.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use throwaway_postgres::Database;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// What the client never hears of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The server never gets the request.
+    Request,
+    /// The server has done what it was asked for, and its answer is lost.
+    Answer,
+}
+
+/// Ends with this value, and its connections with it.
+pub struct Proxy {
+    url: String,
+    shared: Arc<Shared>,
+    _serving: JoinSet<()>,
+}
+
+struct Shared {
+    server: String,
+    round_trips: AtomicUsize,
+    /// At which round trip to cut, counted from 1, and what.
+    cut: Option<(usize, Cut)>,
+}
+
+impl Proxy {
+    /// A proxy before the server of this database.
+    pub async fn start(database: &Database, cut: Option<(usize, Cut)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (account, rest) = database.url().rsplit_once('@').unwrap();
+        let (server, path) = rest.split_once('/').unwrap();
+        let url = format!("{account}@{}/{path}", listener.local_addr().unwrap());
+        let server = if server.contains(':') { server.to_owned() } else { format!("{server}:5432") };
+        let shared = Arc::new(Shared { server, round_trips: AtomicUsize::new(0), cut });
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, shared.clone()));
+        Self { url, shared, _serving: serving }
+    }
+
+    /// The URL of the database through the proxy.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How often the server was asked for something by now.
+    pub fn round_trips(&self) -> usize {
+        self.shared.round_trips.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let shared = shared.clone();
+        connections.spawn(async move {
+            // However it ends, both of its connections are closed.
+            let _ = pass_on(client, &shared).await;
+        });
+    }
+}
+
+async fn pass_on(client: TcpStream, shared: &Shared) -> io::Result<()> {
+    let server = TcpStream::connect(&shared.server).await?;
+    // Small messages are not to wait for each other.
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let is_answer_lost = AtomicBool::new(false);
+    tokio::select! {
+        ended = pass_requests_on(from_client, to_server, shared, &is_answer_lost) => ended,
+        ended = pass_answers_on(from_server, to_client, &is_answer_lost) => ended,
+    }
+}
+
+async fn pass_requests_on(
+    from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    shared: &Shared,
+    is_answer_lost: &AtomicBool,
+) -> io::Result<()> {
+    let mut from = BufReader::new(from);
+    // The first message has no letter.
+    let mut message = Vec::new();
+    read_body(&mut from, &mut message).await?;
+    to.write_all(&message).await?;
+    loop {
+        let letter = read_message(&mut from, &mut message).await?;
+        // Only these are answered at once: sync and a simple query.
+        if matches!(letter, b'S' | b'Q') {
+            let number = shared.round_trips.fetch_add(1, Ordering::SeqCst) + 1;
+            match shared.cut {
+                Some((at, Cut::Request)) if at == number => return Ok(()),
+                Some((at, Cut::Answer)) if at == number => is_answer_lost.store(true, Ordering::SeqCst),
+                _ => {}
+            }
+        }
+        to.write_all(&message).await?;
+    }
+}
+
+async fn pass_answers_on(from: OwnedReadHalf, mut to: OwnedWriteHalf, is_answer_lost: &AtomicBool) -> io::Result<()> {
+    let mut from = BufReader::new(from);
+    let mut message = Vec::new();
+    loop {
+        let letter = read_message(&mut from, &mut message).await?;
+        if !is_answer_lost.load(Ordering::SeqCst) {
+            to.write_all(&message).await?;
+        } else if letter == b'Z' {
+            // All is done, and nobody knows.
+            return Ok(());
+        }
+    }
+}
+
+/// Puts a message into the buffer, and says by which letter it begins.
+async fn read_message(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>) -> io::Result<u8> {
+    message.clear();
+    let letter = from.read_u8().await?;
+    message.push(letter);
+    read_body(from, message).await?;
+    Ok(letter)
+}
+
+/// Appends a message to the buffer from its length on.
+async fn read_body(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>) -> io::Result<()> {
+    let length = from.read_u32().await?;
+    let start = message.len();
+    message.extend(length.to_be_bytes());
+    message.resize(start + usize::try_from(length).unwrap(), 0);
+    from.read_exact(&mut message[start + 4..]).await?;
+    Ok(())
+}
