@@ -1,29 +1,28 @@
 //! The loop: when to go to the database, and what for.
 
 use std::collections::HashSet;
-use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::execute::Finished;
 use super::lifeline::Report;
-use super::options::{DeleteJobs, Options};
-use super::outcome::Outcome;
+use super::options::Options;
+use super::pace::Pace;
+use super::question::{Answer, Answered, Question, UnderWay, add_ending, answer};
+use super::report::{log_lost, log_not_retried, log_stored};
 use super::slots::Slots;
 use crate::connector::{DieselConnector, PooledConnection};
 use crate::error::Error;
 use crate::interruption::AbortReason;
 use crate::job::JobId;
 use crate::job_context::JobContext;
-use crate::manager::{FinishedAndFetched, Heartbeat, finish_and_fetch, jobs_of_worker, register_worker_again};
+use crate::manager::{FinishedAndFetched, Heartbeat};
 use crate::queries::lifecycle::{FetchedJob, FinishAndFetchJobs};
-use crate::retry::{RetryDecision, StalledJobPolicy};
+use crate::retry::StalledJobPolicy;
 use crate::worker_handle::WorkerHandle;
 
 /// How long a connection is kept with nothing to do.
@@ -76,13 +75,7 @@ pub(super) struct Loop {
     failing_since: Option<Instant>,
     /// After a failure: when to go to the database again.
     pause_until: Option<Instant>,
-    /// How many endings go out at once: fewer after the database has refused some.
-    most_endings: usize,
-    /// How many endings were in the last question, if it was an exchange.
-    sent_endings: Option<usize>,
-    /// Whether endings are stored and jobs are fetched by turns, because the database has refused a single ending, or to
-    /// hand out jobs: neither must hold up the other.
-    is_split: bool,
+    pace: Pace,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,49 +90,6 @@ enum Phase {
     Aborting {
         since: Instant,
     },
-}
-
-/// A question to the database that has no answer yet.
-struct UnderWay {
-    operation: BoxFuture<'static, Result<(PooledConnection, Answer), Error>>,
-    /// When it is not waited for any longer.
-    give_up_at: Instant,
-}
-
-enum Question {
-    /// Store the endings of so many jobs, and fetch jobs for so many slots.
-    Exchange { stored: usize, free_slots: usize, statement: FinishAndFetchJobs },
-    /// Register the worker anew, with the jobs in its hands and their attempts.
-    Register { held: Vec<(JobId, i32)> },
-    /// Which of these jobs are the worker's.
-    Find { worker_id: i64, job_ids: Vec<JobId> },
-}
-
-impl Question {
-    async fn put(self, connection: &mut PooledConnection) -> Result<Answer, Error> {
-        match self {
-            Self::Exchange { stored, free_slots, statement } => {
-                let answer = finish_and_fetch(connection, statement).await?;
-                Ok(Answer::Exchanged { stored, free_slots, answer })
-            }
-            Self::Register { held } => {
-                let (worker_id, kept) = register_worker_again(connection, held).await?;
-                Ok(Answer::Registered { worker_id, kept })
-            }
-            Self::Find { worker_id, job_ids } => {
-                Ok(Answer::Found(jobs_of_worker(connection, worker_id, job_ids).await?))
-            }
-        }
-    }
-}
-
-enum Answer {
-    /// The endings of so many jobs are stored, and jobs are fetched for so many slots.
-    Exchanged { stored: usize, free_slots: usize, answer: FinishedAndFetched },
-    /// The worker is registered anew, and has these of its jobs again.
-    Registered { worker_id: i64, kept: Vec<JobId> },
-    /// These jobs are the worker's, and it did not know.
-    Found(Vec<FetchedJob>),
 }
 
 impl Loop {
@@ -162,9 +112,7 @@ impl Loop {
             backoff: Backoff::default(),
             failing_since: None,
             pause_until: None,
-            most_endings: usize::MAX,
-            sent_endings: None,
-            is_split: false,
+            pace: Pace::default(),
             options,
         }
     }
@@ -381,12 +329,12 @@ impl Loop {
 
     /// Stores how jobs ended and fetches new ones, in one round trip.
     fn exchange(&mut self) -> UnderWay {
-        let has_endings = !self.slots.finished().is_empty();
-        let is_turn_of_endings = self.is_split && has_endings && (self.most_endings > 0 || self.free_slots() == 0);
-        let free_slots = if is_turn_of_endings { 0 } else { self.free_slots() };
-        let most_endings = if free_slots == 0 { self.most_endings.max(1) } else { self.most_endings };
-        let stored = self.slots.finished().len().min(most_endings);
-        let statement = self.statement(stored, free_slots);
+        let (stored, free_slots) = self.pace.plan(self.slots.finished().len(), self.free_slots());
+        let queues = self.options.queues.as_deref().map(<[String]>::to_vec);
+        let mut statement = FinishAndFetchJobs::new(self.worker_id(), queues, free_slots);
+        for finished in self.slots.finished().iter().take(stored) {
+            add_ending(&mut statement, finished, &self.options);
+        }
         if free_slots > 0 {
             // What is announced from now on may come too late for this look, and is cause for another one.
             self.look = false;
@@ -394,71 +342,15 @@ impl Loop {
         self.ask(Question::Exchange { stored, free_slots, statement })
     }
 
-    /// Asks on the connection of this burst of work. The question owns all it needs, so that it can be left alone.
+    /// Asks on the connection of this burst of work.
     fn ask(&mut self, question: Question) -> UnderWay {
-        let connector = self.connector.clone();
         let kept = self.connection.take();
-        self.sent_endings = if let Question::Exchange { stored, .. } = question { Some(stored) } else { None };
-        let operation = async move {
-            let mut connection = match kept {
-                Some(connection) => connection,
-                None => connector.get("finish jobs and fetch new ones").await?,
-            };
-            // One that has failed is dropped, and the pool sees whether it is broken.
-            let answer = question.put(&mut connection).await?;
-            Ok((connection, answer))
-        };
-        UnderWay { operation: operation.boxed(), give_up_at: Instant::now() + self.options.stalled_worker_timeout }
-    }
-
-    fn statement(&self, stored: usize, free_slots: usize) -> FinishAndFetchJobs {
-        let queues = self.options.queues.as_deref().map(<[String]>::to_vec);
-        let mut statement = FinishAndFetchJobs::new(self.worker_id(), queues, free_slots);
-        for finished in self.slots.finished().iter().take(stored) {
-            self.add_ending(finished, &mut statement);
-        }
-        statement
-    }
-
-    fn add_ending(&self, finished: &Finished, statement: &mut FinishAndFetchJobs) {
-        let Finished { job_id, attempts, outcome, duration } = finished;
-        let end_status = match outcome {
-            Outcome::Succeeded => "succeeded",
-            Outcome::Failed { .. } => "failed",
-            Outcome::Aborted { .. } => "aborted",
-            Outcome::Retried { decision, .. } | Outcome::Interrupted { decision, .. } => {
-                statement.retry(*job_id, *attempts, decision, true);
-                ""
-            }
-            Outcome::Snoozed { decision, .. } => {
-                statement.retry(*job_id, *attempts, decision, false);
-                ""
-            }
-            Outcome::NotStarted => {
-                statement.retry(*job_id, *attempts, &RetryDecision::at_once(), false);
-                ""
-            }
-        };
-        let is_deleted = match self.options.delete_jobs {
-            DeleteJobs::Never => false,
-            DeleteJobs::Successful => *outcome == Outcome::Succeeded,
-            DeleteJobs::Always => !end_status.is_empty(),
-        };
-        if is_deleted {
-            statement.delete(*job_id);
-            return;
-        }
-        if !end_status.is_empty() {
-            statement.finish(*job_id, end_status);
-        }
-        if let Some(error) = outcome.error_to_keep() {
-            statement.keep_error(*job_id, *attempts, error, &self.options.name, *duration);
-        }
+        UnderWay::ask(question, kept, self.connector.clone(), self.options.stalled_worker_timeout)
     }
 
     // ---- What the database answers ----
 
-    async fn take(&mut self, answer: Result<(PooledConnection, Answer), Error>) -> Result<(), Error> {
+    async fn take(&mut self, answer: Answered) -> Result<(), Error> {
         let (connection, answer) = match answer {
             Ok(answered) => answered,
             Err(error) => return self.pause_after(error),
@@ -467,7 +359,7 @@ impl Loop {
         self.connection = Some(connection);
         self.give_back_at = Instant::now() + LONGEST_LULL;
         // An ending that the database refuses is tried less and less often, also where it hands out jobs meanwhile.
-        if !self.is_split || !matches!(answer, Answer::Exchanged { stored: 0, .. }) {
+        if !self.pace.is_split() || !matches!(answer, Answer::Exchanged { stored: 0, .. }) {
             self.backoff.reset();
             self.failing_since = None;
         }
@@ -487,17 +379,17 @@ impl Loop {
     }
 
     fn exchanged(&mut self, stored: usize, free_slots: usize, answer: FinishedAndFetched) {
-        if stored > 0 || self.slots.finished().is_empty() {
-            self.is_split = false;
-        }
-        self.most_endings = self.most_endings.saturating_mul(2).max(1);
+        self.pace.accepted(stored, self.slots.finished().len());
         let finished = self.slots.forget_finished(stored);
+        let worker_id = self.worker_id();
         for Finished { job_id, outcome, .. } in &finished {
-            let how = outcome.as_str();
-            tracing::debug!(action = "finish_task", job.id = i64::from(*job_id), "stored that job {job_id} has {how}");
-        }
-        if !answer.lost.is_empty() || !answer.not_retried.is_empty() {
-            self.report_unstored(&finished, &answer);
+            if answer.lost.contains(job_id) {
+                log_lost(*job_id, outcome, worker_id);
+            } else if answer.not_retried.contains(job_id) {
+                log_not_retried(*job_id, worker_id);
+            } else {
+                log_stored(*job_id, outcome);
+            }
         }
         if free_slots > 0 {
             // As many as there was room for: there may be more.
@@ -518,7 +410,9 @@ impl Loop {
         self.registered = true;
         self.alive_until = Instant::now() + self.options.stalled_worker_timeout;
         self.out_of_touch = false;
-        self.slots.keep_only(kept);
+        for Finished { job_id, outcome, .. } in self.slots.keep_only(kept) {
+            log_lost(job_id, &outcome, worker_id);
+        }
     }
 
     fn found(&mut self, jobs: Vec<FetchedJob>) {
@@ -542,33 +436,9 @@ impl Loop {
         }
     }
 
-    fn report_unstored(&self, finished: &[Finished], answer: &FinishedAndFetched) {
-        let worker_id = self.worker_id();
-        for Finished { job_id, outcome, .. } in finished {
-            if answer.lost.contains(job_id) {
-                tracing::error!(
-                    action = "job_lost",
-                    job.id = i64::from(*job_id),
-                    worker.id = worker_id,
-                    "job {job_id} has {}, but meanwhile it was taken from worker {worker_id}, so that was not stored",
-                    outcome.as_str(),
-                );
-            } else if answer.not_retried.contains(job_id) {
-                tracing::error!(
-                    action = "job_error",
-                    job.id = i64::from(*job_id),
-                    worker.id = worker_id,
-                    "job {job_id} has failed for good: it could not wait for another attempt, because somebody asked to \
-                     abort it, or because a job with its queueing lock is waiting",
-                );
-            }
-        }
-    }
-
-    /// The answer did not come in time. The operation is left alone with its connection, which is not fit for anything
-    /// else, and comes to its end some day: what it stores and fetches is found, as after an answer that was lost.
+    /// The answer did not come in time.
     fn give_up(&mut self, late: UnderWay) -> Result<(), Error> {
-        tokio::spawn(late.operation);
+        late.abandon();
         let timeout = self.options.stalled_worker_timeout;
         self.pause_after(Error::NoAnswer { action: "finish jobs and fetch new ones", timeout })
     }
@@ -579,8 +449,8 @@ impl Loop {
         self.look = true;
         if says_that_worker_is_gone(&error) {
             self.declare_gone();
-        } else if let (Some(stored), true) = (self.sent_endings, error.is_refusal()) {
-            self.send_fewer_endings(stored);
+        } else if error.is_refusal() && self.pace.refused() {
+            self.slots.postpone_first();
         }
         let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
         let since = match self.phase {
@@ -600,28 +470,6 @@ impl Loop {
         );
         self.pause_until = Some(Instant::now() + wait);
         Ok(())
-    }
-
-    /// One ending that the database refuses, be it because of a trigger of the application's, must not hold up the others:
-    /// half of them go out next, down to a single one, which then lets the others go first, and jobs be fetched.
-    fn send_fewer_endings(&mut self, stored: usize) {
-        self.is_split |= stored <= 1;
-        match stored {
-            0 => self.most_endings = 1,
-            1 => {
-                self.most_endings = 0;
-                self.slots.postpone_first();
-            }
-            several => self.most_endings = several / 2,
-        }
-    }
-}
-
-/// The answer to what is under way; never, if nothing is.
-async fn answer(under_way: &mut Option<UnderWay>) -> Result<(PooledConnection, Answer), Error> {
-    match under_way {
-        Some(under_way) => (&mut under_way.operation).await,
-        None => pending().await,
     }
 }
 

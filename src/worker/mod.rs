@@ -5,6 +5,7 @@
 //! | `mod`, `options` | what users set and start |
 //! | `run` | the life of a worker: register, loop, unregister |
 //! | `main_loop` | the loop: when to go to the database, and what for |
+//! | `question`, `pace` | what it asks for, with how much of it at once |
 //! | `slots` | the jobs in hand: running, finished, waiting for a slot |
 //! | `execute` | one job, from its name and arguments to an outcome |
 //! | `outcome` | what the end of an attempt means for its job |
@@ -23,7 +24,9 @@ mod lifeline;
 mod main_loop;
 mod options;
 mod outcome;
+mod pace;
 mod periodic;
+mod question;
 mod report;
 mod rescue;
 mod run;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::Span;
 
 use super::outcome::Outcome;
-use crate::job::Job;
+use crate::job::{Job, JobId};
 use crate::job_context::JobContext;
 
 /// The span in which a job runs: what its task logs can be told apart by it.
@@ -65,4 +65,29 @@ pub(super) fn log_end(job: &Job, outcome: &Outcome, duration: Duration) {
         Outcome::Snoozed { error, decision } => log!(info, "job_snoozed", "is to run again {decision} ({error})"),
         Outcome::NotStarted => log!(info, "job_not_started", "was put back, since the worker is stopping,"),
     }
+}
+
+pub(super) fn log_stored(job_id: JobId, outcome: &Outcome) {
+    let how = outcome.as_str();
+    tracing::debug!(action = "finish_task", job.id = i64::from(job_id), "stored that job {job_id} has {how}");
+}
+
+pub(super) fn log_lost(job_id: JobId, outcome: &Outcome, worker_id: i64) {
+    tracing::error!(
+        action = "job_lost",
+        job.id = i64::from(job_id),
+        worker.id = worker_id,
+        "job {job_id} has {}, but meanwhile it was taken from worker {worker_id}, so that was not stored",
+        outcome.as_str(),
+    );
+}
+
+pub(super) fn log_not_retried(job_id: JobId, worker_id: i64) {
+    tracing::error!(
+        action = "job_error",
+        job.id = i64::from(job_id),
+        worker.id = worker_id,
+        "job {job_id} has failed for good: it could not wait for another attempt, because somebody asked to abort it, or \
+         because a job with its queueing lock is waiting",
+    );
 }

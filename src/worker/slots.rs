@@ -1,12 +1,13 @@
 //! The jobs that a worker has in hand.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::execute::{Execution, Finished, Surroundings};
 use super::outcome::Outcome;
+use super::report::log_lost;
 use crate::interruption::AbortReason;
 use crate::job::{Job, JobId};
 use crate::job_context::JobContext;
@@ -23,6 +24,8 @@ pub(super) struct Slots {
     waiting: VecDeque<FetchedJob>,
     running: JoinSet<Finished>,
     contexts: HashMap<Id, JobContext>,
+    /// Those of the running tasks whose jobs are somebody else's now.
+    lost: HashSet<Id>,
     finished: Vec<Finished>,
 }
 
@@ -34,6 +37,7 @@ impl Slots {
             waiting: VecDeque::new(),
             running: JoinSet::new(),
             contexts: HashMap::new(),
+            lost: HashSet::new(),
             finished: Vec::new(),
         }
     }
@@ -56,7 +60,8 @@ impl Slots {
     /// All jobs in hand, with the attempts before this one.
     pub(super) fn held(&self) -> impl Iterator<Item = (JobId, i32)> {
         let of = |job: &Job| (job.id, job.attempts);
-        let running = self.contexts.values().map(move |context| of(context.job()));
+        let mine = self.contexts.iter().filter(|(id, _)| !self.lost.contains(id));
+        let running = mine.map(move |(_, context)| of(context.job()));
         let waiting = self.waiting.iter().map(move |waiting| of(&waiting.job));
         running.chain(waiting).chain(self.finished.iter().map(|finished| (finished.job_id, finished.attempts)))
     }
@@ -105,10 +110,19 @@ impl Slots {
         }
     }
 
-    /// All jobs but these are somebody else's now: those that wait are dropped, and those that run are told to stop.
-    pub(super) fn keep_only(&mut self, kept: &[JobId]) {
-        self.waiting.retain(|waiting| kept.contains(&waiting.job.id));
-        self.abort_where(AbortReason::WorkerLost, |context| !kept.contains(&context.job().id));
+    /// All jobs but these are somebody else's now: those that wait are dropped, and those that run are told to stop. Those
+    /// that are finished are returned: their endings would be taken for those of the attempts that others make, or this
+    /// worker, which may fetch such a job anew.
+    pub(super) fn keep_only(&mut self, kept: &[JobId]) -> Vec<Finished> {
+        let is_lost = |job_id: JobId| !kept.contains(&job_id);
+        self.waiting.retain(|waiting| !is_lost(waiting.job.id));
+        self.abort_where(AbortReason::WorkerLost, |context| is_lost(context.job().id));
+        let running = self.contexts.iter().filter(|(_, context)| is_lost(context.job().id));
+        self.lost.extend(running.map(|(id, _)| *id));
+        let (lost, finished) =
+            std::mem::take(&mut self.finished).into_iter().partition(|finished| is_lost(finished.job_id));
+        self.finished = finished;
+        lost
     }
 
     fn end_unstarted(&mut self, job: &Job, outcome: Outcome) {
@@ -132,13 +146,19 @@ impl Slots {
     fn finish(&mut self, joined: Result<(Id, Finished), JoinError>) {
         match joined {
             Ok((id, finished)) => {
-                self.contexts.remove(&id);
-                self.finished.push(finished);
+                let context = self.contexts.remove(&id);
+                if self.lost.remove(&id) {
+                    let worker_id = context.and_then(|context| context.job().worker_id).unwrap_or_default();
+                    log_lost(finished.job_id, &finished.outcome, worker_id);
+                } else {
+                    self.finished.push(finished);
+                }
             }
             // The task's own panic was caught where it ran. This one came from what it dropped, or is ours, and must not
             // lose the job.
             Err(error) => {
-                if let Some(context) = self.contexts.remove(&error.id()) {
+                let is_lost = self.lost.remove(&error.id());
+                if let Some(context) = self.contexts.remove(&error.id()).filter(|_| !is_lost) {
                     let outcome = Outcome::Failed { error: format!("the worker failed: {error}") };
                     self.end_unstarted(context.job(), outcome);
                 }

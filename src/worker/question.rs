@@ -1,0 +1,139 @@
+//! What the loop asks of the database, and what it is answered.
+
+use std::future::pending;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::execute::Finished;
+use super::options::{DeleteJobs, Options};
+use super::outcome::Outcome;
+use crate::connector::{DieselConnector, PooledConnection};
+use crate::error::Error;
+use crate::job::JobId;
+use crate::manager::{FinishedAndFetched, finish_and_fetch, jobs_of_worker, register_worker_again};
+use crate::queries::lifecycle::{FetchedJob, FinishAndFetchJobs};
+use crate::retry::RetryDecision;
+
+/// A question that has no answer yet.
+pub(super) struct UnderWay {
+    operation: BoxFuture<'static, Answered>,
+    /// When it is not waited for any longer.
+    pub(super) give_up_at: Instant,
+}
+
+/// An answer, and the connection for what comes next. One that has failed is dropped, and the pool sees whether it is
+/// broken.
+pub(super) type Answered = Result<(PooledConnection, Answer), Error>;
+
+impl UnderWay {
+    /// Asks, on the connection that was kept or on one from the pool. The question owns all it needs, so that it can be
+    /// left alone.
+    pub(super) fn ask(
+        question: Question,
+        kept: Option<PooledConnection>,
+        connector: DieselConnector,
+        longest_wait: Duration,
+    ) -> Self {
+        let operation = async move {
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => connector.get("finish jobs and fetch new ones").await?,
+            };
+            let answer = question.put(&mut connection).await?;
+            Ok((connection, answer))
+        };
+        Self { operation: operation.boxed(), give_up_at: Instant::now() + longest_wait }
+    }
+
+    /// Leaves it alone with its connection, which is not fit for anything else. It comes to its end some day: what it stores
+    /// and fetches is found, as after an answer that was lost.
+    pub(super) fn abandon(self) {
+        tokio::spawn(self.operation);
+    }
+}
+
+/// The answer to what is under way; never, if nothing is. Dropping this future loses nothing.
+pub(super) async fn answer(under_way: &mut Option<UnderWay>) -> Answered {
+    match under_way {
+        Some(under_way) => (&mut under_way.operation).await,
+        None => pending().await,
+    }
+}
+
+/// What is asked.
+pub(super) enum Question {
+    /// Store the endings of so many jobs, and fetch jobs for so many slots.
+    Exchange { stored: usize, free_slots: usize, statement: FinishAndFetchJobs },
+    /// Register the worker anew, with the jobs in its hands and their attempts.
+    Register { held: Vec<(JobId, i32)> },
+    /// Which of these jobs are the worker's.
+    Find { worker_id: i64, job_ids: Vec<JobId> },
+}
+
+impl Question {
+    async fn put(self, connection: &mut PooledConnection) -> Result<Answer, Error> {
+        match self {
+            Self::Exchange { stored, free_slots, statement } => {
+                let answer = finish_and_fetch(connection, statement).await?;
+                Ok(Answer::Exchanged { stored, free_slots, answer })
+            }
+            Self::Register { held } => {
+                let (worker_id, kept) = register_worker_again(connection, held).await?;
+                Ok(Answer::Registered { worker_id, kept })
+            }
+            Self::Find { worker_id, job_ids } => {
+                Ok(Answer::Found(jobs_of_worker(connection, worker_id, job_ids).await?))
+            }
+        }
+    }
+}
+
+/// What is answered.
+pub(super) enum Answer {
+    /// The endings of so many jobs are stored, and jobs are fetched for so many slots.
+    Exchanged { stored: usize, free_slots: usize, answer: FinishedAndFetched },
+    /// The worker is registered anew, and has these of its jobs again.
+    Registered { worker_id: i64, kept: Vec<JobId> },
+    /// These jobs are the worker's, and it did not know.
+    Found(Vec<FetchedJob>),
+}
+
+/// Adds the ending of a job to the statement that stores it.
+pub(super) fn add_ending(statement: &mut FinishAndFetchJobs, finished: &Finished, options: &Options) {
+    let Finished { job_id, attempts, outcome, duration } = finished;
+    let end_status = match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Failed { .. } => "failed",
+        Outcome::Aborted { .. } => "aborted",
+        Outcome::Retried { decision, .. } | Outcome::Interrupted { decision, .. } => {
+            statement.retry(*job_id, *attempts, decision, true);
+            ""
+        }
+        Outcome::Snoozed { decision, .. } => {
+            statement.retry(*job_id, *attempts, decision, false);
+            ""
+        }
+        Outcome::NotStarted => {
+            statement.retry(*job_id, *attempts, &RetryDecision::at_once(), false);
+            ""
+        }
+    };
+    let is_deleted = match options.delete_jobs {
+        DeleteJobs::Never => false,
+        DeleteJobs::Successful => *outcome == Outcome::Succeeded,
+        DeleteJobs::Always => !end_status.is_empty(),
+    };
+    if is_deleted {
+        statement.delete(*job_id);
+        return;
+    }
+    if !end_status.is_empty() {
+        statement.finish(*job_id, end_status);
+    }
+    if let Some(error) = outcome.error_to_keep() {
+        statement.keep_error(*job_id, *attempts, error, &options.name, *duration);
+    }
+}
