@@ -1,14 +1,16 @@
 //! What a worker makes of a database that goes away, of answers that get lost, and of others who take its jobs.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
-use procrastinate::{App, DieselConnector, Error, JobStatus, Worker, task};
+use procrastinate::{App, DieselConnector, Error, JobContext, JobStatus, Worker, task};
 use throwaway_postgres::Database;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::support::{
-    Running, connect, connector, database, eventually, impatient_pool, job, sql, statuses, within_patience, workers,
+    PATIENCE, Running, connect, connector, database, eventually, impatient_pool, job, sql, statuses, within_patience,
+    workers,
 };
 
 /// A worker whose heartbeat is quick, so that a test need not wait for it.
@@ -207,4 +209,50 @@ async fn a_job_that_somebody_else_ended_meanwhile_stays_as_it_is() {
 
     let job = job(&mut connection, id);
     assert_eq!((job.status, job.attempts), (JobStatus::Failed, 1));
+}
+
+#[tokio::test]
+async fn a_run_that_outlives_its_job_cannot_end_the_attempt_that_the_same_worker_makes_next() {
+    static STARTED: Semaphore = Semaphore::const_new(0);
+    static ENDED: Notify = Notify::const_new();
+    static MAY_END: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];
+
+    /// Does not ask whether it is to stop.
+    #[task(pass_context)]
+    fn outlive(context: JobContext) {
+        STARTED.add_permits(1);
+        let attempt = usize::try_from(context.job().attempts).unwrap();
+        let started = Instant::now();
+        while !MAY_END[attempt].load(Ordering::SeqCst) && started.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        ENDED.notify_one();
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<outlive>().build().unwrap();
+    let id = app.defer(outlive()).await.unwrap();
+    let worker = Running::start(quick(app.worker().concurrency(2)));
+    within_patience(STARTED.acquire()).await.unwrap().forget();
+
+    // Somebody declares the worker dead and puts its job back; the worker itself takes it up again.
+    sql(
+        &mut connection,
+        "BEGIN; DELETE FROM procrastinate_workers;
+         UPDATE procrastinate_jobs SET status = 'todo', attempts = attempts + 1; COMMIT",
+    );
+    within_patience(STARTED.acquire()).await.unwrap().forget();
+    MAY_END[0].store(true, Ordering::SeqCst);
+    within_patience(ENDED.notified()).await;
+    // The ending of the first run would go out now; another job goes through all the same stages meanwhile.
+    let other = app.defer(outlive()).await.unwrap();
+    eventually("the other job has succeeded", || job(&mut connection, other).status == JobStatus::Succeeded).await;
+    let again = job(&mut connection, id);
+    assert_eq!((again.status, again.attempts), (JobStatus::Doing, 1));
+
+    MAY_END[1].store(true, Ordering::SeqCst);
+    eventually("the job has succeeded", || job(&mut connection, id).status == JobStatus::Succeeded).await;
+    worker.stop().await.unwrap();
+    assert_eq!(job(&mut connection, id).attempts, 2);
 }
