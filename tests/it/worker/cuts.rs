@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
-use procrastinate::{App, DieselConnector, JobContext, JobId, TaskAnswer, configure_task, task};
+use procrastinate::{App, DieselConnector, JobContext, JobId, JobToDefer, TaskAnswer, configure_task, task};
 use serde_json::json;
 use throwaway_postgres::Database;
 
@@ -98,7 +98,7 @@ async fn work_with_a_cut(database: &Database, cut: (usize, Cut)) -> usize {
         ("succeed", None),
     ] {
         let job = configure_task(task, json!({}));
-        lock.into_iter().fold(job, |job, lock| job.lock(lock)).defer_blocking(&mut connection).unwrap();
+        lock.into_iter().fold(job, JobToDefer::lock).defer_blocking(&mut connection).unwrap();
     }
 
     let runs = Runs::default();

@@ -348,7 +348,7 @@ async fn a_worker_that_cannot_beat_stops_its_jobs_and_fetches_no_more_until_it_b
         }
         let _watch = Watch(context);
         STARTED.notify_one();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
     #[task(stalled = "leave")]
     async fn stay() {
