@@ -5,6 +5,7 @@ mod strategy;
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use chrono::{DateTime, Datelike, TimeDelta, TimeZone, Utc};
 use crate::checks::{check_lock, check_name};
 use crate::error::Error;
 use crate::job::Job;
+use crate::panics::message;
 
 pub(crate) use stalled::Rescue;
 pub use stalled::StalledJobPolicy;
@@ -44,7 +46,8 @@ pub struct Retry(Option<Arc<dyn BaseRetryStrategy>>);
 impl Retry {
     /// Whether, and how, the job is tried again after this error.
     pub(crate) fn decide(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
-        self.0.as_ref()?.get_retry_decision(error, job)
+        let strategy = self.0.as_ref()?;
+        answer_of(job, || strategy.get_retry_decision(error, job))
     }
 
     /// Whether nothing is ever tried again.
@@ -55,8 +58,23 @@ impl Retry {
     /// Whether no attempt can follow the one that the job is in.
     pub(crate) fn is_last_attempt(&self, job: &Job) -> bool {
         let Some(strategy) = &self.0 else { return true };
-        strategy.max_attempts().is_some_and(|most| u32::try_from(job.attempts).unwrap_or(0) >= most)
+        answer_of(job, || strategy.max_attempts()).is_some_and(|most| u32::try_from(job.attempts).unwrap_or(0) >= most)
     }
+}
+
+/// What a strategy answers. It is the application's code, and is asked where its panic would end a worker: one that panics
+/// has no answer.
+fn answer_of<T>(job: &Job, ask: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
+        tracing::error!(
+            action = "retry_strategy_panicked",
+            job.id = i64::from(job.id),
+            job.task_name = %job.task_name,
+            job.queue = %job.queue,
+            "the retry strategy of job {} of task {} panicked: {}", job.id, job.task_name, message(&*panic),
+        );
+        None
+    })
 }
 
 impl fmt::Debug for Retry {

@@ -9,7 +9,7 @@ use procrastinate::{
     App, AttemptError, BaseRetryStrategy, Job, JobContext, JobStatus, RetryDecision, RetryStrategy, task,
 };
 
-use crate::support::{connect, connector, database, events, job, jobs, sql, statuses};
+use crate::support::{connect, connector, database, events, job, jobs, rows, sql, statuses};
 
 #[tokio::test]
 async fn a_job_is_tried_again_at_once_until_it_succeeds() {
@@ -165,4 +165,41 @@ async fn an_abort_that_was_requested_wins_over_a_retry() {
 
     let job = jobs(&mut connect(&database)).remove(0);
     assert_eq!((job.status, job.attempts, job.abort_requested), (JobStatus::Failed, 0, true));
+}
+
+#[tokio::test]
+async fn a_strategy_that_panics_harms_neither_the_worker_nor_another_job() {
+    struct Broken;
+
+    impl BaseRetryStrategy for Broken {
+        fn get_retry_decision(&self, _: &AttemptError, _: &Job) -> Option<RetryDecision> {
+            panic!("no decision")
+        }
+
+        fn max_attempts(&self) -> Option<u32> {
+            panic!("no number")
+        }
+    }
+
+    #[task(retry = Broken)]
+    async fn fail_undecided() -> Result<(), String> {
+        Err("not this time".to_owned())
+    }
+    #[task]
+    async fn go_on() {}
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<fail_undecided>().task::<go_on>().build().unwrap();
+    app.batch_defer([fail_undecided(), fail_undecided(), go_on(), go_on()]).await.unwrap();
+    // The worker of one of each has died.
+    sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'doing' WHERE id IN (2, 4)");
+
+    app.worker().wait(false).run().await.unwrap();
+
+    use JobStatus::{Failed, Succeeded};
+    assert_eq!(statuses(&mut connection), [Failed, Failed, Succeeded, Succeeded]);
+    let errors = "SELECT job_id, error FROM procrastinate_diesel_job_errors ORDER BY job_id";
+    let died = "the worker that ran the job died";
+    assert_eq!(rows(&mut connection, errors), ["1 | not this time", &format!("2 | {died}"), &format!("4 | {died}")]);
 }
