@@ -138,7 +138,7 @@ statement!(JobsWithoutWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |st
 });
 
 /// Ends the attempts of jobs whose worker died. The answer: what became of each that was still without a worker.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct RescueJobs {
     rescues: Vec<serde_json::Value>,
 }
@@ -160,6 +160,11 @@ impl RescueJobs {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rescues.is_empty()
+    }
+
+    /// A statement for each of the jobs.
+    pub(crate) fn one_by_one(self) -> impl Iterator<Item = Self> {
+        self.rescues.into_iter().map(|rescue| Self { rescues: vec![rescue] })
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel_async::AsyncPgConnection;
 use tokio::sync::Notify;
 
 use crate::app::App;
@@ -72,7 +73,7 @@ impl Rescuer {
         if statement.is_empty() {
             return Ok(0);
         }
-        let rescued = rescue_jobs(&mut connection, statement).await?;
+        let rescued = rescue(&mut connection, statement).await?;
         for (job_id, became) in &rescued {
             log_rescue(jobs.iter().find(|job| job.id == *job_id), *job_id, became);
         }
@@ -88,6 +89,26 @@ impl Rescuer {
             None => {}
         }
     }
+}
+
+/// Rescues the jobs; one by one if the database refuses to rescue them together, so that one which it refuses, be it
+/// because of a trigger of the application's, does not keep the others from being rescued.
+async fn rescue(connection: &mut AsyncPgConnection, statement: RescueJobs) -> Result<Vec<(JobId, JobStatus)>, Error> {
+    match rescue_jobs(connection, statement.clone()).await {
+        Err(error) if error.is_refusal() => {}
+        result => return result,
+    }
+    let mut rescued = Vec::new();
+    for statement in statement.one_by_one() {
+        match rescue_jobs(connection, statement).await {
+            Ok(one) => rescued.extend(one),
+            Err(error) if error.is_refusal() => {
+                tracing::error!(action = "rescue_error", "a job whose worker died could not be rescued: {error}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(rescued)
 }
 
 fn log_rescue(job: Option<&Job>, job_id: JobId, became: &JobStatus) {

@@ -325,6 +325,32 @@ async fn a_job_that_is_announced_while_the_worker_looks_is_not_forgotten() {
     worker.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_job_whose_rescue_the_database_refuses_keeps_no_other_one_from_being_rescued() {
+    #[task]
+    async fn be_refused_a_rescue() {}
+    #[task]
+    async fn be_rescued() {}
+
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not that one'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON procrastinate_jobs FOR EACH ROW
+             WHEN (NEW.task_name = 'be_refused_a_rescue' AND NEW.status = 'todo') EXECUTE FUNCTION refuse()",
+    );
+    let app = App::builder(connector(&database).await);
+    let app = app.task::<be_refused_a_rescue>().task::<be_rescued>().build().unwrap();
+    let ids = app.batch_defer([be_rescued(), be_refused_a_rescue(), be_rescued()]).await.unwrap();
+    sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'doing'");
+
+    app.worker().wait(false).run().await.unwrap();
+
+    let mut status = |place: usize| job(&mut connection, ids[place]).status;
+    assert_eq!([status(0), status(1), status(2)], [JobStatus::Succeeded, JobStatus::Doing, JobStatus::Succeeded]);
+}
+
 // ---- Out of touch ----
 
 #[tokio::test]
