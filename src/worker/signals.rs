@@ -1,18 +1,23 @@
 //! A side task that stops the worker at a signal.
 
+use std::future::Future;
 use std::io;
 
 use crate::worker_handle::WorkerHandle;
 
-/// Stops the worker at the first signal and aborts its jobs at the second. Ends when it has nothing more to do.
-pub(super) async fn heed_signals(handle: WorkerHandle) {
-    if let Err(error) = stop_then_abort(&handle).await {
-        tracing::warn!(action = "signals_error", "the worker cannot be stopped by signals: {error}");
+/// Installs handlers at once, so that no signal from now on ends the process by itself. The future stops the worker at the
+/// first signal and aborts its jobs at the second, and then has nothing more to do.
+pub(super) fn heed_signals(handle: WorkerHandle) -> impl Future<Output = ()> + Send + 'static {
+    let signals = Signals::new();
+    async move {
+        let heeded = async { stop_then_abort(signals?, &handle).await };
+        if let Err(error) = heeded.await {
+            tracing::warn!(action = "signals_error", "the worker cannot be stopped by signals: {error}");
+        }
     }
 }
 
-async fn stop_then_abort(handle: &WorkerHandle) -> io::Result<()> {
-    let mut signals = Signals::new()?;
+async fn stop_then_abort(mut signals: Signals, handle: &WorkerHandle) -> io::Result<()> {
     let signal = signals.next().await?;
     tracing::info!(
         action = "signal",

@@ -14,5 +14,6 @@ mod order;
 mod proxy;
 mod retries;
 mod shutdown;
+mod signals;
 mod timeouts;
 mod waiting;
