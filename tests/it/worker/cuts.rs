@@ -166,20 +166,21 @@ async fn an_idle_worker_asks_the_database_no_more_than_its_intervals_explain() {
     let proxy = Proxy::start(&database, None).await;
     let app = app(proxy.url(), &Runs::default()).await;
     let (beat, poll) = (Duration::from_millis(200), Duration::from_millis(100));
-    let started = Instant::now();
     let worker = app.worker().update_heartbeat_interval(beat).fetch_job_polling_interval(poll);
     let worker = Running::start(worker.install_signal_handlers(false));
+    // Each statement is prepared at its first time.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (started, before) = (Instant::now(), proxy.round_trips());
     // A stretch of time is what this is about.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let (round_trips, lasted) = (proxy.round_trips(), started.elapsed());
+    let (round_trips, lasted) = (proxy.round_trips() - before, started.elapsed());
     worker.stop().await.unwrap();
+
     let times = |interval: Duration| usize::try_from(lasted.as_millis() / interval.as_millis()).unwrap() + 1;
-    // A poll takes a connection, which the pool tries, and asks once. A beat asks once; as often dead workers and their
-    // jobs are looked for, on a connection that the pool has tried. At the start each statement is prepared, and asked for
-    // the types that it needs.
-    let explained = 2 * times(poll) + 4 * times(beat);
-    let at_the_start = 60;
-    assert!(round_trips <= explained + at_the_start, "{round_trips} round trips, {explained} explained");
-    assert!(round_trips > times(poll) / 2, "{round_trips} round trips: it does not poll");
-    eprintln!("{round_trips} round trips in {lasted:?}, {explained} explained by the intervals");
+    // A poll takes a connection, which the pool tries, and asks once. A beat asks once. As often dead workers are looked
+    // for, and their jobs, on a connection that the pool has tried.
+    let explained = 2 * times(poll) + times(beat) + 3 * times(beat);
+    // On a busy machine the pool may have a second connection, on which each statement is prepared again.
+    let slack = 20;
+    assert!(round_trips <= explained + slack, "{round_trips} round trips, {explained} explained");
 }
