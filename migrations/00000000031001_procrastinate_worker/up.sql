@@ -73,6 +73,7 @@ CREATE FUNCTION procrastinate_diesel_put_back_job_v1(
 AS $function$
 DECLARE
     became procrastinate_job_status;
+    violated_constraint text;
 BEGIN
     -- As procrastinate_retry_job_v2, where an abort that was requested wins.
     UPDATE procrastinate_jobs AS job
@@ -87,6 +88,10 @@ BEGIN
     RETURNING job.status INTO became;
     RETURN became;
 EXCEPTION WHEN unique_violation THEN
+    GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
+    IF violated_constraint <> 'procrastinate_jobs_queueing_lock_idx_v1' THEN
+        RAISE;
+    END IF;
     -- Its queueing lock is held by one that waits, and it cannot wait beside that one.
     UPDATE procrastinate_jobs AS job
     SET status = 'failed', abort_requested = false, attempts = job.attempts + 1

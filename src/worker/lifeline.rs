@@ -3,12 +3,14 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
+use futures_util::FutureExt;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
@@ -21,6 +23,10 @@ use crate::manager::{Heartbeat, update_heartbeat};
 use crate::notifications::{
     ANSWER_TIMEOUT, Notification, PING_INTERVAL, delivers_notifications, hear, ping, register_interest,
 };
+use crate::panics;
+
+/// How long to wait after a panic.
+const WAIT_AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What the loop is told.
 #[derive(Debug)]
@@ -70,8 +76,8 @@ impl Lifeline {
         thread::Builder::new().name("procrastinate".to_owned()).spawn(move || {
             match Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => {
-                    let line = Line { settings, ready: Some(ready), last_beat: Instant::now() };
-                    runtime.block_on(stopping.run_until_cancelled(line.hold()));
+                    let mut line = Line::new(settings, ready);
+                    runtime.block_on(stopping.run_until_cancelled(line.hold_whatever_happens()));
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
@@ -97,11 +103,32 @@ struct Line {
     /// Told once that the loop may look at the table.
     ready: Option<oneshot::Sender<io::Result<()>>>,
     last_beat: Instant,
+    /// When the server was last heard of on this connection.
+    last_heard: Instant,
 }
 
 impl Line {
+    fn new(settings: Settings, ready: oneshot::Sender<io::Result<()>>) -> Self {
+        let now = Instant::now();
+        Self { settings, ready: Some(ready), last_beat: now, last_heard: now }
+    }
+
+    /// Beats and listens until it is dropped. Connecting is the application's code, as far as its pool is; a panic there
+    /// must not leave the worker without a lifeline.
+    async fn hold_whatever_happens(&mut self) {
+        while let Err(panic) = AssertUnwindSafe(self.hold()).catch_unwind().await {
+            self.is_ready();
+            let message = panics::message(&*panic);
+            tracing::error!(
+                action = "lifeline_lost",
+                "the worker's lifeline panicked, and starts anew in {WAIT_AFTER_PANIC:?}: {message}",
+            );
+            tokio::time::sleep(WAIT_AFTER_PANIC).await;
+        }
+    }
+
     /// Beats and listens until it is dropped.
-    async fn hold(mut self) {
+    async fn hold(&mut self) {
         let mut backoff = Backoff::default();
         loop {
             if self.settings.channels.is_none() {
@@ -146,6 +173,7 @@ impl Line {
             }
             self.is_ready();
         }
+        self.last_heard = Instant::now();
         // The first beat on a new connection is due if the old one broke before it could.
         loop {
             if Instant::now() >= self.next_beat() {
@@ -194,6 +222,7 @@ impl Line {
             Err(_) => return Err(format!("the server did not answer within {ANSWER_TIMEOUT:?}")),
         };
         self.last_beat = sent_at;
+        self.last_heard = Instant::now();
         // The loop has ended if it reads no more: then this thread is about to.
         let _ = self.settings.reports.send(Report::Heartbeat { worker_id, sent_at, heartbeat });
         Ok(())
@@ -205,15 +234,15 @@ impl Line {
             self.beat_is_due().await;
             return Ok(());
         }
-        let silent_since = Instant::now();
-        match hear(connection, self.look_up_at().min(silent_since + PING_INTERVAL)).await? {
+        match hear(connection, self.look_up_at().min(self.last_heard + PING_INTERVAL)).await? {
             Some(Notification::AbortJobRequested(job_id)) => {
                 let _ = self.settings.reports.send(Report::AbortRequested(job_id));
             }
             Some(Notification::JobInserted(_) | Notification::Other) => self.settings.wake.notify_one(),
-            None if silent_since.elapsed() >= PING_INTERVAL => ping(connection).await?,
-            None => {}
+            None if self.last_heard.elapsed() >= PING_INTERVAL => ping(connection).await?,
+            None => return Ok(()),
         }
+        self.last_heard = Instant::now();
         Ok(())
     }
 }

@@ -66,6 +66,10 @@ pub(super) struct Loop {
     /// Jobs that the database says this worker is doing: those that it knows nothing of were handed out in an answer that
     /// was lost.
     reported: Vec<JobId>,
+    /// Whether the last question was to fetch jobs.
+    asked_for_jobs: bool,
+    /// Whether an answer may have been lost that handed out jobs. Before the worker ends it asks once which jobs it has.
+    in_doubt: bool,
     /// Until when nobody takes this worker for dead: a heartbeat renews it.
     alive_until: Instant,
     /// Whether that time is over, and the jobs were told to stop.
@@ -107,6 +111,8 @@ impl Loop {
             look: true,
             next_poll: now + options.fetch_job_polling_interval,
             reported: Vec::new(),
+            asked_for_jobs: false,
+            in_doubt: false,
             alive_until: now + options.stalled_worker_timeout,
             out_of_touch: false,
             backoff: Backoff::default(),
@@ -186,7 +192,14 @@ impl Loop {
             return Some(self.ask(Question::Find { worker_id, job_ids: unknown }));
         }
         let has_cause = !self.slots.finished().is_empty() || (self.look && self.free_slots() > 0);
-        has_cause.then(|| self.exchange())
+        if has_cause {
+            return Some(self.exchange());
+        }
+        if self.has_nothing_more_to_do() && std::mem::take(&mut self.in_doubt) {
+            let worker_id = self.worker_id();
+            return Some(self.ask(Question::Beat { worker_id }));
+        }
+        None
     }
 
     fn free_slots(&self) -> usize {
@@ -194,8 +207,12 @@ impl Loop {
     }
 
     fn is_done(&self) -> bool {
+        self.has_nothing_more_to_do() && self.under_way.is_none()
+    }
+
+    fn has_nothing_more_to_do(&self) -> bool {
         let no_more_to_come = self.phase != Phase::Working || (!self.options.wait && !self.look);
-        no_more_to_come && self.under_way.is_none() && self.slots.is_empty()
+        no_more_to_come && self.slots.is_empty()
     }
 
     fn next_deadline(&self) -> Instant {
@@ -345,6 +362,7 @@ impl Loop {
     /// Asks on the connection of this burst of work.
     fn ask(&mut self, question: Question) -> UnderWay {
         let kept = self.connection.take();
+        self.asked_for_jobs = matches!(question, Question::Exchange { free_slots: 1.., .. });
         UnderWay::ask(question, kept, self.connector.clone(), self.options.stalled_worker_timeout)
     }
 
@@ -373,6 +391,7 @@ impl Loop {
                 }
             }
             Answer::Registered { worker_id, kept } => self.registered_as(worker_id, &kept),
+            Answer::Beaten(report) => self.heed(report),
             Answer::Found(jobs) => self.found(jobs),
         }
         Ok(())
@@ -447,6 +466,7 @@ impl Loop {
     /// may have handed out in an answer that never arrived are found by the heartbeat.
     fn pause_after(&mut self, error: Error) -> Result<(), Error> {
         self.look = true;
+        self.in_doubt |= self.asked_for_jobs;
         if says_that_worker_is_gone(&error) {
             self.declare_gone();
         } else if error.is_refusal() && self.pace.refused() {

@@ -8,12 +8,13 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::execute::Finished;
+use super::lifeline::Report;
 use super::options::{DeleteJobs, Options};
 use super::outcome::Outcome;
 use crate::connector::{DieselConnector, PooledConnection};
 use crate::error::Error;
 use crate::job::JobId;
-use crate::manager::{FinishedAndFetched, finish_and_fetch, jobs_of_worker, register_worker_again};
+use crate::manager::{FinishedAndFetched, finish_and_fetch, jobs_of_worker, register_worker_again, update_heartbeat};
 use crate::queries::lifecycle::{FetchedJob, FinishAndFetchJobs};
 use crate::retry::RetryDecision;
 
@@ -69,7 +70,9 @@ pub(super) enum Question {
     Exchange { stored: usize, free_slots: usize, statement: FinishAndFetchJobs },
     /// Register the worker anew, with the jobs in its hands and their attempts.
     Register { held: Vec<(JobId, i32)> },
-    /// Which of these jobs are the worker's.
+    /// Which jobs are the worker's.
+    Beat { worker_id: i64 },
+    /// Which of these jobs are the worker's, in full.
     Find { worker_id: i64, job_ids: Vec<JobId> },
 }
 
@@ -84,6 +87,11 @@ impl Question {
                 let (worker_id, kept) = register_worker_again(connection, held).await?;
                 Ok(Answer::Registered { worker_id, kept })
             }
+            Self::Beat { worker_id } => {
+                let sent_at = Instant::now();
+                let heartbeat = update_heartbeat(connection, worker_id).await?;
+                Ok(Answer::Beaten(Report::Heartbeat { worker_id, sent_at, heartbeat }))
+            }
             Self::Find { worker_id, job_ids } => {
                 Ok(Answer::Found(jobs_of_worker(connection, worker_id, job_ids).await?))
             }
@@ -97,6 +105,8 @@ pub(super) enum Answer {
     Exchanged { stored: usize, free_slots: usize, answer: FinishedAndFetched },
     /// The worker is registered anew, and has these of its jobs again.
     Registered { worker_id: i64, kept: Vec<JobId> },
+    /// What the database knows of the worker.
+    Beaten(Report),
     /// These jobs are the worker's, and it did not know.
     Found(Vec<FetchedJob>),
 }

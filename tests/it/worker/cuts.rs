@@ -161,6 +161,30 @@ async fn an_answer_that_is_lost_loses_no_job_and_has_none_run_again() {
 }
 
 #[tokio::test]
+async fn a_worker_that_does_not_wait_leaves_no_job_behind_that_was_handed_out_in_a_lost_answer() {
+    let database = database();
+    let mut connection = connect(&database);
+    let mut reached = 0;
+    for number in 1..=30 {
+        sql(&mut connection, "TRUNCATE procrastinate_jobs, procrastinate_workers RESTART IDENTITY CASCADE");
+        configure_task("succeed", json!({})).defer_blocking(&mut connection).unwrap();
+        let runs = Runs::default();
+        let proxy = Proxy::start(&database, Some((number, Cut::Answer))).await;
+        let app = app(proxy.url(), &runs).await;
+        // One that cannot register ends with an error, and is started again.
+        while app.worker().wait(false).install_signal_handlers(false).run().await.is_err() {}
+        assert_eq!(
+            rows(&mut connection, "SELECT status, attempts FROM procrastinate_jobs"),
+            ["succeeded | 1"],
+            "{number}"
+        );
+        assert_eq!(runs.0.lock().unwrap().runs.values().collect::<Vec<_>>(), [&vec![0]], "{number}");
+        reached += usize::from(proxy.round_trips() >= number);
+    }
+    assert!(reached > 8, "only {reached} cuts took place");
+}
+
+#[tokio::test]
 async fn an_idle_worker_asks_the_database_no_more_than_its_intervals_explain() {
     let database = database();
     let proxy = Proxy::start(&database, None).await;
