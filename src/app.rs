@@ -52,6 +52,7 @@ struct Shared {
     connector: DieselConnector,
     tasks: TaskTable,
     state: State,
+    worker_defaults: State,
     schedules: Vec<Schedule>,
 }
 
@@ -71,8 +72,14 @@ impl App {
     }
 
     /// What a builder has put together and checked.
-    pub(crate) fn new(connector: DieselConnector, tasks: TaskTable, state: State, schedules: Vec<Schedule>) -> Self {
-        Self { shared: Arc::new(Shared { connector, tasks, state, schedules }) }
+    pub(crate) fn new(
+        connector: DieselConnector,
+        tasks: TaskTable,
+        state: State,
+        worker_defaults: State,
+        schedules: Vec<Schedule>,
+    ) -> Self {
+        Self { shared: Arc::new(Shared { connector, tasks, state, worker_defaults, schedules }) }
     }
 
     /// Defers a job on a connection from the pool, at once and on its own.
@@ -247,6 +254,11 @@ impl App {
     /// The names and aliases of those of its tasks for which this is true.
     pub(crate) fn tasks_with(&self, is_meant: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
         self.shared.tasks.names_where(is_meant)
+    }
+
+    /// What the worker keeps here.
+    pub(crate) fn worker_defaults(&self) -> &State {
+        &self.shared.worker_defaults
     }
 
     /// What its tasks find by type.

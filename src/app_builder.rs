@@ -35,16 +35,24 @@ pub struct AppBuilder {
     /// Tasks that were found. Those that are in the blueprint, too, are left out in the end.
     discovered: Vec<RegisteredTask>,
     state: State,
+    /// What the worker, which this floor does not know, keeps here.
+    worker_defaults: State,
     periodic_max_delay: Duration,
 }
 
 impl AppBuilder {
+    /// For what stands on a floor above this one.
+    pub(crate) fn worker_defaults_mut(&mut self) -> &mut State {
+        &mut self.worker_defaults
+    }
+
     pub(crate) fn new(connector: DieselConnector) -> Self {
         Self {
             connector,
             blueprint: Blueprint::new(),
             discovered: Vec::new(),
             state: State::default(),
+            worker_defaults: State::default(),
             periodic_max_delay: DEFAULT_MAX_DELAY,
         }
     }
@@ -248,7 +256,7 @@ impl AppBuilder {
         let schedules = check_schedules(schedules, &tasks, self.periodic_max_delay)?;
         // Last, since it cannot be taken back.
         claim_names(&tasks.named())?;
-        Ok(App::new(self.connector, tasks, self.state, schedules))
+        Ok(App::new(self.connector, tasks, self.state, self.worker_defaults, schedules))
     }
 }
 

@@ -9,7 +9,9 @@ use procrastinate::job_manager::cancel_job_by_id;
 use procrastinate::{AbortReason, App, JobAborted, JobContext, JobId, JobStatus, task};
 use tokio::sync::Notify;
 
-use crate::support::{Running, connect, connector, database, errors, events, eventually, job, pool, within_patience};
+use crate::support::{
+    Running, connect, connector, database, errors, events, eventually, job, pool, rows, sql, within_patience,
+};
 
 /// So long that only something else can have woken a worker.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -259,4 +261,36 @@ async fn an_application_can_listen_for_what_workers_hear() {
     request_abort(&app, mail).await;
     assert_eq!(within_patience(mails.next()).await.unwrap(), AbortJobRequested(mail));
     assert!(app.listen_for_jobs(&[""]).await.unwrap_err().is_invalid());
+}
+
+#[tokio::test]
+async fn a_request_that_meets_the_end_of_the_job_comes_too_late_and_is_cleared() {
+    static STARTED: Notify = Notify::const_new();
+    static GO_ON: Notify = Notify::const_new();
+
+    #[task]
+    async fn end_at_once() {
+        STARTED.notify_one();
+        GO_ON.notified().await;
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<end_at_once>().build().unwrap();
+    let id = app.defer(end_at_once()).await.unwrap();
+    let worker = Running::start(app.worker().abort_job_polling_interval(NEVER));
+    within_patience(STARTED.notified()).await;
+    // The request is made and not committed when the worker comes to store the ending, and waits for it.
+    sql(&mut connection, "BEGIN");
+    assert!(cancel_job_by_id(id).abort(true).execute_blocking(&mut connection).unwrap());
+    GO_ON.notify_one();
+    let mut observer = connect(&database);
+    let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    eventually("the worker waits", || !rows(&mut observer, waiting).is_empty()).await;
+    sql(&mut connection, "COMMIT");
+    eventually("the job has ended", || job(&mut connection, id).status == JobStatus::Succeeded).await;
+    worker.stop().await.unwrap();
+    let ended = job(&mut connection, id);
+    assert_eq!((ended.abort_requested, ended.attempts), (false, 1));
+    assert_eq!(events(&mut connection, id), ["deferred", "started", "abort_requested", "succeeded"]);
 }

@@ -145,3 +145,25 @@ async fn jobs_of_one_lock_run_one_at_a_time_while_others_run_beside_them() {
     assert_eq!(*RAN.lock().unwrap(), (0..20).collect::<Vec<_>>());
     assert!(jobs(&mut connect(&database)).iter().all(|job| job.status == JobStatus::Succeeded));
 }
+
+#[tokio::test]
+async fn a_worker_is_set_as_its_application_says_unless_it_is_set_otherwise() {
+    static NAMES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    #[task(pass_context)]
+    async fn say_who(context: procrastinate::JobContext) {
+        NAMES.lock().unwrap().push(context.worker_name().to_owned());
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await)
+        .task::<say_who>()
+        .worker_defaults(|worker| worker.name("by default").wait(false))
+        .build()
+        .unwrap();
+    for worker in [app.worker(), app.worker().name("otherwise")] {
+        app.defer(say_who()).await.unwrap();
+        worker.run().await.unwrap();
+    }
+    assert_eq!(*NAMES.lock().unwrap(), ["by default", "otherwise"]);
+}

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    connect, connector, database, errors, events, eventually, job, jobs, statuses, within_patience, workers,
+    connect, connector, database, errors, events, eventually, job, jobs, rows, sql, statuses, within_patience, workers,
 };
 
 type Run = JoinHandle<Result<(), procrastinate::Error>>;
@@ -171,4 +171,37 @@ async fn a_worker_that_is_told_to_stop_before_it_starts_takes_no_job() {
     worker.handle().stop();
     ends_well(start(worker)).await;
     assert_eq!(statuses(&mut connect(&database)), [JobStatus::Todo]);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_while_it_fetches_brings_what_it_fetched_to_its_end() {
+    #[task]
+    async fn nothing() {}
+
+    let database = database();
+    let mut connection = connect(&database);
+    let mut observer = connect(&database);
+    let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    for is_aborted in [false, true] {
+        sql(&mut connection, "DELETE FROM procrastinate_jobs");
+        let app = App::builder(connector(&database).await).task::<nothing>().build().unwrap();
+        app.batch_defer([nothing(), nothing(), nothing()]).await.unwrap();
+        // The fetch waits for the table.
+        sql(&mut connection, "BEGIN; LOCK TABLE procrastinate_events IN SHARE MODE");
+        let worker = app.worker().concurrency(2);
+        let handle = worker.handle();
+        let run = start(worker);
+        eventually("the worker waits", || !rows(&mut observer, waiting).is_empty()).await;
+        if is_aborted {
+            handle.abort();
+        } else {
+            handle.stop();
+        }
+        sql(&mut connection, "COMMIT");
+        ends_well(run).await;
+        let ends: Vec<_> = jobs(&mut connection).into_iter().map(|job| (job.status, job.attempts)).collect();
+        let fetched = if is_aborted { (JobStatus::Todo, 0) } else { (JobStatus::Succeeded, 1) };
+        assert_eq!(ends, [fetched.clone(), fetched, (JobStatus::Todo, 0)]);
+        assert_eq!(workers(&mut connection).len(), 0);
+    }
 }
