@@ -44,12 +44,12 @@ use crate::task_table::TaskTable;
 /// ```
 #[derive(Debug, Clone)]
 pub struct App {
+    connector: DieselConnector,
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    connector: DieselConnector,
     tasks: TaskTable,
     state: State,
     worker_defaults: State,
@@ -79,7 +79,7 @@ impl App {
         worker_defaults: State,
         schedules: Vec<Schedule>,
     ) -> Self {
-        Self { shared: Arc::new(Shared { connector, tasks, state, worker_defaults, schedules }) }
+        Self { connector, shared: Arc::new(Shared { tasks, state, worker_defaults, schedules }) }
     }
 
     /// Defers a job on a connection from the pool, at once and on its own.
@@ -228,7 +228,21 @@ impl App {
     /// ```
     #[must_use]
     pub fn connector(&self) -> &DieselConnector {
-        &self.shared.connector
+        &self.connector
+    }
+
+    /// This application on another connector: the same tasks, state and schedules on another database, in a test say.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App, connector: procrastinate::DieselConnector) {
+    /// let on_a_copy = app.replace_connector(connector);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn replace_connector(&self, connector: DieselConnector) -> Self {
+        Self { connector, shared: self.shared.clone() }
     }
 
     /// The names of its tasks, with their namespaces, sorted. Aliases are not among them, nor are the

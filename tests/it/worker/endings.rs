@@ -226,3 +226,16 @@ async fn two_tasks_of_one_name_are_refused() {
         )
     );
 }
+
+#[tokio::test]
+async fn the_same_tasks_run_on_another_connector() {
+    let (here, there) = (database(), database());
+    let app = App::builder(connector(&here).await).task::<sum>().build().unwrap();
+    let elsewhere = app.replace_connector(connector(&there).await);
+    elsewhere.defer(sum(3, 5)).await.unwrap();
+    app.worker().wait(false).run().await.unwrap();
+    assert_eq!(statuses(&mut connect(&there)), [JobStatus::Todo]);
+    elsewhere.worker().wait(false).run().await.unwrap();
+    assert_eq!(statuses(&mut connect(&there)), [JobStatus::Succeeded]);
+    assert_eq!(statuses(&mut connect(&here)), [] as [JobStatus; 0]);
+}
