@@ -152,6 +152,10 @@ BEGIN
           AND (failure.attempts IS NULL OR job.attempts = failure.attempts)
         FOR UPDATE OF job
         ON CONFLICT DO NOTHING;
+        -- Of a job that is tried again for ever, the last hundred are kept.
+        DELETE FROM procrastinate_diesel_job_errors AS old
+        USING jsonb_to_recordset(errors) AS failure (job_id bigint, attempts integer)
+        WHERE failure.attempts >= 100 AND old.job_id = failure.job_id AND old.attempt <= failure.attempts - 99;
     END IF;
 
     -- Finish: only jobs that are still doing and still this worker's. A job that already stands as it should, by this

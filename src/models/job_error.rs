@@ -8,7 +8,8 @@ use crate::models::ProcrastinateJob;
 use crate::schema::procrastinate_diesel_job_errors;
 
 /// A row of `procrastinate_diesel_job_errors`: why an attempt at a job did not come to a good end. Workers of this crate
-/// write them, one for each such attempt; Python's do not. They go with the job.
+/// write them, one for each such attempt, of which the last hundred of a job are kept; Python's do not. They go with the
+/// job.
 ///
 /// # Example
 ///

@@ -158,6 +158,24 @@ fn an_error_is_kept_once_for_each_attempt() {
 }
 
 #[test]
+fn of_a_job_that_is_tried_again_and_again_the_last_hundred_errors_are_kept() {
+    let mut queue = queue_with_two_workers(json!([
+        { "status": "doing", "worker_id": 1, "attempts": 150 },
+        { "status": "doing", "worker_id": 1, "attempts": 99 },
+    ]));
+    queue.run(
+        "INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error)
+         SELECT job.id, attempt, 'e' FROM procrastinate_jobs AS job, generate_series(1, job.attempts) AS attempt",
+    );
+    let failure = |job_id: i64, attempts: i64| json!({ "job_id": job_id, "attempts": attempts, "error": "e" });
+    let call = Call { errors: json!([failure(1, 150), failure(2, 99)]), ..Call::default() };
+    assert_eq!(queue.rows(&call.query(0)), [""; 0]);
+    let kept = "SELECT job_id, min(attempt), max(attempt), count(*)
+                FROM procrastinate_diesel_job_errors GROUP BY job_id ORDER BY job_id";
+    assert_eq!(queue.rows(kept), ["1 | 52 | 151 | 100", "2 | 1 | 100 | 100"]);
+}
+
+#[test]
 fn no_error_is_kept_of_a_job_that_is_not_this_workers_or_is_gone() {
     let mut queue = queue_with_two_workers(json!([
         { "status": "doing", "worker_id": 2 },
