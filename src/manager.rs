@@ -1,7 +1,6 @@
-//! What a worker asks of the database, each with a connection of its own choosing.
+//! What a worker asks of the database beyond what the job manager offers to all, each with a connection of its own choosing.
 
 use std::cmp::Reverse;
-use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
 
@@ -9,33 +8,10 @@ use crate::error::Error;
 use crate::job::{Job, JobId, JobStatus};
 use crate::metrics::Exchange;
 use crate::queries::lifecycle::{
-    FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker, JobsWithoutWorker, PruneStalledWorkers,
-    RegisterWorker, RegisterWorkerAgain, RescueJobs, UnregisterWorker, UpdateHeartbeat,
+    FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker, JobsWithoutWorker, RegisterWorkerAgain,
+    RescueJobs, UpdateHeartbeat,
 };
 use crate::queries::{Async, Run};
-
-/// Enters a worker, and returns its id.
-pub(crate) async fn register_worker(connection: &mut AsyncPgConnection) -> Result<i64, Error> {
-    const ACTION: &str = "register the worker";
-    let ids = Async(connection).load(RegisterWorker).await.map_err(|source| Error::database(ACTION, source))?;
-    ids.first().copied().ok_or(Error::Database { action: ACTION, source: diesel::result::Error::NotFound })
-}
-
-/// Removes a worker. Jobs that it still has lose their worker, and count as stalled.
-pub(crate) async fn unregister_worker(connection: &mut AsyncPgConnection, worker_id: i64) -> Result<(), Error> {
-    let statement = UnregisterWorker { worker_id };
-    Async(connection).load(statement).await.map_err(|source| Error::database("unregister the worker", source))?;
-    Ok(())
-}
-
-/// Removes the workers that have not been heard of for so long, and returns their ids.
-pub(crate) async fn prune_stalled_workers(
-    connection: &mut AsyncPgConnection,
-    stalled_worker_timeout: Duration,
-) -> Result<Vec<i64>, Error> {
-    let statement = PruneStalledWorkers { seconds_since_heartbeat: stalled_worker_timeout.as_secs_f64() };
-    Async(connection).load(statement).await.map_err(|source| Error::database("remove stalled workers", source))
-}
 
 /// Enters a worker anew that was removed while it was running these jobs. Answers with its id, and those of the jobs that
 /// nobody has taken since: they are its own again.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checks::check_name;
+use crate::checks::{check_age, check_name};
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::job_manager::Cleaning;
@@ -101,9 +101,11 @@ impl Options {
             ("stalled_worker_timeout", Some(self.stalled_worker_timeout)),
             ("timeout", self.timeout),
         ] {
-            if interval.is_some_and(|interval| interval.is_zero()) {
+            let Some(interval) = interval else { continue };
+            if interval.is_zero() {
                 return Err(Error::invalid(what, "0s", "it must be longer than nothing"));
             }
+            check_age(what, interval)?;
         }
         for (status, age) in &self.retention {
             Cleaning::of(status.clone(), *age).check()?;

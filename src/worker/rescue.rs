@@ -11,7 +11,8 @@ use crate::app::App;
 use crate::error::Error;
 use crate::interruption::Interrupted;
 use crate::job::{Job, JobId, JobStatus};
-use crate::manager::{jobs_without_worker, prune_stalled_workers, rescue_jobs};
+use crate::job_manager::prune_stalled_workers;
+use crate::manager::{jobs_without_worker, rescue_jobs};
 use crate::queries::lifecycle::RescueJobs;
 use crate::retry::{Rescue, StalledJobPolicy};
 
@@ -48,7 +49,8 @@ impl Rescuer {
     /// with how many wait again.
     pub(super) async fn look(&mut self, at_once: bool) -> Result<usize, Error> {
         let mut connection = self.app.connector().get("look for jobs whose worker died").await?;
-        for stalled in prune_stalled_workers(&mut connection, self.stalled_worker_timeout).await? {
+        let prune = prune_stalled_workers().seconds_since_heartbeat(self.stalled_worker_timeout);
+        for stalled in prune.execute(&mut *connection).await? {
             tracing::warn!(
                 action = "prune_stalled_workers",
                 worker.id = stalled,

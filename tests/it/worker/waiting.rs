@@ -165,6 +165,8 @@ async fn settings_that_cannot_be_are_refused() {
         (app.worker().queues(["x".repeat(129)]), "it has 129 bytes, and 128 are allowed"),
         (app.worker().fetch_job_polling_interval(zero), "invalid fetch_job_polling_interval \"0s\""),
         (app.worker().update_heartbeat_interval(zero), "invalid update_heartbeat_interval \"0s\""),
+        (app.worker().fetch_job_polling_interval(Duration::MAX), "it must be at most 1,000 years"),
+        (app.worker().stalled_worker_timeout(Duration::MAX), "it must be at most 1,000 years"),
         (app.worker().stalled_worker_timeout(Duration::from_secs(10)), "longer than update_heartbeat_interval, 10s"),
     ] {
         let error = worker.run().await.unwrap_err();
