@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-use crate::retry::{AttemptError, RetryDecision};
+use crate::retry::{AttemptError, RetryDecision, find_cause};
 
 /// What a task says itself about its job, as an error value.
 ///
@@ -160,14 +160,7 @@ impl TaskAnswer {
 impl Answer {
     /// The answer in an error or its sources, if there is one.
     pub(crate) fn find(error: &AttemptError) -> Option<&Self> {
-        let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-        while let Some(error) = cause {
-            if let Some(answer) = error.downcast_ref() {
-                return Some(answer);
-            }
-            cause = error.source();
-        }
-        None
+        find_cause(error)
     }
 
     /// Whether it has nothing to say that the error around it has not said.

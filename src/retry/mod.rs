@@ -26,6 +26,18 @@ const LAST_YEAR: i32 = 9_999;
 /// Why an attempt failed, as a strategy sees it.
 pub type AttemptError = dyn StdError + Send + Sync;
 
+/// The error of this type in the chain of an error and its sources, the outermost if there are several.
+pub(crate) fn find_cause<E: StdError + 'static>(error: &AttemptError) -> Option<&E> {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// What a task does about its failures: a strategy, or nothing.
 ///
 /// It is made from `true` (again at once, for ever), a number (again at once, that many times), a [`RetryStrategy`] or any

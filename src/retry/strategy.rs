@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::interruption::Interrupted;
 use crate::job::Job;
-use crate::retry::{AttemptError, BaseRetryStrategy, RetryDecision};
+use crate::retry::{AttemptError, BaseRetryStrategy, RetryDecision, find_cause};
 
 /// The longest wait unless another is set: a day. Growth by powers soon waits for months otherwise.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -157,7 +157,9 @@ impl RetryStrategy {
     /// ```
     pub fn retry_exception<E: StdError + 'static>(mut self) -> Self {
         let others = self.filter.take();
-        self.retry_if(move |error| is_caused_by::<E>(error) || others.as_ref().is_some_and(|others| others(error)))
+        self.retry_if(move |error| {
+            find_cause::<E>(error).is_some() || others.as_ref().is_some_and(|others| others(error))
+        })
     }
 
     /// How long is waited after the attempt with this number, 0 for the first, without jitter.
@@ -206,15 +208,4 @@ impl BaseRetryStrategy for RetryStrategy {
     fn max_attempts(&self) -> Option<u32> {
         self.max_attempts
     }
-}
-
-fn is_caused_by<E: StdError + 'static>(error: &AttemptError) -> bool {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<E>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
