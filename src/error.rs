@@ -193,6 +193,15 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
 
+    /// The queue's migrations could not be written into a directory.
+    #[error("could not write the migration {}: {source}", path.display())]
+    WriteMigrations {
+        /// The file or directory.
+        path: std::path::PathBuf,
+        /// What the operating system said, or how the file differs.
+        source: std::io::Error,
+    },
+
     /// A worker was stopped while the database could not be reached, so it could not store how some jobs ended.
     ///
     /// They are still marked as running. Once the worker's heartbeat is overdue they count as stalled.

@@ -60,7 +60,9 @@ pub use crate::job_to_defer::{JobToDefer, configure_task};
 #[cfg(feature = "metrics")]
 pub use crate::metrics::describe_metrics;
 pub use crate::middleware::{Middleware, Next, TaskResult};
-pub use crate::migrations::{MIGRATIONS, run_pending_migrations};
+pub use crate::migrations::{
+    CombinedMigrations, MIGRATIONS, SQL_MIGRATIONS, SqlMigration, run_pending_migrations, write_migrations,
+};
 pub use crate::models::{
     ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,
 };

@@ -6,7 +6,7 @@ use diesel::connection::BoxableConnection;
 use diesel::migration::{Migration, MigrationMetadata, MigrationName, MigrationSource, MigrationVersion, Result};
 use diesel::pg::Pg;
 use diesel_migrations::MigrationHarness;
-use procrastinate::{Error, MIGRATIONS, run_pending_migrations};
+use procrastinate::{CombinedMigrations, Error, MIGRATIONS, run_pending_migrations};
 
 use super::catalog::{catalog, versions};
 use crate::support::{connect, empty_database, rows, sql};
@@ -14,24 +14,35 @@ use crate::support::{connect, empty_database, rows, sql};
 /// A migration of the application, with a version as the Diesel CLI makes them.
 #[derive(Clone, Copy)]
 pub struct Step {
-    version: &'static str,
+    pub version: &'static str,
+    name: &'static str,
     up: &'static str,
     down: &'static str,
 }
 
-const CUSTOMERS: Step = Step {
+pub const CUSTOMERS: Step = Step {
     version: "20250901000000",
+    name: "20250901000000",
     up: "CREATE TABLE customers (id bigserial PRIMARY KEY)",
     down: "DROP TABLE customers",
 };
 
-const ORDERS: Step = Step {
+pub const ORDERS: Step = Step {
     version: "20260101000000",
+    name: "20260101000000",
     up: "CREATE TABLE orders (id bigserial PRIMARY KEY, job_id bigint REFERENCES procrastinate_jobs)",
     down: "DROP TABLE orders",
 };
 
-pub const BROKEN: Step = Step { version: "20260201000000", up: "CREATE TABLE broken (id nonsense)", down: "" };
+pub const BROKEN: Step =
+    Step { version: "20260201000000", name: "20260201000000", up: "CREATE TABLE broken (id nonsense)", down: "" };
+
+impl Step {
+    /// The same under another version and name.
+    pub fn under(self, version: &'static str, name: &'static str) -> Self {
+        Self { version, name, ..self }
+    }
+}
 
 impl MigrationSource<Pg> for Step {
     fn migrations(&self) -> Result<Vec<Box<dyn Migration<Pg>>>> {
@@ -67,29 +78,19 @@ impl MigrationName for Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.version)
+        f.write_str(self.name)
     }
 }
 
-/// The migrations of the application and those of the queue as one list.
-struct Merged<'a>(&'a [&'a dyn MigrationSource<Pg>]);
-
-impl MigrationSource<Pg> for Merged<'_> {
-    fn migrations(&self) -> Result<Vec<Box<dyn Migration<Pg>>>> {
-        let lists: Result<Vec<_>> = self.0.iter().map(|source| source.migrations()).collect();
-        Ok(lists?.into_iter().flatten().collect())
-    }
+fn application() -> CombinedMigrations {
+    CombinedMigrations::new().add(CUSTOMERS).add(ORDERS)
 }
 
-fn application() -> Merged<'static> {
-    Merged(&[&CUSTOMERS, &ORDERS])
+fn everything() -> CombinedMigrations {
+    application().add(MIGRATIONS)
 }
 
-fn everything() -> Merged<'static> {
-    Merged(&[&CUSTOMERS, &ORDERS, &MIGRATIONS])
-}
-
-fn versions_of_queue() -> Vec<String> {
+pub fn versions_of_queue() -> Vec<String> {
     let migrations = MigrationSource::<Pg>::migrations(&MIGRATIONS).unwrap();
     migrations.iter().map(|migration| migration.name().version().to_string()).collect()
 }
@@ -163,7 +164,9 @@ fn an_application_that_comes_first_fails_where_it_needs_the_queue_and_succeeds_l
 fn a_migration_that_fails_leaves_nothing_and_those_before_it_stay() {
     let database = empty_database();
     let mut connection = connect(&database);
-    let error = run_pending_migrations(&mut connection, Merged(&[&MIGRATIONS, &CUSTOMERS, &BROKEN])).unwrap_err();
+    let error =
+        run_pending_migrations(&mut connection, CombinedMigrations::new().add(MIGRATIONS).add(CUSTOMERS).add(BROKEN))
+            .unwrap_err();
     assert!(error.to_string().contains("nonsense"), "{error}");
     assert_eq!(versions(&mut connection), [versions_of_queue(), vec![CUSTOMERS.version.into()]].concat());
     assert_eq!(rows(&mut connection, "SELECT to_regclass('broken')"), ["NULL"]);

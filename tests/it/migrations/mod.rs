@@ -4,6 +4,7 @@
 mod adoption;
 mod application;
 mod catalog;
+mod combined;
 mod harness;
 mod refusal;
 mod role;
@@ -11,3 +12,4 @@ mod runner;
 mod schema_missing;
 mod schema_rs;
 mod schemas;
+mod written;

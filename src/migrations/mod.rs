@@ -3,6 +3,9 @@
 //! Their versions sort below every date, so an application's own newest migration stays the last one for
 //! `diesel migration revert` and `redo`.
 
+mod combined;
+mod sql;
+
 use std::time::{Duration, Instant};
 
 use diesel::connection::LoadConnection;
@@ -12,6 +15,9 @@ use diesel::result::QueryResult;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::error::Error;
+
+pub use combined::CombinedMigrations;
+pub use sql::{SQL_MIGRATIONS, SqlMigration, write_migrations};
 
 /// The migrations of the queue.
 ///
