@@ -13,7 +13,7 @@ use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use futures_util::future::BoxFuture;
 
 use crate::error::Error;
-use crate::migrations::run_pending_migrations;
+use crate::migrations::{MigrationStatus, migration_status, run_pending_migrations};
 
 /// How long to wait for a connection from a pool that itself would wait for ever.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -75,13 +75,41 @@ impl DieselConnector {
     where
         S: MigrationSource<Pg> + Send + 'static,
     {
-        let connection = self.dedicated("run migrations").await?;
-        // On a thread where blocking is allowed: Diesel's runner is a blocking one.
-        let run = move || {
-            let mut connection = AsyncConnectionWrapper::<AsyncPgConnection>::from(connection);
-            run_pending_migrations(&mut connection, source)
-        };
-        match tokio::task::spawn_blocking(run).await {
+        self.blocking("run migrations", move |connection| run_pending_migrations(connection, source)).await
+    }
+
+    /// Which migrations of the source the database has, without a change to it.
+    ///
+    /// As [`migration_status`](crate::migration_status()), but async, on a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`migration_status`](crate::migration_status()), and [`Error::Pool`] when the database cannot be reached.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+    /// println!("{}", connector.migration_status(procrastinate::MIGRATIONS).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn migration_status<S>(&self, source: S) -> Result<MigrationStatus, Error>
+    where
+        S: MigrationSource<Pg> + Send + 'static,
+    {
+        self.blocking("look at the migrations", move |connection| migration_status(connection, source)).await
+    }
+
+    /// Calls a function, on a thread where blocking is allowed, with a connection of its own: Diesel's runner of migrations
+    /// is a blocking one.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        call: impl FnOnce(&mut AsyncConnectionWrapper<AsyncPgConnection>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let connection = self.dedicated(action).await?;
+        match tokio::task::spawn_blocking(move || call(&mut AsyncConnectionWrapper::from(connection))).await {
             Ok(result) => result,
             Err(error) => Err(Error::Migration { source: error.into() }),
         }

@@ -61,7 +61,8 @@ pub use crate::job_to_defer::{JobToDefer, configure_task};
 pub use crate::metrics::describe_metrics;
 pub use crate::middleware::{Middleware, Next, TaskResult};
 pub use crate::migrations::{
-    CombinedMigrations, MIGRATIONS, SQL_MIGRATIONS, SqlMigration, run_pending_migrations, write_migrations,
+    CombinedMigrations, MIGRATIONS, MigrationStatus, SQL_MIGRATIONS, SqlMigration, migration_status,
+    run_pending_migrations, write_migrations,
 };
 pub use crate::models::{
     ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,

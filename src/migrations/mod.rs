@@ -5,6 +5,7 @@
 
 mod combined;
 mod sql;
+mod status;
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::error::Error;
 
 pub use combined::CombinedMigrations;
 pub use sql::{SQL_MIGRATIONS, SqlMigration, write_migrations};
+pub use status::{MigrationStatus, migration_status};
 
 /// The migrations of the queue.
 ///
@@ -65,7 +67,8 @@ diesel::define_sql_function! {
 ///
 /// The source may be [`MIGRATIONS`] or the application's own. While another process runs migrations through this
 /// function, or through [`DieselConnector::run_pending_migrations`](crate::DieselConnector::run_pending_migrations), it
-/// waits, and then finds nothing left to do. This one is for blocking connections.
+/// waits, and then finds nothing left to do. Where nothing is pending it takes no lock and writes nothing, so a role that
+/// may not create anything can call it. This one is for blocking connections.
 ///
 /// # Errors
 ///
@@ -88,6 +91,10 @@ where
     C: MigrationHarness<Pg> + LoadConnection<Backend = Pg>,
     S: MigrationSource<Pg>,
 {
+    let migrations = source.migrations().map_err(|source| Error::Migration { source })?;
+    if status::status_of(connection, &migrations)?.is_up_to_date() {
+        return Ok(Vec::new());
+    }
     lock(connection).map_err(|source| Error::database("take the lock for migrations", source))?;
     let result = run_locked(connection, source);
     // The lock goes with the connection in any case; a failed migration must not be hidden behind a failed unlock.

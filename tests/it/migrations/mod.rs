@@ -12,4 +12,5 @@ mod runner;
 mod schema_missing;
 mod schema_rs;
 mod schemas;
+mod status;
 mod written;

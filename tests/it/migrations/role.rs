@@ -2,7 +2,7 @@
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use procrastinate::{MIGRATIONS, batch_defer_blocking, configure_task, run_pending_migrations};
+use procrastinate::{MIGRATIONS, batch_defer_blocking, configure_task, migration_status, run_pending_migrations};
 use serde_json::json;
 use throwaway_postgres::Database;
 
@@ -88,4 +88,30 @@ fn a_role_that_owns_nothing_can_defer_fetch_and_finish() {
     }
     let left = "SELECT status FROM procrastinate_jobs ORDER BY id";
     assert_eq!(rows(&mut connection, left), ["succeeded", "todo", "todo"]);
+}
+
+#[test]
+fn a_role_that_may_create_nothing_can_start_a_program_that_migrates_when_nothing_is_pending() {
+    let database = empty_database();
+    let role = Role::create(&database);
+    let mut connection = connect_as(&role);
+    // Not even the record may be read: that is said.
+    let error = run_pending_migrations(&mut connection, MIGRATIONS).unwrap_err();
+    assert!(error.to_string().contains("permission denied for table __diesel_schema_migrations"), "{error}");
+
+    let grant = format!("GRANT SELECT ON __diesel_schema_migrations TO \"{}\"", role.name);
+    sql(&mut connection, &format!("RESET SESSION AUTHORIZATION; {grant}; SET SESSION AUTHORIZATION \"{}\"", role.name));
+    assert!(migration_status(&mut connection, MIGRATIONS).unwrap().is_up_to_date());
+    assert_eq!(run_pending_migrations(&mut connection, MIGRATIONS).unwrap(), [""; 0]);
+
+    sql(
+        &mut connection,
+        &format!(
+            "RESET SESSION AUTHORIZATION; DELETE FROM __diesel_schema_migrations WHERE version > '00000000031000'; \
+             SET SESSION AUTHORIZATION \"{}\"",
+            role.name
+        ),
+    );
+    let error = run_pending_migrations(&mut connection, MIGRATIONS).unwrap_err();
+    assert!(error.to_string().contains("permission denied for schema queue"), "{error}");
 }
