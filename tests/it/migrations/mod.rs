@@ -5,6 +5,7 @@ mod adoption;
 mod application;
 mod catalog;
 mod combined;
+mod diesel_cli;
 mod harness;
 mod refusal;
 mod role;

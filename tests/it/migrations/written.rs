@@ -13,13 +13,17 @@ use super::catalog::{catalog, versions};
 use crate::support::{connect, empty_database, sql};
 
 /// A directory that goes when this does.
-struct Directory(PathBuf);
+pub struct Directory(PathBuf);
 
 impl Directory {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("procrastinate-{name}-{}", std::process::id()));
         fs::create_dir(&path).unwrap();
         Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     fn entries(&self) -> Vec<String> {
@@ -30,11 +34,16 @@ impl Directory {
     }
 
     fn source(&self) -> FileBasedMigrations {
-        FileBasedMigrations::from_path(&self.0).unwrap()
+        self.source_in("")
+    }
+
+    /// The migrations in a folder of it.
+    pub fn source_in(&self, folder: &str) -> FileBasedMigrations {
+        FileBasedMigrations::from_path(self.0.join(folder)).unwrap()
     }
 
     /// A migration of the application, as the Diesel CLI would lay it out.
-    fn add(&self, name: &str, up: &str, down: &str) {
+    pub fn add(&self, name: &str, up: &str, down: &str) {
         let path = self.0.join(name);
         fs::create_dir(&path).unwrap();
         fs::write(path.join("up.sql"), up).unwrap();
