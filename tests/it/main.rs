@@ -21,6 +21,8 @@ mod naming;
 mod peer;
 mod periodic;
 mod plans;
+#[cfg(all(feature = "bb8", feature = "deadpool"))]
+mod pools;
 mod random_model;
 mod support;
 mod worker;
