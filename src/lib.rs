@@ -65,7 +65,8 @@ pub use crate::migrations::{
     run_pending_migrations, write_migrations,
 };
 pub use crate::models::{
-    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,
+    JobsFinishedBefore, ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer,
+    ProcrastinateWorker, StalledJobs,
 };
 pub use crate::notifications::{Notification, Notifications};
 pub use crate::periodic::{MissedTicks, PeriodicTask};

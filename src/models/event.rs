@@ -73,6 +73,46 @@ impl ProcrastinateEvent {
         procrastinate_events::job_id.eq(job_id)
     }
 
+    /// The events of this kind.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// use procrastinate::{JobEventType, ProcrastinateEvent};
+    ///
+    /// let query = ProcrastinateEvent::query().filter(ProcrastinateEvent::of_type(JobEventType::Failed));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""type" = $1"#));
+    /// ```
+    #[must_use]
+    pub fn of_type(event_type: JobEventType) -> dsl::Eq<procrastinate_events::type_, JobEventType> {
+        procrastinate_events::type_.eq(event_type)
+    }
+
+    /// The order in which what happened last comes first.
+    ///
+    /// # Example
+    ///
+    /// The latest event of each of these jobs, in one query:
+    ///
+    /// ```
+    /// use diesel::prelude::*;
+    /// use procrastinate::schema::procrastinate_events::job_id;
+    /// use procrastinate::{ProcrastinateEvent, ProcrastinateJob};
+    ///
+    /// fn latest(connection: &mut PgConnection, jobs: &[ProcrastinateJob]) -> QueryResult<Vec<ProcrastinateEvent>> {
+    ///     ProcrastinateEvent::belonging_to(jobs)
+    ///         .select(ProcrastinateEvent::as_select())
+    ///         .distinct_on(job_id)
+    ///         .order((job_id, ProcrastinateEvent::newest_first()))
+    ///         .load(connection)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn newest_first() -> dsl::Desc<procrastinate_events::id> {
+        procrastinate_events::id.desc()
+    }
+
     /// The order in which things happened.
     ///
     /// # Example

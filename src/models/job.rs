@@ -6,7 +6,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 
 use crate::job::{CallString, JobId, JobStatus};
-use crate::models::ProcrastinateWorker;
+use crate::models::{JobsFinishedBefore, ProcrastinateWorker, StalledJobs};
 use crate::schema::procrastinate_jobs;
 
 /// A row of `procrastinate_jobs`.
@@ -29,6 +29,33 @@ use crate::schema::procrastinate_jobs;
 ///         .load(connection)
 /// }
 /// ```
+///
+/// How many jobs there are of each status:
+///
+/// ```
+/// use diesel::prelude::*;
+/// use procrastinate::JobStatus;
+/// use procrastinate::schema::procrastinate_jobs::dsl::{id, procrastinate_jobs, status};
+///
+/// fn counts(connection: &mut PgConnection) -> QueryResult<Vec<(JobStatus, i64)>> {
+///     procrastinate_jobs.group_by(status).select((status, diesel::dsl::count(id))).load(connection)
+/// }
+/// ```
+///
+/// A job cannot be inserted or saved, since that would go past the rules of the queue:
+///
+/// ```compile_fail,E0277
+/// use diesel::prelude::*;
+/// use procrastinate::ProcrastinateJob;
+/// use procrastinate::schema::procrastinate_jobs;
+///
+/// fn copy(connection: &mut PgConnection, job: &ProcrastinateJob) -> QueryResult<usize> {
+///     diesel::insert_into(procrastinate_jobs::table).values(job).execute(connection)
+/// }
+/// ```
+///
+/// What Diesel cannot refuse is `diesel::update(procrastinate_jobs::table)` with columns: it is for
+/// [`job_manager`](crate::job_manager) to change jobs.
 #[derive(Debug, Clone, PartialEq, HasQuery, Identifiable, Associations)]
 #[diesel(table_name = procrastinate_jobs)]
 #[diesel(belongs_to(ProcrastinateWorker, foreign_key = worker_id))]
@@ -169,6 +196,109 @@ impl ProcrastinateJob {
     #[must_use]
     pub fn has_queueing_lock(queueing_lock: impl Into<String>) -> dsl::Eq<procrastinate_jobs::queueing_lock, String> {
         procrastinate_jobs::queueing_lock.eq(queueing_lock.into())
+    }
+
+    /// The jobs that this worker has taken, as long as it is registered.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::ProcrastinateJob;
+    /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::of_worker(7));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""worker_id" = $1"#));
+    /// ```
+    #[must_use]
+    pub fn of_worker(worker_id: i64) -> dsl::Eq<procrastinate_jobs::worker_id, i64> {
+        procrastinate_jobs::worker_id.eq(worker_id)
+    }
+
+    /// The jobs that are scheduled for a time before this one. Those that are not scheduled are not among them.
+    ///
+    /// # Example
+    ///
+    /// What should have been started by now:
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::{JobStatus, ProcrastinateJob};
+    /// let late = ProcrastinateJob::query()
+    ///     .filter(ProcrastinateJob::has_status(JobStatus::Todo))
+    ///     .filter(ProcrastinateJob::scheduled_before(chrono::Utc::now()));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&late).to_string().contains(r#""scheduled_at" < $2"#));
+    /// ```
+    #[must_use]
+    pub fn scheduled_before(time: DateTime<Utc>) -> dsl::Lt<procrastinate_jobs::scheduled_at, DateTime<Utc>> {
+        procrastinate_jobs::scheduled_at.lt(time)
+    }
+
+    /// The jobs that are scheduled for a time after this one.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::ProcrastinateJob;
+    /// let to_come = ProcrastinateJob::query().filter(ProcrastinateJob::scheduled_after(chrono::Utc::now()));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&to_come).to_string().contains(r#""scheduled_at" > $1"#));
+    /// ```
+    #[must_use]
+    pub fn scheduled_after(time: DateTime<Utc>) -> dsl::Gt<procrastinate_jobs::scheduled_at, DateTime<Utc>> {
+        procrastinate_jobs::scheduled_at.gt(time)
+    }
+
+    /// The jobs that are marked as running while their worker is gone, or has not been heard of since this time. A worker
+    /// says every ten seconds that it is alive, and counts as dead after thirty, unless set otherwise.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::ProcrastinateJob;
+    /// let limit = chrono::Utc::now() - chrono::TimeDelta::seconds(30);
+    /// let stalled = ProcrastinateJob::query().filter(ProcrastinateJob::stalled(limit));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&stalled).to_string().contains("last_heartbeat < $1"));
+    /// ```
+    #[must_use]
+    pub fn stalled(not_heard_of_since: DateTime<Utc>) -> StalledJobs {
+        StalledJobs(not_heard_of_since)
+    }
+
+    /// The jobs that have ended and to which nothing has happened since this time: what
+    /// [`delete_old_jobs`](crate::job_manager::delete_old_jobs) goes by. With a status beside it, those that ended so.
+    ///
+    /// It looks up the events of each job that has ended and passes the other filters, so on a large table give it some,
+    /// or an order and a limit.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::{JobStatus, ProcrastinateJob};
+    /// let yesterday = chrono::Utc::now() - chrono::TimeDelta::days(1);
+    /// let old_failures = ProcrastinateJob::query()
+    ///     .filter(ProcrastinateJob::has_status(JobStatus::Failed))
+    ///     .filter(ProcrastinateJob::finished_before(yesterday));
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&old_failures).to_string().contains("event.at >= $2"));
+    /// ```
+    #[must_use]
+    pub fn finished_before(time: DateTime<Utc>) -> JobsFinishedBefore {
+        JobsFinishedBefore(time)
+    }
+
+    /// The order in which the job that was deferred first comes first.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use diesel::prelude::*;
+    /// # use procrastinate::ProcrastinateJob;
+    /// let query = ProcrastinateJob::query().order(ProcrastinateJob::oldest_first());
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""id" ASC"#));
+    /// ```
+    #[must_use]
+    pub fn oldest_first() -> dsl::Asc<procrastinate_jobs::id> {
+        procrastinate_jobs::id.asc()
     }
 
     /// The order in which the job that was deferred last comes first.

@@ -7,12 +7,14 @@
 
 mod event;
 mod job;
+mod job_conditions;
 mod job_error;
 mod periodic_defer;
 mod worker;
 
 pub use event::ProcrastinateEvent;
 pub use job::ProcrastinateJob;
+pub use job_conditions::{JobsFinishedBefore, StalledJobs};
 pub use job_error::ProcrastinateJobError;
 pub use periodic_defer::ProcrastinatePeriodicDefer;
 pub use worker::ProcrastinateWorker;

@@ -1,5 +1,6 @@
 //! The models: queried alone, joined with each other and with an application's own tables, sync and async.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use procrastinate::schema::{
     procrastinate_events, procrastinate_jobs, procrastinate_periodic_defers, procrastinate_workers,
@@ -205,4 +206,124 @@ fn a_label_that_is_not_known_can_be_read_and_asked_for() {
         .unwrap();
     assert_eq!(events[0].event_type, None);
     assert_eq!(events[1].event_type, Some(JobEventType::Unknown("reviewed".to_owned())));
+}
+
+/// The ids of the jobs that these filters find, smallest first.
+macro_rules! ids_where {
+    ($connection:expr, $($filter:expr),+) => {
+        ProcrastinateJob::query()
+            $( .filter($filter) )+
+            .order(ProcrastinateJob::oldest_first())
+            .load($connection)
+            .unwrap()
+            .into_iter()
+            .map(|job: ProcrastinateJob| job.id)
+            .collect::<Vec<i64>>()
+    };
+}
+
+#[test]
+fn scheduled_jobs_are_found_by_their_time_and_others_are_not() {
+    let database = database();
+    let mut connection = connect(&database);
+    let noon: DateTime<Utc> = "2030-01-01T12:00:00Z".parse().unwrap();
+    let job = |minutes: i64| configure_task("t", json!({})).schedule_at(noon + TimeDelta::minutes(minutes));
+    for minutes in [-1, 0, 1] {
+        job(minutes).defer_blocking(&mut connection).unwrap();
+    }
+    configure_task("t", json!({})).defer_blocking(&mut connection).unwrap();
+    assert_eq!(ids_where!(&mut connection, ProcrastinateJob::scheduled_before(noon)), [1]);
+    assert_eq!(ids_where!(&mut connection, ProcrastinateJob::scheduled_after(noon)), [3]);
+}
+
+#[test]
+fn stalled_jobs_are_running_and_their_worker_is_gone_or_silent() {
+    let database = database();
+    let mut connection = connect(&database);
+    let limit: DateTime<Utc> = "2030-01-01T12:00:00Z".parse().unwrap();
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_workers (last_heartbeat)
+         VALUES ('2030-01-01T11:59:59Z'), ('2030-01-01T12:00:00Z');
+         INSERT INTO procrastinate_jobs (queue_name, task_name, status, worker_id) VALUES
+             ('q', 't', 'doing', 1), ('q', 't', 'doing', 2), ('q', 't', 'doing', NULL), ('q', 't', 'succeeded', 1),
+             ('q', 't', 'todo', NULL)",
+    );
+    assert_eq!(ids_where!(&mut connection, ProcrastinateJob::stalled(limit)), [1, 3]);
+    assert_eq!(ids_where!(&mut connection, ProcrastinateJob::of_worker(1)), [1, 4]);
+    assert_eq!(
+        ids_where!(&mut connection, ProcrastinateJob::of_worker(1), ProcrastinateJob::stalled(limit)),
+        [1],
+        "fragments combine"
+    );
+    let others = diesel::dsl::not(ProcrastinateJob::stalled(limit)).and(ProcrastinateJob::in_queue("q"));
+    assert_eq!(ids_where!(&mut connection, others), [2, 4, 5]);
+}
+
+#[test]
+fn a_job_has_finished_before_a_time_when_its_newest_event_is_older() {
+    let database = database();
+    let mut connection = connect(&database);
+    let limit: DateTime<Utc> = "2030-01-01T12:00:00Z".parse().unwrap();
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status) VALUES
+             ('q', 'old', 'succeeded'), ('q', 'at the limit', 'failed'), ('q', 'old', 'cancelled'), ('q', 'old', 'aborted'),
+             ('q', 'retried since', 'failed'), ('q', 'without events', 'succeeded'), ('q', 'undated', 'succeeded'),
+             ('q', 'still running', 'doing');
+         DELETE FROM procrastinate_events;
+         INSERT INTO procrastinate_events (job_id, type, at)
+         SELECT id, 'started', '2030-01-01T11:59:59Z' FROM procrastinate_jobs WHERE id <> 6;
+         INSERT INTO procrastinate_events (job_id, type, at)
+         VALUES (2, 'failed', '2030-01-01T12:00:00Z'), (5, 'retried', '2030-01-02T00:00:00Z'), (7, NULL, NULL)",
+    );
+    assert_eq!(ids_where!(&mut connection, ProcrastinateJob::finished_before(limit)), [1, 3, 4]);
+    let succeeded = ProcrastinateJob::has_status(JobStatus::Succeeded);
+    assert_eq!(ids_where!(&mut connection, ProcrastinateJob::finished_before(limit), succeeded), [1]);
+}
+
+#[test]
+fn conditions_that_look_into_other_tables_can_stand_in_a_join_with_them() {
+    let database = database();
+    let mut connection = connect(&database);
+    let [first, ..] = fill(&mut connection);
+    sql(&mut connection, "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'");
+    let customers: Vec<String> = orders::table
+        .inner_join(procrastinate_jobs::table.left_join(procrastinate_workers::table))
+        .filter(ProcrastinateJob::stalled(Utc::now() - TimeDelta::seconds(30)))
+        .select(orders::customer)
+        .load(&mut connection)
+        .unwrap();
+    assert_eq!(customers, ["Ada"]);
+
+    sql(&mut connection, &format!("SELECT procrastinate_finish_job_v1({first}, 'succeeded', false)"));
+    let events: i64 = procrastinate_jobs::table
+        .inner_join(procrastinate_events::table)
+        .filter(ProcrastinateJob::finished_before(Utc::now() + TimeDelta::days(1)))
+        .count()
+        .get_result(&mut connection)
+        .unwrap();
+    assert_eq!(events, 3);
+}
+
+#[tokio::test]
+async fn conditions_load_on_an_async_connection_and_tell_the_latest_event_of_each_job() {
+    let database = database();
+    let [first, second, _] = fill(&mut connect(&database));
+    let pool = pool(&database).await;
+    let mut connection = pool.get().await.unwrap();
+    let in_an_hour = Utc::now() + TimeDelta::hours(1);
+    let stalled = ProcrastinateJob::query().filter(ProcrastinateJob::stalled(in_an_hour));
+    let stalled: Vec<ProcrastinateJob> = diesel_async::RunQueryDsl::load(stalled, &mut connection).await.unwrap();
+    assert_eq!(stalled.iter().map(|job| JobId::from(job.id)).collect::<Vec<_>>(), [first]);
+
+    let latest = ProcrastinateEvent::query()
+        .filter(procrastinate_events::job_id.le(i64::from(second)))
+        .distinct_on(procrastinate_events::job_id)
+        .order((procrastinate_events::job_id, ProcrastinateEvent::newest_first()));
+    let latest: Vec<ProcrastinateEvent> = diesel_async::RunQueryDsl::load(latest, &mut connection).await.unwrap();
+    let labels: Vec<_> = latest.into_iter().filter_map(|event| event.event_type).collect();
+    assert_eq!(labels, [JobEventType::Started, JobEventType::Deferred]);
+    let deferred = ProcrastinateEvent::query().filter(ProcrastinateEvent::of_type(JobEventType::Deferred)).count();
+    assert_eq!(diesel_async::RunQueryDsl::get_result::<i64>(deferred, &mut connection).await, Ok(3));
 }

@@ -6,7 +6,7 @@
 
 use diesel::prelude::*;
 use procrastinate::job_manager::{list_jobs, list_jobs_to_abort, list_queues};
-use procrastinate::{JobStatus, batch_defer_blocking, configure_task};
+use procrastinate::{JobStatus, ProcrastinateJob, batch_defer_blocking, configure_task};
 use serde_json::json;
 
 use crate::support::{connect, database, rows, sql};
@@ -202,6 +202,26 @@ fn jobs_are_listed_by_number_and_by_what_went_wrong_along_an_index() {
     for (number, list) in jobs.into_iter().enumerate() {
         for read in measure(&mut connection, |connection| assert_eq!(list(connection), 1)) {
             assert!(read.seq_scan == 0 && read.idx_tup_fetch < 20, "{read:?} in listing {number}");
+        }
+    }
+}
+
+#[test]
+fn stalled_jobs_are_found_along_an_index_whatever_the_plan() {
+    let database = database();
+    let mut connection = old_connection_to_a_large_table(&database);
+    sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'failed' WHERE id = 2");
+    let future = chrono::Utc::now() + chrono::TimeDelta::days(1);
+    let stalled = |connection: &mut PgConnection| {
+        let query = ProcrastinateJob::query().filter(ProcrastinateJob::stalled(future));
+        assert_eq!(query.load(connection).unwrap().len(), 5);
+    };
+    for plans in ["force_custom_plan", "force_generic_plan"] {
+        sql(&mut connection, &format!("SET plan_cache_mode = {plans}"));
+        sql(&mut connection, "VACUUM ANALYZE procrastinate_jobs");
+        sql(&mut connection, "VACUUM ANALYZE procrastinate_events");
+        for read in measure(&mut connection, stalled) {
+            assert!(read.seq_scan == 0 && read.idx_tup_fetch < 50, "{read:?} with {plans}");
         }
     }
 }

@@ -1,0 +1,71 @@
+//! Conditions on jobs that look into other tables. Each is an expression of Diesel's, for any query with jobs in it.
+
+use chrono::{DateTime, Utc};
+use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::result::QueryResult;
+use diesel::sql_types::{Bool, Timestamptz};
+
+use crate::schema::procrastinate_jobs;
+
+/// Declares a condition: a time that is bound between two pieces of SQL. Statuses are literals in them, since an index on
+/// the jobs of one status is not used for a status that is a bind.
+macro_rules! condition {
+    ($(#[$attribute:meta])* $name:ident: $before:literal, time, $after:literal) => {
+        $(#[$attribute])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name(pub(super) DateTime<Utc>);
+
+        impl Expression for $name {
+            type SqlType = Bool;
+        }
+
+        impl<QS> AppearsOnTable<QS> for $name where procrastinate_jobs::id: AppearsOnTable<QS> {}
+
+        impl<QS> SelectableExpression<QS> for $name where procrastinate_jobs::id: SelectableExpression<QS> {}
+
+        impl ValidGrouping<()> for $name {
+            type IsAggregate = is_aggregate::No;
+        }
+
+        impl QueryId for $name {
+            type QueryId = Self;
+            const HAS_STATIC_QUERY_ID: bool = true;
+        }
+
+        impl QueryFragment<Pg> for $name {
+            fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+                out.push_sql($before);
+                out.push_bind_param::<Timestamptz, _>(&self.0)?;
+                out.push_sql($after);
+                Ok(())
+            }
+        }
+    };
+}
+
+condition! {
+    /// The condition that [`ProcrastinateJob::stalled`](crate::ProcrastinateJob::stalled) returns.
+    ///
+    /// # Example
+    ///
+    /// See there.
+    StalledJobs:
+    r#"("procrastinate_jobs"."status" = 'doing' AND ("procrastinate_jobs"."worker_id" IS NULL OR EXISTS (
+        SELECT FROM procrastinate_workers AS worker
+        WHERE worker.id = "procrastinate_jobs"."worker_id" AND worker.last_heartbeat < "#, time, ")))"
+}
+
+condition! {
+    /// The condition that [`ProcrastinateJob::finished_before`](crate::ProcrastinateJob::finished_before) returns.
+    ///
+    /// # Example
+    ///
+    /// See there.
+    JobsFinishedBefore:
+    r#"("procrastinate_jobs"."status" IN ('succeeded', 'failed', 'cancelled', 'aborted') AND EXISTS (
+        SELECT FROM procrastinate_events AS event WHERE event.job_id = "procrastinate_jobs"."id") AND NOT EXISTS (
+        SELECT FROM procrastinate_events AS event
+        WHERE event.job_id = "procrastinate_jobs"."id" AND (event.at IS NULL OR event.at >= "#, time, ")))"
+}
