@@ -61,7 +61,7 @@ pub use crate::job_to_defer::{JobToDefer, configure_task};
 pub use crate::metrics::describe_metrics;
 pub use crate::middleware::{Middleware, Next, TaskResult};
 pub use crate::migrations::{
-    CombinedMigrations, MIGRATIONS, MigrationStatus, SQL_MIGRATIONS, SqlMigration, migration_status,
+    CombinedMigrations, MIGRATIONS, MigrationStatus, SQL_MIGRATIONS, SqlMigration, check_contract, migration_status,
     run_pending_migrations, write_migrations,
 };
 pub use crate::models::{

@@ -3,6 +3,7 @@
 //! Their versions sort below every date, so an application's own newest migration stays the last one for
 //! `diesel migration revert` and `redo`.
 
+mod check;
 mod combined;
 mod sql;
 mod status;
@@ -17,6 +18,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::error::Error;
 
+pub use check::check_contract;
 pub use combined::CombinedMigrations;
 pub use sql::{SQL_MIGRATIONS, SqlMigration, write_migrations};
 pub use status::{MigrationStatus, migration_status};

@@ -4,6 +4,7 @@
 mod adoption;
 mod application;
 mod catalog;
+mod check;
 mod combined;
 mod diesel_cli;
 mod harness;

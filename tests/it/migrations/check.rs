@@ -1,0 +1,67 @@
+//! The check of the contract, on databases that somebody has changed by hand.
+
+use diesel::prelude::*;
+use procrastinate::{Error, check_contract, configure_task};
+use serde_json::json;
+
+use super::catalog::{catalog, found_database};
+use crate::support::{connect, database, empty_database, jobs, sql};
+
+#[test]
+fn a_database_that_nobody_has_changed_passes_whoever_set_it_up() {
+    let migrated = database();
+    let mut connection = connect(&migrated);
+    check_contract(&mut connection).unwrap();
+    let (_found, mut connection) = found_database();
+    let before = catalog(&mut connection);
+    check_contract(&mut connection).unwrap();
+    assert_eq!(catalog(&mut connection), before);
+}
+
+#[test]
+fn what_was_changed_by_hand_after_the_migrations_is_named() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "ALTER TABLE procrastinate_jobs DISABLE TRIGGER procrastinate_trigger_status_events_update_v1;
+         DROP INDEX procrastinate_jobs_lock_idx_v1",
+    );
+    let error = check_contract(&mut connection).unwrap_err();
+    assert!(matches!(error, Error::Migration { .. }), "{error:?}");
+    let message = error.to_string();
+    for part in [
+        "2 difference(s)",
+        "trigger procrastinate_trigger_status_events_update_v1",
+        "index procrastinate_jobs_lock_idx_v1",
+    ] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+}
+
+#[test]
+fn without_tables_the_schema_is_missing_and_stays_so() {
+    let database = empty_database();
+    let mut connection = connect(&database);
+    let before = catalog(&mut connection);
+    let error = check_contract(&mut connection).unwrap_err();
+    assert!(matches!(error, Error::SchemaMissing { .. }), "{error:?}");
+    assert_eq!(catalog(&mut connection), before);
+}
+
+#[test]
+fn the_callers_transaction_lives_on_after_either_answer_and_can_write() {
+    let database = database();
+    let mut connection = connect(&database);
+    connection
+        .transaction(|connection| {
+            check_contract(connection)?;
+            configure_task("after a pass", json!({})).defer_blocking(connection)?;
+            sql(connection, "DROP INDEX procrastinate_jobs_lock_idx_v1");
+            assert!(check_contract(connection).is_err());
+            configure_task("after a failure", json!({})).defer_blocking(connection)?;
+            Ok::<_, Error>(())
+        })
+        .unwrap();
+    assert_eq!(jobs(&mut connection).len(), 2);
+}
