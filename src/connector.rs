@@ -13,7 +13,7 @@ use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use futures_util::future::BoxFuture;
 
 use crate::error::Error;
-use crate::migrations::{MigrationStatus, migration_status, run_pending_migrations};
+use crate::migrations::{MigrationStatus, check_contract, migration_status, run_pending_migrations};
 
 /// How long to wait for a connection from a pool that itself would wait for ever.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -99,6 +99,26 @@ impl DieselConnector {
         S: MigrationSource<Pg> + Send + 'static,
     {
         self.blocking("look at the migrations", move |connection| migration_status(connection, source)).await
+    }
+
+    /// Checks that the tables, functions, triggers and unique indexes of Procrastinate's contract are there and unchanged.
+    ///
+    /// As [`check_contract`](crate::check_contract()), but async, on a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_contract`](crate::check_contract()), and [`Error::Pool`] when the database cannot be reached.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+    /// connector.check_contract().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn check_contract(&self) -> Result<(), Error> {
+        self.blocking("check the database contract", check_contract).await
     }
 
     /// Calls a function, on a thread where blocking is allowed, with a connection of its own: Diesel's runner of migrations

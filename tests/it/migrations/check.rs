@@ -5,7 +5,7 @@ use procrastinate::{Error, check_contract, configure_task};
 use serde_json::json;
 
 use super::catalog::{catalog, found_database};
-use crate::support::{connect, database, empty_database, jobs, sql};
+use crate::support::{connect, connector, database, empty_database, jobs, sql};
 
 #[test]
 fn a_database_that_nobody_has_changed_passes_whoever_set_it_up() {
@@ -64,4 +64,14 @@ fn the_callers_transaction_lives_on_after_either_answer_and_can_write() {
         })
         .unwrap();
     assert_eq!(jobs(&mut connection).len(), 2);
+}
+
+#[tokio::test]
+async fn async_programs_check_on_a_runtime_of_one_thread() {
+    let database = database();
+    let connector = connector(&database).await;
+    connector.check_contract().await.unwrap();
+    sql(&mut connect(&database), "DROP INDEX procrastinate_jobs_lock_idx_v1");
+    let error = connector.check_contract().await.unwrap_err();
+    assert!(error.to_string().contains("1 difference(s)"), "{error}");
 }
