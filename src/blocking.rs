@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::clock;
 use crate::panics::{set_place, take_place};
 
 tokio::task_local! {
@@ -63,7 +64,11 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     let _running = CALLS.try_with(BlockingCalls::start).ok();
     let span = tracing::Span::current();
     // A panic is caught on its thread, where its place is known.
-    let caught = move || span.in_scope(|| catch_unwind(AssertUnwindSafe(work)).map_err(|panic| (panic, take_place())));
+    let time = clock::set_time();
+    let caught = move || {
+        let work = || clock::at_blocking(time, work);
+        span.in_scope(|| catch_unwind(AssertUnwindSafe(work)).map_err(|panic| (panic, take_place())))
+    };
     match tokio::task::spawn_blocking(caught).await {
         Ok(Ok(value)) => value,
         Ok(Err((panic, place))) => {

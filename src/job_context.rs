@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use futures_util::task::AtomicWaker;
 
 use crate::app::App;
+use crate::clock;
 use crate::error::Error;
 use crate::interruption::AbortReason;
 use crate::job::Job;
@@ -66,7 +67,7 @@ impl JobContext {
             app,
             job,
             worker,
-            start_timestamp: Utc::now(),
+            start_timestamp: clock::now(),
             is_last_attempt,
             abort_reason: OnceLock::new(),
             waits_for_abort: AtomicWaker::new(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 
 use crate::checks::{check_lock, check_name};
+use crate::clock;
 use crate::error::Error;
 
 /// The first whole year that PostgreSQL's `timestamptz` can hold: 4713 BC. Its last one is beyond chrono's.
@@ -153,7 +154,7 @@ impl JobOptions {
             (Some(at), None) => Ok(Some(at)),
             (None, Some(delay)) => TimeDelta::from_std(delay)
                 .ok()
-                .and_then(|delay| Utc::now().checked_add_signed(delay))
+                .and_then(|delay| clock::now().checked_add_signed(delay))
                 .map(Some)
                 .ok_or_else(|| {
                     Error::invalid("schedule_in", format!("{delay:?}"), "it ends after the last date that there is")

@@ -8,6 +8,7 @@ mod blocking;
 mod blueprint;
 pub mod builtin_tasks;
 mod checks;
+mod clock;
 mod connector;
 mod cron;
 mod discovery;
@@ -36,6 +37,8 @@ mod state;
 mod task;
 mod task_name;
 mod task_table;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod worker;
 mod worker_handle;
 

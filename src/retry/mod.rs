@@ -12,6 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike, TimeDelta, TimeZone, Utc};
 
 use crate::checks::{check_lock, check_name};
+use crate::clock;
 use crate::error::Error;
 use crate::job::Job;
 use crate::panics::message;
@@ -240,9 +241,9 @@ impl RetryDecision {
     pub(crate) fn time(&self) -> Option<DateTime<Utc>> {
         match self.retry_at {
             RetryTime::At(time) => Some(time),
-            RetryTime::In(Duration::ZERO) => None,
+            RetryTime::In(Duration::ZERO) => clock::set_time(),
             RetryTime::In(delay) => {
-                let time = TimeDelta::from_std(delay).ok().and_then(|delay| Utc::now().checked_add_signed(delay));
+                let time = TimeDelta::from_std(delay).ok().and_then(|delay| clock::now().checked_add_signed(delay));
                 Some(time.filter(|time| time.year() <= LAST_YEAR).unwrap_or_else(last_time))
             }
         }

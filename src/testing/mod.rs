@@ -1,0 +1,5 @@
+//! Testing an application that defers jobs (feature `testing`).
+
+mod time;
+
+pub use time::{at, at_blocking};

@@ -1,0 +1,48 @@
+//! Time as a parameter.
+
+use chrono::{DateTime, Utc};
+
+use crate::clock;
+
+/// Runs the future with this time as the present, as far as the queue is concerned: jobs that it defers with
+/// [`schedule_in`](crate::JobOptions::schedule_in), and waits before jobs are tried again, count from it. The clock of the
+/// database and `Utc::now()` go on as they do.
+///
+/// It holds for the future itself and for what it runs within [`blocking`](crate::blocking), not for tasks of tokio's that
+/// it spawns.
+///
+/// # Example
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use procrastinate::{task, testing};
+///
+/// # #[task] async fn remind(customer: i64) { let _ = customer; }
+/// # async fn example(connection: &mut diesel_async::AsyncPgConnection) -> Result<(), Box<dyn std::error::Error>> {
+/// let christmas = "2030-12-24T18:00:00Z".parse()?;
+/// // For seven o'clock on that day.
+/// testing::at(christmas, remind(7).schedule_in(Duration::from_secs(3_600)).defer(connection)).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn at<F: Future>(time: DateTime<Utc>, future: F) -> F::Output {
+    clock::at(time, future).await
+}
+
+/// As [`at`], for code that blocks its thread.
+///
+/// # Example
+///
+/// ```no_run
+/// # use procrastinate::{task, testing};
+/// # #[task] async fn remind(customer: i64) { let _ = customer; }
+/// # fn example(connection: &mut diesel::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
+/// let christmas = "2030-12-24T18:00:00Z".parse()?;
+/// let delay = std::time::Duration::from_secs(3_600);
+/// testing::at_blocking(christmas, || remind(7).schedule_in(delay).defer_blocking(connection))?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn at_blocking<T>(time: DateTime<Utc>, work: impl FnOnce() -> T) -> T {
+    clock::at_blocking(Some(time), work)
+}
