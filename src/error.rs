@@ -179,6 +179,14 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
 
+    /// A [test worker](crate::testing::TestWorker) cannot go on.
+    #[cfg(feature = "testing")]
+    #[error("the test worker cannot go on: {problem}")]
+    Testing {
+        /// Why, and what may be the cause.
+        problem: String,
+    },
+
     /// The worker's own thread could not be started.
     #[error("the worker was not started: there is no thread to be had for its heartbeat: {source}")]
     Thread {

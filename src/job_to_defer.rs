@@ -85,6 +85,17 @@ impl JobToDefer {
         &self.task_name
     }
 
+    /// Its arguments, if they can be serialized.
+    #[cfg(feature = "testing")]
+    pub(crate) fn args(&self) -> Option<&Value> {
+        self.args.as_ref().ok()
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn options(&self) -> &JobOptions {
+        &self.options
+    }
+
     /// Sets every option that is set there.
     ///
     /// ```

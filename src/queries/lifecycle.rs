@@ -272,7 +272,7 @@ pub(crate) enum FinishedOrFetched {
 }
 
 /// `lost` and the id are always there, the rest only for a fetched job.
-type FinishedOrFetchedColumns = (
+pub(crate) type FinishedOrFetchedColumns = (
     Bool,
     BigInt,
     Nullable<Text>,

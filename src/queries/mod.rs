@@ -9,6 +9,8 @@ pub(crate) mod inspect;
 pub(crate) mod lifecycle;
 pub(crate) mod manage;
 pub(crate) mod periodic;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 
 use std::future::Future;
 

@@ -1,5 +1,65 @@
-//! Testing an application that defers jobs (feature `testing`).
+//! Testing an application that defers jobs: in a transaction that is rolled back (feature `testing`).
+//!
+//! | to | there is |
+//! |---|---|
+//! | have all that the application does in one transaction | [`test_pool`], or a pool of another kind with one connection |
+//! | assert that a job waits | [`assert_deferred!`](crate::assert_deferred), [`assert_not_deferred!`](crate::assert_not_deferred), and both `_blocking` |
+//! | look at what waits | [`deferred_jobs`], or a query of one's own |
+//! | run the jobs there | [`App::test_worker`](crate::App::test_worker), a [`TestWorker`] |
+//! | choose the time | [`TestWorker::at`], [`TestWorker::advance`], and [`at`] for what defers |
+//!
+//! It is for tests: enable the feature among the `dev-dependencies`.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use procrastinate::{App, DieselConnector, Error, assert_deferred, task, testing};
+//!
+//! #[task(queue = "mails")]
+//! async fn welcome(customer: i64) {
+//!     println!("Welcome, {customer}!");
+//! }
+//!
+//! #[task(queue = "mails")]
+//! async fn remind(customer: i64) {
+//!     println!("We miss you, {customer}!");
+//! }
+//!
+//! /// What is tested.
+//! async fn register(app: &App, customer: i64) -> Result<(), Error> {
+//!     app.defer(welcome(customer)).await?;
+//!     app.defer(remind(customer).schedule_in(Duration::from_secs(30 * 24 * 3_600))).await?;
+//!     Ok(())
+//! }
+//!
+//! # async fn example(database_url: &str) -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = testing::test_pool(database_url).await?;
+//! let app = App::builder(DieselConnector::new(pool.clone())).task::<welcome>().task::<remind>().build()?;
+//! register(&app, 7).await?;
+//! assert_deferred!(&mut pool.get().await?, welcome(7).queue("mails"));
+//!
+//! let mut worker = app.test_worker()?;
+//! assert_eq!(worker.run_until_empty().await?.expect_success().task_names(), ["welcome"]);
+//! worker.advance(Duration::from_secs(31 * 24 * 3_600));
+//! assert_eq!(worker.run_until_empty().await?.expect_success().task_names(), ["remind"]);
+//! # Ok(())
+//! # }
+//! ```
 
+mod deferred;
+mod lender;
+#[cfg(feature = "bb8")]
+mod pool;
+mod ran;
 mod time;
+mod worker;
 
+pub use deferred::{
+    NotDeferred, deferred_jobs, deferred_jobs_blocking, find_deferred, find_deferred_blocking, find_in,
+};
+#[cfg(feature = "bb8")]
+pub use pool::test_pool;
+pub use ran::{JobEnding, RanJob, RanJobs};
 pub use time::{at, at_blocking};
+pub use worker::TestWorker;

@@ -9,6 +9,7 @@
 //! | `slots` | the jobs in hand: running, finished, waiting for a slot |
 //! | `execute` | one job, from its name and arguments to an outcome |
 //! | `outcome` | what the end of an attempt means for its job |
+//! | `single` | one job and no more, for tests |
 //! | `report` | what the log hears of a job |
 //! | `lifeline` | a thread and a connection that say that the worker is alive, and hear notifications |
 //! | `rescue` | a side task that finds the jobs of dead workers |
@@ -31,6 +32,8 @@ mod report;
 mod rescue;
 mod run;
 mod signals;
+#[cfg(feature = "testing")]
+mod single;
 mod slots;
 
 use std::fmt;
@@ -50,6 +53,10 @@ use crate::worker_handle::WorkerHandle;
 use options::Options;
 
 pub use options::DeleteJobs;
+#[cfg(feature = "testing")]
+pub(crate) use outcome::Outcome;
+#[cfg(feature = "testing")]
+pub(crate) use single::SingleJobs;
 
 pub use self::periodic::PeriodicDeferrer;
 

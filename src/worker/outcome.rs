@@ -38,7 +38,7 @@ pub(super) struct Rules {
 
 /// What becomes of a job after an attempt: a closed list. Each error is a text with all its sources.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// The task ended well.
     Succeeded,
     /// The task ended with this error, and is not tried again.

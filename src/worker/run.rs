@@ -95,7 +95,7 @@ async fn stop_when_ready(shutdown: BoxFuture<'static, ()>, handle: WorkerHandle)
     handle.stop();
 }
 
-fn surroundings(app: &App, options: &Options, handle: &WorkerHandle) -> Surroundings {
+pub(super) fn surroundings(app: &App, options: &Options, handle: &WorkerHandle) -> Surroundings {
     Surroundings {
         app: app.clone(),
         worker: WorkerOfJob { name: options.name.clone(), queues: options.queues.clone(), handle: handle.clone() },

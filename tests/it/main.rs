@@ -25,4 +25,6 @@ mod plans;
 mod pools;
 mod random_model;
 mod support;
+#[cfg(all(feature = "bb8", feature = "testing"))]
+mod testing;
 mod worker;

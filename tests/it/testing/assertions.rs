@@ -1,0 +1,94 @@
+//! Asserting what was deferred, and what a failure says.
+
+use std::time::Duration;
+
+use procrastinate::{
+    AppBuilder, assert_deferred, assert_deferred_blocking, assert_not_deferred, assert_not_deferred_blocking, task,
+    testing,
+};
+
+use super::{app, shop};
+use crate::support::{connect, sql};
+
+#[task(queue = "mails")]
+async fn welcome(customer: i64, language: String) {
+    let _ = (customer, language);
+}
+
+#[task]
+async fn report() {}
+
+#[tokio::test]
+async fn a_job_is_found_by_what_is_set() {
+    let database = shop();
+    let (app, pool) = app(&database, AppBuilder::task::<welcome>).await;
+    let in_an_hour = Duration::from_secs(3_600);
+    app.defer(welcome(7, "en".into()).lock("customer-7").priority(3).schedule_in(in_an_hour)).await.unwrap();
+
+    let mut connection = pool.get().await.unwrap();
+    let job = assert_deferred!(&mut connection, welcome(7, "en".into()));
+    assert_eq!(job.lock.as_deref(), Some("customer-7"));
+    assert_deferred!(&mut *connection, welcome(7, "en".into()).lock("customer-7").priority(3).schedule_in(in_an_hour));
+    for other in [
+        welcome(8, "en".into()),
+        welcome(7, "de".into()),
+        welcome(7, "en".into()).queue("other"),
+        welcome(7, "en".into()).lock("customer-8"),
+        welcome(7, "en".into()).queueing_lock("customer-7"),
+        welcome(7, "en".into()).priority(4),
+        welcome(7, "en".into()).schedule_in(in_an_hour * 2),
+        report(),
+    ] {
+        assert_not_deferred!(&mut connection, other);
+    }
+}
+
+#[test]
+fn a_failure_says_what_was_expected_and_what_waits_instead() {
+    let database = shop();
+    let mut connection = connect(&database);
+    let failure = |connection: &mut diesel::PgConnection| {
+        let expected = welcome(7, "en".into()).lock("customer-7").priority(1);
+        testing::find_deferred_blocking(expected, connection).unwrap_err().to_string()
+    };
+    let expected =
+        r#"no such job waits: welcome(customer=7, language="en"), queue "mails", lock "customer-7", priority 1"#;
+    assert_eq!(failure(&mut connection), format!("{expected}\nno job waits at all"));
+
+    report().defer_blocking(&mut connection).unwrap();
+    welcome(8, "en".into()).defer_blocking(&mut connection).unwrap();
+    let found = r#"
+these wait:
+  welcome[2](customer=8, language="en") in the queue "mails": its argument customer is 8, not 7, its lock is none, not "customer-7", its priority is 0, not 1
+  report[1]() in the queue "default": another task"#;
+    assert_eq!(failure(&mut connection), format!("{expected}{found}"));
+
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'default', 'other' FROM generate_series(1, 30)",
+    );
+    assert!(failure(&mut connection).ends_with("\n  and 12 more"), "{}", failure(&mut connection));
+}
+
+#[test]
+fn the_assertions_panic_where_they_are_wrong() {
+    let database = shop();
+    let mut connection = connect(&database);
+    report().defer_blocking(&mut connection).unwrap();
+    assert_deferred_blocking!(&mut connection, report());
+    assert_not_deferred_blocking!(&mut connection, welcome(7, "en".into()));
+    let message = |assertion: &dyn Fn(&mut diesel::PgConnection)| {
+        let mut connection = connect(&database);
+        let assertion = std::panic::AssertUnwindSafe(|| assertion(&mut connection));
+        let panic = std::panic::catch_unwind(assertion).unwrap_err();
+        panic.downcast_ref::<String>().unwrap().clone()
+    };
+    let missing = message(&|connection| drop(assert_deferred_blocking!(connection, welcome(7, "en".into()))));
+    assert!(missing.starts_with("no such job waits: welcome("), "{missing}");
+    let superfluous = message(&|connection| assert_not_deferred_blocking!(connection, report()));
+    assert_eq!(superfluous, "this job waits, and should not: report[1]()");
+    // Where there is no answer, neither assertion may pass.
+    sql(&mut connection, "ALTER TABLE procrastinate_jobs RENAME TO gone");
+    let unanswered = message(&|connection| assert_not_deferred_blocking!(connection, report()));
+    assert!(unanswered.starts_with("cannot look for the deferred jobs"), "{unanswered}");
+}
