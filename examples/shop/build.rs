@@ -1,0 +1,5 @@
+//! The program is built anew when a migration is added.
+
+fn main() {
+    println!("cargo:rerun-if-changed=migrations");
+}

@@ -1,0 +1,3 @@
+DROP TABLE order_jobs;
+DROP TABLE invoices;
+DROP TABLE orders;

@@ -1,0 +1,59 @@
+//! The shop's program: `shop` serves the pages and works, `shop web` only serves, `shop worker` only works.
+//!
+//! `DATABASE_URL` names the database, `PORT` where the pages are: 8000 unless set.
+#![allow(clippy::print_stdout, reason = "it says where it is")]
+
+use std::error::Error;
+
+use procrastinate::App;
+use shop::mail::Mailer;
+use shop::queue::{migrations, pool, queue};
+use shop::{Shop, web};
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let database_url = std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL to the shop's database")?;
+    let shop = Shop { pool: pool(&database_url).await?, mailer: Mailer::log() };
+    let queue = queue(&shop)?;
+    // Any number of processes may do so at once.
+    queue.connector().run_pending_migrations(migrations()).await?;
+
+    match std::env::args().nth(1).as_deref() {
+        None => {
+            // One program: both hear the signal, and both come to their ends.
+            let (served, worked) = tokio::join!(serve(shop), work(queue));
+            served.and(worked)
+        }
+        Some("web") => serve(shop).await,
+        Some("worker") => work(queue).await,
+        Some(other) => Err(format!("there is \"web\", \"worker\", and neither for both, but no {other:?}").into()),
+    }
+}
+
+async fn serve(shop: Shop) -> Result<(), Box<dyn Error>> {
+    let port = std::env::var("PORT").map_or(Ok(8000), |port| port.parse())?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    println!("http://{}", listener.local_addr()?);
+    axum::serve(listener, web::pages(shop)).with_graceful_shutdown(stopped()).await?;
+    Ok(())
+}
+
+async fn work(queue: App) -> Result<(), Box<dyn Error>> {
+    queue.worker().run().await?;
+    Ok(())
+}
+
+/// Ready at SIGINT and at SIGTERM, as the worker is.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

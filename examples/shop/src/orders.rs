@@ -1,0 +1,95 @@
+//! Orders, and the jobs about them.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use procrastinate::schema::procrastinate_jobs;
+use procrastinate::{JobId, ProcrastinateJob};
+use serde::Deserialize;
+
+use crate::ShopError;
+use crate::schema::{order_jobs, orders};
+use crate::tasks::{send_confirmation, write_invoice};
+
+// The shop's tables beside the queue's: a join follows the foreign key.
+procrastinate::allow_with_procrastinate!(orders, order_jobs);
+diesel::joinable!(order_jobs -> procrastinate_jobs (job_id));
+
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = orders, check_for_backend(diesel::pg::Pg))]
+pub struct Order {
+    pub id: i64,
+    pub customer: String,
+    pub email: String,
+    pub amount_cents: i64,
+    pub placed_at: DateTime<Utc>,
+}
+
+/// What a customer fills in.
+#[derive(Debug, Clone, Deserialize, Insertable)]
+#[diesel(table_name = orders)]
+pub struct NewOrder {
+    pub customer: String,
+    pub email: String,
+    pub amount_cents: i64,
+}
+
+/// What is being done about an order. The job is gone when it was deleted for its age.
+#[derive(Debug, Queryable)]
+pub struct OrderJob {
+    pub purpose: String,
+    pub job: Option<ProcrastinateJob>,
+}
+
+impl Order {
+    pub async fn find(id: i64, connection: &mut AsyncPgConnection) -> QueryResult<Self> {
+        orders::table.find(id).select(Self::as_select()).first(connection).await
+    }
+
+    pub async fn latest(connection: &mut AsyncPgConnection) -> QueryResult<Vec<Self>> {
+        orders::table.order(orders::id.desc()).limit(50).select(Self::as_select()).load(connection).await
+    }
+
+    /// Takes an order: with it come its confirmation and its invoice, or none of them.
+    pub async fn place(new: NewOrder, connection: &mut AsyncPgConnection) -> Result<Self, ShopError> {
+        if new.amount_cents < 1 {
+            return Err(ShopError::FreeOfCharge { amount_cents: new.amount_cents });
+        }
+        connection
+            .transaction(async |connection| {
+                let insert = diesel::insert_into(orders::table).values(new).returning(Self::as_select());
+                let order: Self = insert.get_result(connection).await?;
+                let job = send_confirmation(order.id).defer(connection).await?;
+                order.add_job("confirmation", job, connection).await?;
+                let job = write_invoice(order.id).defer(connection).await?;
+                order.add_job("invoice", job, connection).await?;
+                Ok(order)
+            })
+            .await
+    }
+
+    async fn add_job(&self, purpose: &str, job: JobId, connection: &mut AsyncPgConnection) -> QueryResult<()> {
+        let values =
+            (order_jobs::order_id.eq(self.id), order_jobs::purpose.eq(purpose), order_jobs::job_id.eq(i64::from(job)));
+        diesel::insert_into(order_jobs::table).values(values).execute(connection).await?;
+        Ok(())
+    }
+
+    /// The jobs about this order, as they stand: one query.
+    pub async fn jobs(&self, connection: &mut AsyncPgConnection) -> QueryResult<Vec<OrderJob>> {
+        order_jobs::table
+            .left_join(procrastinate_jobs::table)
+            .filter(order_jobs::order_id.eq(self.id))
+            .order(order_jobs::purpose)
+            .select((order_jobs::purpose, Option::<ProcrastinateJob>::as_select()))
+            .load(connection)
+            .await
+    }
+
+    /// How many orders there were since then, and what they were worth.
+    pub async fn sales_since(since: DateTime<Utc>, connection: &mut AsyncPgConnection) -> QueryResult<(i64, i64)> {
+        let amounts: Vec<i64> =
+            orders::table.filter(orders::placed_at.ge(since)).select(orders::amount_cents).load(connection).await?;
+        Ok((i64::try_from(amounts.len()).unwrap_or(i64::MAX), amounts.iter().sum()))
+    }
+}

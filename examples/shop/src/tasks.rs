@@ -1,0 +1,77 @@
+//! What is done after a page has been answered. Each task may run more than once: after a crash, say.
+
+use chrono::{DateTime, TimeDelta};
+use diesel::dsl::max;
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection, RunQueryDsl};
+use procrastinate::{JobContext, RetryStrategy, TaskError, periodic, task};
+
+use crate::Shop;
+use crate::ShopError;
+use crate::orders::Order;
+use crate::schema::invoices;
+
+/// Who reads the reports.
+const OFFICE: &str = "office@shop.example";
+
+fn patiently() -> RetryStrategy {
+    RetryStrategy::new().max_attempts(5).wait(10).exponential_wait(2)
+}
+
+/// Thanks the customer. The mail server may be busy.
+#[task(queue = "mails", retry = patiently(), pass_context)]
+pub async fn send_confirmation(context: JobContext, order: i64) -> Result<(), TaskError> {
+    let shop: &Shop = context.state()?;
+    // The connection is back in the pool before the mail server is asked, which may take its time.
+    let order = Order::find(order, &mut *shop.pool.get().await?).await?;
+    let text = format!("Dear {}, thank you for order {}.", order.customer, order.id);
+    shop.mailer.send(&order.email, text).await?;
+    Ok(())
+}
+
+/// Writes the invoice and has it mailed. One at a time, so that the numbers have no gaps.
+#[task(queue = "invoices", lock = "invoices", retry = patiently(), pass_context)]
+pub async fn write_invoice(context: JobContext, order: i64) -> Result<(), TaskError> {
+    let shop: &Shop = context.state()?;
+    let mut connection = shop.pool.get().await?;
+    connection
+        .transaction(async |connection| {
+            let written: Option<i64> = invoices::table
+                .filter(invoices::order_id.eq(order))
+                .select(invoices::number)
+                .first(connection)
+                .await
+                .optional()?;
+            if written.is_none() {
+                let last: Option<i64> = invoices::table.select(max(invoices::number)).first(connection).await?;
+                let number = last.unwrap_or(0) + 1;
+                let values = (invoices::number.eq(number), invoices::order_id.eq(order));
+                diesel::insert_into(invoices::table).values(values).execute(connection).await?;
+                // With the invoice or not at all.
+                mail_invoice(number, order).defer(connection).await?;
+            }
+            Ok::<_, ShopError>(())
+        })
+        .await?;
+    Ok(())
+}
+
+#[task(queue = "mails", retry = patiently(), pass_context)]
+pub async fn mail_invoice(context: JobContext, number: i64, order: i64) -> Result<(), TaskError> {
+    let shop: &Shop = context.state()?;
+    let order = Order::find(order, &mut *shop.pool.get().await?).await?;
+    let text = format!("Invoice {number}: {} cents, please.", order.amount_cents);
+    shop.mailer.send(&order.email, text).await?;
+    Ok(())
+}
+
+/// Every morning at seven (UTC): the sales of the last day.
+#[periodic(cron = "0 7 * * *")]
+#[task(queue = "reports", pass_context)]
+pub async fn report_sales(context: JobContext, timestamp: i64) -> Result<(), TaskError> {
+    let shop: &Shop = context.state()?;
+    let morning = DateTime::from_timestamp(timestamp, 0).ok_or("this is not a time")?;
+    let (orders, cents) = Order::sales_since(morning - TimeDelta::days(1), &mut *shop.pool.get().await?).await?;
+    shop.mailer.send(OFFICE, format!("{orders} orders, {cents} cents")).await?;
+    Ok(())
+}
