@@ -18,6 +18,7 @@ mod metrics;
 mod migrations;
 mod models;
 mod naming;
+mod newcomer;
 mod peer;
 mod periodic;
 mod plans;

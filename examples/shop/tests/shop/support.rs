@@ -51,7 +51,7 @@ impl TestShop {
     }
 
     pub async fn place(&self, new: NewOrder) -> Order {
-        Order::place(new, &mut *self.shop.pool.get().await.unwrap()).await.unwrap()
+        Order::place(new, &mut self.shop.pool.get().await.unwrap()).await.unwrap()
     }
 
     pub async fn get(&self, path: &str) -> Page {
