@@ -130,10 +130,10 @@ fn blocks(readme: &str) -> Vec<Block> {
             .collect();
         if language == "sh" {
             blocks.push(Block::Commands(text));
-        } else if let Some(path) = before.strip_suffix("`:").and_then(|before| before.rsplit('`').next()) {
-            if path.contains(['/', '.']) {
-                blocks.push(Block::File { path: path.to_owned(), text });
-            }
+        } else if let Some(path) = before.strip_suffix("`:").and_then(|before| before.rsplit('`').next())
+            && path.contains(['/', '.'])
+        {
+            blocks.push(Block::File { path: path.to_owned(), text });
         }
     }
     blocks
