@@ -1,14 +1,89 @@
--- What is this crate's own for deferring and for workers: indexes, a table of errors, and functions that handle many jobs
--- in one statement. Nothing of the contract is changed, and Python clients do not notice. The names carry "diesel" so
--- that they can never meet a later name of Procrastinate's.
+-- What is this crate's own for deferring and for workers: functions that handle many jobs in one statement, a table of
+-- errors, and indexes and triggers to match. Of the contract nothing changes that a client could see. New names carry
+-- "diesel" so that they can never meet a later name of Procrastinate's.
+--
+-- What is replaced is kept under a name with "diesel_kept" in it, and comes back when this migration is reverted.
+
+---------------------------------------------------------------------------------------------------- indexes
+
+-- Each job that waits is in one set of indexes: the jobs that are free to start, those that wait for their time, or those
+-- with a lock. So what waits for tomorrow, or behind a lock, is never passed on the way to a job that can start. And no
+-- index but those that the contract demands has entries of jobs that have ended, or needs one when a plain job is started
+-- or ends.
+
+DROP INDEX procrastinate_jobs_priority_idx_v1;
+CREATE INDEX procrastinate_jobs_priority_idx_v1 ON procrastinate_jobs (priority DESC, id)
+    WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NULL;
+DROP INDEX procrastinate_jobs_queue_name_idx_v1;
+CREATE INDEX procrastinate_jobs_queue_name_idx_v1 ON procrastinate_jobs (queue_name, priority DESC, id)
+    WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NULL;
+
+CREATE INDEX procrastinate_diesel_jobs_scheduled_idx_v1 ON procrastinate_jobs (queue_name, scheduled_at)
+    WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NOT NULL;
+-- For when very many of them are due.
+CREATE INDEX procrastinate_diesel_jobs_scheduled_order_idx_v1 ON procrastinate_jobs (queue_name, priority DESC, id)
+    WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NOT NULL;
 
 -- The first waiting job of a lock is found by one look-up, however many wait behind it.
 CREATE INDEX procrastinate_diesel_jobs_lock_order_idx_v1 ON procrastinate_jobs (lock, priority DESC, id)
     WHERE status = 'todo' AND lock IS NOT NULL;
+CREATE INDEX procrastinate_diesel_jobs_locked_idx_v1 ON procrastinate_jobs (queue_name, priority DESC, id)
+    WHERE status = 'todo' AND lock IS NOT NULL;
+DROP INDEX procrastinate_jobs_id_lock_idx_v1;
+CREATE INDEX procrastinate_jobs_id_lock_idx_v1 ON procrastinate_jobs (id, lock)
+    WHERE status IN ('todo', 'doing') AND lock IS NOT NULL;
+
+-- For the foreign key, too: without it, removing a worker reads the whole table.
+DROP INDEX idx_procrastinate_jobs_worker_not_null;
+CREATE INDEX idx_procrastinate_jobs_worker_not_null ON procrastinate_jobs (worker_id, status) WHERE worker_id IS NOT NULL;
 
 -- Jobs whose worker was removed. A job never passes through this index while its worker lives.
 CREATE INDEX procrastinate_diesel_jobs_without_worker_idx_v1 ON procrastinate_jobs (id)
     WHERE status = 'doing' AND worker_id IS NULL;
+
+--------------------------------------------------------------------------------------------------- triggers
+
+-- The functions below that handle many jobs at once write the events of all of them in one statement, and send one
+-- notification for each queue. They say so by a setting of their own, for which the triggers of single rows stand back.
+-- What other triggers do meanwhile, an application's own for instance, is no part of it.
+
+ALTER TABLE procrastinate_jobs DISABLE TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1;
+ALTER TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1 ON procrastinate_jobs
+    RENAME TO procrastinate_diesel_kept_notify_queue_job_inserted_v1;
+CREATE TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1
+    AFTER INSERT ON procrastinate_jobs FOR EACH ROW
+    WHEN (NEW.status = 'todo'
+        AND (current_setting('procrastinate_diesel.events', true) IS DISTINCT FROM 'batched' OR pg_trigger_depth() > 0))
+    EXECUTE FUNCTION procrastinate_notify_queue_job_inserted_v1();
+
+ALTER TABLE procrastinate_jobs DISABLE TRIGGER procrastinate_trigger_status_events_insert_v1;
+ALTER TRIGGER procrastinate_trigger_status_events_insert_v1 ON procrastinate_jobs
+    RENAME TO procrastinate_diesel_kept_status_events_insert_v1;
+CREATE TRIGGER procrastinate_trigger_status_events_insert_v1
+    AFTER INSERT ON procrastinate_jobs FOR EACH ROW
+    WHEN (NEW.status = 'todo'
+        AND (current_setting('procrastinate_diesel.events', true) IS DISTINCT FROM 'batched' OR pg_trigger_depth() > 0))
+    EXECUTE FUNCTION procrastinate_trigger_function_status_events_insert_v1();
+
+ALTER TABLE procrastinate_jobs DISABLE TRIGGER procrastinate_trigger_scheduled_events_v1;
+ALTER TRIGGER procrastinate_trigger_scheduled_events_v1 ON procrastinate_jobs
+    RENAME TO procrastinate_diesel_kept_scheduled_events_v1;
+CREATE TRIGGER procrastinate_trigger_scheduled_events_v1
+    AFTER INSERT OR UPDATE ON procrastinate_jobs FOR EACH ROW
+    WHEN (NEW.scheduled_at IS NOT NULL AND NEW.status = 'todo'
+        AND (current_setting('procrastinate_diesel.events', true) IS DISTINCT FROM 'batched' OR pg_trigger_depth() > 0))
+    EXECUTE FUNCTION procrastinate_trigger_function_scheduled_events_v1();
+
+ALTER TABLE procrastinate_jobs DISABLE TRIGGER procrastinate_trigger_status_events_update_v1;
+ALTER TRIGGER procrastinate_trigger_status_events_update_v1 ON procrastinate_jobs
+    RENAME TO procrastinate_diesel_kept_status_events_update_v1;
+CREATE TRIGGER procrastinate_trigger_status_events_update_v1
+    AFTER UPDATE OF status ON procrastinate_jobs FOR EACH ROW
+    WHEN (OLD.status IS DISTINCT FROM NEW.status
+        AND (current_setting('procrastinate_diesel.events', true) IS DISTINCT FROM 'batched' OR pg_trigger_depth() > 0))
+    EXECUTE FUNCTION procrastinate_trigger_function_status_events_update_v1();
+
+---------------------------------------------------------------------------------------------------- errors
 
 CREATE TABLE procrastinate_diesel_job_errors (
     job_id bigint NOT NULL REFERENCES procrastinate_jobs (id) ON DELETE CASCADE,
@@ -31,24 +106,35 @@ CREATE FUNCTION procrastinate_diesel_defer_jobs_v1(
         arguments jsonb[], scheduled_ats timestamptz[])
     RETURNS TABLE (job_id bigint, taken_queueing_lock text)
     LANGUAGE plpgsql
+    SET procrastinate_diesel.events = 'batched'
 AS $function$
 DECLARE
+    new_ids bigint[];
+    new_queues varchar[];
     violated_constraint text;
     violation text;
 BEGIN
     -- The block with a handler is a subtransaction: it is what lets the caller's transaction live on after a violation.
     BEGIN
-        RETURN QUERY
-            WITH inserted AS (
-                INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
-                SELECT job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args, job.scheduled_at
-                FROM unnest(queue_names, task_names, priorities, locks, queueing_locks, arguments, scheduled_ats)
-                    WITH ORDINALITY
-                    AS job (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at, position)
-                ORDER BY job.position
-                RETURNING id)
-            -- Numbers are drawn in the order of insertion, so their order is the order of the input.
-            SELECT inserted.id, NULL::text FROM inserted ORDER BY inserted.id;
+        WITH inserted AS (
+            INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+            SELECT job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args, job.scheduled_at
+            FROM unnest(queue_names, task_names, priorities, locks, queueing_locks, arguments, scheduled_ats)
+                WITH ORDINALITY
+                AS job (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at, position)
+            ORDER BY job.position
+            RETURNING id, queue_name, scheduled_at),
+        events AS (
+            INSERT INTO procrastinate_events (job_id, type, at)
+            SELECT inserted.id, event.type, event.at
+            FROM inserted CROSS JOIN LATERAL (VALUES
+                ('scheduled'::procrastinate_job_event_type, inserted.scheduled_at),
+                ('deferred'::procrastinate_job_event_type, now())) AS event (type, at)
+            WHERE event.at IS NOT NULL)
+        -- Numbers are drawn in the order of insertion, so their order is the order of the input.
+        SELECT array_agg(inserted.id ORDER BY inserted.id), array_agg(inserted.queue_name ORDER BY inserted.id)
+        INTO new_ids, new_queues
+        FROM inserted;
     EXCEPTION WHEN unique_violation THEN
         GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME, violation = PG_EXCEPTION_DETAIL;
         IF violated_constraint <> 'procrastinate_jobs_queueing_lock_idx_v1' THEN
@@ -56,7 +142,19 @@ BEGIN
         END IF;
         -- The words of the detail depend on the server's language, this part of it does not.
         RETURN QUERY SELECT NULL::bigint, coalesce(substring(violation FROM '\(queueing_lock\)=\((.*)\)'), '');
+        RETURN;
     END;
+
+    -- Listeners take a message for a reason to look at the table, so one for each queue is enough.
+    PERFORM CASE WHEN octet_length(message.channel) <= 63 THEN pg_notify(message.channel, message.content) END,
+            pg_notify('procrastinate_any_queue_v1', message.content)
+    FROM (
+        SELECT 'procrastinate_queue_v1#' || job.queue_name AS channel,
+               json_build_object('type', 'job_inserted', 'job_id', min(job.id))::text AS content
+        FROM unnest(new_ids, new_queues) AS job (id, queue_name)
+        GROUP BY job.queue_name
+        ORDER BY min(job.id)) AS message;
+    RETURN QUERY SELECT job.id, NULL::text FROM unnest(new_ids) AS job (id);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_defer_jobs_v1(varchar[], varchar[], integer[], text[], text[], jsonb[], timestamptz[]) IS
@@ -70,6 +168,8 @@ CREATE FUNCTION procrastinate_diesel_put_back_job_v1(
     SET jit = off
     SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off
+    -- One job at a time, whoever calls this: its events are for the triggers.
+    SET procrastinate_diesel.events = 'single'
 AS $function$
 DECLARE
     became procrastinate_job_status;
@@ -104,6 +204,262 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_put_back_job_v1(bigint, bigint, integer, timestamptz, integer, varchar, text, boolean) IS
     'Lets a job that this worker is doing (NULL: that lost its worker), after so many attempts (NULL: whichever), wait for another one. Answers with what became of it: todo, or failed when its abort was requested or its queueing lock is taken; NULL when it is not this worker''s. Unless "counts" the attempt that ended does not count.';
 
+CREATE FUNCTION procrastinate_diesel_hold_next_jobs_v1(
+        target_queue_names varchar[], wanted integer, passed_over bigint[], last_lock text)
+    RETURNS TABLE (job_id bigint, job_lock text)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    missing integer := wanted;
+    -- How many of each kind to look at in one go: some may be held by others, who are fetching too.
+    most CONSTANT integer := least(wanted, 100000) + 10;
+    tried bigint[] := coalesce(passed_over, '{}');
+    is_any_due boolean;
+    is_any_locked boolean;
+    has_more boolean;
+    candidates bigint[];
+    locks text[];
+    found bigint[];
+    found_locks text[];
+    queues varchar[];
+    is_full boolean;
+    looked_at integer;
+BEGIN
+    SELECT EXISTS (
+                SELECT FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL),
+           EXISTS (
+                SELECT FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND job.lock IS NOT NULL)
+    INTO is_any_due, is_any_locked;
+
+    -- Nothing but jobs that are free to start: the first of them that nobody holds.
+    IF NOT is_any_due AND NOT is_any_locked AND target_queue_names IS NULL THEN
+        RETURN QUERY
+            SELECT job.id, job.lock
+            FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL AND job.id <> ALL (tried)
+            ORDER BY job.priority DESC, job.id
+            LIMIT wanted
+            FOR UPDATE OF job SKIP LOCKED;
+        RETURN;
+    ELSIF NOT is_any_due AND NOT is_any_locked AND cardinality(target_queue_names) = 1 THEN
+        RETURN QUERY
+            SELECT job.id, job.lock
+            FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL AND job.id <> ALL (tried)
+              -- Not "=": that would make the order of the index over all queues as good, and its jobs would be passed by.
+              AND job.queue_name >= target_queue_names[1] AND job.queue_name <= target_queue_names[1]
+            ORDER BY job.queue_name, job.priority DESC, job.id
+            LIMIT wanted
+            FOR UPDATE OF job SKIP LOCKED;
+        RETURN;
+    END IF;
+
+    WHILE missing > 0 LOOP
+        -- The first of those that are free to start.
+        IF target_queue_names IS NULL THEN
+            SELECT coalesce(array_agg(free.id), '{}') INTO candidates
+            FROM (
+                SELECT job.id FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL AND job.id <> ALL (tried)
+                ORDER BY job.priority DESC, job.id
+                LIMIT most) AS free;
+        ELSE
+            SELECT coalesce(array_agg(free.id), '{}') INTO candidates
+            FROM (SELECT DISTINCT unnest(target_queue_names)) AS queue (name)
+            CROSS JOIN LATERAL (
+                SELECT job.id FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL AND job.id <> ALL (tried)
+                  AND job.queue_name >= queue.name AND job.queue_name <= queue.name
+                ORDER BY job.queue_name, job.priority DESC, job.id
+                LIMIT most) AS free;
+        END IF;
+        has_more := cardinality(candidates) >= most;
+        locks := array_fill(NULL::text, ARRAY[cardinality(candidates)]);
+
+        -- The first of those whose time has come. Where they are few, all of them are looked at, else those of their
+        -- queue in their order: then most of them are due.
+        IF is_any_due THEN
+            WITH RECURSIVE scheduled_queue (name) AS (
+                (SELECT job.queue_name FROM procrastinate_jobs AS job
+                 WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+                   AND target_queue_names IS NULL
+                 ORDER BY job.queue_name
+                 LIMIT 1)
+              UNION ALL
+                SELECT (SELECT job.queue_name FROM procrastinate_jobs AS job
+                        WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+                          AND job.queue_name > previous.name
+                        ORDER BY job.queue_name
+                        LIMIT 1)
+                FROM scheduled_queue AS previous
+                WHERE previous.name IS NOT NULL)
+            SELECT coalesce(array_agg(due.id), '{}') INTO found
+            FROM (SELECT name FROM scheduled_queue WHERE name IS NOT NULL
+                  UNION SELECT unnest(target_queue_names)) AS queue (name)
+            CROSS JOIN LATERAL (
+                SELECT count(*) >= 1000 AS are_many
+                FROM (SELECT FROM procrastinate_jobs AS job
+                      WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+                        AND job.queue_name = queue.name AND job.scheduled_at <= now()
+                      ORDER BY job.scheduled_at
+                      LIMIT 1000) AS counted) AS due_jobs
+            CROSS JOIN LATERAL (
+                (SELECT few.id
+                 FROM (SELECT job.id, job.priority FROM procrastinate_jobs AS job
+                       WHERE NOT due_jobs.are_many
+                         AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+                         AND job.queue_name = queue.name AND job.scheduled_at <= now() AND job.id <> ALL (tried)
+                       ORDER BY job.scheduled_at
+                       LIMIT 1000) AS few
+                 ORDER BY few.priority DESC, few.id
+                 LIMIT most)
+              UNION ALL
+                (SELECT job.id FROM procrastinate_jobs AS job
+                 WHERE due_jobs.are_many
+                   AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+                   AND job.queue_name = queue.name AND job.scheduled_at <= now() AND job.id <> ALL (tried)
+                 ORDER BY job.priority DESC, job.id
+                 LIMIT most)) AS due;
+            has_more := has_more OR cardinality(found) >= most;
+            candidates := candidates || found;
+            locks := locks || array_fill(NULL::text, ARRAY[cardinality(found)]);
+        END IF;
+
+        -- Of each lock the first job that waits may start, if none of that lock runs and its time has come. Most often it
+        -- is among the first that wait in its queue.
+        IF is_any_locked THEN
+            WITH RECURSIVE locked_queue (name) AS (
+                (SELECT job.queue_name FROM procrastinate_jobs AS job
+                 WHERE job.status = 'todo' AND job.lock IS NOT NULL AND target_queue_names IS NULL
+                 ORDER BY job.queue_name
+                 LIMIT 1)
+              UNION ALL
+                SELECT (SELECT job.queue_name FROM procrastinate_jobs AS job
+                        WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name > previous.name
+                        ORDER BY job.queue_name
+                        LIMIT 1)
+                FROM locked_queue AS previous
+                WHERE previous.name IS NOT NULL)
+            SELECT array_agg(queue.name) INTO queues
+            FROM (SELECT name FROM locked_queue WHERE name IS NOT NULL
+                  UNION SELECT unnest(target_queue_names)) AS queue (name);
+
+            SELECT coalesce(bool_or(head.is_full), false),
+                   coalesce(array_agg(head.id) FILTER (WHERE head.may_start), '{}'),
+                   coalesce(array_agg(head.lock) FILTER (WHERE head.may_start), '{}')
+            INTO is_full, found, found_locks
+            FROM (
+                SELECT near.id, near.lock, near.is_full,
+                       near.is_nearest AND near.id <> ALL (tried)
+                       AND (last_lock IS NULL OR near.lock > last_lock)
+                       AND (near.scheduled_at IS NULL OR near.scheduled_at <= now())
+                       AND NOT EXISTS (
+                            SELECT FROM procrastinate_jobs AS holder
+                            WHERE holder.lock = near.lock AND holder.status = 'doing')
+                       AND near.id = (
+                            SELECT first.id FROM procrastinate_jobs AS first
+                            WHERE first.lock = near.lock AND first.status = 'todo'
+                            ORDER BY first.priority DESC, first.id
+                            LIMIT 1) AS may_start
+                FROM (
+                    SELECT job.id, job.lock, job.scheduled_at,
+                           count(*) OVER (PARTITION BY queue.name) >= 2 * most AS is_full,
+                           -- Of the others of its lock none can be the first.
+                           row_number() OVER (PARTITION BY job.lock ORDER BY job.priority DESC, job.id) = 1 AS is_nearest
+                    FROM unnest(queues) AS queue (name)
+                    CROSS JOIN LATERAL (
+                        SELECT waiting.id, waiting.lock, waiting.scheduled_at, waiting.priority
+                        FROM procrastinate_jobs AS waiting
+                        WHERE waiting.status = 'todo' AND waiting.lock IS NOT NULL AND waiting.queue_name = queue.name
+                        ORDER BY waiting.priority DESC, waiting.id
+                        LIMIT 2 * most) AS job) AS near) AS head;
+            -- If they all wait behind a few others, look at one of each lock,
+            IF is_full AND cardinality(found) < missing THEN
+                WITH RECURSIVE some_lock (name) AS (
+                    (SELECT job.lock FROM procrastinate_jobs AS job
+                     WHERE job.status = 'todo' AND job.lock IS NOT NULL
+                     ORDER BY job.lock
+                     LIMIT 1)
+                  UNION ALL
+                    SELECT (SELECT job.lock FROM procrastinate_jobs AS job
+                            WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.lock > previous.name
+                            ORDER BY job.lock
+                            LIMIT 1)
+                    FROM some_lock AS previous
+                    WHERE previous.name IS NOT NULL),
+                each_lock (name) AS (
+                    SELECT name FROM some_lock WHERE name IS NOT NULL LIMIT 501),
+                head AS (
+                    SELECT first.id, each_lock.name AS lock, first.priority
+                    FROM each_lock
+                    CROSS JOIN LATERAL (
+                        SELECT job.id, job.priority, job.scheduled_at, job.queue_name FROM procrastinate_jobs AS job
+                        WHERE job.status = 'todo' AND job.lock = each_lock.name
+                        ORDER BY job.priority DESC, job.id
+                        LIMIT 1) AS first
+                    WHERE first.id <> ALL (tried)
+                      AND (last_lock IS NULL OR each_lock.name > last_lock)
+                      AND (first.scheduled_at IS NULL OR first.scheduled_at <= now())
+                      AND (target_queue_names IS NULL OR first.queue_name = ANY (target_queue_names))
+                      AND NOT EXISTS (
+                            SELECT FROM procrastinate_jobs AS holder
+                            WHERE holder.lock = each_lock.name AND holder.status = 'doing')
+                    ORDER BY first.priority DESC, first.id
+                    LIMIT most)
+                SELECT (SELECT count(*) FROM each_lock), coalesce(array_agg(head.id), '{}'), coalesce(array_agg(head.lock), '{}')
+                INTO looked_at, found, found_locks
+                FROM head;
+                -- or, where there are many locks too, at all of them until there are enough.
+                IF looked_at > 500 THEN
+                    SELECT coalesce(array_agg(head.id), '{}'), coalesce(array_agg(head.lock), '{}') INTO found, found_locks
+                    FROM unnest(queues) AS queue (name)
+                    CROSS JOIN LATERAL (
+                        SELECT job.id, job.lock FROM procrastinate_jobs AS job
+                        WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = queue.name
+                          AND job.id <> ALL (tried)
+                          AND (last_lock IS NULL OR job.lock > last_lock)
+                          AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
+                          AND NOT EXISTS (
+                                SELECT FROM procrastinate_jobs AS holder
+                                WHERE holder.lock = job.lock AND holder.status = 'doing')
+                          AND job.id = (
+                                SELECT first.id FROM procrastinate_jobs AS first
+                                WHERE first.lock = job.lock AND first.status = 'todo'
+                                ORDER BY first.priority DESC, first.id
+                                LIMIT 1)
+                        ORDER BY job.priority DESC, job.id
+                        LIMIT most) AS head;
+                END IF;
+            END IF;
+            has_more := has_more OR cardinality(found) >= missing;
+            candidates := candidates || found;
+            locks := locks || found_locks;
+        END IF;
+
+        -- Hold the first of all these. Whatever somebody else has changed meanwhile is looked at again.
+        SELECT coalesce(array_agg(held.id), '{}'), coalesce(array_agg(held.lock), '{}') INTO found, found_locks
+        FROM (
+            SELECT job.id, job.lock
+            FROM unnest(candidates, locks) AS candidate (id, lock)
+            JOIN procrastinate_jobs AS job ON job.id = candidate.id
+            WHERE job.status = 'todo' AND job.lock IS NOT DISTINCT FROM candidate.lock
+              AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
+              AND (target_queue_names IS NULL OR job.queue_name = ANY (target_queue_names))
+            ORDER BY job.priority DESC, job.id
+            LIMIT missing
+            FOR UPDATE OF job SKIP LOCKED) AS held;
+        RETURN QUERY SELECT held.id, held.lock FROM unnest(found, found_locks) AS held (id, lock);
+        missing := missing - cardinality(found);
+        EXIT WHEN NOT has_more;
+        tried := tried || candidates;
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_hold_next_jobs_v1(varchar[], integer, bigint[], text) IS
+    'Locks the rows of the next jobs that may be started, at most so many and not those that are passed over, and answers with their ids and locks. With "last_lock" only those with a later lock, or none. For use in functions that set what the planner may do.';
+
 CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
         p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[],
         target_queue_names varchar[], free_slots integer, retries jsonb DEFAULT NULL,
@@ -125,6 +481,7 @@ CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
     SET enable_sort = off
     -- A row that somebody holds on to for long must not hold up everything else that is asked for here.
     SET lock_timeout = '5s'
+    SET procrastinate_diesel.events = 'batched'
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -158,8 +515,8 @@ BEGIN
         WHERE failure.attempts >= 100 AND old.job_id = failure.job_id AND old.attempt <= failure.attempts - 99;
     END IF;
 
-    -- Finish: only jobs that are still doing and still this worker's. A job that already stands as it should, by this
-    -- worker, was finished by an earlier call whose answer got lost on the way.
+    -- Finish: only jobs that are still doing and still this worker's. A job that already stands as it should was finished by
+    -- an earlier call whose answer got lost on the way.
     IF cardinality(finished_job_ids) > 0 THEN
         IF NOT end_statuses <@ ARRAY['succeeded', 'failed', 'aborted']::procrastinate_job_status[] THEN
             RAISE EXCEPTION 'End status should be either "succeeded", "failed" or "aborted" (job ids: %)', finished_job_ids;
@@ -167,17 +524,24 @@ BEGIN
         RETURN QUERY
             WITH finished AS (
                 UPDATE procrastinate_jobs AS job
-                SET status = ending.status, abort_requested = false, attempts = job.attempts + 1
-                FROM unnest(finished_job_ids, end_statuses) AS ending (id, status)
-                WHERE job.id = ending.id AND job.status = 'doing' AND job.worker_id = p_worker_id
-                RETURNING job.id)
+                SET status = end_statuses[array_position(finished_job_ids, job.id)],
+                    abort_requested = false,
+                    attempts = job.attempts + 1,
+                    -- A worker that stops lets go of its jobs: it must not have to look through all that it ever did.
+                    worker_id = NULL
+                WHERE job.id = ANY (finished_job_ids) AND job.status = 'doing' AND job.worker_id = p_worker_id
+                RETURNING job.id, job.status),
+            events AS (
+                INSERT INTO procrastinate_events (job_id, type)
+                SELECT finished.id, finished.status::text::procrastinate_job_event_type FROM finished)
             SELECT true, ending.id, NULL::varchar, NULL::varchar, NULL::integer, NULL::text, NULL::text, NULL::jsonb,
                    NULL::timestamptz, NULL::integer, NULL::boolean, NULL::bigint, NULL::procrastinate_job_status
             FROM unnest(finished_job_ids, end_statuses) AS ending (id, status)
             WHERE ending.id NOT IN (SELECT finished.id FROM finished)
               AND NOT EXISTS (
                     SELECT FROM procrastinate_jobs AS job
-                    WHERE job.id = ending.id AND job.status = ending.status AND job.worker_id = p_worker_id);
+                    WHERE job.id = ending.id AND job.status = ending.status
+                      AND (job.worker_id IS NULL OR job.worker_id = p_worker_id));
         is_lost := FOUND;
     END IF;
 
@@ -231,42 +595,29 @@ BEGIN
             CONSTRAINT = 'procrastinate_jobs_worker_id_fkey';
     END IF;
 
-    -- Fetch: as procrastinate_fetch_job_v2, for as many jobs as there are free slots. At most one job of a lock can be
-    -- taken at a time, the first of those that wait, so the candidates never stand in each other's way.
+    -- Fetch: as procrastinate_fetch_job_v2, for as many jobs as there are free slots.
     WHILE missing > 0 LOOP
-        SELECT coalesce(array_agg(candidate.id) FILTER (WHERE candidate.lock IS NULL), '{}'),
-               coalesce(array_agg(candidate.id ORDER BY candidate.lock) FILTER (WHERE candidate.lock IS NOT NULL), '{}')
+        SELECT coalesce(array_agg(next.job_id) FILTER (WHERE next.job_lock IS NULL), '{}'),
+               coalesce(array_agg(next.job_id ORDER BY next.job_lock) FILTER (WHERE next.job_lock IS NOT NULL), '{}')
         INTO free_ids, locked_ids
-        FROM (
-            SELECT job.id, job.lock
-            FROM procrastinate_jobs AS job
-            WHERE job.status = 'todo'
-              AND (target_queue_names IS NULL OR job.queue_name = ANY (target_queue_names))
-              AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
-              AND (job.lock IS NULL
-                   OR NOT EXISTS (
-                        SELECT FROM procrastinate_jobs AS holder
-                        WHERE holder.lock = job.lock AND holder.status = 'doing')
-                  AND job.id = (
-                        SELECT first.id FROM procrastinate_jobs AS first
-                        WHERE first.lock = job.lock AND first.status = 'todo'
-                        ORDER BY first.priority DESC, first.id
-                        LIMIT 1))
-              AND job.id <> ALL (overtaken_ids)
-              -- A second look keeps to the order of the locks.
-              AND (job.lock IS NULL OR last_lock IS NULL OR job.lock > last_lock)
-            ORDER BY job.priority DESC, job.id
-            LIMIT missing
-            FOR UPDATE OF job SKIP LOCKED) AS candidate;
+        -- A second look keeps to the order of the locks.
+        FROM procrastinate_diesel_hold_next_jobs_v1(target_queue_names, missing, overtaken_ids, last_lock) AS next;
 
-        RETURN QUERY
-            UPDATE procrastinate_jobs AS job
-            SET status = 'doing', worker_id = p_worker_id
-            WHERE job.id = ANY (free_ids)
-            RETURNING false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
-                CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested,
-                job.worker_id, NULL::procrastinate_job_status;
-        missing := missing - cardinality(free_ids);
+        IF cardinality(free_ids) > 0 THEN
+            RETURN QUERY
+                WITH started AS (
+                    UPDATE procrastinate_jobs AS job
+                    SET status = 'doing', worker_id = p_worker_id
+                    WHERE job.id = ANY (free_ids)
+                    RETURNING job.*),
+                events AS (
+                    INSERT INTO procrastinate_events (job_id, type) SELECT started.id, 'started' FROM started)
+                SELECT false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
+                    CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested,
+                    job.worker_id, NULL::procrastinate_job_status
+                FROM started AS job;
+            missing := missing - cardinality(free_ids);
+        END IF;
 
         -- Since the look above, another worker may have started a job that came in before one of these under the same
         -- lock. The unique index on running locks tells. One at a time and in the order of the locks, so that workers
@@ -293,6 +644,7 @@ BEGIN
 
     -- Not from within the block above: rows that were returned stay returned, also when the block is rolled back.
     IF cardinality(taken_ids) > 0 THEN
+        INSERT INTO procrastinate_events (job_id, type) SELECT taken.id, 'started' FROM unnest(taken_ids) AS taken (id);
         RETURN QUERY
             SELECT false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
                 CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested,
@@ -304,6 +656,51 @@ END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb, bigint[], jsonb) IS
     'Ends the jobs that a worker has finished, deletes those that are not to be kept, puts those back that are to be retried (an array of objects with job_id, and optionally attempts, without the one that ended, retry_at, priority, queue_name, lock and counts), keeps what went wrong (an array of objects with job_id, error, worker_name and duration_seconds, and optionally attempts), and takes new jobs for the free slots, in one transaction. Answers with the jobs taken, with a row (lost = true, only the id set) for each finished job that was not this worker''s any more and was left as it is, and with a row (lost = false, became = failed) for each that could not be retried. Where something is lost and the worker is not registered any more, nothing is done: it raises a violation of the jobs'' foreign key.';
+
+-- For clients of the contract: the same choice, one job at a time.
+ALTER FUNCTION procrastinate_fetch_job_v2(varchar[], bigint) RENAME TO procrastinate_diesel_kept_fetch_job_v2;
+CREATE FUNCTION procrastinate_fetch_job_v2(target_queue_names varchar[], p_worker_id bigint)
+    RETURNS procrastinate_jobs
+    LANGUAGE plpgsql
+    SET jit = off
+    SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off
+    SET enable_bitmapscan = off
+    SET enable_hashjoin = off
+    SET enable_mergejoin = off
+    SET enable_sort = off
+AS $function$
+DECLARE
+    candidate_id bigint;
+    overtaken_ids bigint[] := '{}';
+    taken procrastinate_jobs;
+    violated_constraint text;
+BEGIN
+    LOOP
+        SELECT next.job_id INTO candidate_id
+        FROM procrastinate_diesel_hold_next_jobs_v1(target_queue_names, 1, overtaken_ids, NULL) AS next;
+        IF NOT FOUND THEN
+            RETURN NULL;
+        END IF;
+        -- Another worker may have started a job meanwhile that came in before this one under the same lock. The unique
+        -- index on running locks tells.
+        BEGIN
+            UPDATE procrastinate_jobs SET status = 'doing', worker_id = p_worker_id
+            WHERE id = candidate_id
+            RETURNING * INTO taken;
+            RETURN taken;
+        EXCEPTION WHEN unique_violation THEN
+            GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
+            IF violated_constraint <> 'procrastinate_jobs_lock_idx_v1' THEN
+                RAISE;
+            END IF;
+            overtaken_ids := overtaken_ids || candidate_id;
+        END;
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_fetch_job_v2(varchar[], bigint) IS
+    'Takes the next job of the queues (NULL: of all queues) for a worker; a row of NULLs when there is none.';
 
 CREATE FUNCTION procrastinate_diesel_update_heartbeat_v1(p_worker_id bigint)
     RETURNS TABLE (job_id bigint, abort_requested boolean)

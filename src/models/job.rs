@@ -84,7 +84,7 @@ pub struct ProcrastinateJob {
     pub attempts: i32,
     /// Whether somebody has asked to abort it.
     pub abort_requested: bool,
-    /// The worker that took it, while that worker is registered.
+    /// The worker that took it, while that worker is registered. When the job ends, this crate's workers let go of it.
     pub worker_id: Option<i64>,
 }
 

@@ -12,6 +12,7 @@
 mod architecture;
 mod contract;
 mod deferring;
+mod growth;
 mod job_manager;
 #[cfg(feature = "metrics")]
 mod metrics;

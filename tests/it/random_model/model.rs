@@ -174,13 +174,18 @@ impl Model {
         Ok(())
     }
 
-    /// A worker says how its job ended. False if that is not its job any more, and does not stand like this by its doing.
+    /// A worker says how its job ended. It lets go of it then. False if that is not
+    /// its job any more, and does not stand like this, by its doing for all that anybody knows.
     pub fn finish_of_worker(&mut self, id: i64, worker: i64, end_status: &'static str) -> bool {
         match self.jobs.get(&id) {
             Some(job) if job.worker == Some(worker) && job.status == "doing" => {
-                self.finish(id, end_status, false).is_ok()
+                let is_finished = self.finish(id, end_status, false).is_ok();
+                if let Some(job) = self.jobs.get_mut(&id) {
+                    job.worker = None;
+                }
+                is_finished
             }
-            Some(job) => job.worker == Some(worker) && job.status == end_status,
+            Some(job) => job.worker.is_none_or(|other| other == worker) && job.status == end_status,
             None => false,
         }
     }

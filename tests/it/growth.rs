@@ -1,0 +1,133 @@
+//! What a fetch reads, and what it costs a worker to come and go, beside a hundred thousand jobs that are not to be
+//! started: the same as beside none. With statistics that nobody has gathered, and with the plans of tables of five rows.
+
+use diesel::prelude::*;
+
+use crate::support::{connect, database, rows, sql};
+
+/// How many jobs are in the way.
+const MANY: u32 = 100_000;
+
+/// The rows that a worker reads to fetch ten jobs may be so many. It looks at some of each kind.
+const FEW: i64 = 400;
+
+/// What stands before the jobs that can be started: queue, lock, status, time and worker, for the number `n`.
+const SHAPES: [(&str, &str); 8] = [
+    ("finished jobs", "'work', NULL, 'succeeded', NULL, NULL"),
+    ("jobs for tomorrow", "'work', NULL, 'todo', now() + interval '1 day', NULL"),
+    ("jobs of another queue", "'other', NULL, 'todo', NULL, NULL"),
+    ("jobs of another queue whose time has come", "'other', NULL, 'todo', now() - interval '1 hour', NULL"),
+    ("jobs behind one lock that is held", "'work', 'held', CASE n WHEN 1 THEN 'doing' ELSE 'todo' END, NULL, NULL"),
+    (
+        "jobs behind one that is for tomorrow",
+        "'work', 'x', 'todo', CASE n WHEN 1 THEN now() + interval '1 day' END, NULL",
+    ),
+    ("jobs with a lock each", "'other', 'lock ' || n, 'todo', NULL, NULL"),
+    ("jobs whose time has come, all at once", "'work', NULL, 'todo', now() - interval '1 hour', NULL"),
+];
+
+const FETCHES: [&str; 3] = [
+    "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work}', 10)",
+    "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work,elsewhere}', 10)",
+    // Python's.
+    "SELECT id FROM procrastinate_fetch_job_v2('{work}', 1)",
+];
+
+/// What this connection has read of the jobs, from end to end and row by row, while it did something and took it back.
+fn reads(connection: &mut PgConnection, act: &str) -> (i64, i64) {
+    const READS: &str =
+        "SELECT seq_scan, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'procrastinate_jobs'";
+    let read = |connection: &mut PgConnection| -> (i64, i64) {
+        let row = rows(connection, READS).remove(0);
+        let (scans, fetched) = row.split_once(" | ").unwrap();
+        (scans.parse().unwrap(), fetched.parse().unwrap())
+    };
+    sql(connection, "BEGIN");
+    let before = read(connection);
+    rows(connection, act);
+    let after = read(connection);
+    sql(connection, "ROLLBACK");
+    (after.0 - before.0, after.1 - before.1)
+}
+
+#[test]
+fn a_fetch_reads_no_more_whatever_stands_before_the_jobs_that_can_be_started() {
+    for (what, shape) in SHAPES {
+        let database = database();
+        let mut old = connect(&database);
+        sql(&mut old, "ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = false)");
+        rows(&mut old, "SELECT * FROM procrastinate_register_worker_v1()");
+        let plain =
+            "INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'work', 't' FROM generate_series(1, 30)";
+        sql(&mut old, plain);
+        sql(&mut old, "VACUUM ANALYZE procrastinate_jobs");
+        for _ in 0..8 {
+            for fetch in FETCHES {
+                reads(&mut old, fetch);
+            }
+        }
+        sql(&mut old, "DELETE FROM procrastinate_jobs");
+        // As quickly as a table can be filled.
+        sql(
+            &mut old,
+            &format!(
+                "SET session_replication_role = replica;
+                 INSERT INTO procrastinate_jobs (queue_name, task_name, lock, status, scheduled_at, worker_id)
+                 SELECT queue_name, 't', lock, status::procrastinate_job_status, scheduled_at::timestamptz, worker_id::bigint
+                 FROM generate_series(1, {MANY}) AS n CROSS JOIN LATERAL (SELECT {shape})
+                     AS shape (queue_name, lock, status, scheduled_at, worker_id);
+                 RESET session_replication_role"
+            ),
+        );
+        sql(&mut old, plain);
+        let mut new = connect(&database);
+        for fetch in FETCHES {
+            for connection in [&mut old, &mut new] {
+                let (scans, fetched) = reads(connection, fetch);
+                assert_eq!(scans, 0, "{what}, {fetch}");
+                let most = if what.ends_with("all at once") { 2_500 } else { FEW };
+                assert!(fetched <= most, "{fetched} rows beside {what}, {fetch}");
+            }
+        }
+        assert_eq!(rows(&mut new, FETCHES[0]).len(), 10, "{what}");
+    }
+}
+
+#[test]
+fn a_worker_comes_and_goes_without_a_look_at_what_has_ended() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        &format!(
+            "ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = false);
+             SELECT procrastinate_register_worker_v1();
+             INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'work', 't' FROM generate_series(1, 50);
+             SET session_replication_role = replica;
+             INSERT INTO procrastinate_jobs (queue_name, task_name, status)
+             SELECT 'work', 't', 'succeeded' FROM generate_series(1, {MANY});
+             RESET session_replication_role"
+        ),
+    );
+    // It runs jobs, and lets go of them at their end.
+    let taken = rows(&mut connection, FETCHES[0]).join(",");
+    rows(
+        &mut connection,
+        &format!(
+            "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
+                 1, '{{{taken}}}', array_fill('succeeded'::procrastinate_job_status, ARRAY[10]), '{{work}}', 10)"
+        ),
+    );
+    assert_eq!(rows(&mut connection, "SELECT count(*) FROM procrastinate_jobs WHERE worker_id = 1"), ["10"]);
+    for act in [
+        "SELECT * FROM procrastinate_register_worker_v1()",
+        "SELECT * FROM procrastinate_diesel_update_heartbeat_v1(1)",
+        "SELECT * FROM procrastinate_unregister_worker_v1(1)",
+        "SELECT * FROM procrastinate_prune_stalled_workers_v1(0)",
+        "SELECT * FROM procrastinate_diesel_jobs_without_worker_v1('{t}')",
+    ] {
+        let (scans, fetched) = reads(&mut connection, act);
+        assert_eq!(scans, 0, "{act}");
+        assert!(fetched <= 50, "{fetched} rows for {act}");
+    }
+}
