@@ -14,7 +14,6 @@ use crate::job_manager::Operation;
 use crate::job_to_defer::{JobToDefer, configure_task, defer_or_fail, none_if_enqueued};
 use crate::notifications::Notifications;
 use crate::periodic::Schedule;
-use crate::queries::Async;
 use crate::state::State;
 use crate::task::RegisteredTask;
 use crate::task_table::TaskTable;
@@ -102,7 +101,7 @@ impl App {
     pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
         let job = job.into_new_job()?;
         let mut connection = self.connector().get("defer the job").await?;
-        defer_or_fail(job, &mut Async(&mut *connection)).await
+        defer_or_fail(job, &mut connection).await
     }
 
     /// As [`defer`](Self::defer), for callers to whom a taken queueing lock is good news: `None` then.
@@ -145,7 +144,7 @@ impl App {
     pub async fn batch_defer(&self, jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<JobId>, Error> {
         let jobs = new_jobs(jobs)?;
         let mut connection = self.connector().get("defer the jobs").await?;
-        batch_defer_or_fail(jobs, &mut Async(&mut *connection)).await
+        batch_defer_or_fail(jobs, &mut connection).await
     }
 
     /// Executes an operation of the [job manager](crate::job_manager) on a connection from the pool.
@@ -166,7 +165,7 @@ impl App {
     /// ```
     pub async fn execute<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
         let mut connection = self.connector().get("execute the operation").await?;
-        operation.execute(&mut *connection).await
+        operation.execute_pooled(&mut connection).await
     }
 
     /// Hears of jobs of these queues that are deferred or are to be aborted, on a connection of its own outside of the

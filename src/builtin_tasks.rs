@@ -10,7 +10,6 @@ use crate::job::JobStatus;
 use crate::job_context::JobContext;
 use crate::job_manager::{Cleaning, STEP, pause_after};
 use crate::job_options::JobOptions;
-use crate::queries::Async;
 use crate::task::{RegisteredTask, Task};
 
 /// The name under which [`RemoveOldJobs`] was known before it had a namespace; jobs that wait may still carry it.
@@ -148,7 +147,7 @@ impl Task for RemoveOldJobs {
             // Not kept over the pause: others may be waiting for it.
             let mut connection = context.app().connector().get("delete old jobs").await?;
             let began_at = Instant::now();
-            let cleaned = cleaning.step(Some(STEP), start_after, &mut Async(&mut *connection)).await?;
+            let cleaned = cleaning.step(Some(STEP), start_after, &mut connection).await?;
             drop(connection);
             deleted += cleaned.deleted;
             start_after = Some(cleaned.stopped_at);

@@ -2,7 +2,6 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +13,14 @@ use futures_util::future::BoxFuture;
 
 use crate::error::Error;
 use crate::migrations::{MigrationStatus, check_contract, migration_status, run_pending_migrations};
+use crate::pooled_connection::PooledConnection;
 
 /// How long to wait for a connection from a pool that itself would wait for ever.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Why what needs a session is refused where there is none to be had.
+const NO_SESSION: &str = "this needs a connection to the server itself, and through a pooler that gives each transaction \
+                          another one there is none: give the connector such ones with `direct_connections_from`";
 
 /// The pool of the application, as the queue uses it.
 ///
@@ -39,9 +43,16 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Behind a pooler that gives each transaction another connection to the server, as PgBouncer does in transaction mode,
+/// two more things are to be said: see [`pools`](crate::pools).
 #[derive(Clone)]
 pub struct DieselConnector {
     pool: Arc<dyn AsyncPool>,
+    /// What makes the connections that are not the pool's, if it is not the pool.
+    direct: Option<Arc<dyn AsyncPool>>,
+    /// Whether the pool's connections lose what was prepared on them with each transaction.
+    without_prepared_statements: bool,
 }
 
 impl DieselConnector {
@@ -49,7 +60,63 @@ impl DieselConnector {
     /// for which the application implements [`AsyncPool`].
     #[must_use]
     pub fn new(pool: impl AsyncPool) -> Self {
-        Self { pool: Arc::new(pool) }
+        Self { pool: Arc::new(pool), direct: None, without_prepared_statements: false }
+    }
+
+    /// Makes the connections that are not the pool's as this other pool makes its own: those on which workers listen and
+    /// say that they are alive, one for each, and those on which migrations run. Unless set: as the pool itself does.
+    ///
+    /// For a pool whose connections go through a pooler that gives each transaction another connection to the server:
+    /// nothing can be listened for through it, and no lock be held for longer than a transaction. Of the other pool, which
+    /// leads to the server itself, no connection is ever taken, so let it be one that makes none before it is asked.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use diesel_async::AsyncPgConnection;
+    /// use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+    /// use diesel_async::pooled_connection::bb8::Pool;
+    /// use procrastinate::DieselConnector;
+    ///
+    /// # #[cfg(feature = "bb8")]
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let manager = |url| AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
+    /// let pool = Pool::builder().max_size(10).build(manager("postgres://pgbouncer:6432/shop")).await?;
+    /// let direct = Pool::builder().build_unchecked(manager("postgres://postgres:5432/shop"));
+    /// let connector = DieselConnector::new(pool).direct_connections_from(direct);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn direct_connections_from(mut self, direct: impl AsyncPool) -> Self {
+        self.direct = Some(Arc::new(direct));
+        self
+    }
+
+    /// Runs each of the queue's own statements on the pool's connections in a transaction of its own, where it is prepared
+    /// and forgotten again. Unless set: a statement is prepared once for each connection, and runs by itself.
+    ///
+    /// For a pool whose connections go through a pooler that gives each transaction another connection to the server and
+    /// knows nothing of prepared statements: PgBouncer in transaction mode before version 1.21, or with
+    /// `max_prepared_statements` at 0. A statement that is prepared there on one connection runs on another, where it is
+    /// not known. It costs three more round trips to the pooler for each statement.
+    ///
+    /// What the application runs on its pool's connections is its own affair, deferring among them: see
+    /// [`pools`](crate::pools), also for what the pool itself has to be told.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use procrastinate::{AsyncPool, DieselConnector};
+    ///
+    /// fn through_an_old_pgbouncer(pool: impl AsyncPool, direct: impl AsyncPool) -> DieselConnector {
+    ///     DieselConnector::new(pool).without_prepared_statements().direct_connections_from(direct)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn without_prepared_statements(mut self) -> Self {
+        self.without_prepared_statements = true;
+        self
     }
 
     /// Runs those migrations of the source that the database lacks, one process at a time, and returns their versions.
@@ -128,7 +195,10 @@ impl DieselConnector {
         action: &'static str,
         call: impl FnOnce(&mut AsyncConnectionWrapper<AsyncPgConnection>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let connection = self.dedicated(action).await?;
+        if !self.holds_sessions() {
+            return Err(Error::Pool { action, source: NO_SESSION.into() });
+        }
+        let connection = self.establish(action).await?;
         match tokio::task::spawn_blocking(move || call(&mut AsyncConnectionWrapper::from(connection))).await {
             Ok(result) => result,
             Err(error) => Err(Error::Migration { source: error.into() }),
@@ -137,27 +207,36 @@ impl DieselConnector {
 
     /// A connection from the pool, to be given back by dropping it.
     pub(crate) async fn get(&self, action: &'static str) -> Result<PooledConnection, Error> {
-        match tokio::time::timeout(LONGEST_WAIT, self.pool.get()).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(source)) => Err(Error::Pool { action, source }),
-            Err(_) => {
-                let source = format!("none became free within {} seconds", LONGEST_WAIT.as_secs()).into();
-                Err(Error::Pool { action, source })
-            }
-        }
+        let connection = in_time(action, "none became free", self.pool.get()).await?;
+        Ok(if self.without_prepared_statements { connection.without_prepared_statements() } else { connection })
     }
 
-    /// A connection made with the pool's settings that is not one of the pool's.
-    pub(crate) async fn dedicated(&self, action: &'static str) -> Result<AsyncPgConnection, Error> {
-        match tokio::time::timeout(LONGEST_WAIT, self.pool.dedicated()).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(source)) => Err(Error::Pool { action, source }),
-            Err(_) => {
-                let source = format!("the server did not answer within {} seconds", LONGEST_WAIT.as_secs()).into();
-                Err(Error::Pool { action, source })
-            }
-        }
+    /// A connection that is not one of the pool's.
+    pub(crate) async fn dedicated(&self, action: &'static str) -> Result<PooledConnection, Error> {
+        let connection = PooledConnection::new(Box::new(self.establish(action).await?));
+        Ok(if self.holds_sessions() { connection } else { connection.without_prepared_statements() })
     }
+
+    /// Whether a connection that is not one of the pool's leads to one session of the server's, for all that was said.
+    pub(crate) fn holds_sessions(&self) -> bool {
+        self.direct.is_some() || !self.without_prepared_statements
+    }
+
+    async fn establish(&self, action: &'static str) -> Result<AsyncPgConnection, Error> {
+        let pool = self.direct.as_ref().unwrap_or(&self.pool);
+        in_time(action, "the server did not answer", pool.dedicated()).await
+    }
+}
+
+/// What the pool gives, if it does so in time.
+async fn in_time<T>(
+    action: &'static str,
+    complaint: &str,
+    asked: BoxFuture<'_, Result<T, PoolError>>,
+) -> Result<T, Error> {
+    let answer = tokio::time::timeout(LONGEST_WAIT, asked).await;
+    let late = || Err(format!("{complaint} within {} seconds", LONGEST_WAIT.as_secs()).into());
+    answer.unwrap_or_else(|_| late()).map_err(|source| Error::Pool { action, source })
 }
 
 impl fmt::Debug for DieselConnector {
@@ -212,48 +291,6 @@ pub trait AsyncPool: Send + Sync + 'static {
     ///
     /// Why the connection could not be made.
     fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, PoolError>>;
-}
-
-/// A connection on loan from a pool.
-///
-/// # Example
-///
-/// ```
-/// use diesel_async::AsyncPgConnection;
-/// use procrastinate::PooledConnection;
-///
-/// /// Whatever a pool hands out, as long as it points to a connection.
-/// fn lend(connection: Box<AsyncPgConnection>) -> PooledConnection {
-///     PooledConnection::new(connection)
-/// }
-/// ```
-pub struct PooledConnection(Box<dyn DerefMut<Target = AsyncPgConnection> + Send>);
-
-impl PooledConnection {
-    /// Wraps a pool's own guard. Dropping this drops the guard.
-    pub fn new(guard: impl DerefMut<Target = AsyncPgConnection> + Send + 'static) -> Self {
-        Self(Box::new(guard))
-    }
-}
-
-impl Deref for PooledConnection {
-    type Target = AsyncPgConnection;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-impl DerefMut for PooledConnection {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
-    }
-}
-
-impl fmt::Debug for PooledConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PooledConnection").finish_non_exhaustive()
-    }
 }
 
 #[cfg(feature = "bb8")]

@@ -28,6 +28,7 @@ mod notifications;
 mod panics;
 mod periodic;
 mod periodic_job;
+mod pooled_connection;
 mod queries;
 mod retry;
 #[path = "../schema.rs"]
@@ -46,13 +47,17 @@ mod worker_handle;
 #[doc = include_str!("../PROCRASTINATE.md")]
 pub mod from_procrastinate {}
 
+/// Pools: how large, and behind PgBouncer.
+#[doc = include_str!("../POOLS.md")]
+pub mod pools {}
+
 pub use crate::answer::{JobAborted, TaskAnswer};
 pub use crate::app::App;
 pub use crate::app_builder::AppBuilder;
 pub use crate::batch::{batch_defer, batch_defer_blocking};
 pub use crate::blocking::blocking;
 pub use crate::blueprint::Blueprint;
-pub use crate::connector::{AsyncPool, DieselConnector, PoolError, PooledConnection};
+pub use crate::connector::{AsyncPool, DieselConnector, PoolError};
 pub use crate::cron::Cron;
 pub use crate::error::Error;
 pub use crate::interruption::{AbortReason, Interrupted, TimedOut};
@@ -73,6 +78,7 @@ pub use crate::models::{
 };
 pub use crate::notifications::{Notification, Notifications};
 pub use crate::periodic::{MissedTicks, PeriodicTask};
+pub use crate::pooled_connection::PooledConnection;
 pub use crate::retry::{AttemptError, BaseRetryStrategy, Retry, RetryDecision, RetryStrategy, StalledJobPolicy};
 pub use crate::task::{Task, TaskError, TaskOutput};
 pub use crate::worker::{DeleteJobs, PeriodicDeferrer, Worker};

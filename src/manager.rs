@@ -2,27 +2,25 @@
 
 use std::cmp::Reverse;
 
-use diesel_async::AsyncPgConnection;
-
 use crate::error::Error;
 use crate::job::{Job, JobId, JobStatus};
 use crate::metrics::Exchange;
+use crate::queries::Run;
 use crate::queries::lifecycle::{
     FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker, JobsWithoutWorker, RegisterWorkerAgain,
     RescueJobs, UpdateHeartbeat,
 };
-use crate::queries::{Async, Run};
 
 /// Enters a worker anew that was removed while it was running these jobs. Answers with its id, and those of the jobs that
 /// nobody has taken since: they are its own again.
 pub(crate) async fn register_worker_again(
-    connection: &mut AsyncPgConnection,
+    connection: &mut impl Run,
     held: impl IntoIterator<Item = (JobId, i32)>,
 ) -> Result<(i64, Vec<JobId>), Error> {
     const ACTION: &str = "register the worker again";
     let (job_ids, attempts) = held.into_iter().unzip();
     let statement = RegisterWorkerAgain { job_ids, attempts };
-    let rows = Async(connection).load(statement).await.map_err(|source| Error::database(ACTION, source))?;
+    let rows = connection.load(statement).await.map_err(|source| Error::database(ACTION, source))?;
     let Some((worker_id, _)) = rows.first() else {
         return Err(Error::Database { action: ACTION, source: diesel::result::Error::NotFound });
     };
@@ -39,10 +37,9 @@ pub(crate) enum Heartbeat {
 }
 
 /// Says that the worker is alive.
-pub(crate) async fn update_heartbeat(connection: &mut AsyncPgConnection, worker_id: i64) -> Result<Heartbeat, Error> {
+pub(crate) async fn update_heartbeat(connection: &mut impl Run, worker_id: i64) -> Result<Heartbeat, Error> {
     let statement = UpdateHeartbeat { worker_id };
-    let rows =
-        Async(connection).load(statement).await.map_err(|source| Error::database("update the heartbeat", source))?;
+    let rows = connection.load(statement).await.map_err(|source| Error::database("update the heartbeat", source))?;
     if rows.is_empty() {
         return Ok(Heartbeat::Gone);
     }
@@ -51,24 +48,19 @@ pub(crate) async fn update_heartbeat(connection: &mut AsyncPgConnection, worker_
 
 /// Those of the jobs that the worker is doing, in the order in which they are to be started.
 pub(crate) async fn jobs_of_worker(
-    connection: &mut AsyncPgConnection,
+    connection: &mut impl Run,
     worker_id: i64,
     job_ids: Vec<JobId>,
 ) -> Result<Vec<FetchedJob>, Error> {
     let statement = JobsOfWorker { worker_id, job_ids };
-    let rows = Async(connection)
-        .load(statement)
-        .await
-        .map_err(|source| Error::database("look up the worker's jobs", source))?;
+    let rows =
+        connection.load(statement).await.map_err(|source| Error::database("look up the worker's jobs", source))?;
     Ok(FinishedAndFetched::from(rows).fetched)
 }
 
 /// Jobs of these tasks that are marked as running while their worker is gone.
-pub(crate) async fn jobs_without_worker(
-    connection: &mut AsyncPgConnection,
-    task_names: Vec<String>,
-) -> Result<Vec<Job>, Error> {
-    let rows = Async(connection)
+pub(crate) async fn jobs_without_worker(connection: &mut impl Run, task_names: Vec<String>) -> Result<Vec<Job>, Error> {
+    let rows = connection
         .load(JobsWithoutWorker { task_names })
         .await
         .map_err(|source| Error::database("look for jobs whose worker died", source))?;
@@ -77,10 +69,10 @@ pub(crate) async fn jobs_without_worker(
 
 /// Ends the attempts of jobs whose worker died. Answers with what became of each that nobody else has taken.
 pub(crate) async fn rescue_jobs(
-    connection: &mut AsyncPgConnection,
+    connection: &mut impl Run,
     statement: RescueJobs,
 ) -> Result<Vec<(JobId, JobStatus)>, Error> {
-    Async(connection).load(statement).await.map_err(|source| Error::database("rescue jobs whose worker died", source))
+    connection.load(statement).await.map_err(|source| Error::database("rescue jobs whose worker died", source))
 }
 
 /// The answer to [`finish_and_fetch`].
@@ -96,14 +88,12 @@ pub(crate) struct FinishedAndFetched {
 
 /// Ends the jobs that a worker has finished and takes new ones, in one transaction and one round trip.
 pub(crate) async fn finish_and_fetch(
-    connection: &mut AsyncPgConnection,
+    connection: &mut impl Run,
     statement: FinishAndFetchJobs,
 ) -> Result<FinishedAndFetched, Error> {
     let exchange = Exchange::start();
-    let rows = Async(connection)
-        .load(statement)
-        .await
-        .map_err(|source| Error::database("finish jobs and fetch new ones", source))?;
+    let rows =
+        connection.load(statement).await.map_err(|source| Error::database("finish jobs and fetch new ones", source))?;
     exchange.end();
     Ok(FinishedAndFetched::from(rows))
 }

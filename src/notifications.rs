@@ -12,6 +12,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job::JobId;
+use crate::pooled_connection::PooledConnection;
+
+/// Why nothing is heard on a connection that is otherwise as it should be.
+pub(crate) const SILENT: &str = "the connections that are made for it deliver no notifications: they go through a pooler \
+     that gives each transaction another connection to the server (see `DieselConnector::direct_connections_from`), or are \
+     made with AsyncPgConnection::try_from(client) instead of try_from_client_and_connection";
 
 /// How long the server may take to answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,12 +81,15 @@ impl Notification {
 ///
 /// See [`App::listen_for_jobs`](crate::App::listen_for_jobs).
 pub struct Notifications {
-    connection: AsyncPgConnection,
+    connection: PooledConnection,
 }
 
 impl Notifications {
     pub(crate) async fn listen(connector: &DieselConnector, queues: Option<&[String]>) -> Result<Self, Error> {
         let mut connection = connector.dedicated("listen for jobs").await?;
+        if !connector.holds_sessions() || !delivers_notifications(&mut connection, connector).await? {
+            return Err(lost(SILENT.to_owned()));
+        }
         register_interest(&mut connection, &channels(queues)).await.map_err(lost)?;
         Ok(Self { connection })
     }
@@ -121,21 +130,29 @@ pub(crate) async fn register_interest(connection: &mut AsyncPgConnection, channe
     answer(connection.batch_execute(&statements)).await
 }
 
-/// Sends a notification to itself, on a channel of its own, and sees whether it arrives.
-pub(crate) async fn delivers_notifications(connection: &mut AsyncPgConnection) -> Result<bool, String> {
+/// Has a notification sent to it, on a channel of its own, and sees whether it arrives.
+///
+/// Another connection sends it, while this one does nothing: through a pooler that gives each transaction another
+/// connection to the server, a notification of one's own may arrive by chance, and none after that. For the same reason
+/// this comes before interest in the queues is registered, which there would stay behind on a connection of others.
+pub(crate) async fn delivers_notifications(
+    connection: &mut AsyncPgConnection,
+    connector: &DieselConnector,
+) -> Result<bool, Error> {
     const LONGEST_WAIT: Duration = Duration::from_secs(2);
-    answer(connection.batch_execute("LISTEN procrastinate_diesel_probe")).await?;
+    answer(connection.batch_execute("LISTEN procrastinate_diesel_probe")).await.map_err(lost)?;
+    let mut sender = connector.dedicated("try whether notifications arrive").await?;
+    answer(sender.batch_execute("NOTIFY procrastinate_diesel_probe")).await.map_err(lost)?;
     // Whatever arrives will do, also another worker's probe.
-    answer(connection.batch_execute("NOTIFY procrastinate_diesel_probe")).await?;
     let arrived = {
         let mut notifications = pin!(connection.notifications_stream());
         timeout(LONGEST_WAIT, notifications.next()).await
     };
-    answer(connection.batch_execute("UNLISTEN procrastinate_diesel_probe")).await?;
+    answer(connection.batch_execute("UNLISTEN procrastinate_diesel_probe")).await.map_err(lost)?;
     match arrived {
         Ok(Some(Ok(_))) => Ok(true),
-        Ok(Some(Err(error))) => Err(error.to_string()),
-        Ok(None) => Err("the connection was closed".to_owned()),
+        Ok(Some(Err(error))) => Err(lost(error.to_string())),
+        Ok(None) => Err(lost("the connection was closed".to_owned())),
         Err(_) => Ok(false),
     }
 }

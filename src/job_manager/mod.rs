@@ -57,6 +57,7 @@ use diesel::pg::Pg;
 use diesel_async::AsyncConnectionCore;
 
 use crate::error::Error;
+use crate::pooled_connection::PooledConnection;
 
 pub use change::{
     CancelJobById, FinishJobById, RetryJobById, cancel_job_by_id, finish_job, finish_job_by_id, retry_job,
@@ -90,7 +91,7 @@ pub use workers::{
 /// }
 /// ```
 #[must_use = "an operation does nothing until it is executed on a connection"]
-pub trait Operation: sealed::Sealed + Send + Sized {
+pub trait Operation: sealed::Sealed<Answer = Self::Output> + Send + Sized {
     /// What it answers.
     type Output: Send;
 
@@ -113,9 +114,20 @@ pub trait Operation: sealed::Sealed + Send + Sized {
         C: LoadConnection<Backend = Pg>;
 }
 
-mod sealed {
+pub(crate) mod sealed {
+    use super::{Error, Future, PooledConnection};
+
     /// Keeps `Operation` to the types of this crate, so that it may grow.
-    pub trait Sealed {}
+    pub trait Sealed: Sized {
+        /// What it answers.
+        type Answer: Send;
+
+        /// Does it on a connection of the pool's, as statements are to run there.
+        fn execute_pooled(
+            self,
+            connection: &mut PooledConnection,
+        ) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
+    }
 }
 
 /// Gives an operation its two ways of being executed. Its one body is `perform`, which is generic over the connection.
@@ -123,7 +135,16 @@ mod sealed {
 /// The methods are the operation's own ones as well, because those of a trait would be ambiguous beside Diesel's `execute`.
 macro_rules! operation {
     ($operation:ident -> $output:ty) => {
-        impl crate::job_manager::sealed::Sealed for $operation {}
+        impl crate::job_manager::sealed::Sealed for $operation {
+            type Answer = $output;
+
+            async fn execute_pooled(
+                self,
+                connection: &mut crate::pooled_connection::PooledConnection,
+            ) -> Result<$output, crate::error::Error> {
+                self.perform(connection).await
+            }
+        }
 
         impl crate::job_manager::Operation for $operation {
             type Output = $output;

@@ -62,6 +62,10 @@ diesel::define_sql_function! {
 }
 
 diesel::define_sql_function! {
+    fn pg_backend_pid() -> diesel::sql_types::Integer;
+}
+
+diesel::define_sql_function! {
     fn pg_advisory_unlock(key: diesel::sql_types::BigInt) -> diesel::sql_types::Bool;
 }
 
@@ -72,10 +76,14 @@ diesel::define_sql_function! {
 /// waits, and then finds nothing left to do. Where nothing is pending it takes no lock and writes nothing, so a role that
 /// may not create anything can call it. This one is for blocking connections.
 ///
+/// The connection has to lead to the server itself, not through a pooler that gives each transaction another one: the lock
+/// is the session's. See [`pools`](crate::pools).
+///
 /// # Errors
 ///
-/// [`Error::Migration`] when a migration fails: that one leaves nothing behind, the ones before it stay.
-/// [`Error::Database`] when the lock cannot be asked for.
+/// [`Error::Migration`] when a migration fails: that one leaves nothing behind, the ones before it stay; and when the
+/// connection is seen to go through such a pooler, before anything was done. [`Error::Database`] when the lock cannot be
+/// asked for.
 ///
 /// # Example
 ///
@@ -97,14 +105,36 @@ where
     if status::status_of(connection, &migrations)?.is_up_to_date() {
         return Ok(Vec::new());
     }
+    check_session(connection)?;
     lock(connection).map_err(|source| Error::database("take the lock for migrations", source))?;
     let result = run_locked(connection, source);
     // The lock goes with the connection in any case; a failed migration must not be hidden behind a failed unlock.
     let unlocked =
         diesel::RunQueryDsl::get_result::<bool>(diesel::select(pg_advisory_unlock(ADVISORY_LOCK)), connection);
     let versions = result?;
-    unlocked.map_err(|source| Error::database("release the lock for migrations", source))?;
+    if !unlocked.map_err(|source| Error::database("release the lock for migrations", source))? {
+        tracing::warn!(
+            action = "migrations_lock_lost",
+            "the lock for migrations was taken on another connection to the server, and stays there until that is closed: \
+             run migrations on a direct connection, not through a pooler",
+        );
+    }
     Ok(versions)
+}
+
+/// Refuses a connection whose statements do not all meet one process of the server's. A pooler that has little to do may go
+/// undetected.
+fn check_session<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> Result<(), Error> {
+    let mut process = || {
+        diesel::RunQueryDsl::get_result::<i32>(diesel::select(pg_backend_pid()), connection)
+            .map_err(|source| Error::database("ask which process of the server answers", source))
+    };
+    if process()? == process()? {
+        return Ok(());
+    }
+    let source = "the connection goes through a pooler that gives each transaction another connection to the server, where \
+                  the lock for migrations cannot be held: run them on a connection to the server itself";
+    Err(Error::Migration { source: source.into() })
 }
 
 fn lock<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> QueryResult<()> {

@@ -11,8 +11,9 @@ use crate::queries::statement;
 use crate::schema::procrastinate_jobs;
 use crate::schema::sql_types::ProcrastinateJobStatus;
 
-/// A date that Rust has no value for is one that never comes.
-const SELECT_JOBS: &str = "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, status, \
+/// A date that Rust has no value for is one that never comes. The status comes as a text, as in every statement of the
+/// crate: a connection asks the server what an enum is, once for each of its types, before it reads one.
+const SELECT_JOBS: &str = "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, status::text, \
      CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id \
      FROM procrastinate_jobs WHERE ";
 
@@ -30,7 +31,7 @@ pub(crate) struct GetJobStatus {
 }
 
 statement!(GetJobStatus -> JobStatus: ProcrastinateJobStatus, |statement, out| {
-    out.push_sql("SELECT status FROM procrastinate_jobs WHERE id = ");
+    out.push_sql("SELECT status::text FROM procrastinate_jobs WHERE id = ");
     out.push_bind_param::<BigInt, _>(&statement.job_id)?;
     Ok(())
 });

@@ -112,7 +112,7 @@ statement!(JobsOfWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |stateme
     out.push_sql(
         "SELECT false, id, queue_name, task_name, priority, lock, queueing_lock, args, \
          CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id, \
-         NULL::procrastinate_job_status FROM procrastinate_diesel_jobs_of_worker_v1(",
+         NULL::text FROM procrastinate_diesel_jobs_of_worker_v1(",
     );
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
     out.push_sql(", ");
@@ -130,7 +130,7 @@ statement!(JobsWithoutWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |st
     out.push_sql(
         "SELECT false, id, queue_name, task_name, priority, lock, queueing_lock, args, \
          CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id, \
-         NULL::procrastinate_job_status FROM procrastinate_diesel_jobs_without_worker_v1(",
+         NULL::text FROM procrastinate_diesel_jobs_without_worker_v1(",
     );
     out.push_bind_param::<Array<Text>, _>(&statement.task_names)?;
     out.push_sql("::varchar[])");
@@ -169,7 +169,7 @@ impl RescueJobs {
 }
 
 statement!(RescueJobs -> (JobId, JobStatus): (BigInt, ProcrastinateJobStatus), |statement, out| {
-    out.push_sql("SELECT job_id, became FROM procrastinate_diesel_rescue_jobs_v1(to_jsonb(");
+    out.push_sql("SELECT job_id, became::text FROM procrastinate_diesel_rescue_jobs_v1(to_jsonb(");
     out.push_bind_param::<Array<Jsonb>, _>(&statement.rescues)?;
     out.push_sql("))");
     Ok(())
@@ -353,7 +353,7 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
 statement!(FinishAndFetchJobs -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
     out.push_sql(
         "SELECT lost, id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at, attempts, \
-         abort_requested, worker_id, became FROM procrastinate_diesel_finish_and_fetch_jobs_v1(",
+         abort_requested, worker_id, became::text FROM procrastinate_diesel_finish_and_fetch_jobs_v1(",
     );
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
     out.push_sql(", ");

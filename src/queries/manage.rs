@@ -17,7 +17,7 @@ pub(crate) struct FetchJob {
 
 statement!(FetchJob -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
     out.push_sql(
-        "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, status, \
+        "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, status::text, \
          CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id \
          FROM procrastinate_fetch_job_v2(",
     );
@@ -39,7 +39,7 @@ pub(crate) struct FinishJob {
 statement!(
     FinishJob -> (bool, Option<JobStatus>): (Bool, Nullable<ProcrastinateJobStatus>),
     |statement, out| {
-        out.push_sql("SELECT is_finished, found_status FROM procrastinate_diesel_finish_job_v1(");
+        out.push_sql("SELECT is_finished, found_status::text FROM procrastinate_diesel_finish_job_v1(");
         out.push_bind_param::<BigInt, _>(&statement.job_id)?;
         out.push_sql(", ");
         out.push_bind_param::<Text, _>(&statement.end_status)?;
@@ -86,7 +86,7 @@ statement!(
         (Nullable<ProcrastinateJobStatus>, Nullable<ProcrastinateJobStatus>, Nullable<Text>, Nullable<Text>),
     |statement, out| {
         out.push_sql(
-            "SELECT found_status, new_status, taken_queueing_lock, found_task_name \
+            "SELECT found_status::text, new_status::text, taken_queueing_lock, found_task_name \
              FROM procrastinate_diesel_retry_job_v1(",
         );
         out.push_bind_param::<BigInt, _>(&statement.job_id)?;

@@ -25,7 +25,7 @@ use diesel_async::AsyncConnectionCore;
 use futures_util::FutureExt;
 
 /// One statement with its binds.
-pub(crate) trait Statement: Query + QueryFragment<Pg> + QueryId + Send + 'static {
+pub(crate) trait Statement: Query + QueryFragment<Pg> + QueryId + Send + Sync + 'static {
     /// What one row of its answer becomes.
     type Row: FromSqlRow<Self::SqlType, Pg> + Send + 'static;
 }
@@ -116,7 +116,7 @@ pub(crate) fn complete<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Diesel's blocking `load` wants `RunQueryDsl` on the statement, which can only be implemented for a type of ours.
-struct Runnable<S>(S);
+pub(crate) struct Runnable<S>(pub(crate) S);
 
 impl<S: Query> Query for Runnable<S> {
     type SqlType = S::SqlType;

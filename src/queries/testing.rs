@@ -42,7 +42,7 @@ statement!(FetchJobAt -> FinishedOrFetched: FinishedOrFetchedColumns, |statement
          RETURNING *) \
          SELECT false, id, queue_name, task_name, priority, lock, queueing_lock, args, \
          CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id, \
-         NULL::procrastinate_job_status FROM fetched",
+         NULL::text FROM fetched",
     );
     Ok(())
 });

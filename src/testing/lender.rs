@@ -9,9 +9,10 @@ use diesel::query_dsl::CompatibleType;
 use diesel::result::QueryResult;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
-use crate::connector::{DieselConnector, PoolError, PooledConnection};
+use crate::connector::{DieselConnector, PoolError};
 use crate::error::Error;
-use crate::queries::{Async, Blocking, Run, Statement, complete};
+use crate::pooled_connection::PooledConnection;
+use crate::queries::{Blocking, Run, Statement, complete};
 
 /// What is being done, for errors.
 const ACTION: &str = "run the jobs of a test";
@@ -53,17 +54,6 @@ impl Lent for PooledConnection {
 
     async fn execute(&mut self, sql: &str) -> QueryResult<()> {
         (**self).batch_execute(sql).await
-    }
-}
-
-impl Run for PooledConnection {
-    async fn load<S>(&mut self, statement: S) -> QueryResult<Vec<S::Row>>
-    where
-        S: Statement,
-        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
-        Pg: QueryMetadata<S::SqlType>,
-    {
-        Async(&mut **self).load(statement).await
     }
 }
 

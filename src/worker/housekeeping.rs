@@ -10,7 +10,6 @@ use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::job_manager::{Cleaned, Cleaning, STEP, pause_after};
-use crate::queries::Async;
 
 /// How long to wait for more jobs to grow old.
 const LULL: Duration = Duration::from_secs(60);
@@ -48,7 +47,7 @@ async fn step(connector: &DieselConnector, walks: &mut [Walk]) -> Result<Duratio
     let mut is_more = false;
     for walk in walks {
         let start_after = walk.start_after(Instant::now());
-        let cleaned = walk.cleaning.step(Some(STEP), start_after, &mut Async(&mut *connection)).await?;
+        let cleaned = walk.cleaning.step(Some(STEP), start_after, &mut connection).await?;
         is_more |= cleaned.has_more;
         walk.take_note(cleaned);
     }

@@ -21,9 +21,10 @@ use crate::connector::DieselConnector;
 use crate::job::JobId;
 use crate::manager::{Heartbeat, update_heartbeat};
 use crate::notifications::{
-    ANSWER_TIMEOUT, Notification, PING_INTERVAL, delivers_notifications, hear, ping, register_interest,
+    ANSWER_TIMEOUT, Notification, PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest,
 };
 use crate::panics;
+use crate::pooled_connection::PooledConnection;
 
 /// How long to wait after a panic.
 const WAIT_AFTER_PANIC: Duration = Duration::from_secs(1);
@@ -158,21 +159,18 @@ impl Line {
             .dedicated("say that the worker is alive")
             .await
             .map_err(|error| error.to_string())?;
+        if self.settings.channels.is_some() && self.ready.is_some() && !self.hears(&mut connection).await? {
+            self.settings.channels = None;
+            tracing::warn!(action = "listener_silent", "jobs are found by polling only: {SILENT}");
+        }
         if let Some(channels) = &self.settings.channels {
             register_interest(&mut connection, channels).await?;
             if self.ready.is_none() {
                 // What came in while nobody listened was not heard: look once.
                 self.settings.wake.notify_one();
-            } else if !delivers_notifications(&mut connection).await? {
-                self.settings.channels = None;
-                tracing::warn!(
-                    action = "listener_silent",
-                    "the pool's connections deliver no notifications, so jobs are found by polling only; a connection \
-                     made with AsyncPgConnection::try_from(client) is like that, try_from_client_and_connection is not",
-                );
             }
-            self.is_ready();
         }
+        self.is_ready();
         self.last_heard = Instant::now();
         // The first beat on a new connection is due if the old one broke before it could.
         loop {
@@ -182,6 +180,15 @@ impl Line {
             }
             self.listen(&mut connection).await?;
         }
+    }
+
+    /// Whether notifications arrive on the connections that the connector makes.
+    async fn hears(&self, connection: &mut AsyncPgConnection) -> Result<bool, String> {
+        let connector = &self.settings.connector;
+        if !connector.holds_sessions() {
+            return Ok(false);
+        }
+        delivers_notifications(connection, connector).await.map_err(|error| error.to_string())
     }
 
     fn is_ready(&mut self) {
@@ -212,7 +219,7 @@ impl Line {
         self.next_beat().min(Instant::now() + self.settings.abort_job_polling_interval)
     }
 
-    async fn beat(&mut self, connection: &mut AsyncPgConnection) -> Result<(), String> {
+    async fn beat(&mut self, connection: &mut PooledConnection) -> Result<(), String> {
         let worker_id = *self.settings.worker_id.borrow();
         let sent_at = Instant::now();
         let heartbeat = match timeout(ANSWER_TIMEOUT, update_heartbeat(connection, worker_id)).await {

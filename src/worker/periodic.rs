@@ -8,10 +8,10 @@ use tokio::time::timeout;
 
 use super::backoff::Backoff;
 use crate::app::App;
-use crate::connector::{DieselConnector, PooledConnection};
+use crate::connector::DieselConnector;
 use crate::periodic::{Schedule, Ticks};
 use crate::periodic_job::{TickOutcome, defer_periodic_job};
-use crate::queries::Async;
+use crate::pooled_connection::PooledConnection;
 
 /// How long to sleep at most, so that a clock that was set is noticed.
 const LONGEST_SLEEP: TimeDelta = TimeDelta::seconds(60);
@@ -164,7 +164,7 @@ async fn defer(
         Some(taken) => taken,
         None => connector.get("defer the periodic task").await.map_err(|error| Failure::Away(error.to_string()))?,
     };
-    match timeout(ANSWER_TIMEOUT, defer_periodic_job(schedule.at(tick), &mut Async(&mut *taken))).await {
+    match timeout(ANSWER_TIMEOUT, defer_periodic_job(schedule.at(tick), &mut taken)).await {
         Ok(Ok(outcome)) => {
             *connection = Some(taken);
             Ok(outcome)

@@ -11,10 +11,11 @@ use super::execute::Finished;
 use super::lifeline::Report;
 use super::options::{DeleteJobs, Options};
 use super::outcome::Outcome;
-use crate::connector::{DieselConnector, PooledConnection};
+use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::manager::{FinishedAndFetched, finish_and_fetch, jobs_of_worker, register_worker_again, update_heartbeat};
+use crate::pooled_connection::PooledConnection;
 use crate::queries::lifecycle::{FetchedJob, FinishAndFetchJobs};
 use crate::retry::RetryDecision;
 

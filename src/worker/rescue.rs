@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel_async::AsyncPgConnection;
 use tokio::sync::Notify;
 
 use crate::app::App;
@@ -12,7 +11,9 @@ use crate::error::Error;
 use crate::interruption::Interrupted;
 use crate::job::{Job, JobId, JobStatus};
 use crate::job_manager::prune_stalled_workers;
+use crate::job_manager::sealed::Sealed;
 use crate::manager::{jobs_without_worker, rescue_jobs};
+use crate::pooled_connection::PooledConnection;
 use crate::queries::lifecycle::RescueJobs;
 use crate::retry::{Rescue, StalledJobPolicy};
 
@@ -50,7 +51,7 @@ impl Rescuer {
     pub(super) async fn look(&mut self, at_once: bool) -> Result<usize, Error> {
         let mut connection = self.app.connector().get("look for jobs whose worker died").await?;
         let prune = prune_stalled_workers().seconds_since_heartbeat(self.stalled_worker_timeout);
-        for stalled in prune.execute(&mut *connection).await? {
+        for stalled in prune.execute_pooled(&mut connection).await? {
             tracing::warn!(
                 action = "prune_stalled_workers",
                 worker.id = stalled,
@@ -95,7 +96,7 @@ impl Rescuer {
 
 /// Rescues the jobs; one by one if the database refuses to rescue them together, so that one which it refuses, be it
 /// because of a trigger of the application's, does not keep the others from being rescued.
-async fn rescue(connection: &mut AsyncPgConnection, statement: RescueJobs) -> Result<Vec<(JobId, JobStatus)>, Error> {
+async fn rescue(connection: &mut PooledConnection, statement: RescueJobs) -> Result<Vec<(JobId, JobStatus)>, Error> {
     match rescue_jobs(connection, statement.clone()).await {
         Err(error) if error.is_refusal() => {}
         result => return result,

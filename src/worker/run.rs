@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job_context::WorkerOfJob;
+use crate::job_manager::sealed::Sealed;
 use crate::job_manager::{register_worker, unregister_worker};
 use crate::notifications::channels;
 use crate::panics;
@@ -108,7 +109,7 @@ pub(super) fn surroundings(app: &App, options: &Options, handle: &WorkerHandle) 
 
 async fn enter(connector: &DieselConnector, options: &Options) -> Result<i64, Error> {
     let mut connection = connector.get("register the worker").await?;
-    let worker_id = register_worker().execute(&mut *connection).await?;
+    let worker_id = register_worker().execute_pooled(&mut connection).await?;
     tracing::info!(
         action = "start_worker",
         worker.id = worker_id,
@@ -122,7 +123,7 @@ async fn enter(connector: &DieselConnector, options: &Options) -> Result<i64, Er
 async fn leave(connector: &DieselConnector, worker_id: i64) {
     let left = async {
         let mut connection = connector.get("unregister the worker").await?;
-        unregister_worker(worker_id).execute(&mut *connection).await
+        unregister_worker(worker_id).execute_pooled(&mut connection).await
     };
     match left.await {
         Ok(()) => tracing::info!(action = "stop_worker", worker.id = worker_id, "stopped worker {worker_id}"),

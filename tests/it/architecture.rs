@@ -25,7 +25,16 @@ const FLOORS: [&[&str]; 7] = [
     ],
     &["models", "migrations"],
     &["queries"],
-    &["connector", "manager", "notifications", "job_to_defer", "batch", "periodic_job", "job_manager"],
+    &[
+        "connector",
+        "pooled_connection",
+        "manager",
+        "notifications",
+        "job_to_defer",
+        "batch",
+        "periodic_job",
+        "job_manager",
+    ],
     &[
         "job_context",
         "middleware",

@@ -23,6 +23,7 @@ mod newcomer;
 mod peer;
 mod periodic;
 mod plans;
+mod pooler;
 #[cfg(all(feature = "bb8", feature = "deadpool"))]
 mod pools;
 mod random_model;

@@ -1,0 +1,99 @@
+//! A connection of the application's pool, and how a statement runs on it.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use diesel::connection::CacheSize;
+use diesel::expression::QueryMetadata;
+use diesel::pg::Pg;
+use diesel::query_dsl::CompatibleType;
+use diesel::result::{Error as DieselError, QueryResult};
+use diesel_async::{AsyncConnection, AsyncPgConnection};
+
+use crate::queries::{Async, Run, Runnable, Statement};
+
+/// A connection on loan from a pool.
+///
+/// # Example
+///
+/// ```
+/// use diesel_async::AsyncPgConnection;
+/// use procrastinate::PooledConnection;
+///
+/// /// Whatever a pool hands out, as long as it points to a connection.
+/// fn lend(connection: Box<AsyncPgConnection>) -> PooledConnection {
+///     PooledConnection::new(connection)
+/// }
+/// ```
+pub struct PooledConnection {
+    guard: Box<dyn DerefMut<Target = AsyncPgConnection> + Send>,
+    /// Whether what is prepared is there for the length of a transaction only.
+    without_prepared_statements: bool,
+}
+
+impl PooledConnection {
+    /// Wraps a pool's own guard. Dropping this drops the guard.
+    pub fn new(guard: impl DerefMut<Target = AsyncPgConnection> + Send + 'static) -> Self {
+        Self { guard: Box::new(guard), without_prepared_statements: false }
+    }
+
+    /// Prepares every statement anew, in a transaction of its own.
+    pub(crate) fn without_prepared_statements(mut self) -> Self {
+        self.set_prepared_statement_cache_size(CacheSize::Disabled);
+        self.without_prepared_statements = true;
+        self
+    }
+}
+
+/// How often a statement is run whose name somebody else has left behind on the server's connection. The next name is
+/// another one.
+const NAMES_TO_TRY: usize = 5;
+
+impl Run for PooledConnection {
+    async fn load<S>(&mut self, statement: S) -> QueryResult<Vec<S::Row>>
+    where
+        S: Statement,
+        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+        Pg: QueryMetadata<S::SqlType>,
+    {
+        if !self.without_prepared_statements {
+            return Async(&mut **self).load(statement).await;
+        }
+        let mut names_tried = 1;
+        loop {
+            let answer = self.transaction(async |connection| {
+                diesel_async::RunQueryDsl::load::<S::Row>(Runnable(&statement), &mut **connection).await
+            });
+            match answer.await {
+                // Nothing was done: the transaction was rolled back.
+                Err(error) if names_tried < NAMES_TO_TRY && is_about_a_name(&error) => names_tried += 1,
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// Whether a statement of that name is there, or is not: the message is all that is told of it.
+fn is_about_a_name(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(_, details) if details.message().starts_with("prepared statement \""))
+}
+
+impl Deref for PooledConnection {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.guard
+    }
+}
+
+impl DerefMut for PooledConnection {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.guard
+    }
+}
+
+impl fmt::Debug for PooledConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PooledConnection").finish_non_exhaustive()
+    }
+}
