@@ -18,7 +18,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::backoff::Backoff;
 use crate::connector::DieselConnector;
-use crate::job::JobId;
 use crate::manager::{Heartbeat, update_heartbeat};
 use crate::notifications::{
     ANSWER_TIMEOUT, Notification, PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest,
@@ -26,21 +25,19 @@ use crate::notifications::{
 use crate::panics;
 use crate::pooled_connection::PooledConnection;
 
+/// How many notifications to hear before looking whether a beat is due.
+const MOST_AT_ONCE: usize = 1_000;
+
 /// How long to wait after a panic.
 const WAIT_AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// What the loop is told.
+/// What the loop is told: what the database answered to a heartbeat that was sent at this time.
 #[derive(Debug)]
-pub(super) enum Report {
-    /// What the database answered to a heartbeat that was sent at this time.
-    Heartbeat {
-        /// The worker it is about: the loop may have registered anew since.
-        worker_id: i64,
-        sent_at: Instant,
-        heartbeat: Heartbeat,
-    },
-    /// Somebody asked to abort a job: perhaps one of this worker's.
-    AbortRequested(JobId),
+pub(super) struct Report {
+    /// The worker it is about: the loop may have registered anew since.
+    pub(super) worker_id: i64,
+    pub(super) sent_at: Instant,
+    pub(super) heartbeat: Heartbeat,
 }
 
 /// What the lifeline works with.
@@ -106,12 +103,14 @@ struct Line {
     last_beat: Instant,
     /// When the server was last heard of on this connection.
     last_heard: Instant,
+    /// Whether somebody has asked to abort a job since the last beat: perhaps one of this worker's.
+    abort_requested: bool,
 }
 
 impl Line {
     fn new(settings: Settings, ready: oneshot::Sender<io::Result<()>>) -> Self {
         let now = Instant::now();
-        Self { settings, ready: Some(ready), last_beat: now, last_heard: now }
+        Self { settings, ready: Some(ready), last_beat: now, last_heard: now, abort_requested: false }
     }
 
     /// Beats and listens until it is dropped. Connecting is the application's code, as far as its pool is; a panic there
@@ -174,7 +173,7 @@ impl Line {
         self.last_heard = Instant::now();
         // The first beat on a new connection is due if the old one broke before it could.
         loop {
-            if Instant::now() >= self.next_beat() {
+            if self.abort_requested || Instant::now() >= self.next_beat() {
                 self.beat(&mut connection).await?;
                 backoff.reset();
             }
@@ -229,27 +228,42 @@ impl Line {
             Err(_) => return Err(format!("the server did not answer within {ANSWER_TIMEOUT:?}")),
         };
         self.last_beat = sent_at;
+        self.abort_requested = false;
         self.last_heard = Instant::now();
         // The loop has ended if it reads no more: then this thread is about to.
-        let _ = self.settings.reports.send(Report::Heartbeat { worker_id, sent_at, heartbeat });
+        let _ = self.settings.reports.send(Report { worker_id, sent_at, heartbeat });
         Ok(())
     }
 
     /// Waits for a notification or for the next beat, whichever comes first.
+    ///
+    /// A request to abort brings the next beat forward, which brings back which of this worker's jobs it is about, if any:
+    /// channels are the whole database's, and a queue in another schema has jobs of the same numbers.
     async fn listen(&mut self, connection: &mut AsyncPgConnection) -> Result<(), String> {
         if self.settings.channels.is_none() {
             self.beat_is_due().await;
             return Ok(());
         }
         match hear(connection, self.look_up_at().min(self.last_heard + PING_INTERVAL)).await? {
-            Some(Notification::AbortJobRequested(job_id)) => {
-                let _ = self.settings.reports.send(Report::AbortRequested(job_id));
+            Some(notification) => {
+                self.heed(notification);
+                // What has arrived with it, so that many requests are one beat; not for ever, since a beat may be due.
+                for _ in 0..MOST_AT_ONCE {
+                    let Some(notification) = hear(connection, Instant::now()).await? else { break };
+                    self.heed(notification);
+                }
             }
-            Some(Notification::JobInserted(_) | Notification::Other) => self.settings.wake.notify_one(),
             None if self.last_heard.elapsed() >= PING_INTERVAL => ping(connection).await?,
             None => return Ok(()),
         }
         self.last_heard = Instant::now();
         Ok(())
+    }
+
+    fn heed(&mut self, notification: Notification) {
+        match notification {
+            Notification::AbortJobRequested(_) => self.abort_requested = true,
+            Notification::JobInserted(_) | Notification::Other => self.settings.wake.notify_one(),
+        }
     }
 }

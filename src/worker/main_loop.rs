@@ -304,12 +304,13 @@ impl Loop {
     // ---- What the lifeline reports ----
 
     fn heed(&mut self, report: Report) {
-        match report {
-            Report::AbortRequested(job_id) => self.slots.abort(job_id, AbortReason::UserRequest),
-            Report::Heartbeat { worker_id, .. } if worker_id != self.worker_id() || !self.registered => {}
-            Report::Heartbeat { heartbeat: Heartbeat::Gone, .. } => self.declare_gone(),
-            Report::Heartbeat { sent_at, heartbeat: Heartbeat::Alive(jobs), .. } => {
-                self.alive_until = sent_at + self.options.stalled_worker_timeout;
+        if report.worker_id != self.worker_id() || !self.registered {
+            return;
+        }
+        match report.heartbeat {
+            Heartbeat::Gone => self.declare_gone(),
+            Heartbeat::Alive(jobs) => {
+                self.alive_until = report.sent_at + self.options.stalled_worker_timeout;
                 if std::mem::take(&mut self.out_of_touch) {
                     self.look = true;
                 }

@@ -91,7 +91,7 @@ impl Question {
             Self::Beat { worker_id } => {
                 let sent_at = Instant::now();
                 let heartbeat = update_heartbeat(connection, worker_id).await?;
-                Ok(Answer::Beaten(Report::Heartbeat { worker_id, sent_at, heartbeat }))
+                Ok(Answer::Beaten(Report { worker_id, sent_at, heartbeat }))
             }
             Self::Find { worker_id, job_ids } => {
                 Ok(Answer::Found(jobs_of_worker(connection, worker_id, job_ids).await?))

@@ -27,6 +27,8 @@ mod pooler;
 #[cfg(all(feature = "bb8", feature = "deadpool"))]
 mod pools;
 mod random_model;
+mod schemas;
+mod story;
 mod support;
 #[cfg(all(feature = "bb8", feature = "testing"))]
 mod testing;

@@ -1,11 +1,19 @@
 //! What an application needs to be granted: no more than the use of the schema, of its tables and of its sequences.
 
+use std::time::Duration;
+
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use procrastinate::{MIGRATIONS, batch_defer_blocking, configure_task, migration_status, run_pending_migrations};
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::bb8::Pool;
+use procrastinate::{
+    DieselConnector, MIGRATIONS, batch_defer_blocking, configure_task, migration_status, run_pending_migrations,
+};
 use serde_json::json;
 use throwaway_postgres::Database;
 
+use crate::story::a_worker_does_all_that_it_is_there_for;
 use crate::support::{connect, empty_database, rows, sql};
 
 /// A role that owns nothing, with a name of its own since the roles of all databases are one list.
@@ -114,4 +122,29 @@ fn a_role_that_may_create_nothing_can_start_a_program_that_migrates_when_nothing
     );
     let error = run_pending_migrations(&mut connection, MIGRATIONS).unwrap_err();
     assert!(error.to_string().contains("permission denied for schema queue"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_owns_nothing_can_run_a_worker_that_does_all_that_it_is_there_for() {
+    let database = empty_database();
+    let role = Role::create(&database);
+    // The same grants as above, and those for the errors that workers keep.
+    let mut owner = connect(&database);
+    drop(connect_as(&role));
+    sql(
+        &mut owner,
+        &format!(
+            "SET search_path TO queue;
+             GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_job_errors TO \"{}\"",
+            role.name
+        ),
+    );
+    let separator = if database.url().contains('?') { '&' } else { '?' };
+    let url = format!("{}{separator}options=-csearch_path%3Dqueue%20-crole%3D{}", database.url(), role.name);
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(&url);
+    let pool = Pool::builder().max_size(5).build(manager).await.unwrap();
+    let mut connection = PgConnection::establish(&url).unwrap();
+    assert_eq!(rows(&mut connection, "SELECT current_user"), [role.name.as_str()]);
+    let quick = |worker: procrastinate::Worker| worker.update_heartbeat_interval(Duration::from_millis(100));
+    a_worker_does_all_that_it_is_there_for(DieselConnector::new(pool), &mut owner, quick).await;
 }

@@ -7,7 +7,6 @@
 mod deferring;
 mod migrating;
 mod pgbouncer;
-mod story;
 mod working;
 
 use diesel::{ConnectionError, ConnectionResult};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use procrastinate::{App, DieselConnector, Error, Worker, task};
 
 use super::pgbouncer::{PgBouncer, Settings};
-use super::story::a_worker_does_all_that_it_is_there_for;
 use super::{connector_before, direct, keeping_statements, ordinary_pool_before};
+use crate::story::a_worker_does_all_that_it_is_there_for;
 use crate::support::{Running, connect, database, eventually, jobs, sql, within_patience};
 
 /// So long that only something else can have woken a worker.
@@ -28,7 +28,7 @@ async fn with_direct_connections_a_worker_listens_and_works_without_prepared_sta
     let database = database();
     let Some(pooler) = PgBouncer::start(&database, Settings::default()) else { return };
     let connector = connector_before(&pooler).await.direct_connections_from(direct(database.url()));
-    a_worker_does_all_that_it_is_there_for(connector, &database, listening).await;
+    a_worker_does_all_that_it_is_there_for(connector, &mut connect(&database), listening).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,8 +37,10 @@ async fn without_direct_connections_a_worker_finds_everything_by_polling() {
         let database = database();
         let Some(pooler) = PgBouncer::start(&database, Settings::default()) else { return };
         let connector = connector_before(&pooler).await;
-        a_worker_does_all_that_it_is_there_for(connector, &database, |worker| polling(worker).listen_notify(listens))
-            .await;
+        a_worker_does_all_that_it_is_there_for(connector, &mut connect(&database), |worker| {
+            polling(worker).listen_notify(listens)
+        })
+        .await;
     }
 }
 
@@ -50,10 +52,10 @@ async fn where_the_pooler_keeps_prepared_statements_the_pool_is_as_any_other() {
         let connector = DieselConnector::new(ordinary_pool_before(&pooler).await);
         if is_direct {
             let connector = connector.direct_connections_from(direct(database.url()));
-            a_worker_does_all_that_it_is_there_for(connector, &database, listening).await;
+            a_worker_does_all_that_it_is_there_for(connector, &mut connect(&database), listening).await;
         } else {
             // It tries to listen, finds that nothing arrives, and says so.
-            a_worker_does_all_that_it_is_there_for(connector, &database, polling).await;
+            a_worker_does_all_that_it_is_there_for(connector, &mut connect(&database), polling).await;
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
+use diesel::PgConnection;
 use futures_util::future::try_join_all;
 use procrastinate::job_manager::{cancel_job_by_id, get_job_status, list_jobs, list_queues, retry_job_by_id};
 use procrastinate::{App, DieselConnector, JobContext, JobId, JobStatus, Worker, periodic, task};
-use throwaway_postgres::Database;
 use tokio::sync::Notify;
 
-use crate::support::{Running, connect, errors, eventually, job, rows, sql, within_patience};
+use crate::support::{Running, errors, eventually, job, rows, sql, within_patience};
 
 /// What the tasks share.
 #[derive(Default)]
@@ -58,18 +58,17 @@ async fn tick(timestamp: i64) {
 }
 
 /// Defers from many sides at once while a worker works, aborts a job, and leaves one behind whose worker died. How soon the
-/// worker polls is the caller's to choose.
+/// worker polls is the caller's to choose. The connection is one by which the test looks at the same queue.
 pub async fn a_worker_does_all_that_it_is_there_for(
     connector: DieselConnector,
-    database: &Database,
+    connection: &mut PgConnection,
     settings: impl FnOnce(Worker) -> Worker,
 ) {
     let stage = Arc::new(Stage::default());
     let app = App::builder(connector).state(stage.clone());
     let app = app.task::<fail_at_first>().task::<run_alone>().task::<wait_for_ever>().task::<defer_another>();
     let app = app.task::<nothing>().task::<tick>().build().unwrap();
-    let mut connection = connect(database);
-    let orphan = leave_behind(&app, database).await;
+    let orphan = leave_behind(&app, connection).await;
     let worker = Running::start(settings(app.worker()).concurrency(4).name("Ada"));
 
     let app = &app;
@@ -87,32 +86,32 @@ pub async fn a_worker_does_all_that_it_is_there_for(
     assert_eq!(app.execute(get_job_status(held)).await.unwrap(), Some(JobStatus::Doing));
     assert!(app.execute(cancel_job_by_id(held).abort(true)).await.unwrap());
 
-    eventually("the job is aborted", || job(&mut connection, held).status == JobStatus::Aborted).await;
-    eventually("the orphan is rescued", || job(&mut connection, orphan).status == JobStatus::Succeeded).await;
+    eventually("the job is aborted", || job(connection, held).status == JobStatus::Aborted).await;
+    eventually("the orphan is rescued", || job(connection, orphan).status == JobStatus::Succeeded).await;
     let open = "SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing') AND task_name <> 'tick'";
-    eventually("all jobs have ended", || rows(&mut connection, open) == ["0"]).await;
+    eventually("all jobs have ended", || rows(connection, open) == ["0"]).await;
     let ticks = "SELECT count(*) > 1 FROM procrastinate_jobs WHERE task_name = 'tick' AND status = 'succeeded'";
-    eventually("two ticks have run", || rows(&mut connection, ticks) == ["true"]).await;
+    eventually("two ticks have run", || rows(connection, ticks) == ["true"]).await;
     let heartbeat = "SELECT last_heartbeat FROM procrastinate_workers";
-    let beat = rows(&mut connection, heartbeat);
-    eventually("its heart beats", || rows(&mut connection, heartbeat) != beat).await;
+    let beat = rows(connection, heartbeat);
+    eventually("its heart beats", || rows(connection, heartbeat) != beat).await;
     worker.stop().await.unwrap();
 
     for id in ids.iter().chain(&batch) {
-        assert_eq!(job(&mut connection, *id).status, JobStatus::Succeeded, "{id}: {:?}", errors(&mut connection, *id));
+        assert_eq!(job(connection, *id).status, JobStatus::Succeeded, "{id}: {:?}", errors(connection, *id));
     }
-    assert_eq!(errors(&mut connection, ids[0]), ["1: not yet"]);
-    assert_eq!(rows(&mut connection, "SELECT count(*) FROM procrastinate_workers"), ["0"]);
+    assert_eq!(errors(connection, ids[0]), ["1: not yet"]);
+    assert_eq!(rows(connection, "SELECT count(*) FROM procrastinate_workers"), ["0"]);
     manage(app, held).await;
 }
 
 /// A job whose worker died while it ran.
-async fn leave_behind(app: &App, database: &Database) -> JobId {
+async fn leave_behind(app: &App, connection: &mut PgConnection) -> JobId {
     let id = app.defer(nothing()).await.unwrap();
     let dead = "WITH dead AS (INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 hour')
                               RETURNING id)
                 UPDATE procrastinate_jobs SET status = 'doing', worker_id = dead.id FROM dead";
-    sql(&mut connect(database), dead);
+    sql(connection, dead);
     id
 }
 
