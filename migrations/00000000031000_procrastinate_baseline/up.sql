@@ -14,6 +14,7 @@ DO $baseline$
 DECLARE
     differences text;
     number_of_differences bigint;
+    looks_like text;
 BEGIN
 
 IF NOT EXISTS (
@@ -653,14 +654,28 @@ INTO differences, number_of_differences
 FROM difference;
 
 IF number_of_differences > 0 THEN
+    -- Each of these came with a version, and stayed.
+    SELECT CASE
+        WHEN 'procrastinate_retry_job_v2' = ANY (functions.names) THEN '3.4 or newer'
+        WHEN 'procrastinate_defer_jobs_v1' = ANY (functions.names) THEN '3.2 or 3.3'
+        WHEN 'procrastinate_register_worker_v1' = ANY (functions.names) THEN '3.1'
+        WHEN 'procrastinate_cancel_job_v1' = ANY (functions.names) THEN '3.0'
+        ELSE '2 or older'
+    END
+    INTO looks_like
+    FROM (
+        SELECT array_agg(proc.proname::text) AS names
+        FROM pg_catalog.pg_proc AS proc
+        WHERE proc.pronamespace = quote_ident(current_schema())::regnamespace AND proc.proname LIKE 'procrastinate\_%') AS functions;
     RAISE EXCEPTION USING
         ERRCODE = 'object_not_in_prerequisite_state',
         MESSAGE = format(
             E'the schema "%s" holds tables of Procrastinate in another form than that of version 3.10; nothing was changed. %s difference(s):\n%s\n'
-            'An older database is brought up by Procrastinate''s own migrations (with Django: manage.py migrate procrastinate; '
+            'By their names its functions are those of Procrastinate %s. '
+            'An older database is brought up by Procrastinate 3.10''s own migrations (with Django: manage.py migrate procrastinate; '
             'otherwise the SQL files in the directory that "procrastinate schema --migrations-path" prints, from the version after the installed one, in the order of their names). '
             'An altered one has to be put back by hand. Then run this migration again.',
-            current_schema(), number_of_differences, differences);
+            current_schema(), number_of_differences, differences, looks_like);
 END IF;
 
 END;

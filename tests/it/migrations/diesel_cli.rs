@@ -19,10 +19,10 @@ filter = { except_tables = ["^procrastinate_"] }
 "#;
 
 /// An application with a table that refers to a job, and a database.
-struct Application {
+pub struct Application {
     cli: String,
     directory: Directory,
-    database: Database,
+    pub database: Database,
 }
 
 impl Application {
@@ -53,14 +53,14 @@ impl Application {
     }
 
     /// The application's migrations are in its directory, and so are the queue's.
-    fn with_written_migrations(name: &str) -> Option<Self> {
+    pub fn with_written_migrations(name: &str) -> Option<Self> {
         let application = Self::new(name)?;
         write_migrations(application.directory.path().join("migrations")).unwrap();
         Some(application)
     }
 
     /// What the CLI prints; a test fails where the CLI does.
-    fn diesel(&self, arguments: &str) -> String {
+    pub fn diesel(&self, arguments: &str) -> String {
         let output = Command::new(&self.cli)
             .args(arguments.split(' '))
             .current_dir(self.directory.path())

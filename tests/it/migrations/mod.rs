@@ -8,6 +8,8 @@ mod check;
 mod combined;
 mod diesel_cli;
 mod harness;
+mod older;
+mod origins;
 mod refusal;
 mod role;
 mod runner;

@@ -9,7 +9,7 @@ mod deferring;
 mod managing;
 mod naming;
 mod periodic;
-mod python;
+pub mod python;
 mod tasks;
 mod working;
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::support::PATIENCE;
 
 /// What pip is told to install.
-const REQUIREMENTS: [&str; 2] = ["procrastinate==3.10.*", "psycopg[binary]"];
+const REQUIREMENTS: [&str; 2] = ["procrastinate[django]==3.10.*", "psycopg[binary]"];
 
 /// The virtual environment's directory.
 const ENVIRONMENT: &str = "python-with-procrastinate-3.10";
@@ -66,7 +66,7 @@ fn installed() -> Result<PathBuf, String> {
 }
 
 fn works(interpreter: &Path) -> bool {
-    interpreter.exists() && run(interpreter, &["-c", "import procrastinate, psycopg"]).is_ok()
+    interpreter.exists() && run(interpreter, &["-c", "import procrastinate, psycopg, django"]).is_ok()
 }
 
 fn install(directory: &Path) -> Result<(), String> {
@@ -96,11 +96,39 @@ fn run(program: &Path, arguments: &[&str]) -> Result<(), String> {
 pub struct Python {
     interpreter: &'static Path,
     database_url: String,
+    /// Where its modules are, first those that are to be found first.
+    modules: Vec<PathBuf>,
 }
 
 impl Python {
     pub fn new(interpreter: &'static Path, database_url: &str) -> Self {
-        Self { interpreter, database_url: database_url.to_owned() }
+        Self { interpreter, database_url: database_url.to_owned(), modules: vec![DIRECTORY.into()] }
+    }
+
+    /// The same with another version of Procrastinate, which is installed beside the first one.
+    pub fn with_procrastinate(mut self, version: &str) -> Result<Self, String> {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("procrastinate-{version}"));
+        if !directory.join("procrastinate").exists() {
+            let unfinished = directory.with_extension(format!("unfinished-{}", std::process::id()));
+            let place = unfinished.to_str().ok_or("the path of the target directory is not text")?;
+            let requirement = format!("procrastinate=={version}");
+            let arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"];
+            let result = run(self.interpreter, &[&arguments[..], &[place, &requirement]].concat());
+            if result.is_ok() {
+                let _ = fs::rename(&unfinished, &directory);
+            }
+            let _ = fs::remove_dir_all(&unfinished);
+            result?;
+        }
+        self.modules.insert(0, directory);
+        Ok(self)
+    }
+
+    /// Runs a module with modules of the test's own beside it. Returns what it prints.
+    pub async fn run_module(&self, directory: &Path, arguments: &[&str]) -> String {
+        let mut command = self.command(&[&["-m"], arguments].concat());
+        command.env("PYTHONPATH", directory);
+        output_of(command).await
     }
 
     /// Runs one command of `peer.py`. Returns the lines that it answers with.
@@ -133,7 +161,8 @@ impl Python {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.interpreter);
         command.args(arguments).current_dir(DIRECTORY).kill_on_drop(true);
-        command.env("PEER_DATABASE_URL", &self.database_url).env("PYTHONPATH", DIRECTORY);
+        let modules = std::env::join_paths(&self.modules).unwrap();
+        command.env("PEER_DATABASE_URL", &self.database_url).env("PYTHONPATH", modules);
         command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
