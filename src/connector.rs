@@ -12,7 +12,9 @@ use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use futures_util::future::BoxFuture;
 
 use crate::error::Error;
-use crate::migrations::{MigrationStatus, check_contract, migration_status, run_pending_migrations};
+use crate::migrations::{
+    MigrationStatus, check_contract, migration_status, run_pending_migrations, run_pre_migrations,
+};
 use crate::pooled_connection::PooledConnection;
 
 /// How long to wait for a connection from a pool that itself would wait for ever.
@@ -143,6 +145,29 @@ impl DieselConnector {
         S: MigrationSource<Pg> + Send + 'static,
     {
         self.blocking("run migrations", move |connection| run_pending_migrations(connection, source)).await
+    }
+
+    /// Runs those migrations of the source that go before an upgrade of the program, and returns their versions.
+    ///
+    /// As [`run_pre_migrations`](crate::run_pre_migrations()), but async, on a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_pending_migrations`](Self::run_pending_migrations).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+    /// connector.run_pre_migrations(procrastinate::MIGRATIONS).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run_pre_migrations<S>(&self, source: S) -> Result<Vec<String>, Error>
+    where
+        S: MigrationSource<Pg> + Send + 'static,
+    {
+        self.blocking("run migrations", move |connection| run_pre_migrations(connection, source)).await
     }
 
     /// Which migrations of the source the database has, without a change to it.

@@ -70,7 +70,7 @@ pub use crate::metrics::describe_metrics;
 pub use crate::middleware::{Middleware, Next, TaskResult};
 pub use crate::migrations::{
     CombinedMigrations, MIGRATIONS, MigrationStatus, SQL_MIGRATIONS, SqlMigration, check_contract, migration_status,
-    run_pending_migrations, write_migrations,
+    run_pending_migrations, run_pre_migrations, write_migrations,
 };
 pub use crate::models::{
     JobsFinishedBefore, ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer,

@@ -5,6 +5,7 @@
 
 mod check;
 mod combined;
+mod phases;
 mod sql;
 mod status;
 
@@ -20,6 +21,7 @@ use crate::error::Error;
 
 pub use check::check_contract;
 pub use combined::CombinedMigrations;
+pub use phases::run_pre_migrations;
 pub use sql::{SQL_MIGRATIONS, SqlMigration, write_migrations};
 pub use status::{MigrationStatus, migration_status};
 
@@ -101,13 +103,22 @@ where
     C: MigrationHarness<Pg> + LoadConnection<Backend = Pg>,
     S: MigrationSource<Pg>,
 {
+    run(connection, source, |_| false)
+}
+
+/// Runs the pending migrations of the source in their order, up to the first for which this is true, one process at a time.
+fn run<C, S>(connection: &mut C, source: S, is_to_wait: fn(&str) -> bool) -> Result<Vec<String>, Error>
+where
+    C: MigrationHarness<Pg> + LoadConnection<Backend = Pg>,
+    S: MigrationSource<Pg>,
+{
     let migrations = source.migrations().map_err(|source| Error::Migration { source })?;
-    if status::status_of(connection, &migrations)?.is_up_to_date() {
+    if status::status_of(connection, &migrations)?.pending.first().is_none_or(|name| is_to_wait(name)) {
         return Ok(Vec::new());
     }
     check_session(connection)?;
     lock(connection).map_err(|source| Error::database("take the lock for migrations", source))?;
-    let result = run_locked(connection, source);
+    let result = run_locked(connection, source, is_to_wait);
     // The lock goes with the connection in any case; a failed migration must not be hidden behind a failed unlock.
     let unlocked =
         diesel::RunQueryDsl::get_result::<bool>(diesel::select(pg_advisory_unlock(ADVISORY_LOCK)), connection);
@@ -153,12 +164,14 @@ fn lock<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> QueryResult<()> 
     }
 }
 
-fn run_locked<C, S>(connection: &mut C, source: S) -> Result<Vec<String>, Error>
+fn run_locked<C, S>(connection: &mut C, source: S, is_to_wait: fn(&str) -> bool) -> Result<Vec<String>, Error>
 where
     C: MigrationHarness<Pg>,
     S: MigrationSource<Pg>,
 {
-    let pending = connection.pending_migrations(source).map_err(|source| Error::Migration { source })?;
+    let mut pending = connection.pending_migrations(source).map_err(|source| Error::Migration { source })?;
+    let waiting = pending.iter().position(|migration| is_to_wait(&migration.name().to_string()));
+    pending.truncate(waiting.unwrap_or(pending.len()));
     let versions = connection.run_migrations(&pending).map_err(|source| Error::Migration { source })?;
     for migration in &pending {
         tracing::info!(action = "migration_applied", "applied the migration {}", migration.name());

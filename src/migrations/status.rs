@@ -9,6 +9,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
+use super::phases::is_post;
 use crate::error::Error;
 
 diesel::table! {
@@ -44,12 +45,33 @@ impl MigrationStatus {
     pub fn is_up_to_date(&self) -> bool {
         self.pending.is_empty()
     }
+
+    /// Whether the program whose migrations these are can be started, as far as they go: what is pending, if anything, are
+    /// only such migrations as have to wait until an older version of it is gone. See
+    /// [`run_pre_migrations`](crate::run_pre_migrations()).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
+    /// let status = procrastinate::migration_status(connection, procrastinate::MIGRATIONS)?;
+    /// assert!(status.is_ready_for_upgrade(), "run the migrations first:\n{status}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn is_ready_for_upgrade(&self) -> bool {
+        self.pending.iter().all(|name| is_post(name))
+    }
 }
 
 impl fmt::Display for MigrationStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let applied = self.applied.iter().map(|name| format!("[X] {name}"));
-        let pending = self.pending.iter().map(|name| format!("[ ] {name}"));
+        let pending = self.pending.iter().map(|name| {
+            let when = if is_post(name) { " (when older versions are gone)" } else { "" };
+            format!("[ ] {name}{when}")
+        });
         let unknown = self.unknown.iter().map(|version| format!("[X] {version} (not in this source)"));
         let lines: Vec<_> = applied.chain(pending).chain(unknown).collect();
         f.write_str(&lines.join("\n"))

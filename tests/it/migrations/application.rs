@@ -38,6 +38,11 @@ pub const BROKEN: Step =
     Step { version: "20260201000000", name: "20260201000000", up: "CREATE TABLE broken (id nonsense)", down: "" };
 
 impl Step {
+    /// One that creates a table of its own.
+    pub const fn new(version: &'static str, name: &'static str, up: &'static str) -> Self {
+        Self { version, name, up, down: "" }
+    }
+
     /// The same under another version and name.
     pub fn under(self, version: &'static str, name: &'static str) -> Self {
         Self { version, name, ..self }

@@ -10,6 +10,7 @@ mod diesel_cli;
 mod harness;
 mod older;
 mod origins;
+mod phases;
 mod refusal;
 mod role;
 mod runner;
