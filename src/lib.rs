@@ -76,6 +76,10 @@ pub use crate::models::{
     JobsFinishedBefore, ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer,
     ProcrastinateWorker, StalledJobs,
 };
+#[cfg(feature = "writable-models")]
+pub use crate::models::{
+    NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinatePeriodicDefer, NewProcrastinateWorker,
+};
 pub use crate::notifications::{Notification, Notifications};
 pub use crate::periodic::{MissedTicks, PeriodicTask};
 pub use crate::pooled_connection::PooledConnection;

@@ -22,10 +22,55 @@ use crate::schema::procrastinate_events;
 ///         .load(connection)
 /// }
 /// ```
+///
+/// Jobs with their events, in one query. Each event comes with its job:
+///
+/// ```
+/// use diesel::prelude::*;
+/// use procrastinate::schema::{procrastinate_events, procrastinate_jobs};
+/// use procrastinate::{ProcrastinateEvent, ProcrastinateJob};
+///
+/// fn history(connection: &mut PgConnection) -> QueryResult<Vec<(ProcrastinateJob, Vec<ProcrastinateEvent>)>> {
+///     let rows: Vec<(ProcrastinateJob, Option<ProcrastinateEvent>)> = procrastinate_jobs::table
+///         .left_join(procrastinate_events::table)
+///         .filter(ProcrastinateJob::in_queue("mails"))
+///         .order((ProcrastinateJob::newest_first(), ProcrastinateEvent::oldest_first()))
+///         .select((ProcrastinateJob::as_select(), Option::<ProcrastinateEvent>::as_select()))
+///         .load(connection)?;
+///     let mut jobs: Vec<(ProcrastinateJob, Vec<ProcrastinateEvent>)> = Vec::new();
+///     for (job, event) in rows {
+///         match jobs.last_mut() {
+///             Some((last, events)) if last.id == job.id => events.extend(event),
+///             _ => jobs.push((job, event.into_iter().collect())),
+///         }
+///     }
+///     Ok(jobs)
+/// }
+/// ```
+///
+/// Or in two, where a page of jobs is there already, however many events they have:
+///
+/// ```
+/// use diesel::prelude::*;
+/// use procrastinate::{ProcrastinateEvent, ProcrastinateJob};
+///
+/// fn events_of(
+///     connection: &mut PgConnection,
+///     jobs: Vec<ProcrastinateJob>,
+/// ) -> QueryResult<Vec<(ProcrastinateJob, Vec<ProcrastinateEvent>)>> {
+///     let events: Vec<ProcrastinateEvent> = ProcrastinateEvent::belonging_to(&jobs)
+///         .select(ProcrastinateEvent::as_select())
+///         .order(ProcrastinateEvent::oldest_first())
+///         .load(connection)?;
+///     let events = events.grouped_by(&jobs);
+///     Ok(jobs.into_iter().zip(events).collect())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, HasQuery, Identifiable, Associations)]
 #[diesel(table_name = procrastinate_events)]
 #[diesel(belongs_to(ProcrastinateJob, foreign_key = job_id))]
 #[diesel(check_for_backend(Pg))]
+#[cfg_attr(feature = "writable-models", derive(AsChangeset), diesel(treat_none_as_null = true))]
 #[non_exhaustive]
 pub struct ProcrastinateEvent {
     /// Its number.

@@ -42,7 +42,11 @@ use crate::schema::procrastinate_jobs;
 /// }
 /// ```
 ///
-/// A job cannot be inserted or saved, since that would go past the rules of the queue:
+/// On a large table the conditions by number and by status, and those for jobs that are stalled, go along an index,
+/// and so does either order with a limit; the others do so beside [`has_status`](Self::has_status), since few jobs wait, run
+/// or have failed.
+///
+/// A job cannot be inserted, since that would go past the rules of the queue:
 ///
 /// ```compile_fail,E0277
 /// use diesel::prelude::*;
@@ -54,12 +58,26 @@ use crate::schema::procrastinate_jobs;
 /// }
 /// ```
 ///
+/// Neither can one be saved, except with the feature `writable-models`, which is for tests. This compiles with it, and not
+/// without it:
+///
+#[cfg_attr(feature = "writable-models", doc = "```no_run")]
+#[cfg_attr(not(feature = "writable-models"), doc = "```compile_fail,E0277")]
+/// use diesel::prelude::*;
+/// use procrastinate::ProcrastinateJob;
+///
+/// fn save(connection: &mut PgConnection, job: &ProcrastinateJob) -> QueryResult<usize> {
+///     diesel::update(job).set(job).execute(connection)
+/// }
+/// ```
+///
 /// What Diesel cannot refuse is `diesel::update(procrastinate_jobs::table)` with columns: it is for
 /// [`job_manager`](crate::job_manager) to change jobs.
 #[derive(Debug, Clone, PartialEq, HasQuery, Identifiable, Associations)]
 #[diesel(table_name = procrastinate_jobs)]
 #[diesel(belongs_to(ProcrastinateWorker, foreign_key = worker_id))]
 #[diesel(check_for_backend(Pg))]
+#[cfg_attr(feature = "writable-models", derive(AsChangeset), diesel(treat_none_as_null = true))]
 #[non_exhaustive]
 pub struct ProcrastinateJob {
     /// Its number.
@@ -139,6 +157,9 @@ impl ProcrastinateJob {
     }
 
     /// The jobs of this queue.
+    ///
+    /// There is no index for it, which every job would have to be entered in once more when it ends: beside a condition that
+    /// has one, or in order with a limit, it is fast.
     ///
     /// # Example
     ///

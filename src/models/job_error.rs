@@ -25,6 +25,25 @@ use crate::schema::procrastinate_diesel_job_errors;
 ///         .optional()
 /// }
 /// ```
+///
+/// The last error of each of these jobs, in one query:
+///
+/// ```
+/// use diesel::prelude::*;
+/// use procrastinate::schema::procrastinate_diesel_job_errors::job_id;
+/// use procrastinate::{ProcrastinateJob, ProcrastinateJobError};
+///
+/// fn last_errors(
+///     connection: &mut PgConnection,
+///     jobs: &[ProcrastinateJob],
+/// ) -> QueryResult<Vec<ProcrastinateJobError>> {
+///     ProcrastinateJobError::belonging_to(jobs)
+///         .select(ProcrastinateJobError::as_select())
+///         .distinct_on(job_id)
+///         .order((job_id, ProcrastinateJobError::newest_first()))
+///         .load(connection)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, HasQuery, Identifiable, Associations)]
 #[diesel(table_name = procrastinate_diesel_job_errors)]
 #[diesel(primary_key(job_id, attempt))]

@@ -2,7 +2,7 @@
 //!
 //! An application queries them as it queries its own tables, joins included (see
 //! [`allow_with_procrastinate!`](crate::allow_with_procrastinate)). Nothing on the models writes: they derive neither
-//! `Insertable` nor `AsChangeset`. Diesel itself cannot forbid `diesel::update(procrastinate_jobs::table)`; do not
+//! `Insertable` nor `AsChangeset`, but for tests, with the feature `writable-models`. Diesel itself cannot forbid `diesel::update(procrastinate_jobs::table)`; do not
 //! write to these tables by hand. Jobs come in by deferring, and change by the functions of this crate.
 
 mod event;
@@ -11,6 +11,8 @@ mod job_conditions;
 mod job_error;
 mod periodic_defer;
 mod worker;
+#[cfg(feature = "writable-models")]
+mod writable;
 
 pub use event::ProcrastinateEvent;
 pub use job::ProcrastinateJob;
@@ -18,6 +20,8 @@ pub use job_conditions::{JobsFinishedBefore, StalledJobs};
 pub use job_error::ProcrastinateJobError;
 pub use periodic_defer::ProcrastinatePeriodicDefer;
 pub use worker::ProcrastinateWorker;
+#[cfg(feature = "writable-models")]
+pub use writable::{NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinatePeriodicDefer, NewProcrastinateWorker};
 
 /// Lets tables of the application appear in one query with the queue's.
 ///

@@ -26,6 +26,7 @@ use crate::schema::procrastinate_periodic_defers;
 #[diesel(table_name = procrastinate_periodic_defers)]
 #[diesel(belongs_to(ProcrastinateJob, foreign_key = job_id))]
 #[diesel(check_for_backend(Pg))]
+#[cfg_attr(feature = "writable-models", derive(AsChangeset), diesel(treat_none_as_null = true))]
 #[non_exhaustive]
 pub struct ProcrastinatePeriodicDefer {
     /// Its number.

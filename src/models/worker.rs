@@ -20,6 +20,7 @@ use crate::schema::procrastinate_workers;
 #[derive(Debug, Clone, PartialEq, Eq, HasQuery, Identifiable)]
 #[diesel(table_name = procrastinate_workers)]
 #[diesel(check_for_backend(Pg))]
+#[cfg_attr(feature = "writable-models", derive(AsChangeset), diesel(treat_none_as_null = true))]
 #[non_exhaustive]
 pub struct ProcrastinateWorker {
     /// Its number: what `procrastinate_jobs.worker_id` refers to.

@@ -14,6 +14,7 @@ mod contract;
 mod deferring;
 mod growth;
 mod job_manager;
+mod large_table;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod migrations;
@@ -33,3 +34,5 @@ mod support;
 #[cfg(all(feature = "bb8", feature = "testing"))]
 mod testing;
 mod worker;
+#[cfg(feature = "writable-models")]
+mod writable_models;

@@ -3,11 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
 use procrastinate::schema::{
-    procrastinate_events, procrastinate_jobs, procrastinate_periodic_defers, procrastinate_workers,
+    procrastinate_diesel_job_errors, procrastinate_events, procrastinate_jobs, procrastinate_periodic_defers,
+    procrastinate_workers,
 };
 use procrastinate::{
-    JobEventType, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob, ProcrastinatePeriodicDefer,
-    ProcrastinateWorker, configure_task,
+    JobEventType, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError,
+    ProcrastinatePeriodicDefer, ProcrastinateWorker, configure_task,
 };
 use serde_json::json;
 
@@ -116,6 +117,60 @@ fn relations_lead_from_workers_to_jobs_to_events_and_back() {
         .load(&mut connection)
         .unwrap();
     assert_eq!(workers, [(1, Some(worker)), (2, None), (3, None)]);
+}
+
+#[test]
+fn jobs_come_with_their_events_in_one_query_or_in_two() {
+    let database = database();
+    let mut connection = connect(&database);
+    let ids = fill(&mut connection);
+    sql(&mut connection, &format!("DELETE FROM procrastinate_events WHERE job_id = {}", ids[2]));
+    let rows: Vec<(ProcrastinateJob, Option<ProcrastinateEvent>)> = procrastinate_jobs::table
+        .left_join(procrastinate_events::table)
+        .order((ProcrastinateJob::newest_first(), ProcrastinateEvent::oldest_first()))
+        .select((ProcrastinateJob::as_select(), Option::<ProcrastinateEvent>::as_select()))
+        .load(&mut connection)
+        .unwrap();
+    let mut in_one: Vec<(ProcrastinateJob, Vec<ProcrastinateEvent>)> = Vec::new();
+    for (job, event) in rows {
+        match in_one.last_mut() {
+            Some((last, events)) if last.id == job.id => events.extend(event),
+            _ => in_one.push((job, event.into_iter().collect())),
+        }
+    }
+    let counts: Vec<_> = in_one.iter().map(|(job, events)| (JobId::from(job.id), events.len())).collect();
+    assert_eq!(counts, [(ids[2], 0), (ids[1], 1), (ids[0], 2)]);
+
+    let jobs: Vec<ProcrastinateJob> =
+        ProcrastinateJob::query().order(ProcrastinateJob::newest_first()).load(&mut connection).unwrap();
+    let events: Vec<ProcrastinateEvent> = ProcrastinateEvent::belonging_to(&jobs)
+        .select(ProcrastinateEvent::as_select())
+        .order(ProcrastinateEvent::oldest_first())
+        .load(&mut connection)
+        .unwrap();
+    let events = events.grouped_by(&jobs);
+    assert_eq!(jobs.into_iter().zip(events).collect::<Vec<_>>(), in_one);
+}
+
+#[test]
+fn the_last_error_of_each_job_is_one_query() {
+    let database = database();
+    let mut connection = connect(&database);
+    fill(&mut connection);
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error)
+         VALUES (1, 1, 'no answer'), (1, 2, 'no such address'), (2, 1, 'no money'), (3, 1, 'not asked for')",
+    );
+    let jobs: Vec<ProcrastinateJob> =
+        ProcrastinateJob::query().filter(procrastinate_jobs::id.le(2)).load(&mut connection).unwrap();
+    let errors: Vec<ProcrastinateJobError> = ProcrastinateJobError::belonging_to(&jobs)
+        .select(ProcrastinateJobError::as_select())
+        .distinct_on(procrastinate_diesel_job_errors::job_id)
+        .order((procrastinate_diesel_job_errors::job_id, ProcrastinateJobError::newest_first()))
+        .load(&mut connection)
+        .unwrap();
+    assert_eq!(errors.iter().map(|error| error.error.as_str()).collect::<Vec<_>>(), ["no such address", "no money"]);
 }
 
 #[test]

@@ -52,13 +52,13 @@ const CLEAN: &str = "SELECT * FROM procrastinate_diesel_delete_old_jobs_v1(
 
 /// How a connection has read a table.
 #[derive(Debug, Clone, QueryableByName)]
-struct Reads {
+pub struct Reads {
     #[diesel(sql_type = diesel::sql_types::Text)]
-    relname: String,
+    pub relname: String,
     #[diesel(sql_type = diesel::sql_types::BigInt)]
-    seq_scan: i64,
+    pub seq_scan: i64,
     #[diesel(sql_type = diesel::sql_types::BigInt)]
-    idx_tup_fetch: i64,
+    pub idx_tup_fetch: i64,
 }
 
 /// What this connection has read and not reported to the server yet, which it does between transactions only.
@@ -72,7 +72,7 @@ fn reads(connection: &mut PgConnection) -> Vec<Reads> {
 }
 
 /// Does something in a transaction that is rolled back, and says how that has read.
-fn measure(connection: &mut PgConnection, act: impl Fn(&mut PgConnection)) -> Vec<Reads> {
+pub fn measure(connection: &mut PgConnection, act: impl Fn(&mut PgConnection)) -> Vec<Reads> {
     let mut measured = Vec::new();
     connection.test_transaction(|connection| {
         let before = reads(connection);
