@@ -7,7 +7,9 @@ use std::fs;
 
 use diesel::prelude::*;
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
-use procrastinate::{CombinedMigrations, MIGRATIONS, run_pending_migrations, write_migrations};
+use procrastinate::{
+    CombinedMigrations, MIGRATIONS, migration_status, run_pending_migrations, run_pre_migrations, write_migrations,
+};
 use throwaway_postgres::Server;
 
 fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -44,6 +46,18 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let reverted = connection.revert_last_migration(of_the_shop()?)?;
     println!("reverted {reverted}, the shop's own newest");
     assert_eq!(reverted.to_string(), "20260101000000");
+
+    // A later version of the shop: what its older version could not live with waits until that one is gone.
+    let archive = directory.join("2026-02-01-000000_archive");
+    let post = directory.join("2026-02-02-000000_post_drop_orders");
+    for (step, up) in [(&archive, "CREATE TABLE archive (id bigint)"), (&post, "DROP TABLE orders")] {
+        fs::create_dir_all(step)?;
+        fs::write(step.join("up.sql"), up)?;
+    }
+    println!("before the upgrade: {:?}", run_pre_migrations(&mut connection, of_the_shop()?)?);
+    let status = migration_status(&mut connection, of_the_shop()?)?;
+    assert!(status.is_ready_for_upgrade() && !status.is_up_to_date());
+    println!("after it: {:?}", run_pending_migrations(&mut connection, of_the_shop()?)?);
 
     fs::remove_dir_all(&directory)?;
     Ok(())

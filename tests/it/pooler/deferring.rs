@@ -4,7 +4,7 @@ use diesel::connection::CacheSize;
 use diesel::prelude::*;
 use diesel_async::AsyncConnection;
 use futures_util::future::try_join_all;
-use procrastinate::{App, Error, JobStatus, batch_defer, configure_task};
+use procrastinate::{App, Error, JobStatus, ProcrastinateEvent, ProcrastinateJob, batch_defer, configure_task};
 use serde_json::json;
 
 use super::pgbouncer::{PgBouncer, Settings};
@@ -76,7 +76,34 @@ async fn where_the_pooler_keeps_prepared_statements_deferring_is_as_ever() {
     let pool = ordinary_pool_before(&pooler).await;
     let defer = (0..40).map(|_| async { job().defer(&mut *pool.get().await.unwrap()).await });
     try_join_all(defer).await.unwrap();
-    assert_eq!(jobs(&mut connect(&database)).len(), 40);
+    let waiting = || ProcrastinateJob::query().filter(ProcrastinateJob::has_status(JobStatus::Todo));
+    let read = (0..20).map(|_| async {
+        diesel_async::RunQueryDsl::load::<ProcrastinateJob>(waiting(), &mut pool.get().await.unwrap()).await
+    });
+    assert!(try_join_all(read).await.unwrap().iter().all(|jobs| jobs.len() == 40));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_pooler_keeps_none_enums_are_read_on_direct_connections() {
+    let database = database();
+    let Some(pooler) = PgBouncer::start(&database, Settings::default()) else { return };
+    job().defer_blocking(&mut connect(&database)).unwrap();
+    let pool = pool_before(&pooler).await;
+    let mut connection = pool.get().await.unwrap();
+    connection.set_prepared_statement_cache_size(CacheSize::Disabled);
+    // What an enum is, diesel-async asks with a statement that it keeps: two of them, asked for in two transactions.
+    let status = connection
+        .transaction(async |connection| {
+            diesel_async::RunQueryDsl::load::<ProcrastinateJob>(ProcrastinateJob::query(), connection).await
+        })
+        .await;
+    assert_eq!(status.unwrap().len(), 1);
+    let event = connection
+        .transaction(async |connection| {
+            diesel_async::RunQueryDsl::load::<ProcrastinateEvent>(ProcrastinateEvent::query(), connection).await
+        })
+        .await;
+    assert!(event.unwrap_err().to_string().contains("prepared statement"));
 }
 
 #[tokio::test]
