@@ -215,7 +215,7 @@ impl DieselConnector {
 
     /// Calls a function, on a thread where blocking is allowed, with a connection of its own: Diesel's runner of migrations
     /// is a blocking one.
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         action: &'static str,
         call: impl FnOnce(&mut AsyncConnectionWrapper<AsyncPgConnection>) -> Result<T, Error> + Send + 'static,

@@ -8,6 +8,8 @@ mod blocking;
 mod blueprint;
 pub mod builtin_tasks;
 mod checks;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod clock;
 mod connector;
 mod cron;

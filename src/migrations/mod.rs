@@ -6,6 +6,8 @@
 mod check;
 mod combined;
 mod phases;
+#[cfg(feature = "cli")]
+mod revert;
 mod sql;
 mod status;
 
@@ -22,6 +24,8 @@ use crate::error::Error;
 pub use check::check_contract;
 pub use combined::CombinedMigrations;
 pub use phases::run_pre_migrations;
+#[cfg(feature = "cli")]
+pub(crate) use revert::revert_migrations;
 pub use sql::{SQL_MIGRATIONS, SqlMigration, write_migrations};
 pub use status::{MigrationStatus, migration_status};
 

@@ -4,6 +4,8 @@
 //! one row type. One with optional filters has in its SQL only those that are set, and is prepared by its SQL. [`Run`] runs it: on a blocking connection or on an async one, so that what uses statements is written
 //! once for both.
 
+#[cfg(feature = "cli")]
+pub(crate) mod browse;
 pub(crate) mod defer;
 pub(crate) mod inspect;
 pub(crate) mod lifecycle;

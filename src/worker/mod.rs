@@ -164,6 +164,26 @@ impl Worker {
         self
     }
 
+    /// Serves all queues, as unless set: where the application's [defaults](AppBuilder::worker_defaults) say otherwise.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().queues(["mails"]).all_queues();
+    /// # }
+    /// ```
+    pub fn all_queues(mut self) -> Self {
+        self.options.queues = None;
+        self
+    }
+
+    /// The queues that it serves; `None` for all.
+    #[cfg(feature = "cli")]
+    pub(crate) fn queue_names(&self) -> Option<&[String]> {
+        self.options.queues.as_deref()
+    }
+
     /// How many jobs run at a time. Unless set: 1.
     ///
     /// # Example

@@ -48,11 +48,12 @@ const FLOORS: [&[&str]; 7] = [
         "app_builder",
     ],
     &["worker"],
-    &["testing"],
+    &["cli", "testing"],
 ];
 
-/// What stands on no floor: the crate's root, which is the list of what is public.
-const ROOT: &str = "lib";
+/// What stands on no floor: the crate's root, which is the list of what is public, and the program, which sees no more of
+/// the crate than anybody.
+const OUTSIDE: [&str; 2] = ["lib", "main"];
 
 #[test]
 fn no_module_imports_from_a_floor_above_its_own() {
@@ -60,7 +61,7 @@ fn no_module_imports_from_a_floor_above_its_own() {
     let mut wrong = Vec::new();
     for file in rust_files(&sources) {
         let module = module_of(file.strip_prefix(&sources).unwrap());
-        if module != ROOT {
+        if !OUTSIDE.contains(&module.as_str()) {
             wrong.extend(upward_imports(&module, &std::fs::read_to_string(&file).unwrap()));
         }
     }
@@ -73,7 +74,7 @@ fn every_module_stands_on_a_floor_and_every_floor_is_built() {
     let mut found: Vec<String> =
         rust_files(&sources).iter().map(|file| module_of(file.strip_prefix(&sources).unwrap())).collect();
     found.push("schema".to_owned());
-    found.retain(|module| module != ROOT);
+    found.retain(|module| !OUTSIDE.contains(&module.as_str()));
     found.sort();
     found.dedup();
     let mut listed: Vec<&str> = FLOORS.concat();

@@ -10,6 +10,8 @@
 )]
 
 mod architecture;
+#[cfg(feature = "cli")]
+mod cli;
 mod contract;
 mod deferring;
 mod growth;

@@ -1,0 +1,144 @@
+//! A program whose command line is this one and nothing else.
+
+use std::error::Error as StdError;
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::BufWriter;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::failure::{Failure, exit_code, status_of};
+use super::logging::Logging;
+use super::mounted::Command;
+use super::output::Output;
+use super::session::Session;
+use crate::app::App;
+
+/// Runs the workers of an application, and looks after its queue.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = false, arg_required_else_help = true)]
+struct Program {
+    #[command(flatten)]
+    logging: Logging,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The whole `main` of a program that is a worker and nothing else: reads the arguments, builds the application, does what
+/// was asked for, and answers with the exit status.
+///
+/// The application is built only when it is needed: not for `--help`. Its log goes to standard error, as the logging flags
+/// say, unless the program has installed a subscriber of `tracing` before.
+///
+/// A program with a command line of its own mounts [`Commands`](crate::cli::Commands) in it.
+///
+/// # Example
+///
+/// ```no_run
+/// use diesel_async::AsyncPgConnection;
+/// use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+/// use diesel_async::pooled_connection::bb8::Pool;
+/// use procrastinate::{App, DieselConnector, task};
+///
+/// #[task(queue = "mails")]
+/// async fn welcome(customer: i64) {
+///     println!("Welcome, {customer}!");
+/// }
+///
+/// # #[cfg(feature = "bb8")]
+/// async fn build() -> Result<App, Box<dyn std::error::Error + Send + Sync>> {
+///     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(std::env::var("DATABASE_URL")?);
+///     let connector = DieselConnector::new(Pool::builder().build_unchecked(manager));
+///     Ok(App::builder(connector).task::<welcome>().build()?)
+/// }
+///
+/// # #[cfg(feature = "bb8")]
+/// #[tokio::main]
+/// async fn main() -> std::process::ExitCode {
+///     // `shop-worker worker --queues mails`, `shop-worker healthchecks`, `shop-worker shell` …
+///     procrastinate::cli::main(build).await
+/// }
+/// # #[cfg(not(feature = "bb8"))]
+/// # fn main() {}
+/// ```
+pub async fn main<F, E>(build: impl FnOnce() -> F) -> ExitCode
+where
+    F: Future<Output = Result<App, E>>,
+    E: Into<Box<dyn StdError + Send + Sync>>,
+{
+    main_from(std::env::args_os(), build).await
+}
+
+/// As [`main`](crate::cli::main()), with arguments that are not those of the process. The first one is the program's name.
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn build() -> Result<procrastinate::App, Box<dyn std::error::Error + Send + Sync>> { Err("an example".into()) }
+/// # async fn example() {
+/// // What a timer of the system calls.
+/// let code = procrastinate::cli::main_from(["shop-worker", "worker", "--one-shot"], build).await;
+/// # }
+/// ```
+pub async fn main_from<F, E, A>(arguments: impl IntoIterator<Item = A>, build: impl FnOnce() -> F) -> ExitCode
+where
+    F: Future<Output = Result<App, E>>,
+    E: Into<Box<dyn StdError + Send + Sync>>,
+    A: Into<OsString> + Clone,
+{
+    let Program { logging, command } = match parse::<Program, A>(arguments) {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
+    };
+    run(&logging, command, true, async { build().await.map_err(Failure::of) }).await
+}
+
+/// The arguments of the process. Where there is nothing to be run, after `--help` or a mistake, all has been said.
+pub(super) fn parse<P: Parser, A: Into<OsString> + Clone>(
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<P, ExitCode> {
+    P::try_parse_from(arguments).map_err(|error| {
+        // There is nobody to be told that it cannot be written.
+        let _ = error.print();
+        exit_code(u8::try_from(error.exit_code()).unwrap_or(2))
+    })
+}
+
+/// Does what was asked for, with an application that is built for it.
+pub(super) async fn run(
+    logging: &Logging,
+    command: Command,
+    has_tasks: bool,
+    app: impl Future<Output = Result<App, Failure>>,
+) -> ExitCode {
+    let mut out = BufWriter::new(std::io::stdout());
+    let mut err = std::io::stderr();
+    let mut output = Output::new(&mut out, &mut err);
+    let built = match logging.start() {
+        Ok(()) if command.needs_application() => app.await.map(Some),
+        Ok(()) => Ok(None),
+        Err(failure) => Err(failure),
+    };
+    let result = match built {
+        Ok(Some(app)) => {
+            let mut session = Session::new(app, has_tasks, output);
+            let result = command.run(&mut session).await;
+            output = session.output;
+            result
+        }
+        Ok(None) => command.run_without_application(&mut output),
+        Err(failure) => Err(failure),
+    };
+    finish(result, &mut output)
+}
+
+/// Says what failed, if something did.
+pub(super) fn finish(result: Result<(), Failure>, output: &mut Output<'_>) -> ExitCode {
+    let result = result.and_then(|()| output.flush());
+    if let Err(failure) = &result {
+        output.report(failure);
+    }
+    exit_code(status_of(&result))
+}

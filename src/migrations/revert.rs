@@ -1,0 +1,30 @@
+//! Taking migrations back.
+
+use diesel::connection::LoadConnection;
+use diesel::migration::MigrationSource;
+use diesel::pg::Pg;
+use diesel_migrations::MigrationHarness;
+
+use super::status::status_of;
+use crate::error::Error;
+
+/// Reverts those migrations of the source that were applied, from the last one on, at most so many. Answers with their
+/// names. Migrations of other sources stay, wherever they are between them.
+pub(crate) fn revert_migrations<C, S>(connection: &mut C, source: S, most: usize) -> Result<Vec<String>, Error>
+where
+    C: MigrationHarness<Pg> + LoadConnection<Backend = Pg>,
+    S: MigrationSource<Pg>,
+{
+    let migrations = source.migrations().map_err(|source| Error::Migration { source })?;
+    let applied = status_of(connection, &migrations)?.applied;
+    let mut reverted = Vec::new();
+    for name in applied.into_iter().rev().take(most) {
+        let Some(migration) = migrations.iter().find(|migration| migration.name().to_string() == name) else {
+            continue;
+        };
+        connection.revert_migration(migration).map_err(|source| Error::Migration { source })?;
+        tracing::info!(action = "migration_reverted", "reverted the migration {name}");
+        reverted.push(name);
+    }
+    Ok(reverted)
+}

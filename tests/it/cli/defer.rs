@@ -1,0 +1,149 @@
+//! `defer`, with each of its flags and variables.
+
+use chrono::{TimeDelta, Utc};
+use procrastinate::JobStatus;
+use serde_json::json;
+
+use super::{on, run};
+use crate::support::{connect, database, job, jobs};
+
+#[test]
+fn every_flag_of_defer_is_stored_with_the_job() {
+    let database = database();
+    let arguments = [
+        "defer",
+        "sum",
+        r#"{"a": 3, "b": "x"}"#,
+        "--queue",
+        "sums",
+        "--lock",
+        "l",
+        "--queueing-lock",
+        "q",
+        "--at",
+        "2099-01-31T08:00:00+01:00",
+        "--priority",
+        "-5",
+        "--unknown",
+    ];
+    let ended = run(on(&database, &arguments));
+    assert!(ended.err.contains(r#"Launching a job: sum(a=3, b="x")"#), "{ended:?}");
+    assert_eq!(ended.well(), "deferred job 1\n");
+
+    let job = job(&mut connect(&database), 1.into());
+    assert_eq!((job.task_name.as_str(), job.queue_name.as_str(), job.priority), ("sum", "sums", -5));
+    assert_eq!((job.lock.as_deref(), job.queueing_lock.as_deref()), (Some("l"), Some("q")));
+    assert_eq!(job.args, json!({ "a": 3, "b": "x" }));
+    assert_eq!(job.scheduled_at, Some("2099-01-31T07:00:00Z".parse().unwrap()));
+}
+
+#[test]
+fn every_variable_of_defer_is_stored_with_the_job() {
+    let database = database();
+    let mut command = on(&database, &["defer", "sum"]);
+    for (name, value) in [
+        ("JSON_ARGS", r#"{"a": 3}"#),
+        ("QUEUE", "sums"),
+        ("LOCK", "l"),
+        ("QUEUEING_LOCK", "q"),
+        ("AT", "2099-01-31T08:00:00"),
+        ("PRIORITY", "7"),
+        ("UNKNOWN", "yes"),
+    ] {
+        command.env(format!("PROCRASTINATE_DEFER_{name}"), value);
+    }
+    run(command).well();
+
+    let job = job(&mut connect(&database), 1.into());
+    assert_eq!((job.queue_name.as_str(), job.priority, job.args), ("sums", 7, json!({ "a": 3 })));
+    assert_eq!((job.lock.as_deref(), job.queueing_lock.as_deref()), (Some("l"), Some("q")));
+    assert_eq!(job.scheduled_at, Some("2099-01-31T08:00:00Z".parse().unwrap()));
+}
+
+#[test]
+fn a_flag_wins_over_its_variable_and_an_empty_variable_is_none() {
+    let database = database();
+    let mut command = on(&database, &["defer", "sum", "--queue", "flag", "--in", "60"]);
+    command.env("PROCRASTINATE_DEFER_QUEUE", "variable").env("PROCRASTINATE_DEFER_AT", "2099-01-31");
+    command.env("PROCRASTINATE_DEFER_PRIORITY", "").env("PROCRASTINATE_DEFER_LOCK", "");
+    let before = Utc::now();
+    run(command).well();
+
+    let job = job(&mut connect(&database), 1.into());
+    assert_eq!((job.queue_name.as_str(), job.priority, job.lock), ("flag", 0, None));
+    let scheduled_at = job.scheduled_at.unwrap();
+    assert!(scheduled_at >= before + TimeDelta::seconds(59) && scheduled_at < before + TimeDelta::days(1));
+}
+
+#[test]
+fn in_may_come_from_its_variable_but_not_beside_at() {
+    let database = database();
+    let mut command = on(&database, &["defer", "sum", "--json"]);
+    command.env("PROCRASTINATE_DEFER_IN", "3600");
+    assert_eq!(run(command).well(), "{\"id\":1}\n");
+    assert!(job(&mut connect(&database), 1.into()).scheduled_at.unwrap() > Utc::now());
+
+    let mut command = on(&database, &["defer", "sum"]);
+    command.env("PROCRASTINATE_DEFER_IN", "3600").env("PROCRASTINATE_DEFER_AT", "2099-01-31");
+    assert!(run(command).with(2).contains("PROCRASTINATE_DEFER_AT"));
+    run(on(&database, &["defer", "sum", "--in", "1", "--at", "2099-01-31"])).with(2);
+    assert_eq!(jobs(&mut connect(&database)).len(), 1);
+}
+
+#[test]
+fn a_taken_queueing_lock_fails_unless_that_is_to_be_ignored() {
+    let database = database();
+    let arguments = ["defer", "report", "--queueing-lock", "report"];
+    run(on(&database, &arguments)).well();
+
+    let said = run(on(&database, &arguments)).with(1);
+    assert!(said.contains("error: ") && said.contains("--ignore-already-enqueued"), "{said}");
+    for flag in ["-i", "--ignore-already-enqueued"] {
+        let ended = run(on(&database, &[&arguments[..], &[flag]].concat()));
+        assert!(ended.err.contains("(ignored)"), "{ended:?}");
+        ended.well();
+    }
+    let mut command = on(&database, &arguments);
+    command.env("PROCRASTINATE_DEFER_IGNORE_ALREADY_ENQUEUED", "1");
+    run(command).well();
+    let mut command = on(&database, &[&arguments[..], &["--no-ignore-already-enqueued"]].concat());
+    command.env("PROCRASTINATE_DEFER_IGNORE_ALREADY_ENQUEUED", "1");
+    run(command).with(1);
+
+    let jobs = jobs(&mut connect(&database));
+    assert_eq!(jobs.iter().map(|job| job.status.clone()).collect::<Vec<_>>(), [JobStatus::Todo]);
+}
+
+#[test]
+fn input_that_cannot_be_is_refused_with_the_value_and_the_rule() {
+    let database = database();
+    for (arguments, expected) in [
+        (&["defer", "sum", "[1]"][..], "JSON object"),
+        (&["defer", "sum", "{"], "JSON object"),
+        (&["defer", "sum", "--at", "tomorrow"], "ISO 8601"),
+        (&["defer", "sum", "--in", "soon"], "number of seconds"),
+        (&["defer", "sum", "--priority", "high"], "whole number"),
+        (&["defer", "sum", "--queue", ""], "queue"),
+        (&["defer", ""], "task name"),
+        (&["defer"], "<TASK>"),
+    ] {
+        let said = run(on(&database, arguments)).with(2);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+    let mut command = on(&database, &["defer", "sum"]);
+    command.env("PROCRASTINATE_DEFER_PRIORITY", "high");
+    let said = run(command).with(2);
+    assert!(said.contains("PROCRASTINATE_DEFER_PRIORITY") && said.contains("\"high\""), "{said}");
+    assert_eq!(jobs(&mut connect(&database)), []);
+}
+
+#[test]
+fn a_task_that_nobody_knows_can_be_refused() {
+    let database = database();
+    let said = run(on(&database, &["defer", "sum", "--no-unknown"])).with(1);
+    assert!(said.contains("has no tasks"), "{said}");
+    let mut command = on(&database, &["defer", "sum"]);
+    command.env("PROCRASTINATE_DEFER_UNKNOWN", "0");
+    run(command).with(1);
+    assert_eq!(jobs(&mut connect(&database)), []);
+}

@@ -1,0 +1,111 @@
+//! What all commands share: the address of the database, the log, exit statuses and help.
+
+use std::io::Read;
+
+use super::{on, program, run};
+use crate::support::{connect, database, rows};
+
+#[test]
+fn the_database_is_the_one_of_the_flag_or_of_either_kind_of_variables() {
+    let database = database();
+    let mut command = program(&["--database-url", database.url(), "defer", "sum"]);
+    command.env("DATABASE_URL", "postgres://127.0.0.1:1/nowhere");
+    run(command).well();
+    // After the command as well as before it.
+    run(program(&["defer", "sum", "--database-url", database.url()])).well();
+
+    let question =
+        "SELECT split_part(current_setting('unix_socket_directories'), ', ', 1), current_setting('port'), current_user";
+    let answer = rows(&mut connect(&database), question).remove(0);
+    let [directory, port, user] = *answer.split(" | ").collect::<Vec<_>>() else { panic!("{answer}") };
+    if !std::path::Path::new(directory).join(format!(".s.PGSQL.{port}")).exists() {
+        eprintln!("left out: the server has no socket here, so PGHOST cannot name it");
+        return;
+    }
+    let mut command = program(&["defer", "sum"]);
+    command.env("PGHOST", directory).env("PGPORT", port).env("PGUSER", user).env("PGDATABASE", database.name());
+    assert_eq!(run(command).well(), "deferred job 3\n");
+}
+
+#[test]
+fn without_an_address_it_says_how_to_give_one() {
+    let said = run(program(&["healthchecks"])).with(2);
+    assert!(said.contains("--database-url") && said.contains("DATABASE_URL"), "{said}");
+}
+
+#[test]
+fn what_a_command_writes_can_be_cut_off() {
+    let mut command = program(&["schema", "--read"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn help_is_no_failure_and_a_misspelt_command_is_one() {
+    for arguments in [&["--help"][..], &["-h"], &["defer", "--help"], &["worker", "--help"], &["--version"], &["-V"]] {
+        assert!(!run(program(arguments)).well().is_empty());
+    }
+    let said = run(program(&["healthcheck"])).with(2);
+    assert!(said.contains("healthchecks"), "it knows what was meant: {said}");
+    assert!(run(program(&[])).with(2).contains("Usage:"));
+}
+
+#[test]
+fn a_program_without_tasks_says_why_it_is_no_worker() {
+    let database = database();
+    let said = run(on(&database, &["worker"])).with(2);
+    assert!(said.contains("the code of no task"), "{said}");
+}
+
+#[test]
+fn the_application_of_python_may_be_named_but_is_not_needed() {
+    let database = database();
+    for arguments in [["--app=shop.app", "healthchecks"], ["-ashop.app", "healthchecks"]] {
+        run(on(&database, &arguments)).well();
+    }
+}
+
+#[test]
+fn the_log_is_as_loud_as_the_flags_say_before_the_variables() {
+    let database = database();
+    let loud = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = on(&database, arguments);
+        command.envs(variables.iter().copied());
+        let ended = run(command);
+        assert_eq!(ended.status, 0, "{ended:?}");
+        ended.err.contains("--app has no meaning")
+    };
+    let quiet: &[&str] = &["--app=shop", "healthchecks"];
+    assert!(!loud(quiet, &[]));
+    assert!(loud(&["--app=shop", "-v", "healthchecks"], &[("PROCRASTINATE_LOG_LEVEL", "error")]));
+    assert!(loud(&["--app=shop", "healthchecks", "--verbose"], &[]));
+    assert!(loud(&["--app=shop", "--log-level", "debug", "healthchecks"], &[("PROCRASTINATE_LOG_LEVEL", "error")]));
+    assert!(loud(quiet, &[("PROCRASTINATE_LOG_LEVEL", "debug")]));
+    assert!(loud(quiet, &[("PROCRASTINATE_VERBOSE", "1")]));
+    assert!(!loud(quiet, &[("PROCRASTINATE_VERBOSE", "1"), ("PROCRASTINATE_LOG_LEVEL", "critical")]));
+    run(on(&database, &["-v", "--log-level", "debug", "healthchecks"])).with(2);
+    run(on(&database, &["--log-level", "loud", "healthchecks"])).with(2);
+}
+
+#[test]
+fn the_log_has_the_formats_of_python_and_json() {
+    let database = database();
+    let log = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = on(&database, &[arguments, &["--app=shop", "-v", "healthchecks"]].concat());
+        command.envs(variables.iter().copied());
+        run(command).err
+    };
+    assert!(log(&[], &[]).contains("DEBUG:procrastinate.cli.stand_alone:--app has no meaning"));
+    assert!(log(&["--log-format", "[%(levelname)s] %(message)s"], &[]).contains("[DEBUG] --app has no"));
+    let style = ["--log-format-style", "{", "--log-format", "<{levelname}>"];
+    assert!(log(&style, &[]).contains("<DEBUG>"));
+    let variables = [("PROCRASTINATE_LOG_FORMAT", "$levelname!"), ("PROCRASTINATE_LOG_FORMAT_STYLE", "$")];
+    assert!(log(&[], &variables).contains("DEBUG!"));
+    let line = log(&["--log-format", "json"], &[]);
+    let line: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+    assert_eq!(line["level"], "DEBUG");
+    assert!(run(on(&database, &["--log-format", "plain", "healthchecks"])).with(2).contains("log format"));
+}
