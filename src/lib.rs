@@ -53,6 +53,10 @@ pub mod from_procrastinate {}
 #[doc = include_str!("../POOLS.md")]
 pub mod pools {}
 
+/// The command line: every flag and variable of Procrastinate's, and what there is beyond.
+#[doc = include_str!("../COMMAND_LINE.md")]
+pub mod command_line {}
+
 pub use crate::answer::{JobAborted, TaskAnswer};
 pub use crate::app::App;
 pub use crate::app_builder::AppBuilder;

@@ -13,6 +13,8 @@ pub(super) enum Failure {
     Usage(String),
     /// It was tried, and failed.
     Failed { error: Box<dyn StdError + Send + Sync>, advice: Option<String> },
+    /// As `Failed`, where all was said already.
+    Reported,
     /// Nobody reads what it writes any more, as after `| head`. That is no failure.
     OutputClosed,
 }
@@ -34,10 +36,19 @@ impl Failure {
         Self::Failed { error, advice }
     }
 
+    /// Whether it is about the one job that was asked for, so that there is no reason not to go on with others.
+    pub(super) fn is_about_one_job(&self) -> bool {
+        let Self::Failed { error, .. } = self else { return false };
+        matches!(
+            error.downcast_ref::<Error>(),
+            Some(Error::JobNotFound { .. } | Error::WrongStatus { .. } | Error::QueueingLockTaken { .. })
+        )
+    }
+
     pub(super) fn status(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Failed { .. } => 1,
+            Self::Failed { .. } | Self::Reported => 1,
             Self::OutputClosed => 0,
         }
     }
@@ -53,7 +64,7 @@ impl Failure {
                 }
                 Some(message)
             }
-            Self::OutputClosed => None,
+            Self::Reported | Self::OutputClosed => None,
         }
     }
 }

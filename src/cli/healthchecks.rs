@@ -3,10 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use super::counts::workers;
 use super::failure::Failure;
 use super::session::Session;
 use super::times::length;
-use crate::error::Error;
 use crate::job_manager::check_connection;
 use crate::migrations::MIGRATIONS;
 use crate::models::ProcrastinateWorker;
@@ -77,7 +77,7 @@ async fn check(report: &mut Report, session: &mut Session<'_>) -> Result<(), Fai
     // A worker listens on a connection outside of the pool.
     let found = session.app.connector().dedicated("make the connection of a worker").await;
     report.add("Worker pool", found.map(|_| String::new()).map_err(Failure::from), session)?;
-    let found = workers(session).await;
+    let found = living_workers(session).await;
     report.add("Workers", found, session)
 }
 
@@ -112,12 +112,8 @@ async fn migrations(session: &Session<'_>) -> Result<String, Failure> {
     Err(Failure::failed(format!("these migrations are pending: {pending}"), "`schema apply` runs them"))
 }
 
-async fn workers(session: &Session<'_>) -> Result<String, Failure> {
-    let mut connection = session.app.connector().get("look for workers").await?;
-    let workers: Vec<ProcrastinateWorker> =
-        diesel_async::RunQueryDsl::load(ProcrastinateWorker::query(), &mut *connection)
-            .await
-            .map_err(|source| Error::database("look for workers", source))?;
+async fn living_workers(session: &Session<'_>) -> Result<String, Failure> {
+    let workers = workers(session).await?;
     Ok(alive(&workers, Utc::now()))
 }
 

@@ -6,18 +6,26 @@
 //! | a program that is a worker and nothing else | [`main`] |
 //! | a database, without any program | the program `procrastinate`: `cargo install procrastinate --features cli` |
 //!
-//! Every flag and every environment variable of Procrastinate's is there, under its name. Whatever is set by a flag wins over the environment, that over the application's
+//! Every flag and every environment variable of Procrastinate's is there, under its name: see
+//! [`command_line`](crate::command_line). Whatever is set by a flag wins over the environment, that over the application's
 //! [`worker_defaults`](crate::AppBuilder::worker_defaults), and those over the defaults that the documentation says. An
 //! environment variable that is empty counts as not set.
 //!
 //! What was asked for goes to standard output, everything else to standard error. The exit status is 0, or 1 when
 //! something failed, or 2 when it was asked for in a way that cannot be understood.
 
+mod act;
+mod clean;
 mod connection;
+mod counts;
 mod defer;
+mod documents;
 mod environment;
 mod failure;
+mod filter;
 mod healthchecks;
+mod jobs;
+mod list;
 mod log_format;
 mod logging;
 mod mounted;
@@ -25,9 +33,14 @@ mod output;
 mod program;
 mod schema;
 mod session;
+mod shell;
+mod show;
 mod stand_alone;
+mod table;
 mod times;
 mod values;
+mod watch;
+mod why;
 mod worker;
 
 pub use mounted::Commands;

@@ -8,10 +8,12 @@ use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
 use super::defer::Defer;
 use super::failure::Failure;
 use super::healthchecks::Healthchecks;
-use super::output::Output;
+use super::jobs::JobCommand;
+use super::output::{Output, Style};
 use super::program::finish;
 use super::schema::Schema;
 use super::session::Session;
+use super::shell::Shell;
 use super::worker::RunWorker;
 use crate::app::App;
 
@@ -22,6 +24,9 @@ pub(super) enum Command {
     Defer(Defer),
     Schema(Schema),
     Healthchecks(Healthchecks),
+    Shell(Shell),
+    #[command(flatten)]
+    Jobs(JobCommand),
 }
 
 impl Command {
@@ -39,6 +44,8 @@ impl Command {
             Self::Defer(defer) => defer.run(session).await,
             Self::Schema(schema) => schema.run(session).await,
             Self::Healthchecks(healthchecks) => healthchecks.run(session).await,
+            Self::Shell(shell) => shell.run(session).await,
+            Self::Jobs(command) => command.run(session).await,
         }
     }
 
@@ -104,7 +111,7 @@ impl Command {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Commands {
-    command: Command,
+    command: Box<Command>,
 }
 
 impl Commands {
@@ -121,7 +128,7 @@ impl Commands {
     /// ```
     pub async fn run(self, app: &App) -> ExitCode {
         let (mut out, mut err) = (BufWriter::new(std::io::stdout()), std::io::stderr());
-        let mut session = Session::new(app.clone(), true, Output::new(&mut out, &mut err));
+        let mut session = Session::new(app.clone(), true, Output::new(&mut out, &mut err, Style::of_standard_output()));
         let result = if self.command.needs_application() {
             self.command.run(&mut session).await
         } else {
@@ -133,7 +140,7 @@ impl Commands {
 
 impl FromArgMatches for Commands {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Ok(Self { command: Command::from_arg_matches(matches)? })
+        Ok(Self { command: Box::new(Command::from_arg_matches(matches)?) })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

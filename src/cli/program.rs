@@ -6,12 +6,13 @@ use std::future::Future;
 use std::io::BufWriter;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser, Subcommand};
 
+use super::documents::Document;
 use super::failure::{Failure, exit_code, status_of};
 use super::logging::Logging;
 use super::mounted::Command;
-use super::output::Output;
+use super::output::{Output, Style};
 use super::session::Session;
 use crate::app::App;
 
@@ -23,7 +24,16 @@ struct Program {
     logging: Logging,
 
     #[command(subcommand)]
-    command: Command,
+    command: ProgramCommand,
+}
+
+/// What a program can be asked for that is not mounted in another one.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum ProgramCommand {
+    #[command(flatten)]
+    Queue(Box<Command>),
+    #[command(flatten)]
+    Document(Document),
 }
 
 /// The whole `main` of a program that is a worker and nothing else: reads the arguments, builds the application, does what
@@ -92,7 +102,7 @@ where
         Ok(parsed) => parsed,
         Err(code) => return code,
     };
-    run(&logging, command, true, async { build().await.map_err(Failure::of) }).await
+    run::<Program>(&logging, command, true, async { build().await.map_err(Failure::of) }).await
 }
 
 /// The arguments of the process. Where there is nothing to be run, after `--help` or a mistake, all has been said.
@@ -107,29 +117,30 @@ pub(super) fn parse<P: Parser, A: Into<OsString> + Clone>(
 }
 
 /// Does what was asked for, with an application that is built for it.
-pub(super) async fn run(
+pub(super) async fn run<P: CommandFactory>(
     logging: &Logging,
-    command: Command,
+    command: ProgramCommand,
     has_tasks: bool,
     app: impl Future<Output = Result<App, Failure>>,
 ) -> ExitCode {
     let mut out = BufWriter::new(std::io::stdout());
     let mut err = std::io::stderr();
-    let mut output = Output::new(&mut out, &mut err);
-    let built = match logging.start() {
-        Ok(()) if command.needs_application() => app.await.map(Some),
-        Ok(()) => Ok(None),
-        Err(failure) => Err(failure),
-    };
-    let result = match built {
-        Ok(Some(app)) => {
-            let mut session = Session::new(app, has_tasks, output);
-            let result = command.run(&mut session).await;
-            output = session.output;
-            result
+    let mut output = Output::new(&mut out, &mut err, Style::of_standard_output());
+    let result = match (logging.start(), command) {
+        (Err(failure), _) => Err(failure),
+        (Ok(()), ProgramCommand::Document(document)) => document.write(P::command(), &mut output),
+        (Ok(()), ProgramCommand::Queue(command)) if !command.needs_application() => {
+            command.run_without_application(&mut output)
         }
-        Ok(None) => command.run_without_application(&mut output),
-        Err(failure) => Err(failure),
+        (Ok(()), ProgramCommand::Queue(command)) => match app.await {
+            Err(failure) => Err(failure),
+            Ok(app) => {
+                let mut session = Session::new(app, has_tasks, output);
+                let result = command.run(&mut session).await;
+                output = session.output;
+                result
+            }
+        },
     };
     finish(result, &mut output)
 }

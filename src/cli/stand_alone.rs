@@ -7,8 +7,7 @@ use clap::Parser;
 use super::connection::{Address, OneConnection};
 use super::failure::Failure;
 use super::logging::Logging;
-use super::mounted::Command;
-use super::program;
+use super::program::{self, ProgramCommand};
 use crate::app::App;
 use crate::connector::DieselConnector;
 
@@ -31,7 +30,7 @@ pub(super) struct StandAlone {
     app: Option<String>,
 
     #[command(subcommand)]
-    command: Command,
+    command: ProgramCommand,
 }
 
 /// What the program `procrastinate` does: its whole `main`.
@@ -53,7 +52,7 @@ pub async fn stand_alone() -> ExitCode {
         Err(code) => return code,
     };
     let StandAlone { logging, address, app: python_app, command } = parsed;
-    program::run(&logging, command, false, async {
+    program::run::<StandAlone>(&logging, command, false, async {
         if python_app.is_some() {
             tracing::debug!("--app has no meaning here: this program needs the database alone");
         }

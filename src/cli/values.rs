@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use serde_json::Value;
 
-use crate::job::JobStatus;
+use crate::job::{JobId, JobStatus};
 use crate::worker::DeleteJobs;
 
 /// Seconds as a number, as Procrastinate has them, or a number with a unit.
@@ -70,6 +70,12 @@ pub(super) fn delete_jobs(text: &str) -> Result<DeleteJobs, String> {
         "always" => Ok(DeleteJobs::Always),
         _ => Err("it is never, successful or always".to_owned()),
     }
+}
+
+/// The number of a job; as it is shown, with a `#`, too.
+pub(super) fn job_id(text: &str) -> Result<JobId, String> {
+    let number: i64 = text.trim_start_matches('#').parse().map_err(|_| "the number of a job is expected".to_owned())?;
+    Ok(number.into())
 }
 
 /// A status that this version knows: a misspelt one would merely find nothing.

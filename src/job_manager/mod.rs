@@ -9,10 +9,11 @@
 //! |---|---|
 //! | call off a job | [`cancel_job_by_id`] |
 //! | put a job back to wait | [`retry_job_by_id`], [`retry_job`] |
+//! | start a job at another time | [`reschedule_job_by_id`] |
 //! | end a job | [`finish_job_by_id`], [`finish_job`] |
 //! | look | [`get_job_status`], [`list_jobs`], [`get_stalled_jobs`], [`list_jobs_to_abort`], [`check_connection`] |
 //! | count | [`list_queues`], [`list_tasks`], [`list_locks`] |
-//! | clear away | [`delete_old_jobs`] |
+//! | clear away | [`delete_job_by_id`], [`delete_old_jobs`] |
 //! | be a worker of one's own | [`register_worker`], [`update_heartbeat`], [`fetch_job`], [`unregister_worker`], [`prune_stalled_workers`] |
 //!
 //! Deferring is elsewhere: [`JobToDefer`](crate::JobToDefer) and [`batch_defer`](crate::batch_defer()). Other questions
@@ -48,6 +49,7 @@ mod change;
 mod clean;
 mod count;
 mod find;
+mod wait;
 mod workers;
 
 use std::future::Future;
@@ -70,6 +72,7 @@ pub use find::{
     CheckConnection, GetJobStatus, GetStalledJobs, ListJobs, ListJobsToAbort, check_connection, get_job_status,
     get_stalled_jobs, list_jobs, list_jobs_to_abort,
 };
+pub use wait::{DeleteJobById, RescheduleJobById, delete_job_by_id, reschedule_job_by_id};
 pub use workers::{
     FetchJob, PruneStalledWorkers, RegisterWorker, UnregisterWorker, UpdateHeartbeat, fetch_job, prune_stalled_workers,
     register_worker, unregister_worker, update_heartbeat,

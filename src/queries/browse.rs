@@ -1,8 +1,16 @@
 //! Statements for people who look around.
 
-use diesel::sql_types::{Nullable, Text};
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::query_builder::AstPass;
+use diesel::result::QueryResult;
+use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz};
 
+use crate::job::JobId;
+use crate::models::ProcrastinateJob;
+use crate::queries::inspect::{JobFilter, SELECT_JOBS};
 use crate::queries::statement;
+use crate::schema::procrastinate_jobs;
 
 /// To whom the connection leads: the server's version, the database, the schema in which names are looked up first, the
 /// role.
@@ -18,3 +26,151 @@ statement!(
         Ok(())
     }
 );
+
+/// Which jobs are meant: those that pass the filter, and of these, where that is wanted, those alone whose worker is gone
+/// or has been silent for thirty seconds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MeantJobs {
+    pub(crate) filter: JobFilter,
+    pub(crate) are_stalled: bool,
+}
+
+impl MeantJobs {
+    fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("true");
+        if self.are_stalled {
+            out.push_sql(
+                " AND status = 'doing' AND (worker_id IS NULL OR worker_id IN (SELECT worker.id FROM \
+                 procrastinate_workers AS worker WHERE worker.last_heartbeat < now() - interval '30 seconds'))",
+            );
+        }
+        self.filter.write(out)
+    }
+}
+
+/// So many of the jobs that are meant, by number, on from one.
+pub(crate) struct PageOfJobs {
+    pub(crate) meant: MeantJobs,
+    pub(crate) newest_first: bool,
+    pub(crate) beyond: Option<JobId>,
+    pub(crate) limit: i64,
+}
+
+statement!(filtered PageOfJobs -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+    out.push_sql(SELECT_JOBS);
+    statement.meant.write(out)?;
+    if let Some(beyond) = &statement.beyond {
+        out.push_sql(if statement.newest_first { " AND id < " } else { " AND id > " });
+        out.push_bind_param::<BigInt, _>(beyond)?;
+    }
+    out.push_sql(if statement.newest_first { " ORDER BY id DESC LIMIT " } else { " ORDER BY id LIMIT " });
+    out.push_bind_param::<BigInt, _>(&statement.limit)?;
+    Ok(())
+});
+
+/// How many jobs are meant.
+pub(crate) struct CountOfJobs(pub(crate) MeantJobs);
+
+statement!(filtered CountOfJobs -> i64: BigInt, |statement, out| {
+    out.push_sql("SELECT count(*) FROM procrastinate_jobs WHERE ");
+    statement.0.write(out)
+});
+
+/// The job because of whose lock another one waits: the one that runs, or else the one that goes before.
+pub(crate) struct HolderOfLock {
+    pub(crate) job_id: JobId,
+    pub(crate) lock: String,
+    pub(crate) priority: i32,
+}
+
+statement!(HolderOfLock -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+    out.push_sql(SELECT_JOBS);
+    out.push_sql("lock = ");
+    out.push_bind_param::<Text, _>(&statement.lock)?;
+    out.push_sql(" AND id <> ");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(" AND (status = 'doing' OR status = 'todo' AND (priority > ");
+    out.push_bind_param::<Integer, _>(&statement.priority)?;
+    out.push_sql(" OR priority = ");
+    out.push_bind_param::<Integer, _>(&statement.priority)?;
+    out.push_sql(" AND id < ");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(")) ORDER BY status = 'doing' DESC, priority DESC, id LIMIT 1");
+    Ok(())
+});
+
+/// How many jobs of a queue go before a job of it that could be started now; at most 10,000 are counted.
+pub(crate) struct JobsAhead {
+    pub(crate) job_id: JobId,
+    pub(crate) queue: String,
+    pub(crate) priority: i32,
+}
+
+statement!(JobsAhead -> i64: BigInt, |statement, out| {
+    out.push_sql(
+        "SELECT count(*) FROM (SELECT FROM procrastinate_jobs WHERE status = 'todo' \
+         AND (scheduled_at IS NULL OR scheduled_at <= now()) AND queue_name = ",
+    );
+    out.push_bind_param::<Text, _>(&statement.queue)?;
+    out.push_sql(" AND (priority > ");
+    out.push_bind_param::<Integer, _>(&statement.priority)?;
+    out.push_sql(" OR priority = ");
+    out.push_bind_param::<Integer, _>(&statement.priority)?;
+    out.push_sql(" AND id < ");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(") LIMIT 10000) AS ahead");
+    Ok(())
+});
+
+/// When a job of a queue was last started, by the last fifty of its jobs that do not wait.
+pub(crate) struct LastStart {
+    pub(crate) queue: String,
+}
+
+statement!(LastStart -> Option<DateTime<Utc>>: Nullable<Timestamptz>, |statement, out| {
+    out.push_sql(
+        "SELECT max(event.at) FROM (SELECT id FROM procrastinate_jobs WHERE status <> 'todo' AND queue_name = ",
+    );
+    out.push_bind_param::<Text, _>(&statement.queue)?;
+    out.push_sql(
+        " ORDER BY id DESC LIMIT 50) AS job JOIN procrastinate_events AS event \
+         ON event.job_id = job.id AND event.type = 'started'",
+    );
+    Ok(())
+});
+
+/// The names of queues and tasks that the newest jobs have: whether it is a queue, and the name.
+pub(crate) struct NamesInUse;
+
+statement!(NamesInUse -> (bool, String): (diesel::sql_types::Bool, Text), |_, out| {
+    out.push_sql(
+        "WITH newest AS (SELECT queue_name, task_name FROM procrastinate_jobs ORDER BY id DESC LIMIT 5000) \
+         SELECT true, queue_name::text FROM newest UNION SELECT false, task_name::text FROM newest ORDER BY 1, 2",
+    );
+    Ok(())
+});
+
+/// Puts a job back to wait by the contract's own function, which raises where it cannot: for databases on which no
+/// migrations but Procrastinate's were run.
+pub(crate) struct RetryJobByContract {
+    pub(crate) job_id: JobId,
+    pub(crate) retry_at: Option<DateTime<Utc>>,
+    pub(crate) priority: Option<i32>,
+    pub(crate) queue: Option<String>,
+    pub(crate) lock: Option<String>,
+}
+
+statement!(RetryJobByContract -> String: Text, |statement, out| {
+    out.push_sql("SELECT procrastinate_retry_job_v2(");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Timestamptz>, _>(&statement.retry_at)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Integer>, _>(&statement.priority)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Text>, _>(&statement.queue)?;
+    out.push_sql("::varchar, ");
+    out.push_bind_param::<Nullable<Text>, _>(&statement.lock)?;
+    out.push_sql("::varchar)::text");
+    Ok(())
+});

@@ -13,7 +13,7 @@ use crate::schema::sql_types::ProcrastinateJobStatus;
 
 /// A date that Rust has no value for is one that never comes. The status comes as a text, as in every statement of the
 /// crate: a connection asks the server what an enum is, once for each of its types, before it reads one.
-const SELECT_JOBS: &str = "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, status::text, \
+pub(crate) const SELECT_JOBS: &str = "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, status::text, \
      CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id \
      FROM procrastinate_jobs WHERE ";
 
@@ -53,7 +53,7 @@ pub(crate) struct JobFilter {
 
 impl JobFilter {
     /// Writes `condition AND condition …` after a condition that is always there.
-    fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    pub(crate) fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         if let Some(id) = &self.id {
             out.push_sql(" AND id = ");
             out.push_bind_param::<BigInt, _>(id)?;

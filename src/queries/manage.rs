@@ -129,3 +129,45 @@ statement!(DeleteOldJobs -> (i64, bool, serde_json::Value): (BigInt, Bool, Jsonb
     out.push_sql(")");
     Ok(())
 });
+
+/// Sets when a job that waits may be started; `None` is at once. The answer: the status that the job has, if there is
+/// such a job, and whether it was changed.
+pub(crate) struct RescheduleJob {
+    pub(crate) job_id: JobId,
+    pub(crate) schedule_at: Option<DateTime<Utc>>,
+}
+
+statement!(
+    RescheduleJob -> (JobStatus, bool): (ProcrastinateJobStatus, Bool),
+    |statement, out| {
+        out.push_sql("WITH found AS (SELECT id, status FROM procrastinate_jobs WHERE id = ");
+        out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+        out.push_sql(" FOR UPDATE), changed AS (UPDATE procrastinate_jobs AS job SET scheduled_at = ");
+        out.push_bind_param::<Nullable<Timestamptz>, _>(&statement.schedule_at)?;
+        out.push_sql(
+            " FROM found WHERE job.id = found.id AND job.status = 'todo' RETURNING job.id) \
+             SELECT status, EXISTS (SELECT FROM changed) FROM found",
+        );
+        Ok(())
+    }
+);
+
+/// Deletes a job that does not run. The answer: the status that the job had, if there is such a job, and whether it is
+/// gone.
+pub(crate) struct DeleteJob {
+    pub(crate) job_id: JobId,
+}
+
+statement!(
+    DeleteJob -> (JobStatus, bool): (ProcrastinateJobStatus, Bool),
+    |statement, out| {
+        out.push_sql("WITH found AS (SELECT id, status FROM procrastinate_jobs WHERE id = ");
+        out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+        out.push_sql(
+            " FOR UPDATE), gone AS (DELETE FROM procrastinate_jobs AS job USING found \
+             WHERE job.id = found.id AND job.status NOT IN ('doing', 'aborting') RETURNING job.id) \
+             SELECT status, EXISTS (SELECT FROM gone) FROM found",
+        );
+        Ok(())
+    }
+);

@@ -1,10 +1,14 @@
 //! The command line: the program `procrastinate`, run as its users run it.
 
 mod defer;
+mod documents;
 mod healthchecks;
+mod jobs;
 mod mounted;
 mod program;
+mod python;
 mod schema;
+mod shell;
 
 use std::process::{Command, Output, Stdio};
 

@@ -3,7 +3,8 @@
 use diesel::{Connection, PgConnection};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use procrastinate::job_manager::{
-    cancel_job_by_id, finish_job, finish_job_by_id, get_job_status, retry_job, retry_job_by_id,
+    cancel_job_by_id, delete_job_by_id, finish_job, finish_job_by_id, get_job_status, reschedule_job_by_id, retry_job,
+    retry_job_by_id,
 };
 use procrastinate::{Error, JobId, JobStatus};
 
@@ -29,6 +30,8 @@ each_way!(
     a_running_job_that_is_to_be_aborted_fails_when_it_is_retried,
     what_cannot_be_retried_is_told_and_left,
     a_retry_that_meets_a_taken_queueing_lock_is_told_and_changes_nothing,
+    a_waiting_job_is_rescheduled_and_started_at_once_again,
+    a_job_that_does_not_run_is_deleted,
     what_cannot_be_is_refused_before_the_database_is_asked,
 );
 
@@ -235,4 +238,36 @@ fn a_retry_waits_for_whoever_has_the_job_and_then_sees_what_it_is() {
     sql(&mut connection, "COMMIT");
     let error = retry.join().unwrap().unwrap_err();
     assert!(matches!(error, Error::WrongStatus { status: JobStatus::Succeeded, .. }), "{error}");
+}
+
+async fn a_waiting_job_is_rescheduled_and_started_at_once_again(mut desk: Desk) {
+    let id = desk.defer(work());
+    let time = "2099-01-31T08:00:00Z".parse().unwrap();
+    desk.execute(reschedule_job_by_id(id).schedule_at(time)).await.unwrap();
+    assert_eq!(job(&mut desk.connection, id).scheduled_at, Some(time));
+    assert_eq!(events(&mut desk.connection, id), ["deferred", "scheduled"]);
+    desk.execute(reschedule_job_by_id(id)).await.unwrap();
+    assert_eq!(job(&mut desk.connection, id).scheduled_at, None);
+
+    let running = desk.job(work(), "doing");
+    let error = desk.execute(reschedule_job_by_id(running)).await.unwrap_err();
+    assert!(matches!(error, Error::WrongStatus { status: JobStatus::Doing, .. }), "{error}");
+    let error = desk.execute(reschedule_job_by_id(4_711)).await.unwrap_err();
+    assert!(matches!(error, Error::JobNotFound { .. }), "{error}");
+    let too_early = "1969-12-31T00:00:00Z".parse().unwrap();
+    assert!(desk.execute(reschedule_job_by_id(id).schedule_at(too_early)).await.unwrap_err().is_invalid());
+}
+
+async fn a_job_that_does_not_run_is_deleted(mut desk: Desk) {
+    for status in ["todo", "succeeded", "failed", "cancelled"] {
+        let id = desk.job(work(), status);
+        desk.execute(delete_job_by_id(id)).await.unwrap();
+        assert_eq!(events(&mut desk.connection, id), [""; 0]);
+    }
+    let running = desk.job(work(), "doing");
+    let error = desk.execute(delete_job_by_id(running)).await.unwrap_err();
+    assert!(matches!(error, Error::WrongStatus { status: JobStatus::Doing, .. }), "{error}");
+    let error = desk.execute(delete_job_by_id(4_711)).await.unwrap_err();
+    assert!(matches!(error, Error::JobNotFound { .. }), "{error}");
+    assert_eq!(statuses(&mut desk.connection), [JobStatus::Doing]);
 }

@@ -1,0 +1,182 @@
+//! `list_jobs`.
+
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::filter::Filter;
+use super::output::{Colour, JsonArray};
+use super::session::Session;
+use super::table::Table;
+use super::times::{self, Times};
+use crate::job::JobStatus;
+use crate::models::ProcrastinateJob;
+use crate::queries::browse::{MeantJobs, PageOfJobs};
+
+/// List jobs, by number
+///
+/// Filters are words, as in `list_jobs queue=mails status=failed`, or flags; all of them have to hold. The word `details`
+/// adds what is left out otherwise.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  list_jobs queue=mails status=failed details")]
+pub(super) struct ListJobs {
+    #[command(flatten)]
+    filter: Filter,
+
+    /// Also priority, attempts, locks and arguments: the same as the word `details`
+    #[arg(short, long)]
+    details: bool,
+
+    /// The newest ones first
+    #[arg(long)]
+    newest: bool,
+
+    /// At most so many
+    #[arg(short, long, value_name = "NUMBER")]
+    limit: Option<u32>,
+
+    /// Times by the clock
+    #[arg(long)]
+    exact: bool,
+
+    /// As JSON, with all that is known of each
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many jobs are fetched at a time: however many there are, no more are held.
+const PAGE: i64 = 1_000;
+
+impl ListJobs {
+    pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let wanted = self.filter.wanted()?;
+        let details = self.details || wanted.details;
+        let times = Times::new(self.exact);
+        let mut array = if self.json { Some(JsonArray::start(&mut session.output)?) } else { None };
+        let mut pages = Pages::new(wanted.jobs, self.newest, self.limit);
+        while let Some(jobs) = pages.next(session).await? {
+            match &mut array {
+                Some(array) => {
+                    for job in &jobs {
+                        array.push(&as_json(job), &mut session.output)?;
+                    }
+                }
+                None => table(&jobs, details, times).write(&mut session.output)?,
+            }
+        }
+        if let Some(array) = array {
+            return array.end(&mut session.output);
+        }
+        if pages.found == 0 {
+            session.output.note("there are no such jobs");
+        }
+        Ok(())
+    }
+}
+
+/// Jobs, page by page.
+pub(super) struct Pages {
+    meant: MeantJobs,
+    newest_first: bool,
+    beyond: Option<i64>,
+    left: i64,
+    /// How many there have been.
+    pub(super) found: usize,
+}
+
+impl Pages {
+    pub(super) fn new(meant: MeantJobs, newest_first: bool, limit: Option<u32>) -> Self {
+        Self { meant, newest_first, beyond: None, left: limit.map_or(i64::MAX, i64::from), found: 0 }
+    }
+
+    /// The next page; `None` after the last one.
+    pub(super) async fn next(&mut self, session: &Session<'_>) -> Result<Option<Vec<ProcrastinateJob>>, Failure> {
+        let limit = PAGE.min(self.left);
+        let page = PageOfJobs {
+            meant: self.meant.clone(),
+            newest_first: self.newest_first,
+            beyond: self.beyond.map(Into::into),
+            limit,
+        };
+        if limit == 0 {
+            return Ok(None);
+        }
+        let jobs = session.load("list the jobs", page).await?;
+        let Some(last) = jobs.last() else { return Ok(None) };
+        self.beyond = Some(last.id);
+        self.found += jobs.len();
+        self.left -= i64::try_from(jobs.len()).unwrap_or(self.left);
+        Ok(Some(jobs))
+    }
+}
+
+fn table(jobs: &[ProcrastinateJob], details: bool, times: Times) -> Table {
+    let headings: &[&'static str] = if details {
+        &["#id", "status", "queue", "task", "scheduled", "#attempts", "#priority", "lock", "queueing lock", "arguments"]
+    } else {
+        &["#id", "status", "queue", "task", "scheduled"]
+    };
+    let mut table = Table::new(headings);
+    for job in jobs {
+        let plain = |text: String| (text, Colour::Plain);
+        let mut cells = vec![
+            plain(job.id.to_string()),
+            (status_text(job), status_colour(&job.status)),
+            plain(job.queue_name.clone()),
+            plain(job.task_name.clone()),
+            plain(times.show_some(job.scheduled_at)),
+        ];
+        if details {
+            cells.extend([
+                plain(job.attempts.to_string()),
+                plain(job.priority.to_string()),
+                plain(job.lock.clone().unwrap_or_default()),
+                plain(job.queueing_lock.clone().unwrap_or_default()),
+                plain(job.args.to_string()),
+            ]);
+        }
+        table.row(cells);
+    }
+    table
+}
+
+/// Its status, and whether it is to be aborted.
+pub(super) fn status_text(job: &ProcrastinateJob) -> String {
+    if job.abort_requested && job.status == JobStatus::Doing {
+        format!("{}, to be aborted", job.status)
+    } else {
+        job.status.to_string()
+    }
+}
+
+pub(super) fn status_colour(status: &JobStatus) -> Colour {
+    match status {
+        JobStatus::Todo => Colour::Waiting,
+        JobStatus::Doing | JobStatus::Aborting => Colour::Busy,
+        JobStatus::Succeeded => Colour::Good,
+        JobStatus::Failed | JobStatus::Aborted => Colour::Bad,
+        _ => Colour::Faint,
+    }
+}
+
+/// A job on one line, as Procrastinate's shell writes it.
+pub(super) fn one_line(job: &ProcrastinateJob) -> String {
+    let line = format!("#{} {} on {} - [{}]", job.id, job.task_name, job.queue_name, status_text(job));
+    super::table::on_one_line(&line)
+}
+
+pub(super) fn as_json(job: &ProcrastinateJob) -> Value {
+    json!({
+        "id": job.id,
+        "queue": job.queue_name,
+        "task": job.task_name,
+        "status": job.status.as_str(),
+        "priority": job.priority,
+        "lock": job.lock,
+        "queueing_lock": job.queueing_lock,
+        "args": job.args,
+        "scheduled_at": times::json(job.scheduled_at),
+        "attempts": job.attempts,
+        "abort_requested": job.abort_requested,
+        "worker_id": job.worker_id,
+    })
+}

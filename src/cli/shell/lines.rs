@@ -1,0 +1,66 @@
+//! What a line of the shell asks for.
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::failure::Failure;
+use crate::cli::jobs::JobCommand;
+use crate::cli::session::Session;
+
+/// Commands about jobs
+#[derive(Debug, Parser)]
+#[command(
+    no_binary_name = true,
+    name = "",
+    disable_help_flag = false,
+    help_template = "{subcommands}\n  exit          Leave, as Ctrl-D does"
+)]
+struct Line {
+    #[command(subcommand)]
+    command: JobCommand,
+}
+
+/// What comes after a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    GoOn,
+    Leave,
+}
+
+/// The names of the commands.
+pub(super) fn command_names() -> Vec<String> {
+    let commands = Line::command();
+    let names = commands.get_subcommands().map(|command| command.get_name().to_owned());
+    names.chain(["help".to_owned(), "exit".to_owned()]).collect()
+}
+
+/// Runs a line as it was typed: words with spaces between them, or quotes around them.
+pub(super) async fn run_line(line: &str, session: &mut Session<'_>) -> Result<Next, Failure> {
+    match shlex::split(line) {
+        Some(words) => run_words(words, session).await,
+        None => Err(Failure::usage("a quotation mark is not closed")),
+    }
+}
+
+pub(super) async fn run_words(mut words: Vec<String>, session: &mut Session<'_>) -> Result<Next, Failure> {
+    match words.first().map(String::as_str) {
+        None => return Ok(Next::GoOn),
+        Some("exit" | "quit" | "EOF") => return Ok(Next::Leave),
+        Some("?") => words[0] = "help".to_owned(),
+        Some(first) if first.starts_with('#') => return Ok(Next::GoOn),
+        Some(_) => {}
+    }
+    match Line::try_parse_from(words) {
+        // A command may hold much: it lives on the heap.
+        Ok(line) => Box::pin(line.command.run(session)).await.map(|()| Next::GoOn),
+        Err(error) if !error.use_stderr() => {
+            session.output.text(error.render())?;
+            Ok(Next::GoOn)
+        }
+        Err(error) => {
+            let said = error.render().to_string();
+            let said = said.trim().trim_start_matches("error: ");
+            let said = said.split("\n\nFor more information").next().unwrap_or(said);
+            Err(Failure::usage(said.replace("Usage:  ", "Usage: ")))
+        }
+    }
+}

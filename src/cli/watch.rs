@@ -1,0 +1,78 @@
+//! `watch`: a table that is alive.
+
+use std::time::Duration;
+
+use chrono::Utc;
+
+use super::counts::{count, table, workers};
+use super::failure::Failure;
+use super::filter::Filter;
+use super::healthchecks::alive;
+use super::list::one_line;
+use super::session::Session;
+use super::times::exact;
+use super::values;
+use crate::job::JobStatus;
+use crate::queries::browse::{MeantJobs, PageOfJobs};
+use crate::queries::inspect::{CountedColumn, JobFilter};
+
+/// Show the queues, the workers and what is running, again and again, until Ctrl-C
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Watch {
+    #[command(flatten)]
+    filter: Filter,
+
+    /// How long to wait between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::duration)]
+    interval: Duration,
+
+    /// Look so many times, and end
+    #[arg(long, value_name = "NUMBER")]
+    count: Option<u32>,
+}
+
+/// How many of the jobs that run are shown.
+const SHOWN: i64 = 10;
+
+impl Watch {
+    pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let filter = self.filter.of_counts()?;
+        // A look costs something on a large table.
+        let interval = self.interval.max(Duration::from_millis(100));
+        let mut looks = 0;
+        loop {
+            look(&filter, session).await?;
+            looks += 1;
+            if self.count.is_some_and(|count| looks >= count) {
+                return Ok(());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+            }
+        }
+    }
+}
+
+async fn look(filter: &JobFilter, session: &mut Session<'_>) -> Result<(), Failure> {
+    let queues = count(CountedColumn::Queue, filter.clone(), session).await?;
+    let workers = workers(session).await?;
+    let mut meant = MeantJobs { filter: filter.clone(), are_stalled: false };
+    meant.filter.status = Some(JobStatus::Doing);
+    let page = PageOfJobs { meant, newest_first: false, beyond: None, limit: SHOWN };
+    let running = session.load("list the jobs that run", page).await?;
+
+    // Written over the last look, where that can be done.
+    session.output.text(if session.output.style().width.is_some() { "\x1b[H\x1b[2J" } else { "" })?;
+    session.output.line(format!("{}   workers: {}", exact(Utc::now()), alive(&workers, Utc::now())))?;
+    session.output.line("")?;
+    table("queue", &queues).write(&mut session.output)?;
+    if !running.is_empty() {
+        session.output.line("\nrunning")?;
+        for job in &running {
+            session.output.line(format!("  {}", one_line(job)))?;
+        }
+    }
+    session.output.line("")?;
+    session.output.flush()
+}
