@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::job_options::JobOptions;
 use crate::job_to_defer::{JobToDefer, configure_task};
 
-/// Defers a job of a task, for a worker to run
+/// Defer a job of a task, for a worker to run
 ///
 /// TASK is the name of the task, as workers know it: `list_tasks` shows those that have had jobs. JSON_ARGS are its
 /// arguments by name, as a JSON object.

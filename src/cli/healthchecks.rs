@@ -12,7 +12,7 @@ use crate::migrations::MIGRATIONS;
 use crate::models::ProcrastinateWorker;
 use crate::queries::browse::ServerInfo;
 
-/// Checks the connection, the tables, the migrations, the application and what its workers need
+/// Check the connection, the tables, the migrations, the application and what its workers need
 ///
 /// A line for each that is well. The first that is not ends it, with the reason and exit status 1.
 #[derive(Debug, Clone, clap::Args)]

@@ -30,6 +30,7 @@ mod log_format;
 mod logging;
 mod mounted;
 mod output;
+mod probe;
 mod program;
 mod schema;
 mod session;

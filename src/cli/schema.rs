@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::job_manager;
 use crate::migrations::{MIGRATIONS, SQL_MIGRATIONS, revert_migrations, write_migrations};
 
-/// Creates the queue's tables and functions, or says how they stand
+/// Create the queue's tables and functions, or say how they stand
 ///
 /// Without more it is `schema apply`: it runs the migrations that are pending, and does nothing where none is.
 #[derive(Debug, Clone, clap::Args)]

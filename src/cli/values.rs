@@ -1,5 +1,6 @@
 //! How values are written on the command line and in the environment.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
@@ -91,6 +92,11 @@ pub(super) fn retention(text: &str) -> Result<(JobStatus, Duration), String> {
     const RULE: &str = "it is a final status and an age, such as succeeded=7d";
     let (label, age) = text.split_once('=').ok_or(RULE)?;
     Ok((status(label)?, duration(age)?))
+}
+
+/// Where to listen.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it is an address and a port, such as 127.0.0.1:8080 or [::]:8080".to_owned())
 }
 
 /// A JSON object.

@@ -1,15 +1,19 @@
 //! `worker`: runs jobs.
 
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use tokio::task::JoinSet;
 
 use super::environment::{or_variable, switch};
 use super::failure::Failure;
+use super::probe::Probe;
 use super::session::Session;
 use super::values;
 use crate::job::JobStatus;
 use crate::worker::{DeleteJobs, Worker};
 
-/// Runs a worker: on the given queues, or on all of them
+/// Run a worker: on the given queues, or on all of them
 ///
 /// What is not set is as the application's worker_defaults say, and else as documented here. The worker stops at SIGINT
 /// and SIGTERM, when its jobs have ended; a second signal aborts them. Intervals are in seconds, or have a unit: 500ms,
@@ -82,6 +86,11 @@ struct Beyond {
     #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
     timeout: Option<Duration>,
 
+    /// Answer GET /live and GET /ready there, such as 0.0.0.0:8080, for an orchestrator [env:
+    /// PROCRASTINATE_WORKER_HEALTH_ADDRESS]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::address)]
+    health_address: Option<SocketAddr>,
+
     /// How often to say that it is alive; 10 unless set [env: PROCRASTINATE_WORKER_UPDATE_HEARTBEAT_INTERVAL]
     #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
     update_heartbeat_interval: Option<Duration>,
@@ -110,10 +119,19 @@ impl RunWorker {
                  worker`",
             ));
         }
+        let health_address =
+            or_variable(self.beyond.health_address, "PROCRASTINATE_WORKER_HEALTH_ADDRESS", values::address)?;
         let (worker, queues) = self.configure(session.app.worker())?;
         session.output.note(format!("Launching a worker on {queues}"));
         session.output.flush()?;
         tracing::debug!(action = "configure_worker", "the worker as it was set: {worker:?}");
+        // It ends with this set, when the worker has ended.
+        let mut beside = JoinSet::new();
+        if let Some(address) = health_address {
+            let probe = Probe::bind(address, session.app.clone(), worker.handle()).await?;
+            session.output.note(format!("Answering probes on http://{}/live and /ready", probe.address()?));
+            beside.spawn(probe.serve());
+        }
         Ok(worker.run().await?)
     }
 

@@ -10,7 +10,7 @@ use super::session::Session;
 use editor::Editor;
 use lines::{Next, run_line, run_words};
 
-/// A shell for looking after jobs; with a command, that command and no more
+/// Open a shell for looking after jobs; with a command, run that and no more
 ///
 /// In it, `help` lists the commands. Lines that are piped into it are run one by one; it then ends with 1 if one of them
 /// failed.

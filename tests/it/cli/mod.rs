@@ -5,6 +5,8 @@ mod documents;
 mod healthchecks;
 mod jobs;
 mod mounted;
+#[cfg(unix)]
+mod probe;
 mod program;
 mod python;
 mod schema;
