@@ -52,6 +52,7 @@ impl ListJobs {
         let details = self.details || wanted.details;
         let times = Times::new(self.exact);
         let mut array = if self.json { Some(JsonArray::start(&mut session.output)?) } else { None };
+        let mut table = table(details);
         let mut pages = Pages::new(wanted.jobs, self.newest, self.limit);
         while let Some(jobs) = pages.next(session).await? {
             match &mut array {
@@ -60,7 +61,10 @@ impl ListJobs {
                         array.push(&as_json(job), &mut session.output)?;
                     }
                 }
-                None => table(&jobs, details, times).write(&mut session.output)?,
+                None => {
+                    jobs.iter().for_each(|job| table.row(cells(job, details, times)));
+                    table.write(&mut session.output)?;
+                }
             }
         }
         if let Some(array) = array {
@@ -109,34 +113,33 @@ impl Pages {
     }
 }
 
-fn table(jobs: &[ProcrastinateJob], details: bool, times: Times) -> Table {
-    let headings: &[&'static str] = if details {
+fn table(details: bool) -> Table {
+    Table::new(if details {
         &["#id", "status", "queue", "task", "scheduled", "#attempts", "#priority", "lock", "queueing lock", "arguments"]
     } else {
         &["#id", "status", "queue", "task", "scheduled"]
-    };
-    let mut table = Table::new(headings);
-    for job in jobs {
-        let plain = |text: String| (text, Colour::Plain);
-        let mut cells = vec![
-            plain(job.id.to_string()),
-            (status_text(job), status_colour(&job.status)),
-            plain(job.queue_name.clone()),
-            plain(job.task_name.clone()),
-            plain(times.show_some(job.scheduled_at)),
-        ];
-        if details {
-            cells.extend([
-                plain(job.attempts.to_string()),
-                plain(job.priority.to_string()),
-                plain(job.lock.clone().unwrap_or_default()),
-                plain(job.queueing_lock.clone().unwrap_or_default()),
-                plain(job.args.to_string()),
-            ]);
-        }
-        table.row(cells);
+    })
+}
+
+fn cells(job: &ProcrastinateJob, details: bool, times: Times) -> Vec<(String, Colour)> {
+    let plain = |text: String| (text, Colour::Plain);
+    let mut cells = vec![
+        plain(job.id.to_string()),
+        (status_text(job), status_colour(&job.status)),
+        plain(job.queue_name.clone()),
+        plain(job.task_name.clone()),
+        plain(times.show_some(job.scheduled_at)),
+    ];
+    if details {
+        cells.extend([
+            plain(job.attempts.to_string()),
+            plain(job.priority.to_string()),
+            plain(job.lock.clone().unwrap_or_default()),
+            plain(job.queueing_lock.clone().unwrap_or_default()),
+            plain(job.args.to_string()),
+        ]);
     }
-    table
+    cells
 }
 
 /// Its status, and whether it is to be aborted.

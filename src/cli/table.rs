@@ -10,12 +10,15 @@ use super::output::{Colour, Output};
 pub(super) struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<(String, Colour)>>,
+    /// Whether the headings were written.
+    is_begun: bool,
 }
 
 #[derive(Debug)]
 struct Column {
     heading: &'static str,
     is_number: bool,
+    width: usize,
 }
 
 /// Between two columns.
@@ -27,8 +30,9 @@ impl Table {
         let column = |heading: &&'static str| Column {
             heading: heading.trim_start_matches('#'),
             is_number: heading.starts_with('#'),
+            width: heading.trim_start_matches('#').width(),
         };
-        Self { columns: headings.iter().map(column).collect(), rows: Vec::new() }
+        Self { columns: headings.iter().map(column).collect(), rows: Vec::new(), is_begun: false }
     }
 
     /// Adds a row with as many cells as there are columns.
@@ -37,41 +41,45 @@ impl Table {
         self.rows.push(cells.collect());
     }
 
-    /// Writes it. On a terminal the last column is cut where the line would not fit.
-    pub(super) fn write(&self, output: &mut Output<'_>) -> Result<(), Failure> {
-        let style = output.style();
-        let widths = self.widths();
-        let headings: Vec<_> = self.columns.iter().map(|column| (column.heading.to_owned(), Colour::Heading)).collect();
-        for row in std::iter::once(&headings).chain(&self.rows) {
-            let mut line = String::new();
-            let mut used = 0;
-            for (index, (text, colour)) in row.iter().enumerate() {
-                let is_last = index + 1 == row.len();
-                let room = style.width.filter(|_| is_last).map(|width| width.saturating_sub(used).max(10));
-                let text = room.map_or_else(|| text.clone(), |room| cut(text, room));
-                let padding = " ".repeat(widths[index].saturating_sub(text.width()));
-                let painted = style.paint(*colour, &text);
-                if self.columns[index].is_number {
-                    line.push_str(&padding);
-                    line.push_str(&painted);
-                } else {
-                    line.push_str(&painted);
-                    line.push_str(&padding);
-                }
-                line.push_str(GAP);
-                used += widths[index] + GAP.len();
-            }
-            output.line(line.trim_end())?;
+    /// Writes the rows that were added since it was last written, the first time under the headings. On a terminal the last
+    /// column is cut where the line would not fit.
+    pub(super) fn write(&mut self, output: &mut Output<'_>) -> Result<(), Failure> {
+        let mut rows = std::mem::take(&mut self.rows);
+        if !std::mem::replace(&mut self.is_begun, true) {
+            let heading = |column: &Column| (column.heading.to_owned(), Colour::Heading);
+            rows.insert(0, self.columns.iter().map(heading).collect());
+        }
+        for (column, index) in self.columns.iter_mut().zip(0..) {
+            let widest = rows.iter().map(|row: &Vec<(String, Colour)>| row[index].0.width()).max();
+            column.width = column.width.max(widest.unwrap_or(0));
+        }
+        for row in &rows {
+            self.write_row(row, output)?;
         }
         Ok(())
     }
 
-    fn widths(&self) -> Vec<usize> {
-        let width = |(index, column): (usize, &Column)| {
-            let cells = self.rows.iter().map(|row| row[index].0.width()).max().unwrap_or(0);
-            cells.max(column.heading.width())
-        };
-        self.columns.iter().enumerate().map(width).collect()
+    fn write_row(&self, row: &[(String, Colour)], output: &mut Output<'_>) -> Result<(), Failure> {
+        let style = output.style();
+        let mut line = String::new();
+        let mut used = 0;
+        for (index, (column, (text, colour))) in self.columns.iter().zip(row).enumerate() {
+            let is_last = index + 1 == row.len();
+            let room = style.width.filter(|_| is_last).map(|width| width.saturating_sub(used).max(10));
+            let text = room.map_or_else(|| text.clone(), |room| cut(text, room));
+            let padding = " ".repeat(column.width.saturating_sub(text.width()));
+            let painted = style.paint(*colour, &text);
+            if column.is_number {
+                line.push_str(&padding);
+                line.push_str(&painted);
+            } else {
+                line.push_str(&painted);
+                line.push_str(&padding);
+            }
+            line.push_str(GAP);
+            used += column.width + GAP.len();
+        }
+        output.line(line.trim_end())
     }
 }
 
@@ -106,7 +114,7 @@ mod tests {
     use super::super::output::Style;
     use super::{Colour, Output, Table};
 
-    fn written(table: &Table, style: Style) -> String {
+    fn written(mut table: Table, style: Style) -> String {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         table.write(&mut Output::new(&mut out, &mut err, style)).unwrap();
         String::from_utf8(out).unwrap()
@@ -122,12 +130,12 @@ mod tests {
     #[test]
     fn numbers_stand_on_the_right_and_nothing_drives_the_terminal() {
         let expected = "   id  name\n    7  寿司 for everybody\n12345  two\\nlines\\u{1b}[2J\n";
-        assert_eq!(written(&table(), Style::default()), expected);
+        assert_eq!(written(table(), Style::default()), expected);
     }
 
     #[test]
     fn a_terminal_gets_colours_and_no_longer_lines_than_it_has_room_for() {
-        let text = written(&table(), Style { colours: true, width: Some(20) });
+        let text = written(table(), Style { colours: true, width: Some(20) });
         assert!(text.contains("\u{1b}[32m寿司 for eve…\u{1b}[0m"), "{text:?}");
     }
 }

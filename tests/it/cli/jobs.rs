@@ -99,6 +99,8 @@ fn more_jobs_than_a_page_holds_are_listed_all_and_in_order() {
         listed(&database, &["--newest", "--limit", "1500"]),
         all.into_iter().rev().take(1_500).collect::<Vec<_>>()
     );
+    let out = run(on(&database, &["list_jobs"])).well();
+    assert_eq!((out.lines().count(), out.matches("status").count()), (2_501, 1));
 }
 
 #[test]
