@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// How long to wait for what must happen, before a test fails. Nothing waits this long when all is well.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A database with the crate's migrations, a copy of one that was migrated once.
 pub fn database() -> Database {

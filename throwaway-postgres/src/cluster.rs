@@ -157,7 +157,7 @@ fn settings(options: &Options, port: u16) -> Vec<(String, String)> {
         ("max_connections", "200"),
         // Dropping a database waits for every connection, also for one that has not been through its start: that of a test
         // whose only thread is at this moment dropping a database, and cannot go on with it. A minute, unless set.
-        ("authentication_timeout", "10s"),
+        ("authentication_timeout", "5s"),
         ("shared_buffers", "64MB"),
         // Nothing may assume that the server runs in UTC. This zone makes such mistakes visible: it is three quarters
         // of an hour off, has summer time, and for more than half of the day its date is not the date in UTC.
