@@ -125,8 +125,17 @@ pub(crate) struct CallString<'a> {
 
 impl fmt::Display for CallString<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}](", self.task_name, self.job_id)?;
-        for (position, (name, value)) in self.args.as_object().into_iter().flatten().enumerate() {
+        write!(f, "{}[{}]{}", self.task_name, self.job_id, Arguments(self.args))
+    }
+}
+
+/// `(a=3, b="x")`: the arguments in it.
+pub(crate) struct Arguments<'a>(pub(crate) &'a serde_json::Value);
+
+impl fmt::Display for Arguments<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(")?;
+        for (position, (name, value)) in self.0.as_object().into_iter().flatten().enumerate() {
             let separator = if position == 0 { "" } else { ", " };
             write!(f, "{separator}{name}={value}")?;
         }

@@ -116,7 +116,7 @@ pub struct RegisterWorker {}
 operation!(RegisterWorker -> i64);
 
 impl RegisterWorker {
-    async fn perform<R: Run>(self, run: &mut R) -> Result<i64, Error> {
+    pub(crate) async fn perform<R: Run>(self, run: &mut R) -> Result<i64, Error> {
         const ACTION: &str = "register the worker";
         let ids = run.load(lifecycle::RegisterWorker).await.map_err(|source| Error::database(ACTION, source))?;
         ids.first().copied().ok_or(Error::Database { action: ACTION, source: diesel::NotFound })
@@ -159,7 +159,7 @@ pub struct UnregisterWorker {
 operation!(UnregisterWorker -> ());
 
 impl UnregisterWorker {
-    async fn perform<R: Run>(self, run: &mut R) -> Result<(), Error> {
+    pub(crate) async fn perform<R: Run>(self, run: &mut R) -> Result<(), Error> {
         let statement = lifecycle::UnregisterWorker { worker_id: self.worker_id };
         run.load(statement).await.map_err(|source| Error::database("unregister the worker", source))?;
         Ok(())

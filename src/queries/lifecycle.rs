@@ -102,6 +102,11 @@ impl FromSql<Jsonb, Pg> for ArgsOrProblem {
     }
 }
 
+/// Jobs as a [`FinishedOrFetched`], up to where they come from. Of a date that Rust has no value for none is told, and the
+/// status is none.
+pub(crate) const SELECT_FETCHED: &str = "SELECT false, id, queue_name, task_name, priority, lock, queueing_lock, args, \
+     CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id, NULL::text FROM ";
+
 /// Those of the given jobs that the worker is doing: to find again what an answer lost on the way had handed out.
 pub(crate) struct JobsOfWorker {
     pub(crate) worker_id: i64,
@@ -109,11 +114,8 @@ pub(crate) struct JobsOfWorker {
 }
 
 statement!(JobsOfWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
-    out.push_sql(
-        "SELECT false, id, queue_name, task_name, priority, lock, queueing_lock, args, \
-         CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id, \
-         NULL::text FROM procrastinate_diesel_jobs_of_worker_v1(",
-    );
+    out.push_sql(SELECT_FETCHED);
+    out.push_sql("procrastinate_diesel_jobs_of_worker_v1(");
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
     out.push_sql(", ");
     out.push_bind_param::<Array<BigInt>, _>(&statement.job_ids)?;
@@ -127,11 +129,8 @@ pub(crate) struct JobsWithoutWorker {
 }
 
 statement!(JobsWithoutWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
-    out.push_sql(
-        "SELECT false, id, queue_name, task_name, priority, lock, queueing_lock, args, \
-         CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id, \
-         NULL::text FROM procrastinate_diesel_jobs_without_worker_v1(",
-    );
+    out.push_sql(SELECT_FETCHED);
+    out.push_sql("procrastinate_diesel_jobs_without_worker_v1(");
     out.push_bind_param::<Array<Text>, _>(&statement.task_names)?;
     out.push_sql("::varchar[])");
     Ok(())

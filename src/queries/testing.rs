@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz};
 
-use crate::queries::lifecycle::{FinishedOrFetched, FinishedOrFetchedColumns};
+use crate::queries::lifecycle::{FinishedOrFetched, FinishedOrFetchedColumns, SELECT_FETCHED};
 use crate::queries::statement;
 
 /// Takes the next job for a worker, as if it were a certain time: what a worker's own fetching does by the clock of the
@@ -39,10 +39,9 @@ statement!(FetchJobAt -> FinishedOrFetched: FinishedOrFetchedColumns, |statement
                        OR other.status = 'todo' \
                           AND (other.priority > job.priority OR (other.priority = job.priority AND other.id < job.id))))) \
          ORDER BY job.priority DESC, job.id LIMIT 1 FOR UPDATE OF job SKIP LOCKED) \
-         RETURNING *) \
-         SELECT false, id, queue_name, task_name, priority, lock, queueing_lock, args, \
-         CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id, \
-         NULL::text FROM fetched",
+         RETURNING *) ",
     );
+    out.push_sql(SELECT_FETCHED);
+    out.push_sql("fetched");
     Ok(())
 });

@@ -48,16 +48,17 @@
 //! ```
 
 mod deferred;
+mod expected;
 mod lender;
 #[cfg(feature = "bb8")]
 mod pool;
 mod ran;
+mod savepoint;
 mod time;
 mod worker;
 
-pub use deferred::{
-    NotDeferred, deferred_jobs, deferred_jobs_blocking, find_deferred, find_deferred_blocking, find_in,
-};
+pub use deferred::{deferred_jobs, deferred_jobs_blocking, find_deferred, find_deferred_blocking};
+pub use expected::{NotDeferred, find_in};
 #[cfg(feature = "bb8")]
 pub use pool::test_pool;
 pub use ran::{JobEnding, RanJob, RanJobs};

@@ -9,15 +9,16 @@ use diesel::pg::Pg;
 
 use super::lender::{Lender, Lent, OfFunction, OfPool};
 use super::ran::{JobEnding, RanJob, RanJobs};
+use super::savepoint::{Savepoint, lost};
 use crate::app::App;
 use crate::clock;
 use crate::connector::PoolError;
 use crate::error::Error;
-use crate::job::Job;
-use crate::manager::FinishedAndFetched;
+use crate::job_manager::{register_worker, unregister_worker};
+use crate::manager::{FinishedAndFetched, finish_and_fetch};
 use crate::periodic::Ticks;
 use crate::periodic_job::defer_periodic_job;
-use crate::queries::lifecycle::{FetchedJob, FinishAndFetchJobs, RegisterWorker, UnregisterWorker};
+use crate::queries::lifecycle::FetchedJob;
 use crate::queries::testing::FetchJobAt;
 use crate::worker::{Outcome, SingleJobs, Worker};
 
@@ -313,9 +314,9 @@ impl TestWorker {
         self.settle();
         let mut connection = lender.lend().await?;
         self.defer_periodic_jobs(&mut connection).await?;
-        let worker_id = register(&mut connection).await?;
+        let worker_id = register_worker().perform(&mut connection).await?;
         let Some(fetched) = self.fetch(worker_id, &mut connection).await? else {
-            unregister(worker_id, &mut connection).await?;
+            unregister_worker(worker_id).perform(&mut connection).await?;
             return Ok(None);
         };
         let savepoint = Savepoint::set(&mut connection).await?;
@@ -325,8 +326,8 @@ impl TestWorker {
 
         let mut connection = lender.lend().await?;
         savepoint.leave(&ran.job, &mut connection).await?;
-        let answer = store(ran.ending, &mut connection).await?;
-        unregister(worker_id, &mut connection).await?;
+        let answer = finish_and_fetch(&mut connection, ran.ending).await?;
+        unregister_worker(worker_id).perform(&mut connection).await?;
         let ending = match answer {
             _ if answer.lost.contains(&ran.job.id) => return Err(lost(&ran.job)),
             _ if answer.not_retried.contains(&ran.job.id) => {
@@ -357,62 +358,6 @@ impl TestWorker {
         let statement = FetchJobAt { worker_id, queues: self.jobs.queues(), now: self.now() };
         let rows = connection.load(statement).await.map_err(|source| Error::database("fetch a job", source))?;
         Ok(FinishedAndFetched::from(rows).fetched.pop())
-    }
-}
-
-async fn register(connection: &mut impl Lent) -> Result<i64, Error> {
-    const ACTION: &str = "register the test worker";
-    let ids = connection.load(RegisterWorker).await.map_err(|source| Error::database(ACTION, source))?;
-    ids.first().copied().ok_or(Error::Database { action: ACTION, source: diesel::NotFound })
-}
-
-async fn unregister(worker_id: i64, connection: &mut impl Lent) -> Result<(), Error> {
-    let unregistered = connection.load(UnregisterWorker { worker_id }).await;
-    unregistered.map_err(|source| Error::database("unregister the test worker", source))?;
-    Ok(())
-}
-
-async fn store(ending: FinishAndFetchJobs, connection: &mut impl Lent) -> Result<FinishedAndFetched, Error> {
-    let rows = connection.load(ending).await.map_err(|source| Error::database("store how a job ended", source))?;
-    Ok(FinishedAndFetched::from(rows))
-}
-
-/// What there is to say when the job, or the transaction that it was in, is not there any more.
-fn lost(job: &Job) -> Error {
-    let problem = format!(
-        "job {job} is gone from the test's transaction, or is not running any more. A pool replaces a connection that is \
-         given back while its thread panics or in the middle of a transaction, and one that fails the pool's test at \
-         check-out after a statement has failed"
-    );
-    Error::Testing { problem }
-}
-
-/// Where to go back to when a job spoils the transaction that the test is in.
-struct Savepoint {
-    is_set: bool,
-}
-
-impl Savepoint {
-    /// Outside of a transaction none is needed.
-    async fn set(connection: &mut impl Lent) -> Result<Self, Error> {
-        let is_set = connection.is_in_transaction();
-        if is_set {
-            let set = connection.execute("SAVEPOINT procrastinate_test_job").await;
-            set.map_err(|source| Error::database("set a savepoint before the job", source))?;
-        }
-        Ok(Self { is_set })
-    }
-
-    /// Goes back if the transaction is spoilt.
-    async fn leave(self, job: &Job, connection: &mut impl Lent) -> Result<(), Error> {
-        if !self.is_set {
-            return Ok(());
-        }
-        let sql = match connection.execute("SELECT").await {
-            Ok(()) => "RELEASE SAVEPOINT procrastinate_test_job",
-            Err(_) => "ROLLBACK TO SAVEPOINT procrastinate_test_job; RELEASE SAVEPOINT procrastinate_test_job",
-        };
-        connection.execute(sql).await.map_err(|_| lost(job))
     }
 }
 

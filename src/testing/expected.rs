@@ -1,0 +1,168 @@
+//! A job that a test expects, and in what others differ from it.
+
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::Value;
+
+use crate::clock;
+use crate::job::Arguments;
+use crate::job_to_defer::JobToDefer;
+use crate::models::ProcrastinateJob;
+
+/// How many jobs a failure lists.
+const MOST_LISTED: usize = 20;
+
+/// How far the time of a job may be from the one that is expected: `schedule_in` counts from when it is called.
+const TOLERANCE: TimeDelta = TimeDelta::minutes(1);
+
+/// Why a job that a test expects was not found: what is expected, and what waits instead. It is meant to be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct NotDeferred {
+    message: String,
+    /// Whether the database was asked in vain.
+    is_unanswered: bool,
+}
+
+impl NotDeferred {
+    pub(super) fn unanswered(error: &diesel::result::Error) -> Self {
+        Self { message: format!("cannot look for the deferred jobs: {error}"), is_unanswered: true }
+    }
+
+    /// Fails the test if there was no answer at all.
+    #[doc(hidden)]
+    #[track_caller]
+    #[allow(clippy::panic, reason = "it is an assertion")]
+    pub fn expect_answer(self) {
+        if self.is_unanswered {
+            panic!("{self}");
+        }
+    }
+}
+
+/// The first of these jobs that is like the expected one.
+///
+/// # Errors
+///
+/// [`NotDeferred`] if there is none.
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::{configure_task, testing};
+///
+/// let not_deferred = testing::find_in(&[], &configure_task("bill", serde_json::json!({ "order": 7 }))).unwrap_err();
+/// assert_eq!(not_deferred.to_string(), "no such job waits: bill(order=7)\nno job waits at all");
+/// ```
+pub fn find_in<'j>(jobs: &'j [ProcrastinateJob], expected: &JobToDefer) -> Result<&'j ProcrastinateJob, NotDeferred> {
+    let mut others = Vec::new();
+    for job in jobs {
+        let differences = differences(job, expected);
+        if differences.is_empty() {
+            return Ok(job);
+        }
+        others.push((job, differences));
+    }
+    // What is nearest to it first: of the same task, and with the least that is different.
+    others.sort_by_key(|(job, differences)| (job.task_name != expected.task_name(), differences.len()));
+    Err(NotDeferred { message: describe(expected, &others), is_unanswered: false })
+}
+
+fn describe(expected: &JobToDefer, others: &[(&ProcrastinateJob, Vec<String>)]) -> String {
+    let mut message = format!("no such job waits: {}", Expected(expected));
+    if others.is_empty() {
+        message.push_str("\nno job waits at all");
+        return message;
+    }
+    message.push_str("\nthese wait:");
+    for (job, differences) in others.iter().take(MOST_LISTED) {
+        let differences = differences.join(", ");
+        message.push_str(&format!("\n  {job} in the queue {:?}: {differences}", job.queue_name));
+    }
+    if others.len() > MOST_LISTED {
+        message.push_str(&format!("\n  and {} more", others.len() - MOST_LISTED));
+    }
+    message
+}
+
+/// In what a job is not the expected one.
+fn differences(job: &ProcrastinateJob, expected: &JobToDefer) -> Vec<String> {
+    if job.task_name != expected.task_name() {
+        return vec!["another task".to_owned()];
+    }
+    let mut differences = differences_of_args(&job.args, expected.args());
+    let options = expected.options();
+    let mut compare = |what: &str, is: Option<&str>, wanted: Option<&str>| {
+        if let Some(wanted) = wanted.filter(|wanted| is != Some(wanted)) {
+            let is = is.map_or_else(|| "none".to_owned(), |is| format!("{is:?}"));
+            differences.push(format!("its {what} is {is}, not {wanted:?}"));
+        }
+    };
+    compare("queue", Some(&job.queue_name), options.queue.as_deref());
+    compare("lock", job.lock.as_deref(), options.lock.as_deref());
+    compare("queueing lock", job.queueing_lock.as_deref(), options.queueing_lock.as_deref());
+    if let Some(priority) = options.priority.filter(|priority| *priority != job.priority) {
+        differences.push(format!("its priority is {}, not {priority}", job.priority));
+    }
+    differences.extend(difference_of_schedule(job.scheduled_at, expected));
+    differences
+}
+
+fn differences_of_args(is: &Value, wanted: Option<&Value>) -> Vec<String> {
+    let (Value::Object(is), Some(Value::Object(wanted))) = (is, wanted) else {
+        return vec!["the arguments that are expected are no JSON object".to_owned()];
+    };
+    let mut differences: Vec<String> = wanted
+        .iter()
+        .filter(|(name, value)| is.get(*name) != Some(value))
+        .map(|(name, value)| match is.get(name) {
+            Some(other) => format!("its argument {name} is {other}, not {value}"),
+            None => format!("it has no argument {name}"),
+        })
+        .collect();
+    let unexpected = is.iter().filter(|(name, _)| !wanted.contains_key(*name));
+    differences.extend(unexpected.map(|(name, value)| format!("it has an argument {name}, {value}")));
+    differences
+}
+
+fn difference_of_schedule(is: Option<DateTime<Utc>>, expected: &JobToDefer) -> Option<String> {
+    let options = expected.options();
+    let (wanted, tolerance) = match (options.schedule_at, options.schedule_in) {
+        // The database has microseconds.
+        (Some(at), _) => (at, TimeDelta::microseconds(1)),
+        (None, Some(delay)) => (clock::now().checked_add_signed(TimeDelta::from_std(delay).ok()?)?, TOLERANCE),
+        (None, None) => return None,
+    };
+    match is {
+        Some(is) if (is - wanted).abs() <= tolerance => None,
+        Some(is) => Some(format!("it is scheduled for {is}, not {wanted}")),
+        None => Some(format!("it is not scheduled, and should be for {wanted}")),
+    }
+}
+
+/// A job that is expected, as Procrastinate writes one, with its options.
+struct Expected<'e>(&'e JobToDefer);
+
+impl fmt::Display for Expected<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.0.task_name(), Arguments(self.0.args().unwrap_or(&Value::Null)))?;
+        let options = self.0.options();
+        let texts = [("queue", &options.queue), ("lock", &options.lock), ("queueing lock", &options.queueing_lock)];
+        for (what, value) in texts {
+            if let Some(value) = value {
+                write!(f, ", {what} {value:?}")?;
+            }
+        }
+        if let Some(priority) = options.priority {
+            write!(f, ", priority {priority}")?;
+        }
+        if let Some(at) = options.schedule_at {
+            write!(f, ", scheduled for {at}")?;
+        }
+        if let Some(delay) = options.schedule_in {
+            write!(f, ", scheduled in {delay:?}")?;
+        }
+        Ok(())
+    }
+}
