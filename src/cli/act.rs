@@ -7,13 +7,14 @@ use chrono::{DateTime, Utc};
 use super::failure::Failure;
 use super::filter::{Flags, Wanted, read};
 use super::list::{Pages, one_line};
+use super::one_job::find;
 use super::session::Session;
 use super::values;
 use crate::error::Error;
 use crate::job::{JobId, JobStatus};
 use crate::job_manager::{cancel_job_by_id, delete_job_by_id, get_job_status, reschedule_job_by_id, retry_job_by_id};
-use crate::models::ProcrastinateJob;
 use crate::queries::browse::{CountOfJobs, MeantJobs, RetryJobByContract};
+use crate::queries::manage::RetryJob;
 
 /// Which jobs to do something with.
 #[derive(Debug, Clone, clap::Args)]
@@ -181,14 +182,6 @@ async fn show(id: JobId, session: &mut Session<'_>) -> Result<(), Failure> {
     }
 }
 
-/// The job of this number.
-pub(super) async fn find(id: JobId, session: &Session<'_>) -> Result<Option<ProcrastinateJob>, Failure> {
-    let mut meant = MeantJobs::default();
-    meant.filter.id = Some(id);
-    let jobs = Pages::new(meant, false, Some(1)).next(session).await?;
-    Ok(jobs.and_then(|jobs| jobs.into_iter().next()))
-}
-
 async fn by_filter(meant: MeantJobs, yes: bool, action: &Action, session: &mut Session<'_>) -> Result<(), Failure> {
     let counted = session.load("count the jobs", CountOfJobs(meant.clone())).await?;
     let count = counted.into_iter().next().unwrap_or_default();
@@ -319,7 +312,7 @@ async fn retry(
         Ok(_) => Ok(()),
         // A database of Python's, to which nothing of ours was added.
         Err(Error::SchemaMissing { .. }) => {
-            let statement = RetryJobByContract { job_id, retry_at, priority, queue, lock: None };
+            let statement = RetryJobByContract(RetryJob { job_id, retry_at, priority, queue, lock: None });
             session.load("retry the job", statement).await.map(|_| ())
         }
         Err(error) => Err(error.into()),

@@ -8,7 +8,6 @@ use super::values;
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::job_manager::{Cleaning, STEP, pause_after};
-use crate::queries::Async;
 
 /// Delete jobs that have ended, and to which nothing has happened for so long
 ///
@@ -65,7 +64,7 @@ async fn sweep(cleaning: &Cleaning, before: u64, session: &mut Session<'_>) -> R
         let begin = Instant::now();
         let step = {
             let mut connection = session.app.connector().get("delete old jobs").await?;
-            cleaning.step(Some(STEP), stopped_at, &mut Async(&mut *connection)).await
+            cleaning.step(Some(STEP), stopped_at, &mut connection).await
         };
         let step = step.map_err(|error| match error {
             error @ Error::SchemaMissing { .. } => Failure::failed(

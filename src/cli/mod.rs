@@ -29,6 +29,7 @@ mod list;
 mod log_format;
 mod logging;
 mod mounted;
+mod one_job;
 mod output;
 mod probe;
 mod program;

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::app::App;
 use crate::error::Error;
-use crate::queries::{Async, Run, Statement};
+use crate::queries::{Run, Statement};
 
 /// An application, and somebody to talk to.
 pub(super) struct Session<'s> {
@@ -36,7 +36,7 @@ impl<'s> Session<'s> {
         Pg: QueryMetadata<S::SqlType>,
     {
         let mut connection = self.app.connector().get(action).await?;
-        let rows = Async(&mut *connection).load(statement).await;
+        let rows = connection.load(statement).await;
         Ok(rows.map_err(|source| Error::database(action, source))?)
     }
 

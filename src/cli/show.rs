@@ -4,13 +4,12 @@ use diesel::QueryDsl;
 use diesel_async::RunQueryDsl;
 use serde_json::json;
 
-use super::act::find;
 use super::failure::Failure;
 use super::list::{as_json, status_colour, status_text};
+use super::one_job::OneJob;
 use super::session::Session;
 use super::table::on_one_line;
 use super::times::{self, Times};
-use super::values;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError};
@@ -18,28 +17,17 @@ use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError}
 /// Show a job with its events, and the errors of its attempts
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Show {
-    /// The number of the job
-    #[arg(value_name = "JOB", value_parser = values::job_id)]
-    id: JobId,
-
-    /// Times by the clock
-    #[arg(long)]
-    exact: bool,
-
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    job: OneJob,
 }
 
 impl Show {
     pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let id = self.id;
-        let Some(job) = find(id, session).await? else {
-            return Err(Error::JobNotFound { action: "show", job_id: id }.into());
-        };
+        let id = self.job.id;
+        let job = self.job.find("show", session).await?;
         let events = events(id, session).await?;
         let errors = errors(id, session).await?;
-        if self.json {
+        if self.job.json {
             let mut shown = as_json(&job);
             let type_of = |event: &ProcrastinateEvent| event.event_type.as_ref().map(ToString::to_string);
             shown["events"] =
@@ -47,7 +35,7 @@ impl Show {
             shown["errors"] = errors.iter().map(error_as_json).collect();
             return session.output.json(&shown);
         }
-        let times = Times::new(self.exact);
+        let times = self.job.times();
         describe(&job, times, session)?;
         session.output.line("events")?;
         for event in &events {

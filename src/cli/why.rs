@@ -3,48 +3,35 @@
 use chrono::Utc;
 use serde_json::json;
 
-use super::act::find;
 use super::counts::workers;
 use super::failure::Failure;
 use super::healthchecks::{SILENCE, alive};
 use super::list::one_line;
+use super::one_job::OneJob;
 use super::session::Session;
 use super::show::events;
 use super::times::Times;
-use super::values;
-use crate::error::Error;
-use crate::job::{JobEventType, JobId, JobStatus};
+use crate::job::{JobEventType, JobStatus};
 use crate::models::ProcrastinateJob;
 use crate::queries::browse::{HolderOfLock, JobsAhead, LastStart};
 
 /// Say why a job is not running: its schedule, its lock's holder, the jobs before it, the workers
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Why {
-    /// The number of the job
-    #[arg(value_name = "JOB", value_parser = values::job_id)]
-    id: JobId,
-
-    /// Times by the clock
-    #[arg(long)]
-    exact: bool,
-
-    /// As JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    job: OneJob,
 }
 
 impl Why {
     pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let Some(job) = find(self.id, session).await? else {
-            return Err(Error::JobNotFound { action: "look into", job_id: self.id }.into());
-        };
-        let times = Times::new(self.exact);
+        let job = self.job.find("look into", session).await?;
+        let times = self.job.times();
         let reasons = match job.status {
             JobStatus::Todo => waiting(&job, times, session).await?,
             JobStatus::Doing => running(&job, times, session).await?,
             _ => ended(&job, times, session).await?,
         };
-        if self.json {
+        if self.job.json {
             return session.output.json(&json!({ "id": job.id, "status": job.status.as_str(), "reasons": reasons }));
         }
         session.output.line(one_line(&job))?;

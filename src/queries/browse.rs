@@ -9,6 +9,7 @@ use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz};
 use crate::job::JobId;
 use crate::models::ProcrastinateJob;
 use crate::queries::inspect::{JobFilter, SELECT_JOBS};
+use crate::queries::manage::RetryJob;
 use crate::queries::statement;
 use crate::schema::procrastinate_jobs;
 
@@ -89,15 +90,23 @@ statement!(HolderOfLock -> ProcrastinateJob: procrastinate_jobs::SqlType, |state
     out.push_bind_param::<Text, _>(&statement.lock)?;
     out.push_sql(" AND id <> ");
     out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-    out.push_sql(" AND (status = 'doing' OR status = 'todo' AND (priority > ");
-    out.push_bind_param::<Integer, _>(&statement.priority)?;
-    out.push_sql(" OR priority = ");
-    out.push_bind_param::<Integer, _>(&statement.priority)?;
-    out.push_sql(" AND id < ");
-    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-    out.push_sql(")) ORDER BY status = 'doing' DESC, priority DESC, id LIMIT 1");
+    out.push_sql(" AND (status = 'doing' OR status = 'todo' AND ");
+    write_goes_before(&statement.job_id, &statement.priority, out)?;
+    out.push_sql(") ORDER BY status = 'doing' DESC, priority DESC, id LIMIT 1");
     Ok(())
 });
+
+/// Whether a job goes before the one of this number and priority, where both can be started.
+fn write_goes_before<'b>(job_id: &'b JobId, priority: &'b i32, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql("(priority > ");
+    out.push_bind_param::<Integer, _>(priority)?;
+    out.push_sql(" OR priority = ");
+    out.push_bind_param::<Integer, _>(priority)?;
+    out.push_sql(" AND id < ");
+    out.push_bind_param::<BigInt, _>(job_id)?;
+    out.push_sql(")");
+    Ok(())
+}
 
 /// How many jobs of a queue go before a job of it that could be started now; at most 10,000 are counted.
 pub(crate) struct JobsAhead {
@@ -112,13 +121,9 @@ statement!(JobsAhead -> i64: BigInt, |statement, out| {
          AND (scheduled_at IS NULL OR scheduled_at <= now()) AND queue_name = ",
     );
     out.push_bind_param::<Text, _>(&statement.queue)?;
-    out.push_sql(" AND (priority > ");
-    out.push_bind_param::<Integer, _>(&statement.priority)?;
-    out.push_sql(" OR priority = ");
-    out.push_bind_param::<Integer, _>(&statement.priority)?;
-    out.push_sql(" AND id < ");
-    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-    out.push_sql(") LIMIT 10000) AS ahead");
+    out.push_sql(" AND ");
+    write_goes_before(&statement.job_id, &statement.priority, out)?;
+    out.push_sql(" LIMIT 10000) AS ahead");
     Ok(())
 });
 
@@ -152,25 +157,11 @@ statement!(NamesInUse -> (bool, String): (diesel::sql_types::Bool, Text), |_, ou
 
 /// Puts a job back to wait by the contract's own function, which raises where it cannot: for databases on which no
 /// migrations but Procrastinate's were run.
-pub(crate) struct RetryJobByContract {
-    pub(crate) job_id: JobId,
-    pub(crate) retry_at: Option<DateTime<Utc>>,
-    pub(crate) priority: Option<i32>,
-    pub(crate) queue: Option<String>,
-    pub(crate) lock: Option<String>,
-}
+pub(crate) struct RetryJobByContract(pub(crate) RetryJob);
 
 statement!(RetryJobByContract -> String: Text, |statement, out| {
     out.push_sql("SELECT procrastinate_retry_job_v2(");
-    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Timestamptz>, _>(&statement.retry_at)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Integer>, _>(&statement.priority)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Text>, _>(&statement.queue)?;
-    out.push_sql("::varchar, ");
-    out.push_bind_param::<Nullable<Text>, _>(&statement.lock)?;
+    statement.0.write_args(out)?;
     out.push_sql("::varchar)::text");
     Ok(())
 });

@@ -1,6 +1,9 @@
 //! Statements that change jobs by hand, or clear them away.
 
 use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::query_builder::AstPass;
+use diesel::result::QueryResult;
 use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 
 use crate::job::{JobId, JobStatus};
@@ -77,6 +80,22 @@ pub(crate) struct RetryJob {
     pub(crate) lock: Option<String>,
 }
 
+impl RetryJob {
+    /// As the functions take it that retry a job.
+    pub(crate) fn write_args<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_bind_param::<BigInt, _>(&self.job_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Timestamptz>, _>(&self.retry_at)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Integer>, _>(&self.priority)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.queue)?;
+        out.push_sql("::varchar, ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.lock)?;
+        Ok(())
+    }
+}
+
 /// The answer to [`RetryJob`]: the status that the job had, if there is such a job; the one that it has now, if it was
 /// changed; the queueing lock, if another job that waits holds it; and its task.
 pub(crate) type RetriedOrNot = (Option<JobStatus>, Option<JobStatus>, Option<String>, Option<String>);
@@ -89,15 +108,7 @@ statement!(
             "SELECT found_status::text, new_status::text, taken_queueing_lock, found_task_name \
              FROM procrastinate_diesel_retry_job_v1(",
         );
-        out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Timestamptz>, _>(&statement.retry_at)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Integer>, _>(&statement.priority)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Text>, _>(&statement.queue)?;
-        out.push_sql("::varchar, ");
-        out.push_bind_param::<Nullable<Text>, _>(&statement.lock)?;
+        statement.write_args(out)?;
         out.push_sql(")");
         Ok(())
     }
