@@ -1,7 +1,9 @@
 //! Orders, and the jobs about them.
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::{count_star, sql};
 use diesel::prelude::*;
+use diesel::sql_types::BigInt;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use procrastinate::schema::procrastinate_jobs;
 use procrastinate::{JobId, ProcrastinateJob};
@@ -88,8 +90,7 @@ impl Order {
 
     /// How many orders there were since then, and what they were worth.
     pub async fn sales_since(since: DateTime<Utc>, connection: &mut AsyncPgConnection) -> QueryResult<(i64, i64)> {
-        let amounts: Vec<i64> =
-            orders::table.filter(orders::placed_at.ge(since)).select(orders::amount_cents).load(connection).await?;
-        Ok((i64::try_from(amounts.len()).unwrap_or(i64::MAX), amounts.iter().sum()))
+        let cents = sql::<BigInt>("coalesce(sum(amount_cents), 0)::bigint");
+        orders::table.filter(orders::placed_at.ge(since)).select((count_star(), cents)).first(connection).await
     }
 }
