@@ -3,6 +3,7 @@
 
 use diesel::prelude::*;
 
+use crate::plans::{Reads, measure, run};
 use crate::support::{connect, database, rows, sql};
 
 /// How many jobs are in the way.
@@ -33,21 +34,10 @@ const FETCHES: [&str; 3] = [
     "SELECT id FROM procrastinate_fetch_job_v2('{work}', 1)",
 ];
 
-/// What this connection has read of the jobs, from end to end and row by row, while it did something and took it back.
-fn reads(connection: &mut PgConnection, act: &str) -> (i64, i64) {
-    const READS: &str =
-        "SELECT seq_scan, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'procrastinate_jobs'";
-    let read = |connection: &mut PgConnection| -> (i64, i64) {
-        let row = rows(connection, READS).remove(0);
-        let (scans, fetched) = row.split_once(" | ").unwrap();
-        (scans.parse().unwrap(), fetched.parse().unwrap())
-    };
-    sql(connection, "BEGIN");
-    let before = read(connection);
-    rows(connection, act);
-    let after = read(connection);
-    sql(connection, "ROLLBACK");
-    (after.0 - before.0, after.1 - before.1)
+/// How a connection reads the jobs for a statement, whose effect is taken back.
+fn reads(connection: &mut PgConnection, statement: &str) -> Reads {
+    let reads = measure(connection, run(statement));
+    reads.into_iter().find(|reads| reads.relname == "procrastinate_jobs").unwrap()
 }
 
 #[test]
@@ -83,10 +73,10 @@ fn a_fetch_reads_no_more_whatever_stands_before_the_jobs_that_can_be_started() {
         let mut new = connect(&database);
         for fetch in FETCHES {
             for connection in [&mut old, &mut new] {
-                let (scans, fetched) = reads(connection, fetch);
-                assert_eq!(scans, 0, "{what}, {fetch}");
+                let read = reads(connection, fetch);
+                assert_eq!(read.seq_scan, 0, "{what}, {fetch}");
                 let most = if what.ends_with("all at once") { 2_500 } else { FEW };
-                assert!(fetched <= most, "{fetched} rows beside {what}, {fetch}");
+                assert!(read.idx_tup_fetch <= most, "{read:?} beside {what}, {fetch}");
             }
         }
         assert_eq!(rows(&mut new, FETCHES[0]).len(), 10, "{what}");
@@ -126,8 +116,8 @@ fn a_worker_comes_and_goes_without_a_look_at_what_has_ended() {
         "SELECT * FROM procrastinate_prune_stalled_workers_v1(0)",
         "SELECT * FROM procrastinate_diesel_jobs_without_worker_v1('{t}')",
     ] {
-        let (scans, fetched) = reads(&mut connection, act);
-        assert_eq!(scans, 0, "{act}");
-        assert!(fetched <= 50, "{fetched} rows for {act}");
+        let read = reads(&mut connection, act);
+        assert_eq!(read.seq_scan, 0, "{act}");
+        assert!(read.idx_tup_fetch <= 50, "{read:?} for {act}");
     }
 }

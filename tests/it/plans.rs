@@ -92,7 +92,7 @@ pub fn measure(connection: &mut PgConnection, act: impl Fn(&mut PgConnection)) -
 }
 
 /// Runs a statement for its reads.
-fn run(statement: &str) -> impl Fn(&mut PgConnection) {
+pub fn run(statement: &str) -> impl Fn(&mut PgConnection) {
     move |connection| drop(rows(connection, statement))
 }
 
