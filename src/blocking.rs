@@ -64,7 +64,7 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     let _running = CALLS.try_with(BlockingCalls::start).ok();
     let span = tracing::Span::current();
     // A panic is caught on its thread, where its place is known.
-    let time = clock::set_time();
+    let time = clock::time_of_test();
     let caught = move || {
         let work = || clock::at_blocking(time, work);
         span.in_scope(|| catch_unwind(AssertUnwindSafe(work)).map_err(|panic| (panic, take_place())))

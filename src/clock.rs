@@ -10,11 +10,11 @@ tokio::task_local! {
 
 /// What time it is.
 pub(crate) fn now() -> DateTime<Utc> {
-    set_time().unwrap_or_else(Utc::now)
+    time_of_test().unwrap_or_else(Utc::now)
 }
 
 /// The time that a test has set, if one has.
-pub(crate) fn set_time() -> Option<DateTime<Utc>> {
+pub(crate) fn time_of_test() -> Option<DateTime<Utc>> {
     #[cfg(feature = "testing")]
     return TIME.try_with(|time| *time).ok();
     #[cfg(not(feature = "testing"))]

@@ -214,7 +214,7 @@ DECLARE
     -- How many of each kind to look at in one go: some may be held by others, who are fetching too.
     most CONSTANT integer := least(wanted, 100000) + 10;
     tried bigint[] := coalesce(passed_over, '{}');
-    is_any_due boolean;
+    is_any_scheduled boolean;
     is_any_locked boolean;
     has_more boolean;
     candidates bigint[];
@@ -231,10 +231,10 @@ BEGIN
            EXISTS (
                 SELECT FROM procrastinate_jobs AS job
                 WHERE job.status = 'todo' AND job.lock IS NOT NULL)
-    INTO is_any_due, is_any_locked;
+    INTO is_any_scheduled, is_any_locked;
 
     -- Nothing but jobs that are free to start: the first of them that nobody holds.
-    IF NOT is_any_due AND NOT is_any_locked AND target_queue_names IS NULL THEN
+    IF NOT is_any_scheduled AND NOT is_any_locked AND target_queue_names IS NULL THEN
         RETURN QUERY
             SELECT job.id, job.lock
             FROM procrastinate_jobs AS job
@@ -243,7 +243,7 @@ BEGIN
             LIMIT wanted
             FOR UPDATE OF job SKIP LOCKED;
         RETURN;
-    ELSIF NOT is_any_due AND NOT is_any_locked AND cardinality(target_queue_names) = 1 THEN
+    ELSIF NOT is_any_scheduled AND NOT is_any_locked AND cardinality(target_queue_names) = 1 THEN
         RETURN QUERY
             SELECT job.id, job.lock
             FROM procrastinate_jobs AS job
@@ -280,7 +280,7 @@ BEGIN
 
         -- The first of those whose time has come. Where they are few, all of them are looked at, else those of their
         -- queue in their order: then most of them are due.
-        IF is_any_due THEN
+        IF is_any_scheduled THEN
             WITH RECURSIVE scheduled_queue (name) AS (
                 (SELECT job.queue_name FROM procrastinate_jobs AS job
                  WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL

@@ -241,7 +241,7 @@ impl RetryDecision {
     pub(crate) fn time(&self) -> Option<DateTime<Utc>> {
         match self.retry_at {
             RetryTime::At(time) => Some(time),
-            RetryTime::In(Duration::ZERO) => clock::set_time(),
+            RetryTime::In(Duration::ZERO) => clock::time_of_test(),
             RetryTime::In(delay) => {
                 let time = TimeDelta::from_std(delay).ok().and_then(|delay| clock::now().checked_add_signed(delay));
                 Some(time.filter(|time| time.year() <= LAST_YEAR).unwrap_or_else(last_time))
