@@ -172,6 +172,8 @@ CREATE FUNCTION procrastinate_diesel_put_back_job_v1(
     SET procrastinate_diesel.events = 'single'
 AS $function$
 DECLARE
+    -- Not written out in the conditions: the planner would take the indexes on running jobs for a way to find one by its id.
+    doing CONSTANT procrastinate_job_status := 'doing';
     became procrastinate_job_status;
     violated_constraint text;
 BEGIN
@@ -183,7 +185,7 @@ BEGIN
         priority = CASE WHEN job.abort_requested THEN job.priority ELSE coalesce(new_priority, job.priority) END,
         queue_name = CASE WHEN job.abort_requested THEN job.queue_name ELSE coalesce(new_queue_name, job.queue_name) END,
         lock = CASE WHEN job.abort_requested THEN job.lock ELSE coalesce(new_lock, job.lock) END
-    WHERE job.id = p_job_id AND job.status = 'doing' AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+    WHERE job.id = p_job_id AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id
       AND (p_attempts IS NULL OR job.attempts = p_attempts)
     RETURNING job.status INTO became;
     RETURN became;
@@ -195,7 +197,7 @@ EXCEPTION WHEN unique_violation THEN
     -- Its queueing lock is held by one that waits, and it cannot wait beside that one.
     UPDATE procrastinate_jobs AS job
     SET status = 'failed', abort_requested = false, attempts = job.attempts + 1
-    WHERE job.id = p_job_id AND job.status = 'doing' AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+    WHERE job.id = p_job_id AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id
       AND (p_attempts IS NULL OR job.attempts = p_attempts)
     RETURNING job.status INTO became;
     RETURN became;
@@ -485,6 +487,9 @@ CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
 AS $function$
 #variable_conflict use_column
 DECLARE
+    -- Not written out in the conditions beside an id: the planner would take the indexes on running jobs for a way to find
+    -- one. For the same reason workers are compared in a way that no index serves.
+    doing CONSTANT procrastinate_job_status := 'doing';
     missing integer := free_slots;
     free_ids bigint[];
     locked_ids bigint[];
@@ -496,6 +501,7 @@ DECLARE
     violated_constraint text;
     retry record;
     is_lost boolean := false;
+    have_all_succeeded boolean;
 BEGIN
     -- What went wrong, beside the jobs. First, because here it still shows which jobs are this worker's; they are locked,
     -- so that they stay so. An attempt that is there already was stored by a call whose answer got lost on the way.
@@ -504,10 +510,12 @@ BEGIN
         SELECT job.id, job.attempts + 1, failure.error, p_worker_id, failure.worker_name, failure.duration_seconds
         FROM jsonb_to_recordset(errors)
             AS failure (job_id bigint, attempts integer, error text, worker_name text, duration_seconds double precision)
-        JOIN procrastinate_jobs AS job ON job.id = failure.job_id
-        WHERE job.status = 'doing' AND job.worker_id = p_worker_id
-          AND (failure.attempts IS NULL OR job.attempts = failure.attempts)
-        FOR UPDATE OF job
+        CROSS JOIN LATERAL (
+            SELECT held.id, held.attempts
+            FROM procrastinate_jobs AS held
+            WHERE held.id = failure.job_id AND held.status = doing AND held.worker_id IS NOT DISTINCT FROM p_worker_id
+              AND (failure.attempts IS NULL OR held.attempts = failure.attempts)
+            FOR UPDATE) AS job
         ON CONFLICT DO NOTHING;
         -- Of a job that is tried again for ever, the last hundred are kept.
         DELETE FROM procrastinate_diesel_job_errors AS old
@@ -521,15 +529,21 @@ BEGIN
         IF NOT end_statuses <@ ARRAY['succeeded', 'failed', 'aborted']::procrastinate_job_status[] THEN
             RAISE EXCEPTION 'End status should be either "succeeded", "failed" or "aborted" (job ids: %)', finished_job_ids;
         END IF;
+        -- Looking for the status of each takes the longer the more there are.
+        have_all_succeeded :=
+            'succeeded' = ALL (end_statuses) AND cardinality(end_statuses) = cardinality(finished_job_ids);
         RETURN QUERY
             WITH finished AS (
                 UPDATE procrastinate_jobs AS job
-                SET status = end_statuses[array_position(finished_job_ids, job.id)],
+                SET status = CASE
+                        WHEN have_all_succeeded THEN 'succeeded'
+                        ELSE end_statuses[array_position(finished_job_ids, job.id)]
+                    END,
                     abort_requested = false,
                     attempts = job.attempts + 1,
                     -- A worker that stops lets go of its jobs: it must not have to look through all that it ever did.
                     worker_id = NULL
-                WHERE job.id = ANY (finished_job_ids) AND job.status = 'doing' AND job.worker_id = p_worker_id
+                WHERE job.id = ANY (finished_job_ids) AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id
                 RETURNING job.id, job.status),
             events AS (
                 INSERT INTO procrastinate_events (job_id, type)
@@ -548,7 +562,7 @@ BEGIN
     -- Finish and delete: the same jobs only. One that is not there any more was deleted by an earlier call, or by hand.
     IF cardinality(deleted_job_ids) > 0 THEN
         DELETE FROM procrastinate_jobs AS job
-        WHERE job.id = ANY (deleted_job_ids) AND job.status = 'doing' AND job.worker_id = p_worker_id;
+        WHERE job.id = ANY (deleted_job_ids) AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id;
         RETURN QUERY
             SELECT true, job.id, NULL::varchar, NULL::varchar, NULL::integer, NULL::text, NULL::text, NULL::jsonb,
                    NULL::timestamptz, NULL::integer, NULL::boolean, NULL::bigint, NULL::procrastinate_job_status
@@ -577,7 +591,7 @@ BEGIN
             -- answer got lost, or ended by hand.
             ELSIF became IS NULL AND EXISTS (
                     SELECT FROM procrastinate_jobs AS job
-                    WHERE job.id = retry.job_id AND job.status = 'doing'
+                    WHERE job.id = retry.job_id AND job.status = doing
                       AND (job.worker_id IS DISTINCT FROM p_worker_id OR job.attempts <= retry.attempts)) THEN
                 lost := true;
                 id := retry.job_id;
@@ -728,12 +742,15 @@ CREATE FUNCTION procrastinate_diesel_jobs_of_worker_v1(p_worker_id bigint, job_i
     RETURNS SETOF procrastinate_jobs
     LANGUAGE plpgsql
     SET jit = off
+    SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off
 AS $function$
+DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
 BEGIN
     RETURN QUERY
         SELECT * FROM procrastinate_jobs AS job
-        WHERE job.id = ANY (job_ids) AND job.status = 'doing' AND job.worker_id = p_worker_id;
+        WHERE job.id = ANY (job_ids) AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_jobs_of_worker_v1(bigint, bigint[]) IS 'Those of the jobs that a worker is doing.';
@@ -742,10 +759,12 @@ CREATE FUNCTION procrastinate_diesel_register_worker_again_v1(job_ids bigint[], 
     RETURNS TABLE (worker_id bigint, job_id bigint)
     LANGUAGE plpgsql
     SET jit = off
+    SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off
 AS $function$
 #variable_conflict use_column
 DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
     new_worker_id bigint;
 BEGIN
     INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id INTO new_worker_id;
@@ -753,8 +772,8 @@ BEGIN
         WITH kept AS (
             UPDATE procrastinate_jobs AS job
             SET worker_id = new_worker_id
-            FROM unnest(job_ids, job_attempts) AS held (id, attempts)
-            WHERE job.id = held.id AND job.attempts = held.attempts AND job.status = 'doing' AND job.worker_id IS NULL
+            WHERE job.id = ANY (job_ids) AND job.attempts = job_attempts[array_position(job_ids, job.id)]
+              AND job.status = doing AND job.worker_id IS NULL
             RETURNING job.id)
         SELECT new_worker_id, kept.id FROM kept;
     RETURN QUERY SELECT new_worker_id, NULL::bigint;
@@ -792,6 +811,7 @@ CREATE FUNCTION procrastinate_diesel_rescue_jobs_v1(rescues jsonb)
 AS $function$
 #variable_conflict use_column
 DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
     rescue record;
     is_abort_requested boolean;
 BEGIN
@@ -804,7 +824,7 @@ BEGIN
         -- One that another worker is rescuing at this moment, or that its own worker has taken back, is left to them.
         SELECT job.abort_requested INTO is_abort_requested
         FROM procrastinate_jobs AS job
-        WHERE job.id = rescue.job_id AND job.status = 'doing' AND job.worker_id IS NULL AND job.attempts = rescue.attempts
+        WHERE job.id = rescue.job_id AND job.status = doing AND job.worker_id IS NULL AND job.attempts = rescue.attempts
         FOR UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
 

@@ -121,3 +121,42 @@ fn a_worker_comes_and_goes_without_a_look_at_what_has_ended() {
         assert!(read.idx_tup_fetch <= 50, "{read:?} for {act}");
     }
 }
+
+#[test]
+fn jobs_end_without_a_look_at_what_else_their_worker_is_doing() {
+    const LIKE_PLAIN: &str = "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
+        1, '{1,2,3}', '{succeeded,failed,succeeded}', '{work}', 0)";
+    const DELETED: &str = "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
+        1, '{}', '{}', '{work}', 0, NULL, '{1,2,3}')";
+    const WITH_ERRORS: &str = "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
+        1, '{1}', '{failed}', '{work}', 0, NULL, NULL, '[{\"job_id\": 1, \"attempts\": 0, \"error\": \"e\"}]')";
+    const RETRIED: &str = "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
+        1, '{}', '{}', '{work}', 0, '[{\"job_id\": 1, \"attempts\": 0}, {\"job_id\": 2, \"attempts\": 0}]')";
+    let endings = [LIKE_PLAIN, DELETED, WITH_ERRORS, RETRIED];
+    let database = database();
+    let mut old = connect(&database);
+    sql(
+        &mut old,
+        "ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = false);
+         SELECT procrastinate_register_worker_v1();
+         INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'work', 't' FROM generate_series(1, 1000)",
+    );
+    // As far as anybody knows no worker has a job, so that an index on workers looks like the shortest way.
+    sql(&mut old, "VACUUM ANALYZE procrastinate_jobs");
+    for _ in 0..8 {
+        for ending in endings {
+            reads(&mut old, ending);
+        }
+    }
+    sql(&mut old, "UPDATE procrastinate_jobs SET status = 'doing', worker_id = 1");
+    let mut new = connect(&database);
+    for ending in endings {
+        for connection in [&mut old, &mut new] {
+            let read = reads(connection, ending);
+            assert_eq!(read.seq_scan, 0, "{ending}");
+            assert!(read.idx_tup_fetch <= 50, "{read:?} for {ending}");
+        }
+    }
+    assert_eq!(rows(&mut new, LIKE_PLAIN).len(), 0);
+    assert_eq!(rows(&mut new, "SELECT count(*) FROM procrastinate_jobs WHERE status <> 'doing'"), ["3"]);
+}
