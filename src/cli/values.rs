@@ -64,6 +64,10 @@ pub(super) fn concurrency(text: &str) -> Result<usize, String> {
     }
 }
 
+pub(super) fn number(text: &str) -> Result<usize, String> {
+    text.trim().parse().map_err(|_| "it is a whole number, 0 or more".to_owned())
+}
+
 pub(super) fn delete_jobs(text: &str) -> Result<DeleteJobs, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "never" => Ok(DeleteJobs::Never),

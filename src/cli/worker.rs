@@ -82,6 +82,10 @@ struct Beyond {
     #[arg(long, value_name = "STATUS=AGE", value_parser = values::retention)]
     delete_jobs_older_than: Vec<(JobStatus, Duration)>,
 
+    /// How many jobs to take ahead, beyond those that run; none unless set [env: PROCRASTINATE_WORKER_LOCAL_BUFFER]
+    #[arg(long, value_name = "NUMBER", value_parser = values::number)]
+    local_buffer: Option<usize>,
+
     /// How long a job may take whose task does not say; without end unless set [env: PROCRASTINATE_WORKER_TIMEOUT]
     #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
     timeout: Option<Duration>,
@@ -166,6 +170,7 @@ impl RunWorker {
 impl Beyond {
     fn configure(self, mut worker: Worker) -> Result<Worker, Failure> {
         set! { worker, self,
+            local_buffer: values::number, "LOCAL_BUFFER";
             timeout: values::duration, "TIMEOUT";
             update_heartbeat_interval: values::duration, "UPDATE_HEARTBEAT_INTERVAL";
             stalled_worker_timeout: values::duration, "STALLED_WORKER_TIMEOUT";

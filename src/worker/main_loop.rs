@@ -258,6 +258,7 @@ impl Loop {
         let since = Instant::now();
         let abort_at = self.options.shutdown_graceful_timeout.and_then(|timeout| since.checked_add(timeout));
         self.phase = Phase::Stopping { since, abort_at };
+        self.slots.put_back([]);
         let worker_id = self.worker_id();
         tracing::info!(action = "stopping_worker", worker.id = worker_id, "stopping; no more jobs are taken");
         for context in self.slots.running() {
@@ -290,6 +291,7 @@ impl Loop {
             return;
         }
         self.out_of_touch = true;
+        self.slots.hold_back();
         let worker_id = self.worker_id();
         tracing::error!(
             action = "worker_out_of_touch",
@@ -313,6 +315,7 @@ impl Loop {
                 self.alive_until = report.sent_at + self.options.stalled_worker_timeout;
                 if std::mem::take(&mut self.out_of_touch) {
                     self.look = true;
+                    self.slots.go_on();
                 }
                 for (job_id, _) in jobs.iter().filter(|(_, abort_requested)| *abort_requested) {
                     self.slots.abort(*job_id, AbortReason::UserRequest);
@@ -434,6 +437,7 @@ impl Loop {
         for Finished { job_id, outcome, .. } in self.slots.keep_only(kept) {
             log_lost(job_id, &outcome, worker_id);
         }
+        self.slots.go_on();
     }
 
     fn found(&mut self, jobs: Vec<FetchedJob>) {
@@ -450,10 +454,14 @@ impl Loop {
     }
 
     fn take_in_hand(&mut self, jobs: Vec<FetchedJob>) {
-        if matches!(self.phase, Phase::Aborting { .. }) {
-            self.slots.put_back(jobs);
-        } else {
-            self.slots.start(jobs);
+        match self.phase {
+            Phase::Working => self.slots.start(jobs),
+            // They were fetched before the worker was told to stop. What has no slot does not wait for one.
+            Phase::Stopping { .. } => {
+                self.slots.start(jobs);
+                self.slots.put_back([]);
+            }
+            Phase::Aborting { .. } => self.slots.put_back(jobs),
         }
     }
 

@@ -198,6 +198,29 @@ impl Worker {
         self
     }
 
+    /// How many jobs to take ahead, beyond those that run: they wait in the worker until one of its slots is free. Unless
+    /// set: none, so that a job is taken by a worker which starts it at once.
+    ///
+    /// For very many very short jobs: a job that is taken and one that has ended each have to be stored durably, and the more
+    /// of them share a transaction the cheaper it is. With few slots a transaction has few jobs, unless there is a buffer.
+    ///
+    /// What it costs: a job in the buffer is `doing` for everybody else, keeps its lock, and starts after those before it,
+    /// although another worker may be idle, and whatever comes in with a higher priority meanwhile. A worker that is told to
+    /// stop puts its buffer back into the queue. If it dies, these jobs are rescued like the ones that ran, and the attempt
+    /// counts, since nobody knows that it had not begun.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let worker = app.worker().queues(["clicks"]).concurrency(10).local_buffer(500);
+    /// # }
+    /// ```
+    pub fn local_buffer(mut self, jobs: usize) -> Self {
+        self.options.local_buffer = jobs;
+        self
+    }
+
     /// Whether to go on when there is no job left to start. Unless set: true. With false it runs what can be run now,
     /// and what that defers, and then ends; jobs that are scheduled for later stay.
     ///

@@ -40,6 +40,8 @@ pub(super) struct Options {
     pub(super) name: Arc<str>,
     pub(super) queues: Option<Arc<[String]>>,
     pub(super) concurrency: usize,
+    /// How many jobs more than run at a time are fetched ahead.
+    pub(super) local_buffer: usize,
     pub(super) wait: bool,
     pub(super) listen_notify: bool,
     pub(super) fetch_job_polling_interval: Duration,
@@ -63,6 +65,7 @@ impl Default for Options {
             name: Arc::from("worker"),
             queues: None,
             concurrency: 1,
+            local_buffer: 0,
             wait: true,
             listen_notify: true,
             fetch_job_polling_interval: Duration::from_secs(5),
@@ -86,6 +89,10 @@ impl Options {
         if self.concurrency == 0 || i32::try_from(self.concurrency).is_err() {
             let rule = format!("a worker runs at least 1 and at most {} jobs at a time", i32::MAX);
             return Err(Error::invalid("concurrency", self.concurrency.to_string(), rule));
+        }
+        if self.concurrency.checked_add(self.local_buffer).is_none_or(|most| i32::try_from(most).is_err()) {
+            let rule = format!("together with the concurrency it is at most {}", i32::MAX);
+            return Err(Error::invalid("local_buffer", self.local_buffer.to_string(), rule));
         }
         if let Some(queues) = &self.queues {
             if queues.is_empty() {

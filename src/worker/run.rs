@@ -78,7 +78,7 @@ pub(super) async fn run(
         let _ = is_turned.await;
     }
 
-    let slots = Slots::new(surroundings(&app, &options, &handle), options.concurrency);
+    let slots = Slots::new(surroundings(&app, &options, &handle), options.concurrency, options.local_buffer);
     let signs = Signs { handle, wake, reports, worker_ids, is_busy };
     let mut worker = Loop::new(connector.clone(), options, slots, signs);
     let result = worker.run().await;

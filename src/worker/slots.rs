@@ -16,12 +16,15 @@ use crate::queries::lifecycle::FetchedJob;
 /// The jobs that a worker has in hand. Only the loop holds this; running tasks share their contexts with it.
 ///
 /// A job is in one of three places: it waits for a slot, runs in one, or is finished and not stored. A slot is free again
-/// when the job's task has ended.
+/// when the job's task has ended. Jobs are fetched for free slots and for free places in the buffer.
 #[derive(Debug)]
 pub(super) struct Slots {
     surroundings: Surroundings,
     concurrency: usize,
+    local_buffer: usize,
     waiting: VecDeque<FetchedJob>,
+    /// Whether those that wait go on waiting while a slot is free: others may have them by now.
+    is_held_back: bool,
     running: JoinSet<Finished>,
     contexts: HashMap<Id, JobContext>,
     /// Those of the running tasks whose jobs are somebody else's now.
@@ -30,11 +33,13 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    pub(super) fn new(surroundings: Surroundings, concurrency: usize) -> Self {
+    pub(super) fn new(surroundings: Surroundings, concurrency: usize, local_buffer: usize) -> Self {
         Self {
             surroundings,
             concurrency,
+            local_buffer,
             waiting: VecDeque::new(),
+            is_held_back: false,
             running: JoinSet::new(),
             contexts: HashMap::new(),
             lost: HashSet::new(),
@@ -44,7 +49,7 @@ impl Slots {
 
     /// How many jobs may be fetched.
     pub(super) fn free(&self) -> usize {
-        self.concurrency.saturating_sub(self.running.len() + self.waiting.len())
+        (self.concurrency + self.local_buffer).saturating_sub(self.running.len() + self.waiting.len())
     }
 
     /// Whether a task is running.
@@ -74,13 +79,24 @@ impl Slots {
     /// Takes jobs in hand, and starts as many as there are slots.
     pub(super) fn start(&mut self, jobs: impl IntoIterator<Item = FetchedJob>) {
         self.waiting.extend(jobs);
-        while self.running.len() < self.concurrency {
+        while !self.is_held_back && self.running.len() < self.concurrency {
             let Some(fetched) = self.waiting.pop_front() else { break };
             let execution = Execution::prepare(&self.surroundings, fetched);
             let context = execution.context.clone();
             let handle = self.running.spawn(execution.run());
             self.contexts.insert(handle.id(), context);
         }
+    }
+
+    /// Starts none of those that wait, until [`go_on`](Self::go_on).
+    pub(super) fn hold_back(&mut self) {
+        self.is_held_back = true;
+    }
+
+    /// Starts those that wait, as there are slots for them.
+    pub(super) fn go_on(&mut self) {
+        self.is_held_back = false;
+        self.start([]);
     }
 
     /// Tells a job to stop. One that waits for a slot does not start any more.

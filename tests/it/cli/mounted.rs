@@ -125,7 +125,7 @@ fn settings(database: &Database, arguments: &[&str], variables: &[(&str, &str)])
 #[test]
 fn every_flag_and_every_variable_of_the_worker_sets_what_it_names() {
     let database = database();
-    let rows: [(&[&str], &str, &str, &str); 14] = [
+    let rows: [(&[&str], &str, &str, &str); 15] = [
         (&["-c", "7"], "CONCURRENCY", "7", "concurrency: 7"),
         (&["--concurrency", "7"], "CONCURRENCY", "7", "concurrency: 7"),
         (&["-p", "2.5"], "FETCH_JOB_POLLING_INTERVAL", "2.5", "fetch_job_polling_interval: 2.5s"),
@@ -147,6 +147,7 @@ fn every_flag_and_every_variable_of_the_worker_sets_what_it_names() {
         (&["--no-listen-notify"], "LISTEN_NOTIFY", "f", "listen_notify: false"),
         (&["--delete-jobs", "successful"], "DELETE_JOBS", "successful", "delete_jobs: Successful"),
         (&["--delete-jobs", "always"], "DELETE_JOBS", "always", "delete_jobs: Always"),
+        (&["--local-buffer", "50"], "LOCAL_BUFFER", "50", "local_buffer: 50"),
         (&["--timeout", "1m"], "TIMEOUT", "60", "timeout: Some(60s)"),
         (&["--update-heartbeat-interval", "3"], "UPDATE_HEARTBEAT_INTERVAL", "3", "update_heartbeat_interval: 3s"),
         (&["--stalled-worker-timeout", "60"], "STALLED_WORKER_TIMEOUT", "60", "stalled_worker_timeout: 60s"),

@@ -1,6 +1,7 @@
 //! The worker: what it runs, when, and what it makes of failures.
 
 mod abort;
+mod buffer;
 mod cuts;
 mod endings;
 mod errors;

@@ -1,0 +1,185 @@
+//! Jobs that a worker takes ahead, when it was asked to.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use procrastinate::{App, JobId, JobStatus, Worker, task};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::support::{
+    Running, connect, connector, database, events, eventually, job, sql, statuses, within_patience, workers,
+};
+
+/// A worker that hears soon what is asked of it.
+fn quick(worker: Worker) -> Worker {
+    let interval = Duration::from_millis(50);
+    worker.abort_job_polling_interval(interval).update_heartbeat_interval(interval)
+}
+
+#[tokio::test]
+async fn jobs_are_taken_ahead_and_run_in_their_order_no_more_at_a_time_than_may() {
+    static STARTED: Semaphore = Semaphore::const_new(0);
+    static GO_ON: Semaphore = Semaphore::const_new(0);
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static ORDER: Mutex<Vec<i64>> = Mutex::new(Vec::new());
+
+    #[task]
+    async fn one_of_two(n: i64) {
+        ORDER.lock().unwrap().push(n);
+        assert!(RUNNING.fetch_add(1, Ordering::SeqCst) < 2);
+        STARTED.add_permits(1);
+        GO_ON.acquire().await.unwrap().forget();
+        RUNNING.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<one_of_two>().build().unwrap();
+    app.batch_defer((0..9).map(one_of_two)).await.unwrap();
+    let worker = Running::start(app.worker().concurrency(2).local_buffer(3));
+    within_patience(STARTED.acquire_many(2)).await.unwrap().forget();
+    let mut connection = connect(&database);
+    let doing = statuses(&mut connection).iter().filter(|status| **status == JobStatus::Doing).count();
+    assert_eq!(doing, 5);
+
+    GO_ON.add_permits(9);
+    eventually("all have ended", || statuses(&mut connection).iter().all(|status| *status == JobStatus::Succeeded))
+        .await;
+    worker.stop().await.unwrap();
+    // Two at a time start at once, and which of them says so first is open.
+    let mut order = ORDER.lock().unwrap().clone();
+    assert!(order[..2].contains(&0) && order[..2].contains(&1), "{order:?}");
+    order.sort_unstable();
+    assert_eq!(order, (0..9).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn without_waiting_the_buffer_is_worked_off_too() {
+    static RAN: AtomicUsize = AtomicUsize::new(0);
+
+    #[task]
+    async fn be_counted() {
+        RAN.fetch_add(1, Ordering::SeqCst);
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<be_counted>().build().unwrap();
+    app.batch_defer((0..250).map(|_| be_counted())).await.unwrap();
+    app.worker().concurrency(3).local_buffer(100).wait(false).run().await.unwrap();
+    assert_eq!(RAN.load(Ordering::SeqCst), 250);
+    assert!(statuses(&mut connect(&database)).iter().all(|status| *status == JobStatus::Succeeded));
+}
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_puts_its_buffer_back_at_once() {
+    static STARTED: Notify = Notify::const_new();
+    static GO_ON: Notify = Notify::const_new();
+
+    #[task]
+    async fn hold_the_slot() {
+        STARTED.notify_one();
+        GO_ON.notified().await;
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<hold_the_slot>().build().unwrap();
+    let ids = app.batch_defer([hold_the_slot(), hold_the_slot(), hold_the_slot()]).await.unwrap();
+    let worker = app.worker().local_buffer(10).install_signal_handlers(false);
+    let handle = worker.handle();
+    let run = tokio::spawn(worker.run());
+    within_patience(STARTED.notified()).await;
+    let mut connection = connect(&database);
+    assert_eq!(statuses(&mut connection), [JobStatus::Doing, JobStatus::Doing, JobStatus::Doing]);
+
+    handle.stop();
+    eventually("the others wait again", || {
+        statuses(&mut connection) == [JobStatus::Doing, JobStatus::Todo, JobStatus::Todo]
+    })
+    .await;
+    assert!(!run.is_finished());
+    GO_ON.notify_one();
+    within_patience(run).await.unwrap().unwrap();
+    let ends: Vec<_> = ids.iter().map(|id| job(&mut connection, *id)).map(|job| (job.status, job.attempts)).collect();
+    assert_eq!(ends, [(JobStatus::Succeeded, 1), (JobStatus::Todo, 0), (JobStatus::Todo, 0)]);
+    assert!(workers(&mut connection).is_empty());
+}
+
+#[tokio::test]
+async fn a_job_in_the_buffer_that_is_to_be_aborted_never_starts() {
+    static STARTED: Notify = Notify::const_new();
+    static GO_ON: Notify = Notify::const_new();
+    static RAN: Mutex<Vec<i64>> = Mutex::new(Vec::new());
+
+    #[task]
+    async fn be_aborted_in_the_buffer(n: i64) {
+        RAN.lock().unwrap().push(n);
+        STARTED.notify_one();
+        GO_ON.notified().await;
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<be_aborted_in_the_buffer>().build().unwrap();
+    let ids = app.batch_defer([be_aborted_in_the_buffer(1), be_aborted_in_the_buffer(2)]).await.unwrap();
+    let worker = Running::start(quick(app.worker()).local_buffer(10));
+    within_patience(STARTED.notified()).await;
+
+    let mut connection = connect(&database);
+    let ask = |id: JobId| format!("SELECT procrastinate_cancel_job_v1({id}, true, false)");
+    sql(&mut connection, &ask(ids[1]));
+    eventually("it is aborted", || job(&mut connection, ids[1]).status == JobStatus::Aborted).await;
+    GO_ON.notify_one();
+    worker.stop().await.unwrap();
+    assert_eq!(*RAN.lock().unwrap(), [1]);
+    assert_eq!(job(&mut connection, ids[0]).status, JobStatus::Succeeded);
+    assert_eq!(events(&mut connection, ids[1]).last().unwrap(), "aborted");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_out_of_touch_starts_nothing_of_its_buffer_before_it_is_in_touch_again() {
+    static STARTED: Notify = Notify::const_new();
+    static RAN: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+
+    #[task]
+    async fn be_told_to_stop() {
+        RAN.lock().unwrap().push("first");
+        STARTED.notify_one();
+        std::future::pending::<()>().await;
+    }
+    #[task]
+    async fn wait_in_the_buffer() {
+        RAN.lock().unwrap().push("buffered");
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<be_told_to_stop>().task::<wait_in_the_buffer>();
+    let app = app.build().unwrap();
+    let first = app.defer(be_told_to_stop()).await.unwrap();
+    let buffered = app.defer(wait_in_the_buffer()).await.unwrap();
+    let worker = quick(app.worker()).stalled_worker_timeout(Duration::from_millis(1_500)).local_buffer(1);
+    let worker = Running::start(worker.queues(["default"]));
+    within_patience(STARTED.notified()).await;
+
+    // Its heartbeats wait for this row, so that it stops what runs, and its only slot is free.
+    sql(&mut connection, "BEGIN; SELECT FROM procrastinate_workers FOR NO KEY UPDATE");
+    let mut other = connect(&database);
+    eventually("the first one is back in the queue", || job(&mut other, first).status == JobStatus::Todo).await;
+    sql(&mut other, &format!("UPDATE procrastinate_jobs SET queue_name = 'elsewhere' WHERE id = {first}"));
+    // It would start at once.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(*RAN.lock().unwrap(), ["first"]);
+    assert_eq!(job(&mut other, buffered).status, JobStatus::Doing);
+
+    sql(&mut connection, "COMMIT");
+    eventually("it goes on", || job(&mut other, buffered).status == JobStatus::Succeeded).await;
+    worker.stop().await.unwrap();
+    assert_eq!(*RAN.lock().unwrap(), ["first", "buffered"]);
+}
+
+#[tokio::test]
+async fn a_buffer_that_is_too_large_is_refused() {
+    let database = database();
+    let app = App::builder(connector(&database).await).build().unwrap();
+    let error = app.worker().concurrency(2).local_buffer(usize::MAX).run().await.unwrap_err();
+    assert!(error.to_string().contains("local_buffer"), "{error}");
+}
