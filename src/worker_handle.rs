@@ -1,8 +1,11 @@
-//! What stops a worker.
+//! What stops a worker, and tells how it is.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-/// Stops a worker, from wherever it is held: another task, a job, a middleware. It is cheap to clone.
+/// Stops a worker and tells how it is, from wherever it is held: another task, a job, a middleware. It is cheap to clone.
 ///
 /// # Example
 ///
@@ -21,6 +24,15 @@ use tokio_util::sync::CancellationToken;
 pub struct WorkerHandle {
     stop: CancellationToken,
     abort: CancellationToken,
+    /// Written by the worker's loop alone.
+    signs: Arc<Mutex<SignsOfLife>>,
+}
+
+/// When the worker's loop last did what.
+#[derive(Debug, Clone, Copy, Default)]
+struct SignsOfLife {
+    turn: Option<Instant>,
+    fetch: Option<Instant>,
 }
 
 impl WorkerHandle {
@@ -58,6 +70,49 @@ impl WorkerHandle {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
+    }
+
+    /// When the worker's loop last came round, which it does at least once in each of its `fetch_job_polling_interval`s,
+    /// also while the database is away. `None`: the worker does not run yet.
+    ///
+    /// For a probe of the application's own. The command line has one: `worker --health-address`.
+    ///
+    /// ```no_run
+    /// # fn example(handle: &procrastinate::WorkerHandle) {
+    /// let is_alive = handle.last_turn().is_some_and(|turn| turn.elapsed().as_secs() < 60);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn last_turn(&self) -> Option<Instant> {
+        self.signs_of_life().turn
+    }
+
+    /// When the database last answered the worker's question for jobs, be it with none. `None`: not yet.
+    ///
+    /// A worker with no free slot does not ask.
+    ///
+    /// ```no_run
+    /// # fn example(handle: &procrastinate::WorkerHandle) {
+    /// if let Some(fetch) = handle.last_fetch() {
+    ///     println!("looked for jobs {} s ago", fetch.elapsed().as_secs());
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn last_fetch(&self) -> Option<Instant> {
+        self.signs_of_life().fetch
+    }
+
+    fn signs_of_life(&self) -> SignsOfLife {
+        *self.signs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn note_turn(&self) {
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner).turn = Some(Instant::now());
+    }
+
+    pub(crate) fn note_fetch(&self) {
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner).fetch = Some(Instant::now());
     }
 
     pub(crate) fn is_aborting(&self) -> bool {

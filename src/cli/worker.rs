@@ -132,7 +132,7 @@ impl RunWorker {
         // It ends with this set, when the worker has ended.
         let mut beside = JoinSet::new();
         if let Some(address) = health_address {
-            let probe = Probe::bind(address, session.app.clone(), worker.handle()).await?;
+            let probe = Probe::bind(address, session.app.clone(), &worker).await?;
             session.output.note(format!("Answering probes on http://{}/live and /ready", probe.address()?));
             beside.spawn(probe.serve());
         }

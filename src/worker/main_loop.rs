@@ -133,6 +133,7 @@ impl Loop {
     /// What finishes while a statement is under way goes out in the next one.
     pub(super) async fn run(&mut self) -> Result<(), Error> {
         loop {
+            self.signs.handle.note_turn();
             self.slots.gather();
             self.look_up();
             if self.under_way.is_none() && self.pause_until.is_none() {
@@ -416,6 +417,7 @@ impl Loop {
             }
         }
         if free_slots > 0 {
+            self.signs.handle.note_fetch();
             // As many as there was room for: there may be more.
             self.look |= answer.fetched.len() >= free_slots;
             self.next_poll = Instant::now() + self.options.fetch_job_polling_interval;

@@ -184,6 +184,12 @@ impl Worker {
         self.options.queues.as_deref()
     }
 
+    /// The loop comes round more often than this, or it is stuck.
+    #[cfg(feature = "cli")]
+    pub(crate) fn longest_turn(&self) -> Duration {
+        self.options.fetch_job_polling_interval.saturating_add(self.options.stalled_worker_timeout)
+    }
+
     /// How many jobs run at a time. Unless set: 1.
     ///
     /// # Example

@@ -33,7 +33,10 @@ fn a_worker_says_that_it_is_alive_and_whether_it_is_ready() {
     // The program goes on writing its log.
     std::thread::spawn(move || lines.for_each(drop));
 
-    assert_eq!(get(&address, "/live"), (200, "alive".to_owned()));
+    // It looks for jobs as soon as it has started.
+    let (status, said) =
+        std::iter::repeat_with(|| get(&address, "/live")).find(|(_, said)| said.ends_with("ago")).unwrap();
+    assert!(status == 200 && said.starts_with("alive; looked for jobs "), "{status} {said}");
     assert_eq!(get(&address, "/ready"), (200, "ready".to_owned()));
     assert_eq!(get(&address, "/jobs").0, 404);
     sql(&mut connect(&database), "ALTER TABLE procrastinate_jobs RENAME TO elsewhere");
