@@ -9,6 +9,8 @@ DROP FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], pr
 DROP FUNCTION procrastinate_diesel_hold_next_jobs_v1(varchar[], integer, bigint[], text);
 DROP FUNCTION procrastinate_diesel_put_back_job_v1(bigint, bigint, integer, timestamptz, integer, varchar, text, boolean);
 DROP FUNCTION procrastinate_diesel_defer_jobs_v1(varchar[], varchar[], integer[], text[], text[], jsonb[], timestamptz[]);
+DROP FUNCTION procrastinate_diesel_store_job_v1(varchar, varchar, integer, text, text, jsonb, timestamptz);
+DROP FUNCTION procrastinate_diesel_announce_jobs_v1(bigint[], varchar[]);
 DROP TABLE procrastinate_diesel_job_errors;
 
 DROP TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1 ON procrastinate_jobs;

@@ -101,6 +101,54 @@ COMMENT ON COLUMN procrastinate_diesel_job_errors.error IS 'The error with all i
 COMMENT ON COLUMN procrastinate_diesel_job_errors.worker_id IS 'The worker that ran the job; NULL when it is not known any more.';
 COMMENT ON COLUMN procrastinate_diesel_job_errors.duration_seconds IS 'How long the attempt took; NULL when its worker died.';
 
+CREATE FUNCTION procrastinate_diesel_announce_jobs_v1(job_ids bigint[], queue_names varchar[])
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- Listeners take a message for a reason to look at the table, so one for each queue is enough.
+    PERFORM CASE WHEN octet_length(message.channel) <= 63 THEN pg_notify(message.channel, message.content) END,
+            pg_notify('procrastinate_any_queue_v1', message.content)
+    FROM (
+        SELECT 'procrastinate_queue_v1#' || job.queue_name AS channel,
+               json_build_object('type', 'job_inserted', 'job_id', min(job.id))::text AS content
+        FROM unnest(job_ids, queue_names) AS job (id, queue_name)
+        GROUP BY job.queue_name
+        ORDER BY min(job.id)) AS message;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_announce_jobs_v1(bigint[], varchar[]) IS
+    'Notifies whoever listens of new jobs, given with their queues as parallel arrays: one message for each queue.';
+
+CREATE FUNCTION procrastinate_diesel_store_job_v1(
+        p_queue_name varchar, p_task_name varchar, p_priority integer, p_lock text, p_queueing_lock text, arguments jsonb,
+        p_scheduled_at timestamptz)
+    RETURNS bigint
+    LANGUAGE plpgsql
+    SET procrastinate_diesel.events = 'batched'
+AS $function$
+DECLARE
+    new_id bigint;
+BEGIN
+    WITH inserted AS (
+        INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+        VALUES (p_queue_name, p_task_name, p_priority, p_lock, p_queueing_lock, arguments, p_scheduled_at)
+        ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
+        RETURNING id, scheduled_at),
+    events AS (
+        INSERT INTO procrastinate_events (job_id, type, at)
+        SELECT inserted.id, event.type, event.at
+        FROM inserted CROSS JOIN LATERAL (VALUES
+            ('scheduled'::procrastinate_job_event_type, inserted.scheduled_at),
+            ('deferred'::procrastinate_job_event_type, now())) AS event (type, at)
+        WHERE event.at IS NOT NULL)
+    SELECT inserted.id INTO new_id FROM inserted;
+    RETURN new_id;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_store_job_v1(varchar, varchar, integer, text, text, jsonb, timestamptz) IS
+    'Inserts a job and notifies nobody: whoever calls this announces the job when it is committed. NULL when its queueing lock is taken.';
+
 CREATE FUNCTION procrastinate_diesel_defer_jobs_v1(
         queue_names varchar[], task_names varchar[], priorities integer[], locks text[], queueing_locks text[],
         arguments jsonb[], scheduled_ats timestamptz[])
@@ -145,15 +193,7 @@ BEGIN
         RETURN;
     END;
 
-    -- Listeners take a message for a reason to look at the table, so one for each queue is enough.
-    PERFORM CASE WHEN octet_length(message.channel) <= 63 THEN pg_notify(message.channel, message.content) END,
-            pg_notify('procrastinate_any_queue_v1', message.content)
-    FROM (
-        SELECT 'procrastinate_queue_v1#' || job.queue_name AS channel,
-               json_build_object('type', 'job_inserted', 'job_id', min(job.id))::text AS content
-        FROM unnest(new_ids, new_queues) AS job (id, queue_name)
-        GROUP BY job.queue_name
-        ORDER BY min(job.id)) AS message;
+    PERFORM procrastinate_diesel_announce_jobs_v1(new_ids, new_queues);
     RETURN QUERY SELECT job.id, NULL::text FROM unnest(new_ids) AS job (id);
 END;
 $function$;
