@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::app_builder::AppBuilder;
+use crate::app_connector::Connector;
 use crate::batch::{batch_defer_or_fail, new_jobs};
 use crate::checks::check_name;
-use crate::connector::DieselConnector;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::job_manager::Operation;
@@ -43,7 +43,7 @@ use crate::task_table::TaskTable;
 /// ```
 #[derive(Debug, Clone)]
 pub struct App {
-    connector: DieselConnector,
+    connector: Connector,
     shared: Arc<Shared>,
 }
 
@@ -56,7 +56,8 @@ struct Shared {
 }
 
 impl App {
-    /// Starts an application on this connector.
+    /// Starts an application on this connector: a [`DieselConnector`](crate::DieselConnector), or what stands for one in a
+    /// test.
     ///
     /// # Example
     ///
@@ -66,13 +67,13 @@ impl App {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn builder(connector: DieselConnector) -> AppBuilder {
-        AppBuilder::new(connector)
+    pub fn builder(connector: impl Into<Connector>) -> AppBuilder {
+        AppBuilder::new(connector.into())
     }
 
     /// What a builder has put together and checked.
     pub(crate) fn new(
-        connector: DieselConnector,
+        connector: Connector,
         tasks: TaskTable,
         state: State,
         worker_defaults: State,
@@ -226,7 +227,7 @@ impl App {
     /// # }
     /// ```
     #[must_use]
-    pub fn connector(&self) -> &DieselConnector {
+    pub fn connector(&self) -> &Connector {
         &self.connector
     }
 
@@ -240,8 +241,8 @@ impl App {
     /// # }
     /// ```
     #[must_use]
-    pub fn replace_connector(&self, connector: DieselConnector) -> Self {
-        Self { connector, shared: self.shared.clone() }
+    pub fn replace_connector(&self, connector: impl Into<Connector>) -> Self {
+        Self { connector: connector.into(), shared: self.shared.clone() }
     }
 
     /// The names of its tasks, with their namespaces, sorted. Aliases are not among them, nor are the

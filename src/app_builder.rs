@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::app::App;
+use crate::app_connector::Connector;
 use crate::blueprint::{Blueprint, Contents};
-use crate::connector::DieselConnector;
 #[cfg(feature = "discovery")]
 use crate::discovery::{discovered_tasks, is_within};
 use crate::error::Error;
@@ -30,7 +30,7 @@ use crate::task_table::TaskTable;
 #[derive(Debug)]
 #[must_use = "an application does nothing before it is built"]
 pub struct AppBuilder {
-    connector: DieselConnector,
+    connector: Connector,
     blueprint: Blueprint,
     /// Tasks that were found. Those that are in the blueprint, too, are left out in the end.
     discovered: Vec<RegisteredTask>,
@@ -46,7 +46,7 @@ impl AppBuilder {
         &mut self.worker_defaults
     }
 
-    pub(crate) fn new(connector: DieselConnector) -> Self {
+    pub(crate) fn new(connector: Connector) -> Self {
         Self {
             connector,
             blueprint: Blueprint::new(),

@@ -3,6 +3,7 @@
 mod answer;
 mod app;
 mod app_builder;
+mod app_connector;
 mod batch;
 mod blocking;
 mod blueprint;
@@ -15,6 +16,8 @@ mod connector;
 mod cron;
 mod discovery;
 mod error;
+#[cfg(feature = "testing")]
+mod in_memory;
 mod interruption;
 mod job;
 mod job_context;
@@ -60,6 +63,7 @@ pub mod command_line {}
 pub use crate::answer::{JobAborted, TaskAnswer};
 pub use crate::app::App;
 pub use crate::app_builder::AppBuilder;
+pub use crate::app_connector::Connector;
 pub use crate::batch::{batch_defer, batch_defer_blocking};
 pub use crate::blocking::blocking;
 pub use crate::blueprint::Blueprint;

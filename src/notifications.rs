@@ -4,15 +4,14 @@ use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::SimpleAsyncConnection;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::connector::DieselConnector;
+use crate::app_connector::{Connection, Connector};
 use crate::error::Error;
 use crate::job::JobId;
-use crate::pooled_connection::PooledConnection;
 
 /// Why nothing is heard on a connection that is otherwise as it should be.
 pub(crate) const SILENT: &str = "the connections that are made for it deliver no notifications: they go through a pooler \
@@ -81,11 +80,11 @@ impl Notification {
 ///
 /// See [`App::listen_for_jobs`](crate::App::listen_for_jobs).
 pub struct Notifications {
-    connection: PooledConnection,
+    connection: Connection,
 }
 
 impl Notifications {
-    pub(crate) async fn listen(connector: &DieselConnector, queues: Option<&[String]>) -> Result<Self, Error> {
+    pub(crate) async fn listen(connector: &Connector, queues: Option<&[String]>) -> Result<Self, Error> {
         let mut connection = connector.dedicated("listen for jobs").await?;
         if !connector.holds_sessions() || !delivers_notifications(&mut connection, connector).await? {
             return Err(lost(SILENT.to_owned()));
@@ -125,9 +124,16 @@ impl fmt::Debug for Notifications {
 }
 
 /// Listens on the channels.
-pub(crate) async fn register_interest(connection: &mut AsyncPgConnection, channels: &[String]) -> Result<(), String> {
+pub(crate) async fn register_interest(connection: &mut Connection, channels: &[String]) -> Result<(), String> {
     let statements: String = channels.iter().map(|channel| format!("LISTEN {};", quote_identifier(channel))).collect();
-    answer(connection.batch_execute(&statements)).await
+    match connection {
+        Connection::Pooled(connection) => answer(connection.batch_execute(&statements)).await,
+        #[cfg(feature = "testing")]
+        Connection::InMemory(connection) => {
+            connection.listen(channels);
+            Ok(())
+        }
+    }
 }
 
 /// Has a notification sent to it, on a channel of its own, and sees whether it arrives.
@@ -135,13 +141,12 @@ pub(crate) async fn register_interest(connection: &mut AsyncPgConnection, channe
 /// Another connection sends it, while this one does nothing: through a pooler that gives each transaction another
 /// connection to the server, a notification of one's own may arrive by chance, and none after that. For the same reason
 /// this comes before interest in the queues is registered, which there would stay behind on a connection of others.
-pub(crate) async fn delivers_notifications(
-    connection: &mut AsyncPgConnection,
-    connector: &DieselConnector,
-) -> Result<bool, Error> {
+pub(crate) async fn delivers_notifications(connection: &mut Connection, connector: &Connector) -> Result<bool, Error> {
     const LONGEST_WAIT: Duration = Duration::from_secs(2);
+    let Some(connection) = connection.database_mut() else { return Ok(true) };
     answer(connection.batch_execute("LISTEN procrastinate_diesel_probe")).await.map_err(lost)?;
     let mut sender = connector.dedicated("try whether notifications arrive").await?;
+    let Some(sender) = sender.database_mut() else { return Ok(true) };
     answer(sender.batch_execute("NOTIFY procrastinate_diesel_probe")).await.map_err(lost)?;
     // Whatever arrives will do, also another worker's probe.
     let arrived = {
@@ -158,7 +163,13 @@ pub(crate) async fn delivers_notifications(
 }
 
 /// The next notification, or none by that time.
-pub(crate) async fn hear(connection: &mut AsyncPgConnection, until: Instant) -> Result<Option<Notification>, String> {
+pub(crate) async fn hear(connection: &mut Connection, until: Instant) -> Result<Option<Notification>, String> {
+    #[cfg(feature = "testing")]
+    if let Connection::InMemory(connection) = connection {
+        let message = timeout_at(until, connection.next_message()).await;
+        return Ok(message.ok().map(|message| Notification::from_payload(&message)));
+    }
+    let Some(connection) = connection.database_mut() else { return Ok(None) };
     // Dropping the stream keeps what has arrived.
     let mut notifications = pin!(connection.notifications_stream());
     match timeout_at(until, notifications.next()).await {
@@ -170,8 +181,11 @@ pub(crate) async fn hear(connection: &mut AsyncPgConnection, until: Instant) -> 
 }
 
 /// Tries the connection.
-pub(crate) async fn ping(connection: &mut AsyncPgConnection) -> Result<(), String> {
-    answer(connection.batch_execute("SELECT 1")).await
+pub(crate) async fn ping(connection: &mut Connection) -> Result<(), String> {
+    match connection.database_mut() {
+        Some(connection) => answer(connection.batch_execute("SELECT 1")).await,
+        None => Ok(()),
+    }
 }
 
 /// What the server answers, if it does so in time. After a time-out the connection is not used again.

@@ -10,10 +10,9 @@ use super::output::{Colour, JsonArray};
 use super::session::Session;
 use super::table::Table;
 use super::times::{self, Times};
-use crate::error::Error;
 use crate::job::JobStatus;
 use crate::models::ProcrastinateWorker;
-use crate::queries::browse::{MeantJobs, PageOfJobs};
+use crate::queries::browse::{MeantJobs, PageOfJobs, RegisteredWorkers};
 use crate::queries::inspect::{CountJobs, CountedColumn, CountedJobs, JobFilter};
 
 /// How many jobs there are by status.
@@ -130,9 +129,7 @@ impl ListWorkers {
 
 /// The workers that are registered.
 pub(super) async fn workers(session: &Session<'_>) -> Result<Vec<ProcrastinateWorker>, Failure> {
-    let mut connection = session.app.connector().get("look for workers").await?;
-    let workers = diesel_async::RunQueryDsl::load(ProcrastinateWorker::query(), &mut *connection).await;
-    Ok(workers.map_err(|source| Error::database("look for workers", source))?)
+    session.load("look for workers", RegisteredWorkers).await
 }
 
 /// The jobs that a worker is doing; the first hundred.

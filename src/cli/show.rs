@@ -1,7 +1,5 @@
 //! `show`: all that is known of a job.
 
-use diesel::QueryDsl;
-use diesel_async::RunQueryDsl;
 use serde_json::json;
 
 use super::failure::Failure;
@@ -13,6 +11,8 @@ use super::times::{self, Times};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError};
+use crate::queries::Run;
+use crate::queries::browse::{ErrorsOfJob, EventsOfJob};
 
 /// Show a job with its events, and the errors of its attempts
 #[derive(Debug, Clone, clap::Args)]
@@ -89,23 +89,13 @@ fn error_as_json(error: &ProcrastinateJobError) -> serde_json::Value {
 
 /// What happened to a job, oldest first.
 pub(super) async fn events(id: JobId, session: &Session<'_>) -> Result<Vec<ProcrastinateEvent>, Failure> {
-    let mut connection = session.app.connector().get("look up the job's events").await?;
-    let events = ProcrastinateEvent::query()
-        .filter(ProcrastinateEvent::of_job(id))
-        .order(ProcrastinateEvent::oldest_first())
-        .load(&mut *connection)
-        .await;
-    Ok(events.map_err(|source| Error::database("look up the job's events", source))?)
+    session.load("look up the job's events", EventsOfJob { job_id: id }).await
 }
 
 /// Why its attempts failed. A database of Python's to which nothing was added knows nothing of that.
 async fn errors(id: JobId, session: &Session<'_>) -> Result<Vec<ProcrastinateJobError>, Failure> {
     let mut connection = session.app.connector().get("look up the job's errors").await?;
-    let errors = ProcrastinateJobError::query()
-        .filter(ProcrastinateJobError::of_job(id))
-        .order(ProcrastinateJobError::oldest_first())
-        .load(&mut *connection)
-        .await;
+    let errors = connection.load(ErrorsOfJob { job_id: id }).await;
     match errors.map_err(|source| Error::database("look up the job's errors", source)) {
         Ok(errors) => Ok(errors),
         Err(Error::SchemaMissing { .. }) => Ok(Vec::new()),

@@ -58,8 +58,8 @@ use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 use diesel_async::AsyncConnectionCore;
 
+use crate::app_connector::Connection;
 use crate::error::Error;
-use crate::pooled_connection::PooledConnection;
 
 pub use change::{
     CancelJobById, FinishJobById, RetryJobById, cancel_job_by_id, finish_job, finish_job_by_id, retry_job,
@@ -118,17 +118,17 @@ pub trait Operation: sealed::Sealed<Answer = Self::Output> + Send + Sized {
 }
 
 pub(crate) mod sealed {
-    use super::{Error, Future, PooledConnection};
+    use super::{Connection, Error, Future};
 
     /// Keeps `Operation` to the types of this crate, so that it may grow.
     pub trait Sealed: Sized {
         /// What it answers.
         type Answer: Send;
 
-        /// Does it on a connection of the pool's, as statements are to run there.
+        /// Does it on a connection of the application's, as statements are to run there.
         fn execute_pooled(
             self,
-            connection: &mut PooledConnection,
+            connection: &mut Connection,
         ) -> impl Future<Output = Result<Self::Answer, Error>> + Send;
     }
 }
@@ -143,7 +143,7 @@ macro_rules! operation {
 
             async fn execute_pooled(
                 self,
-                connection: &mut crate::pooled_connection::PooledConnection,
+                connection: &mut crate::app_connector::Connection,
             ) -> Result<$output, crate::error::Error> {
                 self.perform(connection).await
             }

@@ -65,6 +65,17 @@ impl MigrationStatus {
     }
 }
 
+#[cfg(feature = "testing")]
+impl MigrationStatus {
+    /// That all of the source's migrations were applied.
+    pub(crate) fn of_applied<S: MigrationSource<Pg>>(source: &S) -> Result<Self, Error> {
+        let migrations = source.migrations().map_err(|source| Error::Migration { source })?;
+        let mut applied: Vec<String> = migrations.iter().map(|migration| migration.name().to_string()).collect();
+        applied.sort();
+        Ok(Self { applied, pending: Vec::new(), unknown: Vec::new() })
+    }
+}
+
 impl fmt::Display for MigrationStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let applied = self.applied.iter().map(|name| format!("[X] {name}"));

@@ -7,11 +7,11 @@ use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz};
 
 use crate::job::JobId;
-use crate::models::ProcrastinateJob;
+use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
 use crate::queries::inspect::{JobFilter, SELECT_JOBS};
 use crate::queries::manage::RetryJob;
 use crate::queries::statement;
-use crate::schema::procrastinate_jobs;
+use crate::schema::{procrastinate_diesel_job_errors, procrastinate_events, procrastinate_jobs, procrastinate_workers};
 
 /// To whom the connection leads: the server's version, the database, the schema in which names are looked up first, the
 /// role.
@@ -152,6 +152,41 @@ statement!(NamesInUse -> (bool, String): (diesel::sql_types::Bool, Text), |_, ou
         "WITH newest AS (SELECT queue_name, task_name FROM procrastinate_jobs ORDER BY id DESC LIMIT 5000) \
          SELECT true, queue_name::text FROM newest UNION SELECT false, task_name::text FROM newest ORDER BY 1, 2",
     );
+    Ok(())
+});
+
+/// What happened to a job, oldest first.
+pub(crate) struct EventsOfJob {
+    pub(crate) job_id: JobId,
+}
+
+statement!(EventsOfJob -> ProcrastinateEvent: procrastinate_events::SqlType, |statement, out| {
+    out.push_sql("SELECT id, job_id, type::text, at FROM procrastinate_events WHERE job_id = ");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(" ORDER BY id");
+    Ok(())
+});
+
+/// Why a job's attempts failed, oldest first.
+pub(crate) struct ErrorsOfJob {
+    pub(crate) job_id: JobId,
+}
+
+statement!(ErrorsOfJob -> ProcrastinateJobError: procrastinate_diesel_job_errors::SqlType, |statement, out| {
+    out.push_sql(
+        "SELECT job_id, attempt, error, worker_id, worker_name, duration_seconds, at \
+         FROM procrastinate_diesel_job_errors WHERE job_id = ",
+    );
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(" ORDER BY attempt");
+    Ok(())
+});
+
+/// The workers that are registered.
+pub(crate) struct RegisteredWorkers;
+
+statement!(RegisteredWorkers -> ProcrastinateWorker: procrastinate_workers::SqlType, |_, out| {
+    out.push_sql("SELECT id, last_heartbeat FROM procrastinate_workers ORDER BY id");
     Ok(())
 });
 

@@ -68,13 +68,13 @@ fn insert_values<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryRes
 /// queueing lock that is taken.
 #[derive(Debug, Default)]
 pub(crate) struct InsertJobs {
-    queues: Vec<String>,
-    task_names: Vec<String>,
-    priorities: Vec<i32>,
-    locks: Vec<Option<String>>,
-    queueing_locks: Vec<Option<String>>,
-    args: Vec<serde_json::Value>,
-    scheduled_at: Vec<Option<DateTime<Utc>>>,
+    pub(crate) queues: Vec<String>,
+    pub(crate) task_names: Vec<String>,
+    pub(crate) priorities: Vec<i32>,
+    pub(crate) locks: Vec<Option<String>>,
+    pub(crate) queueing_locks: Vec<Option<String>>,
+    pub(crate) args: Vec<serde_json::Value>,
+    pub(crate) scheduled_at: Vec<Option<DateTime<Utc>>>,
 }
 
 impl FromIterator<NewJob> for InsertJobs {

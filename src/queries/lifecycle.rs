@@ -139,7 +139,7 @@ statement!(JobsWithoutWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |st
 /// Ends the attempts of jobs whose worker died. The answer: what became of each that was still without a worker.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RescueJobs {
-    rescues: Vec<serde_json::Value>,
+    pub(crate) rescues: Vec<serde_json::Value>,
 }
 
 impl RescueJobs {

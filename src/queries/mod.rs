@@ -26,10 +26,21 @@ use diesel::result::QueryResult;
 use diesel_async::AsyncConnectionCore;
 use futures_util::FutureExt;
 
+#[cfg(feature = "testing")]
+use crate::in_memory::Store;
+
 /// One statement with its binds.
 pub(crate) trait Statement: Query + QueryFragment<Pg> + QueryId + Send + Sync + 'static {
     /// What one row of its answer becomes.
     type Row: FromSqlRow<Self::SqlType, Pg> + Send + 'static;
+
+    /// Its name, for who looks at what was asked.
+    #[cfg(feature = "testing")]
+    const NAME: &'static str;
+
+    /// What it comes to where the tables are in memory. So that none can be added without saying so.
+    #[cfg(feature = "testing")]
+    fn answer_in_memory(self, store: &mut Store) -> QueryResult<Vec<Self::Row>>;
 }
 
 /// Declares a statement: its SQL in a function of its own, everything else the same for all. With `filtered` its SQL
@@ -66,6 +77,17 @@ macro_rules! statement {
 
         impl crate::queries::Statement for $statement {
             type Row = $row;
+
+            #[cfg(feature = "testing")]
+            const NAME: &'static str = stringify!($statement);
+
+            #[cfg(feature = "testing")]
+            fn answer_in_memory(
+                self,
+                store: &mut crate::in_memory::Store,
+            ) -> diesel::result::QueryResult<Vec<$row>> {
+                crate::in_memory::Answer::answer(self, store)
+            }
         }
     };
 }

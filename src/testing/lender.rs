@@ -9,9 +9,9 @@ use diesel::query_dsl::CompatibleType;
 use diesel::result::QueryResult;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 
-use crate::connector::{DieselConnector, PoolError};
+use crate::app_connector::{Connection as AppConnection, Connector};
+use crate::connector::PoolError;
 use crate::error::Error;
-use crate::pooled_connection::PooledConnection;
 use crate::queries::{Blocking, Run, Statement, complete};
 
 /// What is being done, for errors.
@@ -34,26 +34,32 @@ pub(super) trait Lent: Run {
     async fn execute(&mut self, sql: &str) -> QueryResult<()>;
 }
 
-/// Lends connections of the application's pool.
-pub(super) struct OfPool(pub(super) DieselConnector);
+/// Lends connections of the application's pool, or to its queue in memory.
+pub(super) struct OfApp(pub(super) Connector);
 
-impl Lender for OfPool {
-    type Lent = PooledConnection;
+impl Lender for OfApp {
+    type Lent = AppConnection;
 
-    async fn lend(&mut self) -> Result<PooledConnection, Error> {
+    async fn lend(&mut self) -> Result<AppConnection, Error> {
         self.0.get(ACTION).await
     }
 }
 
-impl Lent for PooledConnection {
+impl Lent for AppConnection {
     fn is_in_transaction(&mut self) -> bool {
         type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
-        let status = <Manager as diesel_async::TransactionManager<_>>::transaction_manager_status_mut(&mut **self);
+        let Some(connection) = self.database_mut() else { return false };
+        let status =
+            <Manager as diesel_async::TransactionManager<_>>::transaction_manager_status_mut(&mut **connection);
         matches!(status.transaction_depth(), Ok(Some(_)))
     }
 
     async fn execute(&mut self, sql: &str) -> QueryResult<()> {
-        (**self).batch_execute(sql).await
+        match self.database_mut() {
+            Some(connection) => connection.batch_execute(sql).await,
+            // Without transactions there are no savepoints.
+            None => Ok(()),
+        }
     }
 }
 

@@ -49,6 +49,7 @@
 
 mod deferred;
 mod expected;
+mod in_memory;
 mod lender;
 #[cfg(feature = "bb8")]
 mod pool;
@@ -59,6 +60,7 @@ mod worker;
 
 pub use deferred::{deferred_jobs, deferred_jobs_blocking, find_deferred, find_deferred_blocking};
 pub use expected::{NotDeferred, find_in};
+pub use in_memory::{ExecutedQuery, InMemoryConnector};
 #[cfg(feature = "bb8")]
 pub use pool::test_pool;
 pub use ran::{JobEnding, RanJob, RanJobs};

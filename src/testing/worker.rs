@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::lender::{Lender, Lent, OfFunction, OfPool};
+use super::lender::{Lender, Lent, OfApp, OfFunction};
 use super::ran::{JobEnding, RanJob, RanJobs};
 use super::savepoint::{Savepoint, lost};
 use crate::app::App;
@@ -213,7 +213,7 @@ impl TestWorker {
     ///
     /// See [`TestWorker`].
     pub async fn run_until_empty(&mut self) -> Result<RanJobs, Error> {
-        let mut lender = self.pool();
+        let mut lender = self.lender();
         self.run(&mut lender, MOST_JOBS).await
     }
 
@@ -227,7 +227,7 @@ impl TestWorker {
     ///
     /// See [`RanJob`].
     pub async fn run_one(&mut self) -> Result<Option<RanJob>, Error> {
-        let mut lender = self.pool();
+        let mut lender = self.lender();
         self.run_next(&mut lender).await
     }
 
@@ -272,8 +272,8 @@ impl TestWorker {
         runtime.block_on(self.run(&mut OfFunction(get), MOST_JOBS))
     }
 
-    fn pool(&self) -> OfPool {
-        OfPool(self.jobs.app().connector().clone())
+    fn lender(&self) -> OfApp {
+        OfApp(self.jobs.app().connector().clone())
     }
 
     /// Takes note of the time at which the worker starts: ticks up to then are no concern of its.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use crate::connector::DieselConnector;
+use crate::app_connector::Connector;
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::job_manager::{Cleaned, Cleaning, STEP, pause_after};
@@ -19,7 +19,7 @@ const LULL: Duration = Duration::from_secs(60);
 const FRESH_START: Duration = Duration::from_secs(6 * 3_600);
 
 /// Deletes until it is dropped. A database that is away does not stop it.
-pub(super) async fn keep_house(connector: DieselConnector, retention: Vec<(JobStatus, Duration)>) {
+pub(super) async fn keep_house(connector: Connector, retention: Vec<(JobStatus, Duration)>) {
     let mut walks: Vec<Walk> = retention.into_iter().map(|(status, age)| Walk::new(status, age)).collect();
     let mut backoff = Backoff::default();
     while !walks.is_empty() {
@@ -41,7 +41,7 @@ pub(super) async fn keep_house(connector: DieselConnector, retention: Vec<(JobSt
 }
 
 /// One step of each walk. Returns how long to wait before the next one.
-async fn step(connector: &DieselConnector, walks: &mut [Walk]) -> Result<Duration, Error> {
+async fn step(connector: &Connector, walks: &mut [Walk]) -> Result<Duration, Error> {
     let mut connection = connector.get("delete old jobs").await?;
     let began_at = Instant::now();
     let mut is_more = false;

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use diesel_async::AsyncPgConnection;
 use futures_util::FutureExt;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -17,13 +16,12 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::backoff::Backoff;
-use crate::connector::DieselConnector;
+use crate::app_connector::{Connection, Connector};
 use crate::manager::{Heartbeat, update_heartbeat};
 use crate::notifications::{
     ANSWER_TIMEOUT, Notification, PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest,
 };
 use crate::panics;
-use crate::pooled_connection::PooledConnection;
 
 /// How many notifications to hear before looking whether a beat is due.
 const MOST_AT_ONCE: usize = 1_000;
@@ -42,7 +40,7 @@ pub(super) struct Report {
 
 /// What the lifeline works with.
 pub(super) struct Settings {
-    pub(super) connector: DieselConnector,
+    pub(super) connector: Connector,
     /// The channels to listen on; `None`: it only beats.
     pub(super) channels: Option<Vec<String>>,
     pub(super) update_heartbeat_interval: Duration,
@@ -182,7 +180,7 @@ impl Line {
     }
 
     /// Whether notifications arrive on the connections that the connector makes.
-    async fn hears(&self, connection: &mut AsyncPgConnection) -> Result<bool, String> {
+    async fn hears(&self, connection: &mut Connection) -> Result<bool, String> {
         let connector = &self.settings.connector;
         if !connector.holds_sessions() {
             return Ok(false);
@@ -218,7 +216,7 @@ impl Line {
         self.next_beat().min(Instant::now() + self.settings.abort_job_polling_interval)
     }
 
-    async fn beat(&mut self, connection: &mut PooledConnection) -> Result<(), String> {
+    async fn beat(&mut self, connection: &mut Connection) -> Result<(), String> {
         let worker_id = *self.settings.worker_id.borrow();
         let sent_at = Instant::now();
         let heartbeat = match timeout(ANSWER_TIMEOUT, update_heartbeat(connection, worker_id)).await {
@@ -239,7 +237,7 @@ impl Line {
     ///
     /// A request to abort brings the next beat forward, which brings back which of this worker's jobs it is about, if any:
     /// channels are the whole database's, and a queue in another schema has jobs of the same numbers.
-    async fn listen(&mut self, connection: &mut AsyncPgConnection) -> Result<(), String> {
+    async fn listen(&mut self, connection: &mut Connection) -> Result<(), String> {
         if self.settings.channels.is_none() {
             self.beat_is_due().await;
             return Ok(());

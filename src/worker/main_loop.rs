@@ -15,13 +15,12 @@ use super::pace::Pace;
 use super::question::{Answer, Answered, Question, UnderWay, add_ending, answer};
 use super::report::{log_lost, log_not_retried, log_stored};
 use super::slots::Slots;
-use crate::connector::DieselConnector;
+use crate::app_connector::{Connection, Connector};
 use crate::error::Error;
 use crate::interruption::AbortReason;
 use crate::job::JobId;
 use crate::job_context::JobContext;
 use crate::manager::{FinishedAndFetched, Heartbeat};
-use crate::pooled_connection::PooledConnection;
 use crate::queries::lifecycle::{FetchedJob, FinishAndFetchJobs};
 use crate::retry::StalledJobPolicy;
 use crate::worker_handle::WorkerHandle;
@@ -48,7 +47,7 @@ pub(super) struct Signs {
 
 /// The state of the loop. Nothing else writes any of it.
 pub(super) struct Loop {
-    connector: DieselConnector,
+    connector: Connector,
     options: Options,
     slots: Slots,
     signs: Signs,
@@ -58,7 +57,7 @@ pub(super) struct Loop {
     /// The one thing that is asked of the database at this time.
     under_way: Option<UnderWay>,
     /// A connection, kept over a burst of work: taking one costs a round trip, with which the pool checks it.
-    connection: Option<PooledConnection>,
+    connection: Option<Connection>,
     /// When to give the connection back, unless there is something to do before.
     give_back_at: Instant,
     /// There may be jobs to fetch.
@@ -98,7 +97,7 @@ enum Phase {
 }
 
 impl Loop {
-    pub(super) fn new(connector: DieselConnector, options: Options, slots: Slots, signs: Signs) -> Self {
+    pub(super) fn new(connector: Connector, options: Options, slots: Slots, signs: Signs) -> Self {
         let now = Instant::now();
         Self {
             connector,

@@ -8,10 +8,9 @@ use tokio::time::timeout;
 
 use super::backoff::Backoff;
 use crate::app::App;
-use crate::connector::DieselConnector;
+use crate::app_connector::{Connection, Connector};
 use crate::periodic::{Schedule, Ticks};
 use crate::periodic_job::{TickOutcome, defer_periodic_job};
-use crate::pooled_connection::PooledConnection;
 
 /// How long to sleep at most, so that a clock that was set is noticed.
 const LONGEST_SLEEP: TimeDelta = TimeDelta::seconds(60);
@@ -155,8 +154,8 @@ enum Failure {
 
 /// Defers one tick on the connection that is at hand, or on a new one. A connection that has failed is not used again.
 async fn defer(
-    connector: &DieselConnector,
-    connection: &mut Option<PooledConnection>,
+    connector: &Connector,
+    connection: &mut Option<Connection>,
     schedule: &Schedule,
     tick: DateTime<Utc>,
 ) -> Result<TickOutcome, Failure> {

@@ -11,11 +11,10 @@ use super::execute::Finished;
 use super::lifeline::Report;
 use super::options::{DeleteJobs, Options};
 use super::outcome::Outcome;
-use crate::connector::DieselConnector;
+use crate::app_connector::{Connection, Connector};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::manager::{FinishedAndFetched, finish_and_fetch, jobs_of_worker, register_worker_again, update_heartbeat};
-use crate::pooled_connection::PooledConnection;
 use crate::queries::lifecycle::{FetchedJob, FinishAndFetchJobs};
 use crate::retry::RetryDecision;
 
@@ -28,15 +27,15 @@ pub(super) struct UnderWay {
 
 /// An answer, and the connection for what comes next. One that has failed is dropped, and the pool sees whether it is
 /// broken.
-pub(super) type Answered = Result<(PooledConnection, Answer), Error>;
+pub(super) type Answered = Result<(Connection, Answer), Error>;
 
 impl UnderWay {
     /// Asks, on the connection that was kept or on one from the pool. The question owns all it needs, so that it can be
     /// left alone.
     pub(super) fn ask(
         question: Question,
-        kept: Option<PooledConnection>,
-        connector: DieselConnector,
+        kept: Option<Connection>,
+        connector: Connector,
         longest_wait: Duration,
     ) -> Self {
         let operation = async move {
@@ -78,7 +77,7 @@ pub(super) enum Question {
 }
 
 impl Question {
-    async fn put(self, connection: &mut PooledConnection) -> Result<Answer, Error> {
+    async fn put(self, connection: &mut Connection) -> Result<Answer, Error> {
         match self {
             Self::Exchange { stored, free_slots, statement } => {
                 let answer = finish_and_fetch(connection, statement).await?;

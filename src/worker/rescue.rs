@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::app::App;
+use crate::app_connector::Connection;
 use crate::error::Error;
 use crate::interruption::Interrupted;
 use crate::job::{Job, JobId, JobStatus};
 use crate::job_manager::prune_stalled_workers;
 use crate::job_manager::sealed::Sealed;
 use crate::manager::{jobs_without_worker, rescue_jobs};
-use crate::pooled_connection::PooledConnection;
 use crate::queries::lifecycle::RescueJobs;
 use crate::retry::{Rescue, StalledJobPolicy};
 
@@ -96,7 +96,7 @@ impl Rescuer {
 
 /// Rescues the jobs; one by one if the database refuses to rescue them together, so that one which it refuses, be it
 /// because of a trigger of the application's, does not keep the others from being rescued.
-async fn rescue(connection: &mut PooledConnection, statement: RescueJobs) -> Result<Vec<(JobId, JobStatus)>, Error> {
+async fn rescue(connection: &mut Connection, statement: RescueJobs) -> Result<Vec<(JobId, JobStatus)>, Error> {
     match rescue_jobs(connection, statement.clone()).await {
         Err(error) if error.is_refusal() => {}
         result => return result,

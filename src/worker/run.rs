@@ -17,7 +17,7 @@ use super::rescue::Rescuer;
 use super::signals::heed_signals;
 use super::slots::Slots;
 use crate::app::App;
-use crate::connector::DieselConnector;
+use crate::app_connector::Connector;
 use crate::error::Error;
 use crate::job_context::WorkerOfJob;
 use crate::job_manager::sealed::Sealed;
@@ -107,7 +107,7 @@ pub(super) fn surroundings(app: &App, options: &Options, handle: &WorkerHandle) 
     }
 }
 
-async fn enter(connector: &DieselConnector, options: &Options) -> Result<i64, Error> {
+async fn enter(connector: &Connector, options: &Options) -> Result<i64, Error> {
     let mut connection = connector.get("register the worker").await?;
     let worker_id = register_worker().execute_pooled(&mut connection).await?;
     tracing::info!(
@@ -120,7 +120,7 @@ async fn enter(connector: &DieselConnector, options: &Options) -> Result<i64, Er
     Ok(worker_id)
 }
 
-async fn leave(connector: &DieselConnector, worker_id: i64) {
+async fn leave(connector: &Connector, worker_id: i64) {
     let left = async {
         let mut connection = connector.get("unregister the worker").await?;
         unregister_worker(worker_id).execute_pooled(&mut connection).await

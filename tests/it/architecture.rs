@@ -24,8 +24,9 @@ const FLOORS: [&[&str]; 7] = [
         "metrics",
     ],
     &["models", "migrations"],
-    &["queries"],
+    &["queries", "in_memory"],
     &[
+        "app_connector",
         "connector",
         "pooled_connection",
         "manager",

@@ -1,0 +1,103 @@
+//! Looking.
+
+use std::collections::BTreeMap;
+
+use diesel::result::QueryResult;
+
+use crate::in_memory::values::seconds_before;
+use crate::in_memory::{Answer, Store};
+use crate::job::{JobId, JobStatus};
+use crate::models::ProcrastinateJob;
+use crate::queries::inspect::{
+    CheckConnection, CountJobs, CountedColumn, CountedJobs, GetJobStatus, JobFilter, JobsToAbort, ListJobs, StalledJobs,
+};
+
+impl JobFilter {
+    /// Whether everything that is set is so.
+    pub(super) fn passes(&self, job: &ProcrastinateJob) -> bool {
+        fn is<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
+            wanted.is_none() || wanted == found
+        }
+        is(self.id.map(i64::from).as_ref(), Some(&job.id))
+            && is(self.queue.as_ref(), Some(&job.queue_name))
+            && is(self.task.as_ref(), Some(&job.task_name))
+            && is(self.status.as_ref(), Some(&job.status))
+            && is(self.lock.as_ref(), job.lock.as_ref())
+            && is(self.queueing_lock.as_ref(), job.queueing_lock.as_ref())
+            && is(self.worker_id.as_ref(), job.worker_id.as_ref())
+    }
+}
+
+impl Store {
+    /// Whether a job runs whose worker is gone, or was not heard of for so long.
+    pub(super) fn is_stalled(&self, job: &ProcrastinateJob, seconds_since_heartbeat: f64) -> bool {
+        let heard_of = seconds_before(self.now(), seconds_since_heartbeat);
+        let worker = job.worker_id.and_then(|id| self.worker(id));
+        job.status == JobStatus::Doing && worker.is_none_or(|worker| worker.last_heartbeat < heard_of)
+    }
+}
+
+impl Answer for CheckConnection {
+    fn answer(self, _: &mut Store) -> QueryResult<Vec<bool>> {
+        Ok(vec![true])
+    }
+}
+
+impl Answer for GetJobStatus {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<JobStatus>> {
+        Ok(store.job(self.job_id.into()).map(|job| job.status.clone()).into_iter().collect())
+    }
+}
+
+impl Answer for ListJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateJob>> {
+        Ok(store.jobs().filter(|job| self.0.passes(job)).cloned().collect())
+    }
+}
+
+impl Answer for StalledJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateJob>> {
+        let is_meant =
+            |job: &&ProcrastinateJob| self.filter.passes(job) && store.is_stalled(job, self.seconds_since_heartbeat);
+        Ok(store.jobs().filter(is_meant).cloned().collect())
+    }
+}
+
+impl Answer for JobsToAbort {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<JobId>> {
+        let is_meant =
+            |job: &&ProcrastinateJob| job.status == JobStatus::Doing && job.abort_requested && self.0.passes(job);
+        Ok(store.jobs().filter(is_meant).map(|job| job.id.into()).collect())
+    }
+}
+
+impl Answer for CountJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<CountedJobs>> {
+        let mut counts: BTreeMap<&str, CountedJobs> = BTreeMap::new();
+        for job in store.jobs().filter(|job| self.filter.passes(job)) {
+            let Some(name) = self.column.of(job) else { continue };
+            let counted = counts.entry(name).or_insert_with(|| (name.to_owned(), 0, 0, 0, 0, 0, 0, 0));
+            counted.1 += 1;
+            match job.status {
+                JobStatus::Todo => counted.2 += 1,
+                JobStatus::Doing => counted.3 += 1,
+                JobStatus::Succeeded => counted.4 += 1,
+                JobStatus::Failed => counted.5 += 1,
+                JobStatus::Cancelled => counted.6 += 1,
+                JobStatus::Aborted => counted.7 += 1,
+                JobStatus::Aborting | JobStatus::Unknown(_) => {}
+            }
+        }
+        Ok(counts.into_values().collect())
+    }
+}
+
+impl CountedColumn {
+    fn of(self, job: &ProcrastinateJob) -> Option<&str> {
+        match self {
+            Self::Queue => Some(&job.queue_name),
+            Self::Task => Some(&job.task_name),
+            Self::Lock => job.lock.as_deref(),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Who hears what is announced.
+
+use tokio::sync::mpsc;
+
+use crate::job::JobId;
+
+/// A connection that listens.
+#[derive(Debug)]
+struct Listener {
+    channels: Vec<String>,
+    messages: mpsc::UnboundedSender<String>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Listeners(Vec<Listener>);
+
+impl Listeners {
+    pub(super) fn add(&mut self, channels: &[String]) -> mpsc::UnboundedReceiver<String> {
+        let (messages, receiver) = mpsc::unbounded_channel();
+        self.0.push(Listener { channels: channels.to_vec(), messages });
+        receiver
+    }
+
+    /// A job was inserted, and perhaps others of its queue with it.
+    pub(super) fn tell_of_job(&mut self, queue: &str, id: i64) {
+        self.tell(queue, "job_inserted", id);
+    }
+
+    /// A job that runs is to be aborted.
+    pub(super) fn tell_of_abort(&mut self, queue: &str, id: i64) {
+        self.tell(queue, "abort_job_requested", id);
+    }
+
+    /// What a queue's channel and that of all queues are told. Who does not listen any more is forgotten.
+    fn tell(&mut self, queue: &str, message_type: &str, id: i64) {
+        let message = serde_json::json!({ "type": message_type, "job_id": JobId::from(id) }).to_string();
+        let own_channel = format!("procrastinate_queue_v1#{queue}");
+        self.0.retain(|listener| {
+            let hears = |channel: &String| *channel == own_channel || channel.as_str() == "procrastinate_any_queue_v1";
+            let told = listener.channels.iter().filter(|channel| hears(channel));
+            told.map(|_| listener.messages.send(message.clone())).all(|sent| sent.is_ok())
+                && !listener.messages.is_closed()
+        });
+    }
+}

@@ -1,0 +1,283 @@
+//! A queue without a database, for tests.
+
+use std::fmt;
+
+use super::expected::{NotDeferred, find_in};
+use crate::app_connector::Connector;
+use crate::in_memory::Memory;
+use crate::job::{JobEventType, JobId, JobStatus};
+use crate::job_to_defer::JobToDefer;
+use crate::models::{
+    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,
+};
+
+pub use crate::in_memory::ExecutedQuery;
+
+/// A connector without a database: the queue's tables are in memory, and open to be looked at.
+///
+/// It is for tests of an application, where an [`App`](crate::App) takes it in the place of a
+/// [`DieselConnector`](crate::DieselConnector). Everything that goes through the application works on it: deferring one job
+/// or many, a real [`Worker`](crate::Worker) with all its parts, a [`TestWorker`](super::TestWorker), the operations of the
+/// [job manager](crate::job_manager), notifications. Locks, queueing locks, priorities, schedules, periodic tasks, retries,
+/// aborts and events are as in PostgreSQL: one suite of tests of this crate runs against both.
+///
+/// Clones share the tables. Whoever has one made with [`new`](Self::new) has tables of its own, so tests do not see each
+/// other.
+///
+/// # What is not like PostgreSQL
+///
+/// - There is no Diesel connection, hence no transaction. What defers on a connection that it is given,
+///   [`sum(3, 5).defer(connection)`](crate::JobToDefer::defer), needs a database; see [`test_pool`](super::test_pool).
+/// - Each statement is a transaction, and one comes after the other.
+/// - Its clock is that of [`testing::at`](super::at), where that is set.
+/// - Where names are sorted, it is by their bytes, whatever the collation of the database.
+/// - It keeps [what was asked](Self::queries), and so grows until it is [reset](Self::reset).
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::testing::InMemoryConnector;
+/// use procrastinate::{App, JobEventType, JobStatus, task};
+///
+/// #[task(queue = "sums")]
+/// async fn sum(a: i64, b: i64) {
+///     println!("{}", a + b);
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let memory = InMemoryConnector::new();
+/// let app = App::builder(memory.clone()).task::<sum>().build()?;
+///
+/// let id = app.defer(sum(3, 5)).await?;
+/// assert_eq!(memory.find_deferred(sum(3, 5))?.id, i64::from(id));
+///
+/// app.worker().wait(false).run().await?;
+/// assert_eq!(memory.jobs()[0].status, JobStatus::Succeeded);
+/// assert_eq!(memory.event_types(id), [JobEventType::Deferred, JobEventType::Started, JobEventType::Succeeded]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct InMemoryConnector {
+    memory: Memory,
+}
+
+impl InMemoryConnector {
+    /// Empty tables, in which the first job is number 1.
+    ///
+    /// # Example
+    ///
+    /// See [`InMemoryConnector`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Empties the tables: the next job is number 1 again, and nothing is known of what was asked before. A worker that
+    /// runs meanwhile notices that it is not registered any more, and registers anew.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use procrastinate::{App, Error, configure_task, testing::InMemoryConnector};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// let memory = InMemoryConnector::new();
+    /// let app = App::builder(memory.clone()).build()?;
+    /// app.defer(configure_task("bill", serde_json::json!({ "order": 7 }))).await?;
+    /// memory.reset();
+    /// assert!(memory.jobs().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reset(&self) {
+        self.memory.lock().reset();
+    }
+
+    /// All jobs, by number, those that have ended among them.
+    ///
+    /// # Example
+    ///
+    /// See [`InMemoryConnector`].
+    #[must_use]
+    pub fn jobs(&self) -> Vec<ProcrastinateJob> {
+        self.memory.lock().jobs().cloned().collect()
+    }
+
+    /// The jobs that wait, by number: what [`deferred_jobs`](super::deferred_jobs) says of a database.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use procrastinate::{App, Error, configure_task, testing::InMemoryConnector};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// let memory = InMemoryConnector::new();
+    /// let app = App::builder(memory.clone()).build()?;
+    /// app.defer(configure_task("bill", serde_json::json!({ "order": 7 }))).await?;
+    /// assert_eq!(memory.deferred_jobs()[0].task_name, "bill");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn deferred_jobs(&self) -> Vec<ProcrastinateJob> {
+        self.memory.lock().jobs().filter(|job| job.status == JobStatus::Todo).cloned().collect()
+    }
+
+    /// The job that waits and is like this one, the newest of several: what [`assert_deferred!`](crate::assert_deferred)
+    /// looks for in a database, by the same rules.
+    ///
+    /// # Errors
+    ///
+    /// [`NotDeferred`] if there is none, with what waits instead.
+    ///
+    /// # Example
+    ///
+    /// See [`InMemoryConnector`].
+    pub fn find_deferred(&self, expected: JobToDefer) -> Result<ProcrastinateJob, NotDeferred> {
+        let waiting: Vec<_> = self.deferred_jobs().into_iter().rev().collect();
+        find_in(&waiting, &expected).cloned()
+    }
+
+    /// All events, in the order in which they were written.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use procrastinate::{App, Error, JobEventType, configure_task, testing::InMemoryConnector};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// let memory = InMemoryConnector::new();
+    /// let app = App::builder(memory.clone()).build()?;
+    /// app.defer(configure_task("bill", serde_json::json!({ "order": 7 }))).await?;
+    /// assert_eq!(memory.events()[0].event_type, Some(JobEventType::Deferred));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn events(&self) -> Vec<ProcrastinateEvent> {
+        self.memory.lock().events()
+    }
+
+    /// What happened to a job, oldest first.
+    ///
+    /// # Example
+    ///
+    /// See [`InMemoryConnector`].
+    #[must_use]
+    pub fn event_types(&self, id: JobId) -> Vec<JobEventType> {
+        self.memory.lock().events_of(id.into()).iter().filter_map(|event| event.event_type.clone()).collect()
+    }
+
+    /// Why attempts failed, by job and attempt.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::{App, task, testing::InMemoryConnector};
+    ///
+    /// #[task]
+    /// async fn divide(by: i64) -> Result<(), String> {
+    ///     if by == 0 { Err("division by zero".into()) } else { Ok(()) }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), procrastinate::Error> {
+    /// let memory = InMemoryConnector::new();
+    /// let app = App::builder(memory.clone()).task::<divide>().build()?;
+    /// app.defer(divide(0)).await?;
+    /// app.worker().wait(false).run().await?;
+    /// assert_eq!(memory.job_errors()[0].error, "division by zero");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn job_errors(&self) -> Vec<ProcrastinateJobError> {
+        self.memory.lock().errors().cloned().collect()
+    }
+
+    /// The workers that are registered, by number. One that has stopped is not.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use procrastinate::{App, Error, job_manager, testing::InMemoryConnector};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// let memory = InMemoryConnector::new();
+    /// let app = App::builder(memory.clone()).build()?;
+    /// let worker_id = app.execute(job_manager::register_worker()).await?;
+    /// assert_eq!(memory.workers()[0].id, worker_id);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn workers(&self) -> Vec<ProcrastinateWorker> {
+        self.memory.lock().workers().cloned().collect()
+    }
+
+    /// The ticks of periodic tasks that were deferred, the last of each schedule.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::{App, periodic, task, testing::InMemoryConnector};
+    ///
+    /// #[periodic(cron = "0 3 * * *")]
+    /// #[task]
+    /// async fn clean_up(timestamp: i64) {
+    ///     println!("it is {timestamp}");
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let memory = InMemoryConnector::new();
+    /// let app = App::builder(memory.clone()).task::<clean_up>().build()?;
+    /// let mut worker = app.test_worker()?.at("2030-01-01T02:59:00Z".parse()?);
+    /// worker.advance(std::time::Duration::from_secs(60));
+    /// worker.run_until_empty().await?.expect_success();
+    /// assert_eq!(memory.periodic_defers()[0].task_name, "clean_up");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn periodic_defers(&self) -> Vec<ProcrastinatePeriodicDefer> {
+        self.memory.lock().periodic_defers().cloned().collect()
+    }
+
+    /// The statements that were run, in their order, those that were refused among them.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use procrastinate::{App, Error, configure_task, testing::InMemoryConnector};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// let memory = InMemoryConnector::new();
+    /// let app = App::builder(memory.clone()).build()?;
+    /// let jobs = (0..100).map(|order| configure_task("bill", serde_json::json!({ "order": order })));
+    /// app.batch_defer(jobs).await?;
+    /// // A hundred jobs, one statement.
+    /// assert_eq!(memory.queries().len(), 1);
+    /// assert_eq!(memory.queries()[0].name, "InsertJobs");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn queries(&self) -> Vec<ExecutedQuery> {
+        self.memory.lock().queries().to_vec()
+    }
+}
+
+impl From<InMemoryConnector> for Connector {
+    fn from(connector: InMemoryConnector) -> Self {
+        Self::from(connector.memory)
+    }
+}
+
+impl fmt::Debug for InMemoryConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InMemoryConnector").finish_non_exhaustive()
+    }
+}
