@@ -12,6 +12,8 @@
 mod architecture;
 #[cfg(feature = "cli")]
 mod cli;
+#[cfg(all(feature = "bb8", feature = "testing"))]
+mod conformance;
 mod contract;
 mod deferring;
 mod growth;

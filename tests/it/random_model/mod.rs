@@ -28,14 +28,14 @@ use crate::support::{self, sql};
 const SEED: &str = "PROCRASTINATE_TEST_SEED";
 
 /// Random numbers that depend on a seed only (splitmix64). When a test panics while it holds this, the seed is printed.
-struct Random {
+pub struct Random {
     seed: u64,
     state: u64,
 }
 
 impl Random {
     /// One generator for each of the seeds; or one for the seed that was asked for.
-    fn each(seeds: Range<u64>) -> impl Iterator<Item = Self> {
+    pub fn each(seeds: Range<u64>) -> impl Iterator<Item = Self> {
         let chosen = std::env::var(SEED).ok().map(|seed| seed.parse().unwrap());
         let seeds = chosen.map_or(seeds, |seed: u64| seed..seed + 1);
         seeds.map(|seed| Self { seed, state: seed })
@@ -50,16 +50,16 @@ impl Random {
     }
 
     /// A number from 0 up to, but not including, the limit.
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(limit).unwrap()).unwrap()
     }
 
     /// True once in so many times.
-    fn once_in(&mut self, times: usize) -> bool {
+    pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 

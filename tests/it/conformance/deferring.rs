@@ -1,0 +1,296 @@
+//! Jobs that are deferred, fetched and ended by hand, what is announced of them, and what is refused.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use procrastinate::job_manager::{
+    cancel_job_by_id, fetch_job, finish_job_by_id, register_worker, retry_job_by_id, unregister_worker,
+};
+use procrastinate::{JobStatus, JobToDefer, Notification, PeriodicTask, configure_task, task};
+use serde_json::json;
+
+use super::on_both;
+use super::side::Side;
+use crate::support::within_patience;
+
+fn job(number: i64) -> JobToDefer {
+    configure_task("mail", json!({ "number": number })).queue("mails")
+}
+
+fn time(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+impl Side {
+    async fn defer(&mut self, job: JobToDefer) -> i64 {
+        let answer = self.app.defer(job).await;
+        self.answer("defer", answer).map_or(0, i64::from)
+    }
+
+    async fn register(&mut self) -> i64 {
+        let answer = self.app.execute(register_worker()).await;
+        self.answer("register", answer).unwrap()
+    }
+
+    async fn fetch(&mut self, worker_id: i64, queues: &[&str]) -> i64 {
+        let answer = self.app.execute(fetch_job(worker_id).queues(queues.iter().copied())).await;
+        let fetched = answer.as_ref().ok().and_then(|job| Some(job.as_ref()?.id)).unwrap_or(0);
+        self.jobs_answer("fetch", answer.map(|job| job.into_iter().collect()));
+        fetched
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_stored_as_it_was_given() {
+    on_both(
+        |app| app,
+        async |side| {
+            side.defer(job(1)).await;
+            let everything = job(2).priority(-7).lock("lock").queueing_lock("ö\"'; --");
+            side.defer(everything.schedule_at(time("2100-01-01T00:00:00.123456789Z"))).await;
+            side.defer(job(3).schedule_in(Duration::from_secs(3_600))).await;
+            let args = json!({
+                "whole": [0, -1, u64::MAX, i64::MIN], "real": [0.1, 1.0, -0.0, 1e16, 1.5e17, 1e300, 1.5e-7, 123456789012345680000.0],
+                "text": "ö\"\\\n\u{1f980}", "nested": { "null": null, "b": true, "a": [] }, "": 1,
+            });
+            side.defer(configure_task("many arguments", args)).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn one_job_of_a_queueing_lock_waits_at_a_time() {
+    on_both(
+        |app| app,
+        async |side| {
+            side.defer(job(1).queueing_lock("a")).await;
+            side.defer(job(2).queueing_lock("a")).await;
+            // The number that was drawn for it is gone.
+            let second = side.defer(job(3).queueing_lock("b")).await;
+            let answer = side.app.defer_unless_enqueued(job(4).queueing_lock("a")).await;
+            side.answer("defer unless enqueued", answer);
+            let worker = side.register().await;
+            side.fetch(worker, &["mails"]).await;
+            // The first runs, so another may wait; when it is to wait again, it cannot.
+            side.defer(job(5).queueing_lock("a")).await;
+            let answer = side.app.execute(retry_job_by_id(1)).await;
+            side.answer("retry the first", answer);
+            let answer = side.app.execute(cancel_job_by_id(second)).await;
+            side.answer("cancel the second", answer);
+            side.defer(job(6).queueing_lock("b")).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_is_deferred_as_a_whole_or_not_at_all() {
+    on_both(
+        |app| app,
+        async |side| {
+            side.defer(job(0).queueing_lock("taken")).await;
+            let far = time("2100-01-01T00:00:00Z");
+            for (name, jobs) in [
+                ("none", vec![]),
+                ("three", vec![job(1), job(2).schedule_at(far).priority(5), job(3).queue("other").lock("l")]),
+                ("one is taken", vec![job(4), job(5).queueing_lock("free"), job(6).queueing_lock("taken"), job(7)]),
+                ("one is there twice", vec![job(8).queueing_lock("new"), job(9), job(10).queueing_lock("new")]),
+                ("each its own", vec![job(11).queueing_lock("new"), job(12).queueing_lock("newer")]),
+            ] {
+                let answer = side.app.batch_defer(jobs).await;
+                side.answer(name, answer);
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_before_anything_is_stored() {
+    on_both(
+        |app| app,
+        async |side| {
+            side.defer(job(1).queue("")).await;
+            side.defer(job(2).queue("q".repeat(129))).await;
+            side.defer(job(3).lock("nul\0")).await;
+            side.defer(configure_task("not an object", 7)).await;
+            let answer = side.app.batch_defer([job(4), job(5).queue("q".repeat(200))]).await;
+            side.answer("a batch", answer);
+            let answer = side.app.execute(finish_job_by_id(1, JobStatus::Todo)).await;
+            side.answer("finish as todo", answer);
+            side.note(format!(
+                "{:?}",
+                side.app.configure_task("unknown", json!({})).map_err(|error| error.to_string())
+            ));
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn jobs_are_fetched_by_priority_then_number_when_their_time_has_come_and_their_queue_is_served() {
+    on_both(
+        |app| app,
+        async |side| {
+            let (past, future) = (time("2000-01-01T00:00:00Z"), time("2100-01-01T00:00:00Z"));
+            for job in [
+                job(1),
+                job(2).priority(5),
+                job(3).priority(-5),
+                job(4).priority(5),
+                job(5).priority(9).schedule_at(future),
+                job(6).priority(7).schedule_at(past),
+                job(7).queue("other").priority(100),
+            ] {
+                side.defer(job).await;
+            }
+            let worker = side.register().await;
+            side.fetch(worker, &[]).await;
+            side.fetch(worker, &["nobody's"]).await;
+            for _ in 0..5 {
+                side.fetch(worker, &["mails", "nobody's"]).await;
+            }
+            let answer = side.app.execute(fetch_job(worker)).await;
+            side.jobs_answer("fetch from all", answer.map(|job| job.into_iter().collect()));
+            side.fetch(worker, &["mails", "other"]).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_lock_one_job_runs_at_a_time_in_order_across_queues_and_schedules() {
+    on_both(
+        |app| app,
+        async |side| {
+            let future = time("2100-01-01T00:00:00Z");
+            for job in [
+                job(1).lock("a"),
+                job(2).lock("a").priority(1).queue("other"),
+                job(3).lock("b"),
+                job(4).lock("b").priority(3).schedule_at(future),
+                job(5).lock("c"),
+                job(6).lock("c"),
+                job(7),
+            ] {
+                side.defer(job).await;
+            }
+            let worker = side.register().await;
+            // 1 waits behind 2 of the other queue, 3 behind 4, which waits for its time.
+            let fifth = side.fetch(worker, &["mails"]).await;
+            side.fetch(worker, &["mails"]).await;
+            side.fetch(worker, &["mails"]).await;
+            let answer = side.app.execute(finish_job_by_id(fifth, JobStatus::Succeeded)).await;
+            side.answer("finish the fifth", answer);
+            side.fetch(worker, &["mails"]).await;
+            side.fetch(worker, &["other"]).await;
+            let answer = side.app.execute(cancel_job_by_id(4)).await;
+            side.answer("cancel the fourth", answer);
+            side.fetch(worker, &["mails", "other"]).await;
+            side.fetch(worker, &["mails", "other"]).await;
+            // Another lock for one that is to wait again.
+            let answer = side.app.execute(retry_job_by_id(3).lock("a").priority(50)).await;
+            side.answer("retry the third", answer);
+            side.fetch(worker, &["mails", "other"]).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_no_worker_gets_no_job() {
+    on_both(
+        |app| app,
+        async |side| {
+            side.fetch(7, &["mails"]).await;
+            side.defer(job(1)).await;
+            side.fetch(7, &["mails"]).await;
+            let worker = side.register().await;
+            side.fetch(worker, &["mails"]).await;
+            let answer = side.app.execute(unregister_worker(worker)).await;
+            side.answer("unregister", answer);
+            side.register().await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_happens_is_announced_to_those_who_listen_for_the_queue() {
+    on_both(
+        |app| app,
+        async |side| {
+            let long = "q".repeat(100);
+            let mut listeners = Vec::new();
+            for queues in [vec!["mails"], vec!["mails", "other"], vec![], vec![long.as_str()]] {
+                listeners.push(side.app.listen_for_jobs(&queues).await.unwrap());
+            }
+            let refused = side.app.listen_for_jobs(&[""]).await.map(|_| ());
+            side.answer("listen for a queue without a name", refused);
+            let first = side.defer(job(1)).await;
+            side.defer(job(2).queue("other").schedule_at(time("2100-01-01T00:00:00Z"))).await;
+            side.defer(job(3).queue(long)).await;
+            side.app.batch_defer([job(4), job(5), job(6).queue("other"), job(7)]).await.unwrap();
+            let worker = side.register().await;
+            side.fetch(worker, &["mails"]).await;
+            let waiting = side.defer(job(8)).await;
+            for id in [first, first, waiting] {
+                let answer = side.app.execute(cancel_job_by_id(id).abort(true)).await;
+                side.answer("abort", answer);
+            }
+            let answer = side.app.execute(retry_job_by_id(first)).await;
+            side.answer("retry", answer);
+            let last = [side.defer(job(9)).await, side.defer(job(10).queue("other")).await];
+            for (number, listener) in listeners.iter_mut().enumerate() {
+                let mut heard = Vec::new();
+                while !last.iter().all(|id| heard.contains(&Notification::JobInserted((*id).into()))) {
+                    heard.push(within_patience(listener.next()).await.unwrap());
+                    if number == 0 && heard.last() == Some(&Notification::JobInserted(last[0].into())) {
+                        break;
+                    }
+                }
+                side.note(format!("listener {number} heard {heard:?}"));
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_tick_of_a_periodic_task_is_deferred_once() {
+    #[task(queue = "ticks")]
+    async fn tick(timestamp: i64) {
+        assert!(timestamp > 0);
+    }
+    #[task(queue = "ticks", queueing_lock = "one at a time")]
+    async fn exclusive_tick(timestamp: i64) {
+        assert!(timestamp > 0);
+    }
+    let tasks = |app: procrastinate::AppBuilder| {
+        let hourly = PeriodicTask::new::<tick>("0 * * * *").periodic_id("hourly");
+        let tasks = app.task::<tick>().task::<exclusive_tick>().periodic(hourly);
+        tasks
+            .periodic(PeriodicTask::new::<tick>("*/10 * * * *"))
+            .periodic(PeriodicTask::new::<exclusive_tick>("*/5 * * * *"))
+    };
+    on_both(tasks, async |side| {
+        let mut one = side.app.periodic_deferrer();
+        one.defer_due(time("2020-01-01T10:00:05Z")).await;
+        side.look();
+        // Another one finds them deferred already, and is behind.
+        let mut other = side.app.periodic_deferrer();
+        other.defer_due(time("2020-01-01T10:00:30Z")).await;
+        one.defer_due(time("2020-01-01T10:22:00Z")).await;
+        other.defer_due(time("2020-01-01T10:12:00Z")).await;
+        side.look();
+        let answer = side.app.execute(procrastinate::job_manager::delete_job_by_id(1)).await;
+        side.answer("delete a job that a tick points to", answer);
+        // Far ahead: a clock that was wrong holds nothing up.
+        side.app.periodic_deferrer().defer_due(time("2100-01-01T00:00:05Z")).await;
+        other.defer_due(time("2020-01-01T10:33:00Z")).await;
+        let again_at = other.defer_due(time("2020-01-01T11:00:00Z")).await;
+        side.note(again_at.to_rfc3339());
+    })
+    .await;
+}
