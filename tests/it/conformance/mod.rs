@@ -6,6 +6,7 @@
 //! | `deferring` | jobs that are deferred, fetched and ended by hand, and what is refused |
 //! | `managing` | the operations of the job manager |
 //! | `running` | real workers, and those of tests |
+//! | `steps` | what is done in a walk |
 //! | `walk` | random operations on both at once, compared after each of them |
 //!
 //! A scenario is written once. What is answered and how the tables look then is written down, and both must have written
@@ -15,6 +16,7 @@ mod deferring;
 mod managing;
 mod running;
 mod side;
+mod steps;
 mod walk;
 
 use procrastinate::testing::InMemoryConnector;

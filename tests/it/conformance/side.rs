@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::PgConnection;
 use diesel::prelude::*;
 use diesel::result::Error::DatabaseError;
+use procrastinate::job_manager::Operation;
 use procrastinate::testing::InMemoryConnector;
 use procrastinate::{
     App, Error, ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer,
@@ -50,6 +51,12 @@ impl Side {
         };
         self.note(note);
         answer.ok()
+    }
+
+    /// Executes an operation of the job manager, and writes down what was answered.
+    pub async fn execute<O: Operation<Output: Debug>>(&mut self, to: &str, operation: O) {
+        let answer = self.app.execute(operation).await;
+        self.answer(to, answer);
     }
 
     /// Writes down which jobs were answered.
