@@ -29,7 +29,8 @@ pub use crate::in_memory::ExecutedQuery;
 /// - There is no Diesel connection, hence no transaction. What defers on a connection that it is given,
 ///   [`sum(3, 5).defer(connection)`](crate::JobToDefer::defer), needs a database; see [`test_pool`](super::test_pool).
 /// - Each statement is a transaction, and one comes after the other.
-/// - Its clock is that of [`testing::at`](super::at), where that is set.
+/// - Its clock is the time of the test, where [`testing::at`](super::at) or a [`TestWorker`](super::TestWorker) has set one
+///   for the code that asks. A real worker asks from tasks and threads of its own, and sees the real time.
 /// - Where names are sorted, it is by their bytes, whatever the collation of the database.
 /// - It keeps [what was asked](Self::queries), and so grows until it is [reset](Self::reset).
 ///

@@ -1,4 +1,5 @@
-//! Testing an application that defers jobs: in a transaction that is rolled back (feature `testing`).
+//! Testing an application that defers jobs: in a transaction that is rolled back, or without a database (feature
+//! `testing`).
 //!
 //! | to | there is |
 //! |---|---|
@@ -6,6 +7,7 @@
 //! | assert that a job waits | [`assert_deferred!`](crate::assert_deferred), [`assert_not_deferred!`](crate::assert_not_deferred), and both `_blocking` |
 //! | look at what waits | [`deferred_jobs`], or a query of one's own |
 //! | run the jobs there | [`App::test_worker`](crate::App::test_worker), a [`TestWorker`] |
+//! | do without a database | [`InMemoryConnector`], where everything goes through the application |
 //! | choose the time | [`TestWorker::at`], [`TestWorker::advance`], and [`at`] for what defers |
 //!
 //! It is for tests: enable the feature among the `dev-dependencies`.
