@@ -17,6 +17,8 @@ mod fetching;
 mod listeners;
 mod refusals;
 mod store;
+#[cfg(all(test, feature = "cli"))]
+mod tests;
 mod values;
 
 use std::fmt;
