@@ -178,6 +178,14 @@ async fn a_worker_that_waits_hears_of_jobs_and_of_aborts() {
             side.answer("abort", answer);
             within_patience(ENDED.notified()).await;
         }
+        within_patience(async {
+            while side.jobs().iter().any(|job| job.status != JobStatus::Aborted) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        // The worker is still there, and has let go of its jobs.
+        side.look();
         let answer = running.stop().await;
         side.answer("stop", answer);
     })
