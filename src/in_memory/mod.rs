@@ -17,7 +17,8 @@ mod fetching;
 mod listeners;
 mod refusals;
 mod store;
-#[cfg(all(test, feature = "cli"))]
+#[cfg(test)]
+#[cfg(feature = "cli")]
 mod tests;
 mod values;
 
