@@ -8,9 +8,10 @@
 //! | `listeners` | who hears what is announced |
 //! | `values` | what becomes of values when PostgreSQL stores them |
 //! | `answers` | what each statement comes to, in the groups of `queries` |
+//! | `tests` | random statements, put to PostgreSQL as well |
 //!
 //! One lock is around all of it, and a statement is answered while it is held: as if each were a transaction, one after
-//! the other. What is refused has changed nothing. `tests/it/conformance` holds it against PostgreSQL.
+//! the other. What is refused has changed nothing. Besides `tests`, `tests/it/conformance` holds it against PostgreSQL, with applications.
 
 mod answers;
 mod fetching;
