@@ -8,10 +8,11 @@ use crate::app_builder::AppBuilder;
 use crate::app_connector::Connector;
 use crate::batch::{batch_defer_or_fail, new_jobs};
 use crate::checks::check_name;
+use crate::defer_in_company::{DefersUnderWay, store_and_announce};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::job_manager::Operation;
-use crate::job_to_defer::{JobToDefer, configure_task, defer_or_fail, none_if_enqueued};
+use crate::job_to_defer::{DEFER_THE_JOB, JobToDefer, configure_task, defer_or_fail, none_if_enqueued};
 use crate::notifications::Notifications;
 use crate::periodic::Schedule;
 use crate::state::State;
@@ -53,6 +54,7 @@ struct Shared {
     state: State,
     worker_defaults: State,
     schedules: Vec<Schedule>,
+    defers: DefersUnderWay,
 }
 
 impl App {
@@ -79,10 +81,15 @@ impl App {
         worker_defaults: State,
         schedules: Vec<Schedule>,
     ) -> Self {
-        Self { connector, shared: Arc::new(Shared { tasks, state, worker_defaults, schedules }) }
+        let defers = DefersUnderWay::default();
+        Self { connector, shared: Arc::new(Shared { tasks, state, worker_defaults, schedules, defers }) }
     }
 
     /// Defers a job on a connection from the pool, at once and on its own.
+    ///
+    /// While several of these are under way in the program, each job is stored in one transaction and announced in another:
+    /// PostgreSQL makes transactions that notify durable one after the other. A process that is killed between the two
+    /// leaves a job that workers find when they next look, within their `fetch_job_polling_interval`.
     ///
     /// # Errors
     ///
@@ -101,8 +108,13 @@ impl App {
     /// ```
     pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
         let job = job.into_new_job()?;
-        let mut connection = self.connector().get("defer the job").await?;
-        defer_or_fail(job, &mut connection).await
+        let company = self.shared.defers.join();
+        let mut connection = self.connector().get(DEFER_THE_JOB).await?;
+        if company.is_there() && connection.commits_each_statement() {
+            store_and_announce(job, connection).await
+        } else {
+            defer_or_fail(job, &mut connection).await
+        }
     }
 
     /// As [`defer`](Self::defer), for callers to whom a taken queueing lock is good news: `None` then.

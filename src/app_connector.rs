@@ -209,6 +209,17 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Whether each statement on it is a transaction of its own, and costs one round trip.
+    pub(crate) fn commits_each_statement(&mut self) -> bool {
+        match self {
+            Self::Pooled(connection) => connection.commits_each_statement(),
+            #[cfg(feature = "testing")]
+            Self::InMemory(_) => true,
+        }
+    }
+}
+
 impl Run for Connection {
     async fn load<S>(&mut self, statement: S) -> QueryResult<Vec<S::Row>>
     where

@@ -325,19 +325,28 @@ impl JobToDefer {
     }
 }
 
-/// The one body behind all ways of deferring a single job.
+/// The one body behind all ways of deferring a single job that are part of a transaction, or may be.
 pub(crate) async fn defer_or_fail<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
-    const ACTION: &str = "defer the job";
     let (task_name, queue) = (job.task_name.clone(), job.queue.clone());
     let id = if let Some(queueing_lock) = job.queueing_lock.clone() {
-        let ids = run.load(InsertJobUnlessEnqueued(job)).await.map_err(|source| Error::database(ACTION, source))?;
+        let ids =
+            run.load(InsertJobUnlessEnqueued(job)).await.map_err(|source| Error::database(DEFER_THE_JOB, source))?;
         let taken = || Error::AlreadyEnqueued { task_name: task_name.clone(), queueing_lock };
         ids.first().copied().ok_or_else(taken)?
     } else {
-        let ids = run.load(InsertJob(job)).await.map_err(|source| Error::database(ACTION, source))?;
-        ids.first().copied().ok_or(Error::Database { action: ACTION, source: diesel::NotFound })?
+        let ids = run.load(InsertJob(job)).await.map_err(|source| Error::database(DEFER_THE_JOB, source))?;
+        ids.first().copied().ok_or(Error::Database { action: DEFER_THE_JOB, source: diesel::NotFound })?
     };
-    JobsOnTheirWay::new([(task_name.as_str(), queue.as_str())]).are_deferred();
+    tell_deferred(id, &task_name, &queue);
+    Ok(id)
+}
+
+/// What the deferring of one job is called in errors.
+pub(crate) const DEFER_THE_JOB: &str = "defer the job";
+
+/// Counts the job, and has it in the log.
+pub(crate) fn tell_deferred(id: JobId, task_name: &str, queue: &str) {
+    JobsOnTheirWay::new([(task_name, queue)]).are_deferred();
     tracing::info!(
         action = "jobs_deferred",
         job.id = i64::from(id),
@@ -345,7 +354,6 @@ pub(crate) async fn defer_or_fail<R: Run>(job: NewJob, run: &mut R) -> Result<Jo
         job.queue = %queue,
         "deferred job {id} of task {task_name} to the queue {queue}",
     );
-    Ok(id)
 }
 
 pub(crate) fn none_if_enqueued(result: Result<JobId, Error>) -> Result<Option<JobId>, Error> {

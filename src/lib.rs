@@ -14,6 +14,7 @@ pub mod cli;
 mod clock;
 mod connector;
 mod cron;
+mod defer_in_company;
 mod discovery;
 mod error;
 #[cfg(feature = "testing")]

@@ -8,7 +8,7 @@ use diesel::expression::QueryMetadata;
 use diesel::pg::Pg;
 use diesel::query_dsl::CompatibleType;
 use diesel::result::{Error as DieselError, QueryResult};
-use diesel_async::{AsyncConnection, AsyncPgConnection};
+use diesel_async::{AnsiTransactionManager, AsyncConnection, AsyncPgConnection, TransactionManager};
 
 use crate::queries::{Async, Run, Runnable, Statement};
 
@@ -42,6 +42,15 @@ impl PooledConnection {
         self.set_prepared_statement_cache_size(CacheSize::Disabled);
         self.without_prepared_statements = true;
         self
+    }
+}
+
+impl PooledConnection {
+    /// Whether each statement on it is a transaction of its own, and costs one round trip.
+    pub(crate) fn commits_each_statement(&mut self) -> bool {
+        let status = AnsiTransactionManager::transaction_manager_status_mut(&mut **self);
+        let is_outside = matches!(status.transaction_depth(), Ok(None));
+        is_outside && !self.without_prepared_statements
     }
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use diesel::result::QueryResult;
-use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
 
 use crate::job::JobId;
 use crate::queries::statement;
@@ -63,6 +63,47 @@ fn insert_values<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryRes
     out.push_sql(")");
     Ok(())
 }
+
+/// Inserts a job, and notifies nobody. The answer: its id, or a NULL where one with its queueing lock is waiting.
+pub(crate) struct StoreJob(pub(crate) NewJob);
+
+statement!(StoreJob -> Option<JobId>: Nullable<BigInt>, |statement, out| {
+    let job = &statement.0;
+    out.push_sql("SELECT procrastinate_diesel_store_job_v1(");
+    out.push_bind_param::<Text, _>(&job.queue)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Text, _>(&job.task_name)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Integer, _>(&job.priority)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Text>, _>(&job.lock)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Text>, _>(&job.queueing_lock)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Jsonb, _>(&job.args)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Timestamptz>, _>(&job.scheduled_at)?;
+    out.push_sql(")");
+    Ok(())
+});
+
+/// Notifies whoever listens of a job that is committed. Never part of a transaction with anything else: that one would not
+/// be made durable before it is confirmed. The answer: one row.
+pub(crate) struct AnnounceJob {
+    pub(crate) job_id: JobId,
+    pub(crate) queue: String,
+}
+
+statement!(AnnounceJob -> bool: Bool, |statement, out| {
+    out.push_sql(
+        "SELECT true FROM set_config('synchronous_commit', 'off', true), procrastinate_diesel_announce_jobs_v1(ARRAY[",
+    );
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql("]::bigint[], ARRAY[");
+    out.push_bind_param::<Text, _>(&statement.queue)?;
+    out.push_sql("]::varchar[])");
+    Ok(())
+});
 
 /// Inserts any number of jobs, all or none. The answer: their ids in the order of the input, or one row with the
 /// queueing lock that is taken.

@@ -32,6 +32,7 @@ const FLOORS: [&[&str]; 7] = [
         "manager",
         "notifications",
         "job_to_defer",
+        "defer_in_company",
         "batch",
         "periodic_job",
         "job_manager",

@@ -13,6 +13,7 @@ mod architecture;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(all(feature = "bb8", feature = "testing"))]
+mod company;
 mod conformance;
 mod contract;
 mod deferring;

@@ -7,7 +7,9 @@ use diesel::result::QueryResult;
 use crate::in_memory::refusals::Violation;
 use crate::in_memory::{Answer, Store};
 use crate::job::JobId;
-use crate::queries::defer::{InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, NewJob};
+use crate::queries::defer::{
+    AnnounceJob, InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, NewJob, StoreJob,
+};
 
 impl Answer for InsertJob {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<JobId>> {
@@ -22,6 +24,23 @@ impl Answer for InsertJobUnlessEnqueued {
             Err(Violation::QueueingLock(_)) => Ok(Vec::new()),
             Err(other) => Err(other.into()),
         }
+    }
+}
+
+impl Answer for StoreJob {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<Option<JobId>>> {
+        match store.insert_job(self.0) {
+            Ok(id) => Ok(vec![Some(id.into())]),
+            Err(Violation::QueueingLock(_)) => Ok(vec![None]),
+            Err(other) => Err(other.into()),
+        }
+    }
+}
+
+impl Answer for AnnounceJob {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
+        store.listeners.tell_of_job(&self.queue, self.job_id.into());
+        Ok(vec![true])
     }
 }
 
