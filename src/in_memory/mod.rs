@@ -11,7 +11,8 @@
 //! | `tests` | random statements, put to PostgreSQL as well |
 //!
 //! One lock is around all of it, and a statement is answered while it is held: as if each were a transaction, one after
-//! the other. What is refused has changed nothing. Besides `tests`, `tests/it/conformance` holds it against PostgreSQL, with applications.
+//! the other. What is refused has changed nothing. Besides `tests`, `tests/it/conformance` holds it against PostgreSQL,
+//! through an application.
 
 mod answers;
 mod fetching;
