@@ -1,0 +1,135 @@
+//! What a job writes, and how often somebody waits for the database. These figures hardly depend on the machine.
+
+use std::time::Duration;
+
+use diesel_async::{AsyncConnection, AsyncPgConnection};
+use procrastinate::DeleteJobs;
+use tokio_postgres::Client;
+
+use crate::Measured;
+use crate::place::{self, Contents, Place};
+use crate::table::{Table, number};
+use crate::tasks::{TEXT, no_op};
+
+/// What the server counts.
+struct Counts {
+    /// Bytes of the write-ahead log.
+    wal: i64,
+    transactions: i64,
+    inserted: i64,
+    updated: i64,
+    /// Of the rows updated, those that needed no new entry in any index.
+    hot: i64,
+    deleted: i64,
+}
+
+pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
+    let head = [
+        "what",
+        "transactions",
+        "rows inserted",
+        "rows updated",
+        "of these without an index entry",
+        "rows deleted",
+        "WAL, bytes",
+    ];
+    let mut table = Table::new("What one job costs the database", &head);
+    let (single, bulk) = (place.arguments.single_jobs(), place.arguments.jobs());
+
+    let database = place.database()?;
+    let before = settled(database.url()).await?;
+    let mut connection = AsyncPgConnection::establish(database.url()).await?;
+    for a in 0..single {
+        no_op(a.into(), TEXT.to_owned()).defer(&mut connection).await?;
+    }
+    drop(connection);
+    row("deferred one at a time", &before, &settled(database.url()).await?, single, &mut table);
+    Contents::deferred(single).expect(database.url()).await?;
+
+    let database = place.database()?;
+    let before = settled(database.url()).await?;
+    let app = place::app(place::pool(database.url()).await?)?;
+    let numbers: Vec<u32> = (0..bulk).collect();
+    for chunk in numbers.chunks(1_000) {
+        app.batch_defer(chunk.iter().map(|a| no_op((*a).into(), TEXT.to_owned()))).await?;
+    }
+    drop(app);
+    row("deferred in batches of 1,000", &before, &settled(database.url()).await?, bulk, &mut table);
+    Contents::deferred(bulk).expect(database.url()).await?;
+
+    for (concurrency, delete_jobs) in [(1, false), (10, false), (100, false), (10, true), (100, true)] {
+        let database = place.database_with_jobs(bulk).await?;
+        let before = settled(database.url()).await?;
+        let app = place::app(place::pool(database.url()).await?)?;
+        let deletes = if delete_jobs { DeleteJobs::Always } else { DeleteJobs::Never };
+        let worker = app.worker().concurrency(concurrency).delete_jobs(deletes);
+        worker.install_signal_handlers(false).wait(false).run().await?;
+        drop(app);
+        let after = settled(database.url()).await?;
+        let kept = if delete_jobs { "deleted at their end" } else { "history kept" };
+        row(&format!("worked off, concurrency {concurrency}, {kept}"), &before, &after, bulk, &mut table);
+        let contents = if delete_jobs { Contents::nothing() } else { Contents::worked_off(bulk) };
+        contents.expect(database.url()).await?;
+    }
+    table.note(
+        "The write-ahead log has whole pages in it where a page is written for the first time after a checkpoint. Just \
+         before jobs are worked off here there is one.",
+    );
+    Ok(vec![table])
+}
+
+fn row(what: &str, before: &Counts, after: &Counts, jobs: u32, table: &mut Table) {
+    let each = |count: fn(&Counts) -> i64| {
+        #[allow(clippy::cast_precision_loss, reason = "counts of a few million")]
+        let more = (count(after) - count(before)) as f64;
+        number(more / f64::from(jobs))
+    };
+    table.row([
+        what.to_owned(),
+        each(|counts| counts.transactions),
+        each(|counts| counts.inserted),
+        each(|counts| counts.updated),
+        each(|counts| counts.hot),
+        each(|counts| counts.deleted),
+        each(|counts| counts.wal),
+    ]);
+}
+
+/// The counts once all others have left the database: a connection that ends hands in what it has counted.
+async fn settled(url: &str) -> Measured<Counts> {
+    let client = place::connect(url).await?;
+    for _ in 0..200 {
+        let others: i64 = client
+            .query_one(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+                &[],
+            )
+            .await?
+            .get(0);
+        if others == 0 {
+            return counts(&client).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err("somebody stays connected to the database".into())
+}
+
+async fn counts(client: &Client) -> Measured<Counts> {
+    let row = client
+        .query_one(
+            "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint,
+                    (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()),
+                    sum(n_tup_ins)::bigint, sum(n_tup_upd)::bigint, sum(n_tup_hot_upd)::bigint, sum(n_tup_del)::bigint
+             FROM pg_stat_user_tables WHERE relname LIKE 'procrastinate%'",
+            &[],
+        )
+        .await?;
+    Ok(Counts {
+        wal: row.get(0),
+        transactions: row.get(1),
+        inserted: row.get(2),
+        updated: row.get(3),
+        hot: row.get(4),
+        deleted: row.get(5),
+    })
+}

@@ -1,0 +1,173 @@
+//! Deferring: one at a time, ten producers, batches of 1,000.
+
+use std::time::Instant;
+
+use diesel_async::{AsyncConnection, AsyncPgConnection};
+
+use crate::Measured;
+use crate::place::{self, Contents, Place};
+use crate::raw::{BulkInsert, Insert};
+use crate::table::Table;
+use crate::tasks::{TEXT, arguments, no_op};
+
+/// How many producers there are at a time.
+const PRODUCERS: u32 = 10;
+/// How many jobs go into one batch.
+const BATCH: usize = 1_000;
+/// How many jobs a connection defers before the time is taken: it has to prepare its statement.
+const WARM_UP: u32 = 20;
+
+pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
+    let mut table = Table::new("Deferring, jobs a second", &["what", "the crate", "raw SQL", "the crate / raw SQL"]);
+    let (single, bulk) = (place.arguments.single_jobs(), place.arguments.jobs());
+
+    let mut figures = Figures::default();
+    for round in 0..place.arguments.rounds() {
+        figures.take(round, async || ours(place, 1, single).await, async || theirs(place, 1, single).await).await?;
+    }
+    figures.print("one at a time, one connection", &mut table);
+
+    let mut figures = Figures::default();
+    for round in 0..place.arguments.rounds() {
+        let each = single / 2;
+        figures
+            .take(round, async || ours(place, PRODUCERS, each).await, async || theirs(place, PRODUCERS, each).await)
+            .await?;
+    }
+    figures.print("ten producers on ten connections", &mut table);
+
+    let mut figures = Figures::default();
+    for round in 0..place.arguments.rounds() {
+        figures.take(round, async || our_bulk(place, bulk).await, async || their_bulk(place, bulk).await).await?;
+    }
+    figures.print("in batches of 1,000", &mut table);
+    Ok(vec![table])
+}
+
+/// The figures of both sides, a pair each round.
+#[derive(Default)]
+pub(crate) struct Figures {
+    pub(crate) ours: Vec<f64>,
+    pub(crate) others: Vec<f64>,
+}
+
+impl Figures {
+    /// Measures both, in a round the one first and in the next one the other.
+    pub(crate) async fn take(
+        &mut self,
+        round: u32,
+        ours: impl AsyncFnOnce() -> Measured<f64>,
+        others: impl AsyncFnOnce() -> Measured<f64>,
+    ) -> Measured<()> {
+        if round % 2 == 0 {
+            self.others.push(others().await?);
+            self.ours.push(ours().await?);
+        } else {
+            self.ours.push(ours().await?);
+            self.others.push(others().await?);
+        }
+        Ok(())
+    }
+
+    fn print(&self, what: &str, table: &mut Table) {
+        table.compare(what, &self.ours, &self.others, []);
+    }
+}
+
+fn rate(jobs: u32, started_at: Instant) -> f64 {
+    f64::from(jobs) / started_at.elapsed().as_secs_f64()
+}
+
+/// So many producers, each with a connection and so many jobs.
+async fn ours(place: &Place, producers: u32, jobs: u32) -> Measured<f64> {
+    let database = place.database()?;
+    let mut connections = Vec::new();
+    for _ in 0..producers {
+        let mut connection = AsyncPgConnection::establish(database.url()).await?;
+        for a in 0..WARM_UP {
+            no_op(a.into(), TEXT.to_owned()).defer(&mut connection).await?;
+        }
+        connections.push(connection);
+    }
+    let started_at = Instant::now();
+    let running: Vec<_> = connections
+        .into_iter()
+        .map(|mut connection| {
+            tokio::spawn(async move {
+                for a in 0..jobs {
+                    no_op(a.into(), TEXT.to_owned()).defer(&mut connection).await?;
+                }
+                Measured::Ok(())
+            })
+        })
+        .collect();
+    for one in running {
+        one.await??;
+    }
+    let rate = rate(producers * jobs, started_at);
+    Contents::deferred(producers * (jobs + WARM_UP)).expect(database.url()).await?;
+    Ok(rate)
+}
+
+async fn theirs(place: &Place, producers: u32, jobs: u32) -> Measured<f64> {
+    let database = place.database()?;
+    let mut clients = Vec::new();
+    for _ in 0..producers {
+        let client = place::connect(database.url()).await?;
+        let insert = Insert::prepare(&client).await?;
+        for a in 0..WARM_UP {
+            insert.run("work", "no_op", a.into()).await?;
+        }
+        clients.push(client);
+    }
+    let started_at = Instant::now();
+    let running: Vec<_> = clients
+        .into_iter()
+        .map(|client| {
+            tokio::spawn(async move {
+                let insert = Insert::prepare(&client).await?;
+                for a in 0..jobs {
+                    insert.run("work", "no_op", a.into()).await?;
+                }
+                Measured::Ok(())
+            })
+        })
+        .collect();
+    for one in running {
+        one.await??;
+    }
+    let rate = rate(producers * jobs, started_at);
+    Contents::deferred(producers * (jobs + WARM_UP)).expect(database.url()).await?;
+    Ok(rate)
+}
+
+async fn our_bulk(place: &Place, jobs: u32) -> Measured<f64> {
+    let database = place.database()?;
+    let app = place::app(place::pool(database.url()).await?)?;
+    app.batch_defer((0..WARM_UP).map(|a| no_op(a.into(), TEXT.to_owned()))).await?;
+    let numbers: Vec<u32> = (0..jobs).collect();
+    let started_at = Instant::now();
+    for chunk in numbers.chunks(BATCH) {
+        app.batch_defer(chunk.iter().map(|a| no_op((*a).into(), TEXT.to_owned()))).await?;
+    }
+    let rate = rate(jobs, started_at);
+    Contents::deferred(jobs + WARM_UP).expect(database.url()).await?;
+    Ok(rate)
+}
+
+async fn their_bulk(place: &Place, jobs: u32) -> Measured<f64> {
+    let database = place.database()?;
+    place::disable_triggers(database.url()).await?;
+    let client = place::connect(database.url()).await?;
+    let insert = BulkInsert::prepare(&client).await?;
+    let args = |numbers: &[u32]| numbers.iter().map(|a| arguments((*a).into())).collect::<Vec<_>>();
+    let numbers: Vec<u32> = (0..jobs).collect();
+    insert.run(&args(&numbers[..WARM_UP as usize])).await?;
+    let started_at = Instant::now();
+    for chunk in numbers.chunks(BATCH) {
+        insert.run(&args(chunk)).await?;
+    }
+    let rate = rate(jobs, started_at);
+    Contents::deferred(jobs + WARM_UP).expect(database.url()).await?;
+    Ok(rate)
+}

@@ -1,0 +1,153 @@
+//! The server, its databases, connections to them, and the checks of what was done there.
+
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::bb8::Pool;
+use procrastinate::{App, AppBuilder, DieselConnector};
+use throwaway_postgres::{Database, Options, Server};
+use tokio_postgres::{Client, NoTls};
+
+use crate::Measured;
+use crate::arguments::Arguments;
+use crate::raw;
+use crate::tasks::{counted, no_op, timed};
+
+/// What is measured where.
+pub(crate) struct Place {
+    pub(crate) arguments: Arguments,
+    // Before the server, which it is on.
+    template: Database,
+    server: Server,
+}
+
+impl Place {
+    /// Starts a server of our own. What would fall into some rounds and not into others is kept away from all of them: the
+    /// server neither vacuums nor writes checkpoints by itself; where it matters, it is told to.
+    pub(crate) async fn prepare(arguments: Arguments) -> Measured<Self> {
+        let options = Options::new()
+            .ignore_database_url(true)
+            .durable(true)
+            .setting("shared_buffers", "512MB")
+            .setting("max_wal_size", "4GB")
+            .setting("checkpoint_timeout", "1h")
+            .setting("autovacuum", "off");
+        let server = Server::start_with(&options)?;
+        let template = server.create_database("speed")?;
+        let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(template.url());
+        let connector = DieselConnector::new(Pool::builder().max_size(1).build(manager).await?);
+        connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+        Ok(Self { arguments, template, server })
+    }
+
+    /// What ran where.
+    pub(crate) async fn introduction(&self) -> Measured<String> {
+        let client = connect(self.server.url()).await?;
+        let setting =
+            async |name: &str| -> Measured<String> { Ok(client.query_one(&format!("SHOW {name}"), &[]).await?.get(0)) };
+        let cores = std::thread::available_parallelism()?;
+        Ok(format!(
+            "procrastinate {}, PostgreSQL {} on the same machine, which has {cores} cores; {}; fsync {}, synchronous_commit \
+             {}, full_page_writes {}, shared_buffers {}; {} jobs, {} rounds ({} of growth and latency), {} other rows",
+            env!("CARGO_PKG_VERSION"),
+            setting("server_version").await?,
+            if cfg!(debug_assertions) { "DEBUG BUILD, not to be compared" } else { "release build" },
+            setting("fsync").await?,
+            setting("synchronous_commit").await?,
+            setting("full_page_writes").await?,
+            setting("shared_buffers").await?,
+            self.arguments.jobs(),
+            self.arguments.rounds(),
+            self.arguments.long_rounds(),
+            self.arguments.rows(),
+        ))
+    }
+
+    /// A database with the crate's tables, and nothing in them.
+    pub(crate) fn database(&self) -> Measured<Database> {
+        Ok(self.server.create_database_from(&self.template, "speed")?)
+    }
+
+    /// One with so many jobs of the task `no_op` to be worked off, as a database that is well kept has them.
+    pub(crate) async fn database_with_jobs(&self, jobs: u32) -> Measured<Database> {
+        let database = self.database()?;
+        fill(database.url(), &raw::jobs_to_do(jobs, "no_op", "'work'")).await?;
+        let client = connect(database.url()).await?;
+        client.batch_execute("VACUUM ANALYZE").await?;
+        client.batch_execute("CHECKPOINT").await?;
+        Ok(database)
+    }
+}
+
+/// Runs SQL that inserts rows, as fast as that goes: no trigger fires, and no foreign key is checked.
+pub(crate) async fn fill(url: &str, sql: &str) -> Measured<()> {
+    let client = connect(url).await?;
+    client.batch_execute("SET session_replication_role = replica").await?;
+    Ok(client.batch_execute(sql).await?)
+}
+
+/// For raw SQL that writes events itself. Foreign keys are still checked.
+pub(crate) async fn disable_triggers(url: &str) -> Measured<()> {
+    Ok(connect(url).await?.batch_execute("ALTER TABLE procrastinate_jobs DISABLE TRIGGER USER").await?)
+}
+
+/// A connection for raw SQL.
+pub(crate) async fn connect(url: &str) -> Measured<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    // It ends with the client.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+/// The application's pool, as large as one might have it.
+pub(crate) async fn pool(url: &str) -> Measured<Pool<AsyncPgConnection>> {
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
+    Ok(Pool::builder().max_size(5).build(manager).await?)
+}
+
+/// An application that knows the tasks.
+pub(crate) fn app(pool: Pool<AsyncPgConnection>) -> Measured<App> {
+    Ok(builder(pool).build()?)
+}
+
+pub(crate) fn builder(pool: Pool<AsyncPgConnection>) -> AppBuilder {
+    App::builder(DieselConnector::new(pool)).task::<no_op>().task::<timed>().task::<counted>()
+}
+
+/// What must be in a database after something was measured in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Contents {
+    pub(crate) jobs: i64,
+    pub(crate) succeeded: i64,
+    pub(crate) events: i64,
+}
+
+impl Contents {
+    /// So many jobs that wait.
+    pub(crate) fn deferred(jobs: u32) -> Self {
+        Self { jobs: jobs.into(), succeeded: 0, events: jobs.into() }
+    }
+
+    /// So many jobs that have succeeded, with their history.
+    pub(crate) fn worked_off(jobs: u32) -> Self {
+        Self { jobs: jobs.into(), succeeded: jobs.into(), events: 3 * i64::from(jobs) }
+    }
+
+    /// Nothing: all were deleted.
+    pub(crate) fn nothing() -> Self {
+        Self { jobs: 0, succeeded: 0, events: 0 }
+    }
+
+    /// Fails if the database holds anything else.
+    pub(crate) async fn expect(self, url: &str) -> Measured<()> {
+        let counted = connect(url)
+            .await?
+            .query_one(
+                "SELECT count(*), count(*) FILTER (WHERE status = 'succeeded'), (SELECT count(*) FROM procrastinate_events)
+                 FROM procrastinate_jobs",
+                &[],
+            )
+            .await?;
+        let found = Self { jobs: counted.get(0), succeeded: counted.get(1), events: counted.get(2) };
+        if found != self { Err(format!("expected {self:?}, found {found:?}").into()) } else { Ok(()) }
+    }
+}

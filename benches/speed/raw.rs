@@ -1,0 +1,152 @@
+//! The limit: plain SQL on the crate's own tables, with prepared statements, that does no more than what must be in the
+//! database afterwards.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
+
+use crate::tasks::{TEXT, arguments};
+use crate::{Measured, place};
+
+/// How many jobs are fetched, and ended, in one statement.
+const BATCH: i64 = 500;
+/// On how many connections.
+const CONNECTIONS: usize = 4;
+
+/// SQL that inserts jobs that wait, with their events, without any trigger. The queue is an expression of the number `n`.
+pub(crate) fn jobs_to_do(jobs: u32, task: &str, queue: &str) -> String {
+    format!(
+        r#"WITH inserted AS (
+               INSERT INTO procrastinate_jobs (queue_name, task_name, args)
+               SELECT {queue}, '{task}', jsonb_build_object('a', n, 'b', '{TEXT}') FROM generate_series(1, {jobs}) AS n
+               RETURNING id)
+           INSERT INTO procrastinate_events (job_id, type) SELECT id, 'deferred' FROM inserted"#
+    )
+}
+
+/// One job in one statement; the tables' triggers write the event and notify.
+pub(crate) struct Insert<'a> {
+    client: &'a Client,
+    statement: Statement,
+}
+
+impl<'a> Insert<'a> {
+    pub(crate) async fn prepare(client: &'a Client) -> Measured<Self> {
+        let statement = client
+            .prepare(
+                "INSERT INTO procrastinate_jobs
+                     (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+                 VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7::text::timestamptz)
+                 RETURNING id",
+            )
+            .await?;
+        Ok(Self { client, statement })
+    }
+
+    pub(crate) async fn run(&self, queue: &str, task: &str, a: i64) -> Measured<i64> {
+        let nothing: Option<&str> = None;
+        let args = arguments(a);
+        let values: [&(dyn ToSql + Sync); 7] = [&queue, &task, &0, &nothing, &nothing, &args, &nothing];
+        Ok(self.client.query_one(&self.statement, &values).await?.get(0))
+    }
+}
+
+/// A thousand jobs, or as many as there are, their events, and one notification for each channel, in one statement.
+pub(crate) struct BulkInsert<'a> {
+    client: &'a Client,
+    statement: Statement,
+}
+
+impl<'a> BulkInsert<'a> {
+    pub(crate) async fn prepare(client: &'a Client) -> Measured<Self> {
+        let statement = client
+            .prepare(
+                "WITH inserted AS (
+                     INSERT INTO procrastinate_jobs
+                         (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+                     SELECT 'work', 'no_op', 0, NULL, NULL, args::jsonb, NULL FROM unnest($1::text[]) AS args
+                     RETURNING id),
+                 events AS (
+                     INSERT INTO procrastinate_events (job_id, type) SELECT id, 'deferred' FROM inserted),
+                 collected AS (
+                     SELECT array_agg(id) AS ids,
+                            json_build_object('type', 'job_inserted', 'job_id', min(id))::text AS message
+                     FROM inserted)
+                 SELECT ids, pg_notify('procrastinate_queue_v1#work', message),
+                        pg_notify('procrastinate_any_queue_v1', message)
+                 FROM collected",
+            )
+            .await?;
+        Ok(Self { client, statement })
+    }
+
+    pub(crate) async fn run(&self, args: &[String]) -> Measured<Vec<i64>> {
+        Ok(self.client.query_one(&self.statement, &[&args]).await?.get(0))
+    }
+}
+
+/// One job of a queue, fetched.
+pub(crate) async fn prepare_fetch_one(client: &Client) -> Measured<Statement> {
+    Ok(client
+        .prepare(
+            "UPDATE procrastinate_jobs AS job SET status = 'doing'
+             FROM (SELECT id FROM procrastinate_jobs
+                   WHERE status = 'todo' AND queue_name = $1 AND lock IS NULL AND scheduled_at IS NULL
+                   ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED) AS next
+             WHERE job.id = next.id
+             RETURNING job.id, job.task_name, job.args::text",
+        )
+        .await?)
+}
+
+/// Works off all that waits, and says how long that took.
+pub(crate) async fn work_off(url: &str, delete_jobs: bool) -> Measured<Duration> {
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(place::connect(url).await?);
+    }
+    let started_at = Instant::now();
+    let running: Vec<_> = clients.into_iter().map(|client| tokio::spawn(work_off_alone(client, delete_jobs))).collect();
+    for one in running {
+        one.await??;
+    }
+    Ok(started_at.elapsed())
+}
+
+async fn work_off_alone(client: Client, delete_jobs: bool) -> Measured<()> {
+    let worker: i64 =
+        client.query_one("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id", &[]).await?.get(0);
+    let fetch = client
+        .prepare(
+            "WITH started AS (
+                 UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = $1
+                 FROM (SELECT id FROM procrastinate_jobs
+                       WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NULL
+                       ORDER BY priority DESC, id LIMIT $2 FOR UPDATE SKIP LOCKED) AS next
+                 WHERE job.id = next.id
+                 RETURNING job.id, job.task_name, job.args),
+             events AS (
+                 INSERT INTO procrastinate_events (job_id, type) SELECT id, 'started' FROM started)
+             SELECT id, task_name, args::text FROM started",
+        )
+        .await?;
+    let finish = if delete_jobs {
+        "DELETE FROM procrastinate_jobs WHERE id = ANY ($1) AND status = 'doing' AND worker_id = $2"
+    } else {
+        "WITH ended AS (
+             UPDATE procrastinate_jobs SET status = 'succeeded', attempts = attempts + 1, worker_id = NULL
+             WHERE id = ANY ($1) AND status = 'doing' AND worker_id = $2
+             RETURNING id)
+         INSERT INTO procrastinate_events (job_id, type) SELECT id, 'succeeded' FROM ended"
+    };
+    let finish = client.prepare(finish).await?;
+    loop {
+        let jobs = client.query(&fetch, &[&worker, &BATCH]).await?;
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = jobs.iter().map(|job| job.get(0)).collect();
+        client.execute(&finish, &[&ids, &worker]).await?;
+    }
+}

@@ -1,0 +1,133 @@
+//! What else may stand in the tables while jobs are worked off.
+
+use crate::table::number;
+use crate::tasks::TEXT;
+
+/// Which queues a worker serves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queues {
+    One,
+    Ten,
+    All,
+}
+
+impl Queues {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::One => "one queue",
+            Self::Ten => "ten queues",
+            Self::All => "all queues",
+        }
+    }
+
+    /// Their names; `None` for all.
+    pub(crate) fn names(self) -> Option<Vec<String>> {
+        match self {
+            Self::One => Some(vec!["work-0".to_owned()]),
+            Self::Ten => Some((0..10).map(|n| format!("work-{n}")).collect()),
+            Self::All => None,
+        }
+    }
+
+    /// The queue of the job number `n`, in SQL.
+    pub(crate) fn of_job(self) -> &'static str {
+        if self == Self::One { "'work-0'" } else { "'work-' || n % 10" }
+    }
+}
+
+const EVERY: &[Queues] = &[Queues::One, Queues::Ten, Queues::All];
+
+/// What else stands there.
+pub(crate) struct Shape {
+    pub(crate) name: String,
+    /// SQL that inserts it.
+    pub(crate) fill: String,
+    /// The workers for which it may make a difference.
+    pub(crate) queues: &'static [Queues],
+    /// Whether it is these rows themselves that are worked off, and no others behind them.
+    pub(crate) is_due: bool,
+}
+
+/// All of them, with so many rows in the largest.
+pub(crate) fn shapes(rows: u32) -> Vec<Shape> {
+    let count = |rows: u32| number(rows.into());
+    let mut shapes = vec![
+        Shape {
+            name: format!("{} finished", count(rows)),
+            fill: finished(rows, "now() - interval '1 hour'"),
+            queues: &[Queues::One],
+            is_due: false,
+        },
+        Shape {
+            name: format!("{} scheduled for tomorrow", count(rows)),
+            fill: waiting(rows, "'work-0'", "NULL", "now() + interval '1 day' + n * interval '1 ms'"),
+            queues: EVERY,
+            is_due: false,
+        },
+        Shape {
+            name: format!("{} of another queue in front", count(rows)),
+            fill: waiting(rows, "'other'", "NULL", "NULL"),
+            queues: &[Queues::One, Queues::Ten],
+            is_due: false,
+        },
+    ];
+    shapes.extend([rows / 50, rows / 5].map(|rows| Shape {
+        name: format!("{} in front, behind one lock that is held", count(rows)),
+        fill: format!("{};\n{HOLD}", waiting(rows, "'work-0'", "'held'", "NULL")),
+        queues: EVERY,
+        is_due: false,
+    }));
+    shapes.extend([
+        Shape {
+            name: format!("{} due, each with a lock of its own", count(rows / 10)),
+            fill: waiting(rows / 10, "'work-0'", "'lock ' || n", "NULL"),
+            queues: EVERY,
+            is_due: true,
+        },
+        Shape {
+            name: format!("{} scheduled, all due at once", count(rows)),
+            fill: waiting(rows, "'work-0'", "NULL", "now() - interval '1 hour' + n * interval '1 ms'"),
+            queues: EVERY,
+            is_due: true,
+        },
+    ]);
+    shapes
+}
+
+/// Starts the first job with a lock, by a worker that nobody takes for dead.
+const HOLD: &str = "
+    WITH worker AS (
+        INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() + interval '1 day') RETURNING id)
+    UPDATE procrastinate_jobs SET status = 'doing', worker_id = worker.id
+    FROM worker
+    WHERE procrastinate_jobs.id = (SELECT min(id) FROM procrastinate_jobs)";
+
+/// Jobs that wait, with their events. The arguments are expressions of the number `n`.
+fn waiting(rows: u32, queue: &str, lock: &str, scheduled_at: &str) -> String {
+    format!(
+        r#"WITH inserted AS (
+               INSERT INTO procrastinate_jobs (queue_name, task_name, args, lock, scheduled_at)
+               SELECT {queue}, 'counted', jsonb_build_object('a', n, 'b', '{TEXT}'), {lock}, {scheduled_at}
+               FROM generate_series(1, {rows}) AS n
+               RETURNING id, scheduled_at)
+           INSERT INTO procrastinate_events (job_id, type, at)
+           SELECT id, 'deferred'::procrastinate_job_event_type, now() FROM inserted
+           UNION ALL
+           SELECT id, 'scheduled', scheduled_at FROM inserted WHERE scheduled_at IS NOT NULL"#
+    )
+}
+
+/// Jobs that have succeeded, with their events, the last of which was at a time that is an expression of the number `n`.
+pub(crate) fn finished(rows: u32, at: &str) -> String {
+    format!(
+        r#"WITH inserted AS (
+               INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, attempts)
+               SELECT 'work-0', 'counted', jsonb_build_object('a', n, 'b', '{TEXT}'), 'succeeded', 1
+               FROM generate_series(1, {rows}) AS n
+               RETURNING id, (args ->> 'a')::integer AS n)
+           INSERT INTO procrastinate_events (job_id, type, at)
+           SELECT id, type, {at} + (place - 3) * interval '1 second'
+           FROM inserted,
+                unnest('{{deferred, started, succeeded}}'::procrastinate_job_event_type[]) WITH ORDINALITY AS event (type, place)"#
+    )
+}

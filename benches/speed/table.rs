@@ -1,0 +1,114 @@
+//! Medians, ratios, and how they are printed.
+
+use std::fmt;
+
+/// By how much of its median a figure of raw SQL may differ between rounds; else its row is marked.
+const SPREAD_BOUND: f64 = 0.25;
+
+/// The same figure, measured in several rounds.
+#[derive(Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) lowest: f64,
+    pub(crate) median: f64,
+    pub(crate) highest: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(values: &[f64]) -> Self {
+        let mut values = values.to_vec();
+        values.sort_by(f64::total_cmp);
+        let last = values.len().saturating_sub(1);
+        let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
+        // Of an even number of rounds the median is between two.
+        let median = f64::midpoint(at(last / 2), at(last.div_ceil(2)));
+        Self { lowest: at(0), median, highest: at(last) }
+    }
+
+    fn is_wide(self) -> bool {
+        self.highest - self.lowest > SPREAD_BOUND * self.median
+    }
+}
+
+/// `12,345 (11,987 to 12,400)`.
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} to {})", number(self.median), number(self.lowest), number(self.highest))
+    }
+}
+
+/// Whole from a hundred on, with commas between thousands; else with two decimals.
+pub(crate) fn number(value: f64) -> String {
+    if value.abs() < 99.5 {
+        return format!("{value:.2}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The ratio of two figures of the same round, over all rounds.
+pub(crate) fn ratio(ours: &[f64], others: &[f64]) -> Spread {
+    let ratios: Vec<f64> = ours.iter().zip(others).map(|(ours, other)| ours / other).collect();
+    Spread::of(&ratios)
+}
+
+/// A Markdown table under its title.
+pub(crate) struct Table {
+    title: String,
+    lines: Vec<Vec<String>>,
+    notes: Vec<String>,
+}
+
+impl Table {
+    pub(crate) fn new(title: impl Into<String>, head: &[&str]) -> Self {
+        let head: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
+        Self { title: title.into(), lines: vec![head], notes: Vec::new() }
+    }
+
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.lines.push(cells.into_iter().collect());
+    }
+
+    /// A sentence below the table.
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// A row of the crate's figures beside those of something else in the same rounds, and further cells. A row whose other
+    /// figures differ too much is marked.
+    pub(crate) fn compare(&mut self, what: &str, ours: &[f64], others: &[f64], more: impl IntoIterator<Item = String>) {
+        let other = Spread::of(others);
+        let mark = if other.is_wide() { " (!)" } else { "" };
+        let cells =
+            [what.to_owned(), Spread::of(ours).to_string(), format!("{other}{mark}"), ratio(ours, others).to_string()];
+        self.row(cells.into_iter().chain(more));
+        if other.is_wide() && self.notes.iter().all(|note| !note.starts_with("(!)")) {
+            self.note(format!(
+                "(!) TOO NOISY TO TELL: this figure alone differs between rounds by more than {:.0} % of its median.",
+                100.0 * SPREAD_BOUND
+            ));
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "### {}\n", self.title)?;
+        for (place, line) in self.lines.iter().enumerate() {
+            writeln!(f, "| {} |", line.join(" | "))?;
+            if place == 0 {
+                writeln!(f, "|{}", "---|".repeat(line.len()))?;
+            }
+        }
+        for note in &self.notes {
+            writeln!(f, "\n{note}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! What is done once in a while, beside many finished jobs.
+
+use std::time::{Duration, Instant};
+
+use procrastinate::App;
+use procrastinate::job_manager::{delete_old_jobs, get_stalled_jobs, list_queues, prune_stalled_workers};
+use throwaway_postgres::Database;
+
+use crate::Measured;
+use crate::place::{self, Place};
+use crate::shapes::finished;
+use crate::table::{Spread, Table, number, ratio};
+
+/// How many jobs one step deletes, and how many hours lie between those of one step and those of the next.
+const STEP: u32 = 1_000;
+const HOURS: u32 = 100;
+/// How many jobs are stalled.
+const STALLED: u32 = 10;
+
+const OPERATIONS: [&str; 5] = [
+    "a worker starts, finds nothing, and stops",
+    "a stalled worker with 10 running jobs is pruned",
+    "10 stalled jobs are found",
+    "the jobs of each queue are counted by status",
+    "1,000 old jobs are deleted",
+];
+
+pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
+    let (rounds, rows) = (place.arguments.rounds(), place.arguments.rows());
+    // Without others there are just those that are deleted.
+    let small = prepare(place, rounds * STEP).await?;
+    let large = prepare(place, rows.max(rounds * STEP)).await?;
+    let mut times: [[Vec<f64>; 2]; OPERATIONS.len()] = Default::default();
+    for round in 0..rounds {
+        for turn in 0..2 {
+            let is_large = (round + turn) % 2 == 1;
+            let database = if is_large { &large } else { &small };
+            for (times, took) in times.iter_mut().zip(operate(database, rounds, round).await?) {
+                times[usize::from(is_large)].push(1_000.0 * took.as_secs_f64());
+            }
+        }
+    }
+    let head = [
+        "what".to_owned(),
+        format!("beside {} finished jobs", number(rows.into())),
+        format!("beside {}", number((rounds * STEP).into())),
+        "ratio".to_owned(),
+    ];
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    let mut table = Table::new("Once in a while, milliseconds", &head);
+    for (operation, [small, large]) in OPERATIONS.iter().zip(&times) {
+        table.row([
+            (*operation).to_owned(),
+            Spread::of(large).to_string(),
+            Spread::of(small).to_string(),
+            ratio(large, small).to_string(),
+        ]);
+    }
+    Ok(vec![table])
+}
+
+/// Finished jobs: the oldest of them, a step for each round, far apart in time, the others young.
+async fn prepare(place: &Place, rows: u32) -> Measured<Database> {
+    let database = place.database()?;
+    let rounds = place.arguments.rounds();
+    let at = format!(
+        "now() - CASE WHEN n <= {} THEN {HOURS} * ({rounds} - (n - 1) / {STEP}) * interval '1 hour' ELSE '1 hour' END",
+        rounds * STEP
+    );
+    place::fill(database.url(), &finished(rows, &at)).await?;
+    let client = place::connect(database.url()).await?;
+    client.batch_execute("VACUUM ANALYZE").await?;
+    client.batch_execute("CHECKPOINT").await?;
+    Ok(database)
+}
+
+/// All of the operations, each of them checked, and how long they took.
+async fn operate(database: &Database, rounds: u32, round: u32) -> Measured<[Duration; OPERATIONS.len()]> {
+    let app = place::app(place::pool(database.url()).await?)?;
+    // So that no operation has to open a connection of the pool, or to prepare a statement.
+    let warm_up = app.worker().install_signal_handlers(false).wait(false);
+    warm_up.run().await?;
+
+    let started_at = Instant::now();
+    app.worker().install_signal_handlers(false).wait(false).run().await?;
+    let worker = started_at.elapsed();
+
+    stall(database).await?;
+    let started_at = Instant::now();
+    let pruned = app.execute(prune_stalled_workers()).await?;
+    let prune = started_at.elapsed();
+    expect("stalled workers", pruned.len() as u64, 1)?;
+
+    let started_at = Instant::now();
+    let stalled = app.execute(get_stalled_jobs()).await?;
+    let find = started_at.elapsed();
+    expect("stalled jobs", stalled.len() as u64, (STALLED).into())?;
+    place::connect(database.url())
+        .await?
+        .batch_execute("DELETE FROM procrastinate_jobs WHERE status = 'doing'")
+        .await?;
+
+    let count = count(&app).await?;
+
+    let started_at = Instant::now();
+    let deleted = app.execute(delete_old_jobs(HOURS * (rounds - round) - HOURS / 2)).await?;
+    let delete = started_at.elapsed();
+    expect("old jobs", deleted, STEP.into())?;
+    Ok([worker, prune, find, count, delete])
+}
+
+async fn count(app: &App) -> Measured<Duration> {
+    let started_at = Instant::now();
+    let counts = app.execute(list_queues()).await?;
+    let took = started_at.elapsed();
+    expect("queues", counts.len() as u64, 1)?;
+    Ok(took)
+}
+
+fn expect(what: &str, found: u64, expected: u64) -> Measured<()> {
+    if found == expected { Ok(()) } else { Err(format!("expected {expected} {what}, found {found}").into()) }
+}
+
+/// A worker that has not been heard of for an hour, and its jobs.
+async fn stall(database: &Database) -> Measured<()> {
+    let sql = format!(
+        "WITH worker AS (
+             INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 hour') RETURNING id)
+         INSERT INTO procrastinate_jobs (queue_name, task_name, status, worker_id)
+         SELECT 'work-0', 'counted', 'doing', worker.id FROM worker, generate_series(1, {STALLED})"
+    );
+    place::connect(database.url()).await?.batch_execute(&sql).await?;
+    Ok(())
+}
