@@ -69,6 +69,10 @@ impl Arguments {
             .collect()
     }
 
+    pub(crate) fn is_quick(&self) -> bool {
+        self.quick
+    }
+
     fn or(&self, set: Option<u32>, full: u32, quick: u32) -> u32 {
         set.unwrap_or(if self.quick { quick } else { full })
     }

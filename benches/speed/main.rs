@@ -29,6 +29,7 @@
 //! | `resources` | processor time and memory of this process |
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it reports")]
+#![allow(clippy::print_stderr, reason = "it says how far it is")]
 
 mod arguments;
 mod calibration;
@@ -66,6 +67,8 @@ async fn main() -> Measured<()> {
     let mut calibrations = Calibrations::default();
     calibrations.take("at the beginning")?;
     for group in place.arguments.groups() {
+        // For whoever waits; the tables alone are on the standard output.
+        eprintln!("measuring `{}` after {:.0} s", group.name(), began_at.elapsed().as_secs_f64());
         for table in measure(group, &place).await? {
             println!("{table}");
         }

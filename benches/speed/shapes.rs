@@ -48,8 +48,10 @@ pub(crate) struct Shape {
     pub(crate) is_due: bool,
 }
 
-/// All of them, with so many rows in the largest.
-pub(crate) fn shapes(rows: u32) -> Vec<Shape> {
+/// All of them, with so many rows in the largest. Of the rows that are worked off there are as many as that takes.
+pub(crate) fn shapes(rows: u32, worked_off: u32) -> Vec<Shape> {
+    let locked = worked_off.max(rows / 10);
+    let due = worked_off.max(rows);
     let count = |rows: u32| number(rows.into());
     let mut shapes = vec![
         Shape {
@@ -79,14 +81,14 @@ pub(crate) fn shapes(rows: u32) -> Vec<Shape> {
     }));
     shapes.extend([
         Shape {
-            name: format!("{} due, each with a lock of its own", count(rows / 10)),
-            fill: waiting(rows / 10, "'work-0'", "'lock ' || n", "NULL"),
+            name: format!("{} due, each with a lock of its own", count(locked)),
+            fill: waiting(locked, "'work-0'", "'lock ' || n", "NULL"),
             queues: EVERY,
             is_due: true,
         },
         Shape {
-            name: format!("{} scheduled, all due at once", count(rows)),
-            fill: waiting(rows, "'work-0'", "NULL", "now() - interval '1 hour' + n * interval '1 ms'"),
+            name: format!("{} scheduled, all due at once", count(due)),
+            fill: waiting(due, "'work-0'", "NULL", "now() - interval '1 hour' + n * interval '1 ms'"),
             queues: EVERY,
             is_due: true,
         },
