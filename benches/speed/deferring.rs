@@ -59,7 +59,7 @@ impl Figures {
         ours: impl AsyncFnOnce() -> Measured<f64>,
         others: impl AsyncFnOnce() -> Measured<f64>,
     ) -> Measured<()> {
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             self.others.push(others().await?);
             self.ours.push(ours().await?);
         } else {

@@ -29,7 +29,7 @@ pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
     let mut worked: [Worked; WORKERS.len()] = Default::default();
     for round in 0..place.arguments.rounds() {
         for deletes in [false, true] {
-            let is_first = round % 2 == 0;
+            let is_first = round.is_multiple_of(2);
             if is_first {
                 limits[usize::from(deletes)].push(limit(place, jobs, deletes).await?);
             }
