@@ -38,10 +38,11 @@ impl Group {
 pub(crate) struct Arguments {
     /// The groups to measure; all of them unless some are named.
     groups: Vec<Group>,
-    /// How often everything is measured. Unless set: 5, with --quick 3; of growth and latency 3, with --quick 2.
+    /// How often everything is measured. Unless set: 5, with --quick 3; growth and latency 3, with --quick 2. One at
+    /// a time it is three times as often.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..1_000))]
     rounds: Option<u32>,
-    /// How many jobs are worked off and deferred in bulk in a round; one at a time it is a tenth. Unless set: 20,000,
+    /// How many jobs are worked off and deferred in bulk in a round; one at a time it is a tenth or less. Unless set: 20,000,
     /// with --quick 5,000.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..))]
     jobs: Option<u32>,

@@ -20,7 +20,7 @@ struct Calibration {
     when: String,
     /// The arithmetic: the median of nine times.
     cpu: Duration,
-    /// One write of 8 KiB, until it is on disk: the median of a hundred.
+    /// One write of 8 KiB, until it is on disk: the median of five hundred.
     sync: Duration,
     /// The system's load average over the last minute.
     load: String,
@@ -100,7 +100,7 @@ fn sync() -> Measured<Duration> {
     let path = std::env::temp_dir().join(format!("procrastinate_speed_{}", std::process::id()));
     let mut file = File::create(&path)?;
     let mut times = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..500 {
         let started_at = Instant::now();
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&[7; 8_192])?;

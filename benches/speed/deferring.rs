@@ -19,17 +19,18 @@ const WARM_UP: u32 = 20;
 
 pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
     let mut table = Table::new("Deferring, jobs a second", &["what", "the crate", "raw SQL", "the crate / raw SQL"]);
-    let (single, bulk) = (place.arguments.single_jobs(), place.arguments.jobs());
+    let (single, bulk) = (place.arguments.single_jobs() / 2, place.arguments.jobs());
 
+    // What a commit takes varies from second to second: so it is many short rounds.
     let mut figures = Figures::default();
-    for round in 0..place.arguments.rounds() {
+    for round in 0..3 * place.arguments.rounds() {
         figures.take(round, async || ours(place, 1, single).await, async || theirs(place, 1, single).await).await?;
     }
     figures.print("one at a time, one connection", &mut table);
 
     let mut figures = Figures::default();
-    for round in 0..place.arguments.rounds() {
-        let each = single / 2;
+    for round in 0..3 * place.arguments.rounds() {
+        let each = single / PRODUCERS;
         figures
             .take(round, async || ours(place, PRODUCERS, each).await, async || theirs(place, PRODUCERS, each).await)
             .await?;

@@ -47,7 +47,7 @@ impl Place {
         let cores = std::thread::available_parallelism()?;
         Ok(format!(
             "procrastinate {}, PostgreSQL {} on the same machine, which has {cores} cores; {}; fsync {}, synchronous_commit \
-             {}, full_page_writes {}, shared_buffers {}; {} jobs, {} rounds ({} of growth and latency), {} other rows",
+             {}, full_page_writes {}, shared_buffers {}; {} jobs, {} rounds (growth and latency {}), {} other rows",
             env!("CARGO_PKG_VERSION"),
             setting("server_version").await?,
             if cfg!(debug_assertions) { "DEBUG BUILD, not to be compared" } else { "release build" },

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-/// By how much of its median a figure of raw SQL may differ between rounds; else its row is marked.
-const SPREAD_BOUND: f64 = 0.25;
+/// How far apart, in parts of its median, the middle half of a figure may lie; a row beyond that is marked. With fewer than
+/// five rounds it is all of them.
+const SPREAD_BOUND: f64 = 0.2;
 
 /// The same figure, measured in several rounds.
 #[derive(Clone, Copy)]
@@ -11,6 +12,8 @@ pub(crate) struct Spread {
     pub(crate) lowest: f64,
     pub(crate) median: f64,
     pub(crate) highest: f64,
+    /// Between which the middle half lies.
+    middle: (f64, f64),
 }
 
 impl Spread {
@@ -21,11 +24,11 @@ impl Spread {
         let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
         // Of an even number of rounds the median is between two.
         let median = f64::midpoint(at(last / 2), at(last.div_ceil(2)));
-        Self { lowest: at(0), median, highest: at(last) }
+        Self { lowest: at(0), median, highest: at(last), middle: (at(last / 4), at((3 * last).div_ceil(4))) }
     }
 
     fn is_wide(self) -> bool {
-        self.highest - self.lowest > SPREAD_BOUND * self.median
+        self.middle.1 - self.middle.0 > SPREAD_BOUND * self.median
     }
 }
 
@@ -81,7 +84,7 @@ impl Table {
     }
 
     /// A row of the crate's figures beside those of something else in the same rounds, and further cells. A row whose other
-    /// figures differ too much is marked.
+    /// figures differ too much among themselves is marked.
     pub(crate) fn compare(&mut self, what: &str, ours: &[f64], others: &[f64], more: impl IntoIterator<Item = String>) {
         let other = Spread::of(others);
         let mark = if other.is_wide() { " (!)" } else { "" };
@@ -90,7 +93,8 @@ impl Table {
         self.row(cells.into_iter().chain(more));
         if other.is_wide() && self.notes.iter().all(|note| !note.starts_with("(!)")) {
             self.note(format!(
-                "(!) TOO NOISY TO TELL: this figure alone differs between rounds by more than {:.0} % of its median.",
+                "(!) TOO NOISY TO TELL: between rounds even the middle half of this figure differs by more than {:.0} % of \
+                 its median.",
                 100.0 * SPREAD_BOUND
             ));
         }
