@@ -49,6 +49,9 @@ pub(crate) struct Arguments {
     /// How many other rows there are in growth and upkeep. Unless set: 1,000,000, with --quick 100,000.
     #[arg(long, value_parser = clap::value_parser!(u32).range(50_000..))]
     rows: Option<u32>,
+    /// Sets `synchronous_commit` to off: what was committed in the last moments is lost if the server crashes.
+    #[arg(long)]
+    synchronous_commit_off: bool,
     /// Everything smaller.
     #[arg(long)]
     quick: bool,
@@ -68,6 +71,11 @@ impl Arguments {
             .copied()
             .filter(|group| self.groups.is_empty() || self.groups.contains(group))
             .collect()
+    }
+
+    /// The server's setting `synchronous_commit`.
+    pub(crate) fn synchronous_commit(&self) -> &'static str {
+        if self.synchronous_commit_off { "off" } else { "on" }
     }
 
     pub(crate) fn is_quick(&self) -> bool {

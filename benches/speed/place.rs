@@ -30,7 +30,8 @@ impl Place {
             .setting("shared_buffers", "512MB")
             .setting("max_wal_size", "4GB")
             .setting("checkpoint_timeout", "1h")
-            .setting("autovacuum", "off");
+            .setting("autovacuum", "off")
+            .setting("synchronous_commit", arguments.synchronous_commit());
         let server = Server::start_with(&options)?;
         let template = server.create_database("speed")?;
         let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(template.url());
