@@ -57,6 +57,10 @@ pub mod from_procrastinate {}
 #[doc = include_str!("../POOLS.md")]
 pub mod pools {}
 
+/// Performance: figures, what each setting costs, sizing, and the limit of one PostgreSQL.
+#[doc = include_str!("../PERFORMANCE.md")]
+pub mod performance {}
+
 /// The command line: every flag and variable of Procrastinate's, and what there is beyond.
 #[doc = include_str!("../COMMAND_LINE.md")]
 pub mod command_line {}

@@ -17,8 +17,8 @@ use crate::{Measured, raw};
 
 /// How many jobs are worked off each time.
 const JOBS: u32 = 2_000;
-/// How often at most that is done in one table in a round: for three workers, with statistics and without.
-const TIMES: u32 = 6;
+/// How often at most that is done in one table in a round: for three workers, and for one with statistics.
+const TIMES: u32 = 4;
 
 pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
     let head = ["beside", "beside them", "nothing else", "beside them / nothing else"];
@@ -26,7 +26,9 @@ pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
     let mut stale = Table::new(title("never analysed and never vacuumed"), &head);
     let mut fresh = Table::new(title("vacuumed and analysed"), &head);
     let is_quick = place.arguments.is_quick();
+    let began_at = Instant::now();
     for shape in shapes(place.arguments.rows(), (JOBS + 100) * TIMES * place.arguments.long_rounds()) {
+        eprintln!("  {} after {:.0} s", shape.name, began_at.elapsed().as_secs_f64());
         let database = place.database()?;
         place::fill(database.url(), &shape.fill).await?;
         maintain(&database, "CHECKPOINT").await?;
@@ -57,8 +59,8 @@ async fn compare(
     maintenance: Option<&str>,
     table: &mut Table,
 ) -> Measured<()> {
-    // With --quick it is the first worker alone, and one with the statistics that nobody has gathered.
-    let workers = if place.arguments.is_quick() { 1 } else { shape.queues.len() };
+    // With statistics, and with --quick, it is the first worker alone.
+    let workers = if maintenance.is_some() || place.arguments.is_quick() { 1 } else { shape.queues.len() };
     for queues in &shape.queues[..workers] {
         let empty = place.database()?;
         if let Some(maintenance) = maintenance {
