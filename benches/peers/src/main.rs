@@ -150,7 +150,7 @@ async fn main() -> Measured<()> {
         .setting("max_wal_size", "4GB")
         .setting("autovacuum", "off");
     let server = Server::start_with(&options)?;
-    let sizes = Sizes { single: 1_000, bulk: 10_000, latency: 100 };
+    let sizes = Sizes { single: 1_000, bulk: 4_000, latency: 100 };
     let mut samples: [Vec<Sample>; PEERS.len()] = Default::default();
     for round in 0..rounds as usize {
         for turn in 0..PEERS.len() {
@@ -158,6 +158,7 @@ async fn main() -> Measured<()> {
             if wanted.as_ref().is_some_and(|wanted| !PEERS[peer].contains(wanted.as_str())) {
                 continue;
             }
+            eprintln!("round {round}: {}", PEERS[peer]);
             match measure(peer, &server, sizes).await {
                 Ok(sample) => samples[peer].push(sample),
                 Err(error) => eprintln!("{}: {error}", PEERS[peer]),
