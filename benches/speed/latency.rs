@@ -125,8 +125,8 @@ async fn theirs(url: &str, jobs: u32) -> Measured<Vec<f64>> {
     let worker = tokio::spawn(async move {
         let mut starts = Vec::new();
         for _ in 0..(WARM_UP + jobs) {
-            tokio::time::timeout(LIMIT, notifications.recv()).await?.ok_or("the listener has ended")?;
-            fetcher.query_one(&fetch, &[&"quick"]).await?;
+            let id = tokio::time::timeout(LIMIT, notifications.recv()).await?.ok_or("the listener has ended")?;
+            fetcher.query_one(&fetch, &[&id]).await?;
             starts.push(Instant::now());
         }
         Measured::Ok(starts)
@@ -145,15 +145,15 @@ async fn theirs(url: &str, jobs: u32) -> Measured<Vec<f64>> {
 }
 
 /// A connection that listens to the queue `quick`, and its notifications.
-async fn listen(url: &str) -> Measured<(Client, UnboundedReceiver<()>)> {
+async fn listen(url: &str) -> Measured<(Client, UnboundedReceiver<i64>)> {
     let (client, mut connection) = tokio_postgres::connect(url, NoTls).await?;
     let (sender, receiver) = unbounded_channel();
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-            if let AsyncMessage::Notification(_) = message {
-                // Nobody waits for the last one.
-                let _ = sender.send(());
-            }
+            let AsyncMessage::Notification(notification) = message else { continue };
+            let payload: serde_json::Value = serde_json::from_str(notification.payload()).unwrap_or_default();
+            // Nobody waits for the last one.
+            let _ = sender.send(payload["job_id"].as_i64().unwrap_or_default());
         }
     });
     client.batch_execute("LISTEN \"procrastinate_queue_v1#quick\"").await?;

@@ -86,16 +86,12 @@ impl<'a> BulkInsert<'a> {
     }
 }
 
-/// One job of a queue, fetched.
+/// The job of which a notification told, fetched.
 pub(crate) async fn prepare_fetch_one(client: &Client) -> Measured<Statement> {
     Ok(client
         .prepare(
-            "UPDATE procrastinate_jobs AS job SET status = 'doing'
-             FROM (SELECT id FROM procrastinate_jobs
-                   WHERE status = 'todo' AND queue_name = $1 AND lock IS NULL AND scheduled_at IS NULL
-                   ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED) AS next
-             WHERE job.id = next.id
-             RETURNING job.id, job.task_name, job.args::text",
+            "UPDATE procrastinate_jobs SET status = 'doing' WHERE id = $1 AND status = 'todo'
+             RETURNING id, task_name, args::text",
         )
         .await?)
 }
