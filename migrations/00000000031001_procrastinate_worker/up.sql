@@ -252,6 +252,8 @@ CREATE FUNCTION procrastinate_diesel_hold_next_jobs_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
+    -- Not written out in a condition beside an id: the planner would take an index on all that waits for a way to find it.
+    todo CONSTANT procrastinate_job_status := 'todo';
     missing integer := wanted;
     -- How many of each kind to look at in one go: some may be held by others, who are fetching too.
     most CONSTANT integer := least(wanted, 100000) + 10;
@@ -484,9 +486,12 @@ BEGIN
         SELECT coalesce(array_agg(held.id), '{}'), coalesce(array_agg(held.lock), '{}') INTO found, found_locks
         FROM (
             SELECT job.id, job.lock
-            FROM unnest(candidates, locks) AS candidate (id, lock)
-            JOIN procrastinate_jobs AS job ON job.id = candidate.id
-            WHERE job.status = 'todo' AND job.lock IS NOT DISTINCT FROM candidate.lock
+            FROM procrastinate_jobs AS job
+            WHERE job.id = ANY (candidates) AND job.status = todo
+              AND CASE
+                    WHEN is_any_locked THEN job.lock IS NOT DISTINCT FROM locks[array_position(candidates, job.id)]
+                    ELSE job.lock IS NULL
+                END
               AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
               AND (target_queue_names IS NULL OR job.queue_name = ANY (target_queue_names))
             ORDER BY job.priority DESC, job.id

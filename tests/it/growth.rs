@@ -1,13 +1,16 @@
 //! What a fetch reads, and what it costs a worker to come and go, beside a hundred thousand jobs that are not to be
-//! started: the same as beside none. With statistics that nobody has gathered, and with the plans of tables of five rows.
+//! started: the same as beside none. With fresh statistics, stale ones and none at all, and with the plans of small tables.
 
 use diesel::prelude::*;
 
-use crate::plans::{Reads, measure, run};
+use crate::plans::{Reads, forget_statistics, measure, run};
 use crate::support::{connect, database, rows, sql};
 
 /// How many jobs are in the way.
 const MANY: u32 = 100_000;
+
+/// So many that reading them all hurts, and so few that a planner which knows nothing may think it cheap.
+const QUITE_A_FEW: u32 = 3_000;
 
 /// The rows that a worker reads to fetch ten jobs may be so many. It looks at some of each kind.
 const FEW: i64 = 400;
@@ -42,7 +45,7 @@ fn reads(connection: &mut PgConnection, statement: &str) -> Reads {
 
 #[test]
 fn a_fetch_reads_no_more_whatever_stands_before_the_jobs_that_can_be_started() {
-    for (what, shape) in SHAPES {
+    for ((what, shape), many) in SHAPES.iter().flat_map(|shape| [(shape, QUITE_A_FEW), (shape, MANY)]) {
         let database = database();
         let mut old = connect(&database);
         sql(&mut old, "ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = false)");
@@ -64,21 +67,27 @@ fn a_fetch_reads_no_more_whatever_stands_before_the_jobs_that_can_be_started() {
                 "SET session_replication_role = replica;
                  INSERT INTO procrastinate_jobs (queue_name, task_name, lock, status, scheduled_at, worker_id)
                  SELECT queue_name, 't', lock, status::procrastinate_job_status, scheduled_at::timestamptz, worker_id::bigint
-                 FROM generate_series(1, {MANY}) AS n CROSS JOIN LATERAL (SELECT {shape})
+                 FROM generate_series(1, {many}) AS n CROSS JOIN LATERAL (SELECT {shape})
                      AS shape (queue_name, lock, status, scheduled_at, worker_id);
                  RESET session_replication_role"
             ),
         );
         sql(&mut old, plain);
         let mut new = connect(&database);
-        for fetch in FETCHES {
-            for connection in [&mut old, &mut new] {
+        let check = |connection: &mut PgConnection, statistics: &str| {
+            for fetch in FETCHES {
                 let read = reads(connection, fetch);
-                assert_eq!(read.seq_scan, 0, "{what}, {fetch}");
+                assert_eq!(read.seq_scan, 0, "{what}, {fetch}, {statistics}");
                 let most = if what.ends_with("all at once") { 2_500 } else { FEW };
-                assert!(read.idx_tup_fetch <= most, "{read:?} beside {what}, {fetch}");
+                assert!(read.idx_tup_fetch <= most, "{read:?} beside {many} {what}, {fetch}, {statistics}");
             }
-        }
+        };
+        check(&mut old, "planned for another table");
+        check(&mut new, "stale statistics");
+        forget_statistics(&mut old, "procrastinate_jobs");
+        check(&mut connect(&database), "no statistics");
+        sql(&mut old, "ANALYZE procrastinate_jobs");
+        check(&mut connect(&database), "fresh statistics");
         assert_eq!(rows(&mut new, FETCHES[0]).len(), 10, "{what}");
     }
 }

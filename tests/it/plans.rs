@@ -91,6 +91,21 @@ pub fn measure(connection: &mut PgConnection, act: impl Fn(&mut PgConnection)) -
     measured
 }
 
+/// Has a table be one that nobody has ever analyzed, for connections that come after this.
+pub fn forget_statistics(connection: &mut PgConnection, table: &str) {
+    sql(
+        connection,
+        &format!(
+            "DELETE FROM pg_statistic WHERE starelid = '{table}'::regclass;
+             UPDATE pg_class
+             SET relpages = 0, relallvisible = 0,
+                 reltuples = CASE WHEN current_setting('server_version_num')::integer < 140000 THEN 0 ELSE -1 END
+             WHERE oid = '{table}'::regclass
+                OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = '{table}'::regclass)"
+        ),
+    );
+}
+
 /// Runs a statement for its reads.
 pub fn run(statement: &str) -> impl Fn(&mut PgConnection) {
     move |connection| drop(rows(connection, statement))
