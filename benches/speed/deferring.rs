@@ -1,4 +1,4 @@
-//! Deferring: one at a time, ten producers, batches of 1,000.
+//! Deferring: one at a time, ten producers with a connection each and through the application, batches of 1,000.
 
 use std::time::Instant;
 
@@ -36,6 +36,15 @@ pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
             .await?;
     }
     figures.print("ten producers on ten connections", &mut table);
+
+    let mut figures = Figures::default();
+    for round in 0..3 * place.arguments.rounds() {
+        let each = single / PRODUCERS;
+        figures
+            .take(round, async || through_application(place, each).await, async || theirs(place, PRODUCERS, each).await)
+            .await?;
+    }
+    figures.print("ten producers, through the application and its pool", &mut table);
 
     let mut figures = Figures::default();
     for round in 0..place.arguments.rounds() {
@@ -107,6 +116,34 @@ async fn ours(place: &Place, producers: u32, jobs: u32) -> Measured<f64> {
     }
     let rate = rate(producers * jobs, started_at);
     Contents::deferred(producers * (jobs + WARM_UP)).expect(database.url()).await?;
+    Ok(rate)
+}
+
+/// As many producers, which defer through the application, on connections of its pool.
+async fn through_application(place: &Place, jobs: u32) -> Measured<f64> {
+    let database = place.database()?;
+    let app = place::app(place::pool_of(database.url(), PRODUCERS).await?)?;
+    let producers = |jobs: u32| {
+        let each = (0..PRODUCERS).map(|_| {
+            let app = app.clone();
+            tokio::spawn(async move {
+                for a in 0..jobs {
+                    app.defer(no_op(a.into(), TEXT.to_owned())).await?;
+                }
+                Measured::Ok(())
+            })
+        });
+        each.collect::<Vec<_>>()
+    };
+    for one in producers(WARM_UP) {
+        one.await??;
+    }
+    let started_at = Instant::now();
+    for one in producers(jobs) {
+        one.await??;
+    }
+    let rate = rate(PRODUCERS * jobs, started_at);
+    Contents::deferred(PRODUCERS * (jobs + WARM_UP)).expect(database.url()).await?;
     Ok(rate)
 }
 

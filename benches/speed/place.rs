@@ -101,8 +101,13 @@ pub(crate) async fn connect(url: &str) -> Measured<Client> {
 
 /// The application's pool, as large as one might have it.
 pub(crate) async fn pool(url: &str) -> Measured<Pool<AsyncPgConnection>> {
+    pool_of(url, 5).await
+}
+
+/// A pool of so many connections.
+pub(crate) async fn pool_of(url: &str, connections: u32) -> Measured<Pool<AsyncPgConnection>> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
-    Ok(Pool::builder().max_size(5).build(manager).await?)
+    Ok(Pool::builder().max_size(connections).build(manager).await?)
 }
 
 /// An application that knows the tasks.

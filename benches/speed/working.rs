@@ -9,8 +9,32 @@ use crate::resources::Usage;
 use crate::table::{Spread, Table, number};
 use crate::{Measured, raw};
 
-/// The kinds of workers: how many jobs at a time, and whether they are deleted at their end.
-const WORKERS: [(usize, bool); 4] = [(10, false), (100, false), (10, true), (100, true)];
+/// A kind of worker.
+#[derive(Clone, Copy)]
+struct Kind {
+    concurrency: usize,
+    local_buffer: usize,
+    /// Whether jobs are deleted at their end.
+    deletes: bool,
+}
+
+const WORKERS: [Kind; 6] = [
+    Kind { concurrency: 10, local_buffer: 0, deletes: false },
+    Kind { concurrency: 100, local_buffer: 0, deletes: false },
+    Kind { concurrency: 10, local_buffer: 500, deletes: false },
+    Kind { concurrency: 10, local_buffer: 0, deletes: true },
+    Kind { concurrency: 100, local_buffer: 0, deletes: true },
+    Kind { concurrency: 10, local_buffer: 500, deletes: true },
+];
+
+impl Kind {
+    fn name(self) -> String {
+        let Self { concurrency, local_buffer, deletes } = self;
+        let buffer = if local_buffer > 0 { format!(", a local buffer of {local_buffer}") } else { String::new() };
+        let kept = if deletes { "deleted at their end" } else { "history kept" };
+        format!("concurrency {concurrency}{buffer}, {kept}")
+    }
+}
 
 /// One kind of worker, round by round.
 #[derive(Default)]
@@ -33,7 +57,7 @@ pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
             if is_first {
                 limits[usize::from(deletes)].push(limit(place, jobs, deletes).await?);
             }
-            for (worker, worked) in WORKERS.iter().zip(&mut worked).filter(|(worker, _)| worker.1 == deletes) {
+            for (worker, worked) in WORKERS.iter().zip(&mut worked).filter(|(worker, _)| worker.deletes == deletes) {
                 work_off(place, jobs, *worker, worked).await?;
             }
             if !is_first {
@@ -51,14 +75,13 @@ pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
         "peak memory, MiB more",
     ];
     let mut table = Table::new("Worked off by one worker, jobs a second", &head);
-    for ((concurrency, deletes), worked) in WORKERS.into_iter().zip(&worked) {
-        let kept = if deletes { "deleted at their end" } else { "history kept" };
+    for (worker, worked) in WORKERS.into_iter().zip(&worked) {
         let processor_time = some(&worked.processor_time, |spread| number(spread.median));
         let peak_growth = some(&worked.peak_growth, |spread| format!("{:.1}", spread.highest));
         table.compare(
-            &format!("concurrency {concurrency}, {kept}"),
+            &worker.name(),
             &worked.rates,
-            &limits[usize::from(deletes)],
+            &limits[usize::from(worker.deletes)],
             [processor_time, peak_growth],
         );
     }
@@ -82,18 +105,14 @@ async fn limit(place: &Place, jobs: u32, deletes: bool) -> Measured<f64> {
     Ok(f64::from(jobs) / took.as_secs_f64())
 }
 
-async fn work_off(
-    place: &Place,
-    jobs: u32,
-    (concurrency, deletes): (usize, bool),
-    worked: &mut Worked,
-) -> Measured<()> {
+async fn work_off(place: &Place, jobs: u32, kind: Kind, worked: &mut Worked) -> Measured<()> {
     let database = place.database_with_jobs(jobs).await?;
     let app = place::app(place::pool(database.url()).await?)?;
     let worker = app
         .worker()
-        .concurrency(concurrency)
-        .delete_jobs(if deletes { DeleteJobs::Always } else { DeleteJobs::Never })
+        .concurrency(kind.concurrency)
+        .local_buffer(kind.local_buffer)
+        .delete_jobs(if kind.deletes { DeleteJobs::Always } else { DeleteJobs::Never })
         .install_signal_handlers(false)
         .wait(false);
     let usage = Usage::begin();
@@ -102,5 +121,5 @@ async fn work_off(
     worked.rates.push(f64::from(jobs) / started_at.elapsed().as_secs_f64());
     worked.processor_time.extend(usage.processor_time_per_job(jobs));
     worked.peak_growth.extend(usage.peak_growth());
-    contents(jobs, deletes).expect(database.url()).await
+    contents(jobs, kind.deletes).expect(database.url()).await
 }
