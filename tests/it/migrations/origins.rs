@@ -134,6 +134,11 @@ async fn manage(python: &Python, arguments: &[&str]) -> String {
 async fn adopted_from_django() {
     let Some(interpreter) = python() else { return };
     let database = empty_database();
+    let version = rows(&mut connect(&database), "SELECT current_setting('server_version_num')").remove(0);
+    if version.parse::<u32>().unwrap() < 140_000 {
+        eprintln!("skipped: migrations::origins::adopted_from_django: Django takes PostgreSQL 14 or later");
+        return;
+    }
     let python = Python::new(interpreter, database.url());
     manage(&python, &["migrate"]).await;
     let mut connection = connect(&database);
