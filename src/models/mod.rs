@@ -26,8 +26,8 @@ pub use writable::{NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinateP
 /// Lets tables of the application appear in one query with the queue's.
 ///
 /// Diesel's own `allow_tables_to_appear_in_same_query!` does not compile when one of the tables comes from another
-/// crate. This takes the application's tables, and pairs each of them with those of the queue. For a join without
-/// an explicit `on` there is Diesel's `joinable!`, which does work across crates.
+/// crate. This takes the application's tables, by their names or paths (`schema::orders`), and pairs each of them with
+/// those of the queue. For a join without an explicit `on` there is Diesel's `joinable!`, which does work across crates.
 ///
 /// # Example
 ///
@@ -50,17 +50,19 @@ pub use writable::{NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinateP
 /// ```
 #[macro_export]
 macro_rules! allow_with_procrastinate {
-    ($($table:ident),+ $(,)?) => {
+    ($($($table:ident)::+),+ $(,)?) => {
         $(
-            $crate::allow_with_procrastinate!(@pair $table, procrastinate_jobs);
-            $crate::allow_with_procrastinate!(@pair $table, procrastinate_events);
-            $crate::allow_with_procrastinate!(@pair $table, procrastinate_periodic_defers);
-            $crate::allow_with_procrastinate!(@pair $table, procrastinate_workers);
-            $crate::allow_with_procrastinate!(@pair $table, procrastinate_diesel_job_errors);
+            $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_jobs);
+            $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_events);
+            $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_periodic_defers);
+            $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_workers);
+            $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_diesel_job_errors);
         )+
     };
-    (@pair $table:ident, $queue_table:ident) => {
-        impl $crate::__private::diesel::query_source::TableNotEqual<$table::table> for $crate::schema::$queue_table::table {}
-        impl $crate::__private::diesel::query_source::TableNotEqual<$crate::schema::$queue_table::table> for $table::table {}
+    (@pair $($table:ident)::+, $queue_table:ident) => {
+        impl $crate::__private::diesel::query_source::TableNotEqual<$($table)::+::table>
+            for $crate::schema::$queue_table::table {}
+        impl $crate::__private::diesel::query_source::TableNotEqual<$crate::schema::$queue_table::table>
+            for $($table)::+::table {}
     };
 }

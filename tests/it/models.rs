@@ -24,12 +24,39 @@ diesel::table! {
 diesel::joinable!(orders -> procrastinate_jobs (job_id));
 procrastinate::allow_with_procrastinate!(orders);
 
+/// A table as the Diesel CLI writes them, in a module, is named by its path.
+mod schema {
+    diesel::table! {
+        customers (id) { id -> BigInt, job_id -> Nullable<BigInt>, }
+    }
+    diesel::table! {
+        invoices (id) { id -> BigInt, job_id -> Nullable<BigInt>, }
+    }
+}
+diesel::joinable!(schema::customers -> procrastinate_jobs (job_id));
+procrastinate::allow_with_procrastinate!(schema::customers, crate::models::schema::invoices);
+
 #[derive(Debug, PartialEq, Queryable, Selectable, Identifiable, Associations)]
 #[diesel(table_name = orders, belongs_to(ProcrastinateJob, foreign_key = job_id))]
 struct Order {
     id: i64,
     customer: String,
     job_id: Option<i64>,
+}
+
+#[test]
+fn tables_in_a_module_are_allowed_by_their_paths() {
+    use schema::{customers, invoices};
+    let customers = customers::table.inner_join(procrastinate_jobs::table).select(ProcrastinateJob::as_select());
+    let invoices = invoices::table
+        .inner_join(procrastinate_jobs::table.on(invoices::job_id.eq(procrastinate_jobs::id.nullable())))
+        .select(ProcrastinateJob::as_select());
+    for sql in [
+        diesel::debug_query::<diesel::pg::Pg, _>(&customers).to_string(),
+        diesel::debug_query::<diesel::pg::Pg, _>(&invoices).to_string(),
+    ] {
+        assert!(sql.contains("INNER JOIN"), "{sql}");
+    }
 }
 
 /// A worker, three jobs of which it has one, an order of Ada's for the first and one of Grace's for none.
