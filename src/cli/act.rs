@@ -43,7 +43,7 @@ pub(super) struct Retry {
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     at: Option<DateTime<Utc>>,
     /// From now on with this priority
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, value_parser = values::priority, allow_negative_numbers = true)]
     priority: Option<i32>,
     /// From now on in this queue
     #[arg(long)]
@@ -86,7 +86,7 @@ pub(super) struct Reschedule {
     #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "in_")]
     at: Option<DateTime<Utc>>,
     /// Not before so many seconds are over, or 5m, 2h, 7d
-    #[arg(long = "in", value_name = "SECONDS", value_parser = values::duration)]
+    #[arg(long = "in", value_name = "SECONDS", value_parser = values::duration, allow_negative_numbers = true)]
     in_: Option<Duration>,
 }
 
@@ -98,6 +98,12 @@ pub(super) struct Reschedule {
 pub(super) struct Delete {
     #[command(flatten)]
     targets: Targets,
+}
+
+/// `1 job`, `2 jobs`.
+pub(super) fn some_jobs(count: impl std::fmt::Display) -> String {
+    let count = count.to_string();
+    format!("{count} {}", if count == "1" { "job" } else { "jobs" })
 }
 
 /// What is to be done with each job.
@@ -189,7 +195,7 @@ async fn by_filter(meant: MeantJobs, yes: bool, action: &Action, session: &mut S
         session.output.note("there are no such jobs");
         return Ok(());
     }
-    if !session.confirm(yes, &format!("{} {count} jobs?", action.name()))? {
+    if !session.confirm(yes, &format!("{} {}?", action.name(), some_jobs(count)))? {
         session.output.note("nothing was changed");
         return Ok(());
     }
@@ -211,11 +217,11 @@ async fn by_filter(meant: MeantJobs, yes: bool, action: &Action, session: &mut S
             session.output.progress(format!("{done} of {count}"));
         }
     }
-    session.output.line(format!("{done} jobs done: {}", action.name().to_lowercase()))?;
+    session.output.line(format!("{} done: {}", some_jobs(done), action.name().to_lowercase()))?;
     match last {
         None => Ok(()),
         Some(last) => {
-            session.output.note(format!("{left_alone} were left alone; the last one because:"));
+            session.output.note(format!("{} left alone; the last one because:", some_jobs(left_alone)));
             Err(last)
         }
     }
@@ -248,7 +254,7 @@ impl Action {
                 Self::Retry { .. } => Some(JobStatus::Failed),
                 Self::Cancel { .. } | Self::Reschedule { .. } => Some(JobStatus::Todo),
                 Self::Abort => Some(JobStatus::Doing),
-                Self::Delete => return Err(Failure::usage("delete jobs of which status? Say status=failed, say")),
+                Self::Delete => return Err(Failure::usage("Delete jobs of which status? Say it, as in status=failed")),
             };
         }
         Ok(meant)

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use super::act::some_jobs;
 use super::failure::Failure;
 use super::session::Session;
 use super::values;
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::job_manager::{Cleaning, STEP, pause_after};
+use crate::queries::browse::CountOfOldJobs;
 
 /// Delete jobs that have ended, and to which nothing has happened for so long
 ///
@@ -17,7 +19,7 @@ use crate::job_manager::{Cleaning, STEP, pause_after};
 #[command(after_help = "Example:\n  clean --older-than 30d --status succeeded --status cancelled")]
 pub(super) struct Clean {
     /// How old they are: a number of seconds, or 72h, 30d
-    #[arg(long, value_name = "AGE", value_parser = values::duration)]
+    #[arg(long, value_name = "AGE", value_parser = values::duration, allow_negative_numbers = true)]
     older_than: Duration,
 
     /// succeeded, failed, cancelled or aborted; may be repeated
@@ -41,11 +43,7 @@ impl Clean {
         for status in &self.status {
             Cleaning::of(status.clone(), self.older_than).queue(self.queue.clone()).check()?;
         }
-        let labels: Vec<_> = self.status.iter().map(JobStatus::as_str).collect();
-        let question =
-            format!("Delete the jobs that have {} more than {:?} ago?", labels.join(" or "), self.older_than);
-        if !session.confirm(self.yes, &question)? {
-            session.output.note("nothing was changed");
+        if !self.yes && !self.is_meant(session).await? {
             return Ok(());
         }
         let mut deleted = 0;
@@ -53,7 +51,44 @@ impl Clean {
             let cleaning = Cleaning::of(status.clone(), self.older_than).queue(self.queue.clone());
             deleted += sweep(&cleaning, deleted, session).await?;
         }
-        session.output.line(format!("{deleted} jobs are gone"))
+        session.output.line(gone(deleted))
+    }
+
+    /// Says how many they are, and asks.
+    async fn is_meant(&self, session: &mut Session<'_>) -> Result<bool, Failure> {
+        let statement = CountOfOldJobs {
+            statuses: self.status.iter().map(|status| status.as_str().to_owned()).collect(),
+            older_than_seconds: self.older_than.as_secs_f64(),
+            queue: self.queue.clone(),
+        };
+        let count = session.load("count the jobs", statement).await?.first().copied().unwrap_or_default();
+        if count == 0 {
+            session.output.note("there are no such jobs");
+            return Ok(false);
+        }
+        let count = if count >= 10_000 { some_jobs("10,000 or more") } else { some_jobs(count) };
+        let labels: Vec<_> = self.status.iter().map(JobStatus::as_str).collect();
+        let (labels, age) = (labels.join(" or "), in_words(self.older_than));
+        let question = format!("Delete {count} ({labels}), to which nothing has happened for {age}?");
+        let is_meant = session.confirm(false, &question)?;
+        if !is_meant {
+            session.output.note("nothing was changed");
+        }
+        Ok(is_meant)
+    }
+}
+
+fn gone(count: u64) -> String {
+    format!("{} {} gone", some_jobs(count), if count == 1 { "is" } else { "are" })
+}
+
+/// An age in the largest unit that says it exactly.
+fn in_words(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let fits = |length: u64| age.subsec_nanos() == 0 && seconds > 0 && seconds.is_multiple_of(length);
+    match [(86_400, "d"), (3_600, "h"), (60, "min")].into_iter().find(|(length, _)| fits(*length)) {
+        Some((length, unit)) => format!("{} {unit}", seconds / length),
+        None => format!("{} s", age.as_secs_f64()),
     }
 }
 
@@ -77,8 +112,22 @@ async fn sweep(cleaning: &Cleaning, before: u64, session: &mut Session<'_>) -> R
         if !step.has_more {
             return Ok(deleted);
         }
-        session.output.progress(format!("{} jobs are gone", before + deleted));
+        session.output.progress(gone(before + deleted));
         stopped_at = Some(step.stopped_at);
         tokio::time::sleep(pause_after(begin.elapsed())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Duration, in_words};
+
+    #[test]
+    fn an_age_is_said_as_it_was_given() {
+        for (seconds, expected) in
+            [(2_592_000.0, "30 d"), (216_000.0, "60 h"), (90.0, "90 s"), (0.5, "0.5 s"), (0.0, "0 s")]
+        {
+            assert_eq!(in_words(Duration::from_secs_f64(seconds)), expected);
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio_postgres::config::Host;
 use tokio_postgres::{Config, NoTls};
 
 use super::environment::text;
@@ -27,18 +28,28 @@ pub(super) struct Address {
 impl Address {
     /// The flag, or `DATABASE_URL`, or what the variables of PostgreSQL's own programs say.
     pub(super) fn find(&self) -> Result<String, Failure> {
-        if let Some(url) = &self.database_url {
-            return Ok(url.clone());
-        }
-        if let Some(url) = text("DATABASE_URL")? {
-            return Ok(url);
-        }
-        of_postgresql_variables()?.ok_or_else(|| {
+        let address = match &self.database_url {
+            Some(url) => Some(url.clone()),
+            None => text("DATABASE_URL")?,
+        };
+        let address = match address {
+            Some(address) => Some(address),
+            None => of_postgresql_variables()?,
+        };
+        let address = address.ok_or_else(|| {
             Failure::usage(
                 "which database? Say --database-url postgres://user:password@host/database, or set DATABASE_URL, or \
                  PGHOST, PGDATABASE and PGUSER",
             )
-        })
+        })?;
+        match address.parse::<Config>() {
+            Ok(_) => Ok(address),
+            Err(error) => {
+                let (shown, reason) = (without_password(&address), chain(&error).join(": "));
+                let rule = "it is postgres://user:password@host:port/database, or what PGHOST, PGPORT and so on say";
+                Err(Failure::usage(format!("invalid address of the database {shown:?}: {rule} ({reason})")))
+            }
+        }
     }
 }
 
@@ -74,13 +85,40 @@ fn of_postgresql_variables() -> Result<Option<String>, Failure> {
 /// The address without its password, to be shown.
 pub(super) fn without_password(address: &str) -> String {
     if let Some((scheme, rest)) = address.split_once("://") {
-        return match rest.rsplit_once('@') {
-            Some((user, place)) => format!("{scheme}://{}@{place}", user.split(':').next().unwrap_or_default()),
-            None => address.to_owned(),
+        let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let place = match place.rsplit_once('@') {
+            Some((user, place)) => format!("{}@{place}", user.split(':').next().unwrap_or_default()),
+            None => place.to_owned(),
         };
+        let parameters = parameters.split('&').filter(|one| !one.is_empty() && !one.starts_with("password"));
+        let parameters = parameters.collect::<Vec<_>>().join("&");
+        let mark = if parameters.is_empty() { "" } else { "?" };
+        return format!("{scheme}://{place}{mark}{parameters}");
     }
-    let words = address.split_whitespace().filter(|word| !word.starts_with("password"));
-    words.collect::<Vec<_>>().join(" ")
+    match address.parse::<Config>() {
+        // A password may have spaces and quotation marks in it, so what is shown is made anew.
+        Ok(config) => of_config(&config),
+        Err(_) if address.contains("password") || address.contains('@') => "…".to_owned(),
+        Err(_) => address.to_owned(),
+    }
+}
+
+/// Where an address leads, and as whom.
+fn of_config(config: &Config) -> String {
+    let hosts = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        #[cfg(unix)]
+        Host::Unix(path) => path.display().to_string(),
+    });
+    let ports = config.get_ports().iter().map(u16::to_string);
+    let parts = [
+        ("host", hosts.collect::<Vec<_>>().join(",")),
+        ("port", ports.collect::<Vec<_>>().join(",")),
+        ("user", config.get_user().unwrap_or_default().to_owned()),
+        ("dbname", config.get_dbname().unwrap_or_default().to_owned()),
+    ];
+    let parts = parts.iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!("{key}='{value}'"));
+    parts.collect::<Vec<_>>().join(" ")
 }
 
 /// A pool of one connection, which is made when it is first wanted.
@@ -165,6 +203,11 @@ mod tests {
     fn a_password_is_never_shown() {
         assert_eq!(without_password("postgres://ada:s3cr:t@host/shop"), "postgres://ada@host/shop");
         assert_eq!(without_password("postgres://host/shop"), "postgres://host/shop");
+        assert_eq!(without_password("postgres://h/shop?user=ada&password=s3cret"), "postgres://h/shop?user=ada");
         assert_eq!(without_password("host='h' password='s3cret' dbname='shop'"), "host='h' dbname='shop'");
+        assert_eq!(without_password("host='h' password = 's3 cr\\' et' port=5"), "host='h' port='5'");
+        for wrong in ["postgres:ada:s3cret@host", "host=h port=x password=s3cret"] {
+            assert!(!without_password(wrong).contains("s3cret"), "{wrong}");
+        }
     }
 }

@@ -55,7 +55,7 @@ pub(super) struct Defer {
     at: Option<DateTime<Utc>>,
 
     /// Not before so many seconds are over, or 5m, 2h, 7d [env: PROCRASTINATE_DEFER_IN]
-    #[arg(long = "in", value_name = "SECONDS", value_parser = values::duration)]
+    #[arg(long = "in", value_name = "SECONDS", value_parser = values::duration, allow_negative_numbers = true)]
     in_: Option<Duration>,
 
     /// Jobs of a higher one go first; the task's own unless set, or 0 [env: PROCRASTINATE_DEFER_PRIORITY]

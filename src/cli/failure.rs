@@ -102,7 +102,12 @@ pub(super) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
 fn advice(error: &Error) -> Option<&'static str> {
     match error {
         Error::SchemaMissing { .. } => Some("`healthchecks` says what is missing, and `schema apply` creates it"),
-        Error::Pool { .. } => Some("see that the server is up, and that its address and the password are right"),
+        Error::Pool { .. } => {
+            Some("see that the server is up, and that its address, the database, the role and the password are right")
+        }
+        Error::Database { source, .. } if source.to_string().contains("permission denied") => {
+            Some("the role needs SELECT, INSERT, UPDATE and DELETE on the queue's tables, and USAGE on their sequences")
+        }
         Error::AlreadyEnqueued { .. } => Some("nothing, if one job is enough: --ignore-already-enqueued says so"),
         Error::UnknownTask { .. } => Some("if another program has the task, --unknown defers it all the same"),
         Error::JobNotFound { .. } => Some("`list_jobs` shows the jobs that there are"),

@@ -71,6 +71,7 @@ impl Filter {
 /// The words, and the flags where they say something else.
 pub(super) fn read(words: &[String], flags: &Flags) -> Result<Wanted, Failure> {
     let mut wanted = Wanted::default();
+    let mut keys = Vec::new();
     let given = [
         ("queue", &flags.queue),
         ("task", &flags.task),
@@ -81,11 +82,21 @@ pub(super) fn read(words: &[String], flags: &Flags) -> Result<Wanted, Failure> {
     ];
     for word in words {
         match word.split_once('=') {
-            Some((key, value)) => set(key, value, &mut wanted.jobs.filter)?,
+            Some((key, value)) => {
+                set(key, value, &mut wanted.jobs.filter)?;
+                // A job has one of each, so no two can hold, and the last one alone would be more than was meant.
+                if keys.contains(&key) {
+                    return Err(Failure::usage(format!("{key} is given twice: a job has only one")));
+                }
+                keys.push(key);
+            }
             None if word == "details" => wanted.details = true,
             None if word == "stalled" => wanted.jobs.are_stalled = true,
             None => {
-                let rule = "a filter is KEY=VALUE, such as queue=mails or status=failed";
+                let rule = match values::job_id(word) {
+                    Ok(id) => format!("of jobs by number no filters are taken; among filters it is id={id}"),
+                    Err(_) => "a filter is KEY=VALUE, such as queue=mails or status=failed".to_owned(),
+                };
                 return Err(Failure::usage(format!("{word:?} is no filter: {rule}")));
             }
         }
@@ -116,7 +127,7 @@ fn set(key: &str, value: &str, filter: &mut JobFilter) -> Result<(), Failure> {
             filter.worker_id = Some(value.parse().map_err(|_| wrong("it is the number of a worker".to_owned()))?);
         }
         _ => {
-            let known = "id, queue, task, status, lock, queueing_lock, worker";
+            let known = "id, queue, task, status, lock, queueing_lock, worker, stalled";
             return Err(Failure::usage(format!("jobs cannot be filtered by {key:?}; there are {known}")));
         }
     }
@@ -145,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_is_misspelt_is_refused() {
-        for text in ["colour=red", "status=fialed", "id=x", "failed"] {
+        for text in ["colour=red", "status=fialed", "id=x", "failed", "queue=a status=failed queue=b", "7 queue=a"] {
             assert_eq!(read(&words(text), &Flags::default()).unwrap_err().status(), 2, "{text}");
         }
     }

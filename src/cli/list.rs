@@ -8,6 +8,7 @@ use super::output::{Colour, JsonArray};
 use super::session::Session;
 use super::table::Table;
 use super::times::{self, Times};
+use super::values;
 use crate::job::JobStatus;
 use crate::models::ProcrastinateJob;
 use crate::queries::browse::{MeantJobs, PageOfJobs};
@@ -31,7 +32,7 @@ pub(super) struct ListJobs {
     newest: bool,
 
     /// At most so many
-    #[arg(short, long, value_name = "NUMBER")]
+    #[arg(short, long, value_name = "NUMBER", value_parser = values::limit, allow_negative_numbers = true)]
     limit: Option<u32>,
 
     /// Times by the clock

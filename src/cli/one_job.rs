@@ -14,7 +14,7 @@ use crate::queries::browse::MeantJobs;
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct OneJob {
     /// The number of the job
-    #[arg(value_name = "JOB", value_parser = values::job_id)]
+    #[arg(value_name = "JOB", value_parser = values::job_id, allow_negative_numbers = true)]
     pub(super) id: JobId,
 
     /// Times by the clock

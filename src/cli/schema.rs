@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
+use super::act::some_jobs;
 use super::failure::Failure;
 use super::output::Output;
 use super::session::Session;
 use crate::error::Error;
 use crate::job_manager;
 use crate::migrations::{MIGRATIONS, SQL_MIGRATIONS, revert_migrations, write_migrations};
+use crate::queries::browse::AreTablesOurs;
 
 /// Create the queue's tables and functions, or say how they stand
 ///
@@ -45,10 +47,14 @@ enum Action {
         json: bool,
     },
     /// Compare the tables, functions, triggers and unique indexes with what they are to be
-    Check,
+    Check {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Take the last migration back, or all of them
     Revert {
-        /// All of them: the tables go, and the jobs in them
+        /// All of them: the tables go, and the jobs in them; those that Python's Procrastinate has created stay
         #[arg(long)]
         all: bool,
         /// Do not ask
@@ -96,8 +102,14 @@ impl Schema {
                 }
                 session.output.line(status)
             }
-            Action::Check => {
-                connector.check_contract().await?;
+            Action::Check { json } => {
+                let checked = connector.check_contract().await;
+                if json {
+                    let error = checked.as_ref().err().map(ToString::to_string);
+                    session.output.json(&json!({ "ok": error.is_none(), "error": error }))?;
+                    return Ok(checked?);
+                }
+                checked?;
                 session.output.line("the tables, functions, triggers and unique indexes are as they are to be")
             }
             Action::Revert { all, yes } => revert(all, yes, session).await,
@@ -145,10 +157,12 @@ async fn revert(all: bool, yes: bool, session: &mut Session<'_>) -> Result<(), F
         return session.output.line("there is nothing to revert");
     }
     let takes_tables = meant.iter().any(|name| name == SQL_MIGRATIONS[0].name);
-    let loss = if takes_tables {
+    let loss = if takes_tables && session.load("look whose the tables are", AreTablesOurs).await? == [true] {
         let queues = session.app.execute(job_manager::list_queues()).await?;
         let jobs: i64 = queues.iter().map(|queue| queue.jobs_count).sum();
-        format!(", with the tables that they created, and {jobs} jobs in them")
+        format!(", with the tables that they created, and {} in them", some_jobs(jobs))
+    } else if takes_tables {
+        "; the tables, which Python's Procrastinate has created, and the jobs in them stay".to_owned()
     } else {
         String::new()
     };

@@ -9,7 +9,7 @@ use super::session::Session;
 use super::table::on_one_line;
 use super::times::{self, Times};
 use crate::error::Error;
-use crate::job::JobId;
+use crate::job::{JobId, JobStatus};
 use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError};
 use crate::queries::Run;
 use crate::queries::browse::{ErrorsOfJob, EventsOfJob};
@@ -50,6 +50,9 @@ impl Show {
             for line in error.error.lines() {
                 session.output.line(format!("  {}", on_one_line(line)))?;
             }
+        }
+        if job.status == JobStatus::Failed && errors.is_empty() {
+            session.output.note("why it failed is not in the database: workers in Python say it in their log only");
         }
         Ok(())
     }

@@ -68,6 +68,11 @@ pub(super) fn number(text: &str) -> Result<usize, String> {
     text.trim().parse().map_err(|_| "it is a whole number, 0 or more".to_owned())
 }
 
+/// How many at most, or how often.
+pub(super) fn limit(text: &str) -> Result<u32, String> {
+    text.trim().parse().map_err(|_| format!("it is a whole number from 0 to {}", u32::MAX))
+}
+
 pub(super) fn delete_jobs(text: &str) -> Result<DeleteJobs, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "never" => Ok(DeleteJobs::Never),
@@ -79,7 +84,8 @@ pub(super) fn delete_jobs(text: &str) -> Result<DeleteJobs, String> {
 
 /// The number of a job; as it is shown, with a `#`, too.
 pub(super) fn job_id(text: &str) -> Result<JobId, String> {
-    let number: i64 = text.trim_start_matches('#').parse().map_err(|_| "the number of a job is expected".to_owned())?;
+    let number: i64 =
+        text.trim_start_matches('#').parse().map_err(|_| "it is the number of a job, such as 7".to_owned())?;
     Ok(number.into())
 }
 

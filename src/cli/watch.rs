@@ -23,11 +23,11 @@ pub(super) struct Watch {
     filter: Filter,
 
     /// How long to wait between two looks
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::duration)]
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::duration, allow_negative_numbers = true)]
     interval: Duration,
 
     /// Look so many times, and end
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = values::limit, allow_negative_numbers = true)]
     count: Option<u32>,
 }
 

@@ -20,8 +20,8 @@ use crate::job::{Job, JobId, JobStatus};
 use crate::migrations::{MIGRATIONS, run_pending_migrations};
 use crate::models::{ProcrastinateEvent, ProcrastinateJob};
 use crate::queries::browse::{
-    CountOfJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart, MeantJobs, NamesInUse, PageOfJobs,
-    RegisteredWorkers, RetryJobByContract,
+    CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart, MeantJobs, NamesInUse,
+    PageOfJobs, RegisteredWorkers, RetryJobByContract,
 };
 use crate::queries::defer::{InsertJobUnlessEnqueued, NewJob};
 use crate::queries::inspect::{JobFilter, ListJobs};
@@ -351,6 +351,10 @@ fn browse(both: &mut Both, known: &Known, random: &mut Rng) {
     both.ask(|| HolderOfLock { job_id, lock: lock.clone(), priority }, job_text);
     let queue = random.choice(QUEUES).unwrap().to_owned();
     both.ask(|| JobsAhead { job_id, queue: queue.clone(), priority }, debug);
+    let statuses = || vec!["succeeded".to_owned(), "failed".to_owned()];
+    let old = |queue| CountOfOldJobs { statuses: statuses(), older_than_seconds: 0.0, queue };
+    both.ask(|| old(Some(queue.clone())), debug);
+    both.ask(|| old(None), debug);
     both.ask(|| LastStart { queue: queue.clone() }, |at| time_text(*at));
     both.ask(|| NamesInUse, debug);
 }

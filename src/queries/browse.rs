@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use diesel::result::QueryResult;
-use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz};
 
 use crate::job::JobId;
 use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
@@ -77,6 +77,38 @@ statement!(filtered CountOfJobs -> i64: BigInt, |statement, out| {
     statement.0.write(out)
 });
 
+/// How many jobs have one of these statuses and are as old as those that `clean` deletes; at most 10,000 are counted.
+pub(crate) struct CountOfOldJobs {
+    /// The labels of their statuses.
+    pub(crate) statuses: Vec<String>,
+    pub(crate) older_than_seconds: f64,
+    pub(crate) queue: Option<String>,
+}
+
+statement!(CountOfOldJobs -> i64: BigInt, |statement, out| {
+    out.push_sql("SELECT count(*) FROM (SELECT FROM procrastinate_jobs AS job WHERE job.status = ANY (");
+    out.push_bind_param::<Array<Text>, _>(&statement.statuses)?;
+    out.push_sql("::text[]::procrastinate_job_status[]) AND coalesce(job.queue_name = ");
+    out.push_bind_param::<Nullable<Text>, _>(&statement.queue)?;
+    out.push_sql(
+        ", true) AND (SELECT bool_and(event.at IS NOT NULL AND event.at < now() - make_interval(secs => ",
+    );
+    out.push_bind_param::<Double, _>(&statement.older_than_seconds)?;
+    out.push_sql(")) FROM procrastinate_events AS event WHERE event.job_id = job.id) LIMIT 10000) AS old");
+    Ok(())
+});
+
+/// Whether the migrations of this crate have created the tables, which Python's Procrastinate may have done before.
+pub(crate) struct AreTablesOurs;
+
+statement!(AreTablesOurs -> bool: Bool, |_, out| {
+    out.push_sql(
+        "SELECT coalesce(obj_description(to_regclass('procrastinate_jobs'), 'pg_class') \
+         LIKE '%Created by the migrations of the procrastinate crate.%', false)",
+    );
+    Ok(())
+});
+
 /// The job because of whose lock another one waits: the one that runs, or else the one that goes before.
 pub(crate) struct HolderOfLock {
     pub(crate) job_id: JobId,
@@ -147,7 +179,7 @@ statement!(LastStart -> Option<DateTime<Utc>>: Nullable<Timestamptz>, |statement
 /// The names of queues and tasks that the newest jobs have: whether it is a queue, and the name.
 pub(crate) struct NamesInUse;
 
-statement!(NamesInUse -> (bool, String): (diesel::sql_types::Bool, Text), |_, out| {
+statement!(NamesInUse -> (bool, String): (Bool, Text), |_, out| {
     out.push_sql(
         "WITH newest AS (SELECT queue_name, task_name FROM procrastinate_jobs ORDER BY id DESC LIMIT 5000) \
          SELECT true, queue_name::text FROM newest UNION SELECT false, task_name::text FROM newest ORDER BY 1, 2",

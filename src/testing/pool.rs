@@ -20,7 +20,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// transactions of the application's become savepoints in it. Dropping the pool rolls everything back, so that tests need
 /// no cleaning up and do not see each other.
 ///
-/// The database must have been migrated before: what a migration does on a test's pool is rolled back, too.
+/// The database must have been migrated before: what a migration does on a test's pool is rolled back, too. It should be
+/// one for tests, since jobs that wait in it already are seen, and run, as well.
 ///
 /// Who wants the connection while somebody else holds it gets an error after five seconds: in a test, code must give a
 /// connection back before it calls code that takes one. Diesel's

@@ -8,13 +8,13 @@ use diesel::result::QueryResult;
 
 use super::manage::PutBack;
 use crate::in_memory::refusals::raised;
-use crate::in_memory::values::stored_time;
+use crate::in_memory::values::{seconds_before, stored_time};
 use crate::in_memory::{Answer, Store};
 use crate::job::{JobEventType, JobStatus};
 use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
 use crate::queries::browse::{
-    CountOfJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart, MeantJobs, NamesInUse, PageOfJobs,
-    RegisteredWorkers, RetryJobByContract, ServerInfo,
+    AreTablesOurs, CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart,
+    MeantJobs, NamesInUse, PageOfJobs, RegisteredWorkers, RetryJobByContract, ServerInfo,
 };
 
 impl Answer for ServerInfo {
@@ -53,6 +53,24 @@ impl Answer for CountOfJobs {
 
 fn count<'j>(jobs: impl Iterator<Item = &'j ProcrastinateJob>) -> i64 {
     i64::try_from(jobs.count()).unwrap_or(i64::MAX)
+}
+
+impl Answer for CountOfOldJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
+        let youngest = seconds_before(store.now(), self.older_than_seconds);
+        let old = store.jobs().filter(|job| {
+            self.statuses.iter().any(|label| label == job.status.as_str())
+                && self.queue.as_ref().is_none_or(|queue| *queue == job.queue_name)
+                && store.is_old(job.id, youngest)
+        });
+        Ok(vec![count(old.take(10_000))])
+    }
+}
+
+impl Answer for AreTablesOurs {
+    fn answer(self, _: &mut Store) -> QueryResult<Vec<bool>> {
+        Ok(vec![true])
+    }
 }
 
 impl Answer for HolderOfLock {

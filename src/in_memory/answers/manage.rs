@@ -196,7 +196,7 @@ fn position(stopped_at: &Value) -> Option<(DateTime<Utc>, i64)> {
 
 impl Store {
     /// Whether the job has events, and none that is younger.
-    fn is_old(&self, job_id: i64, youngest: DateTime<Utc>) -> bool {
+    pub(super) fn is_old(&self, job_id: i64, youngest: DateTime<Utc>) -> bool {
         let events = self.events_of(job_id);
         !events.is_empty() && events.iter().all(|event| event.at.is_some_and(|at| at < youngest))
     }

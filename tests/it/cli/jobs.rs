@@ -68,8 +68,18 @@ fn jobs_are_listed_by_words_and_by_flags() {
     sql(&mut connect(&database), "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'");
     assert_eq!(listed(&database, &["--stalled"]), [2]);
 
-    for arguments in [["status=fialed"], ["colour=red"], ["failed"], ["id=x"]] {
-        run(on(&database, &[&["list_jobs"][..], &arguments].concat())).with(2);
+    for (arguments, rule) in [
+        (&["status=fialed"][..], "todo, doing"),
+        (&["colour=red"], "id, queue"),
+        (&["failed"], "KEY=VALUE"),
+        (&["id=x"], "such as 7"),
+        (&["status=failed", "queue=sums", "status=todo"], "status is given twice"),
+        (&["7", "queue=sums"], "id=7"),
+        (&["--limit", "many"], "a whole number from 0"),
+        (&["--limit", "-1"], "a whole number from 0"),
+    ] {
+        let said = run(on(&database, &[&["list_jobs"][..], arguments].concat())).with(2);
+        assert!(said.contains(rule), "{arguments:?}: {said}");
     }
 }
 
@@ -234,7 +244,7 @@ fn one_of_many_that_cannot_be_changed_leaves_the_others_done() {
     let failed = configure_task("sum", json!({})).queue("sums").defer_blocking(&mut connection).unwrap();
     sql(&mut connection, &format!("UPDATE procrastinate_jobs SET status = 'failed' WHERE id = {failed}"));
     let ended = run(on(&database, &["retry", "status=failed", "-y"]));
-    assert!(ended.out.contains("1 jobs done") && ended.err.contains("1 were left alone"), "{ended:?}");
+    assert!(ended.out.contains("1 job done") && ended.err.contains("1 job left alone"), "{ended:?}");
     assert!(ended.with(1).contains("queueing lock"));
     assert_eq!(job(&mut connection, failed).status, JobStatus::Todo);
 }
@@ -243,11 +253,18 @@ fn one_of_many_that_cannot_be_changed_leaves_the_others_done() {
 fn old_jobs_are_cleaned_up_by_status_and_queue() {
     let (database, mut connection) = furnished();
     sql(&mut connection, "UPDATE procrastinate_events SET at = now() - interval '3 days'");
-    assert!(run(on(&database, &["clean", "--older-than", "1d"])).with(2).contains("--yes"));
+    let said =
+        run(on(&database, &["clean", "--older-than", "1d", "--status", "failed", "--status", "succeeded"])).with(2);
+    assert!(said.contains("Delete 2 jobs (failed or succeeded), to which nothing has happened for 1 d?"), "{said}");
+    assert!(said.contains("--yes"), "{said}");
+    let said = run(on(&database, &["clean", "--older-than", "1d", "--queue", "sums"]));
+    assert!(said.err.contains("there are no such jobs"), "{said:?}");
+    said.well();
+    assert_eq!(jobs(&mut connection).len(), 6);
     assert_eq!(run(on(&database, &["clean", "--older-than", "4d", "-y"])).well(), "0 jobs are gone\n");
-    assert_eq!(run(on(&database, &["clean", "--older-than", "1d", "-y"])).well(), "1 jobs are gone\n");
+    assert_eq!(run(on(&database, &["clean", "--older-than", "1d", "-y"])).well(), "1 job is gone\n");
     let failed = ["clean", "--older-than", "48h", "--status", "failed", "--queue", "sums", "--yes"];
-    assert_eq!(run(on(&database, &failed)).well(), "1 jobs are gone\n");
+    assert_eq!(run(on(&database, &failed)).well(), "1 job is gone\n");
     run(on(&database, &["clean", "--older-than", "1d", "--status", "todo", "-y"])).with(2);
     assert_eq!(jobs(&mut connection).len(), 4);
 }

@@ -61,6 +61,24 @@ fn a_program_without_tasks_says_why_it_is_no_worker() {
 }
 
 #[test]
+fn an_address_that_is_none_is_refused_without_its_password() {
+    for (address, reason) in [
+        ("shop", "unexpected EOF"),
+        ("postgres:ada:s3cret@localhost/shop", "postgres://user:password@host:port/database"),
+        ("postgres://ada:s3cret@localhost/shop?password=s3cret&colour=red", "unknown option `colour`"),
+        ("host=localhost port=many password=s3cret", "`port`"),
+    ] {
+        let said = run(program(&["--database-url", address, "list_jobs"])).with(2);
+        assert!(said.contains(reason) && !said.contains("s3cret"), "{said}");
+    }
+    let mut command = program(&["list_jobs"]);
+    command.envs([("PGHOST", "127.0.0.1"), ("PGPORT", "1"), ("PGPASSWORD", "two s3cret words")]);
+    let said = run(command).with(1);
+    assert!(said.contains("cannot connect to host='127.0.0.1' port='1'"), "{said}");
+    assert!(!said.contains("s3cret") && !said.contains("words"), "{said}");
+}
+
+#[test]
 fn the_application_of_python_may_be_named_but_is_not_needed() {
     let database = database();
     for arguments in [["--app=shop.app", "healthchecks"], ["-ashop.app", "healthchecks"]] {

@@ -67,9 +67,15 @@ fn the_status_says_what_is_applied_and_what_is_pending() {
 fn a_trigger_that_somebody_dropped_is_found() {
     let database = database();
     run(on(&database, &["schema", "check"])).well();
+    let out = run(on(&database, &["schema", "check", "--json"])).well();
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), serde_json::json!({ "ok": true, "error": null }));
     sql(&mut connect(&database), "DROP TRIGGER procrastinate_trigger_delete_jobs_v1 ON procrastinate_jobs");
     let said = run(on(&database, &["schema", "check"])).with(1);
     assert!(said.contains("procrastinate_trigger_delete_jobs_v1"), "{said}");
+    let ended = run(on(&database, &["schema", "check", "--json"]));
+    let checked: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((ended.status, &checked["ok"]), (1, &false.into()));
+    assert!(checked["error"].as_str().unwrap().contains("procrastinate_trigger_delete_jobs_v1"), "{checked}");
 }
 
 #[test]
@@ -77,7 +83,7 @@ fn all_is_taken_back_only_if_that_was_meant() {
     let database = database();
     run(on(&database, &["defer", "sum"])).well();
     let said = run(on(&database, &["schema", "revert", "--all"])).with(2);
-    assert!(said.contains("1 jobs") && said.contains("--yes"), "{said}");
+    assert!(said.contains("1 job in them") && said.contains("--yes"), "{said}");
     assert_eq!(
         run(on(&database, &["schema", "revert", "--all", "--yes"])).well().lines().count(),
         SQL_MIGRATIONS.len()
