@@ -232,7 +232,8 @@ impl DieselConnector {
 
     /// A connection from the pool, to be given back by dropping it.
     pub(crate) async fn get(&self, action: &'static str) -> Result<PooledConnection, Error> {
-        let connection = in_time(action, "none became free", self.pool.get()).await?;
+        let asked = get_in_time(self.pool.as_ref(), LONGEST_WAIT).await;
+        let connection = asked.map_err(|source| Error::Pool { action, source })?;
         Ok(if self.without_prepared_statements { connection.without_prepared_statements() } else { connection })
     }
 
@@ -249,19 +250,26 @@ impl DieselConnector {
 
     async fn establish(&self, action: &'static str) -> Result<AsyncPgConnection, Error> {
         let pool = self.direct.as_ref().unwrap_or(&self.pool);
-        in_time(action, "the server did not answer", pool.dedicated()).await
+        let answer = tokio::time::timeout(LONGEST_WAIT, pool.dedicated()).await;
+        let late = || Err(format!("the server did not answer within {} seconds", LONGEST_WAIT.as_secs()).into());
+        answer.unwrap_or_else(|_| late()).map_err(|source| Error::Pool { action, source })
     }
 }
 
-/// What the pool gives, if it does so in time.
-async fn in_time<T>(
-    action: &'static str,
-    complaint: &str,
-    asked: BoxFuture<'_, Result<T, PoolError>>,
-) -> Result<T, Error> {
-    let answer = tokio::time::timeout(LONGEST_WAIT, asked).await;
-    let late = || Err(format!("{complaint} within {} seconds", LONGEST_WAIT.as_secs()).into());
-    answer.unwrap_or_else(|_| late()).map_err(|source| Error::Pool { action, source })
+/// How long to try to connect, in order to tell a busy pool from a dead server.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// What the pool gives, or why it gives nothing in time.
+async fn get_in_time(pool: &dyn AsyncPool, longest: Duration) -> Result<PooledConnection, PoolError> {
+    if let Ok(answer) = tokio::time::timeout(longest, pool.get()).await {
+        return answer;
+    }
+    // A pool may go on trying for as long as that, or for longer, and say nothing of the reason.
+    match tokio::time::timeout(PROBE, pool.dedicated()).await {
+        Ok(Ok(_)) => Err(format!("none became free within {} seconds", longest.as_secs()).into()),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(format!("the server did not answer within {} seconds", (longest + PROBE).as_secs()).into()),
+    }
 }
 
 impl fmt::Debug for DieselConnector {
@@ -357,5 +365,29 @@ where
 
     fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, PoolError>> {
         Box::pin(async move { Ok(deadpool::managed::Manager::create(self.manager()).await?) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AsyncPgConnection, AsyncPool, BoxFuture, Duration, PoolError, PooledConnection, get_in_time};
+
+    /// A pool that goes on trying, as bb8's does, to reach a server that is down.
+    struct OfADeadServer;
+
+    impl AsyncPool for OfADeadServer {
+        fn get(&self) -> BoxFuture<'_, Result<PooledConnection, PoolError>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, PoolError>> {
+            Box::pin(std::future::ready(Err("connection refused".into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_says_nothing_in_time_is_not_taken_for_a_busy_one() {
+        let Err(error) = get_in_time(&OfADeadServer, Duration::from_millis(10)).await else { panic!("connected") };
+        assert_eq!(error.to_string(), "connection refused");
     }
 }

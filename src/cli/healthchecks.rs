@@ -66,7 +66,11 @@ impl Report {
 
 async fn check(report: &mut Report, session: &mut Session<'_>) -> Result<(), Failure> {
     let tasks = session.app.task_names().len();
-    let detail = if session.has_tasks { format!("{tasks} tasks") } else { "a program without tasks".to_owned() };
+    let detail = if session.has_tasks {
+        format!("{tasks} {}", if tasks == 1 { "task" } else { "tasks" })
+    } else {
+        "a program without tasks".to_owned()
+    };
     report.add("App configuration", Ok(detail), session)?;
     let found = connection(session).await;
     report.add("DB connection", found, session)?;
