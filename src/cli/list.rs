@@ -52,10 +52,12 @@ impl ListJobs {
         let wanted = self.filter.wanted()?;
         let details = self.details || wanted.details;
         let times = Times::new(self.exact);
-        let mut array = if self.json { Some(JsonArray::start(&mut session.output)?) } else { None };
         let mut table = table(details);
         let mut pages = Pages::new(wanted.jobs, self.newest, self.limit);
-        while let Some(jobs) = pages.next(session).await? {
+        let mut page = pages.next(session).await?;
+        // Not before there was an answer: half an array would be for no program.
+        let mut array = if self.json { Some(JsonArray::start(&mut session.output)?) } else { None };
+        while let Some(jobs) = page {
             match &mut array {
                 Some(array) => {
                     for job in &jobs {
@@ -67,6 +69,7 @@ impl ListJobs {
                     table.write(&mut session.output)?;
                 }
             }
+            page = pages.next(session).await?;
         }
         if let Some(array) = array {
             return array.end(&mut session.output);

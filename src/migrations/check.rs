@@ -50,7 +50,10 @@ where
         connection.batch_execute(SQL_MIGRATIONS[0].up)
     });
     checked.map_err(|source| match source {
-        DieselError::NotFound => Error::SchemaMissing { action: ACTION, source },
+        DieselError::NotFound => {
+            let source = DieselError::QueryBuilderError("there is no table procrastinate_jobs".into());
+            Error::SchemaMissing { action: ACTION, source }
+        }
         source if source.to_string().contains(" difference(s):") => Error::Migration { source: source.into() },
         source => Error::database(ACTION, source),
     })

@@ -76,6 +76,7 @@ fn an_address_that_is_none_is_refused_without_its_password() {
     let said = run(command).with(1);
     assert!(said.contains("cannot connect to host='127.0.0.1' port='1'"), "{said}");
     assert!(!said.contains("s3cret") && !said.contains("words"), "{said}");
+    assert_eq!(run(program(&["--database-url", "postgres://127.0.0.1:1/shop", "list_jobs", "--json"])).out, "");
 }
 
 #[test]
