@@ -47,6 +47,13 @@ fn insert_values<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryRes
         "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at) \
          VALUES (",
     );
+    push_columns(job, out)?;
+    out.push_sql(")");
+    Ok(())
+}
+
+/// The columns of a row, with commas between them.
+fn push_columns<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
     out.push_bind_param::<Text, _>(&job.queue)?;
     out.push_sql(", ");
     out.push_bind_param::<Text, _>(&job.task_name)?;
@@ -60,7 +67,6 @@ fn insert_values<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryRes
     out.push_bind_param::<Jsonb, _>(&job.args)?;
     out.push_sql(", ");
     out.push_bind_param::<Nullable<Timestamptz>, _>(&job.scheduled_at)?;
-    out.push_sql(")");
     Ok(())
 }
 
@@ -68,21 +74,8 @@ fn insert_values<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryRes
 pub(crate) struct StoreJob(pub(crate) NewJob);
 
 statement!(StoreJob -> Option<JobId>: Nullable<BigInt>, |statement, out| {
-    let job = &statement.0;
     out.push_sql("SELECT procrastinate_diesel_store_job_v1(");
-    out.push_bind_param::<Text, _>(&job.queue)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Text, _>(&job.task_name)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Integer, _>(&job.priority)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Text>, _>(&job.lock)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Text>, _>(&job.queueing_lock)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Jsonb, _>(&job.args)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Timestamptz>, _>(&job.scheduled_at)?;
+    push_columns(&statement.0, out)?;
     out.push_sql(")");
     Ok(())
 });
