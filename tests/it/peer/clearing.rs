@@ -19,7 +19,8 @@ on_both_databases!(
     we_defer_the_built_in_task_and_python_runs_it,
 );
 
-/// Jobs in all statuses with histories of all kinds, possible ones and others.
+/// Jobs in all statuses with histories of all kinds, possible ones and others. Ages are odd halves of hours, so that none
+/// comes to be old between the one's look and the other's.
 const EVERY_KIND_OF_JOB: &str = "
     SELECT setseed(0.31);
     INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now()), (now() - interval '1 minute');
@@ -35,13 +36,13 @@ const EVERY_KIND_OF_JOB: &str = "
     -- What a job that has come to its status has, of this morning or of yesterday.
     INSERT INTO procrastinate_events (job_id, type, at)
     SELECT id, CASE WHEN random() < 0.3 THEN 'cancelled' ELSE status::text END::procrastinate_job_event_type,
-           now() - random() * interval '48 hours'
+           now() - (floor(random() * 48) + 0.5) * interval '1 hour'
     FROM procrastinate_jobs WHERE status IN ('succeeded', 'failed', 'cancelled', 'aborted') AND random() < 0.9
         AND NOT (status = 'aborted' AND random() < 0.3);
     -- And others, before or after it, in the future, or of no date.
     INSERT INTO procrastinate_events (job_id, type, at)
     SELECT id, (ARRAY['deferred', 'started', 'failed', 'retried', 'scheduled'])[1 + floor(random() * 5)]::procrastinate_job_event_type,
-           CASE WHEN random() < 0.97 THEN now() - (random() * 72 - 2) * interval '1 hour' END
+           CASE WHEN random() < 0.97 THEN now() - (floor(random() * 72) - 1.5) * interval '1 hour' END
     FROM procrastinate_jobs, generate_series(1, 2)
     WHERE status <> 'cancelled' AND EXISTS (SELECT FROM procrastinate_events AS event WHERE event.job_id = procrastinate_jobs.id)
        OR status = 'aborted';";
