@@ -19,6 +19,7 @@
 //! | `backoff` | how long to wait after a failure |
 
 mod backoff;
+mod defaults;
 mod execute;
 mod housekeeping;
 mod lifeline;
@@ -45,7 +46,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::app::App;
-use crate::app_builder::AppBuilder;
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::middleware::Middleware;
@@ -59,54 +59,6 @@ pub(crate) use outcome::Outcome;
 pub(crate) use single::SingleJobs;
 
 pub use self::periodic::PeriodicDeferrer;
-
-impl App {
-    /// A worker for this application's tasks, to be configured and run.
-    ///
-    /// # Example
-    ///
-    /// ```no_run
-    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-    /// app.worker().queues(["mails", "invoices"]).concurrency(10).run().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn worker(&self) -> Worker {
-        let worker = Worker {
-            app: self.clone(),
-            options: Options::default(),
-            handle: WorkerHandle::default(),
-            shutdown: std::future::pending().boxed(),
-        };
-        match self.worker_defaults().get::<Defaults>() {
-            Some(Defaults(configure)) => configure(worker),
-            None => worker,
-        }
-    }
-}
-
-/// How every worker of an application starts out.
-struct Defaults(Box<dyn Fn(Worker) -> Worker + Send + Sync>);
-
-impl AppBuilder {
-    /// How every worker of this application is set, unless it is set otherwise.
-    ///
-    /// # Example
-    ///
-    /// ```no_run
-    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
-    /// let app = procrastinate::App::builder(connector)
-    ///     .worker_defaults(|worker| worker.concurrency(10).timeout(std::time::Duration::from_secs(600)))
-    ///     .build()?;
-    /// let single = app.worker().concurrency(1);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn worker_defaults(mut self, configure: impl Fn(Worker) -> Worker + Send + Sync + 'static) -> Self {
-        self.worker_defaults_mut().insert(Defaults(Box::new(configure)));
-        self
-    }
-}
 
 /// A worker that has not been started yet.
 ///
@@ -164,7 +116,7 @@ impl Worker {
         self
     }
 
-    /// Serves all queues, as unless set: where the application's [defaults](AppBuilder::worker_defaults) say otherwise.
+    /// Serves all queues, as unless set: where the application's [defaults](crate::AppBuilder::worker_defaults) say otherwise.
     ///
     /// # Example
     ///
