@@ -13,7 +13,7 @@ use tracing::Instrument;
 use crate::app_connector::Connection;
 use crate::error::Error;
 use crate::job::JobId;
-use crate::job_to_defer::{DEFER_THE_JOB, tell_deferred};
+use crate::job_to_defer::{DEFER_THE_JOB, NamesOfJob};
 use crate::queries::Run;
 use crate::queries::defer::{AnnounceJob, NewJob, StoreJob};
 
@@ -50,15 +50,10 @@ impl Drop for Company {
 /// meanwhile: what was stored is announced all the same.
 pub(crate) async fn store_and_announce(job: NewJob, mut connection: Connection) -> Result<JobId, Error> {
     let both = async move {
-        let (task_name, queue, queueing_lock) = (job.task_name.clone(), job.queue.clone(), job.queueing_lock.clone());
+        let names = NamesOfJob::of(&job);
         let stored = connection.load(StoreJob(job)).await.map_err(|source| Error::database(DEFER_THE_JOB, source))?;
-        let Some(job_id) = stored.first().copied().flatten() else {
-            return Err(match queueing_lock {
-                Some(queueing_lock) => Error::AlreadyEnqueued { task_name, queueing_lock },
-                None => Error::Database { action: DEFER_THE_JOB, source: diesel::NotFound },
-            });
-        };
-        tell_deferred(job_id, &task_name, &queue);
+        let job_id = names.deferred(stored.first().copied().flatten())?;
+        let NamesOfJob { task_name, queue, .. } = names;
         if let Err(error) = connection.load(AnnounceJob { job_id, queue }).await {
             tracing::warn!(
                 action = "announce_job_error",

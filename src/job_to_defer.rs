@@ -327,33 +327,51 @@ impl JobToDefer {
 
 /// The one body behind all ways of deferring a single job that are part of a transaction, or may be.
 pub(crate) async fn defer_or_fail<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
-    let (task_name, queue) = (job.task_name.clone(), job.queue.clone());
-    let id = if let Some(queueing_lock) = job.queueing_lock.clone() {
-        let ids =
-            run.load(InsertJobUnlessEnqueued(job)).await.map_err(|source| Error::database(DEFER_THE_JOB, source))?;
-        let taken = || Error::AlreadyEnqueued { task_name: task_name.clone(), queueing_lock };
-        ids.first().copied().ok_or_else(taken)?
+    let names = NamesOfJob::of(&job);
+    let ids = if job.queueing_lock.is_some() {
+        run.load(InsertJobUnlessEnqueued(job)).await
     } else {
-        let ids = run.load(InsertJob(job)).await.map_err(|source| Error::database(DEFER_THE_JOB, source))?;
-        ids.first().copied().ok_or(Error::Database { action: DEFER_THE_JOB, source: diesel::NotFound })?
+        run.load(InsertJob(job)).await
     };
-    tell_deferred(id, &task_name, &queue);
-    Ok(id)
+    let ids = ids.map_err(|source| Error::database(DEFER_THE_JOB, source))?;
+    names.deferred(ids.first().copied())
 }
 
 /// What the deferring of one job is called in errors.
 pub(crate) const DEFER_THE_JOB: &str = "defer the job";
 
-/// Counts the job, and has it in the log.
-pub(crate) fn tell_deferred(id: JobId, task_name: &str, queue: &str) {
-    JobsOnTheirWay::new([(task_name, queue)]).are_deferred();
-    tracing::info!(
-        action = "jobs_deferred",
-        job.id = i64::from(id),
-        job.task_name = %task_name,
-        job.queue = %queue,
-        "deferred job {id} of task {task_name} to the queue {queue}",
-    );
+/// What is told of a job when it was deferred, or was not.
+pub(crate) struct NamesOfJob {
+    pub(crate) task_name: String,
+    pub(crate) queue: String,
+    queueing_lock: Option<String>,
+}
+
+impl NamesOfJob {
+    pub(crate) fn of(job: &NewJob) -> Self {
+        let NewJob { task_name, queue, queueing_lock, .. } = job;
+        Self { task_name: task_name.clone(), queue: queue.clone(), queueing_lock: queueing_lock.clone() }
+    }
+
+    /// Counts the job, and has it in the log. None was stored where its queueing lock is taken.
+    pub(crate) fn deferred(&self, id: Option<JobId>) -> Result<JobId, Error> {
+        let Self { task_name, queue, queueing_lock } = self;
+        let Some(id) = id else {
+            return Err(match queueing_lock.clone() {
+                Some(queueing_lock) => Error::AlreadyEnqueued { task_name: task_name.clone(), queueing_lock },
+                None => Error::Database { action: DEFER_THE_JOB, source: diesel::NotFound },
+            });
+        };
+        JobsOnTheirWay::new([(task_name.as_str(), queue.as_str())]).are_deferred();
+        tracing::info!(
+            action = "jobs_deferred",
+            job.id = i64::from(id),
+            job.task_name = %task_name,
+            job.queue = %queue,
+            "deferred job {id} of task {task_name} to the queue {queue}",
+        );
+        Ok(id)
+    }
 }
 
 pub(crate) fn none_if_enqueued(result: Result<JobId, Error>) -> Result<Option<JobId>, Error> {

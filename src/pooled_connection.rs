@@ -43,9 +43,7 @@ impl PooledConnection {
         self.without_prepared_statements = true;
         self
     }
-}
 
-impl PooledConnection {
     /// Whether each statement on it is a transaction of its own, and costs one round trip.
     pub(crate) fn commits_each_statement(&mut self) -> bool {
         let status = AnsiTransactionManager::transaction_manager_status_mut(&mut **self);
