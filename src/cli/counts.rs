@@ -10,10 +10,12 @@ use super::output::{Colour, JsonArray};
 use super::session::Session;
 use super::table::Table;
 use super::times::{self, Times};
+use crate::error::Error;
 use crate::job::JobStatus;
+use crate::job_manager::{JobCounts, count_jobs};
 use crate::models::ProcrastinateWorker;
 use crate::queries::browse::{MeantJobs, PageOfJobs, RegisteredWorkers};
-use crate::queries::inspect::{CountJobs, CountedColumn, CountedJobs, JobFilter};
+use crate::queries::inspect::{CountedColumn, JobFilter};
 
 /// How many jobs there are by status.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,8 +34,11 @@ pub(super) async fn count(
     column: CountedColumn,
     filter: JobFilter,
     session: &Session<'_>,
-) -> Result<Vec<CountedJobs>, Failure> {
-    session.load("count the jobs", CountJobs { column, filter }).await
+) -> Result<Vec<JobCounts>, Failure> {
+    const ACTION: &str = "count the jobs";
+    let mut connection = session.app.connector().get(ACTION).await?;
+    let counts = count_jobs(column, filter, &mut connection).await;
+    Ok(counts.map_err(|source| Error::database(ACTION, source))?)
 }
 
 impl Counts {
@@ -59,12 +64,12 @@ impl Counts {
     }
 }
 
-pub(super) fn table(what: &'static str, counts: &[CountedJobs]) -> Table {
+pub(super) fn table(what: &'static str, counts: &[JobCounts]) -> Table {
     const STATUSES: [Colour; 6] =
         [Colour::Waiting, Colour::Busy, Colour::Good, Colour::Bad, Colour::Plain, Colour::Bad];
     let mut table = Table::new(&[what, "#jobs", "#todo", "#doing", "#succeeded", "#failed", "#cancelled", "#aborted"]);
-    for (name, jobs, todo, doing, succeeded, failed, cancelled, aborted) in counts {
-        let mut cells = vec![(name.clone(), Colour::Plain), (jobs.to_string(), Colour::Plain)];
+    for JobCounts { name, jobs_count, todo, doing, succeeded, failed, cancelled, aborted } in counts {
+        let mut cells = vec![(name.clone(), Colour::Plain), (jobs_count.to_string(), Colour::Plain)];
         for (count, colour) in [todo, doing, succeeded, failed, cancelled, aborted].into_iter().zip(STATUSES) {
             // What there is none of stays in the background.
             cells.push((count.to_string(), if *count == 0 { Colour::Faint } else { colour }));
@@ -74,9 +79,10 @@ pub(super) fn table(what: &'static str, counts: &[CountedJobs]) -> Table {
     table
 }
 
-pub(super) fn as_json((name, jobs, todo, doing, succeeded, failed, cancelled, aborted): &CountedJobs) -> Value {
+pub(super) fn as_json(counts: &JobCounts) -> Value {
+    let JobCounts { name, jobs_count, todo, doing, succeeded, failed, cancelled, aborted } = counts;
     json!({
-        "name": name, "jobs_count": jobs, "todo": todo, "doing": doing, "succeeded": succeeded, "failed": failed,
+        "name": name, "jobs_count": jobs_count, "todo": todo, "doing": doing, "succeeded": succeeded, "failed": failed,
         "cancelled": cancelled, "aborted": aborted,
     })
 }

@@ -1,13 +1,16 @@
 //! Operations that count jobs.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use diesel::result::QueryResult;
 
 use super::find::check_filters;
 use super::{filters, operation};
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::queries::Run;
-use crate::queries::inspect::{CountJobs, CountedColumn, CountedJobs, JobFilter};
+use crate::queries::inspect::{CountJobs, CountedColumn, CountedJobs, JOBS_IN_STEP, JobFilter};
 
 /// How many jobs a queue, a task or a lock has, in all and by status.
 ///
@@ -42,8 +45,18 @@ pub struct JobCounts {
 }
 
 impl JobCounts {
-    fn from_row((name, jobs_count, todo, doing, succeeded, failed, cancelled, aborted): CountedJobs) -> Self {
-        Self { name, jobs_count, todo, doing, succeeded, failed, cancelled, aborted }
+    fn none_of(name: String) -> Self {
+        Self { name, jobs_count: 0, todo: 0, doing: 0, succeeded: 0, failed: 0, cancelled: 0, aborted: 0 }
+    }
+
+    fn add(&mut self, counted: &CountedJobs) {
+        self.jobs_count += counted.jobs_count;
+        self.todo += counted.todo;
+        self.doing += counted.doing;
+        self.succeeded += counted.succeeded;
+        self.failed += counted.failed;
+        self.cancelled += counted.cancelled;
+        self.aborted += counted.aborted;
     }
 }
 
@@ -59,16 +72,39 @@ impl fmt::Display for JobCounts {
     }
 }
 
-/// The one body behind the three.
-async fn count<R: Run>(
+/// The one body behind the three: counts step by step, so that no statement takes long however many jobs there are, unless
+/// an index finds those that are meant.
+pub(crate) async fn count_jobs<R: Run>(
     column: CountedColumn,
     filter: JobFilter,
-    action: &'static str,
     run: &mut R,
-) -> Result<Vec<JobCounts>, Error> {
-    check_filters(&filter)?;
-    let rows = run.load(CountJobs { column, filter }).await.map_err(|source| Error::database(action, source))?;
-    Ok(rows.into_iter().map(JobCounts::from_row).collect())
+) -> QueryResult<Vec<JobCounts>> {
+    let mut after = if is_found_by_index(&filter) { None } else { Some(i64::MIN) };
+    let mut counts: BTreeMap<String, JobCounts> = BTreeMap::new();
+    loop {
+        let mut looked_at = 0;
+        let mut last = after;
+        for counted in run.load(CountJobs { column, filter: filter.clone(), after }).await? {
+            looked_at += counted.looked_at;
+            last = last.max(Some(counted.last_id));
+            let Some(name) = counted.name.as_ref().filter(|_| counted.jobs_count > 0) else { continue };
+            counts.entry(name.clone()).or_insert_with(|| JobCounts::none_of(name.clone())).add(&counted);
+        }
+        if after.is_none() || looked_at < JOBS_IN_STEP {
+            return Ok(counts.into_values().collect());
+        }
+        after = last;
+    }
+}
+
+/// Whether there is an index of just the jobs that stand so, which hold no more than what is unfinished or went wrong.
+fn is_found_by_index(filter: &JobFilter) -> bool {
+    match filter.status {
+        Some(JobStatus::Todo | JobStatus::Doing | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Aborted) => {
+            true
+        }
+        Some(JobStatus::Succeeded | JobStatus::Aborting | JobStatus::Unknown(_)) | None => false,
+    }
 }
 
 /// Declares one of the three: the function, the operation, its filters and its body.
@@ -126,7 +162,9 @@ macro_rules! counting {
 
         impl $operation {
             async fn perform<R: Run>(self, run: &mut R) -> Result<Vec<JobCounts>, Error> {
-                count(CountedColumn::$column, self.filter, concat!("count the jobs by ", stringify!($column)), run).await
+                check_filters(&self.filter)?;
+                let counts = count_jobs(CountedColumn::$column, self.filter, run).await;
+                counts.map_err(|source| Error::database(concat!("count the jobs by ", stringify!($column)), source))
             }
         }
     };
@@ -135,20 +173,26 @@ macro_rules! counting {
 counting!(
     /// The queues that have jobs, by name, and how many each of them has.
     ///
-    /// It reads the whole table of jobs unless a filter is set; on millions of jobs that takes a while.
+    /// Unless only jobs of one status are counted, and one other than `succeeded`, it passes all jobs there are, 50,000 in
+    /// each statement, so that none takes long. Each job is counted once, as it stood when its statement ran: outside of a
+    /// transaction that is repeatable, the counts of more jobs than that are not of one moment.
     list_queues -> ListQueues by Queue
 );
 
 counting!(
     /// The tasks that have jobs, by name, and how many each of them has.
     ///
-    /// It reads the whole table of jobs unless a filter is set; on millions of jobs that takes a while.
+    /// Unless only jobs of one status are counted, and one other than `succeeded`, it passes all jobs there are, 50,000 in
+    /// each statement, so that none takes long. Each job is counted once, as it stood when its statement ran: outside of a
+    /// transaction that is repeatable, the counts of more jobs than that are not of one moment.
     list_tasks -> ListTasks by Task
 );
 
 counting!(
     /// The locks that jobs have, by name, and how many each of them has. Jobs without a lock are not counted.
     ///
-    /// It reads the whole table of jobs unless a filter is set; on millions of jobs that takes a while.
+    /// Unless only jobs of one status are counted, and one other than `succeeded`, it passes all jobs there are, 50,000 in
+    /// each statement, so that none takes long. Each job is counted once, as it stood when its statement ran: outside of a
+    /// transaction that is repeatable, the counts of more jobs than that are not of one moment.
     list_locks -> ListLocks by Lock
 );

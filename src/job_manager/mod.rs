@@ -67,6 +67,8 @@ pub use change::{
 };
 pub(crate) use clean::{Cleaned, Cleaning, STEP, pause_after};
 pub use clean::{DeleteOldJobs, delete_old_jobs};
+#[cfg(feature = "cli")]
+pub(crate) use count::count_jobs;
 pub use count::{JobCounts, ListLocks, ListQueues, ListTasks, list_locks, list_queues, list_tasks};
 pub use find::{
     CheckConnection, GetJobStatus, GetStalledJobs, ListJobs, ListJobsToAbort, check_connection, get_job_status,

@@ -3,7 +3,7 @@
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use diesel::result::QueryResult;
-use diesel::sql_types::{BigInt, Bool, Double, Text};
+use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text};
 
 use crate::job::{JobId, JobStatus};
 use crate::models::ProcrastinateJob;
@@ -135,7 +135,13 @@ statement!(filtered JobsToAbort -> JobId: BigInt, |statement, out| {
 pub(crate) struct CountJobs {
     pub(crate) column: CountedColumn,
     pub(crate) filter: JobFilter,
+    /// Only of the first [`JOBS_IN_STEP`] jobs with a higher number than this, whether they pass the filter or not. Without
+    /// it of all that pass, for filters by which an index finds them.
+    pub(crate) after: Option<i64>,
 }
+
+/// How many jobs are looked at in one statement: some tens of milliseconds' worth.
+pub(crate) const JOBS_IN_STEP: i64 = 50_000;
 
 /// What [`CountJobs`] counts by.
 #[derive(Debug, Clone, Copy)]
@@ -155,26 +161,50 @@ impl CountedColumn {
     }
 }
 
-/// A row of the answer to [`CountJobs`]: the value, how many jobs have it, and of these how many are todo, doing,
-/// succeeded, failed, cancelled, and aborted.
-pub(crate) type CountedJobs = (String, i64, i64, i64, i64, i64, i64, i64);
+/// A row of the answer to [`CountJobs`].
+#[derive(Debug, PartialEq, Eq, diesel::Queryable)]
+pub(crate) struct CountedJobs {
+    /// The value.
+    pub(crate) name: Option<String>,
+    /// How many jobs with it were looked at.
+    pub(crate) looked_at: i64,
+    /// The highest of their numbers.
+    pub(crate) last_id: i64,
+    /// How many of them pass the filter; and of these how many stand so:
+    pub(crate) jobs_count: i64,
+    pub(crate) todo: i64,
+    pub(crate) doing: i64,
+    pub(crate) succeeded: i64,
+    pub(crate) failed: i64,
+    pub(crate) cancelled: i64,
+    pub(crate) aborted: i64,
+}
 
 statement!(
-    filtered CountJobs -> CountedJobs: (Text, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt),
+    filtered CountJobs -> CountedJobs:
+    (Nullable<Text>, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt),
     |statement, out| {
         let column = statement.column.as_str();
-        out.push_sql("SELECT ");
-        out.push_sql(column);
         out.push_sql(
-            ", count(*), count(*) FILTER (WHERE status = 'todo'), count(*) FILTER (WHERE status = 'doing'), \
-             count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'), \
-             count(*) FILTER (WHERE status = 'cancelled'), count(*) FILTER (WHERE status = 'aborted') \
-             FROM procrastinate_jobs WHERE ",
+            "SELECT name, count(*), max(id), count(*) FILTER (WHERE passes), \
+             count(*) FILTER (WHERE passes AND status = 'todo'), count(*) FILTER (WHERE passes AND status = 'doing'), \
+             count(*) FILTER (WHERE passes AND status = 'succeeded'), count(*) FILTER (WHERE passes AND status = 'failed'), \
+             count(*) FILTER (WHERE passes AND status = 'cancelled'), count(*) FILTER (WHERE passes AND status = 'aborted') \
+             FROM (SELECT id, status, ",
         );
         out.push_sql(column);
-        out.push_sql(" IS NOT NULL");
-        statement.filter.write(out)?;
-        out.push_sql(" GROUP BY 1 ORDER BY 1");
+        out.push_sql(" AS name, true");
+        if let Some(after) = &statement.after {
+            statement.filter.write(out)?;
+            out.push_sql(" AS passes FROM procrastinate_jobs WHERE id > ");
+            out.push_bind_param::<BigInt, _>(after)?;
+            out.push_sql(" ORDER BY id LIMIT ");
+            out.push_bind_param::<BigInt, _>(&JOBS_IN_STEP)?;
+        } else {
+            out.push_sql(" AS passes FROM procrastinate_jobs WHERE true");
+            statement.filter.write(out)?;
+        }
+        out.push_sql(") AS job GROUP BY name");
         Ok(())
     }
 );

@@ -393,6 +393,10 @@ impl Loop {
                 // may have taken some of them, and needs a moment longer.
                 for _ in 0..YIELDS_AFTER_START {
                     tokio::task::yield_now().await;
+                    self.slots.gather();
+                    if !self.slots.is_running() {
+                        break;
+                    }
                 }
             }
             Answer::Registered { worker_id, kept } => self.registered_as(worker_id, &kept),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use chrono::{TimeDelta, Utc};
 use diesel::prelude::*;
+use procrastinate::job_manager::list_queues;
 use procrastinate::schema::{procrastinate_events, procrastinate_jobs};
 use procrastinate::{JobEventType, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob};
 
@@ -152,4 +153,26 @@ fn conditions_that_say_so_go_along_an_index() {
     // And the others would be noticed.
     let by_task: Query = ("by task", jobs!(ProcrastinateJob::of_task("rare")), 2_000, 3_000);
     assert!(complaint(&mut connection, by_task).is_some());
+}
+
+/// In steps along the jobs' numbers, each of which ends in time, and along an index where there is one for the status.
+#[test]
+fn jobs_are_counted_without_a_statement_that_reads_the_whole_table() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(&mut connection, MILLION);
+    let all = Cell::new(0);
+    let reads = measure(&mut connection, |connection| {
+        let counts = list_queues().execute_blocking(connection).unwrap();
+        all.set(counts.iter().map(|counts| counts.jobs_count).sum());
+    });
+    assert_eq!(all.get(), 1_000_000);
+    // It would pass them all in one go, without any index, if the step were not bounded.
+    let jobs = reads.iter().find(|read| read.relname == "procrastinate_jobs").unwrap();
+    assert!(jobs.seq_scan == 0 && (1_000_000..1_001_000).contains(&jobs.idx_tup_fetch), "{jobs:?}");
+
+    let waiting = measure(&mut connection, |connection| {
+        list_queues().status(JobStatus::Todo).execute_blocking(connection).unwrap();
+    });
+    assert!(waiting.iter().all(|read| read.seq_scan == 0 && read.idx_tup_fetch < 10_000), "{waiting:?}");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use graphile_worker::{IntoTaskHandlerResult, JobSpec, TaskHandler, WorkerContext, WorkerOptions};
+use graphile_worker::{IntoTaskHandlerResult, JobSpec, LocalQueueConfig, TaskHandler, WorkerContext, WorkerOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::{BATCH, CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, latencies, rate, started, worked_off};
@@ -28,17 +28,19 @@ fn no_op(a: u32) -> NoOp {
     NoOp { a: a.into(), b: TEXT.to_owned() }
 }
 
-pub async fn measure(url: &str, sizes: Sizes) -> Measured<Sample> {
-    let worker = WorkerOptions::default()
+pub async fn measure(url: &str, sizes: Sizes, local_queue: Option<usize>) -> Measured<Sample> {
+    let options = WorkerOptions::default()
         .database_url(url)
         .max_pg_conn(10)
         .concurrency(CONCURRENCY as usize)
         .schema("graphile_worker")
         .define_job::<NoOp>()
-        .listen_os_shutdown_signals(false)
-        .init()
-        .await?;
-    let worker = Arc::new(worker);
+        .listen_os_shutdown_signals(false);
+    let options = match local_queue {
+        Some(size) => options.local_queue(LocalQueueConfig::default().with_size(size)),
+        None => options,
+    };
+    let worker = Arc::new(options.init().await?);
     let utils = worker.create_utils();
 
     let began_at = Instant::now();
@@ -55,6 +57,11 @@ pub async fn measure(url: &str, sizes: Sizes) -> Measured<Sample> {
     let bulk = rate(sizes.bulk, began_at);
 
     let began_at = begin_work();
+    // Without a local queue `run` takes up one job for each notification and, for each slot, one at each poll, so that a
+    // backlog is a matter of `run_once`, which goes on until no job is left.
+    if local_queue.is_none() {
+        worker.run_once().await?;
+    }
     let running = tokio::spawn({
         let worker = Arc::clone(&worker);
         async move { worker.run().await.map_err(|error| error.to_string()) }

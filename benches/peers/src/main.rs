@@ -124,17 +124,26 @@ pub async fn connect(url: &str) -> Measured<tokio_postgres::Client> {
     Ok(client)
 }
 
-const PEERS: [&str; 5] =
-    ["procrastinate (this crate)", "Procrastinate (Python)", "graphile_worker", "apalis-postgres", "fang"];
+const PEERS: [&str; 7] = [
+    "procrastinate (this crate)",
+    "procrastinate (this crate), a local buffer of 500",
+    "Procrastinate (Python)",
+    "graphile_worker",
+    "graphile_worker, a local queue of 500",
+    "apalis-postgres",
+    "fang",
+];
 
 async fn measure(peer: usize, server: &Server, sizes: Sizes) -> Measured<Sample> {
     let database = server.create_database("peers")?;
     let url = database.url();
     match peer {
-        0 => ours::measure(url, sizes).await,
-        1 => python_peer::measure(url, sizes).await,
-        2 => graphile_peer::measure(url, sizes).await,
-        3 => apalis_peer::measure(url, sizes).await,
+        0 => ours::measure(url, sizes, 0).await,
+        1 => ours::measure(url, sizes, 500).await,
+        2 => python_peer::measure(url, sizes).await,
+        3 => graphile_peer::measure(url, sizes, None).await,
+        4 => graphile_peer::measure(url, sizes, Some(500)).await,
+        5 => apalis_peer::measure(url, sizes).await,
         _ => fang_peer::measure(url, sizes).await,
     }
 }

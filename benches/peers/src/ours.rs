@@ -15,7 +15,7 @@ async fn no_op(a: i64, b: String) {
     started();
 }
 
-pub async fn measure(url: &str, sizes: Sizes) -> Measured<Sample> {
+pub async fn measure(url: &str, sizes: Sizes, local_buffer: usize) -> Measured<Sample> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
     let pool = Pool::builder().max_size(10).build(manager).await?;
     let connector = DieselConnector::new(pool.clone());
@@ -35,7 +35,8 @@ pub async fn measure(url: &str, sizes: Sizes) -> Measured<Sample> {
     let bulk = rate(sizes.bulk, began_at);
 
     let began_at = begin_work();
-    let worker = app.worker().concurrency(CONCURRENCY as usize).install_signal_handlers(false);
+    let worker =
+        app.worker().concurrency(CONCURRENCY as usize).local_buffer(local_buffer).install_signal_handlers(false);
     let handle = worker.handle();
     let running = tokio::spawn(worker.run());
     let left = "SELECT count(*) FROM procrastinate_jobs WHERE status <> 'succeeded'";

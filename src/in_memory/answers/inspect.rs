@@ -9,7 +9,8 @@ use crate::in_memory::{Answer, Store};
 use crate::job::{JobId, JobStatus};
 use crate::models::ProcrastinateJob;
 use crate::queries::inspect::{
-    CheckConnection, CountJobs, CountedColumn, CountedJobs, GetJobStatus, JobFilter, JobsToAbort, ListJobs, StalledJobs,
+    CheckConnection, CountJobs, CountedColumn, CountedJobs, GetJobStatus, JOBS_IN_STEP, JobFilter, JobsToAbort,
+    ListJobs, StalledJobs,
 };
 
 impl JobFilter {
@@ -73,18 +74,41 @@ impl Answer for JobsToAbort {
 
 impl Answer for CountJobs {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<CountedJobs>> {
-        let mut counts: BTreeMap<&str, CountedJobs> = BTreeMap::new();
-        for job in store.jobs().filter(|job| self.filter.passes(job)) {
-            let Some(name) = self.column.of(job) else { continue };
-            let counted = counts.entry(name).or_insert_with(|| (name.to_owned(), 0, 0, 0, 0, 0, 0, 0));
-            counted.1 += 1;
+        let mut counts: BTreeMap<Option<&str>, CountedJobs> = BTreeMap::new();
+        let jobs: Box<dyn Iterator<Item = &ProcrastinateJob>> = match self.after {
+            Some(after) => {
+                let step = usize::try_from(JOBS_IN_STEP).unwrap_or(usize::MAX);
+                Box::new(store.jobs().filter(move |job| job.id > after).take(step))
+            }
+            None => Box::new(store.jobs().filter(|job| self.filter.passes(job))),
+        };
+        for job in jobs {
+            let name = self.column.of(job);
+            let counted = counts.entry(name).or_insert_with(|| CountedJobs {
+                name: name.map(str::to_owned),
+                looked_at: 0,
+                last_id: job.id,
+                jobs_count: 0,
+                todo: 0,
+                doing: 0,
+                succeeded: 0,
+                failed: 0,
+                cancelled: 0,
+                aborted: 0,
+            });
+            counted.looked_at += 1;
+            counted.last_id = job.id;
+            if !self.filter.passes(job) {
+                continue;
+            }
+            counted.jobs_count += 1;
             match job.status {
-                JobStatus::Todo => counted.2 += 1,
-                JobStatus::Doing => counted.3 += 1,
-                JobStatus::Succeeded => counted.4 += 1,
-                JobStatus::Failed => counted.5 += 1,
-                JobStatus::Cancelled => counted.6 += 1,
-                JobStatus::Aborted => counted.7 += 1,
+                JobStatus::Todo => counted.todo += 1,
+                JobStatus::Doing => counted.doing += 1,
+                JobStatus::Succeeded => counted.succeeded += 1,
+                JobStatus::Failed => counted.failed += 1,
+                JobStatus::Cancelled => counted.cancelled += 1,
+                JobStatus::Aborted => counted.aborted += 1,
                 JobStatus::Aborting | JobStatus::Unknown(_) => {}
             }
         }

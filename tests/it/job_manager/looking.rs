@@ -19,6 +19,7 @@ each_way!(
     what_a_filter_cannot_match_matches_nothing,
     jobs_are_counted_by_queue_task_and_lock,
     counts_keep_to_the_filters,
+    jobs_are_counted_step_by_step,
     a_job_is_stalled_when_its_worker_is_gone_or_silent,
     only_running_jobs_are_to_be_aborted,
     filters_that_cannot_be_are_refused,
@@ -150,6 +151,36 @@ async fn counts_keep_to_the_filters(mut desk: Desk) {
     assert_eq!(counts(desk.execute(list_locks().task("b")).await.unwrap()), [of("l", 1), of("m", 1)]);
     assert_eq!(counts(desk.execute(list_locks().lock("l").status(JobStatus::Todo)).await.unwrap()), [of("l", 1)]);
     assert_eq!(desk.execute(list_locks().queue("z")).await.unwrap(), []);
+}
+
+/// More jobs than two statements look at, with gaps between their numbers, and the last number of a step in one of them.
+async fn jobs_are_counted_step_by_step(mut desk: Desk) {
+    desk.sql(
+        "INSERT INTO procrastinate_jobs (id, queue_name, task_name, status, lock)
+         SELECT n * 3 - 1000, CASE WHEN n % 100000 = 0 THEN 'late' ELSE 'first' END,
+                CASE WHEN n % 2 = 0 THEN 'even' ELSE 'odd' END,
+                (CASE WHEN n % 50000 <= 1 THEN 'failed' ELSE 'succeeded' END)::procrastinate_job_status,
+                CASE WHEN n % 50000 = 2 THEN 'the lock' END
+         FROM generate_series(1, 100001) AS n",
+    );
+    assert_eq!(
+        told(&desk.execute(list_queues()).await.unwrap()),
+        [
+            "first: 100000 jobs (todo: 0, doing: 0, succeeded: 99996, failed: 4, cancelled: 0, aborted: 0)",
+            "late: 1 jobs (todo: 0, doing: 0, succeeded: 0, failed: 1, cancelled: 0, aborted: 0)",
+        ]
+    );
+    assert_eq!(
+        told(&desk.execute(list_tasks().queue("late")).await.unwrap()),
+        ["even: 1 jobs (todo: 0, doing: 0, succeeded: 0, failed: 1, cancelled: 0, aborted: 0)"]
+    );
+    assert_eq!(
+        told(&desk.execute(list_locks().status(JobStatus::Succeeded)).await.unwrap()),
+        ["the lock: 2 jobs (todo: 0, doing: 0, succeeded: 2, failed: 0, cancelled: 0, aborted: 0)"]
+    );
+    desk.sql("DELETE FROM procrastinate_jobs WHERE id = 299003");
+    let counts = desk.execute(list_tasks()).await.unwrap();
+    assert_eq!(counts.iter().map(|counts| counts.jobs_count).sum::<i64>(), 100_000);
 }
 
 async fn a_job_is_stalled_when_its_worker_is_gone_or_silent(mut desk: Desk) {
