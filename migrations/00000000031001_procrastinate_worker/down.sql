@@ -7,6 +7,7 @@ DROP FUNCTION procrastinate_fetch_job_v2(varchar[], bigint);
 ALTER FUNCTION procrastinate_diesel_kept_fetch_job_v2(varchar[], bigint) RENAME TO procrastinate_fetch_job_v2;
 DROP FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb, bigint[], jsonb);
 DROP FUNCTION procrastinate_diesel_hold_next_jobs_v1(varchar[], integer, bigint[], text);
+DROP FUNCTION procrastinate_diesel_start_free_jobs_v1(bigint, varchar[], integer);
 DROP FUNCTION procrastinate_diesel_put_back_job_v1(bigint, bigint, integer, timestamptz, integer, varchar, text, boolean);
 DROP FUNCTION procrastinate_diesel_defer_jobs_v1(varchar[], varchar[], integer[], text[], text[], jsonb[], timestamptz[]);
 DROP FUNCTION procrastinate_diesel_store_job_v1(varchar, varchar, integer, text, text, jsonb, timestamptz);
@@ -38,6 +39,7 @@ CREATE INDEX procrastinate_jobs_id_lock_idx_v1 ON procrastinate_jobs (id, lock) 
 DROP INDEX procrastinate_diesel_jobs_locked_idx_v1;
 DROP INDEX procrastinate_diesel_jobs_lock_order_idx_v1;
 DROP INDEX procrastinate_diesel_jobs_scheduled_order_idx_v1;
+DROP INDEX procrastinate_diesel_jobs_due_idx_v1;
 DROP INDEX procrastinate_diesel_jobs_scheduled_idx_v1;
 DROP INDEX procrastinate_jobs_queue_name_idx_v1;
 CREATE INDEX procrastinate_jobs_queue_name_idx_v1 ON procrastinate_jobs (queue_name);

@@ -20,6 +20,9 @@ CREATE INDEX procrastinate_jobs_queue_name_idx_v1 ON procrastinate_jobs (queue_n
 
 CREATE INDEX procrastinate_diesel_jobs_scheduled_idx_v1 ON procrastinate_jobs (queue_name, scheduled_at)
     WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NOT NULL;
+-- Whether any of them is due, whatever its queue.
+CREATE INDEX procrastinate_diesel_jobs_due_idx_v1 ON procrastinate_jobs (scheduled_at)
+    WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NOT NULL;
 -- For when very many of them are due.
 CREATE INDEX procrastinate_diesel_jobs_scheduled_order_idx_v1 ON procrastinate_jobs (queue_name, priority DESC, id)
     WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NOT NULL;
@@ -246,6 +249,69 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_put_back_job_v1(bigint, bigint, integer, timestamptz, integer, varchar, text, boolean) IS
     'Lets a job that this worker is doing (NULL: that lost its worker), after so many attempts (NULL: whichever), wait for another one. Answers with what became of it: todo, or failed when its abort was requested or its queueing lock is taken; NULL when it is not this worker''s. Unless "counts" the attempt that ended does not count.';
 
+CREATE FUNCTION procrastinate_diesel_start_free_jobs_v1(p_worker_id bigint, target_queue_names varchar[], wanted integer)
+    RETURNS SETOF procrastinate_jobs
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- In each of the two, what goes before others is looked for once, along the index that has the order which is asked for.
+    IF target_queue_names IS NULL THEN
+        RETURN QUERY
+            WITH next AS MATERIALIZED (
+                SELECT job.id
+                FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
+                  AND (SELECT locked.id
+                       FROM procrastinate_jobs AS locked
+                       WHERE locked.status = 'todo' AND locked.lock IS NOT NULL
+                       ORDER BY locked.lock, locked.priority DESC, locked.id
+                       LIMIT 1) IS NULL
+                  AND ((SELECT scheduled.scheduled_at
+                        FROM procrastinate_jobs AS scheduled
+                        WHERE scheduled.status = 'todo' AND scheduled.lock IS NULL AND scheduled.scheduled_at IS NOT NULL
+                        ORDER BY scheduled.scheduled_at
+                        LIMIT 1) <= now()) IS NOT TRUE
+                ORDER BY job.priority DESC, job.id
+                LIMIT wanted
+                FOR UPDATE OF job SKIP LOCKED)
+            UPDATE procrastinate_jobs AS job
+            SET status = 'doing', worker_id = p_worker_id
+            WHERE job.id = ANY (ARRAY(SELECT next.id FROM next))
+            RETURNING job.*;
+    ELSIF cardinality(target_queue_names) = 1 THEN
+        RETURN QUERY
+            WITH next AS MATERIALIZED (
+                SELECT job.id
+                FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
+                  -- Not "=": that would make the order of the index over all queues as good, and its jobs would be passed by.
+                  AND job.queue_name >= target_queue_names[1] AND job.queue_name <= target_queue_names[1]
+                  AND (SELECT locked.id
+                       FROM procrastinate_jobs AS locked
+                       WHERE locked.status = 'todo' AND locked.lock IS NOT NULL
+                         AND locked.queue_name >= target_queue_names[1] AND locked.queue_name <= target_queue_names[1]
+                       ORDER BY locked.queue_name, locked.priority DESC, locked.id
+                       LIMIT 1) IS NULL
+                  AND ((SELECT scheduled.scheduled_at
+                        FROM procrastinate_jobs AS scheduled
+                        WHERE scheduled.status = 'todo' AND scheduled.lock IS NULL AND scheduled.scheduled_at IS NOT NULL
+                          AND scheduled.queue_name >= target_queue_names[1]
+                          AND scheduled.queue_name <= target_queue_names[1]
+                        ORDER BY scheduled.queue_name, scheduled.scheduled_at
+                        LIMIT 1) <= now()) IS NOT TRUE
+                ORDER BY job.queue_name, job.priority DESC, job.id
+                LIMIT wanted
+                FOR UPDATE OF job SKIP LOCKED)
+            UPDATE procrastinate_jobs AS job
+            SET status = 'doing', worker_id = p_worker_id
+            WHERE job.id = ANY (ARRAY(SELECT next.id FROM next))
+            RETURNING job.*;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_start_free_jobs_v1(bigint, varchar[], integer) IS
+    'Starts the next jobs that are neither locked nor scheduled, at most so many, for a worker of all queues or of one, and answers with them. Starts none where a job with a lock waits or a scheduled one is due, since these may go first: then, and for several queues, procrastinate_diesel_hold_next_jobs_v1 knows. For use in functions that set what the planner may do.';
+
 CREATE FUNCTION procrastinate_diesel_hold_next_jobs_v1(
         target_queue_names varchar[], wanted integer, passed_over bigint[], last_lock text)
     RETURNS TABLE (job_id bigint, job_lock text)
@@ -277,29 +343,6 @@ BEGIN
                 WHERE job.status = 'todo' AND job.lock IS NOT NULL)
     INTO is_any_scheduled, is_any_locked;
 
-    -- Nothing but jobs that are free to start: the first of them that nobody holds.
-    IF NOT is_any_scheduled AND NOT is_any_locked AND target_queue_names IS NULL THEN
-        RETURN QUERY
-            SELECT job.id, job.lock
-            FROM procrastinate_jobs AS job
-            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL AND job.id <> ALL (tried)
-            ORDER BY job.priority DESC, job.id
-            LIMIT wanted
-            FOR UPDATE OF job SKIP LOCKED;
-        RETURN;
-    ELSIF NOT is_any_scheduled AND NOT is_any_locked AND cardinality(target_queue_names) = 1 THEN
-        RETURN QUERY
-            SELECT job.id, job.lock
-            FROM procrastinate_jobs AS job
-            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL AND job.id <> ALL (tried)
-              -- Not "=": that would make the order of the index over all queues as good, and its jobs would be passed by.
-              AND job.queue_name >= target_queue_names[1] AND job.queue_name <= target_queue_names[1]
-            ORDER BY job.queue_name, job.priority DESC, job.id
-            LIMIT wanted
-            FOR UPDATE OF job SKIP LOCKED;
-        RETURN;
-    END IF;
-
     WHILE missing > 0 LOOP
         -- The first of those that are free to start.
         IF target_queue_names IS NULL THEN
@@ -323,7 +366,8 @@ BEGIN
         locks := array_fill(NULL::text, ARRAY[cardinality(candidates)]);
 
         -- The first of those whose time has come. Where they are few, all of them are looked at, else those of their
-        -- queue in their order: then most of them are due.
+        -- queue in their order: then most of them are due. The queue is not compared by "=" where that would make the index
+        -- on due jobs of all queues as good.
         IF is_any_scheduled THEN
             WITH RECURSIVE scheduled_queue (name) AS (
                 (SELECT job.queue_name FROM procrastinate_jobs AS job
@@ -346,16 +390,17 @@ BEGIN
                 SELECT count(*) >= 1000 AS are_many
                 FROM (SELECT FROM procrastinate_jobs AS job
                       WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
-                        AND job.queue_name = queue.name AND job.scheduled_at <= now()
-                      ORDER BY job.scheduled_at
+                        AND job.queue_name >= queue.name AND job.queue_name <= queue.name AND job.scheduled_at <= now()
+                      ORDER BY job.queue_name, job.scheduled_at
                       LIMIT 1000) AS counted) AS due_jobs
             CROSS JOIN LATERAL (
                 (SELECT few.id
                  FROM (SELECT job.id, job.priority FROM procrastinate_jobs AS job
                        WHERE NOT due_jobs.are_many
                          AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
-                         AND job.queue_name = queue.name AND job.scheduled_at <= now() AND job.id <> ALL (tried)
-                       ORDER BY job.scheduled_at
+                         AND job.queue_name >= queue.name AND job.queue_name <= queue.name AND job.scheduled_at <= now()
+                         AND job.id <> ALL (tried)
+                       ORDER BY job.queue_name, job.scheduled_at
                        LIMIT 1000) AS few
                  ORDER BY few.priority DESC, few.id
                  LIMIT most)
@@ -547,6 +592,7 @@ DECLARE
     retry record;
     is_lost boolean := false;
     have_all_succeeded boolean;
+    ended integer;
 BEGIN
     -- What went wrong, beside the jobs. First, because here it still shows which jobs are this worker's; they are locked,
     -- so that they stay so. An attempt that is there already was stored by a call whose answer got lost on the way.
@@ -577,31 +623,32 @@ BEGIN
         -- Looking for the status of each takes the longer the more there are.
         have_all_succeeded :=
             'succeeded' = ALL (end_statuses) AND cardinality(end_statuses) = cardinality(finished_job_ids);
-        RETURN QUERY
-            WITH finished AS (
-                UPDATE procrastinate_jobs AS job
-                SET status = CASE
-                        WHEN have_all_succeeded THEN 'succeeded'
-                        ELSE end_statuses[array_position(finished_job_ids, job.id)]
-                    END,
-                    abort_requested = false,
-                    attempts = job.attempts + 1,
-                    -- A worker that stops lets go of its jobs: it must not have to look through all that it ever did.
-                    worker_id = NULL
-                WHERE job.id = ANY (finished_job_ids) AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id
-                RETURNING job.id, job.status),
-            events AS (
-                INSERT INTO procrastinate_events (job_id, type)
-                SELECT finished.id, finished.status::text::procrastinate_job_event_type FROM finished)
-            SELECT true, ending.id, NULL::varchar, NULL::varchar, NULL::integer, NULL::text, NULL::text, NULL::jsonb,
-                   NULL::timestamptz, NULL::integer, NULL::boolean, NULL::bigint, NULL::procrastinate_job_status
-            FROM unnest(finished_job_ids, end_statuses) AS ending (id, status)
-            WHERE ending.id NOT IN (SELECT finished.id FROM finished)
-              AND NOT EXISTS (
-                    SELECT FROM procrastinate_jobs AS job
-                    WHERE job.id = ending.id AND job.status = ending.status
-                      AND (job.worker_id IS NULL OR job.worker_id = p_worker_id));
-        is_lost := FOUND;
+        WITH finished AS (
+            UPDATE procrastinate_jobs AS job
+            SET status = CASE
+                    WHEN have_all_succeeded THEN 'succeeded'
+                    ELSE end_statuses[array_position(finished_job_ids, job.id)]
+                END,
+                abort_requested = false,
+                attempts = job.attempts + 1,
+                -- A worker that stops lets go of its jobs: it must not have to look through all that it ever did.
+                worker_id = NULL
+            WHERE job.id = ANY (finished_job_ids) AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+            RETURNING job.id, job.status)
+        INSERT INTO procrastinate_events (job_id, type)
+        SELECT finished.id, finished.status::text::procrastinate_job_event_type FROM finished;
+        GET DIAGNOSTICS ended = ROW_COUNT;
+        IF ended < cardinality(finished_job_ids) THEN
+            RETURN QUERY
+                SELECT true, ending.id, NULL::varchar, NULL::varchar, NULL::integer, NULL::text, NULL::text, NULL::jsonb,
+                       NULL::timestamptz, NULL::integer, NULL::boolean, NULL::bigint, NULL::procrastinate_job_status
+                FROM unnest(finished_job_ids, end_statuses) AS ending (id, status)
+                WHERE NOT EXISTS (
+                        SELECT FROM procrastinate_jobs AS job
+                        WHERE job.id = ending.id AND job.status = ending.status
+                          AND (job.worker_id IS NULL OR job.worker_id = p_worker_id));
+            is_lost := FOUND;
+        END IF;
     END IF;
 
     -- Finish and delete: the same jobs only. One that is not there any more was deleted by an earlier call, or by hand.
@@ -654,7 +701,22 @@ BEGIN
             CONSTRAINT = 'procrastinate_jobs_worker_id_fkey';
     END IF;
 
-    -- Fetch: as procrastinate_fetch_job_v2, for as many jobs as there are free slots.
+    -- Fetch: as procrastinate_fetch_job_v2, for as many jobs as there are free slots. Most often they are neither locked nor
+    -- scheduled.
+    IF missing > 0 THEN
+        RETURN QUERY
+            WITH started AS MATERIALIZED (
+                SELECT * FROM procrastinate_diesel_start_free_jobs_v1(p_worker_id, target_queue_names, missing)),
+            events AS (
+                INSERT INTO procrastinate_events (job_id, type) SELECT started.id, 'started' FROM started)
+            SELECT false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
+                NULL::timestamptz, job.attempts, job.abort_requested, job.worker_id, NULL::procrastinate_job_status
+            FROM started AS job;
+        -- That there are any says that no others could start; that there are none says nothing.
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
     WHILE missing > 0 LOOP
         SELECT coalesce(array_agg(next.job_id) FILTER (WHERE next.job_lock IS NULL), '{}'),
                coalesce(array_agg(next.job_id ORDER BY next.job_lock) FILTER (WHERE next.job_lock IS NOT NULL), '{}')
@@ -735,6 +797,10 @@ DECLARE
     taken procrastinate_jobs;
     violated_constraint text;
 BEGIN
+    SELECT * INTO taken FROM procrastinate_diesel_start_free_jobs_v1(p_worker_id, target_queue_names, 1);
+    IF FOUND THEN
+        RETURN taken;
+    END IF;
     LOOP
         SELECT next.job_id INTO candidate_id
         FROM procrastinate_diesel_hold_next_jobs_v1(target_queue_names, 1, overtaken_ids, NULL) AS next;
