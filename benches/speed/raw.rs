@@ -110,39 +110,80 @@ pub(crate) async fn work_off(url: &str, delete_jobs: bool) -> Measured<Duration>
     Ok(started_at.elapsed())
 }
 
+/// What fetching and ending have in common: how jobs start, and how they end.
+const START: &str = "UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = $1
+    FROM (SELECT id FROM procrastinate_jobs
+          WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NULL
+          ORDER BY priority DESC, id LIMIT $2 FOR UPDATE SKIP LOCKED) AS next
+    WHERE job.id = next.id
+    RETURNING job.id, job.task_name, job.args";
+const END: &str = "UPDATE procrastinate_jobs SET status = 'succeeded', attempts = attempts + 1, worker_id = NULL
+    WHERE id = ANY ($IDS) AND status = 'doing' AND worker_id = $1
+    RETURNING id";
+const DELETE: &str = "DELETE FROM procrastinate_jobs WHERE id = ANY ($IDS) AND status = 'doing' AND worker_id = $1
+    RETURNING id";
+
+async fn register(client: &Client) -> Measured<i64> {
+    Ok(client.query_one("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id", &[]).await?.get(0))
+}
+
 async fn work_off_alone(client: Client, delete_jobs: bool) -> Measured<()> {
-    let worker: i64 =
-        client.query_one("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id", &[]).await?.get(0);
+    let worker = register(&client).await?;
     let fetch = client
-        .prepare(
-            "WITH started AS (
-                 UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = $1
-                 FROM (SELECT id FROM procrastinate_jobs
-                       WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NULL
-                       ORDER BY priority DESC, id LIMIT $2 FOR UPDATE SKIP LOCKED) AS next
-                 WHERE job.id = next.id
-                 RETURNING job.id, job.task_name, job.args),
-             events AS (
-                 INSERT INTO procrastinate_events (job_id, type) SELECT id, 'started' FROM started)
-             SELECT id, task_name, args::text FROM started",
-        )
+        .prepare(&format!(
+            "WITH started AS ({START}),
+                  events AS (INSERT INTO procrastinate_events (job_id, type) SELECT id, 'started' FROM started)
+             SELECT id, task_name, args::text FROM started"
+        ))
         .await?;
     let finish = if delete_jobs {
-        "DELETE FROM procrastinate_jobs WHERE id = ANY ($1) AND status = 'doing' AND worker_id = $2"
+        DELETE.to_owned()
     } else {
-        "WITH ended AS (
-             UPDATE procrastinate_jobs SET status = 'succeeded', attempts = attempts + 1, worker_id = NULL
-             WHERE id = ANY ($1) AND status = 'doing' AND worker_id = $2
-             RETURNING id)
-         INSERT INTO procrastinate_events (job_id, type) SELECT id, 'succeeded' FROM ended"
+        format!(
+            "WITH ended AS ({END}) INSERT INTO procrastinate_events (job_id, type) SELECT id, 'succeeded' FROM ended"
+        )
     };
-    let finish = client.prepare(finish).await?;
+    let finish = client.prepare(&finish.replace("$IDS", "$2")).await?;
     loop {
         let jobs = client.query(&fetch, &[&worker, &BATCH]).await?;
         if jobs.is_empty() {
             return Ok(());
         }
         let ids: Vec<i64> = jobs.iter().map(|job| job.get(0)).collect();
-        client.execute(&finish, &[&ids, &worker]).await?;
+        client.execute(&finish, &[&worker, &ids]).await?;
+    }
+}
+
+/// Works off all that waits as a worker has to that takes no more than it has room for: on one connection, so many jobs at a
+/// time, the next of which are fetched by the statement that ends the last.
+pub(crate) async fn work_off_few_by_few(url: &str, at_a_time: usize, delete_jobs: bool) -> Measured<Duration> {
+    let client = place::connect(url).await?;
+    let limit = i64::try_from(at_a_time)?;
+    let started_at = Instant::now();
+    let worker = register(&client).await?;
+    let end = if delete_jobs {
+        format!("ended AS ({DELETE})")
+    } else {
+        format!(
+            "ended AS ({END}),
+             ended_events AS (INSERT INTO procrastinate_events (job_id, type) SELECT id, 'succeeded' FROM ended)"
+        )
+    };
+    let exchange = client
+        .prepare(&format!(
+            "WITH {end},
+                  started AS ({START}),
+                  started_events AS (INSERT INTO procrastinate_events (job_id, type) SELECT id, 'started' FROM started)
+             SELECT id, task_name, args::text FROM started",
+            end = end.replace("$IDS", "$3")
+        ))
+        .await?;
+    let mut ids: Vec<i64> = Vec::new();
+    loop {
+        let jobs = client.query(&exchange, &[&worker, &limit, &ids]).await?;
+        if jobs.is_empty() {
+            return Ok(started_at.elapsed());
+        }
+        ids = jobs.iter().map(|job| job.get(0)).collect();
     }
 }
