@@ -655,12 +655,15 @@ BEGIN
     IF cardinality(deleted_job_ids) > 0 THEN
         DELETE FROM procrastinate_jobs AS job
         WHERE job.id = ANY (deleted_job_ids) AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id;
-        RETURN QUERY
-            SELECT true, job.id, NULL::varchar, NULL::varchar, NULL::integer, NULL::text, NULL::text, NULL::jsonb,
-                   NULL::timestamptz, NULL::integer, NULL::boolean, NULL::bigint, NULL::procrastinate_job_status
-            FROM procrastinate_jobs AS job
-            WHERE job.id = ANY (deleted_job_ids);
-        is_lost := is_lost OR FOUND;
+        GET DIAGNOSTICS ended = ROW_COUNT;
+        IF ended < cardinality(deleted_job_ids) THEN
+            RETURN QUERY
+                SELECT true, job.id, NULL::varchar, NULL::varchar, NULL::integer, NULL::text, NULL::text, NULL::jsonb,
+                       NULL::timestamptz, NULL::integer, NULL::boolean, NULL::bigint, NULL::procrastinate_job_status
+                FROM procrastinate_jobs AS job
+                WHERE job.id = ANY (deleted_job_ids);
+            is_lost := is_lost OR FOUND;
+        END IF;
     END IF;
 
     -- Retry: only jobs that are still doing and still this worker's, and in the attempt that has ended: the worker may have
