@@ -13,6 +13,8 @@ pub(crate) enum Group {
     Latency,
     /// What a job writes.
     Cost,
+    /// The contract's own functions, with the crate's migrations and without.
+    Contract,
     /// Beside many jobs that are not to be started.
     Growth,
     /// What is done once in a while, on a large history.
@@ -26,6 +28,7 @@ impl Group {
             Self::Work => "work",
             Self::Latency => "latency",
             Self::Cost => "cost",
+            Self::Contract => "contract",
             Self::Growth => "growth",
             Self::Upkeep => "upkeep",
         }

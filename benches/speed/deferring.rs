@@ -79,7 +79,7 @@ impl Figures {
         Ok(())
     }
 
-    fn print(&self, what: &str, table: &mut Table) {
+    pub(crate) fn print(&self, what: &str, table: &mut Table) {
         table.compare(what, &self.ours, &self.others, []);
     }
 }

@@ -7,6 +7,9 @@
 //! cargo bench --bench speed -- --rounds 9 --jobs 50000 --rows 5000000
 //! ```
 //!
+//! With `PROCRASTINATE_PYTHON` naming an interpreter that has Procrastinate, `contract` compares with the tables that Python
+//! creates.
+//!
 //! On a private PostgreSQL that stores durably. The crate and raw SQL take turns, round by round, and in each round the
 //! other one begins; each has a fresh database. A table shows medians, with the slowest and the fastest round, and the
 //! ratio of the two in the same round. Everything measured is checked afterwards: that all jobs are there, have ended as
@@ -24,6 +27,7 @@
 //! | `working` | worked off by one worker |
 //! | `latency` | from the defer to the start of the task |
 //! | `cost` | what a job writes, and how often somebody waits for the database |
+//! | `contract` | the contract's own functions, with everything that the crate adds and without |
 //! | `growth`, `shapes` | beside a million jobs that are not to be started |
 //! | `upkeep` | what is done once in a while, on a large history |
 //! | `resources` | processor time and memory of this process |
@@ -33,6 +37,7 @@
 
 mod arguments;
 mod calibration;
+mod contract;
 mod cost;
 mod deferring;
 mod growth;
@@ -86,6 +91,7 @@ async fn measure(group: Group, place: &Place) -> Measured<Vec<Table>> {
         Group::Work => working::measure(place).await,
         Group::Latency => latency::measure(place).await,
         Group::Cost => cost::measure(place).await,
+        Group::Contract => contract::measure(place).await,
         Group::Growth => growth::measure(place).await,
         Group::Upkeep => upkeep::measure(place).await,
     }

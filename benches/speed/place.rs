@@ -34,9 +34,7 @@ impl Place {
             .setting("synchronous_commit", arguments.synchronous_commit());
         let server = Server::start_with(&options)?;
         let template = server.create_database("speed")?;
-        let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(template.url());
-        let connector = DieselConnector::new(Pool::builder().max_size(1).build(manager).await?);
-        connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+        migrate(template.url()).await?;
         Ok(Self { arguments, template, server })
     }
 
@@ -65,7 +63,17 @@ impl Place {
 
     /// A database with the crate's tables, and nothing in them.
     pub(crate) fn database(&self) -> Measured<Database> {
-        Ok(self.server.create_database_from(&self.template, "speed")?)
+        self.database_like(&self.template)
+    }
+
+    /// A copy of a database that nobody is connected to.
+    pub(crate) fn database_like(&self, template: &Database) -> Measured<Database> {
+        Ok(self.server.create_database_from(template, "speed")?)
+    }
+
+    /// A database with nothing in it.
+    pub(crate) fn empty_database(&self) -> Measured<Database> {
+        Ok(self.server.create_database("speed")?)
     }
 
     /// One with so many jobs of the task `no_op` to be worked off, as a database that is well kept has them.
@@ -77,6 +85,13 @@ impl Place {
         client.batch_execute("CHECKPOINT").await?;
         Ok(database)
     }
+}
+
+/// Gives a database what the crate has in it.
+pub(crate) async fn migrate(url: &str) -> Measured<()> {
+    let connector = DieselConnector::new(pool_of(url, 1).await?);
+    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    Ok(())
 }
 
 /// Runs SQL that inserts rows, as fast as that goes: no trigger fires, and no foreign key is checked.

@@ -1,0 +1,106 @@
+//! The contract's own functions, as Python's clients call them: with everything that the crate adds to the tables, and
+//! without.
+
+use std::time::Instant;
+
+use procrastinate::SQL_MIGRATIONS;
+use throwaway_postgres::Database;
+
+use crate::deferring::Figures;
+use crate::place::{self, Contents, Place};
+use crate::table::Table;
+use crate::tasks::arguments;
+use crate::{Measured, raw};
+
+/// How many jobs Python defers in one statement.
+const BATCH: u32 = 1_000;
+
+/// Has Python's Procrastinate create its tables.
+const APPLY_SCHEMA: &str = "
+import sys, procrastinate
+connector = procrastinate.SyncPsycopgConnector(conninfo=sys.argv[1])
+with procrastinate.App(connector=connector).open() as app:
+    app.schema_manager.apply_schema()
+";
+
+pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
+    let head = ["what", "with the crate's migrations", "with the contract alone", "with / without"];
+    let mut table = Table::new("The contract's own functions, jobs a second", &head);
+    let (single, bulk) = (place.arguments.single_jobs(), place.arguments.jobs());
+    let (alone, origin) = contract_alone(place).await?;
+    let full = place.database_like(&alone)?;
+    place::migrate(full.url()).await?;
+
+    for (name, jobs, at_a_time) in [("one at a time", single, 1), ("in batches of 1,000", bulk, BATCH)] {
+        let mut figures = Figures::default();
+        for round in 0..3 * place.arguments.rounds() {
+            let defer = async |template| defer(&place.database_like(template)?, jobs, at_a_time).await;
+            figures.take(round, async || defer(&full).await, async || defer(&alone).await).await?;
+        }
+        figures.print(&format!("deferred {name}"), &mut table);
+    }
+    for (name, queues) in [("of one queue", Some(vec!["work"])), ("of all queues", None)] {
+        let mut figures = Figures::default();
+        for round in 0..3 * place.arguments.rounds() {
+            let work_off = async |template| work_off(&place.database_like(template)?, single, queues.as_deref()).await;
+            figures.take(round, async || work_off(&full).await, async || work_off(&alone).await).await?;
+        }
+        figures.print(&format!("fetched and finished one at a time, {name}"), &mut table);
+    }
+    table.note(format!("Without: {origin}."));
+    Ok(vec![table])
+}
+
+/// A database that has the contract and nothing of the crate's beside it, and where it comes from.
+async fn contract_alone(place: &Place) -> Measured<(Database, &'static str)> {
+    let database = place.empty_database()?;
+    let Some(python) = std::env::var_os("PROCRASTINATE_PYTHON").filter(|python| !python.is_empty()) else {
+        place::connect(database.url()).await?.batch_execute(SQL_MIGRATIONS[0].up).await?;
+        return Ok((database, "the crate's first migration alone, which creates the contract"));
+    };
+    let applied = std::process::Command::new(python).args(["-c", APPLY_SCHEMA, database.url()]).output()?;
+    if !applied.status.success() {
+        return Err(String::from_utf8_lossy(&applied.stderr).into());
+    }
+    Ok((database, "the tables as Python's Procrastinate creates them, at PROCRASTINATE_PYTHON"))
+}
+
+async fn defer(database: &Database, jobs: u32, at_a_time: u32) -> Measured<f64> {
+    let client = place::connect(database.url()).await?;
+    let statement = client
+        .prepare(
+            "SELECT procrastinate_defer_jobs_v1(ARRAY(
+                 SELECT ROW('work', 'no_op', 0, NULL, NULL, args::jsonb, NULL)::procrastinate_job_to_defer_v1
+                 FROM unnest($1::text[]) AS args))",
+        )
+        .await?;
+    let batches: Vec<Vec<String>> =
+        (0..jobs / at_a_time).map(|_| (0..at_a_time).map(|n| arguments(n.into())).collect()).collect();
+    let started_at = Instant::now();
+    for args in &batches {
+        client.execute(&statement, &[args]).await?;
+    }
+    let took = started_at.elapsed();
+    Contents::deferred(jobs).expect(database.url()).await?;
+    Ok(f64::from(jobs) / took.as_secs_f64())
+}
+
+/// As a worker of Python's does with each of its slots.
+async fn work_off(database: &Database, jobs: u32, queues: Option<&[&str]>) -> Measured<f64> {
+    place::fill(database.url(), &raw::jobs_to_do(jobs, "no_op", "'work'")).await?;
+    let client = place::connect(database.url()).await?;
+    client.batch_execute("VACUUM ANALYZE").await?;
+    client.batch_execute("CHECKPOINT").await?;
+    let worker: i64 = client.query_one("SELECT worker_id FROM procrastinate_register_worker_v1()", &[]).await?.get(0);
+    let fetch = client.prepare("SELECT id, args::text FROM procrastinate_fetch_job_v2($1::varchar[], $2)").await?;
+    let finish = client.prepare("SELECT procrastinate_finish_job_v1($1, 'succeeded', false)").await?;
+    let started_at = Instant::now();
+    loop {
+        let fetched: Option<i64> = client.query_one(&fetch, &[&queues, &worker]).await?.get(0);
+        let Some(id) = fetched else { break };
+        client.execute(&finish, &[&id]).await?;
+    }
+    let took = started_at.elapsed();
+    Contents::worked_off(jobs).expect(database.url()).await?;
+    Ok(f64::from(jobs) / took.as_secs_f64())
+}
