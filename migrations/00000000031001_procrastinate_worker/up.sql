@@ -254,13 +254,16 @@ CREATE FUNCTION procrastinate_diesel_start_free_jobs_v1(p_worker_id bigint, targ
     LANGUAGE plpgsql
 AS $function$
 BEGIN
-    -- In each of the two, what goes before others is looked for once, along the index that has the order which is asked for.
+    -- In each of the two, what might go before others is looked for once, along the index that has the order which is asked
+    -- for.
     IF target_queue_names IS NULL THEN
         RETURN QUERY
-            WITH next AS MATERIALIZED (
-                SELECT job.id
-                FROM procrastinate_jobs AS job
-                WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
+            UPDATE procrastinate_jobs AS job
+            SET status = 'doing', worker_id = p_worker_id
+            WHERE job.id = ANY (ARRAY(
+                SELECT free.id
+                FROM procrastinate_jobs AS free
+                WHERE free.status = 'todo' AND free.lock IS NULL AND free.scheduled_at IS NULL
                   AND (SELECT locked.id
                        FROM procrastinate_jobs AS locked
                        WHERE locked.status = 'todo' AND locked.lock IS NOT NULL
@@ -271,21 +274,20 @@ BEGIN
                         WHERE scheduled.status = 'todo' AND scheduled.lock IS NULL AND scheduled.scheduled_at IS NOT NULL
                         ORDER BY scheduled.scheduled_at
                         LIMIT 1) <= now()) IS NOT TRUE
-                ORDER BY job.priority DESC, job.id
+                ORDER BY free.priority DESC, free.id
                 LIMIT wanted
-                FOR UPDATE OF job SKIP LOCKED)
-            UPDATE procrastinate_jobs AS job
-            SET status = 'doing', worker_id = p_worker_id
-            WHERE job.id = ANY (ARRAY(SELECT next.id FROM next))
+                FOR UPDATE OF free SKIP LOCKED))
             RETURNING job.*;
     ELSIF cardinality(target_queue_names) = 1 THEN
         RETURN QUERY
-            WITH next AS MATERIALIZED (
-                SELECT job.id
-                FROM procrastinate_jobs AS job
-                WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
+            UPDATE procrastinate_jobs AS job
+            SET status = 'doing', worker_id = p_worker_id
+            WHERE job.id = ANY (ARRAY(
+                SELECT free.id
+                FROM procrastinate_jobs AS free
+                WHERE free.status = 'todo' AND free.lock IS NULL AND free.scheduled_at IS NULL
                   -- Not "=": that would make the order of the index over all queues as good, and its jobs would be passed by.
-                  AND job.queue_name >= target_queue_names[1] AND job.queue_name <= target_queue_names[1]
+                  AND free.queue_name >= target_queue_names[1] AND free.queue_name <= target_queue_names[1]
                   AND (SELECT locked.id
                        FROM procrastinate_jobs AS locked
                        WHERE locked.status = 'todo' AND locked.lock IS NOT NULL
@@ -299,12 +301,9 @@ BEGIN
                           AND scheduled.queue_name <= target_queue_names[1]
                         ORDER BY scheduled.queue_name, scheduled.scheduled_at
                         LIMIT 1) <= now()) IS NOT TRUE
-                ORDER BY job.queue_name, job.priority DESC, job.id
+                ORDER BY free.queue_name, free.priority DESC, free.id
                 LIMIT wanted
-                FOR UPDATE OF job SKIP LOCKED)
-            UPDATE procrastinate_jobs AS job
-            SET status = 'doing', worker_id = p_worker_id
-            WHERE job.id = ANY (ARRAY(SELECT next.id FROM next))
+                FOR UPDATE OF free SKIP LOCKED))
             RETURNING job.*;
     END IF;
 END;
