@@ -23,6 +23,8 @@ ALTER TRIGGER procrastinate_diesel_kept_status_events_insert_v1 ON procrastinate
 ALTER TABLE procrastinate_jobs ENABLE TRIGGER procrastinate_trigger_status_events_insert_v1;
 
 DROP TRIGGER procrastinate_trigger_scheduled_events_v1 ON procrastinate_jobs;
+DROP FUNCTION procrastinate_trigger_function_scheduled_events_v1();
+ALTER FUNCTION procrastinate_diesel_kept_scheduled_events_v1() RENAME TO procrastinate_trigger_function_scheduled_events_v1;
 ALTER TRIGGER procrastinate_diesel_kept_scheduled_events_v1 ON procrastinate_jobs RENAME TO procrastinate_trigger_scheduled_events_v1;
 ALTER TABLE procrastinate_jobs ENABLE TRIGGER procrastinate_trigger_scheduled_events_v1;
 

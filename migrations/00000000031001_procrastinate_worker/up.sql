@@ -71,10 +71,25 @@ CREATE TRIGGER procrastinate_trigger_status_events_insert_v1
 ALTER TABLE procrastinate_jobs DISABLE TRIGGER procrastinate_trigger_scheduled_events_v1;
 ALTER TRIGGER procrastinate_trigger_scheduled_events_v1 ON procrastinate_jobs
     RENAME TO procrastinate_diesel_kept_scheduled_events_v1;
+-- Here the function looks whether it is to stand back: it is rarely called, while each statement that changes jobs, be it
+-- Python's, has to read the whole condition of a trigger before it does anything.
+ALTER FUNCTION procrastinate_trigger_function_scheduled_events_v1() RENAME TO procrastinate_diesel_kept_scheduled_events_v1;
+CREATE FUNCTION procrastinate_trigger_function_scheduled_events_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF current_setting('procrastinate_diesel.events', true) IS DISTINCT FROM 'batched' OR pg_trigger_depth() > 1 THEN
+        INSERT INTO procrastinate_events (job_id, type, at) VALUES (NEW.id, 'scheduled', NEW.scheduled_at);
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_trigger_function_scheduled_events_v1() IS
+    'Writes the event of a waiting job that is scheduled, dated with the time it is scheduled for, except for functions that write the events of many jobs themselves.';
 CREATE TRIGGER procrastinate_trigger_scheduled_events_v1
     AFTER INSERT OR UPDATE ON procrastinate_jobs FOR EACH ROW
-    WHEN (NEW.scheduled_at IS NOT NULL AND NEW.status = 'todo'
-        AND (current_setting('procrastinate_diesel.events', true) IS DISTINCT FROM 'batched' OR pg_trigger_depth() > 0))
+    WHEN (NEW.scheduled_at IS NOT NULL AND NEW.status = 'todo')
     EXECUTE FUNCTION procrastinate_trigger_function_scheduled_events_v1();
 
 ALTER TABLE procrastinate_jobs DISABLE TRIGGER procrastinate_trigger_status_events_update_v1;

@@ -37,6 +37,33 @@ fn message(channel: &str, message_type: &str, job: i64) -> (String, String, i64)
 
 // ---- New jobs ----
 
+/// What a trigger of the application's does meanwhile is no part of what is written and announced in one go.
+#[test]
+fn a_job_that_a_trigger_adds_while_others_end_has_its_events_and_is_heard_of() {
+    let mut queue = heard_queue(json!([]));
+    queue.register_worker();
+    queue.add(json!([{ "queue_name": "other", "status": "doing", "worker_id": 1 }]));
+    queue.run(
+        "CREATE FUNCTION follow_up() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             INSERT INTO procrastinate_jobs (queue_name, task_name, scheduled_at)
+             VALUES ('mails', 't', NULL), ('mails', 't', now() + interval '1 day');
+             UPDATE procrastinate_jobs SET status = 'cancelled' WHERE id = 3;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER follow_up AFTER UPDATE OF status ON procrastinate_jobs FOR EACH ROW
+         WHEN (NEW.status = 'succeeded') EXECUTE FUNCTION follow_up()",
+    );
+    queue.run("SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{1}', '{succeeded}', '{other}', 0)");
+    assert_eq!(queue.events(1).last().unwrap(), "succeeded");
+    assert_eq!(queue.events(2), ["deferred"]);
+    assert_eq!(queue.events(3), ["cancelled", "deferred", "scheduled"]);
+    let (on_mails, on_any): (Vec<_>, Vec<_>) =
+        heard(&mut queue).into_iter().partition(|(channel, ..)| channel == MAILS);
+    assert_eq!(on_mails, [message(MAILS, "job_inserted", 2), message(MAILS, "job_inserted", 3)]);
+    assert_eq!(on_any, [message(ANY_QUEUE, "job_inserted", 2), message(ANY_QUEUE, "job_inserted", 3)]);
+}
+
 #[test]
 fn a_new_job_is_announced_on_its_queue_and_then_on_that_of_all_queues() {
     let mut queue = heard_queue(json!([]));
