@@ -1,8 +1,8 @@
 //! How fast the queue is, beside the fastest that plain SQL is on the same tables, measured in the same run.
 //!
 //! ```text
-//! cargo bench --bench speed                        everything, in about ten minutes
-//! cargo bench --bench speed -- --quick             everything, smaller, in one or two
+//! cargo bench --bench speed                        everything, in about twenty minutes
+//! cargo bench --bench speed -- --quick             everything, smaller, in two or three
 //! cargo bench --bench speed -- work latency        only these groups
 //! cargo bench --bench speed -- --rounds 9 --jobs 50000 --rows 5000000
 //! ```

@@ -90,6 +90,7 @@ CREATE FUNCTION procrastinate_diesel_delete_old_jobs_v1(
     SET enable_hashjoin = off
     SET enable_mergejoin = off
     SET enable_sort = off
+    SET enable_incremental_sort = off
 AS $function$
 DECLARE
     youngest timestamptz := now() - older_than;

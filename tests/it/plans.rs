@@ -59,12 +59,17 @@ pub struct Reads {
     pub seq_scan: i64,
     #[diesel(sql_type = diesel::sql_types::BigInt)]
     pub idx_tup_fetch: i64,
+    /// Pages of the table's indexes: what an index passes by shows here only.
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    pub index_pages: i64,
 }
 
 /// What this connection has read and not reported to the server yet, which it does between transactions only.
 fn reads(connection: &mut PgConnection) -> Vec<Reads> {
     diesel::sql_query(
-        "SELECT relname::text, coalesce(seq_scan, 0) AS seq_scan, coalesce(idx_tup_fetch, 0) AS idx_tup_fetch
+        "SELECT relname::text, coalesce(seq_scan, 0) AS seq_scan, coalesce(idx_tup_fetch, 0) AS idx_tup_fetch,
+                (SELECT sum(pg_stat_get_xact_blocks_fetched(index.indexrelid))::bigint
+                 FROM pg_index AS index WHERE index.indrelid = relid) AS index_pages
          FROM pg_stat_xact_user_tables WHERE relname IN ('procrastinate_jobs', 'procrastinate_events') ORDER BY relname",
     )
     .load(connection)
@@ -84,6 +89,7 @@ pub fn measure(connection: &mut PgConnection, act: impl Fn(&mut PgConnection)) -
                 relname: after.relname,
                 seq_scan: after.seq_scan - before.seq_scan,
                 idx_tup_fetch: after.idx_tup_fetch - before.idx_tup_fetch,
+                index_pages: after.index_pages - before.index_pages,
             })
             .collect();
         QueryResult::Ok(())
