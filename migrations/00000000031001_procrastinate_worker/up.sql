@@ -727,7 +727,8 @@ BEGIN
             events AS (
                 INSERT INTO procrastinate_events (job_id, type) SELECT started.id, 'started' FROM started)
             SELECT false, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
-                NULL::timestamptz, job.attempts, job.abort_requested, job.worker_id, NULL::procrastinate_job_status
+                CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested,
+                job.worker_id, NULL::procrastinate_job_status
             FROM started AS job;
         -- That there are any says that no others could start; that there are none says nothing.
         IF FOUND THEN
