@@ -6,11 +6,11 @@ use std::time::Instant;
 use procrastinate::SQL_MIGRATIONS;
 use throwaway_postgres::Database;
 
+use crate::Measured;
 use crate::deferring::Figures;
 use crate::place::{self, Contents, Place};
 use crate::table::Table;
 use crate::tasks::arguments;
-use crate::{Measured, raw};
 
 /// How many jobs Python defers in one statement.
 const BATCH: u32 = 1_000;
@@ -87,10 +87,8 @@ async fn defer(database: &Database, jobs: u32, at_a_time: u32) -> Measured<f64> 
 
 /// As a worker of Python's does with each of its slots.
 async fn work_off(database: &Database, jobs: u32, queues: Option<&[&str]>) -> Measured<f64> {
-    place::fill(database.url(), &raw::jobs_to_do(jobs, "no_op", "'work'")).await?;
+    place::fill_with_jobs(database.url(), jobs).await?;
     let client = place::connect(database.url()).await?;
-    client.batch_execute("VACUUM ANALYZE").await?;
-    client.batch_execute("CHECKPOINT").await?;
     let worker: i64 = client.query_one("SELECT worker_id FROM procrastinate_register_worker_v1()", &[]).await?.get(0);
     let fetch = client.prepare("SELECT id, args::text FROM procrastinate_fetch_job_v2($1::varchar[], $2)").await?;
     let finish = client.prepare("SELECT procrastinate_finish_job_v1($1, 'succeeded', false)").await?;

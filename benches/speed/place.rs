@@ -79,10 +79,7 @@ impl Place {
     /// One with so many jobs of the task `no_op` to be worked off, as a database that is well kept has them.
     pub(crate) async fn database_with_jobs(&self, jobs: u32) -> Measured<Database> {
         let database = self.database()?;
-        fill(database.url(), &raw::jobs_to_do(jobs, "no_op", "'work'")).await?;
-        let client = connect(database.url()).await?;
-        client.batch_execute("VACUUM ANALYZE").await?;
-        client.batch_execute("CHECKPOINT").await?;
+        fill_with_jobs(database.url(), jobs).await?;
         Ok(database)
     }
 }
@@ -92,6 +89,19 @@ pub(crate) async fn migrate(url: &str) -> Measured<()> {
     let connector = DieselConnector::new(pool_of(url, 1).await?);
     connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
     Ok(())
+}
+
+/// Adds so many jobs of the task `no_op` to be worked off.
+pub(crate) async fn fill_with_jobs(url: &str, jobs: u32) -> Measured<()> {
+    fill(url, &raw::jobs_to_do(jobs, "no_op", "'work'")).await?;
+    settle(url).await
+}
+
+/// Leaves a database as one that is well kept is, and nothing to be written later.
+pub(crate) async fn settle(url: &str) -> Measured<()> {
+    let client = connect(url).await?;
+    client.batch_execute("VACUUM ANALYZE").await?;
+    Ok(client.batch_execute("CHECKPOINT").await?)
 }
 
 /// Runs SQL that inserts rows, as fast as that goes: no trigger fires, and no foreign key is checked.

@@ -68,9 +68,7 @@ async fn prepare(place: &Place, rows: u32) -> Measured<Database> {
         rounds * STEP
     );
     place::fill(database.url(), &finished(rows, &at)).await?;
-    let client = place::connect(database.url()).await?;
-    client.batch_execute("VACUUM ANALYZE").await?;
-    client.batch_execute("CHECKPOINT").await?;
+    place::settle(database.url()).await?;
     Ok(database)
 }
 

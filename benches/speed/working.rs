@@ -1,6 +1,6 @@
 //! Worked off by one worker.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use procrastinate::DeleteJobs;
 
@@ -121,24 +121,30 @@ fn contents(jobs: u32, deletes: bool) -> Contents {
 }
 
 async fn limit(place: &Place, jobs: u32, deletes: bool) -> Measured<f64> {
-    let database = place.database_with_jobs(jobs).await?;
-    place::disable_triggers(database.url()).await?;
-    let took = raw::work_off(database.url(), deletes).await?;
-    contents(jobs, deletes).expect(database.url()).await?;
-    Ok(f64::from(jobs) / took.as_secs_f64())
+    raw_rate(place, jobs, deletes, async |url| raw::work_off(url, deletes).await).await
 }
 
+/// For one worker only.
 async fn few_by_few(place: &Place, jobs: u32, kind: Kind, worked: &mut Worked) -> Measured<()> {
-    if kind.workers > 1 {
-        return Ok(());
+    let Kind { workers, concurrency, local_buffer, deletes } = kind;
+    if workers == 1 {
+        let work_off = async |url: &str| raw::work_off_few_by_few(url, concurrency + local_buffer, deletes).await;
+        worked.raw_rates.push(raw_rate(place, jobs, deletes, work_off).await?);
     }
+    Ok(())
+}
+
+async fn raw_rate(
+    place: &Place,
+    jobs: u32,
+    deletes: bool,
+    work_off: impl AsyncFnOnce(&str) -> Measured<Duration>,
+) -> Measured<f64> {
     let database = place.database_with_jobs(jobs).await?;
     place::disable_triggers(database.url()).await?;
-    let at_a_time = kind.concurrency + kind.local_buffer;
-    let took = raw::work_off_few_by_few(database.url(), at_a_time, kind.deletes).await?;
-    contents(jobs, kind.deletes).expect(database.url()).await?;
-    worked.raw_rates.push(f64::from(jobs) / took.as_secs_f64());
-    Ok(())
+    let took = work_off(database.url()).await?;
+    contents(jobs, deletes).expect(database.url()).await?;
+    Ok(f64::from(jobs) / took.as_secs_f64())
 }
 
 async fn work_off(place: &Place, jobs: u32, kind: Kind, worked: &mut Worked) -> Measured<()> {
