@@ -6,6 +6,57 @@ use std::time::Duration;
 
 use crate::retry::{AttemptError, RetryDecision, find_cause};
 
+/// Why a task failed: any error.
+pub type TaskError = Box<dyn StdError + Send + Sync>;
+
+/// How a task ended, as a middleware sees it.
+pub type TaskResult = Result<(), TaskError>;
+
+/// What a task may return.
+///
+/// | returned | the job |
+/// |---|---|
+/// | `()` | succeeds |
+/// | `Ok(…)` | succeeds; the value is dropped |
+/// | `Err(…)` | is tried again if the task's [`retry`](Task::retry) says so, else fails; the error with all its sources goes to the log |
+/// | `Err(…)` with a [`TaskAnswer`](crate::TaskAnswer) or [`JobAborted`](crate::JobAborted) in it | what that says: again at a time, again without counting this attempt, not again, aborted |
+/// | nothing, it panics | as after an error; the message of the panic and its place are kept |
+///
+/// The error is anything that turns into a `Box<dyn Error + Send + Sync>`: an error type, `anyhow::Error`, a `String`.
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::TaskOutput;
+///
+/// assert!(Ok::<i64, String>(8).into_result().is_ok());
+/// assert_eq!(Err::<(), _>("no paper").into_result().unwrap_err().to_string(), "no paper");
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a task cannot return `{Self}`",
+    note = "it returns nothing, or a `Result` whose error turns into `Box<dyn std::error::Error + Send + Sync>`"
+)]
+pub trait TaskOutput: Send {
+    /// Whether the task ended well.
+    ///
+    /// # Errors
+    ///
+    /// The task's own.
+    fn into_result(self) -> Result<(), TaskError>;
+}
+
+impl TaskOutput for () {
+    fn into_result(self) -> Result<(), TaskError> {
+        Ok(())
+    }
+}
+
+impl<T: Send, E: Into<TaskError> + Send> TaskOutput for Result<T, E> {
+    fn into_result(self) -> Result<(), TaskError> {
+        self.map(drop).map_err(Into::into)
+    }
+}
+
 /// What a task says itself about its job, as an error value.
 ///
 /// It may be the task's error type, a variant of it, or the source of it: it is found all along the chain of sources.

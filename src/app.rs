@@ -4,20 +4,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::app_builder::AppBuilder;
 use crate::app_connector::Connector;
-use crate::batch::{batch_defer_or_fail, new_jobs};
-use crate::checks::check_name;
-use crate::defer_in_company::{DefersUnderWay, store_and_announce};
 use crate::error::Error;
 use crate::job::JobId;
-use crate::job_manager::Operation;
-use crate::job_to_defer::{DEFER_THE_JOB, JobToDefer, configure_task, defer_or_fail, none_if_enqueued};
+use crate::job_manager::{JobManager, Operation};
+use crate::job_to_defer::{JobToDefer, configure_task};
 use crate::notifications::Notifications;
 use crate::periodic::Schedule;
 use crate::state::State;
-use crate::task::RegisteredTask;
-use crate::task_table::TaskTable;
+use crate::task_table::{RegisteredTask, TaskTable};
 
 /// The application's pool and its tasks.
 ///
@@ -44,7 +39,7 @@ use crate::task_table::TaskTable;
 /// ```
 #[derive(Debug, Clone)]
 pub struct App {
-    connector: Connector,
+    job_manager: JobManager,
     shared: Arc<Shared>,
 }
 
@@ -53,26 +48,10 @@ struct Shared {
     tasks: TaskTable,
     state: State,
     worker_defaults: State,
-    schedules: Vec<Schedule>,
-    defers: DefersUnderWay,
+    schedules: Arc<[Schedule]>,
 }
 
 impl App {
-    /// Starts an application on this connector: a [`DieselConnector`](crate::DieselConnector), or what stands for one in a
-    /// test.
-    ///
-    /// # Example
-    ///
-    /// ```no_run
-    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
-    /// let app = procrastinate::App::builder(connector).build()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn builder(connector: impl Into<Connector>) -> AppBuilder {
-        AppBuilder::new(connector.into())
-    }
-
     /// What a builder has put together and checked.
     pub(crate) fn new(
         connector: Connector,
@@ -81,20 +60,17 @@ impl App {
         worker_defaults: State,
         schedules: Vec<Schedule>,
     ) -> Self {
-        let defers = DefersUnderWay::default();
-        Self { connector, shared: Arc::new(Shared { tasks, state, worker_defaults, schedules, defers }) }
+        let shared = Shared { tasks, state, worker_defaults, schedules: schedules.into() };
+        Self { job_manager: JobManager::new(connector), shared: Arc::new(shared) }
     }
 
-    /// Defers a job on a connection from the pool, at once and on its own.
+    /// Defers a job on a connection from the pool, in a transaction of its own.
     ///
-    /// While several of these are under way in the program, each job is stored in one transaction and announced in another:
-    /// PostgreSQL makes transactions that notify durable one after the other. A process that is killed between the two
-    /// leaves a job that workers find when they next look, within their `fetch_job_polling_interval`.
+    /// The same as [`JobManager::defer`], which says more.
     ///
     /// # Errors
     ///
-    /// As [`JobToDefer::defer`], and [`Error::Pool`] when there is no connection to be had. After an [`Error::Database`]
-    /// that says the connection broke, the job may have been stored.
+    /// As [`JobManager::defer`].
     ///
     /// # Example
     ///
@@ -107,21 +83,14 @@ impl App {
     /// # }
     /// ```
     pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
-        let job = job.into_new_job()?;
-        let company = self.shared.defers.join();
-        let mut connection = self.connector().get(DEFER_THE_JOB).await?;
-        if company.is_there() && connection.commits_each_statement() {
-            store_and_announce(job, connection).await
-        } else {
-            defer_or_fail(job, &mut connection).await
-        }
+        self.job_manager.defer(job).await
     }
 
-    /// As [`defer`](Self::defer), for callers to whom a taken queueing lock is good news: `None` then.
+    /// Defers a job unless its queueing lock is taken, and returns `Ok(None)` in that case.
     ///
     /// # Errors
     ///
-    /// As [`defer`](Self::defer), without [`Error::AlreadyEnqueued`].
+    /// As [`JobManager::defer`], without [`Error::AlreadyEnqueued`].
     ///
     /// # Example
     ///
@@ -134,15 +103,14 @@ impl App {
     /// # }
     /// ```
     pub async fn defer_unless_enqueued(&self, job: JobToDefer) -> Result<Option<JobId>, Error> {
-        none_if_enqueued(self.defer(job).await)
+        self.job_manager.defer_unless_enqueued(job).await
     }
 
-    /// Defers any number of jobs in one statement on a connection from the pool, all or none, and returns their numbers
-    /// in the order of the input.
+    /// Defers any number of jobs in one statement, all or none, and returns their IDs in the order of the input.
     ///
     /// # Errors
     ///
-    /// As [`batch_defer`](crate::batch_defer()), and [`Error::Pool`] when there is no connection to be had.
+    /// As [`JobManager::batch_defer`].
     ///
     /// # Example
     ///
@@ -155,56 +123,41 @@ impl App {
     /// # }
     /// ```
     pub async fn batch_defer(&self, jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<JobId>, Error> {
-        let jobs = new_jobs(jobs)?;
-        let mut connection = self.connector().get("defer the jobs").await?;
-        batch_defer_or_fail(jobs, &mut connection).await
+        self.job_manager.batch_defer(jobs).await
     }
 
     /// Executes an operation of the [job manager](crate::job_manager) on a connection from the pool.
     ///
     /// # Errors
     ///
-    /// Those of the operation, and [`Error::Pool`] when there is no connection to be had.
+    /// As [`JobManager::execute`].
     ///
     /// # Example
     ///
     /// ```no_run
     /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
     /// for queue in app.execute(procrastinate::job_manager::list_queues()).await? {
-    ///     println!("{} jobs wait in {}", queue.todo, queue.name);
+    ///     println!("{}: {} pending jobs", queue.name, queue.todo);
     /// }
     /// # Ok(())
     /// # }
     /// ```
     pub async fn execute<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
-        let mut connection = self.connector().get("execute the operation").await?;
-        operation.execute_pooled(&mut connection).await
+        self.job_manager.execute(operation).await
     }
 
-    /// Hears of jobs of these queues that are deferred or are to be aborted, on a connection of its own outside of the
-    /// pool. An empty list is all queues.
+    /// Subscribes to notifications about new jobs and abort requests in these queues (all queues if empty), on a dedicated
+    /// connection.
     ///
     /// # Errors
     ///
-    /// [`Error::Pool`] or [`Error::Listening`] when the connection cannot be had.
+    /// As [`JobManager::listen_for_jobs`].
     ///
     /// # Example
     ///
-    /// ```no_run
-    /// use procrastinate::Notification;
-    ///
-    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-    /// let mut notifications = app.listen_for_jobs(&["mails"]).await?;
-    /// while let Notification::JobInserted(id) = notifications.next().await? {
-    ///     println!("job {id} was deferred");
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// See [`JobManager::listen_for_jobs`].
     pub async fn listen_for_jobs(&self, queues: &[&str]) -> Result<Notifications, Error> {
-        queues.iter().try_for_each(|queue| check_name("queue name", queue))?;
-        let queues: Vec<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
-        Notifications::listen(self.connector(), (!queues.is_empty()).then_some(&queues)).await
+        self.job_manager.listen_for_jobs(queues).await
     }
 
     /// A job of one of this application's tasks, by the task's name, with its namespaces, or by an alias; the job then
@@ -240,7 +193,21 @@ impl App {
     /// ```
     #[must_use]
     pub fn connector(&self) -> &Connector {
-        &self.connector
+        self.job_manager.connector()
+    }
+
+    /// The queue, without the tasks: for code that only defers jobs and manages them.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let job_manager = app.job_manager().clone();
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn job_manager(&self) -> &JobManager {
+        &self.job_manager
     }
 
     /// This application on another connector: the same tasks, state and schedules on another database, in a test say.
@@ -254,7 +221,7 @@ impl App {
     /// ```
     #[must_use]
     pub fn replace_connector(&self, connector: impl Into<Connector>) -> Self {
-        Self { connector: connector.into(), shared: self.shared.clone() }
+        Self { job_manager: JobManager::new(connector.into()), shared: self.shared.clone() }
     }
 
     /// The names of its tasks, with their namespaces, sorted. Aliases are not among them, nor are the
@@ -273,7 +240,7 @@ impl App {
     }
 
     /// When which of its tasks come round.
-    pub(crate) fn schedules(&self) -> &[Schedule] {
+    pub(crate) fn schedules(&self) -> &Arc<[Schedule]> {
         &self.shared.schedules
     }
 

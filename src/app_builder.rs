@@ -5,14 +5,32 @@ use std::time::Duration;
 use crate::app::App;
 use crate::app_connector::Connector;
 use crate::blueprint::{Blueprint, Contents};
+use crate::builtin_tasks::builtin_tasks;
 #[cfg(feature = "discovery")]
 use crate::discovery::{discovered_tasks, is_within};
 use crate::error::Error;
 use crate::periodic::{DEFAULT_MAX_DELAY, PeriodicTask, Schedule, check_distinct};
 use crate::state::State;
-use crate::task::{RegisteredTask, Task};
+use crate::task::Task;
 use crate::task_name::claim_names;
-use crate::task_table::TaskTable;
+use crate::task_table::{RegisteredTask, TaskTable};
+
+impl App {
+    /// Starts an application on this connector: a [`DieselConnector`](crate::DieselConnector), or what stands for one in a
+    /// test.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
+    /// let app = procrastinate::App::builder(connector).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder(connector: impl Into<Connector>) -> AppBuilder {
+        AppBuilder::new(connector.into())
+    }
+}
 
 /// Collects the tasks of an [`App`].
 ///
@@ -252,7 +270,7 @@ impl AppBuilder {
         }
         let mut schedules: Vec<PeriodicTask> = tasks.iter().flat_map(RegisteredTask::periodic).collect();
         schedules.extend(periodic);
-        let tasks = TaskTable::new(tasks, aliases)?;
+        let tasks = TaskTable::new(builtin_tasks(), tasks, aliases)?;
         let schedules = check_schedules(schedules, &tasks, self.periodic_max_delay)?;
         // Last, since it cannot be taken back.
         claim_names(&tasks.named())?;

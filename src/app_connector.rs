@@ -1,10 +1,7 @@
 //! Where an application has its queue: behind its pool, or in memory for a test.
 
-use diesel::expression::QueryMetadata;
 use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
-use diesel::query_dsl::CompatibleType;
-use diesel::result::QueryResult;
 #[cfg(feature = "cli")]
 use diesel_async::AsyncPgConnection;
 #[cfg(feature = "cli")]
@@ -16,7 +13,6 @@ use crate::error::Error;
 use crate::in_memory::{Memory, MemoryConnection};
 use crate::migrations::MigrationStatus;
 use crate::pooled_connection::PooledConnection;
-use crate::queries::{Run, Statement};
 
 /// What an [`App`](crate::App) was built with: a [`DieselConnector`], or what stands for one in a test.
 ///
@@ -216,21 +212,6 @@ impl Connection {
             Self::Pooled(connection) => connection.commits_each_statement(),
             #[cfg(feature = "testing")]
             Self::InMemory(_) => true,
-        }
-    }
-}
-
-impl Run for Connection {
-    async fn load<S>(&mut self, statement: S) -> QueryResult<Vec<S::Row>>
-    where
-        S: Statement,
-        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
-        Pg: QueryMetadata<S::SqlType>,
-    {
-        match self {
-            Self::Pooled(connection) => connection.load(statement).await,
-            #[cfg(feature = "testing")]
-            Self::InMemory(connection) => connection.load(statement).await,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::job::JobId;
 use crate::job_to_defer::JobToDefer;
 use crate::metrics::JobsOnTheirWay;
 use crate::queries::defer::{InsertJobs, NewJob};
-use crate::queries::{Async, Blocking, Run, complete};
+use crate::run::{Async, Blocking, Run, complete};
 
 /// Defers any number of jobs in one statement on an async connection, all or none, and returns their numbers in the
 /// order of the input. They may be of different tasks.

@@ -5,7 +5,8 @@ use std::any::TypeId;
 use crate::checks::check_name;
 use crate::error::Error;
 use crate::periodic::PeriodicTask;
-use crate::task::{RegisteredTask, Task};
+use crate::task::Task;
+use crate::task_table::{Alias, RegisteredTask};
 
 /// What stands between a namespace and a name, as in `mails:welcome`: Procrastinate's.
 const SEPARATOR: char = ':';
@@ -50,15 +51,6 @@ pub struct Blueprint {
     periodic: Vec<PeriodicTask>,
     /// Other blueprints, and their namespaces.
     parts: Vec<(Self, String)>,
-}
-
-/// A further name of a task, given where the task was added.
-#[derive(Debug)]
-pub(crate) struct Alias {
-    pub(crate) task: TypeId,
-    /// The name that the task was declared with, for messages.
-    pub(crate) own_name: &'static str,
-    pub(crate) alias: String,
 }
 
 /// What is in a blueprint and its parts, under the names that it has by all their namespaces.

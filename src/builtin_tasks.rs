@@ -1,6 +1,5 @@
 //! The tasks that every application knows without being told, under the names that Procrastinate gave them.
 
-use std::any::TypeId;
 use std::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -10,7 +9,8 @@ use crate::job::JobStatus;
 use crate::job_context::JobContext;
 use crate::job_manager::{Cleaning, STEP, pause_after};
 use crate::job_options::JobOptions;
-use crate::task::{RegisteredTask, Task};
+use crate::task::Task;
+use crate::task_table::RegisteredTask;
 
 /// The name under which [`RemoveOldJobs`] was known before it had a namespace; jobs that wait may still carry it.
 const OLD_NAME: &str = "procrastinate.builtin_tasks.remove_old_jobs";
@@ -18,11 +18,6 @@ const OLD_NAME: &str = "procrastinate.builtin_tasks.remove_old_jobs";
 /// The built-in tasks.
 pub(crate) fn builtin_tasks() -> [RegisteredTask; 1] {
     [RegisteredTask::of::<RemoveOldJobs>()]
-}
-
-/// Whether this is one of them.
-pub(crate) fn is_builtin(task: &RegisteredTask) -> bool {
-    task.task == TypeId::of::<RemoveOldJobs>()
 }
 
 /// A task that deletes old jobs with their events, in small steps, each a transaction of its own.
@@ -145,7 +140,7 @@ impl Task for RemoveOldJobs {
         let mut start_after = None;
         loop {
             // Not kept over the pause: others may be waiting for it.
-            let mut connection = context.app().connector().get("delete old jobs").await?;
+            let mut connection = context.job_manager().connector().get("delete old jobs").await?;
             let began_at = Instant::now();
             let cleaned = cleaning.step(Some(STEP), start_after, &mut connection).await?;
             drop(connection);

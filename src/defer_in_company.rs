@@ -14,12 +14,12 @@ use crate::app_connector::Connection;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::job_to_defer::{DEFER_THE_JOB, NamesOfJob};
-use crate::queries::Run;
 use crate::queries::defer::{AnnounceJob, NewJob, StoreJob};
+use crate::run::Run;
 
 /// How many jobs an application is deferring at this time, one by one, on connections of its pool. Written by each of those
 /// calls.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct DefersUnderWay(Arc<AtomicUsize>);
 
 impl DefersUnderWay {

@@ -4,7 +4,9 @@
 //! on: an attribute cannot see the features of the crate that its output refers to, a macro of that crate can.
 
 #[cfg(feature = "discovery")]
-use crate::task::{RegisteredTask, Task};
+use crate::task::Task;
+#[cfg(feature = "discovery")]
+use crate::task_table::RegisteredTask;
 
 /// A task as the program carries it from its start.
 #[cfg(feature = "discovery")]

@@ -8,15 +8,16 @@ use std::task::{Context, Poll};
 use chrono::{DateTime, Utc};
 use futures_util::task::AtomicWaker;
 
-use crate::app::App;
 use crate::clock;
 use crate::error::Error;
 use crate::interruption::AbortReason;
-use crate::job::Job;
+use crate::job::{Job, JobId};
+use crate::job_manager::JobManager;
+use crate::job_to_defer::JobToDefer;
 use crate::state::State;
 use crate::worker_handle::WorkerHandle;
 
-/// What a task can know of the job it runs for, and the application, so that it can defer further jobs.
+/// What a task can know of the job it runs for, and the queue, so that it can defer further jobs.
 ///
 /// A hand-written task gets it as an argument; a function with `#[task(pass_context)]` takes it as its first one. It is
 /// cheap to clone.
@@ -30,7 +31,7 @@ use crate::worker_handle::WorkerHandle;
 /// async fn import(context: JobContext, page: u32) -> Result<(), procrastinate::Error> {
 ///     println!("job {} imports page {page}, attempt {}", context.job().id, context.job().attempts + 1);
 ///     if page < 10 {
-///         context.app().defer(import(page + 1)).await?;
+///         context.defer(import(page + 1)).await?;
 ///     }
 ///     Ok(())
 /// }
@@ -42,7 +43,7 @@ pub struct JobContext {
 }
 
 struct Shared {
-    app: App,
+    job_manager: JobManager,
     job: Job,
     worker: WorkerOfJob,
     start_timestamp: DateTime<Utc>,
@@ -62,9 +63,15 @@ pub(crate) struct WorkerOfJob {
 }
 
 impl JobContext {
-    pub(crate) fn new(app: App, job: Job, worker: WorkerOfJob, is_last_attempt: bool, state: State) -> Self {
+    pub(crate) fn new(
+        job_manager: JobManager,
+        job: Job,
+        worker: WorkerOfJob,
+        is_last_attempt: bool,
+        state: State,
+    ) -> Self {
         let shared = Shared {
-            app,
+            job_manager,
             job,
             worker,
             start_timestamp: clock::now(),
@@ -75,14 +82,38 @@ impl JobContext {
         Self { shared: Arc::new(shared), state }
     }
 
-    /// The application of the worker.
+    /// The queue, on connections from the application's pool.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use procrastinate::{JobContext, task};
+    /// use procrastinate::job_manager::list_queues;
+    ///
+    /// #[task(pass_context)]
+    /// async fn count(context: JobContext) -> Result<(), procrastinate::Error> {
+    ///     for queue in context.job_manager().execute(list_queues()).await? {
+    ///         println!("{}: {} pending jobs", queue.name, queue.todo);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn job_manager(&self) -> &JobManager {
+        &self.shared.job_manager
+    }
+
+    /// Defers a further job on a connection from the pool: [`JobManager::defer`].
+    ///
+    /// # Errors
+    ///
+    /// As [`JobManager::defer`].
     ///
     /// # Example
     ///
     /// See [`JobContext`].
-    #[must_use]
-    pub fn app(&self) -> &App {
-        &self.shared.app
+    pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
+        self.job_manager().defer(job).await
     }
 
     /// The job, as it was when the worker took it: `attempts` does not count the attempt that is running.

@@ -15,7 +15,7 @@ use crate::job::JobId;
 use crate::job_options::JobOptions;
 use crate::metrics::JobsOnTheirWay;
 use crate::queries::defer::{InsertJob, InsertJobUnlessEnqueued, NewJob};
-use crate::queries::{Async, Blocking, Run, complete};
+use crate::run::{Async, Blocking, Run, complete};
 
 /// The queue of jobs for which none was chosen.
 const DEFAULT_QUEUE: &str = "default";

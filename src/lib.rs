@@ -4,6 +4,7 @@ mod answer;
 mod app;
 mod app_builder;
 mod app_connector;
+mod backoff;
 mod batch;
 mod blocking;
 mod blueprint;
@@ -37,6 +38,7 @@ mod periodic_job;
 mod pooled_connection;
 mod queries;
 mod retry;
+mod run;
 #[path = "../schema.rs"]
 #[allow(missing_docs, reason = "generated; the columns are described at the models and in the database")]
 pub mod schema;
@@ -65,7 +67,7 @@ pub mod performance {}
 #[doc = include_str!("../COMMAND_LINE.md")]
 pub mod command_line {}
 
-pub use crate::answer::{JobAborted, TaskAnswer};
+pub use crate::answer::{JobAborted, TaskAnswer, TaskError, TaskOutput, TaskResult};
 pub use crate::app::App;
 pub use crate::app_builder::AppBuilder;
 pub use crate::app_connector::Connector;
@@ -78,11 +80,12 @@ pub use crate::error::Error;
 pub use crate::interruption::{AbortReason, Interrupted, TimedOut};
 pub use crate::job::{Job, JobEventType, JobId, JobStatus};
 pub use crate::job_context::JobContext;
+pub use crate::job_manager::JobManager;
 pub use crate::job_options::JobOptions;
 pub use crate::job_to_defer::{JobToDefer, configure_task};
 #[cfg(feature = "metrics")]
 pub use crate::metrics::describe_metrics;
-pub use crate::middleware::{Middleware, Next, TaskResult};
+pub use crate::middleware::{Middleware, Next};
 pub use crate::migrations::{
     CombinedMigrations, MIGRATIONS, MigrationStatus, SQL_MIGRATIONS, SqlMigration, check_contract, migration_status,
     run_pending_migrations, run_pre_migrations, write_migrations,
@@ -96,11 +99,11 @@ pub use crate::models::{
     NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinatePeriodicDefer, NewProcrastinateWorker,
 };
 pub use crate::notifications::{Notification, Notifications};
-pub use crate::periodic::{MissedTicks, PeriodicTask};
+pub use crate::periodic::{MissedTicks, PeriodicDeferrer, PeriodicTask};
 pub use crate::pooled_connection::PooledConnection;
 pub use crate::retry::{AttemptError, BaseRetryStrategy, Retry, RetryDecision, RetryStrategy, StalledJobPolicy};
-pub use crate::task::{Task, TaskError, TaskOutput};
-pub use crate::worker::{DeleteJobs, PeriodicDeferrer, Worker};
+pub use crate::task::Task;
+pub use crate::worker::{DeleteJobs, Worker};
 pub use crate::worker_handle::WorkerHandle;
 pub use procrastinate_macros::{periodic, task};
 

@@ -5,11 +5,11 @@ use std::cmp::Reverse;
 use crate::error::Error;
 use crate::job::{Job, JobId, JobStatus};
 use crate::metrics::Exchange;
-use crate::queries::Run;
 use crate::queries::lifecycle::{
     FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker, JobsWithoutWorker, RegisterWorkerAgain,
     RescueJobs, UpdateHeartbeat,
 };
+use crate::run::Run;
 
 /// Enters a worker anew that was removed while it was running these jobs. Answers with its id, and those of the jobs that
 /// nobody has taken since: they are its own again.

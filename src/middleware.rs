@@ -7,12 +7,8 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use crate::answer::CannotRun;
+use crate::answer::{CannotRun, TaskResult};
 use crate::job_context::JobContext;
-use crate::task::{RegisteredTask, TaskError};
-
-/// How a task ended, as a middleware sees it.
-pub type TaskResult = Result<(), TaskError>;
 
 /// Code around tasks: an `async fn` of two arguments, the job's context and what is to be run next.
 ///
@@ -96,19 +92,14 @@ pub struct Next {
 /// What stands within all middlewares.
 #[derive(Debug)]
 pub(crate) enum End {
-    Task(Arc<RegisteredTask>),
+    Task(fn(JobContext) -> BoxFuture<'static, TaskResult>),
     /// A job that cannot be run, and why.
     Refusal(String),
 }
 
 impl Next {
-    /// A job's way through the middlewares of the worker, of its tasks, and of the task.
-    pub(crate) fn new(of_worker: Arc<[Middleware]>, of_tasks: Arc<[Middleware]>, end: End) -> Self {
-        let none = || Arc::from([]);
-        let levels = match &end {
-            End::Task(task) => [of_worker, of_tasks, task.middleware.clone()],
-            End::Refusal(_) => [of_worker, none(), none()],
-        };
+    /// A job's way through the middleware of the worker, of its tasks, and of the task.
+    pub(crate) fn new(levels: [Arc<[Middleware]>; 3], end: End) -> Self {
         Self { levels, level: 0, position: 0, end }
     }
 
@@ -125,7 +116,7 @@ impl Next {
         match self.pop() {
             Some(middleware) => (middleware.0)(context, self).await,
             None => match self.end {
-                End::Task(task) => task.run(context).await,
+                End::Task(run) => run(context).await,
                 End::Refusal(reason) => Err(CannotRun(reason).into()),
             },
         }

@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::job::JobId;
 use crate::metrics::JobsOnTheirWay;
-use crate::queries::Run;
 use crate::queries::periodic::DeferPeriodicJob;
+use crate::run::Run;
 
 /// What became of a tick.
 #[derive(Debug, PartialEq, Eq)]

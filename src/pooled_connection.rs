@@ -4,13 +4,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use diesel::connection::CacheSize;
-use diesel::expression::QueryMetadata;
-use diesel::pg::Pg;
-use diesel::query_dsl::CompatibleType;
-use diesel::result::{Error as DieselError, QueryResult};
 use diesel_async::{AnsiTransactionManager, AsyncConnection, AsyncPgConnection, TransactionManager};
-
-use crate::queries::{Async, Run, Runnable, Statement};
 
 /// A connection on loan from a pool.
 ///
@@ -28,7 +22,7 @@ use crate::queries::{Async, Run, Runnable, Statement};
 pub struct PooledConnection {
     guard: Box<dyn DerefMut<Target = AsyncPgConnection> + Send>,
     /// Whether what is prepared is there for the length of a transaction only.
-    without_prepared_statements: bool,
+    pub(crate) without_prepared_statements: bool,
 }
 
 impl PooledConnection {
@@ -50,39 +44,6 @@ impl PooledConnection {
         let is_outside = matches!(status.transaction_depth(), Ok(None));
         is_outside && !self.without_prepared_statements
     }
-}
-
-/// How often a statement is run whose name somebody else has left behind on the server's connection. The next name is
-/// another one.
-const NAMES_TO_TRY: usize = 5;
-
-impl Run for PooledConnection {
-    async fn load<S>(&mut self, statement: S) -> QueryResult<Vec<S::Row>>
-    where
-        S: Statement,
-        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
-        Pg: QueryMetadata<S::SqlType>,
-    {
-        if !self.without_prepared_statements {
-            return Async(&mut **self).load(statement).await;
-        }
-        let mut names_tried = 1;
-        loop {
-            let answer = self.transaction(async |connection| {
-                diesel_async::RunQueryDsl::load::<S::Row>(Runnable(&statement), &mut **connection).await
-            });
-            match answer.await {
-                // Nothing was done: the transaction was rolled back.
-                Err(error) if names_tried < NAMES_TO_TRY && is_about_a_name(&error) => names_tried += 1,
-                answer => return answer,
-            }
-        }
-    }
-}
-
-/// Whether a statement of that name is there, or is not: the message is all that is told of it.
-fn is_about_a_name(error: &DieselError) -> bool {
-    matches!(error, DieselError::DatabaseError(_, details) if details.message().starts_with("prepared statement \""))
 }
 
 impl Deref for PooledConnection {

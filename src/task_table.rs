@@ -1,15 +1,122 @@
 //! The tasks of an application, by name and by type.
 
-use std::any::TypeId;
+use std::any::{TypeId, type_name};
 use std::collections::HashMap;
+use std::fmt;
 use std::iter::once;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::blueprint::Alias;
-use crate::builtin_tasks::{builtin_tasks, is_builtin};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::answer::{CannotRun, TaskError, TaskOutput, TaskResult};
+use crate::checks::check_name;
 use crate::error::Error;
-use crate::task::RegisteredTask;
+use crate::job_context::JobContext;
+use crate::job_options::JobOptions;
+use crate::middleware::Middleware;
+use crate::periodic::PeriodicTask;
+use crate::retry::{Retry, StalledJobPolicy};
+use crate::task::{Task, task_name};
 use crate::task_name::NamedTask;
+
+/// A task as an application keeps it: its type is gone, its name, its settings and its code are left.
+pub(crate) struct RegisteredTask {
+    /// The type that it was.
+    pub(crate) task: TypeId,
+    /// The name of that type, for messages.
+    pub(crate) type_name: &'static str,
+    /// The name that it was declared with.
+    pub(crate) own_name: &'static str,
+    /// Whether every application has it.
+    pub(crate) is_builtin: bool,
+    /// The name of its jobs, with the namespaces.
+    pub(crate) name: String,
+    /// Its further names, with the namespaces.
+    pub(crate) aliases: Vec<String>,
+    /// The options of its jobs where none are given.
+    pub(crate) defaults: JobOptions,
+    pub(crate) retry: Retry,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) stalled: StalledJobPolicy,
+    pub(crate) middleware: Arc<[Middleware]>,
+    periodic: fn() -> Vec<PeriodicTask>,
+    /// Runs the task with the arguments of the context's job.
+    pub(crate) run: fn(JobContext) -> BoxFuture<'static, TaskResult>,
+}
+
+impl RegisteredTask {
+    pub(crate) fn of<T: Task>() -> Self {
+        Self {
+            task: TypeId::of::<T>(),
+            type_name: type_name::<T>(),
+            own_name: T::NAME,
+            is_builtin: false,
+            name: T::NAME.to_owned(),
+            aliases: T::aliases().iter().map(|&alias| alias.to_owned()).collect(),
+            defaults: T::defaults(),
+            retry: T::retry(),
+            timeout: T::timeout(),
+            stalled: T::stalled(),
+            middleware: T::middleware().into(),
+            periodic: T::periodic,
+            run: |context| run_task::<T>(context).boxed(),
+        }
+    }
+
+    /// Checks what the task was declared with.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        check_name("task name", &self.name)?;
+        for alias in &self.aliases {
+            check_name("alias of a task", alias)?;
+        }
+        self.defaults.check()?;
+        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            let rule = format!("the task \"{}\" needs longer than nothing", self.name);
+            return Err(Error::invalid("timeout", "0s", rule));
+        }
+        Ok(())
+    }
+
+    /// What it is called here.
+    pub(crate) fn named(&self) -> NamedTask {
+        let Self { task, type_name, own_name, ref name, .. } = *self;
+        NamedTask { task, type_name, own_name, name: name.clone() }
+    }
+
+    /// When the task comes round by itself.
+    pub(crate) fn periodic(&self) -> Vec<PeriodicTask> {
+        (self.periodic)()
+    }
+}
+
+impl fmt::Debug for RegisteredTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisteredTask").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+async fn run_task<T: Task>(context: JobContext) -> TaskResult {
+    let task: T =
+        serde_path_to_error::deserialize(&context.job().args).map_err(|error| misfit(&task_name::<T>(), &error))?;
+    task.run(context).await.into_result()
+}
+
+fn misfit(task_name: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> TaskError {
+    let path = error.path().to_string();
+    let place = if path == "." { String::new() } else { format!(" at {path}") };
+    CannotRun(format!("the job's arguments do not fit the task \"{task_name}\"{place}: {}", error.inner())).into()
+}
+
+/// A further name of a task, given where the task was added.
+#[derive(Debug)]
+pub(crate) struct Alias {
+    pub(crate) task: TypeId,
+    /// The name that the task was declared with, for messages.
+    pub(crate) own_name: &'static str,
+    pub(crate) alias: String,
+}
 
 /// The tasks of an application and the built-in ones. No two share a name or an alias.
 #[derive(Debug, Default)]
@@ -21,10 +128,14 @@ pub(crate) struct TaskTable {
 
 impl TaskTable {
     /// Checks the tasks, each by itself and all of them together.
-    pub(crate) fn new(mut tasks: Vec<RegisteredTask>, aliases: Vec<Alias>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        builtin_tasks: impl IntoIterator<Item = RegisteredTask>,
+        mut tasks: Vec<RegisteredTask>,
+        aliases: Vec<Alias>,
+    ) -> Result<Self, Error> {
         let mut table = Self::default();
-        for task in builtin_tasks() {
-            table.add(task)?;
+        for task in builtin_tasks {
+            table.add(RegisteredTask { is_builtin: true, ..task })?;
         }
         let mut without_task = None;
         for Alias { task, own_name, alias } in aliases {
@@ -78,7 +189,7 @@ impl TaskTable {
 
     /// The names of the application's own tasks, sorted, without aliases.
     pub(crate) fn names(&self) -> Vec<&str> {
-        let own_tasks = self.by_type.values().filter(|task| !is_builtin(task));
+        let own_tasks = self.by_type.values().filter(|task| !task.is_builtin);
         let mut names: Vec<_> = own_tasks.map(|task| task.name.as_str()).collect();
         names.sort_unstable();
         names

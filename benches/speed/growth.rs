@@ -8,12 +8,13 @@ use std::time::Instant;
 use throwaway_postgres::Database;
 use tokio_postgres::Client;
 
+use crate::Measured;
 use crate::deferring::Figures;
 use crate::place::{self, Place};
+use crate::rows::jobs_to_do;
 use crate::shapes::{Queues, Shape, shapes};
 use crate::table::Table;
 use crate::tasks::Limit;
-use crate::{Measured, raw};
 
 /// How many jobs are worked off each time.
 const JOBS: u32 = 2_000;
@@ -87,7 +88,7 @@ async fn compare(
 async fn work_off(database: &Database, queues: Queues, is_to_insert: bool) -> Measured<f64> {
     let url = database.url();
     if is_to_insert {
-        place::fill(url, &raw::jobs_to_do(JOBS, "counted", queues.of_job())).await?;
+        place::fill(url, &jobs_to_do(JOBS, "counted", queues.of_job())).await?;
     }
     let client = place::connect(url).await?;
     let last_event: i64 = client.query_one("SELECT coalesce(max(id), 0) FROM procrastinate_events", &[]).await?.get(0);

@@ -45,6 +45,7 @@ mod latency;
 mod place;
 mod raw;
 mod resources;
+mod rows;
 mod shapes;
 mod table;
 mod tasks;

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::Measured;
 use crate::arguments::Arguments;
-use crate::raw;
+use crate::rows::jobs_to_do;
 use crate::tasks::{counted, no_op, timed};
 
 /// What is measured where.
@@ -93,7 +93,7 @@ pub(crate) async fn migrate(url: &str) -> Measured<()> {
 
 /// Adds so many jobs of the task `no_op` to be worked off.
 pub(crate) async fn fill_with_jobs(url: &str, jobs: u32) -> Measured<()> {
-    fill(url, &raw::jobs_to_do(jobs, "no_op", "'work'")).await?;
+    fill(url, &jobs_to_do(jobs, "no_op", "'work'")).await?;
     settle(url).await
 }
 

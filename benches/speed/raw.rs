@@ -6,24 +6,13 @@ use std::time::{Duration, Instant};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
-use crate::tasks::{TEXT, arguments};
+use crate::tasks::arguments;
 use crate::{Measured, place};
 
 /// How many jobs are fetched, and ended, in one statement.
 const BATCH: i64 = 500;
 /// On how many connections.
 const CONNECTIONS: usize = 4;
-
-/// SQL that inserts jobs that wait, with their events, without any trigger. The queue is an expression of the number `n`.
-pub(crate) fn jobs_to_do(jobs: u32, task: &str, queue: &str) -> String {
-    format!(
-        r#"WITH inserted AS (
-               INSERT INTO procrastinate_jobs (queue_name, task_name, args)
-               SELECT {queue}, '{task}', jsonb_build_object('a', n, 'b', '{TEXT}') FROM generate_series(1, {jobs}) AS n
-               RETURNING id)
-           INSERT INTO procrastinate_events (job_id, type) SELECT id, 'deferred' FROM inserted"#
-    )
-}
 
 /// One job in one statement; the tables' triggers write the event and notify.
 pub(crate) struct Insert<'a> {

@@ -1,5 +1,6 @@
 //! The attributes of the `procrastinate` crate. Use them from there: `procrastinate::task`, `procrastinate::periodic`.
 
+mod argument;
 mod options;
 mod periodic;
 mod task;

@@ -7,8 +7,8 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Expr, ExprLit, Ident, ItemFn, Lit, LitStr, Token, Type, parse_quote};
 
+use crate::argument::Argument;
 use crate::options::{check_value, set};
-use crate::task::Argument;
 
 /// The argument that is the tick.
 const TIMESTAMP: &str = "timestamp";

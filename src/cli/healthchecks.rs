@@ -1,15 +1,13 @@
 //! `healthchecks`: whether all is there that the queue needs.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::Utc;
 use serde_json::{Value, json};
 
-use super::counts::workers;
 use super::failure::Failure;
 use super::session::Session;
-use super::times::length;
+use super::workers::{alive, workers};
 use crate::job_manager::check_connection;
 use crate::migrations::MIGRATIONS;
-use crate::models::ProcrastinateWorker;
 use crate::queries::browse::ServerInfo;
 
 /// Check the connection, the tables, the migrations, the application and what its workers need
@@ -21,9 +19,6 @@ pub(super) struct Healthchecks {
     #[arg(long)]
     json: bool,
 }
-
-/// After how long without a heartbeat a worker counts as dead, unless it is set otherwise.
-pub(super) const SILENCE: TimeDelta = TimeDelta::seconds(30);
 
 impl Healthchecks {
     pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -119,16 +114,4 @@ async fn migrations(session: &Session<'_>) -> Result<String, Failure> {
 async fn living_workers(session: &Session<'_>) -> Result<String, Failure> {
     let workers = workers(session).await?;
     Ok(alive(&workers, Utc::now()))
-}
-
-/// How many of the workers are alive. None is no failure: there may be nothing to do.
-pub(super) fn alive(workers: &[ProcrastinateWorker], now: DateTime<Utc>) -> String {
-    let alive = workers.iter().filter(|worker| now - worker.last_heartbeat < SILENCE).count();
-    let last = workers.iter().map(|worker| now - worker.last_heartbeat).min().unwrap_or_default();
-    match (alive, workers.len()) {
-        (0, 0) => "none is running".to_owned(),
-        (0, _) => format!("none is alive; the last one was heard of {} ago", length(last)),
-        (alive, all) if alive < all => format!("{alive} alive, {} silent", all - alive),
-        (alive, _) => format!("{alive} alive"),
-    }
 }

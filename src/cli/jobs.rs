@@ -4,13 +4,14 @@ use clap::Subcommand;
 
 use super::act::{Abort, Cancel, Delete, Reschedule, Retry};
 use super::clean::Clean;
-use super::counts::{Counts, ListWorkers};
+use super::counts::Counts;
 use super::failure::Failure;
 use super::list::ListJobs;
 use super::session::Session;
 use super::show::Show;
 use super::watch::Watch;
 use super::why::Why;
+use super::workers::ListWorkers;
 use crate::queries::inspect::CountedColumn;
 
 /// What can be asked about jobs, and done with them.

@@ -16,11 +16,13 @@
 
 mod act;
 mod clean;
+mod command;
 mod connection;
 mod counts;
 mod defer;
 mod documents;
 mod environment;
+mod exit;
 mod failure;
 mod filter;
 mod healthchecks;
@@ -44,6 +46,7 @@ mod values;
 mod watch;
 mod why;
 mod worker;
+mod workers;
 
 pub use mounted::Commands;
 pub use program::{main, main_from};

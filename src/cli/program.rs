@@ -8,10 +8,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use super::command::Command;
 use super::documents::Document;
-use super::failure::{Failure, exit_code, status_of};
+use super::exit::finish;
+use super::failure::{Failure, exit_code};
 use super::logging::Logging;
-use super::mounted::Command;
 use super::output::{Output, Style};
 use super::session::Session;
 use crate::app::App;
@@ -143,13 +144,4 @@ pub(super) async fn run<P: CommandFactory>(
         },
     };
     finish(result, &mut output)
-}
-
-/// Says what failed, if something did.
-pub(super) fn finish(result: Result<(), Failure>, output: &mut Output<'_>) -> ExitCode {
-    let result = result.and_then(|()| output.flush());
-    if let Err(failure) = &result {
-        output.report(failure);
-    }
-    exit_code(status_of(&result))
 }

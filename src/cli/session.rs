@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::app::App;
 use crate::error::Error;
-use crate::queries::{Run, Statement};
+use crate::run::{Executable, Run};
 
 /// An application, and somebody to talk to.
 pub(super) struct Session<'s> {
@@ -31,7 +31,7 @@ impl<'s> Session<'s> {
     /// The rows of a statement, on a connection from the pool.
     pub(super) async fn load<S>(&self, action: &'static str, statement: S) -> Result<Vec<S::Row>, Failure>
     where
-        S: Statement,
+        S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
         Pg: QueryMetadata<S::SqlType>,
     {

@@ -11,8 +11,8 @@ use super::times::{self, Times};
 use crate::error::Error;
 use crate::job::{JobId, JobStatus};
 use crate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError};
-use crate::queries::Run;
 use crate::queries::browse::{ErrorsOfJob, EventsOfJob};
+use crate::run::Run;
 
 /// Show a job with its events, and the errors of its attempts
 #[derive(Debug, Clone, clap::Args)]

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use chrono::Utc;
 
-use super::counts::{count, table, workers};
+use super::counts::{count, table};
 use super::failure::Failure;
 use super::filter::Filter;
-use super::healthchecks::alive;
 use super::list::one_line;
 use super::session::Session;
 use super::times::exact;
 use super::values;
+use super::workers::{alive, workers};
 use crate::job::JobStatus;
 use crate::queries::browse::{MeantJobs, PageOfJobs};
 use crate::queries::inspect::{CountedColumn, JobFilter};

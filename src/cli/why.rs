@@ -3,14 +3,13 @@
 use chrono::Utc;
 use serde_json::json;
 
-use super::counts::workers;
 use super::failure::Failure;
-use super::healthchecks::{SILENCE, alive};
 use super::list::one_line;
 use super::one_job::OneJob;
 use super::session::Session;
 use super::show::events;
 use super::times::Times;
+use super::workers::{SILENCE, alive, workers};
 use crate::job::{JobEventType, JobStatus};
 use crate::models::ProcrastinateJob;
 use crate::queries::browse::{HolderOfLock, JobsAhead, LastStart};

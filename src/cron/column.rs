@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::columns::{Nth, Values};
+use super::values::{Nth, Values};
 
 /// A column: what stands in it.
 #[derive(Debug)]

@@ -1,8 +1,7 @@
 //! The columns of a cron expression, read by the rules of Python's croniter, and written for the library that searches.
 
-use std::collections::BTreeSet;
-
 use super::column::{Column, DAY, DAY_OF_WEEK, HOUR, MINUTE, MONTH, SECOND};
+use super::values::Values;
 use crate::error::Error;
 
 /// What characters stand between columns.
@@ -21,27 +20,6 @@ const ALIASES: [(&str, &str); 7] = [
 
 /// The last day for which `W` means the same in every month.
 const LAST_NEAREST: u32 = 28;
-
-/// Which weekday of a month.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Nth {
-    Number(u32),
-    Last,
-}
-
-/// What a column asks for.
-#[derive(Debug, Default)]
-pub(super) struct Values {
-    /// Every value: a `*` or a `?`.
-    pub(super) star: bool,
-    pub(super) numbers: BTreeSet<u32>,
-    /// Days: the last one of the month.
-    pub(super) last: bool,
-    /// Days: the weekday nearest to this one.
-    pub(super) nearest: Option<u32>,
-    /// Days of the week: of the month's first, second, …, last ones.
-    pub(super) nth: Vec<(u32, Nth)>,
-}
 
 /// An expression that was read: for each column what it asks for.
 #[derive(Debug)]
@@ -127,30 +105,6 @@ impl Columns {
     pub(super) fn pattern(&self) -> String {
         let columns = [&self.seconds, &self.minutes, &self.hours, &self.days, &self.months, &self.weekdays];
         columns.map(Values::pattern).join(" ")
-    }
-}
-
-impl Values {
-    pub(super) fn number(number: u32) -> Self {
-        Self { numbers: BTreeSet::from([number]), ..Self::default() }
-    }
-
-    fn is_several(&self) -> bool {
-        self.star || self.numbers.len() > 1
-    }
-
-    fn pattern(&self) -> String {
-        if self.star {
-            return "*".to_owned();
-        }
-        let numbers = self.numbers.iter().map(ToString::to_string);
-        let last = self.last.then(|| "L".to_owned());
-        let nearest = self.nearest.map(|day| format!("{day}W"));
-        let nth = self.nth.iter().map(|(weekday, nth)| match nth {
-            Nth::Number(number) => format!("{weekday}#{number}"),
-            Nth::Last => format!("{weekday}#L"),
-        });
-        numbers.chain(last).chain(nearest).chain(nth).collect::<Vec<_>>().join(",")
     }
 }
 

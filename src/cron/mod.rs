@@ -10,6 +10,7 @@ mod column;
 mod columns;
 #[cfg(feature = "chrono-tz")]
 mod local;
+mod values;
 
 use std::fmt;
 use std::str::FromStr;

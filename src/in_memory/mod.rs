@@ -27,15 +27,13 @@ mod values;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use diesel::expression::QueryMetadata;
 use diesel::pg::Pg;
-use diesel::query_dsl::CompatibleType;
 use diesel::result::QueryResult;
 use tokio::sync::mpsc;
 
 pub(crate) use store::Store;
 
-use crate::queries::{Run, Statement};
+use crate::queries::Statement;
 
 /// What a statement comes to.
 pub(crate) trait Answer: Statement {
@@ -92,6 +90,16 @@ impl MemoryConnection {
         self.messages = Some(self.memory.lock().listeners.add(channels));
     }
 
+    /// The rows of a statement's answer.
+    pub(crate) async fn answer<S: Answer>(&self, statement: S) -> QueryResult<Vec<S::Row>> {
+        // An answer is always there, so a caller that asks in a loop would keep other tasks from running.
+        tokio::task::consume_budget().await;
+        let sql = diesel::debug_query::<Pg, _>(&statement).to_string();
+        let mut store = self.memory.lock();
+        store.begin(ExecutedQuery { name: S::NAME, sql });
+        statement.answer(&mut store)
+    }
+
     /// The next message; waits for ever where nothing is listened for. Dropping the future loses none.
     pub(crate) async fn next_message(&mut self) -> String {
         let message = match &mut self.messages {
@@ -102,21 +110,5 @@ impl MemoryConnection {
             Some(message) => message,
             None => std::future::pending().await,
         }
-    }
-}
-
-impl Run for MemoryConnection {
-    async fn load<S>(&mut self, statement: S) -> QueryResult<Vec<S::Row>>
-    where
-        S: Statement,
-        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
-        Pg: QueryMetadata<S::SqlType>,
-    {
-        // An answer is always there at once, so who asks again and again would let nobody else have a turn.
-        tokio::task::consume_budget().await;
-        let sql = diesel::debug_query::<Pg, _>(&statement).to_string();
-        let mut store = self.memory.lock();
-        store.begin(ExecutedQuery { name: S::NAME, sql });
-        statement.answer_in_memory(&mut store)
     }
 }

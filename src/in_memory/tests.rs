@@ -32,8 +32,8 @@ use crate::queries::lifecycle::{
 use crate::queries::manage::{CancelJob, DeleteOldJobs, RetryJob};
 use crate::queries::periodic::DeferPeriodicJob;
 use crate::queries::testing::FetchJobAt;
-use crate::queries::{Blocking, Run, Statement, complete};
 use crate::retry::RetryDecision;
+use crate::run::{Blocking, Executable, Run, complete};
 
 const QUEUES: [&str; 2] = ["one", "two"];
 const LOCKS: [&str; 3] = ["a", "b", "c"];
@@ -67,7 +67,7 @@ impl Both {
     #[track_caller]
     fn ask<S>(&mut self, statement: impl Fn() -> S, told: impl Fn(&S::Row) -> String) -> Vec<S::Row>
     where
-        S: Statement,
+        S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
         Pg: QueryMetadata<S::SqlType>,
     {

@@ -6,9 +6,9 @@ use super::operation;
 use crate::error::Error;
 use crate::job::{JobId, JobStatus};
 use crate::models::ProcrastinateJob;
-use crate::queries::Run;
 use crate::queries::manage::{CancelJob, FinishJob, RetryJob};
 use crate::retry::RetryDecision;
+use crate::run::Run;
 
 /// Calls off a job: one that waits becomes `cancelled`, and no worker starts it any more.
 ///

@@ -8,8 +8,8 @@ use super::operation;
 use crate::checks::{check_age, check_filter};
 use crate::error::Error;
 use crate::job::JobStatus;
-use crate::queries::Run;
 use crate::queries::manage;
+use crate::run::Run;
 
 /// Deletes the jobs that have succeeded, and whose newest event is more than this many hours ago, with their events.
 ///

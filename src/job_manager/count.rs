@@ -9,8 +9,8 @@ use super::find::check_filters;
 use super::{filters, operation};
 use crate::error::Error;
 use crate::job::JobStatus;
-use crate::queries::Run;
 use crate::queries::inspect::{CountJobs, CountedColumn, CountedJobs, JOBS_IN_STEP, JobFilter};
+use crate::run::Run;
 
 /// How many jobs a queue, a task or a lock has, in all and by status.
 ///

@@ -7,8 +7,8 @@ use crate::checks::{check_age, check_filter};
 use crate::error::Error;
 use crate::job::{JobId, JobStatus};
 use crate::models::ProcrastinateJob;
-use crate::queries::Run;
 use crate::queries::inspect::{self, JobFilter, JobsToAbort, StalledJobs};
+use crate::run::Run;
 
 /// For how long a worker may be silent before its jobs count as stalled, unless set.
 pub(super) const SECONDS_SINCE_HEARTBEAT: Duration = Duration::from_secs(30);

@@ -49,6 +49,7 @@ mod change;
 mod clean;
 mod count;
 mod find;
+mod manager;
 mod wait;
 mod workers;
 
@@ -74,6 +75,7 @@ pub use find::{
     CheckConnection, GetJobStatus, GetStalledJobs, ListJobs, ListJobsToAbort, check_connection, get_job_status,
     get_stalled_jobs, list_jobs, list_jobs_to_abort,
 };
+pub use manager::JobManager;
 pub use wait::{DeleteJobById, RescheduleJobById, delete_job_by_id, reschedule_job_by_id};
 pub use workers::{
     FetchJob, PruneStalledWorkers, RegisterWorker, UnregisterWorker, UpdateHeartbeat, fetch_job, prune_stalled_workers,
@@ -158,14 +160,14 @@ macro_rules! operation {
             where
                 C: diesel_async::AsyncConnectionCore<Backend = diesel::pg::Pg>,
             {
-                self.perform(&mut crate::queries::Async(connection)).await
+                self.perform(&mut crate::run::Async(connection)).await
             }
 
             fn execute_blocking<C>(self, connection: &mut C) -> Result<$output, crate::error::Error>
             where
                 C: diesel::connection::LoadConnection<Backend = diesel::pg::Pg>,
             {
-                crate::queries::complete(self.perform(&mut crate::queries::Blocking(connection)))
+                crate::run::complete(self.perform(&mut crate::run::Blocking(connection)))
             }
         }
 

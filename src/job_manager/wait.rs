@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 use super::operation;
 use crate::error::Error;
 use crate::job::JobId;
-use crate::queries::Run;
 use crate::queries::manage::{DeleteJob, RescheduleJob};
 use crate::retry::RetryDecision;
+use crate::run::Run;
 
 /// Sets when a job that waits may be started: at once, unless a time is given. A worker that is running finds it when it
 /// next polls, five seconds later unless set otherwise.

@@ -7,9 +7,9 @@ use super::operation;
 use crate::checks::{check_age, check_filter};
 use crate::error::Error;
 use crate::models::ProcrastinateJob;
-use crate::queries::Run;
 use crate::queries::lifecycle;
 use crate::queries::manage;
+use crate::run::Run;
 
 /// Takes the job that is to be run next, for a worker that has registered: it is `doing` then.
 ///

@@ -5,6 +5,7 @@
 
 mod check;
 mod combined;
+mod name;
 mod phases;
 #[cfg(feature = "cli")]
 mod revert;

@@ -5,15 +5,9 @@ use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
 use diesel_migrations::MigrationHarness;
 
+use super::name::is_post;
 use super::{run, status};
 use crate::error::Error;
-
-/// Whether a migration has to wait until the old version of the program is gone, by the name of its directory: after the
-/// version comes `post_`, or `procrastinate_post_`.
-pub(super) fn is_post(name: &str) -> bool {
-    let words = name.split_once('_').map_or("", |(_, words)| words);
-    words.strip_prefix("procrastinate_").unwrap_or(words).starts_with("post_")
-}
 
 /// Runs those migrations of the source that go before an upgrade of the program, one process at a time, and returns their
 /// versions: the pending ones up to the first that has to wait until the old version is gone.
@@ -60,28 +54,4 @@ where
     let migrations = source.migrations().map_err(|source| Error::Migration { source })?;
     let is_new = status::status_of(connection, &migrations)?.applied.is_empty();
     run(connection, source, if is_new { |_| false } else { is_post })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_migration_waits_whose_name_begins_with_post() {
-        for name in
-            ["00000000032050_procrastinate_post_drop_old", "2026-01-01-000000_post_drop", "20260101000000_post_a"]
-        {
-            assert!(is_post(name), "{name}");
-        }
-        for name in [
-            "00000000032001_procrastinate_add",
-            "00000000032001_procrastinate_pre_add",
-            "2026-01-01-000000_posts",
-            "2026-01-01-000000_create_post_table",
-            "20260101000000",
-            "",
-        ] {
-            assert!(!is_post(name), "{name}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
-use super::phases::is_post;
+use super::name::is_post;
 use crate::error::Error;
 
 diesel::table! {

@@ -6,6 +6,7 @@
 //! | `schedule` | the same, checked |
 //! | `ticks` | which ticks are due, and which were missed |
 
+mod deferrer;
 mod schedule;
 mod ticks;
 
@@ -21,10 +22,12 @@ use crate::cron::Cron;
 use crate::error::Error;
 use crate::job_options::JobOptions;
 use crate::job_to_defer::JobToDefer;
-use crate::task::Task;
 
+pub use self::deferrer::PeriodicDeferrer;
+pub use self::schedule::MissedTicks;
 use self::schedule::TIMESTAMP;
 pub(crate) use self::schedule::{Schedule, check_distinct};
+#[cfg(feature = "testing")]
 pub(crate) use self::ticks::Ticks;
 
 /// How old a tick may be to be deferred, unless the application or the task says otherwise: ten minutes.
@@ -32,37 +35,6 @@ pub(crate) const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(600);
 
 /// A tick to try arguments with: the first second of 2026.
 const SAMPLE_TICK: i64 = 1_767_225_600;
-
-/// What happens to the ticks for which no worker was there: while all workers were stopped, while the machine slept, when
-/// the clock was set forward.
-///
-/// However many workers there are, a tick is deferred once; and none is once a later one was. Of one schedule a worker
-/// defers at most a thousand missed ticks at a time, the last ones. A tick that came in time, but could not be deferred
-/// because the database was away, is none of these: it is tried again until it is `max_delay` old.
-///
-/// # Example
-///
-/// ```
-/// use procrastinate::{MissedTicks, PeriodicTask, task};
-///
-/// #[task]
-/// async fn wake_up() {}
-///
-/// let punctual = PeriodicTask::new::<wake_up>("0 7 * * *").missed(MissedTicks::Skip);
-/// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum MissedTicks {
-    /// As Procrastinate does: a worker that starts defers the last tick, if it is at most `max_delay` old; one that was
-    /// held up defers all that it has missed since, however old.
-    #[default]
-    Procrastinate,
-    /// A tick that is more than a minute late is left out.
-    Skip,
-    /// The last one is deferred, if it is at most `max_delay` old.
-    Last,
-    /// All are deferred that are at most `max_delay` old, oldest first; at the very first start too.
-    All,
-}
 
 /// A schedule of a task: a cron expression, and what its jobs are to be.
 ///
@@ -111,22 +83,17 @@ pub struct PeriodicTask {
 }
 
 impl PeriodicTask {
-    /// The task, whenever the cron expression says: five columns, or six with seconds last, as [`Cron`] tells.
-    ///
-    /// What is wrong with it is said when the application is built.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use procrastinate::{PeriodicTask, task};
-    /// # #[task] async fn clean_up(timestamp: i64) { let _ = timestamp; }
-    /// let nightly = PeriodicTask::new::<clean_up>("0 3 * * *");
-    /// ```
-    pub fn new<T: Task>(cron: impl Into<String>) -> Self {
+    /// The task of this type and name, with a schedule. `try_args` tells whether the task's code accepts arguments.
+    pub(crate) fn of(
+        task: TypeId,
+        task_name: &'static str,
+        cron: String,
+        try_args: fn(Value) -> Result<(), serde_json::Error>,
+    ) -> Self {
         Self {
-            task: TypeId::of::<T>(),
-            task_name: T::NAME,
-            cron: cron.into(),
+            task,
+            task_name,
+            cron,
             periodic_id: String::new(),
             args: Ok(Map::new()),
             options: JobOptions::new(),
@@ -134,7 +101,7 @@ impl PeriodicTask {
             time_zone: None,
             max_delay: None,
             missed: MissedTicks::default(),
-            try_args: |args| T::deserialize(args).map(drop),
+            try_args,
         }
     }
 

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-use super::MissedTicks;
 use crate::cron::Cron;
 use crate::error::Error;
 use crate::queries::defer::NewJob;
@@ -13,6 +12,37 @@ use crate::queries::periodic::DeferPeriodicJob;
 
 /// The argument that tells a job its tick, in Unix seconds.
 pub(super) const TIMESTAMP: &str = "timestamp";
+
+/// What happens to the ticks for which no worker was there: while all workers were stopped, while the machine slept, when
+/// the clock was set forward.
+///
+/// However many workers there are, a tick is deferred once; and none is once a later one was. Of one schedule a worker
+/// defers at most a thousand missed ticks at a time, the last ones. A tick that came in time, but could not be deferred
+/// because the database was away, is none of these: it is tried again until it is `max_delay` old.
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::{MissedTicks, PeriodicTask, task};
+///
+/// #[task]
+/// async fn wake_up() {}
+///
+/// let punctual = PeriodicTask::new::<wake_up>("0 7 * * *").missed(MissedTicks::Skip);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MissedTicks {
+    /// As Procrastinate does: a worker that starts defers the last tick, if it is at most `max_delay` old; one that was
+    /// held up defers all that it has missed since, however old.
+    #[default]
+    Procrastinate,
+    /// A tick that is more than a minute late is left out.
+    Skip,
+    /// The last one is deferred, if it is at most `max_delay` old.
+    Last,
+    /// All are deferred that are at most `max_delay` old, oldest first; at the very first start too.
+    All,
+}
 
 /// A periodic task that was checked.
 #[derive(Debug)]

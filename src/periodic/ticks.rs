@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::MissedTicks;
-use super::schedule::Schedule;
+use super::schedule::{MissedTicks, Schedule};
 
 /// A tick that is later than this was missed.
 const PUNCTUAL: TimeDelta = TimeDelta::seconds(60);

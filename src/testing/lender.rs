@@ -12,7 +12,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use crate::app_connector::{Connection as AppConnection, Connector};
 use crate::connector::PoolError;
 use crate::error::Error;
-use crate::queries::{Blocking, Run, Statement, complete};
+use crate::run::{Blocking, Executable, Run, complete};
 
 /// What is being done, for errors.
 const ACTION: &str = "run the jobs of a test";
@@ -102,7 +102,7 @@ where
 {
     fn load<S>(&mut self, statement: S) -> impl Future<Output = QueryResult<Vec<S::Row>>> + Send
     where
-        S: Statement,
+        S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
         Pg: QueryMetadata<S::SqlType>,
     {

@@ -22,6 +22,7 @@ use crate::metrics::RunningJob;
 use crate::middleware::{End, Middleware, Next};
 use crate::panics;
 use crate::queries::lifecycle::FetchedJob;
+use crate::retry::StalledJobPolicy;
 use crate::state::State;
 
 /// What the jobs of a worker run in: the same for all of them.
@@ -50,36 +51,43 @@ pub(super) struct Execution {
     pub(super) context: JobContext,
     next: Next,
     rules: Rules,
+    /// Whether other workers take the job if they consider this worker stalled.
+    pub(super) is_rescued: bool,
 }
 
 impl Execution {
     /// Finds the task of the job. A job that cannot be run comes to the end of its middlewares and fails there.
     pub(super) fn prepare(surroundings: &Surroundings, fetched: FetchedJob) -> Self {
         let FetchedJob { job, unreadable_args } = fetched;
-        let (end, rules) = match (unreadable_args, surroundings.app.find_task(&job.task_name)) {
+        let refuse = |reason| (End::Refusal(reason), Arc::from([]), Rules::default());
+        let (end, middleware, rules) = match (unreadable_args, surroundings.app.find_task(&job.task_name)) {
             (None, Ok(task)) => {
                 let rules = Rules {
                     retry: task.retry.clone(),
                     stalled: task.stalled,
                     timeout: task.timeout.or(surroundings.timeout),
                 };
-                (End::Task(task), rules)
+                (End::Task(task.run), task.middleware.clone(), rules)
             }
-            (Some(problem), _) => {
-                (End::Refusal(format!("the job's arguments cannot be read: {problem}")), Rules::default())
-            }
-            (None, Err(error)) => (End::Refusal(error.to_string()), Rules::default()),
+            (Some(problem), _) => refuse(format!("the job's arguments cannot be read: {problem}")),
+            (None, Err(error)) => refuse(error.to_string()),
         };
+        let is_rescued = matches!(end, End::Task(_)) && rules.stalled != StalledJobPolicy::Leave;
         let is_last_attempt = rules.retry.is_last_attempt(&job);
-        let (app, worker, state) = (surroundings.app.clone(), surroundings.worker.clone(), surroundings.state.clone());
-        let context = JobContext::new(app, job, worker, is_last_attempt, state);
-        let next = Next::new(surroundings.worker_middleware.clone(), surroundings.task_middleware.clone(), end);
-        Self { context, next, rules }
+        let job_manager = surroundings.app.job_manager().clone();
+        let (worker, state) = (surroundings.worker.clone(), surroundings.state.clone());
+        let context = JobContext::new(job_manager, job, worker, is_last_attempt, state);
+        let of_tasks = match &end {
+            End::Task(_) => surroundings.task_middleware.clone(),
+            End::Refusal(_) => Arc::from([]),
+        };
+        let next = Next::new([surroundings.worker_middleware.clone(), of_tasks, middleware], end);
+        Self { context, next, rules, is_rescued }
     }
 
     /// Runs the job and says how it ended. It never panics, and never fails in any other way.
     pub(super) async fn run(self) -> Finished {
-        let Self { context, next, rules } = self;
+        let Self { context, next, rules, .. } = self;
         let _told = TellToStop(context.clone());
         let span = span(&context);
         async {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use crate::app_connector::Connector;
+use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::job_manager::{Cleaned, Cleaning, STEP, pause_after};

@@ -15,8 +15,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::backoff::Backoff;
 use crate::app_connector::{Connection, Connector};
+use crate::backoff::Backoff;
 use crate::manager::{Heartbeat, update_heartbeat};
 use crate::notifications::{
     ANSWER_TIMEOUT, Notification, PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest,

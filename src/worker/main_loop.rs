@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use super::execute::Finished;
 use super::lifeline::Report;
 use super::options::Options;
@@ -16,13 +15,12 @@ use super::question::{Answer, Answered, Question, UnderWay, add_ending, answer};
 use super::report::{log_lost, log_not_retried, log_stored};
 use super::slots::Slots;
 use crate::app_connector::{Connection, Connector};
+use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::interruption::AbortReason;
 use crate::job::JobId;
-use crate::job_context::JobContext;
 use crate::manager::{FinishedAndFetched, Heartbeat};
 use crate::queries::lifecycle::{FetchedJob, FinishAndFetchJobs};
-use crate::retry::StalledJobPolicy;
 use crate::worker_handle::WorkerHandle;
 
 /// How long a connection is kept with nothing to do.
@@ -300,7 +298,7 @@ impl Loop {
              it stops them",
             self.options.stalled_worker_timeout,
         );
-        self.slots.abort_where(AbortReason::WorkerLost, is_taken_by_others);
+        self.slots.abort_where(AbortReason::WorkerLost, |task| task.is_rescued);
     }
 
     // ---- What the lifeline reports ----
@@ -506,12 +504,6 @@ impl Loop {
         self.pause_until = Some(Instant::now() + wait);
         Ok(())
     }
-}
-
-/// Whether others take up the job when they take this worker for dead.
-fn is_taken_by_others(context: &JobContext) -> bool {
-    let task = context.app().find_task(context.task_name());
-    task.is_ok_and(|task| task.stalled != StalledJobPolicy::Leave)
 }
 
 /// A job cannot be given to a worker without a row. An application may have foreign keys of its own, which say nothing

@@ -18,7 +18,6 @@
 //! | `signals` | a side task that stops the worker at SIGINT and SIGTERM |
 //! | `backoff` | how long to wait after a failure |
 
-mod backoff;
 mod defaults;
 mod execute;
 mod housekeeping;
@@ -57,8 +56,6 @@ pub use options::DeleteJobs;
 pub(crate) use outcome::Outcome;
 #[cfg(feature = "testing")]
 pub(crate) use single::SingleJobs;
-
-pub use self::periodic::PeriodicDeferrer;
 
 /// A worker that has not been started yet.
 ///

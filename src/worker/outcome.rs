@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::answer::{Answer, Verdict};
+use crate::answer::{Answer, TaskResult, Verdict};
 use crate::interruption::{AbortReason, Interrupted, TimedOut};
 use crate::job::Job;
-use crate::middleware::TaskResult;
 use crate::retry::{AttemptError, Rescue, Retry, RetryDecision, StalledJobPolicy};
 
 /// The longest text of an error that is kept, in bytes.

@@ -26,10 +26,18 @@ pub(super) struct Slots {
     /// Whether those that wait go on waiting while a slot is free: others may have them by now.
     is_held_back: bool,
     running: JoinSet<Finished>,
-    contexts: HashMap<Id, JobContext>,
+    tasks: HashMap<Id, RunningTask>,
     /// Those of the running tasks whose jobs are somebody else's now.
     lost: HashSet<Id>,
     finished: Vec<Finished>,
+}
+
+/// The task of a running job, as the loop knows it.
+#[derive(Debug)]
+pub(super) struct RunningTask {
+    pub(super) context: JobContext,
+    /// Whether other workers take the job if they consider this worker stalled.
+    pub(super) is_rescued: bool,
 }
 
 impl Slots {
@@ -41,7 +49,7 @@ impl Slots {
             waiting: VecDeque::new(),
             is_held_back: false,
             running: JoinSet::new(),
-            contexts: HashMap::new(),
+            tasks: HashMap::new(),
             lost: HashSet::new(),
             finished: Vec::new(),
         }
@@ -65,15 +73,15 @@ impl Slots {
     /// All jobs in hand, with the attempts before this one.
     pub(super) fn held(&self) -> impl Iterator<Item = (JobId, i32)> {
         let of = |job: &Job| (job.id, job.attempts);
-        let mine = self.contexts.iter().filter(|(id, _)| !self.lost.contains(id));
-        let running = mine.map(move |(_, context)| of(context.job()));
+        let mine = self.tasks.iter().filter(|(id, _)| !self.lost.contains(id));
+        let running = mine.map(move |(_, task)| of(task.context.job()));
         let waiting = self.waiting.iter().map(move |waiting| of(&waiting.job));
         running.chain(waiting).chain(self.finished.iter().map(|finished| (finished.job_id, finished.attempts)))
     }
 
     /// The jobs whose tasks are running.
     pub(super) fn running(&self) -> impl Iterator<Item = &JobContext> {
-        self.contexts.values()
+        self.tasks.values().map(|task| &task.context)
     }
 
     /// Takes jobs in hand, and starts as many as there are slots.
@@ -82,9 +90,9 @@ impl Slots {
         while !self.is_held_back && self.running.len() < self.concurrency {
             let Some(fetched) = self.waiting.pop_front() else { break };
             let execution = Execution::prepare(&self.surroundings, fetched);
-            let context = execution.context.clone();
+            let task = RunningTask { context: execution.context.clone(), is_rescued: execution.is_rescued };
             let handle = self.running.spawn(execution.run());
-            self.contexts.insert(handle.id(), context);
+            self.tasks.insert(handle.id(), task);
         }
     }
 
@@ -106,15 +114,13 @@ impl Slots {
             let error = "somebody asked to abort the job before it was started".to_owned();
             self.end_unstarted(&waiting.job, Outcome::Aborted { error });
         }
-        for context in self.contexts.values().filter(|context| context.job().id == job_id) {
-            tell_to_stop(context, reason);
-        }
+        self.abort_where(reason, |task| task.context.job().id == job_id);
     }
 
-    /// Tells those of the running jobs to stop for which this is true.
-    pub(super) fn abort_where(&self, reason: AbortReason, is_meant: impl Fn(&JobContext) -> bool) {
-        for context in self.contexts.values().filter(|context| is_meant(context)) {
-            tell_to_stop(context, reason);
+    /// Aborts the running jobs that match.
+    pub(super) fn abort_where(&self, reason: AbortReason, matches: impl Fn(&RunningTask) -> bool) {
+        for task in self.tasks.values().filter(|task| matches(task)) {
+            tell_to_stop(&task.context, reason);
         }
     }
 
@@ -132,8 +138,8 @@ impl Slots {
     pub(super) fn keep_only(&mut self, kept: &[JobId]) -> Vec<Finished> {
         let is_lost = |job_id: JobId| !kept.contains(&job_id);
         self.waiting.retain(|waiting| !is_lost(waiting.job.id));
-        self.abort_where(AbortReason::WorkerLost, |context| is_lost(context.job().id));
-        let running = self.contexts.iter().filter(|(_, context)| is_lost(context.job().id));
+        self.abort_where(AbortReason::WorkerLost, |task| is_lost(task.context.job().id));
+        let running = self.tasks.iter().filter(|(_, task)| is_lost(task.context.job().id));
         self.lost.extend(running.map(|(id, _)| *id));
         let (lost, finished) =
             std::mem::take(&mut self.finished).into_iter().partition(|finished| is_lost(finished.job_id));
@@ -162,9 +168,9 @@ impl Slots {
     fn finish(&mut self, joined: Result<(Id, Finished), JoinError>) {
         match joined {
             Ok((id, finished)) => {
-                let context = self.contexts.remove(&id);
+                let task = self.tasks.remove(&id);
                 if self.lost.remove(&id) {
-                    let worker_id = context.and_then(|context| context.job().worker_id).unwrap_or_default();
+                    let worker_id = task.and_then(|task| task.context.job().worker_id).unwrap_or_default();
                     log_lost(finished.job_id, &finished.outcome, worker_id);
                 } else {
                     self.finished.push(finished);
@@ -174,9 +180,9 @@ impl Slots {
             // lose the job.
             Err(error) => {
                 let is_lost = self.lost.remove(&error.id());
-                if let Some(context) = self.contexts.remove(&error.id()).filter(|_| !is_lost) {
+                if let Some(task) = self.tasks.remove(&error.id()).filter(|_| !is_lost) {
                     let outcome = Outcome::Failed { error: format!("the worker failed: {error}") };
-                    self.end_unstarted(context.job(), outcome);
+                    self.end_unstarted(task.context.job(), outcome);
                 }
             }
         }

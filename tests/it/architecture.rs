@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 7] = [
     &[
         "schema",
+        "backoff",
         "clock",
         "error",
         "job",
@@ -24,9 +25,11 @@ const FLOORS: [&[&str]; 7] = [
         "metrics",
     ],
     &["models", "migrations"],
-    &["queries", "in_memory"],
+    &["queries"],
     &[
+        "in_memory",
         "app_connector",
+        "run",
         "connector",
         "pooled_connection",
         "manager",

@@ -45,7 +45,7 @@ async fn wait_for_ever(context: JobContext) -> Result<(), procrastinate::Error> 
 
 #[task(queue = "work", pass_context)]
 async fn defer_another(context: JobContext) -> Result<(), procrastinate::Error> {
-    context.app().defer(nothing()).await.map(drop)
+    context.defer(nothing()).await.map(drop)
 }
 
 #[task(queue = "work")]

@@ -33,16 +33,16 @@ pub async fn obey(context: JobContext, order: String) -> Result<(), TaskError> {
         "retry elsewhere" => Ok(()),
         "snooze for an hour" => Err(TaskAnswer::snooze(Duration::from_secs(3_600)).into()),
         "defer another" => {
-            let app = context.app().clone();
+            let app = context.job_manager().clone();
             elsewhere(async move { app.defer(obey("succeed".into()).lock("of another")).await }).await
         }
         "call itself off" => {
-            let (app, id) = (context.app().clone(), context.job().id);
+            let (app, id) = (context.job_manager().clone(), context.job().id);
             elsewhere(async move { app.execute(cancel_job_by_id(id).abort(true)).await }).await?;
             Err("it was called off".into())
         }
         "end itself" => {
-            let (app, id) = (context.app().clone(), context.job().id);
+            let (app, id) = (context.job_manager().clone(), context.job().id);
             elsewhere(async move { app.execute(finish_job_by_id(id, JobStatus::Failed)).await }).await
         }
         other => Err(other.to_owned().into()),

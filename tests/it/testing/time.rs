@@ -70,13 +70,13 @@ async fn jobs_see_the_workers_time_in_what_they_defer() {
     #[task(pass_context)]
     async fn plan(context: JobContext) -> Result<(), TaskError> {
         assert_eq!(context.start_timestamp(), time("2035-01-01T08:00:00Z"));
-        context.app().defer(note("async".into()).schedule_in(HOUR)).await?;
+        context.defer(note("async".into()).schedule_in(HOUR)).await?;
         let job = procrastinate::blocking(|| {
             // Options of a job are checked with the time that they mean.
             note("blocking".into()).schedule_in(HOUR)
         })
         .await;
-        context.app().defer(job).await?;
+        context.defer(job).await?;
         Ok(())
     }
     let database = shop();

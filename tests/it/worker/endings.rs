@@ -171,7 +171,7 @@ async fn a_task_knows_its_job_and_can_defer_others() {
             job.attempts + 1,
         ));
         if from > 0 {
-            context.app().defer(count_down(from - 1)).await?;
+            context.defer(count_down(from - 1)).await?;
         }
         Ok(())
     }

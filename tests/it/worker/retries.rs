@@ -117,7 +117,7 @@ async fn a_job_whose_queueing_lock_is_taken_meanwhile_fails_and_holds_up_nobody(
     #[task(retry = 1, pass_context, queueing_lock = "one")]
     async fn replace_yourself(context: JobContext) -> Result<(), String> {
         // Its own queueing lock is free while it runs, and here somebody else takes it.
-        context.app().defer(replace_yourself()).await.map_err(|error| error.to_string())?;
+        context.defer(replace_yourself()).await.map_err(|error| error.to_string())?;
         Err("once more".to_owned())
     }
     #[task]

@@ -10,19 +10,19 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Counts failures in a row.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// Nothing has failed lately.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// How long to wait after one more failure: twice as long as after the one before, up to five seconds, and at random
     /// up to half of it less, so that workers which lost a server together do not come back together.
-    pub(super) fn next_wait(&mut self) -> Duration {
+    pub(crate) fn next_wait(&mut self) -> Duration {
         let wait = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         wait.mul_f64(1.0 - fastrand::f64() / 2.0)

@@ -1,0 +1,48 @@
+//! The values that a field of a cron expression selects.
+
+use std::collections::BTreeSet;
+
+/// Which weekday of a month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nth {
+    Number(u32),
+    Last,
+}
+
+/// What a column asks for.
+#[derive(Debug, Default)]
+pub(super) struct Values {
+    /// Every value: a `*` or a `?`.
+    pub(super) star: bool,
+    pub(super) numbers: BTreeSet<u32>,
+    /// Days: the last one of the month.
+    pub(super) last: bool,
+    /// Days: the weekday nearest to this one.
+    pub(super) nearest: Option<u32>,
+    /// Days of the week: of the month's first, second, …, last ones.
+    pub(super) nth: Vec<(u32, Nth)>,
+}
+
+impl Values {
+    pub(super) fn number(number: u32) -> Self {
+        Self { numbers: BTreeSet::from([number]), ..Self::default() }
+    }
+
+    pub(super) fn is_several(&self) -> bool {
+        self.star || self.numbers.len() > 1
+    }
+
+    pub(super) fn pattern(&self) -> String {
+        if self.star {
+            return "*".to_owned();
+        }
+        let numbers = self.numbers.iter().map(ToString::to_string);
+        let last = self.last.then(|| "L".to_owned());
+        let nearest = self.nearest.map(|day| format!("{day}W"));
+        let nth = self.nth.iter().map(|(weekday, nth)| match nth {
+            Nth::Number(number) => format!("{weekday}#{number}"),
+            Nth::Last => format!("{weekday}#L"),
+        });
+        numbers.chain(last).chain(nearest).chain(nth).collect::<Vec<_>>().join(",")
+    }
+}

@@ -1,0 +1,32 @@
+//! What the name of a migration says.
+
+/// Whether a migration has to wait until the old version of the program is gone, by the name of its directory: after the
+/// version comes `post_`, or `procrastinate_post_`.
+pub(super) fn is_post(name: &str) -> bool {
+    let words = name.split_once('_').map_or("", |(_, words)| words);
+    words.strip_prefix("procrastinate_").unwrap_or(words).starts_with("post_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_waits_whose_name_begins_with_post() {
+        for name in
+            ["00000000032050_procrastinate_post_drop_old", "2026-01-01-000000_post_drop", "20260101000000_post_a"]
+        {
+            assert!(is_post(name), "{name}");
+        }
+        for name in [
+            "00000000032001_procrastinate_add",
+            "00000000032001_procrastinate_pre_add",
+            "2026-01-01-000000_posts",
+            "2026-01-01-000000_create_post_table",
+            "20260101000000",
+            "",
+        ] {
+            assert!(!is_post(name), "{name}");
+        }
+    }
+}

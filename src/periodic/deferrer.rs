@@ -1,0 +1,184 @@
+//! Defers periodic tasks when they are due.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::timeout;
+
+use super::schedule::Schedule;
+use super::ticks::Ticks;
+use crate::app_connector::{Connection, Connector};
+use crate::backoff::Backoff;
+use crate::periodic_job::{TickOutcome, defer_periodic_job};
+
+/// How long to sleep at most, so that a clock that was set is noticed.
+const LONGEST_SLEEP: TimeDelta = TimeDelta::seconds(60);
+
+/// How long the server may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Defers the periodic tasks of an application when they are due, as every running worker does by itself.
+///
+/// On its own it is for programs that defer and run no worker, and for tests: it has no clock, the time is a parameter.
+///
+/// # Example
+///
+/// A program that defers what is due, for ever:
+///
+/// ```no_run
+/// use chrono::Utc;
+///
+/// # async fn example(app: procrastinate::App) {
+/// let mut deferrer = app.periodic_deferrer();
+/// loop {
+///     let again_at = deferrer.defer_due(Utc::now()).await;
+///     tokio::time::sleep((again_at - Utc::now()).to_std().unwrap_or_default()).await;
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct PeriodicDeferrer {
+    connector: Connector,
+    schedules: Arc<[Schedule]>,
+    /// For each schedule of the application.
+    ticks: Vec<Ticks>,
+    backoff: Backoff,
+}
+
+impl PeriodicDeferrer {
+    pub(crate) fn new(connector: Connector, schedules: Arc<[Schedule]>) -> Self {
+        let ticks = schedules.iter().map(|_| Ticks::default()).collect();
+        Self { connector, schedules, ticks, backoff: Backoff::default() }
+    }
+
+    /// Defers what has become due up to `now`, and returns when to call again: at the next tick, sooner if something
+    /// failed, a minute later at the latest.
+    ///
+    /// The first call does what a worker does that starts at that time, see [`MissedTicks`](crate::MissedTicks). Failures
+    /// are logged, and tried again by the next call.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(app: procrastinate::App) {
+    /// // What would be deferred at the turn of the year?
+    /// app.periodic_deferrer().defer_due("2027-01-01T00:00:00Z".parse().unwrap()).await;
+    /// # }
+    /// ```
+    pub async fn defer_due(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
+        for (schedule, ticks) in self.schedules.iter().zip(&mut self.ticks) {
+            ticks.follow(schedule, now);
+        }
+        let mut again_at = now + LONGEST_SLEEP;
+        if self.defer_waiting().await {
+            self.backoff.reset();
+        } else {
+            again_at = now + TimeDelta::from_std(self.backoff.next_wait()).unwrap_or(LONGEST_SLEEP);
+        }
+        self.ticks.iter().filter_map(Ticks::next).fold(again_at, DateTime::min)
+    }
+
+    /// Tries all ticks that wait, of each schedule in their order, and says whether none is left.
+    async fn defer_waiting(&mut self) -> bool {
+        let mut connection = None;
+        let mut is_away = None;
+        let mut all_deferred = true;
+        for (schedule, ticks) in self.schedules.iter().zip(&mut self.ticks) {
+            while let Some(tick) = ticks.first() {
+                let outcome = match &is_away {
+                    // One wait for a connection is enough.
+                    Some(reason) => Err(Failure::Away(String::clone(reason))),
+                    None => defer(&self.connector, &mut connection, schedule, tick).await,
+                };
+                let reason = match outcome {
+                    Ok(outcome) => {
+                        log_outcome(schedule, tick, &outcome);
+                        ticks.forget_first();
+                        continue;
+                    }
+                    Err(Failure::Refused(reason)) => reason,
+                    Err(Failure::Away(reason)) => is_away.insert(reason).clone(),
+                };
+                if ticks.keep_first(&reason) {
+                    log_failure(schedule, tick, &reason);
+                }
+                all_deferred = false;
+                // A later tick must not overtake this one.
+                break;
+            }
+        }
+        all_deferred
+    }
+}
+
+/// Why a tick could not be deferred.
+enum Failure {
+    /// There is no database to be had at the moment.
+    Away(String),
+    /// The database did not do it.
+    Refused(String),
+}
+
+/// Defers one tick on the connection that is at hand, or on a new one. A connection that has failed is not used again.
+async fn defer(
+    connector: &Connector,
+    connection: &mut Option<Connection>,
+    schedule: &Schedule,
+    tick: DateTime<Utc>,
+) -> Result<TickOutcome, Failure> {
+    let mut taken = match connection.take() {
+        Some(taken) => taken,
+        None => connector.get("defer the periodic task").await.map_err(|error| Failure::Away(error.to_string()))?,
+    };
+    match timeout(ANSWER_TIMEOUT, defer_periodic_job(schedule.at(tick), &mut taken)).await {
+        Ok(Ok(outcome)) => {
+            *connection = Some(taken);
+            Ok(outcome)
+        }
+        Ok(Err(error)) => Err(Failure::Refused(error.to_string())),
+        Err(_) => Err(Failure::Away(format!("the server did not answer within {ANSWER_TIMEOUT:?}"))),
+    }
+}
+
+fn log_outcome(schedule: &Schedule, tick: DateTime<Utc>, outcome: &TickOutcome) {
+    let (task_name, periodic_id) = (schedule.task_name(), schedule.periodic_id());
+    let defer_timestamp = tick.timestamp();
+    match outcome {
+        TickOutcome::Deferred(id) => tracing::info!(
+            action = "periodic_task_deferred",
+            job.id = i64::from(*id),
+            job.task_name = task_name,
+            job.queue = schedule.queue(),
+            periodic_id,
+            defer_timestamp,
+            "deferred the periodic task {task_name} for {tick} as job {id}",
+        ),
+        TickOutcome::AlreadyDeferred => tracing::debug!(
+            action = "periodic_task_already_deferred",
+            job.task_name = task_name,
+            periodic_id,
+            defer_timestamp,
+            "the periodic task {task_name} was deferred for {tick} already",
+        ),
+        TickOutcome::QueueingLockTaken => tracing::debug!(
+            action = "skip_periodic_task_queueing_lock",
+            job.task_name = task_name,
+            periodic_id,
+            defer_timestamp,
+            queueing_lock = schedule.queueing_lock(),
+            "the periodic task {task_name} is left out for {tick}: a job with its queueing lock is waiting",
+        ),
+    }
+}
+
+fn log_failure(schedule: &Schedule, tick: DateTime<Utc>, reason: &str) {
+    let (task_name, periodic_id) = (schedule.task_name(), schedule.periodic_id());
+    tracing::error!(
+        action = "periodic_task_error",
+        job.task_name = task_name,
+        periodic_id,
+        defer_timestamp = tick.timestamp(),
+        "could not defer the periodic task {task_name} for {tick}; it is tried again: {reason}",
+    );
+}
