@@ -1,55 +1,23 @@
 #![doc = include_str!("../README.md")]
 
-mod answer;
 mod app;
-mod app_builder;
-mod app_connector;
-mod backoff;
-mod batch;
-mod blocking;
-mod blueprint;
-pub mod builtin_tasks;
-mod checks;
 #[cfg(feature = "cli")]
 pub mod cli;
-mod clock;
-mod connector;
-mod cron;
-mod defer_in_company;
-mod discovery;
+mod database;
 mod error;
-#[cfg(feature = "testing")]
-mod in_memory;
-mod interruption;
 mod job;
-mod job_context;
-pub mod job_manager;
-mod job_options;
-mod job_to_defer;
-mod manager;
-mod metrics;
-mod middleware;
-mod migrations;
-mod models;
-mod notifications;
-mod panics;
 mod periodic;
-mod periodic_job;
-mod pooled_connection;
-mod queries;
+mod queue;
 mod retry;
-mod run;
 #[path = "../schema.rs"]
 #[allow(missing_docs, reason = "generated; the columns are described at the models and in the database")]
 pub mod schema;
-mod state;
+mod support;
 mod task;
-mod task_name;
-mod task_table;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod validation;
 mod worker;
-mod worker_handle;
 
 /// For those who know Procrastinate.
 #[doc = include_str!("../PROCRASTINATE.md")]
@@ -67,44 +35,44 @@ pub mod performance {}
 #[doc = include_str!("../COMMAND_LINE.md")]
 pub mod command_line {}
 
-pub use crate::answer::{JobAborted, TaskAnswer, TaskError, TaskOutput, TaskResult};
-pub use crate::app::App;
-pub use crate::app_builder::AppBuilder;
-pub use crate::app_connector::Connector;
-pub use crate::batch::{batch_defer, batch_defer_blocking};
-pub use crate::blocking::blocking;
-pub use crate::blueprint::Blueprint;
-pub use crate::connector::{AsyncPool, DieselConnector, PoolError};
-pub use crate::cron::Cron;
-pub use crate::error::Error;
-pub use crate::interruption::{AbortReason, Interrupted, TimedOut};
-pub use crate::job::{Job, JobEventType, JobId, JobStatus};
-pub use crate::job_context::JobContext;
-pub use crate::job_manager::JobManager;
-pub use crate::job_options::JobOptions;
-pub use crate::job_to_defer::{JobToDefer, configure_task};
-#[cfg(feature = "metrics")]
-pub use crate::metrics::describe_metrics;
-pub use crate::middleware::{Middleware, Next};
-pub use crate::migrations::{
+pub use crate::app::{App, AppBuilder, Blueprint, builtin_tasks};
+pub use crate::database::connection::Connector;
+pub use crate::database::connection::diesel_connector::DieselConnector;
+pub use crate::database::connection::pool::{AsyncPool, PoolError};
+pub use crate::database::connection::pooled::PooledConnection;
+pub use crate::database::migrations::{
     CombinedMigrations, MIGRATIONS, MigrationStatus, SQL_MIGRATIONS, SqlMigration, check_contract, migration_status,
     run_pending_migrations, run_pre_migrations, write_migrations,
 };
-pub use crate::models::{
+pub use crate::database::models::{
     JobsFinishedBefore, ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer,
     ProcrastinateWorker, StalledJobs,
 };
 #[cfg(feature = "writable-models")]
-pub use crate::models::{
+pub use crate::database::models::{
     NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinatePeriodicDefer, NewProcrastinateWorker,
 };
-pub use crate::notifications::{Notification, Notifications};
+pub use crate::database::notification::Notification;
+pub use crate::error::Error;
+pub use crate::job::interruption::{AbortReason, Interrupted, TimedOut};
+pub use crate::job::{Job, JobEventType, JobId, JobStatus};
+pub use crate::periodic::cron::Cron;
 pub use crate::periodic::{MissedTicks, PeriodicDeferrer, PeriodicTask};
-pub use crate::pooled_connection::PooledConnection;
+pub use crate::queue::defer::batch::{batch_defer, batch_defer_blocking};
+pub use crate::queue::defer::options::JobOptions;
+pub use crate::queue::defer::{JobToDefer, configure_task};
+pub use crate::queue::job_manager::{self, JobManager};
+pub use crate::queue::listener::Notifications;
+#[cfg(feature = "metrics")]
+pub use crate::queue::metrics::describe_metrics;
 pub use crate::retry::{AttemptError, BaseRetryStrategy, Retry, RetryDecision, RetryStrategy, StalledJobPolicy};
 pub use crate::task::Task;
+pub use crate::task::blocking::blocking;
+pub use crate::task::context::JobContext;
+pub use crate::task::middleware::{Middleware, Next};
+pub use crate::task::output::{JobAborted, TaskAnswer, TaskError, TaskOutput, TaskResult};
+pub use crate::task::worker_handle::WorkerHandle;
 pub use crate::worker::{DeleteJobs, Worker};
-pub use crate::worker_handle::WorkerHandle;
 pub use procrastinate_macros::{periodic, task};
 
 /// What the macros write refers to. Not for use by hand: it changes without notice.
@@ -117,5 +85,5 @@ pub mod __private {
 
     pub use crate::__discover as discover;
     #[cfg(feature = "discovery")]
-    pub use crate::discovery::DiscoverableTask;
+    pub use crate::app::discovery::DiscoverableTask;
 }

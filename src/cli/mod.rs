@@ -14,40 +14,11 @@
 //! What was asked for goes to standard output, everything else to standard error. The exit status is 0, or 1 when
 //! something failed, or 2 when it was asked for in a way that cannot be understood.
 
-mod act;
-mod clean;
-mod command;
-mod connection;
-mod counts;
-mod defer;
-mod documents;
-mod environment;
-mod exit;
-mod failure;
-mod filter;
-mod healthchecks;
-mod jobs;
-mod list;
-mod log_format;
-mod logging;
-mod mounted;
-mod one_job;
-mod output;
-mod probe;
+mod commands;
 mod program;
-mod schema;
-mod session;
 mod shell;
-mod show;
-mod stand_alone;
-mod table;
-mod times;
-mod values;
-mod watch;
-mod why;
-mod worker;
-mod workers;
+mod terminal;
 
-pub use mounted::Commands;
+pub use program::mounted::Commands;
+pub use program::stand_alone::stand_alone;
 pub use program::{main, main_from};
-pub use stand_alone::stand_alone;

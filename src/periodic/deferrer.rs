@@ -8,9 +8,9 @@ use tokio::time::timeout;
 
 use super::schedule::Schedule;
 use super::ticks::Ticks;
-use crate::app_connector::{Connection, Connector};
-use crate::backoff::Backoff;
-use crate::periodic_job::{TickOutcome, defer_periodic_job};
+use crate::database::connection::{Connection, Connector};
+use crate::queue::defer::tick::{TickOutcome, defer_periodic_job};
+use crate::support::backoff::Backoff;
 
 /// How long to sleep at most, so that a clock that was set is noticed.
 const LONGEST_SLEEP: TimeDelta = TimeDelta::seconds(60);

@@ -6,6 +6,7 @@
 //! | `schedule` | the same, checked |
 //! | `ticks` | which ticks are due, and which were missed |
 
+pub(crate) mod cron;
 mod deferrer;
 mod schedule;
 mod ticks;
@@ -17,11 +18,11 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::checks::{check_args, check_name, unserializable};
-use crate::cron::Cron;
 use crate::error::Error;
-use crate::job_options::JobOptions;
-use crate::job_to_defer::JobToDefer;
+use crate::periodic::cron::Cron;
+use crate::queue::defer::JobToDefer;
+use crate::queue::defer::options::JobOptions;
+use crate::validation::{check_args, check_name, unserializable};
 
 pub use self::deferrer::PeriodicDeferrer;
 pub use self::schedule::MissedTicks;

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-use crate::cron::Cron;
+use crate::database::statements::defer::NewJob;
+use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::error::Error;
-use crate::queries::defer::NewJob;
-use crate::queries::periodic::DeferPeriodicJob;
+use crate::periodic::cron::Cron;
 
 /// The argument that tells a job its tick, in Unix seconds.
 pub(super) const TIMESTAMP: &str = "timestamp";

@@ -137,8 +137,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::cron::Cron;
-    use crate::queries::defer::NewJob;
+    use crate::database::statements::defer::NewJob;
+    use crate::periodic::cron::Cron;
 
     /// A schedule with a longest delay of ten minutes.
     fn schedule(cron: &str, missed: MissedTicks) -> Schedule {

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, TimeDelta, TimeZone, Utc};
 
-use crate::checks::{check_lock, check_name};
-use crate::clock;
 use crate::error::Error;
 use crate::job::Job;
-use crate::panics::message;
+use crate::support::clock;
+use crate::support::panics::message;
+use crate::validation::{check_lock, check_name};
 
 pub(crate) use stalled::Rescue;
 pub use stalled::StalledJobPolicy;

@@ -1,7 +1,7 @@
 //! What becomes of a job whose worker died while it ran.
 
-use crate::interruption::Interrupted;
 use crate::job::Job;
+use crate::job::interruption::Interrupted;
 use crate::retry::{Retry, RetryDecision};
 
 /// How often a job whose task has no limit of its own is taken up again after its worker died.

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::interruption::Interrupted;
 use crate::job::Job;
+use crate::job::interruption::Interrupted;
 use crate::retry::{AttemptError, BaseRetryStrategy, RetryDecision, find_cause};
 
 /// The longest wait unless another is set: a day. Growth by powers soon waits for months otherwise.

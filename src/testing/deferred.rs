@@ -7,9 +7,9 @@ use diesel::prelude::*;
 use diesel_async::AsyncConnectionCore;
 
 use super::expected::{NotDeferred, find_in};
+use crate::database::models::ProcrastinateJob;
 use crate::job::JobStatus;
-use crate::job_to_defer::JobToDefer;
-use crate::models::ProcrastinateJob;
+use crate::queue::defer::JobToDefer;
 use crate::schema::procrastinate_jobs;
 
 /// Asserts that a job like this one waits, and evaluates to it: a [`ProcrastinateJob`].

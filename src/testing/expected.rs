@@ -5,10 +5,10 @@ use std::fmt;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-use crate::clock;
+use crate::database::models::ProcrastinateJob;
 use crate::job::Arguments;
-use crate::job_to_defer::JobToDefer;
-use crate::models::ProcrastinateJob;
+use crate::queue::defer::JobToDefer;
+use crate::support::clock;
 
 /// How many jobs a failure lists.
 const MOST_LISTED: usize = 20;

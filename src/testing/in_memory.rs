@@ -3,15 +3,15 @@
 use std::fmt;
 
 use super::expected::{NotDeferred, find_in};
-use crate::app_connector::Connector;
-use crate::in_memory::Memory;
-use crate::job::{JobEventType, JobId, JobStatus};
-use crate::job_to_defer::JobToDefer;
-use crate::models::{
+use crate::database::connection::Connector;
+use crate::database::in_memory::Memory;
+use crate::database::models::{
     ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,
 };
+use crate::job::{JobEventType, JobId, JobStatus};
+use crate::queue::defer::JobToDefer;
 
-pub use crate::in_memory::ExecutedQuery;
+pub use crate::database::in_memory::ExecutedQuery;
 
 /// A connector without a database: the queue's tables are in memory, and open to be looked at.
 ///

@@ -49,10 +49,10 @@
 //! # }
 //! ```
 
+mod connections;
 mod deferred;
 mod expected;
 mod in_memory;
-mod lender;
 #[cfg(feature = "bb8")]
 mod pool;
 mod ran;

@@ -1,6 +1,6 @@
 //! A job that spoils the transaction of its test costs what it did itself.
 
-use super::lender::Lent;
+use super::connections::Lent;
 use crate::error::Error;
 use crate::job::Job;
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::clock;
+use crate::support::clock;
 
 /// Runs the future with this time as the present, as far as the queue is concerned: jobs that it defers with
 /// [`schedule_in`](crate::JobOptions::schedule_in), and waits before jobs are tried again, count from it. The clock of the

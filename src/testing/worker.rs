@@ -7,19 +7,19 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::lender::{Lender, Lent, OfApp, OfFunction};
+use super::connections::{Lender, Lent, OfApp, OfFunction};
 use super::ran::{JobEnding, RanJob, RanJobs};
 use super::savepoint::{Savepoint, lost};
 use crate::app::App;
-use crate::clock;
-use crate::connector::PoolError;
+use crate::database::connection::pool::PoolError;
+use crate::database::statements::finish_and_fetch::FetchedJob;
+use crate::database::statements::testing::FetchJobAt;
 use crate::error::Error;
-use crate::job_manager::{register_worker, unregister_worker};
-use crate::manager::{FinishedAndFetched, finish_and_fetch};
 use crate::periodic::Ticks;
-use crate::periodic_job::defer_periodic_job;
-use crate::queries::lifecycle::FetchedJob;
-use crate::queries::testing::FetchJobAt;
+use crate::queue::defer::tick::defer_periodic_job;
+use crate::queue::job_manager::{register_worker, unregister_worker};
+use crate::support::clock;
+use crate::worker::storage::{FinishedAndFetched, finish_and_fetch};
 use crate::worker::{Outcome, SingleJobs, Worker};
 
 /// How many jobs are run in one go at most.

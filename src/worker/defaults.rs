@@ -2,11 +2,11 @@
 
 use futures_util::FutureExt;
 
-use super::Worker;
-use super::options::Options;
 use crate::app::App;
-use crate::app_builder::AppBuilder;
-use crate::worker_handle::WorkerHandle;
+use crate::app::AppBuilder;
+use crate::task::worker_handle::WorkerHandle;
+use crate::worker::Worker;
+use crate::worker::settings::Options;
 
 impl App {
     /// A worker for this application's tasks, to be configured and run.

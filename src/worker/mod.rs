@@ -19,22 +19,20 @@
 //! | `backoff` | how long to wait after a failure |
 
 mod defaults;
-mod execute;
-mod housekeeping;
-mod lifeline;
-mod main_loop;
-mod options;
+mod event_loop;
+mod executor;
+mod heartbeat;
+mod log;
 mod outcome;
-mod pace;
 mod periodic;
-mod question;
-mod report;
-mod rescue;
+mod rescuer;
+mod retention;
 mod run;
+mod settings;
 mod signals;
 #[cfg(feature = "testing")]
-mod single;
-mod slots;
+mod single_job;
+pub(crate) mod storage;
 
 use std::fmt;
 use std::future::Future;
@@ -47,15 +45,15 @@ use futures_util::future::BoxFuture;
 use crate::app::App;
 use crate::error::Error;
 use crate::job::JobStatus;
-use crate::middleware::Middleware;
-use crate::worker_handle::WorkerHandle;
-use options::Options;
+use crate::task::middleware::Middleware;
+use crate::task::worker_handle::WorkerHandle;
+use settings::Options;
 
-pub use options::DeleteJobs;
 #[cfg(feature = "testing")]
 pub(crate) use outcome::Outcome;
+pub use settings::DeleteJobs;
 #[cfg(feature = "testing")]
-pub(crate) use single::SingleJobs;
+pub(crate) use single_job::SingleJobs;
 
 /// A worker that has not been started yet.
 ///

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::answer::{Answer, TaskResult, Verdict};
-use crate::interruption::{AbortReason, Interrupted, TimedOut};
 use crate::job::Job;
+use crate::job::interruption::{AbortReason, Interrupted, TimedOut};
 use crate::retry::{AttemptError, Rescue, Retry, RetryDecision, StalledJobPolicy};
+use crate::task::output::{Answer, TaskResult, Verdict};
 
 /// The longest text of an error that is kept, in bytes.
 const LONGEST_ERROR: usize = 10_000;
@@ -187,10 +187,10 @@ fn limited(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::answer::{JobAborted, TaskAnswer};
     use crate::job::JobId;
     use crate::retry::{BaseRetryStrategy, RetryStrategy};
+    use crate::task::output::{JobAborted, TaskAnswer};
+    use crate::worker::*;
 
     #[derive(Debug, thiserror::Error)]
     #[error("the mail was not sent")]

@@ -7,24 +7,24 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::execute::Surroundings;
-use super::housekeeping::keep_house;
-use super::lifeline::{Lifeline, Settings};
-use super::main_loop::{Loop, Signs};
-use super::options::Options;
-use super::periodic::defer_periodic_jobs;
-use super::rescue::Rescuer;
-use super::signals::heed_signals;
-use super::slots::Slots;
 use crate::app::App;
-use crate::app_connector::Connector;
+use crate::database::connection::Connector;
+use crate::database::notification::channels;
 use crate::error::Error;
-use crate::job_context::WorkerOfJob;
-use crate::job_manager::sealed::Sealed;
-use crate::job_manager::{register_worker, unregister_worker};
-use crate::notifications::channels;
-use crate::panics;
-use crate::worker_handle::WorkerHandle;
+use crate::queue::job_manager::sealed::Sealed;
+use crate::queue::job_manager::{register_worker, unregister_worker};
+use crate::support::panics;
+use crate::task::context::WorkerOfJob;
+use crate::task::worker_handle::WorkerHandle;
+use crate::worker::event_loop::slots::Slots;
+use crate::worker::event_loop::{Loop, Signs};
+use crate::worker::executor::Surroundings;
+use crate::worker::heartbeat::{Lifeline, Settings};
+use crate::worker::periodic::defer_periodic_jobs;
+use crate::worker::rescuer::Rescuer;
+use crate::worker::retention::keep_house;
+use crate::worker::settings::Options;
+use crate::worker::signals::heed_signals;
 
 /// Runs a worker until it is stopped, or until there is no job left where it is not to wait.
 pub(super) async fn run(

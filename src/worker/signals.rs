@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 
-use crate::worker_handle::WorkerHandle;
+use crate::task::worker_handle::WorkerHandle;
 
 /// Installs handlers at once, so that no signal from now on ends the process by itself. The future stops the worker at the
 /// first signal and aborts its jobs at the second, and then has nothing more to do.

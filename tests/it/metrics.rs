@@ -266,7 +266,7 @@ fn every_metric_that_the_documentation_lists_is_described() {
     let recorded = Recorded::default();
     metrics::with_local_recorder(&recorded, procrastinate::describe_metrics);
     let described: Vec<String> = recorded.0.lock().unwrap().keys().cloned().collect();
-    let source = include_str!("../../src/metrics.rs");
+    let source = include_str!("../../src/queue/metrics.rs");
     let documented: Vec<&str> =
         source.lines().filter_map(|line| line.strip_prefix("/// | `")?.split('`').next()).collect();
     assert_eq!(documented.len(), 7);

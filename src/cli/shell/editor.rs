@@ -12,10 +12,10 @@ use rustyline::validate::Validator;
 use rustyline::{Config, Context, Helper};
 
 use super::lines::command_names;
-use crate::cli::failure::Failure;
-use crate::cli::session::Session;
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::session::Session;
+use crate::database::statements::cli::NamesInUse;
 use crate::job::JobStatus;
-use crate::queries::browse::NamesInUse;
 
 const PROMPT: &str = "procrastinate> ";
 

@@ -2,9 +2,9 @@
 
 use clap::{CommandFactory, Parser};
 
-use crate::cli::failure::Failure;
-use crate::cli::jobs::JobCommand;
-use crate::cli::session::Session;
+use crate::cli::commands::jobs::JobCommand;
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::session::Session;
 
 /// Commands about jobs
 #[derive(Debug, Parser)]

@@ -5,8 +5,8 @@ mod lines;
 
 use std::io::IsTerminal;
 
-use super::failure::Failure;
-use super::session::Session;
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::session::Session;
 use editor::Editor;
 use lines::{Next, run_line, run_words};
 

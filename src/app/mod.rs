@@ -1,0 +1,275 @@
+//! An application: a connector and the tasks that its workers know.
+
+mod blueprint;
+mod builder;
+pub mod builtin_tasks;
+pub(crate) mod discovery;
+pub(crate) mod registry;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::app::registry::{RegisteredTask, TaskTable};
+use crate::database::connection::Connector;
+use crate::error::Error;
+use crate::job::JobId;
+use crate::periodic::Schedule;
+use crate::queue::defer::{JobToDefer, configure_task};
+use crate::queue::job_manager::{JobManager, Operation};
+use crate::queue::listener::Notifications;
+use crate::support::extensions::State;
+
+pub use blueprint::Blueprint;
+pub use builder::AppBuilder;
+
+/// The application's pool and its tasks.
+///
+/// Workers are started from it ([`App::worker`](crate::App::worker)), and jobs can be deferred through it where there is
+/// no connection at hand. Deferring inside of a transaction needs no `App`: see
+/// [`JobToDefer::defer`](crate::JobToDefer::defer). It is cheap to clone.
+///
+/// # Example
+///
+/// ```no_run
+/// use procrastinate::{App, DieselConnector, task};
+///
+/// #[task(queue = "sums")]
+/// async fn sum(a: i64, b: i64) {
+///     println!("{}", a + b);
+/// }
+///
+/// # async fn example(connector: DieselConnector) -> Result<(), procrastinate::Error> {
+/// let app = App::builder(connector).task::<sum>().build()?;
+/// app.defer(sum(3, 5)).await?;
+/// app.worker().queues(["sums"]).wait(false).run().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct App {
+    job_manager: JobManager,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    tasks: TaskTable,
+    state: State,
+    worker_defaults: State,
+    schedules: Arc<[Schedule]>,
+}
+
+impl App {
+    /// What a builder has put together and checked.
+    pub(crate) fn new(
+        connector: Connector,
+        tasks: TaskTable,
+        state: State,
+        worker_defaults: State,
+        schedules: Vec<Schedule>,
+    ) -> Self {
+        let shared = Shared { tasks, state, worker_defaults, schedules: schedules.into() };
+        Self { job_manager: JobManager::new(connector), shared: Arc::new(shared) }
+    }
+
+    /// Defers a job on a connection from the pool, in a transaction of its own.
+    ///
+    /// The same as [`JobManager::defer`], which says more.
+    ///
+    /// # Errors
+    ///
+    /// As [`JobManager::defer`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::task;
+    /// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// let id = app.defer(sum(3, 5).priority(10)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
+        self.job_manager.defer(job).await
+    }
+
+    /// Defers a job unless its queueing lock is taken, and returns `Ok(None)` in that case.
+    ///
+    /// # Errors
+    ///
+    /// As [`JobManager::defer`], without [`Error::AlreadyEnqueued`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::task;
+    /// # #[task] async fn report() {}
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// let deferred = app.defer_unless_enqueued(report().queueing_lock("report")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn defer_unless_enqueued(&self, job: JobToDefer) -> Result<Option<JobId>, Error> {
+        self.job_manager.defer_unless_enqueued(job).await
+    }
+
+    /// Defers any number of jobs in one statement, all or none, and returns their IDs in the order of the input.
+    ///
+    /// # Errors
+    ///
+    /// As [`JobManager::batch_defer`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::task;
+    /// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// let ids = app.batch_defer((0..100).map(|n| sum(n, n))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn batch_defer(&self, jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<JobId>, Error> {
+        self.job_manager.batch_defer(jobs).await
+    }
+
+    /// Executes an operation of the [job manager](crate::job_manager) on a connection from the pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`JobManager::execute`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// for queue in app.execute(procrastinate::job_manager::list_queues()).await? {
+    ///     println!("{}: {} pending jobs", queue.name, queue.todo);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn execute<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
+        self.job_manager.execute(operation).await
+    }
+
+    /// Subscribes to notifications about new jobs and abort requests in these queues (all queues if empty), on a dedicated
+    /// connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`JobManager::listen_for_jobs`].
+    ///
+    /// # Example
+    ///
+    /// See [`JobManager::listen_for_jobs`].
+    pub async fn listen_for_jobs(&self, queues: &[&str]) -> Result<Notifications, Error> {
+        self.job_manager.listen_for_jobs(queues).await
+    }
+
+    /// A job of one of this application's tasks, by the task's name, with its namespaces, or by an alias; the job then
+    /// carries the name. For a task that this application does not know there is
+    /// [`configure_task`](crate::configure_task).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownTask`], with the names that are known.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// let job = app.configure_task("sum", serde_json::json!({ "a": 3, "b": 5 }))?;
+    /// app.defer(job).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn configure_task(&self, task_name: &str, args: impl Serialize) -> Result<JobToDefer, Error> {
+        let task = self.find_task(task_name)?;
+        Ok(configure_task(&task.name, args).configure(&task.defaults))
+    }
+
+    /// The connector it was built with.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let connector = app.connector().clone();
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn connector(&self) -> &Connector {
+        self.job_manager.connector()
+    }
+
+    /// The queue, without the tasks: for code that only defers jobs and manages them.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// let job_manager = app.job_manager().clone();
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn job_manager(&self) -> &JobManager {
+        &self.job_manager
+    }
+
+    /// This application on another connector: the same tasks, state and schedules on another database, in a test say.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App, connector: procrastinate::DieselConnector) {
+    /// let on_a_copy = app.replace_connector(connector);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn replace_connector(&self, connector: impl Into<Connector>) -> Self {
+        Self { job_manager: JobManager::new(connector.into()), shared: self.shared.clone() }
+    }
+
+    /// The names of its tasks, with their namespaces, sorted. Aliases are not among them, nor are the
+    /// [built-in tasks](crate::builtin_tasks), which it knows too.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(app: &procrastinate::App) {
+    /// println!("this program runs {}", app.task_names().join(", "));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn task_names(&self) -> Vec<&str> {
+        self.shared.tasks.names()
+    }
+
+    /// When which of its tasks come round.
+    pub(crate) fn schedules(&self) -> &Arc<[Schedule]> {
+        &self.shared.schedules
+    }
+
+    /// The names and aliases of those of its tasks for which this is true.
+    pub(crate) fn tasks_with(&self, is_meant: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
+        self.shared.tasks.names_where(is_meant)
+    }
+
+    /// What the worker keeps here.
+    pub(crate) fn worker_defaults(&self) -> &State {
+        &self.shared.worker_defaults
+    }
+
+    /// What its tasks find by type.
+    pub(crate) fn state(&self) -> &State {
+        &self.shared.state
+    }
+
+    /// The task of this name or alias.
+    pub(crate) fn find_task(&self, name: &str) -> Result<Arc<RegisteredTask>, Error> {
+        self.shared.tasks.find(name)
+    }
+}

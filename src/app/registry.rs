@@ -1,0 +1,212 @@
+//! The tasks of an application, by name and by type.
+
+use std::any::{TypeId, type_name};
+use std::collections::HashMap;
+use std::fmt;
+use std::iter::once;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::error::Error;
+use crate::periodic::PeriodicTask;
+use crate::queue::defer::options::JobOptions;
+use crate::retry::{Retry, StalledJobPolicy};
+use crate::task::context::JobContext;
+use crate::task::middleware::Middleware;
+use crate::task::name::NamedTask;
+use crate::task::output::{CannotRun, TaskError, TaskOutput, TaskResult};
+use crate::task::{Task, task_name};
+use crate::validation::check_name;
+
+/// A task as an application keeps it: its type is gone, its name, its settings and its code are left.
+pub(crate) struct RegisteredTask {
+    /// The type that it was.
+    pub(crate) task: TypeId,
+    /// The name of that type, for messages.
+    pub(crate) type_name: &'static str,
+    /// The name that it was declared with.
+    pub(crate) own_name: &'static str,
+    /// Whether every application has it.
+    pub(crate) is_builtin: bool,
+    /// The name of its jobs, with the namespaces.
+    pub(crate) name: String,
+    /// Its further names, with the namespaces.
+    pub(crate) aliases: Vec<String>,
+    /// The options of its jobs where none are given.
+    pub(crate) defaults: JobOptions,
+    pub(crate) retry: Retry,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) stalled: StalledJobPolicy,
+    pub(crate) middleware: Arc<[Middleware]>,
+    periodic: fn() -> Vec<PeriodicTask>,
+    /// Runs the task with the arguments of the context's job.
+    pub(crate) run: fn(JobContext) -> BoxFuture<'static, TaskResult>,
+}
+
+impl RegisteredTask {
+    pub(crate) fn of<T: Task>() -> Self {
+        Self {
+            task: TypeId::of::<T>(),
+            type_name: type_name::<T>(),
+            own_name: T::NAME,
+            is_builtin: false,
+            name: T::NAME.to_owned(),
+            aliases: T::aliases().iter().map(|&alias| alias.to_owned()).collect(),
+            defaults: T::defaults(),
+            retry: T::retry(),
+            timeout: T::timeout(),
+            stalled: T::stalled(),
+            middleware: T::middleware().into(),
+            periodic: T::periodic,
+            run: |context| run_task::<T>(context).boxed(),
+        }
+    }
+
+    /// Checks what the task was declared with.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        check_name("task name", &self.name)?;
+        for alias in &self.aliases {
+            check_name("alias of a task", alias)?;
+        }
+        self.defaults.check()?;
+        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            let rule = format!("the task \"{}\" needs longer than nothing", self.name);
+            return Err(Error::invalid("timeout", "0s", rule));
+        }
+        Ok(())
+    }
+
+    /// What it is called here.
+    pub(crate) fn named(&self) -> NamedTask {
+        let Self { task, type_name, own_name, ref name, .. } = *self;
+        NamedTask { task, type_name, own_name, name: name.clone() }
+    }
+
+    /// When the task comes round by itself.
+    pub(crate) fn periodic(&self) -> Vec<PeriodicTask> {
+        (self.periodic)()
+    }
+}
+
+impl fmt::Debug for RegisteredTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisteredTask").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+async fn run_task<T: Task>(context: JobContext) -> TaskResult {
+    let task: T =
+        serde_path_to_error::deserialize(&context.job().args).map_err(|error| misfit(&task_name::<T>(), &error))?;
+    task.run(context).await.into_result()
+}
+
+fn misfit(task_name: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> TaskError {
+    let path = error.path().to_string();
+    let place = if path == "." { String::new() } else { format!(" at {path}") };
+    CannotRun(format!("the job's arguments do not fit the task \"{task_name}\"{place}: {}", error.inner())).into()
+}
+
+/// A further name of a task, given where the task was added.
+#[derive(Debug)]
+pub(crate) struct Alias {
+    pub(crate) task: TypeId,
+    /// The name that the task was declared with, for messages.
+    pub(crate) own_name: &'static str,
+    pub(crate) alias: String,
+}
+
+/// The tasks of an application and the built-in ones. No two share a name or an alias.
+#[derive(Debug, Default)]
+pub(crate) struct TaskTable {
+    /// By their names and their aliases.
+    by_name: HashMap<String, Arc<RegisteredTask>>,
+    by_type: HashMap<TypeId, Arc<RegisteredTask>>,
+}
+
+impl TaskTable {
+    /// Checks the tasks, each by itself and all of them together.
+    pub(crate) fn new(
+        builtin_tasks: impl IntoIterator<Item = RegisteredTask>,
+        mut tasks: Vec<RegisteredTask>,
+        aliases: Vec<Alias>,
+    ) -> Result<Self, Error> {
+        let mut table = Self::default();
+        for task in builtin_tasks {
+            table.add(RegisteredTask { is_builtin: true, ..task })?;
+        }
+        let mut without_task = None;
+        for Alias { task, own_name, alias } in aliases {
+            match tasks.iter_mut().find(|candidate| candidate.task == task) {
+                Some(task) => task.aliases.push(alias),
+                None => without_task = without_task.or(Some(own_name)),
+            }
+        }
+        for task in tasks {
+            task.check()?;
+            table.add(task)?;
+        }
+        match without_task {
+            Some(own_name) => Err(table.unknown(own_name)),
+            None => Ok(table),
+        }
+    }
+
+    fn add(&mut self, task: RegisteredTask) -> Result<(), Error> {
+        let task = Arc::new(task);
+        let duplicate = |name: &str, other: &RegisteredTask| {
+            Err(Error::DuplicateTask { name: name.to_owned(), tasks: [other.type_name, task.type_name] })
+        };
+        match self.by_type.get(&task.task) {
+            Some(other) if other.name == task.name => return duplicate(&task.name, other),
+            Some(other) => {
+                let names = [other.name.clone(), task.name.clone()];
+                return Err(Error::TaskWithTwoNames { task: task.type_name, names });
+            }
+            None => {}
+        }
+        for name in once(&task.name).chain(&task.aliases) {
+            if let Some(other) = self.by_name.get(name).filter(|other| other.task != task.task) {
+                return duplicate(name, other);
+            }
+            self.by_name.insert(name.clone(), task.clone());
+        }
+        self.by_type.insert(task.task, task);
+        Ok(())
+    }
+
+    /// The task of this name or alias.
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<RegisteredTask>, Error> {
+        self.by_name.get(name).cloned().ok_or_else(|| self.unknown(name))
+    }
+
+    /// The task of this type, in whichever namespace; else the one of this name, which another type has declared.
+    pub(crate) fn find_type(&self, task: TypeId, own_name: &str) -> Result<Arc<RegisteredTask>, Error> {
+        self.by_type.get(&task).cloned().map_or_else(|| self.find(own_name), Ok)
+    }
+
+    /// The names of the application's own tasks, sorted, without aliases.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        let own_tasks = self.by_type.values().filter(|task| !task.is_builtin);
+        let mut names: Vec<_> = own_tasks.map(|task| task.name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The names and aliases of those tasks for which this is true.
+    pub(crate) fn names_where(&self, is_meant: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
+        self.by_name.iter().filter(|(_, task)| is_meant(task)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What the tasks are called here.
+    pub(crate) fn named(&self) -> Vec<NamedTask> {
+        self.by_type.values().map(|task| task.named()).collect()
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let known = self.names().into_iter().map(str::to_owned).collect();
+        Error::UnknownTask { name: name.to_owned(), known }
+    }
+}

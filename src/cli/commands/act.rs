@@ -1,0 +1,328 @@
+//! `retry`, `cancel`, `abort`, `reschedule` and `delete`: of jobs by number, or of all that pass a filter.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::cli::commands::filter::{Flags, Wanted, read};
+use crate::cli::commands::list::{Pages, one_line};
+use crate::cli::commands::one_job::find;
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::session::Session;
+use crate::cli::terminal::values;
+use crate::database::statements::cli::{CountOfJobs, MeantJobs, RetryJobByContract};
+use crate::database::statements::manage::RetryJob;
+use crate::error::Error;
+use crate::job::{JobId, JobStatus};
+use crate::queue::job_manager::{
+    cancel_job_by_id, delete_job_by_id, get_job_status, reschedule_job_by_id, retry_job_by_id,
+};
+
+/// Which jobs to do something with.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Targets {
+    /// The numbers of the jobs, or filters as in list_jobs: queue=NAME, task=NAME, status=STATUS …
+    #[arg(value_name = "JOB or KEY=VALUE")]
+    words: Vec<String>,
+
+    #[command(flatten)]
+    flags: Flags,
+
+    /// Do not ask whether all jobs that pass the filters are meant
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Put jobs back to wait that have failed, or whose worker is gone; an attempt more is counted
+///
+/// With filters and no status, those that have failed are meant.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  retry 7\n  retry queue=mails status=failed\n  retry stalled")]
+pub(crate) struct Retry {
+    #[command(flatten)]
+    targets: Targets,
+    /// Not before this time, in ISO 8601
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    at: Option<DateTime<Utc>>,
+    /// From now on with this priority
+    #[arg(long, value_parser = values::priority, allow_negative_numbers = true)]
+    priority: Option<i32>,
+    /// From now on in this queue
+    #[arg(long)]
+    to_queue: Option<String>,
+}
+
+/// Call off jobs that wait: no worker starts them any more
+///
+/// With filters and no status, those that wait are meant. A job that runs is stopped with `abort`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  cancel 7 8 9\n  cancel task=send_newsletter")]
+pub(crate) struct Cancel {
+    #[command(flatten)]
+    targets: Targets,
+    /// Delete them, instead of keeping them as cancelled
+    #[arg(long)]
+    delete: bool,
+}
+
+/// Stop jobs that run, or call them off if they wait
+///
+/// It is a request, which the worker follows: code that blocks its thread has to look by itself. With filters and no
+/// status, those that run are meant.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  abort 7")]
+pub(crate) struct Abort {
+    #[command(flatten)]
+    targets: Targets,
+}
+
+/// Start jobs that wait at another time: at once, unless a time is given
+///
+/// With filters and no status, those that wait are meant.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  reschedule 7 --in 2h\n  reschedule 7")]
+pub(crate) struct Reschedule {
+    #[command(flatten)]
+    targets: Targets,
+    /// Not before this time, in ISO 8601
+    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "in_")]
+    at: Option<DateTime<Utc>>,
+    /// Not before so many seconds are over, or 5m, 2h, 7d
+    #[arg(long = "in", value_name = "SECONDS", value_parser = values::duration, allow_negative_numbers = true)]
+    in_: Option<Duration>,
+}
+
+/// Delete jobs that do not run, with their events and errors
+///
+/// With filters a status has to be among them.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  delete 7\n  delete status=cancelled queue=mails")]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    targets: Targets,
+}
+
+/// `1 job`, `2 jobs`.
+pub(crate) fn some_jobs(count: impl std::fmt::Display) -> String {
+    let count = count.to_string();
+    format!("{count} {}", if count == "1" { "job" } else { "jobs" })
+}
+
+/// What is to be done with each job.
+#[derive(Debug)]
+enum Action {
+    Retry { at: Option<DateTime<Utc>>, priority: Option<i32>, queue: Option<String> },
+    Cancel { delete: bool },
+    Abort,
+    Reschedule { at: Option<DateTime<Utc>> },
+    Delete,
+}
+
+impl Retry {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let Self { targets, at, priority, to_queue: queue } = self;
+        targets.each(&Action::Retry { at, priority, queue }, session).await
+    }
+}
+
+impl Cancel {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        self.targets.each(&Action::Cancel { delete: self.delete }, session).await
+    }
+}
+
+impl Abort {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        self.targets.each(&Action::Abort, session).await
+    }
+}
+
+impl Reschedule {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let delay = self.in_.and_then(|delay| chrono::TimeDelta::from_std(delay).ok());
+        let at = self.at.or_else(|| delay.and_then(|delay| Utc::now().checked_add_signed(delay)));
+        if at.is_none() && self.in_.is_some() {
+            return Err(Failure::usage("that is too long"));
+        }
+        self.targets.each(&Action::Reschedule { at }, session).await
+    }
+}
+
+impl Delete {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        self.targets.each(&Action::Delete, session).await
+    }
+}
+
+impl Targets {
+    async fn each(self, action: &Action, session: &mut Session<'_>) -> Result<(), Failure> {
+        let ids: Result<Vec<JobId>, _> = self.words.iter().map(|word| values::job_id(word)).collect();
+        match ids {
+            Ok(ids) if !ids.is_empty() => by_number(&ids, action, session).await,
+            _ => {
+                let Wanted { jobs, .. } = read(&self.words, &self.flags)?;
+                by_filter(action.narrowed(jobs)?, self.yes, action, session).await
+            }
+        }
+    }
+}
+
+async fn by_number(ids: &[JobId], action: &Action, session: &mut Session<'_>) -> Result<(), Failure> {
+    let mut failed = None;
+    for id in ids {
+        match action.perform(*id, session).await {
+            Ok(()) => show(*id, session).await?,
+            // The others are done all the same; the last failure is the one that is left to say.
+            Err(failure) => {
+                if let Some(earlier) = failed.replace(failure) {
+                    session.output.report(&earlier);
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn show(id: JobId, session: &mut Session<'_>) -> Result<(), Failure> {
+    match find(id, session).await? {
+        Some(job) => session.output.line(one_line(&job)),
+        None => session.output.line(format!("#{id} is deleted")),
+    }
+}
+
+async fn by_filter(meant: MeantJobs, yes: bool, action: &Action, session: &mut Session<'_>) -> Result<(), Failure> {
+    let counted = session.load("count the jobs", CountOfJobs(meant.clone())).await?;
+    let count = counted.into_iter().next().unwrap_or_default();
+    if count == 0 {
+        session.output.note("there are no such jobs");
+        return Ok(());
+    }
+    if !session.confirm(yes, &format!("{} {}?", action.name(), some_jobs(count)))? {
+        session.output.note("nothing was changed");
+        return Ok(());
+    }
+    let (mut done, mut left_alone, mut last) = (0_u64, 0_u64, None);
+    let mut pages = Pages::new(meant, false, None);
+    while let Some(jobs) = pages.next(session).await? {
+        for job in jobs {
+            match action.perform(job.id.into(), session).await {
+                Ok(()) => done += 1,
+                // Somebody else was there in the meantime, or its queueing lock is taken.
+                Err(failure @ Failure::Failed { .. }) if failure.is_about_one_job() => {
+                    left_alone += 1;
+                    last = Some(failure);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        if i64::try_from(pages.found).unwrap_or(i64::MAX) < count {
+            session.output.progress(format!("{done} of {count}"));
+        }
+    }
+    session.output.line(format!("{} done: {}", some_jobs(done), action.name().to_lowercase()))?;
+    match last {
+        None => Ok(()),
+        Some(last) => {
+            session.output.note(format!("{} left alone; the last one because:", some_jobs(left_alone)));
+            Err(last)
+        }
+    }
+}
+
+impl Action {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Retry { .. } => "Retry",
+            Self::Cancel { .. } => "Cancel",
+            Self::Abort => "Abort",
+            Self::Reschedule { .. } => "Reschedule",
+            Self::Delete => "Delete",
+        }
+    }
+
+    /// What is meant by a filter that says nothing of the status.
+    fn narrowed(&self, mut meant: MeantJobs) -> Result<MeantJobs, Failure> {
+        let filter = &meant.filter;
+        let is_empty = filter.queue.is_none() && filter.task.is_none() && filter.lock.is_none();
+        let is_empty = is_empty && filter.queueing_lock.is_none() && filter.worker_id.is_none() && filter.id.is_none();
+        if is_empty && filter.status.is_none() && !meant.are_stalled {
+            return Err(Failure::usage(format!(
+                "{} which jobs? Say their numbers, or filters such as queue=mails status=failed",
+                self.name()
+            )));
+        }
+        if filter.status.is_none() && !meant.are_stalled {
+            meant.filter.status = match self {
+                Self::Retry { .. } => Some(JobStatus::Failed),
+                Self::Cancel { .. } | Self::Reschedule { .. } => Some(JobStatus::Todo),
+                Self::Abort => Some(JobStatus::Doing),
+                Self::Delete => return Err(Failure::usage("Delete jobs of which status? Say it, as in status=failed")),
+            };
+        }
+        Ok(meant)
+    }
+
+    async fn perform(&self, id: JobId, session: &Session<'_>) -> Result<(), Failure> {
+        let app = &session.app;
+        match self {
+            Self::Retry { at, priority, queue } => retry(id, *at, *priority, queue.clone(), session).await,
+            Self::Cancel { delete } => {
+                let is_done = app.execute(cancel_job_by_id(id).delete_job(*delete)).await?;
+                explain(is_done, "cancel", id, "todo", session).await
+            }
+            Self::Abort => {
+                let is_done = app.execute(cancel_job_by_id(id).abort(true)).await?;
+                explain(is_done, "abort", id, "doing or todo", session).await
+            }
+            Self::Reschedule { at: Some(at) } => Ok(app.execute(reschedule_job_by_id(id).schedule_at(*at)).await?),
+            Self::Reschedule { at: None } => Ok(app.execute(reschedule_job_by_id(id)).await?),
+            Self::Delete => Ok(app.execute(delete_job_by_id(id)).await?),
+        }
+    }
+}
+
+/// Why there was nothing to call off.
+async fn explain(
+    is_done: bool,
+    action: &'static str,
+    job_id: JobId,
+    allowed: &'static str,
+    session: &Session<'_>,
+) -> Result<(), Failure> {
+    if is_done {
+        return Ok(());
+    }
+    let error = match session.app.execute(get_job_status(job_id)).await? {
+        Some(status) => Error::WrongStatus { action, job_id, status, allowed },
+        None => Error::JobNotFound { action, job_id },
+    };
+    Err(error.into())
+}
+
+async fn retry(
+    job_id: JobId,
+    retry_at: Option<DateTime<Utc>>,
+    priority: Option<i32>,
+    queue: Option<String>,
+    session: &Session<'_>,
+) -> Result<(), Failure> {
+    let mut operation = retry_job_by_id(job_id);
+    if let Some(at) = retry_at {
+        operation = operation.retry_at(at);
+    }
+    if let Some(priority) = priority {
+        operation = operation.priority(priority);
+    }
+    if let Some(queue) = &queue {
+        operation = operation.queue(queue);
+    }
+    match session.app.execute(operation).await {
+        Ok(_) => Ok(()),
+        // A database of Python's, to which nothing of ours was added.
+        Err(Error::SchemaMissing { .. }) => {
+            let statement = RetryJobByContract(RetryJob { job_id, retry_at, priority, queue, lock: None });
+            session.load("retry the job", statement).await.map(|_| ())
+        }
+        Err(error) => Err(error.into()),
+    }
+}

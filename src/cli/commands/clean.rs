@@ -1,0 +1,133 @@
+//! `clean`: deletes old jobs, in small steps.
+
+use std::time::{Duration, Instant};
+
+use crate::cli::commands::act::some_jobs;
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::session::Session;
+use crate::cli::terminal::values;
+use crate::database::statements::cli::CountOfOldJobs;
+use crate::error::Error;
+use crate::job::JobStatus;
+use crate::queue::retention::{Cleaning, STEP, pause_after};
+
+/// Delete jobs that have ended, and to which nothing has happened for so long
+///
+/// Those that succeeded, unless other statuses are given. It goes in small steps with pauses between them, so that it
+/// holds nobody up however many there are; a worker does the same by itself with --delete-jobs-older-than.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  clean --older-than 30d --status succeeded --status cancelled")]
+pub(crate) struct Clean {
+    /// How old they are: a number of seconds, or 72h, 30d
+    #[arg(long, value_name = "AGE", value_parser = values::duration, allow_negative_numbers = true)]
+    older_than: Duration,
+
+    /// succeeded, failed, cancelled or aborted; may be repeated
+    #[arg(long, value_parser = values::status)]
+    status: Vec<JobStatus>,
+
+    /// Only jobs of this queue
+    #[arg(long)]
+    queue: Option<String>,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+impl Clean {
+    pub(crate) async fn run(mut self, session: &mut Session<'_>) -> Result<(), Failure> {
+        if self.status.is_empty() {
+            self.status.push(JobStatus::Succeeded);
+        }
+        for status in &self.status {
+            Cleaning::of(status.clone(), self.older_than).queue(self.queue.clone()).check()?;
+        }
+        if !self.yes && !self.is_meant(session).await? {
+            return Ok(());
+        }
+        let mut deleted = 0;
+        for status in &self.status {
+            let cleaning = Cleaning::of(status.clone(), self.older_than).queue(self.queue.clone());
+            deleted += sweep(&cleaning, deleted, session).await?;
+        }
+        session.output.line(gone(deleted))
+    }
+
+    /// Says how many they are, and asks.
+    async fn is_meant(&self, session: &mut Session<'_>) -> Result<bool, Failure> {
+        let statement = CountOfOldJobs {
+            statuses: self.status.iter().map(|status| status.as_str().to_owned()).collect(),
+            older_than_seconds: self.older_than.as_secs_f64(),
+            queue: self.queue.clone(),
+        };
+        let count = session.load("count the jobs", statement).await?.first().copied().unwrap_or_default();
+        if count == 0 {
+            session.output.note("there are no such jobs");
+            return Ok(false);
+        }
+        let count = if count >= 10_000 { some_jobs("10,000 or more") } else { some_jobs(count) };
+        let labels: Vec<_> = self.status.iter().map(JobStatus::as_str).collect();
+        let (labels, age) = (labels.join(" or "), in_words(self.older_than));
+        let question = format!("Delete {count} ({labels}), to which nothing has happened for {age}?");
+        let is_meant = session.confirm(false, &question)?;
+        if !is_meant {
+            session.output.note("nothing was changed");
+        }
+        Ok(is_meant)
+    }
+}
+
+fn gone(count: u64) -> String {
+    format!("{} {} gone", some_jobs(count), if count == 1 { "is" } else { "are" })
+}
+
+/// An age in the largest unit that says it exactly.
+fn in_words(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let fits = |length: u64| age.subsec_nanos() == 0 && seconds > 0 && seconds.is_multiple_of(length);
+    match [(86_400, "d"), (3_600, "h"), (60, "min")].into_iter().find(|(length, _)| fits(*length)) {
+        Some((length, unit)) => format!("{} {unit}", seconds / length),
+        None => format!("{} s", age.as_secs_f64()),
+    }
+}
+
+/// Step after step, until nothing is left.
+async fn sweep(cleaning: &Cleaning, before: u64, session: &mut Session<'_>) -> Result<u64, Failure> {
+    let (mut deleted, mut stopped_at) = (0, None);
+    loop {
+        let begin = Instant::now();
+        let step = {
+            let mut connection = session.app.connector().get("delete old jobs").await?;
+            cleaning.step(Some(STEP), stopped_at, &mut connection).await
+        };
+        let step = step.map_err(|error| match error {
+            error @ Error::SchemaMissing { .. } => Failure::failed(
+                error,
+                "`schema adopt` adds to the database what this needs; jobs can be deleted one by one without it",
+            ),
+            error => error.into(),
+        })?;
+        deleted += step.deleted;
+        if !step.has_more {
+            return Ok(deleted);
+        }
+        session.output.progress(gone(before + deleted));
+        stopped_at = Some(step.stopped_at);
+        tokio::time::sleep(pause_after(begin.elapsed())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::{Duration, in_words};
+
+    #[test]
+    fn an_age_is_said_as_it_was_given() {
+        for (seconds, expected) in
+            [(2_592_000.0, "30 d"), (216_000.0, "60 h"), (90.0, "90 s"), (0.5, "0.5 s"), (0.0, "0 s")]
+        {
+            assert_eq!(in_words(Duration::from_secs_f64(seconds)), expected);
+        }
+    }
+}

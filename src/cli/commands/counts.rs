@@ -1,0 +1,82 @@
+//! `list_queues`, `list_tasks` and `list_locks`.
+
+use serde_json::{Value, json};
+
+use crate::cli::commands::filter::Filter;
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::output::{Colour, JsonArray};
+use crate::cli::terminal::session::Session;
+use crate::cli::terminal::table::Table;
+use crate::database::statements::inspect::{CountedColumn, JobFilter};
+use crate::error::Error;
+use crate::queue::job_manager::{JobCounts, count_jobs};
+
+/// How many jobs there are by status.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  list_queues task=send_mail status=failed")]
+pub(crate) struct Counts {
+    #[command(flatten)]
+    filter: Filter,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The jobs that pass the filter, counted by a column.
+pub(crate) async fn count(
+    column: CountedColumn,
+    filter: JobFilter,
+    session: &Session<'_>,
+) -> Result<Vec<JobCounts>, Failure> {
+    const ACTION: &str = "count the jobs";
+    let mut connection = session.app.connector().get(ACTION).await?;
+    let counts = count_jobs(column, filter, &mut connection).await;
+    Ok(counts.map_err(|source| Error::database(ACTION, source))?)
+}
+
+impl Counts {
+    pub(crate) async fn run(self, column: CountedColumn, session: &mut Session<'_>) -> Result<(), Failure> {
+        let what = match column {
+            CountedColumn::Queue => "queue",
+            CountedColumn::Task => "task",
+            CountedColumn::Lock => "lock",
+        };
+        let counts = count(column, self.filter.of_counts()?, session).await?;
+        if self.json {
+            let mut array = JsonArray::start(&mut session.output)?;
+            for counted in &counts {
+                array.push(&as_json(counted), &mut session.output)?;
+            }
+            return array.end(&mut session.output);
+        }
+        if counts.is_empty() {
+            session.output.note(format!("there is no {what} with such jobs"));
+            return Ok(());
+        }
+        table(what, &counts).write(&mut session.output)
+    }
+}
+
+pub(crate) fn table(what: &'static str, counts: &[JobCounts]) -> Table {
+    const STATUSES: [Colour; 6] =
+        [Colour::Waiting, Colour::Busy, Colour::Good, Colour::Bad, Colour::Plain, Colour::Bad];
+    let mut table = Table::new(&[what, "#jobs", "#todo", "#doing", "#succeeded", "#failed", "#cancelled", "#aborted"]);
+    for JobCounts { name, jobs_count, todo, doing, succeeded, failed, cancelled, aborted } in counts {
+        let mut cells = vec![(name.clone(), Colour::Plain), (jobs_count.to_string(), Colour::Plain)];
+        for (count, colour) in [todo, doing, succeeded, failed, cancelled, aborted].into_iter().zip(STATUSES) {
+            // What there is none of stays in the background.
+            cells.push((count.to_string(), if *count == 0 { Colour::Faint } else { colour }));
+        }
+        table.row(cells);
+    }
+    table
+}
+
+pub(crate) fn as_json(counts: &JobCounts) -> Value {
+    let JobCounts { name, jobs_count, todo, doing, succeeded, failed, cancelled, aborted } = counts;
+    json!({
+        "name": name, "jobs_count": jobs_count, "todo": todo, "doing": doing, "succeeded": succeeded, "failed": failed,
+        "cancelled": cancelled, "aborted": aborted,
+    })
+}

@@ -1,0 +1,64 @@
+//! The commands about jobs: the same from the system's shell and from the queue's own.
+
+use clap::Subcommand;
+
+use crate::cli::commands::act::{Abort, Cancel, Delete, Reschedule, Retry};
+use crate::cli::commands::clean::Clean;
+use crate::cli::commands::counts::Counts;
+use crate::cli::commands::list::ListJobs;
+use crate::cli::commands::show::Show;
+use crate::cli::commands::watch::Watch;
+use crate::cli::commands::why::Why;
+use crate::cli::commands::workers::ListWorkers;
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::session::Session;
+use crate::database::statements::inspect::CountedColumn;
+
+/// What can be asked about jobs, and done with them.
+#[derive(Debug, Clone, Subcommand)]
+#[command(rename_all = "snake_case")]
+pub(crate) enum JobCommand {
+    #[command(alias = "list-jobs")]
+    ListJobs(ListJobs),
+    /// List the queues, with how many jobs each has by status
+    #[command(alias = "list-queues")]
+    ListQueues(Counts),
+    /// List the tasks, with how many jobs each has by status
+    #[command(alias = "list-tasks")]
+    ListTasks(Counts),
+    /// List the locks, with how many jobs each has by status
+    #[command(alias = "list-locks")]
+    ListLocks(Counts),
+    #[command(alias = "list-workers")]
+    ListWorkers(ListWorkers),
+    Show(Show),
+    Why(Why),
+    Watch(Watch),
+    Retry(Retry),
+    Cancel(Cancel),
+    Abort(Abort),
+    Reschedule(Reschedule),
+    Delete(Delete),
+    Clean(Clean),
+}
+
+impl JobCommand {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        match self {
+            Self::ListJobs(command) => command.run(session).await,
+            Self::ListQueues(command) => command.run(CountedColumn::Queue, session).await,
+            Self::ListTasks(command) => command.run(CountedColumn::Task, session).await,
+            Self::ListLocks(command) => command.run(CountedColumn::Lock, session).await,
+            Self::ListWorkers(command) => command.run(session).await,
+            Self::Show(command) => command.run(session).await,
+            Self::Why(command) => command.run(session).await,
+            Self::Watch(command) => command.run(session).await,
+            Self::Retry(command) => command.run(session).await,
+            Self::Cancel(command) => command.run(session).await,
+            Self::Abort(command) => command.run(session).await,
+            Self::Reschedule(command) => command.run(session).await,
+            Self::Delete(command) => command.run(session).await,
+            Self::Clean(command) => command.run(session).await,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `list_jobs`.
+
+use serde_json::{Value, json};
+
+use crate::cli::commands::filter::Filter;
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::output::{Colour, JsonArray};
+use crate::cli::terminal::session::Session;
+use crate::cli::terminal::table::Table;
+use crate::cli::terminal::times::{self, Times};
+use crate::cli::terminal::values;
+use crate::database::models::ProcrastinateJob;
+use crate::database::statements::cli::{MeantJobs, PageOfJobs};
+use crate::job::JobStatus;
+
+/// List jobs, by number
+///
+/// Filters are words, as in `list_jobs queue=mails status=failed`, or flags; all of them have to hold. The word `details`
+/// adds what is left out otherwise.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  list_jobs queue=mails status=failed details")]
+pub(crate) struct ListJobs {
+    #[command(flatten)]
+    filter: Filter,
+
+    /// Also priority, attempts, locks and arguments: the same as the word `details`
+    #[arg(short, long)]
+    details: bool,
+
+    /// The newest ones first
+    #[arg(long)]
+    newest: bool,
+
+    /// At most so many
+    #[arg(short, long, value_name = "NUMBER", value_parser = values::limit, allow_negative_numbers = true)]
+    limit: Option<u32>,
+
+    /// Times by the clock
+    #[arg(long)]
+    exact: bool,
+
+    /// As JSON, with all that is known of each
+    #[arg(long)]
+    json: bool,
+}
+
+/// How many jobs are fetched at a time: however many there are, no more are held.
+const PAGE: i64 = 1_000;
+
+impl ListJobs {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let wanted = self.filter.wanted()?;
+        let details = self.details || wanted.details;
+        let times = Times::new(self.exact);
+        let mut table = table(details);
+        let mut pages = Pages::new(wanted.jobs, self.newest, self.limit);
+        let mut page = pages.next(session).await?;
+        // Not before there was an answer: half an array would be for no program.
+        let mut array = if self.json { Some(JsonArray::start(&mut session.output)?) } else { None };
+        while let Some(jobs) = page {
+            match &mut array {
+                Some(array) => {
+                    for job in &jobs {
+                        array.push(&as_json(job), &mut session.output)?;
+                    }
+                }
+                None => {
+                    jobs.iter().for_each(|job| table.row(cells(job, details, times)));
+                    table.write(&mut session.output)?;
+                }
+            }
+            page = pages.next(session).await?;
+        }
+        if let Some(array) = array {
+            return array.end(&mut session.output);
+        }
+        if pages.found == 0 {
+            session.output.note("there are no such jobs");
+        }
+        Ok(())
+    }
+}
+
+/// Jobs, page by page.
+pub(crate) struct Pages {
+    meant: MeantJobs,
+    newest_first: bool,
+    beyond: Option<i64>,
+    left: i64,
+    /// How many there have been.
+    pub(crate) found: usize,
+}
+
+impl Pages {
+    pub(crate) fn new(meant: MeantJobs, newest_first: bool, limit: Option<u32>) -> Self {
+        Self { meant, newest_first, beyond: None, left: limit.map_or(i64::MAX, i64::from), found: 0 }
+    }
+
+    /// The next page; `None` after the last one.
+    pub(crate) async fn next(&mut self, session: &Session<'_>) -> Result<Option<Vec<ProcrastinateJob>>, Failure> {
+        let limit = PAGE.min(self.left);
+        let page = PageOfJobs {
+            meant: self.meant.clone(),
+            newest_first: self.newest_first,
+            beyond: self.beyond.map(Into::into),
+            limit,
+        };
+        if limit == 0 {
+            return Ok(None);
+        }
+        let jobs = session.load("list the jobs", page).await?;
+        let Some(last) = jobs.last() else { return Ok(None) };
+        self.beyond = Some(last.id);
+        self.found += jobs.len();
+        self.left -= i64::try_from(jobs.len()).unwrap_or(self.left);
+        Ok(Some(jobs))
+    }
+}
+
+fn table(details: bool) -> Table {
+    Table::new(if details {
+        &["#id", "status", "queue", "task", "scheduled", "#attempts", "#priority", "lock", "queueing lock", "arguments"]
+    } else {
+        &["#id", "status", "queue", "task", "scheduled"]
+    })
+}
+
+fn cells(job: &ProcrastinateJob, details: bool, times: Times) -> Vec<(String, Colour)> {
+    let plain = |text: String| (text, Colour::Plain);
+    let mut cells = vec![
+        plain(job.id.to_string()),
+        (status_text(job), status_colour(&job.status)),
+        plain(job.queue_name.clone()),
+        plain(job.task_name.clone()),
+        plain(times.show_some(job.scheduled_at)),
+    ];
+    if details {
+        cells.extend([
+            plain(job.attempts.to_string()),
+            plain(job.priority.to_string()),
+            plain(job.lock.clone().unwrap_or_default()),
+            plain(job.queueing_lock.clone().unwrap_or_default()),
+            plain(job.args.to_string()),
+        ]);
+    }
+    cells
+}
+
+/// Its status, and whether it is to be aborted.
+pub(crate) fn status_text(job: &ProcrastinateJob) -> String {
+    if job.abort_requested && job.status == JobStatus::Doing {
+        format!("{}, to be aborted", job.status)
+    } else {
+        job.status.to_string()
+    }
+}
+
+pub(crate) fn status_colour(status: &JobStatus) -> Colour {
+    match status {
+        JobStatus::Todo => Colour::Waiting,
+        JobStatus::Doing | JobStatus::Aborting => Colour::Busy,
+        JobStatus::Succeeded => Colour::Good,
+        JobStatus::Failed | JobStatus::Aborted => Colour::Bad,
+        _ => Colour::Faint,
+    }
+}
+
+/// A job on one line, as Procrastinate's shell writes it.
+pub(crate) fn one_line(job: &ProcrastinateJob) -> String {
+    let line = format!("#{} {} on {} - [{}]", job.id, job.task_name, job.queue_name, status_text(job));
+    crate::cli::terminal::table::on_one_line(&line)
+}
+
+pub(crate) fn as_json(job: &ProcrastinateJob) -> Value {
+    json!({
+        "id": job.id,
+        "queue": job.queue_name,
+        "task": job.task_name,
+        "status": job.status.as_str(),
+        "priority": job.priority,
+        "lock": job.lock,
+        "queueing_lock": job.queueing_lock,
+        "args": job.args,
+        "scheduled_at": times::json(job.scheduled_at),
+        "attempts": job.attempts,
+        "abort_requested": job.abort_requested,
+        "worker_id": job.worker_id,
+    })
+}

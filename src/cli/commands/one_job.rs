@@ -1,0 +1,47 @@
+//! What a command is told that shows a single job, and the job.
+
+use crate::cli::commands::list::Pages;
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::session::Session;
+use crate::cli::terminal::times::Times;
+use crate::cli::terminal::values;
+use crate::database::models::ProcrastinateJob;
+use crate::database::statements::cli::MeantJobs;
+use crate::error::Error;
+use crate::job::JobId;
+
+/// Which job, and how to show it.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct OneJob {
+    /// The number of the job
+    #[arg(value_name = "JOB", value_parser = values::job_id, allow_negative_numbers = true)]
+    pub(crate) id: JobId,
+
+    /// Times by the clock
+    #[arg(long)]
+    exact: bool,
+
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl OneJob {
+    pub(crate) fn times(&self) -> Times {
+        Times::new(self.exact)
+    }
+
+    /// The job, which has to be there.
+    pub(crate) async fn find(&self, action: &'static str, session: &Session<'_>) -> Result<ProcrastinateJob, Failure> {
+        let job = find(self.id, session).await?;
+        Ok(job.ok_or(Error::JobNotFound { action, job_id: self.id })?)
+    }
+}
+
+/// The job of this number.
+pub(crate) async fn find(id: JobId, session: &Session<'_>) -> Result<Option<ProcrastinateJob>, Failure> {
+    let mut meant = MeantJobs::default();
+    meant.filter.id = Some(id);
+    let jobs = Pages::new(meant, false, Some(1)).next(session).await?;
+    Ok(jobs.and_then(|jobs| jobs.into_iter().next()))
+}

@@ -1,0 +1,78 @@
+//! `watch`: a table that is alive.
+
+use std::time::Duration;
+
+use chrono::Utc;
+
+use crate::cli::commands::counts::{count, table};
+use crate::cli::commands::filter::Filter;
+use crate::cli::commands::list::one_line;
+use crate::cli::commands::workers::{alive, workers};
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::session::Session;
+use crate::cli::terminal::times::exact;
+use crate::cli::terminal::values;
+use crate::database::statements::cli::{MeantJobs, PageOfJobs};
+use crate::database::statements::inspect::{CountedColumn, JobFilter};
+use crate::job::JobStatus;
+
+/// Show the queues, the workers and what is running, again and again, until Ctrl-C
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Watch {
+    #[command(flatten)]
+    filter: Filter,
+
+    /// How long to wait between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::duration, allow_negative_numbers = true)]
+    interval: Duration,
+
+    /// Look so many times, and end
+    #[arg(long, value_name = "NUMBER", value_parser = values::limit, allow_negative_numbers = true)]
+    count: Option<u32>,
+}
+
+/// How many of the jobs that run are shown.
+const SHOWN: i64 = 10;
+
+impl Watch {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let filter = self.filter.of_counts()?;
+        // A look costs something on a large table.
+        let interval = self.interval.max(Duration::from_millis(100));
+        let mut looks = 0;
+        loop {
+            look(&filter, session).await?;
+            looks += 1;
+            if self.count.is_some_and(|count| looks >= count) {
+                return Ok(());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+            }
+        }
+    }
+}
+
+async fn look(filter: &JobFilter, session: &mut Session<'_>) -> Result<(), Failure> {
+    let queues = count(CountedColumn::Queue, filter.clone(), session).await?;
+    let workers = workers(session).await?;
+    let mut meant = MeantJobs { filter: filter.clone(), are_stalled: false };
+    meant.filter.status = Some(JobStatus::Doing);
+    let page = PageOfJobs { meant, newest_first: false, beyond: None, limit: SHOWN };
+    let running = session.load("list the jobs that run", page).await?;
+
+    // Written over the last look, where that can be done.
+    session.output.text(if session.output.style().width.is_some() { "\x1b[H\x1b[2J" } else { "" })?;
+    session.output.line(format!("{}   workers: {}", exact(Utc::now()), alive(&workers, Utc::now())))?;
+    session.output.line("")?;
+    table("queue", &queues).write(&mut session.output)?;
+    if !running.is_empty() {
+        session.output.line("\nrunning")?;
+        for job in &running {
+            session.output.line(format!("  {}", one_line(job)))?;
+        }
+    }
+    session.output.line("")?;
+    session.output.flush()
+}

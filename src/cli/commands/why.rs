@@ -1,0 +1,127 @@
+//! `why`: why a job is not running.
+
+use chrono::Utc;
+use serde_json::json;
+
+use crate::cli::commands::list::one_line;
+use crate::cli::commands::one_job::OneJob;
+use crate::cli::commands::show::events;
+use crate::cli::commands::workers::{SILENCE, alive, workers};
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::session::Session;
+use crate::cli::terminal::times::Times;
+use crate::database::models::ProcrastinateJob;
+use crate::database::statements::cli::{HolderOfLock, JobsAhead, LastStart};
+use crate::job::{JobEventType, JobStatus};
+
+/// Say why a job is not running: its schedule, its lock's holder, the jobs before it, the workers
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Why {
+    #[command(flatten)]
+    job: OneJob,
+}
+
+impl Why {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let job = self.job.find("look into", session).await?;
+        let times = self.job.times();
+        let reasons = match job.status {
+            JobStatus::Todo => waiting(&job, times, session).await?,
+            JobStatus::Doing => running(&job, times, session).await?,
+            _ => ended(&job, times, session).await?,
+        };
+        if self.job.json {
+            return session.output.json(&json!({ "id": job.id, "status": job.status.as_str(), "reasons": reasons }));
+        }
+        session.output.line(one_line(&job))?;
+        for reason in reasons {
+            session.output.line(format!("- {}", crate::cli::terminal::table::on_one_line(&reason)))?;
+        }
+        Ok(())
+    }
+}
+
+async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) -> Result<Vec<String>, Failure> {
+    let mut reasons = Vec::new();
+    if let Some(time) = job.scheduled_at.filter(|time| *time > times.now) {
+        reasons.push(format!("it is scheduled, and may be started {}", times.show(time)));
+    }
+    if let Some(lock) = &job.lock {
+        let statement = HolderOfLock { job_id: job.id.into(), lock: lock.clone(), priority: job.priority };
+        if let Some(holder) = session.load("look for the holder of the lock", statement).await?.first() {
+            reasons.push(held(lock, holder, times));
+        }
+    }
+    let workers = workers(session).await?;
+    let are_alive = workers.iter().any(|worker| Utc::now() - worker.last_heartbeat < SILENCE);
+    let queue = &job.queue_name;
+    if !are_alive {
+        reasons.push(format!("no worker is alive ({})", alive(&workers, Utc::now())));
+    }
+    if reasons.is_empty() {
+        let statement = JobsAhead { job_id: job.id.into(), queue: queue.clone(), priority: job.priority };
+        let ahead = session.load("count the jobs before it", statement).await?.first().copied().unwrap_or_default();
+        let ahead = if ahead >= 10_000 { "10,000 or more".to_owned() } else { ahead.to_string() };
+        reasons.push(format!("nothing holds it back; {ahead} jobs of its queue go before it"));
+        let last = session.load("look for the last start", LastStart { queue: queue.clone() }).await?;
+        let last = match last.into_iter().next().flatten() {
+            Some(time) => format!("the last job of that queue was started {}", times.show(time)),
+            None => "no job of that queue has ever been started, as far as is known".to_owned(),
+        };
+        let found = alive(&workers, Utc::now());
+        reasons.push(format!(
+            "workers: {found}; which queues they serve is not in the database, see that one serves {queue:?}: {last}"
+        ));
+    }
+    Ok(reasons)
+}
+
+fn held(lock: &str, holder: &ProcrastinateJob, times: Times) -> String {
+    let scheduled = match holder.scheduled_at.filter(|time| *time > times.now) {
+        Some(time) => format!(", which is scheduled {}", times.show(time)),
+        None => String::new(),
+    };
+    let job = one_line(holder);
+    match (&holder.status, holder.worker_id) {
+        (JobStatus::Doing, Some(worker)) => {
+            format!("its lock {lock:?} is held by a job that worker {worker} runs: {job}")
+        }
+        (JobStatus::Doing, None) => format!("its lock {lock:?} is held by a job whose worker is gone: {job}"),
+        _ => format!("of the jobs with the lock {lock:?} another one comes first{scheduled}: {job}"),
+    }
+}
+
+async fn running(job: &ProcrastinateJob, times: Times, session: &Session<'_>) -> Result<Vec<String>, Failure> {
+    let events = events(job.id.into(), session).await?;
+    let started = events.iter().rev().find(|event| event.event_type == Some(JobEventType::Started));
+    let since = times.show_some(started.and_then(|event| event.at));
+    let workers = workers(session).await?;
+    let worker = workers.iter().find(|worker| Some(worker.id) == job.worker_id);
+    let mut reasons = vec![match worker {
+        Some(worker) if Utc::now() - worker.last_heartbeat < SILENCE => {
+            format!("it is running: worker {} started it {since}", worker.id)
+        }
+        Some(worker) => format!(
+            "it is marked as running, but worker {} was last heard of {}: another worker takes it up, or `retry` does",
+            worker.id,
+            times.show(worker.last_heartbeat)
+        ),
+        None => {
+            "it is marked as running, but its worker is gone: another worker takes it up, or `retry` does".to_owned()
+        }
+    }];
+    if job.abort_requested {
+        reasons.push("somebody has asked to abort it".to_owned());
+    }
+    Ok(reasons)
+}
+
+async fn ended(job: &ProcrastinateJob, times: Times, session: &Session<'_>) -> Result<Vec<String>, Failure> {
+    let events = events(job.id.into(), session).await?;
+    let when = times.show_some(events.last().and_then(|event| event.at));
+    let mut reasons = vec![format!("it has come to its end: {} {when}", job.status)];
+    if job.status == JobStatus::Failed {
+        reasons.push(format!("`retry {0}` puts it back to wait, and `show {0}` says what went wrong", job.id));
+    }
+    Ok(reasons)
+}

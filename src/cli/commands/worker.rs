@@ -1,0 +1,186 @@
+//! `worker`: runs jobs.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::cli::commands::health_probe::Probe;
+use crate::cli::terminal::environment::{or_variable, switch};
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::session::Session;
+use crate::cli::terminal::values;
+use crate::job::JobStatus;
+use crate::worker::{DeleteJobs, Worker};
+
+/// Run a worker: on the given queues, or on all of them
+///
+/// What is not set is as the application's worker_defaults say, and else as documented here. The worker stops at SIGINT
+/// and SIGTERM, when its jobs have ended; a second signal aborts them. Intervals are in seconds, or have a unit: 500ms,
+/// 5m, 2h.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  worker --queues mails,invoices --concurrency 10 --shutdown-graceful-timeout 20")]
+pub(crate) struct RunWorker {
+    /// The worker's name, for the log and for jobs; "worker" unless set [env: PROCRASTINATE_WORKER_NAME]
+    #[arg(short, long)]
+    name: Option<String>,
+
+    /// The queues, with commas between them; '' for all, as unless set [env: PROCRASTINATE_WORKER_QUEUES]
+    #[arg(short, long, value_name = "QUEUE,…")]
+    queues: Option<String>,
+
+    /// How many jobs run at a time; 1 unless set [env: PROCRASTINATE_WORKER_CONCURRENCY]
+    #[arg(short, long, value_name = "NUMBER", value_parser = values::concurrency)]
+    concurrency: Option<usize>,
+
+    /// How long to wait for a notification before looking for jobs all the same; 5 unless set [env:
+    /// PROCRASTINATE_WORKER_FETCH_JOB_POLLING_INTERVAL]
+    #[arg(short = 'p', long, value_name = "SECONDS", value_parser = values::duration)]
+    fetch_job_polling_interval: Option<Duration>,
+
+    /// How often to look for jobs to be aborted, while jobs run; 5 unless set [env:
+    /// PROCRASTINATE_WORKER_ABORT_JOB_POLLING_INTERVAL]
+    #[arg(short = 'a', long, value_name = "SECONDS", value_parser = values::duration)]
+    abort_job_polling_interval: Option<Duration>,
+
+    /// How long jobs may go on after the worker was told to stop, before they are aborted; without end unless set [env:
+    /// PROCRASTINATE_WORKER_SHUTDOWN_GRACEFUL_TIMEOUT]
+    #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
+    shutdown_graceful_timeout: Option<Duration>,
+
+    /// Wait for new jobs when none is left, as unless set [env: PROCRASTINATE_WORKER_WAIT, 1/y/t or 0/n/f]
+    #[arg(short, long, overrides_with = "one_shot")]
+    wait: bool,
+
+    /// End when no job is left
+    #[arg(long, overrides_with = "wait")]
+    one_shot: bool,
+
+    /// Listen for new jobs, as unless set [env: PROCRASTINATE_WORKER_LISTEN_NOTIFY, 1/y/t or 0/n/f]
+    #[arg(short, long, overrides_with = "no_listen_notify")]
+    listen_notify: bool,
+
+    /// Find new jobs by polling alone
+    #[arg(long, overrides_with = "listen_notify")]
+    no_listen_notify: bool,
+
+    /// Which jobs to delete when they end: never, successful or always; never unless set [env:
+    /// PROCRASTINATE_WORKER_DELETE_JOBS]
+    #[arg(long, value_name = "WHICH", value_parser = values::delete_jobs)]
+    delete_jobs: Option<DeleteJobs>,
+
+    #[command(flatten)]
+    beyond: Beyond,
+}
+
+/// What Procrastinate's command line has no flags for.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "More options")]
+struct Beyond {
+    /// Delete jobs that ended so, when they are so old; may be repeated [env:
+    /// PROCRASTINATE_WORKER_DELETE_JOBS_OLDER_THAN, with commas between them]
+    #[arg(long, value_name = "STATUS=AGE", value_parser = values::retention)]
+    delete_jobs_older_than: Vec<(JobStatus, Duration)>,
+
+    /// How many jobs to take ahead, beyond those that run; none unless set [env: PROCRASTINATE_WORKER_LOCAL_BUFFER]
+    #[arg(long, value_name = "NUMBER", value_parser = values::number)]
+    local_buffer: Option<usize>,
+
+    /// How long a job may take whose task does not say; without end unless set [env: PROCRASTINATE_WORKER_TIMEOUT]
+    #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
+    timeout: Option<Duration>,
+
+    /// Answer GET /live and GET /ready there, such as 0.0.0.0:8080, for an orchestrator [env:
+    /// PROCRASTINATE_WORKER_HEALTH_ADDRESS]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::address)]
+    health_address: Option<SocketAddr>,
+
+    /// How often to say that it is alive; 10 unless set [env: PROCRASTINATE_WORKER_UPDATE_HEARTBEAT_INTERVAL]
+    #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
+    update_heartbeat_interval: Option<Duration>,
+
+    /// After how long without a sign of life another worker counts as dead; 30 unless set [env:
+    /// PROCRASTINATE_WORKER_STALLED_WORKER_TIMEOUT]
+    #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
+    stalled_worker_timeout: Option<Duration>,
+}
+
+/// Sets what is given, by a flag or by a variable.
+macro_rules! set {
+    ($worker:ident, $options:expr, $($name:ident: $parse:path, $variable:literal;)+) => {$(
+        if let Some(value) = or_variable($options.$name, concat!("PROCRASTINATE_WORKER_", $variable), $parse)? {
+            $worker = $worker.$name(value);
+        }
+    )+};
+}
+
+impl RunWorker {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        if !session.has_tasks {
+            return Err(Failure::usage(
+                "this program has the code of no task, so it cannot run jobs. Run the worker of your application: in \
+                 Rust procrastinate::cli mounts this command in its program, in Python it is `procrastinate --app=… \
+                 worker`",
+            ));
+        }
+        let health_address =
+            or_variable(self.beyond.health_address, "PROCRASTINATE_WORKER_HEALTH_ADDRESS", values::address)?;
+        let (worker, queues) = self.configure(session.app.worker())?;
+        session.output.note(format!("Launching a worker on {queues}"));
+        session.output.flush()?;
+        tracing::debug!(action = "configure_worker", "the worker as it was set: {worker:?}");
+        // It ends with this set, when the worker has ended.
+        let mut beside = JoinSet::new();
+        if let Some(address) = health_address {
+            let probe = Probe::bind(address, session.app.clone(), &worker).await?;
+            session.output.note(format!("Answering probes on http://{}/live and /ready", probe.address()?));
+            beside.spawn(probe.serve());
+        }
+        Ok(worker.run().await?)
+    }
+
+    /// Sets the worker as it was asked for, and says on which queues it is.
+    fn configure(self, mut worker: Worker) -> Result<(Worker, String), Failure> {
+        // An empty flag is all queues; an empty variable is not there.
+        if let Some(queues) = or_variable(self.queues, "PROCRASTINATE_WORKER_QUEUES", values::text)? {
+            let queues = values::queues(&queues).map_err(Failure::Usage)?;
+            worker = if queues.is_empty() { worker.all_queues() } else { worker.queues(queues) };
+        }
+        if let Some(wait) = switch(self.wait, self.one_shot, "PROCRASTINATE_WORKER_WAIT")? {
+            worker = worker.wait(wait);
+        }
+        let listens = switch(self.listen_notify, self.no_listen_notify, "PROCRASTINATE_WORKER_LISTEN_NOTIFY")?;
+        if let Some(listen_notify) = listens {
+            worker = worker.listen_notify(listen_notify);
+        }
+        set! { worker, self,
+            name: values::text, "NAME";
+            concurrency: values::concurrency, "CONCURRENCY";
+            fetch_job_polling_interval: values::duration, "FETCH_JOB_POLLING_INTERVAL";
+            abort_job_polling_interval: values::duration, "ABORT_JOB_POLLING_INTERVAL";
+            shutdown_graceful_timeout: values::duration, "SHUTDOWN_GRACEFUL_TIMEOUT";
+            delete_jobs: values::delete_jobs, "DELETE_JOBS";
+        }
+        worker = self.beyond.configure(worker)?;
+        let queues = worker.queue_names().map_or_else(|| "all queues".to_owned(), |queues| queues.join(", "));
+        Ok((worker, queues))
+    }
+}
+
+impl Beyond {
+    fn configure(self, mut worker: Worker) -> Result<Worker, Failure> {
+        set! { worker, self,
+            local_buffer: values::number, "LOCAL_BUFFER";
+            timeout: values::duration, "TIMEOUT";
+            update_heartbeat_interval: values::duration, "UPDATE_HEARTBEAT_INTERVAL";
+            stalled_worker_timeout: values::duration, "STALLED_WORKER_TIMEOUT";
+        }
+        let given = Some(self.delete_jobs_older_than).filter(|given| !given.is_empty());
+        let parse = |text: &str| text.split(',').map(|one| values::retention(one.trim())).collect();
+        let retention = or_variable(given, "PROCRASTINATE_WORKER_DELETE_JOBS_OLDER_THAN", parse)?;
+        for (status, age) in retention.unwrap_or_default() {
+            worker = worker.delete_jobs_older_than(status, age);
+        }
+        Ok(worker)
+    }
+}

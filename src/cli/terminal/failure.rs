@@ -1,0 +1,146 @@
+//! What goes wrong on the command line: what is said about it, and with which exit status.
+
+use std::error::Error as StdError;
+use std::io;
+use std::process::ExitCode;
+
+use crate::error::Error;
+
+/// Why a command did not do what it was to do.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It was asked for in a way that cannot be.
+    Usage(String),
+    /// It was tried, and failed.
+    Failed { error: Box<dyn StdError + Send + Sync>, advice: Option<String> },
+    /// As `Failed`, where all was said already.
+    Reported,
+    /// Nobody reads what it writes any more, as after `| head`. That is no failure.
+    OutputClosed,
+}
+
+impl Failure {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    /// A failure with what to do about it.
+    pub(crate) fn failed(error: impl Into<Box<dyn StdError + Send + Sync>>, advice: impl Into<String>) -> Self {
+        Self::Failed { error: error.into(), advice: Some(advice.into()) }
+    }
+
+    /// An error of the application's.
+    pub(crate) fn of(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let error = error.into();
+        let advice = error.downcast_ref::<Error>().and_then(advice).map(str::to_owned);
+        Self::Failed { error, advice }
+    }
+
+    /// Whether it is about the one job that was asked for, so that there is no reason not to go on with others.
+    pub(crate) fn is_about_one_job(&self) -> bool {
+        let Self::Failed { error, .. } = self else { return false };
+        matches!(
+            error.downcast_ref::<Error>(),
+            Some(Error::JobNotFound { .. } | Error::WrongStatus { .. } | Error::QueueingLockTaken { .. })
+        )
+    }
+
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Failed { .. } | Self::Reported => 1,
+            Self::OutputClosed => 0,
+        }
+    }
+
+    /// What is said about it: what failed, why, and what to do.
+    pub(crate) fn message(&self) -> Option<String> {
+        match self {
+            Self::Usage(message) => Some(format!("error: {message}\n\nFor more, try --help.\n")),
+            Self::Failed { error, advice } => {
+                let mut message = format!("error: {}\n", chain(error.as_ref()).join("\n  caused by: "));
+                if let Some(advice) = advice {
+                    message.push_str(&format!("  what to do: {advice}\n"));
+                }
+                Some(message)
+            }
+            Self::Reported | Self::OutputClosed => None,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            // The input was wrong, and whoever typed it sees why.
+            Error::Invalid { .. } => Self::Usage(error.to_string()),
+            error => Self::of(error),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe { Self::OutputClosed } else { Self::of(error) }
+    }
+}
+
+/// An error and its causes, without those that the one above says already.
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
+    let mut messages = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let message = cause.to_string();
+        if !messages.iter().any(|said| said.contains(&message)) {
+            messages.push(message);
+        }
+        source = cause.source();
+    }
+    messages
+}
+
+fn advice(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::SchemaMissing { .. } => Some("`healthchecks` says what is missing, and `schema apply` creates it"),
+        Error::Pool { .. } => {
+            Some("see that the server is up, and that its address, the database, the role and the password are right")
+        }
+        Error::Database { source, .. } if source.to_string().contains("permission denied") => {
+            Some("the role needs SELECT, INSERT, UPDATE and DELETE on the queue's tables, and USAGE on their sequences")
+        }
+        Error::AlreadyEnqueued { .. } => Some("nothing, if one job is enough: --ignore-already-enqueued says so"),
+        Error::UnknownTask { .. } => Some("if another program has the task, --unknown defers it all the same"),
+        Error::JobNotFound { .. } => Some("`list_jobs` shows the jobs that there are"),
+        _ => None,
+    }
+}
+
+/// The exit status for this result.
+pub(crate) fn status_of(result: &Result<(), Failure>) -> u8 {
+    result.as_ref().err().map_or(0, Failure::status)
+}
+
+/// The exit code of a status.
+pub(crate) fn exit_code(status: u8) -> ExitCode {
+    ExitCode::from(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::{Error, Failure};
+
+    #[test]
+    fn a_failure_says_each_cause_once_and_what_to_do() {
+        let source = Error::Pool { action: "list the jobs", source: "connection refused".into() };
+        let message = Failure::from(source).message().unwrap();
+        assert_eq!(message.matches("connection refused").count(), 1, "{message}");
+        assert!(message.starts_with("error: could not list the jobs"), "{message}");
+        assert!(message.contains("what to do: "), "{message}");
+    }
+
+    #[test]
+    fn wrong_input_is_a_matter_of_usage() {
+        assert_eq!(Failure::from(Error::invalid("queue name", "", "it is empty")).status(), 2);
+        assert_eq!(Failure::from(Error::JobNotFound { action: "retry", job_id: 7.into() }).status(), 1);
+    }
+}

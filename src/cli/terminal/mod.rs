@@ -1,0 +1,10 @@
+//! What a command reads and prints.
+
+pub(crate) mod environment;
+pub(crate) mod exit;
+pub(crate) mod failure;
+pub(crate) mod output;
+pub(crate) mod session;
+pub(crate) mod table;
+pub(crate) mod times;
+pub(crate) mod values;

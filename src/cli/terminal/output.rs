@@ -1,0 +1,153 @@
+//! Where a command writes to, and how what it writes looks.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+use serde_json::Value;
+
+use crate::cli::terminal::failure::Failure;
+
+/// Standard output and standard error, or what stands for them.
+pub(crate) struct Output<'w> {
+    out: &'w mut (dyn Write + Send),
+    err: &'w mut (dyn Write + Send),
+    style: Style,
+}
+
+/// What the reader can make use of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Style {
+    pub(crate) colours: bool,
+    /// The columns of the terminal; `None` where it is none, and lines may have any length.
+    pub(crate) width: Option<usize>,
+}
+
+impl Style {
+    /// For this process's standard output: colours on a terminal, unless the user wants none (<https://no-color.org>).
+    pub(crate) fn of_standard_output() -> Self {
+        if !std::io::stdout().is_terminal() {
+            return Self::default();
+        }
+        let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        Self { colours: !is_set("NO_COLOR") && !is_dumb, width }
+    }
+
+    /// The text in a colour, where there are colours.
+    pub(crate) fn paint(self, colour: Colour, text: &str) -> String {
+        match (self.colours, colour.code()) {
+            (true, Some(code)) => format!("\x1b[{code}m{text}\x1b[0m"),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+/// The colours in use, by what they are for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Colour {
+    #[default]
+    Plain,
+    Heading,
+    Faint,
+    Good,
+    Busy,
+    Bad,
+    Waiting,
+}
+
+impl Colour {
+    fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Heading => Some("1"),
+            Self::Faint => Some("2"),
+            Self::Good => Some("32"),
+            Self::Busy => Some("33"),
+            Self::Bad => Some("31"),
+            Self::Waiting => Some("36"),
+        }
+    }
+}
+
+impl<'w> Output<'w> {
+    pub(crate) fn new(out: &'w mut (dyn Write + Send), err: &'w mut (dyn Write + Send), style: Style) -> Self {
+        Self { out, err, style }
+    }
+
+    pub(crate) fn style(&self) -> Style {
+        self.style
+    }
+
+    /// A line of what was asked for.
+    pub(crate) fn line(&mut self, text: impl Display) -> Result<(), Failure> {
+        Ok(writeln!(self.out, "{text}")?)
+    }
+
+    /// The same, without the end of a line.
+    pub(crate) fn text(&mut self, text: impl Display) -> Result<(), Failure> {
+        Ok(write!(self.out, "{text}")?)
+    }
+
+    /// A value for programs, on one line.
+    pub(crate) fn json(&mut self, value: &Value) -> Result<(), Failure> {
+        self.line(value)
+    }
+
+    /// A line beside it, for people: what is being done, what came of it.
+    pub(crate) fn note(&mut self, text: impl Display) {
+        // Where nobody listens there is nobody to complain to.
+        let _ = writeln!(self.err, "{text}");
+    }
+
+    /// A note that another one will be written over, where that can be done.
+    pub(crate) fn progress(&mut self, text: impl Display) {
+        let _ = if std::io::stderr().is_terminal() && self.style.width.is_some() {
+            write!(self.err, "\r\x1b[K{text}")
+        } else {
+            writeln!(self.err, "{text}")
+        };
+        let _ = self.err.flush();
+    }
+
+    /// A question, without the end of a line.
+    pub(crate) fn ask(&mut self, text: impl Display) {
+        let _ = write!(self.err, "{text} ");
+        let _ = self.err.flush();
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        Ok(self.out.flush()?)
+    }
+
+    /// Says what a failure has to say.
+    pub(crate) fn report(&mut self, failure: &Failure) {
+        // What was found before it failed comes first.
+        let _ = self.out.flush();
+        if let Some(message) = failure.message() {
+            let _ = write!(self.err, "{message}");
+        }
+    }
+}
+
+/// An array for programs, an element a line, written while it is read.
+pub(crate) struct JsonArray {
+    is_empty: bool,
+}
+
+impl JsonArray {
+    pub(crate) fn start(output: &mut Output<'_>) -> Result<Self, Failure> {
+        output.text("[")?;
+        Ok(Self { is_empty: true })
+    }
+
+    pub(crate) fn push(&mut self, value: &Value, output: &mut Output<'_>) -> Result<(), Failure> {
+        output.text(if self.is_empty { "\n" } else { ",\n" })?;
+        self.is_empty = false;
+        output.text(value)
+    }
+
+    pub(crate) fn end(self, output: &mut Output<'_>) -> Result<(), Failure> {
+        output.line(if self.is_empty { "]" } else { "\n]" })
+    }
+}

@@ -1,0 +1,56 @@
+//! What every command has at hand.
+
+use std::io::{BufRead, IsTerminal};
+
+use diesel::expression::QueryMetadata;
+use diesel::pg::Pg;
+use diesel::query_dsl::CompatibleType;
+
+use crate::app::App;
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::output::Output;
+use crate::database::connection::run::{Executable, Run};
+use crate::error::Error;
+
+/// An application, and somebody to talk to.
+pub(crate) struct Session<'s> {
+    pub(crate) app: App,
+    /// Whether this program has the code of tasks, or only the database.
+    pub(crate) has_tasks: bool,
+    /// Whether there is somebody who can answer a question.
+    pub(crate) can_ask: bool,
+    pub(crate) output: Output<'s>,
+}
+
+impl<'s> Session<'s> {
+    pub(crate) fn new(app: App, has_tasks: bool, output: Output<'s>) -> Self {
+        let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+        Self { app, has_tasks, can_ask, output }
+    }
+
+    /// The rows of a statement, on a connection from the pool.
+    pub(crate) async fn load<S>(&self, action: &'static str, statement: S) -> Result<Vec<S::Row>, Failure>
+    where
+        S: Executable,
+        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+        Pg: QueryMetadata<S::SqlType>,
+    {
+        let mut connection = self.app.connector().get(action).await?;
+        let rows = connection.load(statement).await;
+        Ok(rows.map_err(|source| Error::database(action, source))?)
+    }
+
+    /// Whether to go on. Without somebody to ask, that must have been said beforehand.
+    pub(crate) fn confirm(&mut self, is_said: bool, question: &str) -> Result<bool, Failure> {
+        if is_said {
+            return Ok(true);
+        }
+        if !self.can_ask {
+            return Err(Failure::usage(format!("{question} Nobody can be asked here: say --yes if you mean it")));
+        }
+        self.output.ask(format!("{question} [y/N]"));
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    }
+}

@@ -1,0 +1,79 @@
+//! Times as people say them, and as programs want them.
+
+use chrono::{DateTime, Local, SecondsFormat, TimeDelta, Utc};
+use serde_json::Value;
+
+/// How times are shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) now: DateTime<Utc>,
+    /// By the clock, instead of how long ago or from now.
+    pub(crate) is_exact: bool,
+}
+
+impl Times {
+    pub(crate) fn new(is_exact: bool) -> Self {
+        Self { now: Utc::now(), is_exact }
+    }
+
+    /// `in 3 min`, or `2030-01-31 08:00:00 +01:00` by the clock of this machine.
+    pub(crate) fn show(self, time: DateTime<Utc>) -> String {
+        if self.is_exact {
+            return exact(time);
+        }
+        let distance = time - self.now;
+        if distance.num_milliseconds().abs() < 1_000 {
+            "now".to_owned()
+        } else if distance > TimeDelta::zero() {
+            format!("in {}", length(distance))
+        } else {
+            format!("{} ago", length(-distance))
+        }
+    }
+
+    pub(crate) fn show_some(self, time: Option<DateTime<Utc>>) -> String {
+        time.map_or_else(String::new, |time| self.show(time))
+    }
+}
+
+/// By the clock of this machine, with its offset.
+pub(crate) fn exact(time: DateTime<Utc>) -> String {
+    time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S %:z").to_string()
+}
+
+/// For programs: RFC 3339 in UTC.
+pub(crate) fn json(time: Option<DateTime<Utc>>) -> Value {
+    time.map_or(Value::Null, |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into())
+}
+
+/// A length of time in the one unit that suits it.
+pub(crate) fn length(length: TimeDelta) -> String {
+    let seconds = length.num_seconds();
+    match seconds {
+        ..100 => format!("{seconds} s"),
+        100..6_000 => format!("{} min", (seconds + 30) / 60),
+        6_000..172_800 => format!("{} h", (seconds + 1_800) / 3_600),
+        172_800..63_072_000 => format!("{} days", (seconds + 43_200) / 86_400),
+        _ => format!("{} years", seconds / 31_536_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::{TimeDelta, Times, Utc};
+
+    #[test]
+    fn a_time_is_shown_as_how_far_it_is_away() {
+        let times = Times { now: Utc::now(), is_exact: false };
+        for (seconds, expected) in [
+            (0, "now"),
+            (45, "in 45 s"),
+            (180, "in 3 min"),
+            (-7_200, "2 h ago"),
+            (-86_400 * 3, "3 days ago"),
+            (31_536_000 * 4, "in 4 years"),
+        ] {
+            assert_eq!(times.show(times.now + TimeDelta::seconds(seconds)), expected);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Where an application has its queue: behind its pool, or in memory for a test.
+
+pub(crate) mod diesel_connector;
+pub(crate) mod pool;
+pub(crate) mod pooled;
+pub(crate) mod run;
+
+use diesel::migration::MigrationSource;
+use diesel::pg::Pg;
+#[cfg(feature = "cli")]
+use diesel_async::AsyncPgConnection;
+#[cfg(feature = "cli")]
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+
+use crate::database::connection::diesel_connector::DieselConnector;
+use crate::database::connection::pooled::PooledConnection;
+#[cfg(feature = "testing")]
+use crate::database::in_memory::{Memory, MemoryConnection};
+use crate::database::migrations::MigrationStatus;
+use crate::error::Error;
+
+/// What an [`App`](crate::App) was built with: a [`DieselConnector`], or what stands for one in a test.
+///
+/// It is cheap to clone, and a clone can be given to another [`App::builder`](crate::App::builder).
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+/// app.connector().run_pending_migrations(procrastinate::MIGRATIONS).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Connector(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Diesel(DieselConnector),
+    #[cfg(feature = "testing")]
+    InMemory(Memory),
+}
+
+impl From<DieselConnector> for Connector {
+    fn from(connector: DieselConnector) -> Self {
+        Self(Kind::Diesel(connector))
+    }
+}
+
+#[cfg(feature = "testing")]
+impl From<Memory> for Connector {
+    fn from(memory: Memory) -> Self {
+        Self(Kind::InMemory(memory))
+    }
+}
+
+impl Connector {
+    /// As [`DieselConnector::run_pending_migrations`]. In memory nothing is ever pending.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Example
+    ///
+    /// See [`Connector`].
+    pub async fn run_pending_migrations<S>(&self, source: S) -> Result<Vec<String>, Error>
+    where
+        S: MigrationSource<Pg> + Send + 'static,
+    {
+        match &self.0 {
+            Kind::Diesel(connector) => connector.run_pending_migrations(source).await,
+            #[cfg(feature = "testing")]
+            Kind::InMemory(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// As [`DieselConnector::run_pre_migrations`]. In memory nothing is ever pending.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// app.connector().run_pre_migrations(procrastinate::MIGRATIONS).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run_pre_migrations<S>(&self, source: S) -> Result<Vec<String>, Error>
+    where
+        S: MigrationSource<Pg> + Send + 'static,
+    {
+        match &self.0 {
+            Kind::Diesel(connector) => connector.run_pre_migrations(source).await,
+            #[cfg(feature = "testing")]
+            Kind::InMemory(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// As [`DieselConnector::migration_status`]. In memory all of them count as applied.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// println!("{}", app.connector().migration_status(procrastinate::MIGRATIONS).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn migration_status<S>(&self, source: S) -> Result<MigrationStatus, Error>
+    where
+        S: MigrationSource<Pg> + Send + 'static,
+    {
+        match &self.0 {
+            Kind::Diesel(connector) => connector.migration_status(source).await,
+            #[cfg(feature = "testing")]
+            Kind::InMemory(_) => MigrationStatus::of_applied(&source),
+        }
+    }
+
+    /// As [`DieselConnector::check_contract`]. In memory there is nothing to check.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// app.connector().check_contract().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn check_contract(&self) -> Result<(), Error> {
+        match &self.0 {
+            Kind::Diesel(connector) => connector.check_contract().await,
+            #[cfg(feature = "testing")]
+            Kind::InMemory(_) => Ok(()),
+        }
+    }
+
+    /// See [`DieselConnector::blocking`]. In memory there is no connection to call it with.
+    #[cfg(feature = "cli")]
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        call: impl FnOnce(&mut AsyncConnectionWrapper<AsyncPgConnection>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        match &self.0 {
+            Kind::Diesel(connector) => connector.blocking(action, call).await,
+            #[cfg(feature = "testing")]
+            Kind::InMemory(_) => Err(Error::Pool { action, source: "this application's queue is in memory".into() }),
+        }
+    }
+
+    /// A connection from the pool, to be given back by dropping it.
+    pub(crate) async fn get(&self, action: &'static str) -> Result<Connection, Error> {
+        match &self.0 {
+            Kind::Diesel(connector) => Ok(Connection::Pooled(connector.get(action).await?)),
+            #[cfg(feature = "testing")]
+            Kind::InMemory(memory) => Ok(Connection::InMemory(memory.connect())),
+        }
+    }
+
+    /// A connection that is not one of the pool's.
+    pub(crate) async fn dedicated(&self, action: &'static str) -> Result<Connection, Error> {
+        match &self.0 {
+            Kind::Diesel(connector) => Ok(Connection::Pooled(connector.dedicated(action).await?)),
+            #[cfg(feature = "testing")]
+            Kind::InMemory(memory) => Ok(Connection::InMemory(memory.connect())),
+        }
+    }
+
+    /// See [`DieselConnector::holds_sessions`].
+    pub(crate) fn holds_sessions(&self) -> bool {
+        match &self.0 {
+            Kind::Diesel(connector) => connector.holds_sessions(),
+            #[cfg(feature = "testing")]
+            Kind::InMemory(_) => true,
+        }
+    }
+}
+
+/// A connection on which statements run. Public by name only: it stands in the signature of a sealed trait.
+#[derive(Debug)]
+pub enum Connection {
+    /// One of the application's pool, or made like those.
+    Pooled(PooledConnection),
+    /// What stands for one.
+    #[cfg(feature = "testing")]
+    InMemory(MemoryConnection),
+}
+
+impl Connection {
+    /// The connection itself, where it leads to a database.
+    pub(crate) fn database_mut(&mut self) -> Option<&mut PooledConnection> {
+        match self {
+            Self::Pooled(connection) => Some(connection),
+            #[cfg(feature = "testing")]
+            Self::InMemory(_) => None,
+        }
+    }
+}
+
+impl Connection {
+    /// Whether each statement on it is a transaction of its own, and costs one round trip.
+    pub(crate) fn commits_each_statement(&mut self) -> bool {
+        match self {
+            Self::Pooled(connection) => connection.commits_each_statement(),
+            #[cfg(feature = "testing")]
+            Self::InMemory(_) => true,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Deferring.
+
+use std::collections::HashSet;
+
+use diesel::result::QueryResult;
+
+use crate::database::in_memory::violations::Violation;
+use crate::database::in_memory::{Answer, Store};
+use crate::database::statements::defer::{
+    AnnounceJob, InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, NewJob, StoreJob,
+};
+use crate::job::JobId;
+
+impl Answer for InsertJob {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<JobId>> {
+        Ok(vec![insert(self.0, store)?])
+    }
+}
+
+impl Answer for InsertJobUnlessEnqueued {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<JobId>> {
+        match insert(self.0, store) {
+            Ok(id) => Ok(vec![id]),
+            Err(Violation::QueueingLock(_)) => Ok(Vec::new()),
+            Err(other) => Err(other.into()),
+        }
+    }
+}
+
+impl Answer for StoreJob {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<Option<JobId>>> {
+        match store.insert_job(self.0) {
+            Ok(id) => Ok(vec![Some(id.into())]),
+            Err(Violation::QueueingLock(_)) => Ok(vec![None]),
+            Err(other) => Err(other.into()),
+        }
+    }
+}
+
+impl Answer for AnnounceJob {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
+        store.listeners.tell_of_job(&self.queue, self.job_id.into());
+        Ok(vec![true])
+    }
+}
+
+fn insert(job: NewJob, store: &mut Store) -> Result<JobId, Violation> {
+    let queue = job.queue.clone();
+    let id = store.insert_job(job)?;
+    store.listeners.tell_of_job(&queue, id);
+    Ok(id.into())
+}
+
+impl Answer for InsertJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<InsertedOrTaken>> {
+        if let Some((place, lock)) = first_taken(&self.queueing_locks, store) {
+            // The numbers are gone that were drawn up to there.
+            store.skip_job_ids(place + 1);
+            return Ok(vec![(None, Some(lock))]);
+        }
+        let mut told = HashSet::new();
+        let mut ids = Vec::with_capacity(self.queues.len());
+        for job in self.into_jobs() {
+            let queue = job.queue.clone();
+            let id = store.insert_job(job)?;
+            // For listeners, one for each queue is cause enough to look.
+            if told.insert(queue.clone()) {
+                store.listeners.tell_of_job(&queue, id);
+            }
+            ids.push((Some(id.into()), None));
+        }
+        Ok(ids)
+    }
+}
+
+/// The place of the first queueing lock that a job has which waits already, or that stands there twice.
+fn first_taken(queueing_locks: &[Option<String>], store: &Store) -> Option<(usize, String)> {
+    let mut seen = HashSet::new();
+    queueing_locks.iter().enumerate().find_map(|(place, lock)| {
+        let lock = lock.as_ref()?;
+        (!seen.insert(lock) || store.is_enqueued(lock)).then(|| (place, lock.clone()))
+    })
+}
+
+impl InsertJobs {
+    fn into_jobs(self) -> impl Iterator<Item = NewJob> {
+        let names = self.queues.into_iter().zip(self.task_names).zip(self.priorities);
+        let locks = self.locks.into_iter().zip(self.queueing_locks);
+        names.zip(locks).zip(self.args).zip(self.scheduled_at).map(
+            |(((((queue, task_name), priority), (lock, queueing_lock)), args), scheduled_at)| NewJob {
+                queue,
+                task_name,
+                priority,
+                lock,
+                queueing_lock,
+                args,
+                scheduled_at,
+            },
+        )
+    }
+}

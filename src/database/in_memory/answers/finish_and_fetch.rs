@@ -1,0 +1,322 @@
+//! The life of workers and of their jobs.
+
+use diesel::result::QueryResult;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::database::in_memory::values::{read_time, seconds_before};
+use crate::database::in_memory::violations::{Violation, raised, worker_not_registered};
+use crate::database::in_memory::{Answer, Store};
+use crate::database::models::{ProcrastinateJob, ProcrastinateJobError};
+use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
+use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
+use crate::database::statements::workers::{
+    JobOfHeartbeat, PruneStalledWorkers, RegisterWorker, RegisterWorkerAgain, UnregisterWorker, UpdateHeartbeat,
+};
+use crate::job::{Job, JobId, JobStatus};
+
+/// Of a job that is tried again for ever, the errors of the last hundred attempts are kept.
+const MOST_ERRORS: i32 = 100;
+
+/// How many jobs that lost their worker are told of at once.
+const MOST_WITHOUT_WORKER: usize = 1_000;
+
+/// A job as a worker gets it.
+pub(super) fn fetched(job: &ProcrastinateJob) -> FinishedOrFetched {
+    let job = job.clone();
+    let job = Job {
+        id: job.id.into(),
+        queue: job.queue_name,
+        task_name: job.task_name,
+        priority: job.priority,
+        lock: job.lock,
+        queueing_lock: job.queueing_lock,
+        args: job.args,
+        scheduled_at: job.scheduled_at,
+        attempts: job.attempts,
+        abort_requested: job.abort_requested,
+        worker_id: job.worker_id,
+    };
+    FinishedOrFetched::Fetched(Box::new(FetchedJob { job, unreadable_args: None }))
+}
+
+impl Answer for RegisterWorker {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
+        Ok(vec![store.insert_worker()])
+    }
+}
+
+impl Answer for UnregisterWorker {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
+        store.delete_worker(self.worker_id)?;
+        Ok(vec![true])
+    }
+}
+
+impl Answer for PruneStalledWorkers {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
+        let heard_of = seconds_before(store.now(), self.seconds_since_heartbeat);
+        let stalled: Vec<i64> =
+            store.workers().filter(|worker| worker.last_heartbeat < heard_of).map(|worker| worker.id).collect();
+        stalled.iter().try_for_each(|id| store.delete_worker(*id))?;
+        Ok(stalled)
+    }
+}
+
+impl Answer for RegisterWorkerAgain {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<(i64, Option<JobId>)>> {
+        let worker_id = store.insert_worker();
+        let mut rows = Vec::new();
+        for (job_id, attempts) in self.job_ids.into_iter().zip(self.attempts) {
+            let is_kept = |job: &ProcrastinateJob| {
+                job.attempts == attempts && job.status == JobStatus::Doing && job.worker_id.is_none()
+            };
+            if store.job(job_id.into()).is_some_and(is_kept) {
+                store.update_job(job_id.into(), |job| job.worker_id = Some(worker_id))?;
+                rows.push((worker_id, Some(job_id)));
+            }
+        }
+        rows.push((worker_id, None));
+        Ok(rows)
+    }
+}
+
+impl Answer for UpdateHeartbeat {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<JobOfHeartbeat>> {
+        let now = store.now();
+        let Some(worker) = store.worker_mut(self.worker_id) else { return Ok(Vec::new()) };
+        worker.last_heartbeat = now;
+        let its_jobs = store.jobs().filter(|job| is_doing(job, Some(self.worker_id)));
+        let mut rows: Vec<_> = its_jobs.map(|job| (Some(job.id.into()), Some(job.abort_requested))).collect();
+        rows.push((None, None));
+        Ok(rows)
+    }
+}
+
+/// Whether the job runs, and is this worker's, or nobody's.
+fn is_doing(job: &ProcrastinateJob, worker_id: Option<i64>) -> bool {
+    job.status == JobStatus::Doing && job.worker_id == worker_id
+}
+
+impl Answer for JobsOfWorker {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<FinishedOrFetched>> {
+        let jobs = self.job_ids.into_iter().filter_map(|id| store.job(id.into()));
+        Ok(jobs.filter(|job| is_doing(job, Some(self.worker_id))).map(fetched).collect())
+    }
+}
+
+impl Answer for JobsWithoutWorker {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<FinishedOrFetched>> {
+        let jobs = store.jobs().filter(|job| is_doing(job, None) && self.task_names.contains(&job.task_name));
+        Ok(jobs.take(MOST_WITHOUT_WORKER).map(fetched).collect())
+    }
+}
+
+/// A job to put back, or to rescue.
+#[derive(Deserialize)]
+struct Retry {
+    job_id: JobId,
+    attempts: Option<i32>,
+    #[serde(default)]
+    is_retried: bool,
+    retry_at: Option<String>,
+    priority: Option<i32>,
+    queue_name: Option<String>,
+    lock: Option<String>,
+    counts: Option<bool>,
+    error: Option<String>,
+}
+
+/// What went wrong with a job.
+#[derive(Deserialize)]
+struct Failure {
+    job_id: JobId,
+    attempts: Option<i32>,
+    error: String,
+    worker_name: Option<String>,
+    duration_seconds: Option<f64>,
+}
+
+fn read<T: for<'v> Deserialize<'v>>(value: Value) -> QueryResult<Vec<T>> {
+    serde_json::from_value(value).map_err(|error| raised(format!("the jobs cannot be read: {error}")))
+}
+
+impl Answer for RescueJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<(JobId, JobStatus)>> {
+        let mut rescues: Vec<Retry> = read(Value::Array(self.rescues))?;
+        rescues.sort_by_key(|rescue| rescue.job_id);
+        let mut rows = Vec::new();
+        for rescue in rescues {
+            let id = rescue.job_id;
+            let Some(job) = store.job(id.into()) else { continue };
+            if !is_doing(job, None) || rescue.attempts != Some(job.attempts) {
+                continue;
+            }
+            let (attempt, is_abort_requested) = (job.attempts + 1, job.abort_requested);
+            store.keep_error(id, attempt, rescue.error.clone().unwrap_or_default(), None);
+            if is_abort_requested || !rescue.is_retried {
+                let became = if is_abort_requested { JobStatus::Aborted } else { JobStatus::Failed };
+                store.end(id, became.clone(), false)?;
+                rows.push((id, became));
+            } else if let Some(became) = store.put_back(rescue, None)? {
+                rows.push((id, became));
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl Answer for FinishAndFetchJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<FinishedOrFetched>> {
+        let worker_id = self.worker_id;
+        let failures = self.errors.map(read::<Failure>).transpose()?.unwrap_or_default();
+        let mut retries = self.retries.map(read::<Retry>).transpose()?.unwrap_or_default();
+        retries.sort_by_key(|retry| retry.job_id);
+
+        failures.into_iter().for_each(|failure| store.keep_failure(failure, worker_id));
+        let endings = self.finished.into_iter().zip(self.end_statuses);
+        let mut rows = store.finish_of_worker(endings, worker_id)?;
+        rows.extend(store.delete_of_worker(self.deleted.unwrap_or_default(), worker_id));
+        for retry in retries {
+            rows.extend(store.retry_of_worker(retry, worker_id)?);
+        }
+        // A worker without a row has no jobs, so nothing has been changed until here.
+        let is_lost = rows.iter().any(|row| matches!(row, FinishedOrFetched::Lost(_)));
+        if is_lost && store.worker(worker_id).is_none() {
+            return Err(worker_not_registered(format!("Worker {worker_id} is not registered"), None));
+        }
+        let wanted = usize::try_from(self.free_slots).unwrap_or_default();
+        let ids = store.fetch(worker_id, self.queues.as_deref(), wanted, store.now())?;
+        rows.extend(ids.into_iter().filter_map(|id| store.job(id)).map(fetched));
+        Ok(rows)
+    }
+}
+
+/// The parts of finishing and fetching.
+impl Store {
+    fn is_of(&self, id: JobId, worker_id: i64) -> bool {
+        self.job(id.into()).is_some_and(|job| is_doing(job, Some(worker_id)))
+    }
+
+    /// Keeps what went wrong beside the job, if that is this worker's. An attempt that is there already stays as it is.
+    fn keep_failure(&mut self, failure: Failure, worker_id: i64) {
+        let id = failure.job_id;
+        let its_attempts = self.job(id.into()).filter(|job| is_doing(job, Some(worker_id))).map(|job| job.attempts);
+        if let Some(attempts) = its_attempts.filter(|attempts| failure.attempts.is_none_or(|told| told == *attempts)) {
+            let of_worker = (worker_id, failure.worker_name, failure.duration_seconds);
+            self.keep_error(id, attempts + 1, failure.error, Some(of_worker));
+        }
+        if let Some(attempts) = failure.attempts.filter(|attempts| *attempts >= MOST_ERRORS) {
+            self.forget_errors(id.into(), attempts - MOST_ERRORS + 1);
+        }
+    }
+
+    fn keep_error(
+        &mut self,
+        id: JobId,
+        attempt: i32,
+        error: String,
+        of_worker: Option<(i64, Option<String>, Option<f64>)>,
+    ) {
+        let (worker_id, worker_name, duration_seconds) = match of_worker {
+            Some((worker_id, worker_name, duration_seconds)) => (Some(worker_id), worker_name, duration_seconds),
+            None => (None, None, None),
+        };
+        let (job_id, at) = (id.into(), self.now());
+        let kept = ProcrastinateJobError { job_id, attempt, error, worker_id, worker_name, duration_seconds, at };
+        self.errors.entry((job_id, attempt)).or_insert(kept);
+    }
+
+    /// Ends a job that runs. Whose it was stays written where nobody lets go of it.
+    fn end(&mut self, id: JobId, status: JobStatus, lets_go: bool) -> Result<(), Violation> {
+        self.update_job(id.into(), |job| {
+            job.status = status;
+            job.abort_requested = false;
+            job.attempts += 1;
+            job.worker_id = job.worker_id.filter(|_| !lets_go);
+        })
+    }
+
+    /// Ends jobs that are this worker's, which lets go of them. One that stands so already was ended by an earlier call.
+    fn finish_of_worker(
+        &mut self,
+        endings: impl Iterator<Item = (JobId, &'static str)>,
+        worker_id: i64,
+    ) -> Result<Vec<FinishedOrFetched>, Violation> {
+        let mut lost = Vec::new();
+        for (id, status) in endings {
+            let status = JobStatus::from(status);
+            if self.is_of(id, worker_id) {
+                self.end(id, status, true)?;
+                continue;
+            }
+            let stands_so =
+                |job: &ProcrastinateJob| job.status == status && job.worker_id.is_none_or(|of_job| of_job == worker_id);
+            if !self.job(id.into()).is_some_and(stands_so) {
+                lost.push(FinishedOrFetched::Lost(id));
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Deletes jobs that are this worker's. One that is not there any more was deleted by an earlier call, or by hand.
+    fn delete_of_worker(&mut self, ids: Vec<JobId>, worker_id: i64) -> Vec<FinishedOrFetched> {
+        let mut lost = Vec::new();
+        for id in ids {
+            if self.is_of(id, worker_id) {
+                self.delete_job(id.into());
+            } else if self.job(id.into()).is_some() {
+                lost.push(FinishedOrFetched::Lost(id));
+            }
+        }
+        lost
+    }
+
+    /// Has a job that is this worker's wait again. One that does not run, or that the worker runs in a later attempt, was
+    /// put back by an earlier call, or ended by hand.
+    fn retry_of_worker(&mut self, retry: Retry, worker_id: i64) -> Result<Option<FinishedOrFetched>, Violation> {
+        let (id, attempts) = (retry.job_id, retry.attempts);
+        match self.put_back(retry, Some(worker_id))? {
+            Some(JobStatus::Failed) => return Ok(Some(FinishedOrFetched::NotRetried(id))),
+            Some(_) => return Ok(None),
+            None => {}
+        }
+        let is_lost = |job: &ProcrastinateJob| {
+            job.status == JobStatus::Doing
+                && (job.worker_id != Some(worker_id) || attempts.is_some_and(|attempts| job.attempts <= attempts))
+        };
+        Ok(self.job(id.into()).is_some_and(is_lost).then_some(FinishedOrFetched::Lost(id)))
+    }
+
+    /// Has a job wait for another attempt that this worker, or nobody, has in that attempt; an abort that was requested
+    /// wins. Answers with what became of it.
+    fn put_back(&mut self, retry: Retry, worker_id: Option<i64>) -> Result<Option<JobStatus>, Violation> {
+        let Retry { job_id, attempts, retry_at, priority, queue_name, lock, counts, .. } = retry;
+        let is_meant = |job: &&ProcrastinateJob| {
+            is_doing(job, worker_id) && attempts.is_none_or(|attempts| job.attempts == attempts)
+        };
+        let Some(job) = self.job(job_id.into()).filter(is_meant) else { return Ok(None) };
+        if job.abort_requested {
+            self.update_job(job_id.into(), |job| job.status = JobStatus::Failed)?;
+            return Ok(Some(JobStatus::Failed));
+        }
+        let scheduled_at = read_time(retry_at.as_deref()).unwrap_or(self.now());
+        let put_back = self.update_job(job_id.into(), |job| {
+            job.status = JobStatus::Todo;
+            job.attempts += i32::from(counts.unwrap_or(true));
+            job.scheduled_at = Some(scheduled_at);
+            job.priority = priority.unwrap_or(job.priority);
+            job.queue_name = queue_name.unwrap_or_else(|| job.queue_name.clone());
+            job.lock = lock.or_else(|| job.lock.clone());
+        });
+        match put_back {
+            Ok(()) => Ok(Some(JobStatus::Todo)),
+            // It cannot wait beside the one that holds its queueing lock.
+            Err(Violation::QueueingLock(_)) => {
+                self.end(job_id, JobStatus::Failed, false)?;
+                Ok(Some(JobStatus::Failed))
+            }
+            Err(other) => Err(other),
+        }
+    }
+}

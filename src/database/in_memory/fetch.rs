@@ -1,0 +1,46 @@
+//! Which jobs may be started.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+
+use super::store::Store;
+use super::violations::Violation;
+use crate::job::JobStatus;
+
+impl Store {
+    /// Takes the next jobs of these queues, or of all, for a worker: at most so many, first those that come first.
+    pub(super) fn fetch(
+        &mut self,
+        worker_id: i64,
+        queues: Option<&[String]>,
+        wanted: usize,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<i64>, Violation> {
+        let ids = self.next_jobs(queues, wanted, now);
+        // The first shows whether there is such a worker, before anything is changed.
+        for id in &ids {
+            self.update_job(*id, |job| {
+                job.status = JobStatus::Doing;
+                job.worker_id = Some(worker_id);
+            })?;
+        }
+        Ok(ids)
+    }
+
+    /// A job waits for its time, for the one of its lock that runs, and for those of its lock that come before it,
+    /// whatever their queue and their time.
+    fn next_jobs(&self, queues: Option<&[String]>, wanted: usize, now: DateTime<Utc>) -> Vec<i64> {
+        let mut passed_locks = HashSet::new();
+        self.waiting_jobs()
+            .filter(|job| match &job.lock {
+                None => true,
+                Some(lock) => passed_locks.insert(lock.as_str()) && !self.is_lock_running(lock),
+            })
+            .filter(|job| queues.is_none_or(|queues| queues.contains(&job.queue_name)))
+            .filter(|job| job.scheduled_at.is_none_or(|scheduled_at| scheduled_at <= now))
+            .map(|job| job.id)
+            .take(wanted)
+            .collect()
+    }
+}

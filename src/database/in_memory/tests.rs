@@ -1,0 +1,390 @@
+//! Random statements, each put to PostgreSQL and to the memory: also those that an application cannot ask by itself, with
+//! what only happens when workers die and answers get lost.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::expression::QueryMetadata;
+use diesel::pg::{Pg, PgConnection};
+use diesel::prelude::*;
+use diesel::query_dsl::CompatibleType;
+use diesel::result::Error::DatabaseError;
+use fastrand::Rng;
+use serde_json::{Value, json};
+use throwaway_postgres::{Database, Server};
+
+use super::{Memory, MemoryConnection};
+use crate::database::connection::run::{Blocking, Executable, Run, complete};
+use crate::database::migrations::{MIGRATIONS, run_pending_migrations};
+use crate::database::models::{ProcrastinateEvent, ProcrastinateJob};
+use crate::database::statements::cli::{
+    CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart, MeantJobs, NamesInUse,
+    PageOfJobs, RegisteredWorkers, RetryJobByContract,
+};
+use crate::database::statements::defer::{InsertJobUnlessEnqueued, NewJob};
+use crate::database::statements::finish_and_fetch::{FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
+use crate::database::statements::inspect::{JobFilter, ListJobs};
+use crate::database::statements::manage::{CancelJob, DeleteOldJobs, RetryJob};
+use crate::database::statements::periodic::DeferPeriodicJob;
+use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
+use crate::database::statements::testing::FetchJobAt;
+use crate::database::statements::workers::{RegisterWorker, RegisterWorkerAgain, UnregisterWorker, UpdateHeartbeat};
+use crate::job::{Job, JobId, JobStatus};
+use crate::retry::RetryDecision;
+
+const QUEUES: [&str; 2] = ["one", "two"];
+const LOCKS: [&str; 3] = ["a", "b", "c"];
+const FUTURE: &str = "2100-01-01T00:00:00Z";
+
+/// A client of both.
+struct Both {
+    postgres: PgConnection,
+    memory: MemoryConnection,
+    _database: Database,
+    /// All that was answered.
+    told: BTreeSet<String>,
+}
+
+/// How things stood after the last step.
+#[derive(Default)]
+struct Known {
+    jobs: Vec<ProcrastinateJob>,
+    workers: Vec<i64>,
+}
+
+impl Both {
+    fn new() -> Self {
+        let database = Server::shared().unwrap().create_database("statements").unwrap();
+        let mut postgres = PgConnection::establish(database.url()).unwrap();
+        run_pending_migrations(&mut postgres, MIGRATIONS).unwrap();
+        Self { postgres, memory: Memory::default().connect(), _database: database, told: BTreeSet::new() }
+    }
+
+    /// Puts a statement to both, compares what is told of their rows, in no order, and answers with the memory's rows.
+    #[track_caller]
+    fn ask<S>(&mut self, statement: impl Fn() -> S, told: impl Fn(&S::Row) -> String) -> Vec<S::Row>
+    where
+        S: Executable,
+        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+        Pg: QueryMetadata<S::SqlType>,
+    {
+        let expected = complete(Blocking(&mut self.postgres).load(statement()));
+        let found = complete(self.memory.load(statement()));
+        let sql = diesel::debug_query::<Pg, _>(&statement()).to_string();
+        let (found_told, expected_told) = (told_of(&found, &told), told_of(&expected, &told));
+        assert_eq!(found_told, expected_told, "in memory, and in PostgreSQL, to {sql}");
+        self.told.extend(found_told.unwrap_or_else(|error| vec![error]));
+        found.unwrap_or_default()
+    }
+
+    /// Compares all tables.
+    fn look(&mut self, step: &str) -> Known {
+        let jobs = self.ask(|| ListJobs(JobFilter::default()), |job| format!("after {step}: {}", job_text(job)));
+        for job_id in jobs.iter().map(|job| JobId::from(job.id)) {
+            let event_text = |event: &ProcrastinateEvent| format!("{:?} {}", event.event_type, time_text(event.at));
+            let events_of = |events: Vec<ProcrastinateEvent>| events.iter().map(event_text).collect::<Vec<_>>();
+            let expected = complete(Blocking(&mut self.postgres).load(EventsOfJob { job_id })).unwrap();
+            let found = complete(self.memory.load(EventsOfJob { job_id })).unwrap();
+            assert_eq!(events_of(found), events_of(expected), "the events of job {job_id} after {step}");
+            self.ask(
+                || ErrorsOfJob { job_id },
+                |error| {
+                    let (attempt, text, worker) = (error.attempt, &error.error, error.worker_id);
+                    format!("{attempt} {text} {worker:?} {:?} {:?}", error.worker_name, error.duration_seconds)
+                },
+            );
+        }
+        let workers = self.ask(|| RegisteredWorkers, |worker| format!("worker {} after {step}", worker.id));
+        Known { jobs, workers: workers.into_iter().map(|worker| worker.id).collect() }
+    }
+}
+
+/// What is told of the rows, or of the error.
+fn told_of<R>(answer: &QueryResult<Vec<R>>, told: impl Fn(&R) -> String) -> Result<Vec<String>, String> {
+    match answer {
+        Ok(rows) => {
+            let mut rows: Vec<String> = rows.iter().map(told).collect();
+            rows.sort();
+            Ok(rows)
+        }
+        Err(DatabaseError(kind, information)) => {
+            Err(format!("{kind:?} {} {:?}", information.message(), information.constraint_name()))
+        }
+        Err(other) => Err(other.to_string()),
+    }
+}
+
+fn debug<R: Debug>(row: &R) -> String {
+    format!("{row:?}")
+}
+
+fn time_text(time: Option<DateTime<Utc>>) -> String {
+    match time {
+        Some(time) if (time - Utc::now()).abs() < TimeDelta::hours(1) => "now".to_owned(),
+        time => format!("{time:?}"),
+    }
+}
+
+fn job_text(job: &ProcrastinateJob) -> String {
+    let at = time_text(job.scheduled_at);
+    format!("{at} {:?}", ProcrastinateJob { scheduled_at: None, ..job.clone() })
+}
+
+fn fetched_text(row: &FinishedOrFetched) -> String {
+    match row {
+        FinishedOrFetched::Lost(id) => format!("{id} is lost"),
+        FinishedOrFetched::NotRetried(id) => format!("{id} is not retried"),
+        FinishedOrFetched::Fetched(fetched) => {
+            let job = &fetched.job;
+            format!("{} {:?}", time_text(job.scheduled_at), Job { scheduled_at: None, ..job.clone() })
+        }
+    }
+}
+
+fn any_queues(random: &mut Rng) -> Option<Vec<String>> {
+    random.bool().then(|| QUEUES.into_iter().filter(|_| random.bool()).map(str::to_owned).collect())
+}
+
+fn maybe(random: &mut Rng, choices: &[&str]) -> Option<String> {
+    (random.u8(..3) == 0).then(|| random.choice(choices).map(|choice| (*choice).to_owned())).flatten()
+}
+
+fn any_job(random: &mut Rng) -> NewJob {
+    NewJob {
+        queue: random.choice(QUEUES).unwrap().to_owned(),
+        task_name: "task".to_owned(),
+        priority: random.i32(0..3),
+        lock: maybe(random, &LOCKS),
+        queueing_lock: maybe(random, &LOCKS),
+        args: json!({}),
+        scheduled_at: (random.u8(..5) == 0).then(|| FUTURE.parse().unwrap()),
+    }
+}
+
+fn any_decision(random: &mut Rng) -> RetryDecision {
+    let mut decision = if random.u8(..3) > 0 {
+        RetryDecision::retry_in(Duration::ZERO)
+    } else {
+        RetryDecision::retry_at(FUTURE.parse().unwrap())
+    };
+    decision.priority = random.bool().then(|| random.i32(0..3));
+    decision.queue = maybe(random, &QUEUES);
+    decision.lock = maybe(random, &LOCKS);
+    decision
+}
+
+impl Known {
+    /// A worker, now and then one that is not registered.
+    fn worker(&self, random: &mut Rng) -> i64 {
+        random.choice(&self.workers).copied().filter(|_| random.u8(..12) > 0).unwrap_or(1_000)
+    }
+
+    /// A job, mostly one that runs; now and then one that does not exist.
+    fn id(&self, random: &mut Rng) -> JobId {
+        let running: Vec<_> = self.jobs.iter().filter(|job| job.status == JobStatus::Doing).collect();
+        let job = if random.u8(..4) > 0 { random.choice(running) } else { random.choice(&self.jobs) };
+        job.map_or(1_000, |job| job.id).into()
+    }
+
+    /// Some jobs, each once.
+    fn ids(&self, random: &mut Rng) -> Vec<JobId> {
+        let mut ids: Vec<JobId> = (0..random.usize(..5)).map(|_| self.id(random)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// How many attempts of the job have ended; now and then it is one more or less.
+    fn attempts(&self, random: &mut Rng, id: JobId) -> i32 {
+        let attempts = self.jobs.iter().find(|job| id == job.id).map_or(0, |job| job.attempts);
+        if random.u8(..8) > 0 { attempts } else { attempts + random.i32(-1..2) }
+    }
+
+    fn finish_and_fetch(&self, random: &mut Rng) -> FinishAndFetchJobs {
+        let mut statement = FinishAndFetchJobs::new(self.worker(random), any_queues(random), random.usize(..4));
+        for id in self.ids(random) {
+            let attempts = self.attempts(random, id);
+            match random.u8(..6) {
+                0..=2 => statement.retry(id, attempts, &any_decision(random), random.u8(..4) > 0),
+                3 => statement.delete(id),
+                _ => statement.finish(id, random.choice(["succeeded", "failed", "aborted"]).unwrap()),
+            }
+            if random.bool() {
+                // Now and then as if it had been tried very often: then the error of the first attempt goes.
+                let attempts = if random.u8(..6) == 0 { 100 } else { attempts };
+                statement.keep_error(id, attempts, "it failed", "worker", Duration::from_millis(1_500));
+            }
+        }
+        statement
+    }
+
+    fn register_again(&self, random: &mut Rng) -> RegisterWorkerAgain {
+        let job_ids = self.ids(random);
+        let attempts = job_ids.iter().map(|id| self.attempts(random, *id)).collect();
+        RegisterWorkerAgain { job_ids, attempts }
+    }
+
+    fn rescue(&self, random: &mut Rng) -> RescueJobs {
+        let mut statement = RescueJobs::default();
+        for id in self.ids(random) {
+            let job = Job {
+                id,
+                queue: String::new(),
+                task_name: String::new(),
+                priority: 0,
+                lock: None,
+                queueing_lock: None,
+                args: Value::Null,
+                scheduled_at: None,
+                attempts: self.attempts(random, id),
+                abort_requested: false,
+                worker_id: None,
+            };
+            let decision = random.bool().then(|| any_decision(random));
+            statement.add(&job, decision.as_ref(), "the worker died");
+        }
+        statement
+    }
+
+    fn retry(&self, random: &mut Rng) -> RetryJob {
+        let RetryDecision { priority, queue, lock, .. } = any_decision(random);
+        let retry_at = random.bool().then(|| FUTURE.parse().unwrap());
+        RetryJob { job_id: self.id(random), retry_at, priority, queue, lock }
+    }
+
+    fn meant(&self, random: &mut Rng) -> MeantJobs {
+        let filter = JobFilter {
+            queue: maybe(random, &QUEUES),
+            lock: maybe(random, &LOCKS),
+            status: maybe(random, &["todo", "failed", "doing"]).map(|label| JobStatus::from(label.as_str())),
+            worker_id: (random.u8(..4) == 0).then(|| self.worker(random)),
+            ..JobFilter::default()
+        };
+        MeantJobs { filter, are_stalled: random.u8(..4) == 0 }
+    }
+}
+
+/// Asks something of both.
+fn step(both: &mut Both, known: &Known, random: &mut Rng) {
+    // So that the statement can be made for each of the two.
+    let seed = random.u64(..);
+    let again = || Rng::with_seed(seed);
+    match random.u8(..24) {
+        0..=4 => drop(both.ask(|| InsertJobUnlessEnqueued(any_job(&mut again())), debug)),
+        5..=10 => drop(both.ask(|| known.finish_and_fetch(&mut again()), fetched_text)),
+        11 => drop(both.ask(|| RegisterWorker, debug)),
+        12 => drop(both.ask(|| UnregisterWorker { worker_id: known.worker(&mut again()) }, debug)),
+        13 => drop(both.ask(|| known.register_again(&mut again()), debug)),
+        14 => drop(both.ask(|| UpdateHeartbeat { worker_id: known.worker(&mut again()) }, debug)),
+        15 => {
+            let asked = |random: &mut Rng| JobsOfWorker { worker_id: known.worker(random), job_ids: known.ids(random) };
+            drop(both.ask(|| asked(&mut again()), fetched_text));
+        }
+        16 => drop(both.ask(|| JobsWithoutWorker { task_names: vec!["task".to_owned()] }, fetched_text)),
+        17 => drop(both.ask(|| known.rescue(&mut again()), debug)),
+        18 => {
+            let abort = random.u8(..3) > 0;
+            drop(both.ask(|| CancelJob { job_id: known.id(&mut again()), abort, delete_job: false }, debug));
+        }
+        19 => drop(both.ask(|| RetryJobByContract(known.retry(&mut again())), |_| String::new())),
+        20 => {
+            let now = if random.bool() { FUTURE.parse().unwrap() } else { Utc::now() };
+            let asked =
+                |random: &mut Rng| FetchJobAt { worker_id: known.worker(random), queues: any_queues(random), now };
+            drop(both.ask(|| asked(&mut again()), fetched_text));
+        }
+        21 => defer_tick(both, random),
+        22 => clear_away(both, random),
+        _ => browse(both, known, random),
+    }
+}
+
+/// A tick of the next or the last minutes, by the clock of both.
+fn defer_tick(both: &mut Both, random: &mut Rng) {
+    let defer_timestamp = Utc::now().timestamp() / 100 * 100 + 50 * random.i64(-4..5);
+    let job = NewJob { scheduled_at: None, ..any_job(random) };
+    let periodic_id = maybe(random, &["evening"]).unwrap_or_default();
+    both.ask(|| DeferPeriodicJob { job: job.clone(), periodic_id: periodic_id.clone(), defer_timestamp }, debug);
+}
+
+/// Step by step: where each of them stops depends on numbers of events, which have no order within a statement.
+fn clear_away(both: &mut Both, random: &mut Rng) {
+    let labels = ["succeeded", "failed", "cancelled", "aborted"];
+    let statuses: Vec<_> = labels.into_iter().filter(|_| random.bool()).collect();
+    let queue = maybe(random, &QUEUES);
+    let statement = |start_after| DeleteOldJobs {
+        statuses: statuses.clone(),
+        older_than_seconds: 0.0,
+        queue: queue.clone(),
+        max_events: Some(3),
+        start_after,
+    };
+    let mut deleted = [0, 0];
+    let mut start_after = [None, None];
+    loop {
+        let [of_postgres, of_memory] = start_after;
+        let postgres = complete(Blocking(&mut both.postgres).load(statement(of_postgres))).unwrap().remove(0);
+        let memory = complete(both.memory.load(statement(of_memory))).unwrap().remove(0);
+        deleted = [deleted[0] + postgres.0, deleted[1] + memory.0];
+        start_after = [Some(postgres.2), Some(memory.2)];
+        assert_eq!(memory.1, postgres.1, "whether there is more");
+        if !memory.1 {
+            break;
+        }
+    }
+    assert_eq!(deleted[1], deleted[0], "how many jobs are deleted");
+}
+
+fn browse(both: &mut Both, known: &Known, random: &mut Rng) {
+    let meant = known.meant(random);
+    let newest_first = random.bool();
+    let beyond = random.bool().then(|| known.id(random));
+    let limit = random.i64(0..5);
+    let page = || PageOfJobs { meant: meant.clone(), newest_first, beyond, limit };
+    both.ask(page, job_text);
+    both.ask(|| CountOfJobs(meant.clone()), debug);
+    let (job_id, priority) = (known.id(random), random.i32(0..3));
+    let lock = random.choice(LOCKS).unwrap().to_owned();
+    both.ask(|| HolderOfLock { job_id, lock: lock.clone(), priority }, job_text);
+    let queue = random.choice(QUEUES).unwrap().to_owned();
+    both.ask(|| JobsAhead { job_id, queue: queue.clone(), priority }, debug);
+    let statuses = || vec!["succeeded".to_owned(), "failed".to_owned()];
+    let old = |queue| CountOfOldJobs { statuses: statuses(), older_than_seconds: 0.0, queue };
+    both.ask(|| old(Some(queue.clone())), debug);
+    both.ask(|| old(None), debug);
+    both.ask(|| LastStart { queue: queue.clone() }, |at| time_text(*at));
+    both.ask(|| NamesInUse, debug);
+}
+
+#[test]
+fn every_statement_is_answered_as_by_postgresql() {
+    let mut told = BTreeSet::new();
+    for seed in 0..10 {
+        let mut random = Rng::with_seed(seed);
+        let mut both = Both::new();
+        let mut known = Known::default();
+        for number in 0..200 {
+            step(&mut both, &known, &mut random);
+            known = both.look(&format!("step {number} of seed {seed}"));
+        }
+        told.append(&mut both.told);
+    }
+    // What rarely happens did happen.
+    for part in [
+        "is lost",
+        "is not retried",
+        "now Job {",
+        "is not registered",
+        "violates foreign key constraint",
+        "jobs_queueing_lock_idx_v1",
+        "invalid status to retry",
+        "1 it failed Some(",
+        "1 the worker died None",
+        "Aborted)",
+        "(None, true)",
+    ] {
+        assert!(told.iter().any(|told| told.contains(part)), "nothing was answered with {part:?}");
+    }
+}

@@ -1,0 +1,86 @@
+//! Channels, and the messages on them.
+
+use serde::Deserialize;
+
+use crate::job::JobId;
+
+/// The longest name of a channel, in bytes.
+const LONGEST_CHANNEL: usize = 63;
+
+/// The channel of all queues.
+const ANY_QUEUE_CHANNEL: &str = "procrastinate_any_queue_v1";
+
+/// The channels on which jobs of these queues are announced. A queue whose name is too long for a channel of its own is
+/// announced on the channel of all queues only.
+pub(crate) fn channels(queues: Option<&[String]>) -> Vec<String> {
+    let own = |queue: &String| format!("procrastinate_queue_v1#{queue}");
+    match queues {
+        Some(queues) if queues.iter().all(|queue| own(queue).len() <= LONGEST_CHANNEL) => {
+            queues.iter().map(own).collect()
+        }
+        _ => vec![ANY_QUEUE_CHANNEL.to_owned()],
+    }
+}
+
+/// What a notification says.
+///
+/// # Example
+///
+/// See [`App::listen_for_jobs`](crate::App::listen_for_jobs).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notification {
+    /// A job was deferred: that one and perhaps others.
+    JobInserted(JobId),
+    /// Somebody asked to abort this job.
+    AbortJobRequested(JobId),
+    /// Something else, as a later version may say. To look at the table is never wrong.
+    Other,
+}
+
+impl Notification {
+    pub(crate) fn from_payload(payload: &str) -> Self {
+        #[derive(Deserialize)]
+        #[serde(tag = "type", rename_all = "snake_case")]
+        enum Message {
+            JobInserted { job_id: JobId },
+            AbortJobRequested { job_id: JobId },
+        }
+        match serde_json::from_str(payload) {
+            Ok(Message::JobInserted { job_id }) => Self::JobInserted(job_id),
+            Ok(Message::AbortJobRequested { job_id }) => Self::AbortJobRequested(job_id),
+            Err(_) => Self::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_queue_has_its_channel_unless_a_name_is_too_long_for_one() {
+        let fits = "q".repeat(LONGEST_CHANNEL - "procrastinate_queue_v1#".len());
+        assert_eq!(channels(None), ["procrastinate_any_queue_v1"]);
+        assert_eq!(
+            channels(Some(&["a".into(), fits.clone()])),
+            ["procrastinate_queue_v1#a", &format!("procrastinate_queue_v1#{fits}")]
+        );
+        assert_eq!(channels(Some(&["a".into(), format!("{fits}q")])), ["procrastinate_any_queue_v1"]);
+    }
+
+    #[test]
+    fn a_notification_names_the_job_and_anything_else_is_something_else() {
+        let job = JobId::from(7);
+        for (payload, expected) in [
+            (r#"{"type": "abort_job_requested", "job_id": 7}"#, Notification::AbortJobRequested(job)),
+            (r#"{"type": "job_inserted", "job_id": 7}"#, Notification::JobInserted(job)),
+            (r#"{"type": "abort_job_requested"}"#, Notification::Other),
+            (r#"{"type": "something_new", "job_id": 7}"#, Notification::Other),
+            ("", Notification::Other),
+            ("7", Notification::Other),
+        ] {
+            assert_eq!(Notification::from_payload(payload), expected, "{payload}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Statements for people who look around.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::query_builder::AstPass;
+use diesel::result::QueryResult;
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz};
+
+use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
+use crate::database::statements::inspect::{JobFilter, SELECT_JOBS};
+use crate::database::statements::manage::RetryJob;
+use crate::database::statements::statement;
+use crate::job::JobId;
+use crate::schema::{procrastinate_diesel_job_errors, procrastinate_events, procrastinate_jobs, procrastinate_workers};
+
+/// To whom the connection leads: the server's version, the database, the schema in which names are looked up first, the
+/// role.
+pub(crate) struct ServerInfo;
+
+statement!(
+    ServerInfo -> (String, String, Option<String>, String): (Text, Text, Nullable<Text>, Text),
+    |_, out| {
+        out.push_sql(
+            "SELECT current_setting('server_version'), current_database()::text, current_schema()::text, \
+             current_user::text",
+        );
+        Ok(())
+    }
+);
+
+/// Which jobs are meant: those that pass the filter, and of these, where that is wanted, those alone whose worker is gone
+/// or has been silent for thirty seconds.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MeantJobs {
+    pub(crate) filter: JobFilter,
+    pub(crate) are_stalled: bool,
+}
+
+impl MeantJobs {
+    fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("true");
+        if self.are_stalled {
+            out.push_sql(
+                " AND status = 'doing' AND (worker_id IS NULL OR worker_id IN (SELECT worker.id FROM \
+                 procrastinate_workers AS worker WHERE worker.last_heartbeat < now() - interval '30 seconds'))",
+            );
+        }
+        self.filter.write(out)
+    }
+}
+
+/// So many of the jobs that are meant, by number, on from one.
+pub(crate) struct PageOfJobs {
+    pub(crate) meant: MeantJobs,
+    pub(crate) newest_first: bool,
+    pub(crate) beyond: Option<JobId>,
+    pub(crate) limit: i64,
+}
+
+statement!(filtered PageOfJobs -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+    out.push_sql(SELECT_JOBS);
+    statement.meant.write(out)?;
+    if let Some(beyond) = &statement.beyond {
+        out.push_sql(if statement.newest_first { " AND id < " } else { " AND id > " });
+        out.push_bind_param::<BigInt, _>(beyond)?;
+    }
+    out.push_sql(if statement.newest_first { " ORDER BY id DESC LIMIT " } else { " ORDER BY id LIMIT " });
+    out.push_bind_param::<BigInt, _>(&statement.limit)?;
+    Ok(())
+});
+
+/// How many jobs are meant.
+pub(crate) struct CountOfJobs(pub(crate) MeantJobs);
+
+statement!(filtered CountOfJobs -> i64: BigInt, |statement, out| {
+    out.push_sql("SELECT count(*) FROM procrastinate_jobs WHERE ");
+    statement.0.write(out)
+});
+
+/// How many jobs have one of these statuses and are as old as those that `clean` deletes; at most 10,000 are counted.
+pub(crate) struct CountOfOldJobs {
+    /// The labels of their statuses.
+    pub(crate) statuses: Vec<String>,
+    pub(crate) older_than_seconds: f64,
+    pub(crate) queue: Option<String>,
+}
+
+statement!(CountOfOldJobs -> i64: BigInt, |statement, out| {
+    out.push_sql("SELECT count(*) FROM (SELECT FROM procrastinate_jobs AS job WHERE job.status = ANY (");
+    out.push_bind_param::<Array<Text>, _>(&statement.statuses)?;
+    out.push_sql("::text[]::procrastinate_job_status[]) AND coalesce(job.queue_name = ");
+    out.push_bind_param::<Nullable<Text>, _>(&statement.queue)?;
+    out.push_sql(
+        ", true) AND (SELECT bool_and(event.at IS NOT NULL AND event.at < now() - make_interval(secs => ",
+    );
+    out.push_bind_param::<Double, _>(&statement.older_than_seconds)?;
+    out.push_sql(")) FROM procrastinate_events AS event WHERE event.job_id = job.id) LIMIT 10000) AS old");
+    Ok(())
+});
+
+/// Whether the migrations of this crate have created the tables, which Python's Procrastinate may have done before.
+pub(crate) struct AreTablesOurs;
+
+statement!(AreTablesOurs -> bool: Bool, |_, out| {
+    out.push_sql(
+        "SELECT coalesce(obj_description(to_regclass('procrastinate_jobs'), 'pg_class') \
+         LIKE '%Created by the migrations of the procrastinate crate.%', false)",
+    );
+    Ok(())
+});
+
+/// The job because of whose lock another one waits: the one that runs, or else the one that goes before.
+pub(crate) struct HolderOfLock {
+    pub(crate) job_id: JobId,
+    pub(crate) lock: String,
+    pub(crate) priority: i32,
+}
+
+statement!(HolderOfLock -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+    out.push_sql(SELECT_JOBS);
+    out.push_sql("lock = ");
+    out.push_bind_param::<Text, _>(&statement.lock)?;
+    out.push_sql(" AND id <> ");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(" AND (status = 'doing' OR status = 'todo' AND ");
+    write_goes_before(&statement.job_id, &statement.priority, out)?;
+    out.push_sql(") ORDER BY status = 'doing' DESC, priority DESC, id LIMIT 1");
+    Ok(())
+});
+
+/// Whether a job goes before the one of this number and priority, where both can be started.
+fn write_goes_before<'b>(job_id: &'b JobId, priority: &'b i32, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql("(priority > ");
+    out.push_bind_param::<Integer, _>(priority)?;
+    out.push_sql(" OR priority = ");
+    out.push_bind_param::<Integer, _>(priority)?;
+    out.push_sql(" AND id < ");
+    out.push_bind_param::<BigInt, _>(job_id)?;
+    out.push_sql(")");
+    Ok(())
+}
+
+/// How many jobs of a queue go before a job of it that could be started now; at most 10,000 are counted.
+pub(crate) struct JobsAhead {
+    pub(crate) job_id: JobId,
+    pub(crate) queue: String,
+    pub(crate) priority: i32,
+}
+
+statement!(JobsAhead -> i64: BigInt, |statement, out| {
+    out.push_sql(
+        "SELECT count(*) FROM (SELECT FROM procrastinate_jobs WHERE status = 'todo' \
+         AND (scheduled_at IS NULL OR scheduled_at <= now()) AND queue_name = ",
+    );
+    out.push_bind_param::<Text, _>(&statement.queue)?;
+    out.push_sql(" AND ");
+    write_goes_before(&statement.job_id, &statement.priority, out)?;
+    out.push_sql(" LIMIT 10000) AS ahead");
+    Ok(())
+});
+
+/// When a job of a queue was last started, by the last fifty of its jobs that do not wait.
+pub(crate) struct LastStart {
+    pub(crate) queue: String,
+}
+
+statement!(LastStart -> Option<DateTime<Utc>>: Nullable<Timestamptz>, |statement, out| {
+    out.push_sql(
+        "SELECT max(event.at) FROM (SELECT id FROM procrastinate_jobs WHERE status <> 'todo' AND queue_name = ",
+    );
+    out.push_bind_param::<Text, _>(&statement.queue)?;
+    out.push_sql(
+        " ORDER BY id DESC LIMIT 50) AS job JOIN procrastinate_events AS event \
+         ON event.job_id = job.id AND event.type = 'started'",
+    );
+    Ok(())
+});
+
+/// The names of queues and tasks that the newest jobs have: whether it is a queue, and the name.
+pub(crate) struct NamesInUse;
+
+statement!(NamesInUse -> (bool, String): (Bool, Text), |_, out| {
+    out.push_sql(
+        "WITH newest AS (SELECT queue_name, task_name FROM procrastinate_jobs ORDER BY id DESC LIMIT 5000) \
+         SELECT true, queue_name::text FROM newest UNION SELECT false, task_name::text FROM newest ORDER BY 1, 2",
+    );
+    Ok(())
+});
+
+/// What happened to a job, oldest first.
+pub(crate) struct EventsOfJob {
+    pub(crate) job_id: JobId,
+}
+
+statement!(EventsOfJob -> ProcrastinateEvent: procrastinate_events::SqlType, |statement, out| {
+    out.push_sql("SELECT id, job_id, type::text, at FROM procrastinate_events WHERE job_id = ");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(" ORDER BY id");
+    Ok(())
+});
+
+/// Why a job's attempts failed, oldest first.
+pub(crate) struct ErrorsOfJob {
+    pub(crate) job_id: JobId,
+}
+
+statement!(ErrorsOfJob -> ProcrastinateJobError: procrastinate_diesel_job_errors::SqlType, |statement, out| {
+    out.push_sql(
+        "SELECT job_id, attempt, error, worker_id, worker_name, duration_seconds, at \
+         FROM procrastinate_diesel_job_errors WHERE job_id = ",
+    );
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(" ORDER BY attempt");
+    Ok(())
+});
+
+/// The workers that are registered.
+pub(crate) struct RegisteredWorkers;
+
+statement!(RegisteredWorkers -> ProcrastinateWorker: procrastinate_workers::SqlType, |_, out| {
+    out.push_sql("SELECT id, last_heartbeat FROM procrastinate_workers ORDER BY id");
+    Ok(())
+});
+
+/// Puts a job back to wait by the contract's own function, which raises where it cannot: for databases on which no
+/// migrations but Procrastinate's were run.
+pub(crate) struct RetryJobByContract(pub(crate) RetryJob);
+
+statement!(RetryJobByContract -> String: Text, |statement, out| {
+    out.push_sql("SELECT procrastinate_retry_job_v2(");
+    statement.0.write_args(out)?;
+    out.push_sql("::varchar)::text");
+    Ok(())
+});

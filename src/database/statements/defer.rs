@@ -1,0 +1,150 @@
+//! Statements that defer jobs.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::query_builder::AstPass;
+use diesel::result::QueryResult;
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
+
+use crate::database::statements::statement;
+use crate::job::JobId;
+
+/// A job to insert: the columns of a row, checked.
+#[derive(Debug, Clone)]
+pub(crate) struct NewJob {
+    pub(crate) queue: String,
+    pub(crate) task_name: String,
+    pub(crate) priority: i32,
+    pub(crate) lock: Option<String>,
+    pub(crate) queueing_lock: Option<String>,
+    pub(crate) args: serde_json::Value,
+    pub(crate) scheduled_at: Option<DateTime<Utc>>,
+}
+
+/// Inserts a job that has no queueing lock.
+pub(crate) struct InsertJob(pub(crate) NewJob);
+
+statement!(InsertJob -> JobId: BigInt, |statement, out| {
+    insert_values(&statement.0, out)?;
+    out.push_sql(" RETURNING id");
+    Ok(())
+});
+
+/// Inserts a job unless one with its queueing lock is waiting: then there is no row in the answer.
+///
+/// No violation is raised, so the caller's transaction lives on. The predicate is a literal, because a bound one keeps
+/// a generic plan from recognising the index.
+pub(crate) struct InsertJobUnlessEnqueued(pub(crate) NewJob);
+
+statement!(InsertJobUnlessEnqueued -> JobId: BigInt, |statement, out| {
+    insert_values(&statement.0, out)?;
+    out.push_sql(" ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING RETURNING id");
+    Ok(())
+});
+
+fn insert_values<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at) \
+         VALUES (",
+    );
+    push_columns(job, out)?;
+    out.push_sql(")");
+    Ok(())
+}
+
+/// The columns of a row, with commas between them.
+fn push_columns<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_bind_param::<Text, _>(&job.queue)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Text, _>(&job.task_name)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Integer, _>(&job.priority)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Text>, _>(&job.lock)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Text>, _>(&job.queueing_lock)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Jsonb, _>(&job.args)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Timestamptz>, _>(&job.scheduled_at)?;
+    Ok(())
+}
+
+/// Inserts a job, and notifies nobody. The answer: its id, or a NULL where one with its queueing lock is waiting.
+pub(crate) struct StoreJob(pub(crate) NewJob);
+
+statement!(StoreJob -> Option<JobId>: Nullable<BigInt>, |statement, out| {
+    out.push_sql("SELECT procrastinate_diesel_store_job_v1(");
+    push_columns(&statement.0, out)?;
+    out.push_sql(")");
+    Ok(())
+});
+
+/// Notifies whoever listens of a job that is committed. Never part of a transaction with anything else: that one would not
+/// be made durable before it is confirmed. The answer: one row.
+pub(crate) struct AnnounceJob {
+    pub(crate) job_id: JobId,
+    pub(crate) queue: String,
+}
+
+statement!(AnnounceJob -> bool: Bool, |statement, out| {
+    out.push_sql(
+        "SELECT true FROM set_config('synchronous_commit', 'off', true), procrastinate_diesel_announce_jobs_v1(ARRAY[",
+    );
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql("]::bigint[], ARRAY[");
+    out.push_bind_param::<Text, _>(&statement.queue)?;
+    out.push_sql("]::varchar[])");
+    Ok(())
+});
+
+/// Inserts any number of jobs, all or none. The answer: their ids in the order of the input, or one row with the
+/// queueing lock that is taken.
+#[derive(Debug, Default)]
+pub(crate) struct InsertJobs {
+    pub(crate) queues: Vec<String>,
+    pub(crate) task_names: Vec<String>,
+    pub(crate) priorities: Vec<i32>,
+    pub(crate) locks: Vec<Option<String>>,
+    pub(crate) queueing_locks: Vec<Option<String>>,
+    pub(crate) args: Vec<serde_json::Value>,
+    pub(crate) scheduled_at: Vec<Option<DateTime<Utc>>>,
+}
+
+impl FromIterator<NewJob> for InsertJobs {
+    fn from_iter<I: IntoIterator<Item = NewJob>>(jobs: I) -> Self {
+        let mut statement = Self::default();
+        for job in jobs {
+            statement.queues.push(job.queue);
+            statement.task_names.push(job.task_name);
+            statement.priorities.push(job.priority);
+            statement.locks.push(job.lock);
+            statement.queueing_locks.push(job.queueing_lock);
+            statement.args.push(job.args);
+            statement.scheduled_at.push(job.scheduled_at);
+        }
+        statement
+    }
+}
+
+/// A row of the answer to [`InsertJobs`]: an id, or the queueing lock because of which nothing was inserted.
+pub(crate) type InsertedOrTaken = (Option<JobId>, Option<String>);
+
+statement!(InsertJobs -> InsertedOrTaken: (Nullable<BigInt>, Nullable<Text>), |statement, out| {
+    out.push_sql("SELECT job_id, taken_queueing_lock FROM procrastinate_diesel_defer_jobs_v1(");
+    out.push_bind_param::<Array<Text>, _>(&statement.queues)?;
+    out.push_sql("::varchar[], ");
+    out.push_bind_param::<Array<Text>, _>(&statement.task_names)?;
+    out.push_sql("::varchar[], ");
+    out.push_bind_param::<Array<Integer>, _>(&statement.priorities)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Array<Nullable<Text>>, _>(&statement.locks)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Array<Nullable<Text>>, _>(&statement.queueing_locks)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Array<Jsonb>, _>(&statement.args)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(&statement.scheduled_at)?;
+    out.push_sql(")");
+    Ok(())
+});

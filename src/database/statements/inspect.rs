@@ -1,0 +1,210 @@
+//! Statements that look at jobs and change nothing.
+
+use diesel::pg::Pg;
+use diesel::query_builder::AstPass;
+use diesel::result::QueryResult;
+use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text};
+
+use crate::database::models::ProcrastinateJob;
+use crate::database::statements::statement;
+use crate::job::{JobId, JobStatus};
+use crate::schema::procrastinate_jobs;
+use crate::schema::sql_types::ProcrastinateJobStatus;
+
+/// A date that Rust has no value for is one that never comes. The status comes as a text, as in every statement of the
+/// crate: a connection asks the server what an enum is, once for each of its types, before it reads one.
+pub(crate) const SELECT_JOBS: &str = "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, status::text, \
+     CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id \
+     FROM procrastinate_jobs WHERE ";
+
+/// Whether the table of jobs is there.
+pub(crate) struct CheckConnection;
+
+statement!(CheckConnection -> bool: Bool, |_, out| {
+    out.push_sql("SELECT to_regclass('procrastinate_jobs') IS NOT NULL");
+    Ok(())
+});
+
+/// The status of a job. The answer: no row when there is no such job.
+pub(crate) struct GetJobStatus {
+    pub(crate) job_id: JobId,
+}
+
+statement!(GetJobStatus -> JobStatus: ProcrastinateJobStatus, |statement, out| {
+    out.push_sql("SELECT status::text FROM procrastinate_jobs WHERE id = ");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    Ok(())
+});
+
+/// Which jobs to look at: those for which everything that is set is so.
+///
+/// Only what is set stands in the SQL. A statement for all cases, with `$1 IS NULL OR …`, would read the whole table as
+/// soon as its plan is made for all times.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JobFilter {
+    pub(crate) id: Option<JobId>,
+    pub(crate) queue: Option<String>,
+    pub(crate) task: Option<String>,
+    pub(crate) status: Option<JobStatus>,
+    pub(crate) lock: Option<String>,
+    pub(crate) queueing_lock: Option<String>,
+    pub(crate) worker_id: Option<i64>,
+}
+
+impl JobFilter {
+    /// Writes `condition AND condition …` after a condition that is always there.
+    pub(crate) fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if let Some(id) = &self.id {
+            out.push_sql(" AND id = ");
+            out.push_bind_param::<BigInt, _>(id)?;
+        }
+        for (condition, value) in [
+            (" AND queue_name = ", &self.queue),
+            (" AND task_name = ", &self.task),
+            (" AND lock = ", &self.lock),
+            (" AND queueing_lock = ", &self.queueing_lock),
+        ] {
+            if let Some(value) = value {
+                out.push_sql(condition);
+                out.push_bind_param::<Text, _>(value)?;
+            }
+        }
+        if let Some(worker_id) = &self.worker_id {
+            out.push_sql(" AND worker_id = ");
+            out.push_bind_param::<BigInt, _>(worker_id)?;
+        }
+        match &self.status {
+            None => {}
+            // A label that the database does not know either is an error there, unless it is compared as a text.
+            Some(JobStatus::Unknown(label)) => {
+                out.push_sql(" AND status::text = ");
+                out.push_bind_param::<Text, _>(label)?;
+            }
+            // A literal, because only that tells the planner that an index on jobs of this status will do.
+            Some(status) => {
+                out.push_sql(" AND status = '");
+                out.push_sql(status.as_str());
+                out.push_sql("'");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The jobs for which everything that is set is so, by number.
+pub(crate) struct ListJobs(pub(crate) JobFilter);
+
+statement!(filtered ListJobs -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+    out.push_sql(SELECT_JOBS);
+    out.push_sql("true");
+    statement.0.write(out)?;
+    out.push_sql(" ORDER BY id");
+    Ok(())
+});
+
+/// The jobs that are doing, but whose worker is gone, or was not heard of for so long. The filter is about other things.
+pub(crate) struct StalledJobs {
+    pub(crate) seconds_since_heartbeat: f64,
+    pub(crate) filter: JobFilter,
+}
+
+statement!(filtered StalledJobs -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+    out.push_sql(SELECT_JOBS);
+    out.push_sql(
+        "status = 'doing' AND (worker_id IS NULL OR worker_id IN \
+         (SELECT worker.id FROM procrastinate_workers AS worker WHERE worker.last_heartbeat < now() - make_interval(secs => ",
+    );
+    out.push_bind_param::<Double, _>(&statement.seconds_since_heartbeat)?;
+    out.push_sql(")))");
+    statement.filter.write(out)?;
+    out.push_sql(" ORDER BY id");
+    Ok(())
+});
+
+/// The jobs that are doing and that somebody has asked to abort.
+pub(crate) struct JobsToAbort(pub(crate) JobFilter);
+
+statement!(filtered JobsToAbort -> JobId: BigInt, |statement, out| {
+    out.push_sql("SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND abort_requested");
+    statement.0.write(out)?;
+    out.push_sql(" ORDER BY id");
+    Ok(())
+});
+
+/// How many jobs there are of each value of a column, by status.
+pub(crate) struct CountJobs {
+    pub(crate) column: CountedColumn,
+    pub(crate) filter: JobFilter,
+    /// Only of the first [`JOBS_IN_STEP`] jobs with a higher number than this, whether they pass the filter or not. Without
+    /// it of all that pass, for filters by which an index finds them.
+    pub(crate) after: Option<i64>,
+}
+
+/// How many jobs are looked at in one statement: some tens of milliseconds' worth.
+pub(crate) const JOBS_IN_STEP: i64 = 50_000;
+
+/// What [`CountJobs`] counts by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CountedColumn {
+    Queue,
+    Task,
+    Lock,
+}
+
+impl CountedColumn {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue_name",
+            Self::Task => "task_name",
+            Self::Lock => "lock",
+        }
+    }
+}
+
+/// A row of the answer to [`CountJobs`].
+#[derive(Debug, PartialEq, Eq, diesel::Queryable)]
+pub(crate) struct CountedJobs {
+    /// The value.
+    pub(crate) name: Option<String>,
+    /// How many jobs with it were looked at.
+    pub(crate) looked_at: i64,
+    /// The highest of their numbers.
+    pub(crate) last_id: i64,
+    /// How many of them pass the filter; and of these how many stand so:
+    pub(crate) jobs_count: i64,
+    pub(crate) todo: i64,
+    pub(crate) doing: i64,
+    pub(crate) succeeded: i64,
+    pub(crate) failed: i64,
+    pub(crate) cancelled: i64,
+    pub(crate) aborted: i64,
+}
+
+statement!(
+    filtered CountJobs -> CountedJobs:
+    (Nullable<Text>, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt),
+    |statement, out| {
+        let column = statement.column.as_str();
+        out.push_sql(
+            "SELECT name, count(*), max(id), count(*) FILTER (WHERE passes), \
+             count(*) FILTER (WHERE passes AND status = 'todo'), count(*) FILTER (WHERE passes AND status = 'doing'), \
+             count(*) FILTER (WHERE passes AND status = 'succeeded'), count(*) FILTER (WHERE passes AND status = 'failed'), \
+             count(*) FILTER (WHERE passes AND status = 'cancelled'), count(*) FILTER (WHERE passes AND status = 'aborted') \
+             FROM (SELECT id, status, ",
+        );
+        out.push_sql(column);
+        out.push_sql(" AS name, true");
+        if let Some(after) = &statement.after {
+            statement.filter.write(out)?;
+            out.push_sql(" AS passes FROM procrastinate_jobs WHERE id > ");
+            out.push_bind_param::<BigInt, _>(after)?;
+            out.push_sql(" ORDER BY id LIMIT ");
+            out.push_bind_param::<BigInt, _>(&JOBS_IN_STEP)?;
+        } else {
+            out.push_sql(" AS passes FROM procrastinate_jobs WHERE true");
+            statement.filter.write(out)?;
+        }
+        out.push_sql(") AS job GROUP BY name");
+        Ok(())
+    }
+);

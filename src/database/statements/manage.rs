@@ -1,0 +1,184 @@
+//! Statements that change jobs by hand, or clear them away.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::query_builder::AstPass;
+use diesel::result::QueryResult;
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
+
+use crate::database::models::ProcrastinateJob;
+use crate::database::statements::statement;
+use crate::job::{JobId, JobStatus};
+use crate::schema::procrastinate_jobs;
+use crate::schema::sql_types::ProcrastinateJobStatus;
+
+/// Takes the next job of the queues, or of all queues, for a worker. The answer: the job, if there is one.
+pub(crate) struct FetchJob {
+    pub(crate) queues: Option<Vec<String>>,
+    pub(crate) worker_id: i64,
+}
+
+statement!(FetchJob -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+    out.push_sql(
+        "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, status::text, \
+         CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id \
+         FROM procrastinate_fetch_job_v2(",
+    );
+    out.push_bind_param::<Nullable<Array<Text>>, _>(&statement.queues)?;
+    out.push_sql("::varchar[], ");
+    out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
+    // Where there is none, the function answers with a row of NULLs.
+    out.push_sql(") WHERE id IS NOT NULL");
+    Ok(())
+});
+
+/// Ends a job. The answer: whether it was ended, and the status that it had before, if there is such a job.
+pub(crate) struct FinishJob {
+    pub(crate) job_id: JobId,
+    pub(crate) end_status: &'static str,
+    pub(crate) delete_job: bool,
+}
+
+statement!(
+    FinishJob -> (bool, Option<JobStatus>): (Bool, Nullable<ProcrastinateJobStatus>),
+    |statement, out| {
+        out.push_sql("SELECT is_finished, found_status::text FROM procrastinate_diesel_finish_job_v1(");
+        out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(&statement.end_status)?;
+        out.push_sql("::text::procrastinate_job_status, ");
+        out.push_bind_param::<Bool, _>(&statement.delete_job)?;
+        out.push_sql(")");
+        Ok(())
+    }
+);
+
+/// Cancels a job, or asks to abort it. The answer: its number, or NULL when there was nothing to cancel.
+pub(crate) struct CancelJob {
+    pub(crate) job_id: JobId,
+    pub(crate) abort: bool,
+    pub(crate) delete_job: bool,
+}
+
+statement!(CancelJob -> Option<JobId>: Nullable<BigInt>, |statement, out| {
+    out.push_sql("SELECT procrastinate_cancel_job_v1(");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Bool, _>(&statement.abort)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Bool, _>(&statement.delete_job)?;
+    out.push_sql(")");
+    Ok(())
+});
+
+/// Puts a job back to wait. `retry_at` is `None` for at once.
+pub(crate) struct RetryJob {
+    pub(crate) job_id: JobId,
+    pub(crate) retry_at: Option<DateTime<Utc>>,
+    pub(crate) priority: Option<i32>,
+    pub(crate) queue: Option<String>,
+    pub(crate) lock: Option<String>,
+}
+
+impl RetryJob {
+    /// As the functions take it that retry a job.
+    pub(crate) fn write_args<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_bind_param::<BigInt, _>(&self.job_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Timestamptz>, _>(&self.retry_at)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Integer>, _>(&self.priority)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.queue)?;
+        out.push_sql("::varchar, ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.lock)?;
+        Ok(())
+    }
+}
+
+/// The answer to [`RetryJob`]: the status that the job had, if there is such a job; the one that it has now, if it was
+/// changed; the queueing lock, if another job that waits holds it; and its task.
+pub(crate) type RetriedOrNot = (Option<JobStatus>, Option<JobStatus>, Option<String>, Option<String>);
+
+statement!(
+    RetryJob -> RetriedOrNot:
+        (Nullable<ProcrastinateJobStatus>, Nullable<ProcrastinateJobStatus>, Nullable<Text>, Nullable<Text>),
+    |statement, out| {
+        out.push_sql(
+            "SELECT found_status::text, new_status::text, taken_queueing_lock, found_task_name \
+             FROM procrastinate_diesel_retry_job_v1(",
+        );
+        statement.write_args(out)?;
+        out.push_sql(")");
+        Ok(())
+    }
+);
+
+/// Deletes old jobs along their final events. The answer: how many, whether there are more to look at, and where to go on.
+pub(crate) struct DeleteOldJobs {
+    /// The labels of their statuses.
+    pub(crate) statuses: Vec<&'static str>,
+    pub(crate) older_than_seconds: f64,
+    pub(crate) queue: Option<String>,
+    /// How many final events to look at; `None`: all of them.
+    pub(crate) max_events: Option<i32>,
+    /// What an earlier answer said.
+    pub(crate) start_after: Option<serde_json::Value>,
+}
+
+statement!(DeleteOldJobs -> (i64, bool, serde_json::Value): (BigInt, Bool, Jsonb), |statement, out| {
+    out.push_sql("SELECT deleted, has_more, stopped_at FROM procrastinate_diesel_delete_old_jobs_v1(");
+    out.push_bind_param::<Array<Text>, _>(&statement.statuses)?;
+    out.push_sql("::text[]::procrastinate_job_status[], make_interval(secs => ");
+    out.push_bind_param::<Double, _>(&statement.older_than_seconds)?;
+    out.push_sql("), ");
+    out.push_bind_param::<Nullable<Text>, _>(&statement.queue)?;
+    out.push_sql("::varchar, ");
+    out.push_bind_param::<Nullable<Integer>, _>(&statement.max_events)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Jsonb>, _>(&statement.start_after)?;
+    out.push_sql(")");
+    Ok(())
+});
+
+/// Sets when a job that waits may be started; `None` is at once. The answer: the status that the job has, if there is
+/// such a job, and whether it was changed.
+pub(crate) struct RescheduleJob {
+    pub(crate) job_id: JobId,
+    pub(crate) schedule_at: Option<DateTime<Utc>>,
+}
+
+statement!(
+    RescheduleJob -> (JobStatus, bool): (ProcrastinateJobStatus, Bool),
+    |statement, out| {
+        out.push_sql("WITH found AS (SELECT id, status FROM procrastinate_jobs WHERE id = ");
+        out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+        out.push_sql(" FOR UPDATE), changed AS (UPDATE procrastinate_jobs AS job SET scheduled_at = ");
+        out.push_bind_param::<Nullable<Timestamptz>, _>(&statement.schedule_at)?;
+        out.push_sql(
+            " FROM found WHERE job.id = found.id AND job.status = 'todo' RETURNING job.id) \
+             SELECT status, EXISTS (SELECT FROM changed) FROM found",
+        );
+        Ok(())
+    }
+);
+
+/// Deletes a job that does not run. The answer: the status that the job had, if there is such a job, and whether it is
+/// gone.
+pub(crate) struct DeleteJob {
+    pub(crate) job_id: JobId,
+}
+
+statement!(
+    DeleteJob -> (JobStatus, bool): (ProcrastinateJobStatus, Bool),
+    |statement, out| {
+        out.push_sql("WITH found AS (SELECT id, status FROM procrastinate_jobs WHERE id = ");
+        out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+        out.push_sql(
+            " FOR UPDATE), gone AS (DELETE FROM procrastinate_jobs AS job USING found \
+             WHERE job.id = found.id AND job.status NOT IN ('doing', 'aborting') RETURNING job.id) \
+             SELECT status, EXISTS (SELECT FROM gone) FROM found",
+        );
+        Ok(())
+    }
+);

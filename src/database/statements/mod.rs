@@ -1,0 +1,72 @@
+//! Every statement of the crate, as a value.
+//!
+//! A statement is a struct that holds its binds. It has a static `QueryId`, so that a connection prepares it once, and
+//! one row type. One with optional filters has in its SQL only those that are set, and is prepared by its SQL.
+
+#[cfg(feature = "cli")]
+pub(crate) mod cli;
+pub(crate) mod defer;
+pub(crate) mod finish_and_fetch;
+pub(crate) mod inspect;
+pub(crate) mod manage;
+pub(crate) mod periodic;
+pub(crate) mod rescue;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
+pub(crate) mod workers;
+
+use diesel::deserialize::FromSqlRow;
+use diesel::pg::Pg;
+use diesel::query_builder::{Query, QueryFragment, QueryId};
+
+/// One statement with its binds.
+pub(crate) trait Statement: Query + QueryFragment<Pg> + QueryId + Send + Sync + 'static {
+    /// What one row of its answer becomes.
+    type Row: FromSqlRow<Self::SqlType, Pg> + Send + 'static;
+
+    /// Its name, for who looks at what was asked.
+    #[cfg(feature = "testing")]
+    const NAME: &'static str;
+}
+
+/// Declares a statement: its SQL in a function of its own, everything else the same for all. With `filtered` its SQL
+/// depends on which filters are set.
+macro_rules! statement {
+    ($statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
+        crate::database::statements::statement!(@ true, $statement -> $row: $sql_type, $write);
+    };
+    (filtered $statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
+        crate::database::statements::statement!(@ false, $statement -> $row: $sql_type, $write);
+    };
+    (@ $is_static:literal, $statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
+        impl diesel::query_builder::QueryId for $statement {
+            type QueryId = Self;
+            const HAS_STATIC_QUERY_ID: bool = $is_static;
+        }
+
+        impl diesel::query_builder::Query for $statement {
+            type SqlType = $sql_type;
+        }
+
+        impl diesel::query_builder::QueryFragment<diesel::pg::Pg> for $statement {
+            fn walk_ast<'b>(
+                &'b self,
+                mut out: diesel::query_builder::AstPass<'_, 'b, diesel::pg::Pg>,
+            ) -> diesel::result::QueryResult<()> {
+                let write: fn(
+                    &'b $statement,
+                    &mut diesel::query_builder::AstPass<'_, 'b, diesel::pg::Pg>,
+                ) -> diesel::result::QueryResult<()> = $write;
+                write(self, &mut out)
+            }
+        }
+
+        impl crate::database::statements::Statement for $statement {
+            type Row = $row;
+
+            #[cfg(feature = "testing")]
+            const NAME: &'static str = stringify!($statement);
+        }
+    };
+}
+pub(crate) use statement;

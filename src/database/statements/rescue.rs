@@ -1,0 +1,61 @@
+//! Statements that rescue the jobs of stalled workers.
+
+use diesel::sql_types::{Array, BigInt, Jsonb, Text};
+use serde_json::json;
+
+use super::finish_and_fetch::{FinishedOrFetched, FinishedOrFetchedColumns, SELECT_FETCHED};
+use super::statement;
+use crate::job::{Job, JobId, JobStatus};
+use crate::retry::RetryDecision;
+use crate::schema::sql_types::ProcrastinateJobStatus;
+
+/// Jobs of these tasks that are marked as running while their worker is gone.
+pub(crate) struct JobsWithoutWorker {
+    pub(crate) task_names: Vec<String>,
+}
+
+statement!(JobsWithoutWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
+    out.push_sql(SELECT_FETCHED);
+    out.push_sql("procrastinate_diesel_jobs_without_worker_v1(");
+    out.push_bind_param::<Array<Text>, _>(&statement.task_names)?;
+    out.push_sql("::varchar[])");
+    Ok(())
+});
+
+/// Ends the attempts of jobs whose worker died. The answer: what became of each that was still without a worker.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RescueJobs {
+    pub(crate) rescues: Vec<serde_json::Value>,
+}
+
+impl RescueJobs {
+    /// Has the job wait for another attempt if there is a decision, or fail.
+    pub(crate) fn add(&mut self, job: &Job, decision: Option<&RetryDecision>, error: &str) {
+        self.rescues.push(json!({
+            "job_id": job.id,
+            "attempts": job.attempts,
+            "is_retried": decision.is_some(),
+            "retry_at": decision.and_then(RetryDecision::time),
+            "priority": decision.and_then(|decision| decision.priority),
+            "queue_name": decision.and_then(|decision| decision.queue.as_deref()),
+            "lock": decision.and_then(|decision| decision.lock.as_deref()),
+            "error": error,
+        }));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rescues.is_empty()
+    }
+
+    /// A statement for each of the jobs.
+    pub(crate) fn one_by_one(self) -> impl Iterator<Item = Self> {
+        self.rescues.into_iter().map(|rescue| Self { rescues: vec![rescue] })
+    }
+}
+
+statement!(RescueJobs -> (JobId, JobStatus): (BigInt, ProcrastinateJobStatus), |statement, out| {
+    out.push_sql("SELECT job_id, became::text FROM procrastinate_diesel_rescue_jobs_v1(to_jsonb(");
+    out.push_bind_param::<Array<Jsonb>, _>(&statement.rescues)?;
+    out.push_sql("))");
+    Ok(())
+});

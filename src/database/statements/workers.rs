@@ -1,0 +1,71 @@
+//! Statements about workers: registering them, their heartbeats, and removing those that are stalled.
+
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable};
+
+use super::statement;
+use crate::job::JobId;
+
+/// Enters a worker. The answer: its id.
+pub(crate) struct RegisterWorker;
+
+statement!(RegisterWorker -> i64: BigInt, |_, out| {
+    out.push_sql("SELECT worker_id FROM procrastinate_register_worker_v1()");
+    Ok(())
+});
+
+/// Removes a worker. The answer: one row.
+pub(crate) struct UnregisterWorker {
+    pub(crate) worker_id: i64,
+}
+
+statement!(UnregisterWorker -> bool: Bool, |statement, out| {
+    out.push_sql("SELECT true FROM procrastinate_unregister_worker_v1(");
+    out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
+    out.push_sql(")");
+    Ok(())
+});
+
+/// Removes the workers that have not been heard of for so long. The answer: their ids.
+pub(crate) struct PruneStalledWorkers {
+    pub(crate) seconds_since_heartbeat: f64,
+}
+
+statement!(PruneStalledWorkers -> i64: BigInt, |statement, out| {
+    out.push_sql("SELECT worker_id FROM procrastinate_prune_stalled_workers_v1(");
+    out.push_bind_param::<Double, _>(&statement.seconds_since_heartbeat)?;
+    out.push_sql(")");
+    Ok(())
+});
+
+/// Enters a worker whose row was removed while it was running these jobs. The answer: its id beside each of them that it
+/// has again, and beside a NULL.
+pub(crate) struct RegisterWorkerAgain {
+    pub(crate) job_ids: Vec<JobId>,
+    /// Parallel to `job_ids`: the attempts of each, so that a job which somebody else has had since is not taken for it.
+    pub(crate) attempts: Vec<i32>,
+}
+
+statement!(RegisterWorkerAgain -> (i64, Option<JobId>): (BigInt, Nullable<BigInt>), |statement, out| {
+    out.push_sql("SELECT worker_id, job_id FROM procrastinate_diesel_register_worker_again_v1(");
+    out.push_bind_param::<Array<BigInt>, _>(&statement.job_ids)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Array<Integer>, _>(&statement.attempts)?;
+    out.push_sql(")");
+    Ok(())
+});
+
+/// Says that a worker is alive. The answer: the jobs it is doing as far as the database knows, each with whether its abort
+/// was requested, and a row of NULLs; no row at all when the worker is not registered any more.
+pub(crate) struct UpdateHeartbeat {
+    pub(crate) worker_id: i64,
+}
+
+/// The number of a job, and whether its abort was requested.
+pub(crate) type JobOfHeartbeat = (Option<JobId>, Option<bool>);
+
+statement!(UpdateHeartbeat -> JobOfHeartbeat: (Nullable<BigInt>, Nullable<Bool>), |statement, out| {
+    out.push_sql("SELECT job_id, abort_requested FROM procrastinate_diesel_update_heartbeat_v1(");
+    out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
+    out.push_sql(")");
+    Ok(())
+});

@@ -1,0 +1,238 @@
+//! When a cron expression comes round. No database, and no clock either: every time is a parameter.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `mod` | an expression and its ticks |
+//! | `columns`, `column` | what an expression means, by the rules of Python's croniter |
+//! | `local` | ticks by the clock of a time zone |
+
+mod expression;
+mod field;
+#[cfg(feature = "chrono-tz")]
+mod local_time;
+mod values;
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+
+use self::expression::Columns;
+use crate::error::Error;
+
+/// A cron expression: five columns, minute, hour, day, month and day of week, or six, with seconds **last**.
+///
+/// Its ticks are those of Python's croniter, which Procrastinate uses, to the second and in UTC, so that programs in both
+/// languages agree on them. Another time zone is [`in_time_zone`](Self::in_time_zone), with the feature `chrono-tz`.
+///
+/// | in a column | means |
+/// |---|---|
+/// | `*` | every value; `?` is the same for days |
+/// | `5`, `mon`, `jan` | that value; names have three letters, large or small; day 0 and 7 of the week are Sunday |
+/// | `1,15`, `9-17`, `fri-mon` | a list, a range, a range over the end; a range from a value to itself is all values |
+/// | `*/5`, `9-17/2`, `10/15` | every fifth value, every second one of a range, every fifteenth from 10 on; counted anew in each hour, day, month, … |
+/// | `l` (day) | the last day of the month; also in a list, or at the end of a range |
+/// | `15w` or `w15` (day) | of Monday to Friday in the same month the day nearest to the 15th |
+/// | `fri#2`, `mon-wed#1`, `l5` (day of week) | the second Friday of the month, the first Monday, Tuesday and Wednesday, the last Friday |
+/// | `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually` | instead of columns |
+///
+/// Where both day columns are chosen, a tick is on a day that fits either of them.
+///
+/// These croniter accepts, and they are refused here:
+///
+/// | refused | because |
+/// |---|---|
+/// | `r`, and `r(1-10)`, `r/5` | at random: programs would not agree on the time |
+/// | a seventh column, the year | a schedule that ends is a job to be scheduled |
+/// | `#` or `l5` beside other values of the column or beside a chosen day; `15w` beside a chosen day of week | croniter leaves some of it out, or stops with an error |
+/// | `29w`, `30w`, `31w` | not every month has the day |
+/// | `0` as an end of a range of days or months | there is no such day or month |
+///
+/// # Example
+///
+/// ```
+/// use chrono::{DateTime, Utc};
+/// use procrastinate::Cron;
+///
+/// let cron: Cron = "30 8 * * mon-fri".parse()?;
+/// let friday: DateTime<Utc> = "2026-07-31T12:00:00Z".parse().unwrap();
+/// let next: Vec<String> = cron.after(friday).take(2).map(|tick| tick.to_string()).collect();
+/// assert_eq!(next, ["2026-08-03 08:30:00 UTC", "2026-08-04 08:30:00 UTC"]);
+///
+/// let error = "61 * * * *".parse::<Cron>().unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     r#"invalid cron expression "61 * * * *": its column minute "61" has "61", and the values are 0 to 59"#
+/// );
+/// # Ok::<_, procrastinate::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Cron {
+    expression: String,
+    search: croner::Cron,
+    #[cfg(feature = "chrono-tz")]
+    local: Option<local_time::Local>,
+    #[cfg(feature = "chrono-tz")]
+    keeps_pace: bool,
+}
+
+impl Cron {
+    /// Reads an expression; `parse` does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`], which names the expression, the column and the rule.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::Cron;
+    ///
+    /// assert!(Cron::new("*/5 * * * *").is_ok());
+    /// assert!(Cron::new("every five minutes").is_err());
+    /// ```
+    pub fn new(expression: &str) -> Result<Self, Error> {
+        let columns = Columns::read(expression)?;
+        let search = croner::Cron::from_str(&columns.pattern())
+            .map_err(|error| Error::invalid("cron expression", expression, error.to_string()))?;
+        Ok(Self {
+            expression: expression.to_owned(),
+            search,
+            #[cfg(feature = "chrono-tz")]
+            local: None,
+            #[cfg(feature = "chrono-tz")]
+            keeps_pace: columns.keeps_pace,
+        })
+    }
+
+    /// The same expression by the clock of a time zone: one of the names of the IANA's database, such as `Europe/Vienna`.
+    ///
+    /// Where the clock is changed, a time of day that is skipped comes at the first moment after the gap, and one that
+    /// comes twice counts once, the first time. Schedules that name no hours or no minutes (a `*` or `*/5` there) keep
+    /// their pace instead: nothing is made up for a gap, and what comes twice counts twice.
+    ///
+    /// Procrastinate knows no time zones: a periodic task that Python workers defer as well should stay without.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a name that is not in the database.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::Cron;
+    ///
+    /// // On the night of the change to summer time there is no 2:30 in Vienna.
+    /// let cron = Cron::new("30 2 * * *")?.in_time_zone("Europe/Vienna")?;
+    /// let ticks = cron.after("2026-03-28T00:00:00Z".parse().unwrap());
+    /// let ticks: Vec<String> = ticks.take(3).map(|tick| tick.to_rfc3339()).collect();
+    /// assert_eq!(ticks, ["2026-03-28T01:30:00+00:00", "2026-03-29T01:00:00+00:00", "2026-03-30T00:30:00+00:00"]);
+    /// # Ok::<_, procrastinate::Error>(())
+    /// ```
+    #[cfg(feature = "chrono-tz")]
+    pub fn in_time_zone(mut self, name: &str) -> Result<Self, Error> {
+        self.local = Some(local_time::Local::new(name, self.search.clone(), self.keeps_pace)?);
+        Ok(self)
+    }
+
+    /// The ticks after this time, earliest first. There is no end to them, unless the expression has none, such as
+    /// `0 0 30 2 *`, or the year 5000 is over.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::Cron;
+    ///
+    /// let mut ticks = Cron::new("0 0 29 2 *")?.after("2026-01-01T00:00:00Z".parse().unwrap());
+    /// assert_eq!(ticks.next().unwrap().to_string(), "2028-02-29 00:00:00 UTC");
+    /// assert_eq!(Cron::new("0 0 30 2 *")?.after("2026-01-01T00:00:00Z".parse().unwrap()).next(), None);
+    /// # Ok::<_, procrastinate::Error>(())
+    /// ```
+    pub fn after(&self, time: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> + use<> {
+        let cron = self.clone();
+        std::iter::successors(cron.next(time), move |tick| cron.next(*tick))
+    }
+
+    /// The ticks after `from`, up to and with `to`, earliest first.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::Cron;
+    ///
+    /// let noon = "2026-01-01T12:00:00Z".parse().unwrap();
+    /// let one = "2026-01-01T13:00:00Z".parse().unwrap();
+    /// assert_eq!(Cron::new("*/20 * * * *")?.between(noon, one).count(), 3);
+    /// # Ok::<_, procrastinate::Error>(())
+    /// ```
+    pub fn between(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> + use<> {
+        self.after(from).take_while(move |tick| *tick <= to)
+    }
+
+    /// The last tick at or before this time; `None` if there has never been one.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::Cron;
+    ///
+    /// let tick = Cron::new("0 8 * * *")?.last_until("2026-01-01T07:59:59Z".parse().unwrap());
+    /// assert_eq!(tick.unwrap().to_string(), "2025-12-31 08:00:00 UTC");
+    /// # Ok::<_, procrastinate::Error>(())
+    /// ```
+    #[must_use]
+    pub fn last_until(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        #[cfg(feature = "chrono-tz")]
+        if let Some(local) = &self.local {
+            return local.last_until(time);
+        }
+        let found = self.search.find_previous_occurrence(&time.naive_utc(), true).ok()?;
+        Some(found.and_utc())
+    }
+
+    /// The expression, as it was given.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// assert_eq!(procrastinate::Cron::new("@daily")?.as_str(), "@daily");
+    /// # Ok::<_, procrastinate::Error>(())
+    /// ```
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.expression
+    }
+
+    fn next(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        #[cfg(feature = "chrono-tz")]
+        if let Some(local) = &self.local {
+            return local.next(time);
+        }
+        let found = self.search.find_next_occurrence(&time.naive_utc(), false).ok()?;
+        Some(found.and_utc())
+    }
+}
+
+impl FromStr for Cron {
+    type Err = Error;
+
+    fn from_str(expression: &str) -> Result<Self, Error> {
+        Self::new(expression)
+    }
+}
+
+impl fmt::Display for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.expression)
+    }
+}
+
+impl fmt::Debug for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Cron");
+        shown.field("expression", &self.expression);
+        #[cfg(feature = "chrono-tz")]
+        shown.field("time_zone", &self.local.as_ref().map(local_time::Local::name));
+        shown.finish()
+    }
+}

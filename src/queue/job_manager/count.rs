@@ -1,0 +1,198 @@
+//! Operations that count jobs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use diesel::result::QueryResult;
+
+use super::list::check_filters;
+use super::{filters, operation};
+use crate::database::connection::run::Run;
+use crate::database::statements::inspect::{CountJobs, CountedColumn, CountedJobs, JOBS_IN_STEP, JobFilter};
+use crate::error::Error;
+use crate::job::JobStatus;
+
+/// How many jobs a queue, a task or a lock has, in all and by status.
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::JobCounts;
+///
+/// fn waiting(queues: &[JobCounts]) -> i64 {
+///     queues.iter().map(|queue| queue.todo).sum()
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobCounts {
+    /// The queue, task or lock.
+    pub name: String,
+    /// How many jobs it has in all.
+    pub jobs_count: i64,
+    /// How many of them wait.
+    pub todo: i64,
+    /// How many of them a worker has taken.
+    pub doing: i64,
+    /// How many of them have succeeded.
+    pub succeeded: i64,
+    /// How many of them have failed.
+    pub failed: i64,
+    /// How many of them were cancelled.
+    pub cancelled: i64,
+    /// How many of them were aborted.
+    pub aborted: i64,
+}
+
+impl JobCounts {
+    fn none_of(name: String) -> Self {
+        Self { name, jobs_count: 0, todo: 0, doing: 0, succeeded: 0, failed: 0, cancelled: 0, aborted: 0 }
+    }
+
+    fn add(&mut self, counted: &CountedJobs) {
+        self.jobs_count += counted.jobs_count;
+        self.todo += counted.todo;
+        self.doing += counted.doing;
+        self.succeeded += counted.succeeded;
+        self.failed += counted.failed;
+        self.cancelled += counted.cancelled;
+        self.aborted += counted.aborted;
+    }
+}
+
+/// `mails: 3 jobs (todo: 2, doing: 0, succeeded: 1, failed: 0, cancelled: 0, aborted: 0)`: how Procrastinate writes it.
+impl fmt::Display for JobCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, jobs_count, todo, doing, succeeded, failed, cancelled, aborted } = self;
+        write!(
+            f,
+            "{name}: {jobs_count} jobs (todo: {todo}, doing: {doing}, succeeded: {succeeded}, failed: {failed}, \
+             cancelled: {cancelled}, aborted: {aborted})"
+        )
+    }
+}
+
+/// The one body behind the three: counts step by step, so that no statement takes long however many jobs there are, unless
+/// an index finds those that are meant.
+pub(crate) async fn count_jobs<R: Run>(
+    column: CountedColumn,
+    filter: JobFilter,
+    run: &mut R,
+) -> QueryResult<Vec<JobCounts>> {
+    let mut after = if is_found_by_index(&filter) { None } else { Some(i64::MIN) };
+    let mut counts: BTreeMap<String, JobCounts> = BTreeMap::new();
+    loop {
+        let mut looked_at = 0;
+        let mut last = after;
+        for counted in run.load(CountJobs { column, filter: filter.clone(), after }).await? {
+            looked_at += counted.looked_at;
+            last = last.max(Some(counted.last_id));
+            let Some(name) = counted.name.as_ref().filter(|_| counted.jobs_count > 0) else { continue };
+            counts.entry(name.clone()).or_insert_with(|| JobCounts::none_of(name.clone())).add(&counted);
+        }
+        if after.is_none() || looked_at < JOBS_IN_STEP {
+            return Ok(counts.into_values().collect());
+        }
+        after = last;
+    }
+}
+
+/// Whether there is an index of just the jobs that stand so, which hold no more than what is unfinished or went wrong.
+fn is_found_by_index(filter: &JobFilter) -> bool {
+    match filter.status {
+        Some(JobStatus::Todo | JobStatus::Doing | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Aborted) => {
+            true
+        }
+        Some(JobStatus::Succeeded | JobStatus::Aborting | JobStatus::Unknown(_)) | None => false,
+    }
+}
+
+/// Declares one of the three: the function, the operation, its filters and its body.
+macro_rules! counting {
+    ($(#[$attribute:meta])* $function:ident -> $operation:ident by $column:ident) => {
+        $(#[$attribute])*
+        ///
+        /// # Errors
+        ///
+        /// Those of [every operation](crate::job_manager).
+        ///
+        /// # Example
+        ///
+        /// ```no_run
+        #[doc = concat!("use procrastinate::job_manager::", stringify!($function), ";")]
+        ///
+        /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+        #[doc = concat!("for counts in app.execute(", stringify!($function), "()).await? {")]
+        ///     println!("{counts}");
+        /// }
+        /// # Ok(())
+        /// # }
+        /// ```
+        pub fn $function() -> $operation {
+            $operation { filter: JobFilter::default() }
+        }
+
+        #[doc = concat!("Made by [`", stringify!($function), "`].")]
+        ///
+        /// # Example
+        ///
+        /// ```
+        #[doc = concat!("use procrastinate::job_manager::{", stringify!($operation), ", ", stringify!($function), "};")]
+        ///
+        #[doc = concat!("let operation: ", stringify!($operation), " = ", stringify!($function), "().queue(\"mails\");")]
+        /// ```
+        #[derive(Debug, Clone)]
+        #[must_use = "an operation does nothing until it is executed on a connection"]
+        pub struct $operation {
+            filter: JobFilter,
+        }
+
+        operation!($operation -> Vec<JobCounts>);
+
+        filters!($operation:
+            /// Counts only jobs of this queue.
+            queue(String),
+            /// Counts only jobs of the task of this name.
+            task(String),
+            /// Counts only jobs that stand so.
+            status(JobStatus),
+            /// Counts only jobs with this lock.
+            lock(String),
+        );
+
+        impl $operation {
+            async fn perform<R: Run>(self, run: &mut R) -> Result<Vec<JobCounts>, Error> {
+                check_filters(&self.filter)?;
+                let counts = count_jobs(CountedColumn::$column, self.filter, run).await;
+                counts.map_err(|source| Error::database(concat!("count the jobs by ", stringify!($column)), source))
+            }
+        }
+    };
+}
+
+counting!(
+    /// The queues that have jobs, by name, and how many each of them has.
+    ///
+    /// Unless only jobs of one status are counted, and one other than `succeeded`, it passes all jobs there are, 50,000 in
+    /// each statement, so that none takes long. Each job is counted once, as it stood when its statement ran: outside of a
+    /// transaction that is repeatable, the counts of more jobs than that are not of one moment.
+    list_queues -> ListQueues by Queue
+);
+
+counting!(
+    /// The tasks that have jobs, by name, and how many each of them has.
+    ///
+    /// Unless only jobs of one status are counted, and one other than `succeeded`, it passes all jobs there are, 50,000 in
+    /// each statement, so that none takes long. Each job is counted once, as it stood when its statement ran: outside of a
+    /// transaction that is repeatable, the counts of more jobs than that are not of one moment.
+    list_tasks -> ListTasks by Task
+);
+
+counting!(
+    /// The locks that jobs have, by name, and how many each of them has. Jobs without a lock are not counted.
+    ///
+    /// Unless only jobs of one status are counted, and one other than `succeeded`, it passes all jobs there are, 50,000 in
+    /// each statement, so that none takes long. Each job is counted once, as it stood when its statement ran: outside of a
+    /// transaction that is repeatable, the counts of more jobs than that are not of one moment.
+    list_locks -> ListLocks by Lock
+);

@@ -1,0 +1,107 @@
+//! Deleting old jobs.
+
+use super::operation;
+use crate::database::connection::run::Run;
+use crate::error::Error;
+use crate::job::JobStatus;
+use crate::queue::retention::Cleaning;
+
+/// Deletes the jobs that have succeeded, and whose newest event is more than this many hours ago, with their events.
+///
+/// The answer is how many they were. It is one statement, and deletes everything or nothing; the time that it takes depends
+/// on how many jobs there are to delete. To clear away regularly, and in small steps, there are
+/// [`Worker::delete_jobs_older_than`](crate::Worker::delete_jobs_older_than) and the task
+/// [`RemoveOldJobs`](crate::builtin_tasks::RemoveOldJobs). A job whose row is locked by another transaction is left for
+/// the next time.
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager), and [`Error::Invalid`] for more than 1,000 years.
+///
+/// # Example
+///
+/// ```no_run
+/// use procrastinate::job_manager::delete_old_jobs;
+///
+/// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+/// let deleted = app.execute(delete_old_jobs(72).include_cancelled(true)).await?;
+/// println!("{deleted} jobs of three days ago are gone");
+/// # Ok(())
+/// # }
+/// ```
+pub fn delete_old_jobs(nb_hours: u32) -> DeleteOldJobs {
+    DeleteOldJobs { cleaning: Cleaning::of_hours(nb_hours) }
+}
+
+/// Made by [`delete_old_jobs`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{DeleteOldJobs, delete_old_jobs};
+///
+/// fn everything_of_last_year() -> DeleteOldJobs {
+///     delete_old_jobs(365 * 24).include_failed(true).include_cancelled(true).include_aborted(true)
+/// }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct DeleteOldJobs {
+    cleaning: Cleaning,
+}
+
+operation!(DeleteOldJobs -> u64);
+
+impl DeleteOldJobs {
+    /// Only jobs of this queue. Unless set: of all queues.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let operation = procrastinate::job_manager::delete_old_jobs(72).queue("mails");
+    /// ```
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.cleaning.queue = Some(queue.into());
+        self
+    }
+
+    /// Whether to delete jobs that have failed, too. Unless set: false.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let operation = procrastinate::job_manager::delete_old_jobs(72).include_failed(true);
+    /// ```
+    pub fn include_failed(mut self, include_failed: bool) -> Self {
+        self.cleaning.include(JobStatus::Failed, include_failed);
+        self
+    }
+
+    /// Whether to delete jobs that were cancelled, too. Unless set: false.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let operation = procrastinate::job_manager::delete_old_jobs(72).include_cancelled(true);
+    /// ```
+    pub fn include_cancelled(mut self, include_cancelled: bool) -> Self {
+        self.cleaning.include(JobStatus::Cancelled, include_cancelled);
+        self
+    }
+
+    /// Whether to delete jobs that were aborted, too. Unless set: false.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let operation = procrastinate::job_manager::delete_old_jobs(72).include_aborted(true);
+    /// ```
+    pub fn include_aborted(mut self, include_aborted: bool) -> Self {
+        self.cleaning.include(JobStatus::Aborted, include_aborted);
+        self
+    }
+
+    async fn perform<R: Run>(self, run: &mut R) -> Result<u64, Error> {
+        Ok(self.cleaning.step(None, None, run).await?.deleted)
+    }
+}

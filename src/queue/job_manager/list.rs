@@ -1,0 +1,309 @@
+//! Operations that look at jobs and change nothing.
+
+use std::time::Duration;
+
+use super::{filters, operation};
+use crate::database::connection::run::Run;
+use crate::database::models::ProcrastinateJob;
+use crate::database::statements::inspect::{self, JobFilter, JobsToAbort, StalledJobs};
+use crate::error::Error;
+use crate::job::{JobId, JobStatus};
+use crate::validation::{check_age, check_filter};
+
+/// For how long a worker may be silent before its jobs count as stalled, unless set.
+pub(super) const SECONDS_SINCE_HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Whether the database answers and has the queue's tables.
+///
+/// The answer is `false` when it has not: then the migrations are to be run, or `search_path` is another one.
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager).
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+/// assert!(app.execute(procrastinate::job_manager::check_connection()).await?, "run the migrations first");
+/// # Ok(())
+/// # }
+/// ```
+pub fn check_connection() -> CheckConnection {
+    CheckConnection {}
+}
+
+/// Made by [`check_connection`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{CheckConnection, check_connection};
+///
+/// let operation: CheckConnection = check_connection();
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct CheckConnection {}
+
+operation!(CheckConnection -> bool);
+
+impl CheckConnection {
+    async fn perform<R: Run>(self, run: &mut R) -> Result<bool, Error> {
+        let rows = run
+            .load(inspect::CheckConnection)
+            .await
+            .map_err(|source| Error::database("look for the tables", source))?;
+        Ok(rows.contains(&true))
+    }
+}
+
+/// Where a job stands. The answer is `None` when there is no such job.
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager).
+///
+/// # Example
+///
+/// ```no_run
+/// use procrastinate::{JobStatus, job_manager};
+///
+/// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
+/// let done = job_manager::get_job_status(7).execute_blocking(connection)? == Some(JobStatus::Succeeded);
+/// # Ok(())
+/// # }
+/// ```
+pub fn get_job_status(id: impl Into<JobId>) -> GetJobStatus {
+    GetJobStatus { job_id: id.into() }
+}
+
+/// Made by [`get_job_status`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{GetJobStatus, get_job_status};
+///
+/// let operation: GetJobStatus = get_job_status(7);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct GetJobStatus {
+    job_id: JobId,
+}
+
+operation!(GetJobStatus -> Option<JobStatus>);
+
+impl GetJobStatus {
+    async fn perform<R: Run>(self, run: &mut R) -> Result<Option<JobStatus>, Error> {
+        let statement = inspect::GetJobStatus { job_id: self.job_id };
+        let rows = run.load(statement).await.map_err(|source| Error::database("look up the job", source))?;
+        Ok(rows.into_iter().next())
+    }
+}
+
+/// The jobs for which everything that is set is so, by number. With nothing set: all jobs, which may be very many.
+///
+/// To page through them, sort them otherwise, or join them with the application's own tables, there is
+/// [`ProcrastinateJob::query`].
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager).
+///
+/// # Example
+///
+/// ```no_run
+/// use procrastinate::{JobStatus, job_manager};
+///
+/// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+/// for job in app.execute(job_manager::list_jobs().queue("mails").status(JobStatus::Failed)).await? {
+///     println!("{job} has failed after {} attempts", job.attempts);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn list_jobs() -> ListJobs {
+    ListJobs { filter: JobFilter::default() }
+}
+
+/// Made by [`list_jobs`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{ListJobs, list_jobs};
+///
+/// fn of_customer(customer: i64) -> ListJobs {
+///     list_jobs().lock(format!("customer-{customer}"))
+/// }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct ListJobs {
+    filter: JobFilter,
+}
+
+operation!(ListJobs -> Vec<ProcrastinateJob>);
+
+filters!(ListJobs:
+    /// Only the job of this number.
+    id(JobId),
+    /// Only jobs of this queue.
+    queue(String),
+    /// Only jobs of the task of this name.
+    task(String),
+    /// Only jobs that stand so.
+    status(JobStatus),
+    /// Only jobs with this lock.
+    lock(String),
+    /// Only jobs with this queueing lock.
+    queueing_lock(String),
+    /// Only jobs that this worker has taken: `procrastinate_workers.id`.
+    worker_id(i64),
+);
+
+impl ListJobs {
+    async fn perform<R: Run>(self, run: &mut R) -> Result<Vec<ProcrastinateJob>, Error> {
+        check_filters(&self.filter)?;
+        run.load(inspect::ListJobs(self.filter)).await.map_err(|source| Error::database("list the jobs", source))
+    }
+}
+
+/// The jobs that are `doing`, but whose worker is gone or has not said for a while that it is alive, by number.
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager).
+///
+/// # Example
+///
+/// ```no_run
+/// use procrastinate::job_manager::{get_stalled_jobs, retry_job};
+///
+/// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+/// for job in app.execute(get_stalled_jobs().queue("mails")).await? {
+///     app.execute(retry_job(&job)).await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn get_stalled_jobs() -> GetStalledJobs {
+    GetStalledJobs { seconds_since_heartbeat: SECONDS_SINCE_HEARTBEAT, filter: JobFilter::default() }
+}
+
+/// Made by [`get_stalled_jobs`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{GetStalledJobs, get_stalled_jobs};
+///
+/// let operation: GetStalledJobs = get_stalled_jobs().task_name("send_invoice");
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct GetStalledJobs {
+    seconds_since_heartbeat: Duration,
+    filter: JobFilter,
+}
+
+operation!(GetStalledJobs -> Vec<ProcrastinateJob>);
+
+filters!(GetStalledJobs:
+    /// Only jobs of this queue.
+    queue(String),
+);
+
+impl GetStalledJobs {
+    /// Only jobs of the task of this name.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let operation = procrastinate::job_manager::get_stalled_jobs().task_name("send_invoice");
+    /// ```
+    pub fn task_name(mut self, task_name: impl Into<String>) -> Self {
+        self.filter.task = Some(task_name.into());
+        self
+    }
+
+    /// For how long the worker must have been silent, at most 1,000 years. Unless set: 30 seconds, as a worker's
+    /// `stalled_worker_timeout`, which it should equal.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let operation = procrastinate::job_manager::get_stalled_jobs().seconds_since_heartbeat(Duration::from_secs(60));
+    /// ```
+    pub fn seconds_since_heartbeat(mut self, silence: Duration) -> Self {
+        self.seconds_since_heartbeat = silence;
+        self
+    }
+
+    async fn perform<R: Run>(self, run: &mut R) -> Result<Vec<ProcrastinateJob>, Error> {
+        check_age("seconds_since_heartbeat", self.seconds_since_heartbeat)?;
+        check_filters(&self.filter)?;
+        let statement =
+            StalledJobs { seconds_since_heartbeat: self.seconds_since_heartbeat.as_secs_f64(), filter: self.filter };
+        run.load(statement).await.map_err(|source| Error::database("look for stalled jobs", source))
+    }
+}
+
+/// The numbers of the jobs that run and that somebody has asked to abort.
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager).
+///
+/// # Example
+///
+/// ```no_run
+/// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
+/// let ids = procrastinate::job_manager::list_jobs_to_abort().queue("mails").execute_blocking(connection)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn list_jobs_to_abort() -> ListJobsToAbort {
+    ListJobsToAbort { filter: JobFilter::default() }
+}
+
+/// Made by [`list_jobs_to_abort`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{ListJobsToAbort, list_jobs_to_abort};
+///
+/// let operation: ListJobsToAbort = list_jobs_to_abort().queue("mails");
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct ListJobsToAbort {
+    filter: JobFilter,
+}
+
+operation!(ListJobsToAbort -> Vec<JobId>);
+
+filters!(ListJobsToAbort:
+    /// Only jobs of this queue.
+    queue(String),
+);
+
+impl ListJobsToAbort {
+    async fn perform<R: Run>(self, run: &mut R) -> Result<Vec<JobId>, Error> {
+        check_filters(&self.filter)?;
+        run.load(JobsToAbort(self.filter)).await.map_err(|source| Error::database("look for jobs to abort", source))
+    }
+}
+
+/// Whether the filters can be asked for.
+pub(super) fn check_filters(filter: &JobFilter) -> Result<(), Error> {
+    check_filter("queue name", filter.queue.as_deref())?;
+    check_filter("task name", filter.task.as_deref())?;
+    check_filter("status", filter.status.as_ref().map(JobStatus::as_str))?;
+    check_filter("lock", filter.lock.as_deref())?;
+    check_filter("queueing lock", filter.queueing_lock.as_deref())
+}

@@ -1,0 +1,181 @@
+//! The queue of an application, on the connections of its pool.
+
+use crate::database::connection::Connector;
+use crate::error::Error;
+use crate::job::JobId;
+use crate::queue::defer::batch::{batch_defer_or_fail, new_jobs};
+use crate::queue::defer::concurrent::{DefersUnderWay, store_and_announce};
+use crate::queue::defer::{DEFER_THE_JOB, JobToDefer, defer_or_fail, none_if_enqueued};
+use crate::queue::job_manager::Operation;
+use crate::queue::listener::Notifications;
+use crate::validation::check_name;
+
+/// The queue, on connections from the application's pool: defers jobs, executes operations, and listens.
+///
+/// An [`App`](crate::App) has one ([`App::job_manager`](crate::App::job_manager)), and so has a running job
+/// ([`JobContext::job_manager`](crate::JobContext::job_manager)). It is cheap to clone. In a transaction of the
+/// application's use [`JobToDefer::defer`](crate::JobToDefer::defer) and [`Operation::execute`] instead.
+///
+/// # Example
+///
+/// ```no_run
+/// use procrastinate::{JobManager, job_manager::list_queues, task};
+///
+/// #[task]
+/// async fn sum(a: i64, b: i64) {
+///     println!("{}", a + b);
+/// }
+///
+/// # async fn example(job_manager: JobManager) -> Result<(), procrastinate::Error> {
+/// job_manager.defer(sum(3, 5)).await?;
+/// let queues = job_manager.execute(list_queues()).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct JobManager {
+    connector: Connector,
+    defers: DefersUnderWay,
+}
+
+impl JobManager {
+    pub(crate) fn new(connector: Connector) -> Self {
+        Self { connector, defers: DefersUnderWay::default() }
+    }
+
+    /// Defers a job on a connection from the pool, at once and on its own.
+    ///
+    /// While several of these are under way in the program, each job is stored in one transaction and announced in another:
+    /// PostgreSQL makes transactions that notify durable one after the other. A process that is killed between the two
+    /// leaves a job that workers find when they next look, within their `fetch_job_polling_interval`.
+    ///
+    /// # Errors
+    ///
+    /// As [`JobToDefer::defer`], and [`Error::Pool`] when there is no connection to be had. After an [`Error::Database`]
+    /// that says the connection broke, the job may have been stored.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::task;
+    /// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
+    /// # async fn example(job_manager: procrastinate::JobManager) -> Result<(), procrastinate::Error> {
+    /// let id = job_manager.defer(sum(3, 5).priority(10)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
+        let job = job.into_new_job()?;
+        let company = self.defers.join();
+        let mut connection = self.connector.get(DEFER_THE_JOB).await?;
+        if company.is_there() && connection.commits_each_statement() {
+            store_and_announce(job, connection).await
+        } else {
+            defer_or_fail(job, &mut connection).await
+        }
+    }
+
+    /// As [`defer`](Self::defer), for callers to whom a taken queueing lock is good news: `None` then.
+    ///
+    /// # Errors
+    ///
+    /// As [`defer`](Self::defer), without [`Error::AlreadyEnqueued`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::task;
+    /// # #[task] async fn report() {}
+    /// # async fn example(job_manager: procrastinate::JobManager) -> Result<(), procrastinate::Error> {
+    /// let deferred = job_manager.defer_unless_enqueued(report().queueing_lock("report")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn defer_unless_enqueued(&self, job: JobToDefer) -> Result<Option<JobId>, Error> {
+        none_if_enqueued(self.defer(job).await)
+    }
+
+    /// Defers any number of jobs in one statement on a connection from the pool, all or none, and returns their numbers
+    /// in the order of the input.
+    ///
+    /// # Errors
+    ///
+    /// As [`batch_defer`](crate::batch_defer()), and [`Error::Pool`] when there is no connection to be had.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::task;
+    /// # #[task] async fn sum(a: i64, b: i64) { let _ = a + b; }
+    /// # async fn example(job_manager: procrastinate::JobManager) -> Result<(), procrastinate::Error> {
+    /// let ids = job_manager.batch_defer((0..100).map(|n| sum(n, n))).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn batch_defer(&self, jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<JobId>, Error> {
+        let jobs = new_jobs(jobs)?;
+        let mut connection = self.connector.get("defer the jobs").await?;
+        batch_defer_or_fail(jobs, &mut connection).await
+    }
+
+    /// Executes an operation of the [job manager](crate::job_manager) on a connection from the pool.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operation, and [`Error::Pool`] when there is no connection to be had.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(job_manager: procrastinate::JobManager) -> Result<(), procrastinate::Error> {
+    /// for queue in job_manager.execute(procrastinate::job_manager::list_queues()).await? {
+    ///     println!("{} jobs wait in {}", queue.todo, queue.name);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn execute<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
+        let mut connection = self.connector.get("execute the operation").await?;
+        operation.execute_pooled(&mut connection).await
+    }
+
+    /// Hears of jobs of these queues that are deferred or are to be aborted, on a connection of its own outside of the
+    /// pool. An empty list is all queues.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Pool`] or [`Error::Listening`] when the connection cannot be had.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use procrastinate::Notification;
+    ///
+    /// # async fn example(job_manager: procrastinate::JobManager) -> Result<(), procrastinate::Error> {
+    /// let mut notifications = job_manager.listen_for_jobs(&["mails"]).await?;
+    /// while let Notification::JobInserted(id) = notifications.next().await? {
+    ///     println!("job {id} was deferred");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn listen_for_jobs(&self, queues: &[&str]) -> Result<Notifications, Error> {
+        queues.iter().try_for_each(|queue| check_name("queue name", queue))?;
+        let queues: Vec<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
+        Notifications::listen(&self.connector, (!queues.is_empty()).then_some(&queues)).await
+    }
+
+    /// The connector whose connections it uses.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(job_manager: &procrastinate::JobManager) {
+    /// let connector = job_manager.connector().clone();
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+}

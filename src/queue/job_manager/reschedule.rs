@@ -1,0 +1,132 @@
+//! Operations on jobs that wait or have ended: when they are to be started, and whether they are kept.
+
+use chrono::{DateTime, Utc};
+
+use super::operation;
+use crate::database::connection::run::Run;
+use crate::database::statements::manage::{DeleteJob, RescheduleJob};
+use crate::error::Error;
+use crate::job::JobId;
+use crate::retry::RetryDecision;
+
+/// Sets when a job that waits may be started: at once, unless a time is given. A worker that is running finds it when it
+/// next polls, five seconds later unless set otherwise.
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager), [`Error::JobNotFound`], and [`Error::WrongStatus`] for a job that does
+/// not wait.
+///
+/// # Example
+///
+/// ```no_run
+/// use procrastinate::job_manager::reschedule_job_by_id;
+///
+/// # fn example(connection: &mut diesel::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
+/// reschedule_job_by_id(7).schedule_at("2030-01-01T08:00:00Z".parse()?).execute_blocking(connection)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn reschedule_job_by_id(id: impl Into<JobId>) -> RescheduleJobById {
+    RescheduleJobById { job_id: id.into(), schedule_at: None }
+}
+
+/// Made by [`reschedule_job_by_id`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{RescheduleJobById, reschedule_job_by_id};
+///
+/// fn at_once(id: i64) -> RescheduleJobById {
+///     reschedule_job_by_id(id)
+/// }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct RescheduleJobById {
+    job_id: JobId,
+    schedule_at: Option<DateTime<Utc>>,
+}
+
+operation!(RescheduleJobById -> ());
+
+impl RescheduleJobById {
+    /// Not before this time, which must be in the years from 1970 to 9999. Unless set: at once.
+    ///
+    /// # Example
+    ///
+    /// See [`reschedule_job_by_id`].
+    pub fn schedule_at(mut self, time: DateTime<Utc>) -> Self {
+        self.schedule_at = Some(time);
+        self
+    }
+
+    async fn perform<R: Run>(self, run: &mut R) -> Result<(), Error> {
+        let Self { job_id, schedule_at } = self;
+        if let Some(time) = schedule_at {
+            RetryDecision::retry_at(time).check()?;
+        }
+        let rows = run
+            .load(RescheduleJob { job_id, schedule_at })
+            .await
+            .map_err(|source| Error::database("reschedule the job", source))?;
+        match rows.into_iter().next() {
+            Some((_, true)) => Ok(()),
+            Some((status, false)) => Err(Error::WrongStatus { action: "reschedule", job_id, status, allowed: "todo" }),
+            None => Err(Error::JobNotFound { action: "reschedule", job_id }),
+        }
+    }
+}
+
+/// Deletes a job, and its events and errors. A job that runs is not deleted: [abort](super::cancel_job_by_id) it first.
+///
+/// To clear old jobs away regularly there is
+/// [`Worker::delete_jobs_older_than`](crate::Worker::delete_jobs_older_than).
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager), [`Error::JobNotFound`], and [`Error::WrongStatus`] for a job that runs.
+///
+/// # Example
+///
+/// ```no_run
+/// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
+/// procrastinate::job_manager::delete_job_by_id(7).execute_blocking(connection)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn delete_job_by_id(id: impl Into<JobId>) -> DeleteJobById {
+    DeleteJobById { job_id: id.into() }
+}
+
+/// Made by [`delete_job_by_id`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{DeleteJobById, delete_job_by_id};
+///
+/// let operation: DeleteJobById = delete_job_by_id(7);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct DeleteJobById {
+    job_id: JobId,
+}
+
+operation!(DeleteJobById -> ());
+
+impl DeleteJobById {
+    async fn perform<R: Run>(self, run: &mut R) -> Result<(), Error> {
+        let Self { job_id } = self;
+        let rows = run.load(DeleteJob { job_id }).await.map_err(|source| Error::database("delete the job", source))?;
+        match rows.into_iter().next() {
+            Some((_, true)) => Ok(()),
+            Some((status, false)) => {
+                Err(Error::WrongStatus { action: "delete", job_id, status, allowed: "waiting or at its end" })
+            }
+            None => Err(Error::JobNotFound { action: "delete", job_id }),
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Operations of workers: for programs that are a worker of their own kind.
+
+use std::time::Duration;
+
+use super::list::SECONDS_SINCE_HEARTBEAT;
+use super::operation;
+use crate::database::connection::run::Run;
+use crate::database::models::ProcrastinateJob;
+use crate::database::statements::manage;
+use crate::database::statements::workers;
+use crate::error::Error;
+use crate::validation::{check_age, check_filter};
+
+/// Takes the job that is to be run next, for a worker that has registered: it is `doing` then.
+///
+/// The answer is `None` when there is none to be taken. It is the caller who then runs it, and
+/// [finishes](super::finish_job) or [retries](super::retry_job) it. [`App::worker`](crate::App::worker) does all of this by
+/// itself.
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager); [`Error::Database`] for a worker that is not registered.
+///
+/// # Example
+///
+/// ```no_run
+/// use procrastinate::{JobStatus, job_manager};
+///
+/// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
+/// let worker_id = job_manager::register_worker().execute_blocking(connection)?;
+/// while let Some(job) = job_manager::fetch_job(worker_id).queues(["mails"]).execute_blocking(connection)? {
+///     println!("{job} is done at once");
+///     job_manager::finish_job(&job, JobStatus::Succeeded).execute_blocking(connection)?;
+/// }
+/// job_manager::unregister_worker(worker_id).execute_blocking(connection)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn fetch_job(worker_id: i64) -> FetchJob {
+    FetchJob { queues: None, worker_id }
+}
+
+/// Made by [`fetch_job`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{FetchJob, fetch_job};
+///
+/// let operation: FetchJob = fetch_job(3).queues(["mails"]);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct FetchJob {
+    queues: Option<Vec<String>>,
+    worker_id: i64,
+}
+
+operation!(FetchJob -> Option<ProcrastinateJob>);
+
+impl FetchJob {
+    /// Only a job of one of these queues; with an empty list there is none. Unless set: of any queue.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let operation = procrastinate::job_manager::fetch_job(3).queues(["mails", "invoices"]);
+    /// ```
+    pub fn queues<Q: Into<String>>(mut self, queues: impl IntoIterator<Item = Q>) -> Self {
+        self.queues = Some(queues.into_iter().map(Into::into).collect());
+        self
+    }
+
+    async fn perform<R: Run>(self, run: &mut R) -> Result<Option<ProcrastinateJob>, Error> {
+        let Self { queues, worker_id } = self;
+        queues.iter().flatten().try_for_each(|queue| check_filter("queue name", Some(queue)))?;
+        let rows = run
+            .load(manage::FetchJob { queues, worker_id })
+            .await
+            .map_err(|source| Error::database("fetch a job", source))?;
+        Ok(rows.into_iter().next())
+    }
+}
+
+/// Enters a worker. The answer is its id: `procrastinate_workers.id`.
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager).
+///
+/// # Example
+///
+/// ```no_run
+/// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
+/// let worker_id = procrastinate::job_manager::register_worker().execute_blocking(connection)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn register_worker() -> RegisterWorker {
+    RegisterWorker {}
+}
+
+/// Made by [`register_worker`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{RegisterWorker, register_worker};
+///
+/// let operation: RegisterWorker = register_worker();
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct RegisterWorker {}
+
+operation!(RegisterWorker -> i64);
+
+impl RegisterWorker {
+    pub(crate) async fn perform<R: Run>(self, run: &mut R) -> Result<i64, Error> {
+        const ACTION: &str = "register the worker";
+        let ids = run.load(workers::RegisterWorker).await.map_err(|source| Error::database(ACTION, source))?;
+        ids.first().copied().ok_or(Error::Database { action: ACTION, source: diesel::NotFound })
+    }
+}
+
+/// Removes a worker. Jobs that it still has lose their worker, and count as stalled.
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager). A worker that is not registered is none.
+///
+/// # Example
+///
+/// ```no_run
+/// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
+/// procrastinate::job_manager::unregister_worker(3).execute_blocking(connection)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn unregister_worker(worker_id: i64) -> UnregisterWorker {
+    UnregisterWorker { worker_id }
+}
+
+/// Made by [`unregister_worker`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{UnregisterWorker, unregister_worker};
+///
+/// let operation: UnregisterWorker = unregister_worker(3);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct UnregisterWorker {
+    worker_id: i64,
+}
+
+operation!(UnregisterWorker -> ());
+
+impl UnregisterWorker {
+    pub(crate) async fn perform<R: Run>(self, run: &mut R) -> Result<(), Error> {
+        let statement = workers::UnregisterWorker { worker_id: self.worker_id };
+        run.load(statement).await.map_err(|source| Error::database("unregister the worker", source))?;
+        Ok(())
+    }
+}
+
+/// Says that a worker is alive.
+///
+/// The answer is whether it is registered. If not, somebody has taken it for dead, and its jobs are not its own any more.
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager).
+///
+/// # Example
+///
+/// ```no_run
+/// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
+/// let is_registered = procrastinate::job_manager::update_heartbeat(3).execute_blocking(connection)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn update_heartbeat(worker_id: i64) -> UpdateHeartbeat {
+    UpdateHeartbeat { worker_id }
+}
+
+/// Made by [`update_heartbeat`].
+///
+/// # Example
+///
+/// ```
+/// use procrastinate::job_manager::{UpdateHeartbeat, update_heartbeat};
+///
+/// let operation: UpdateHeartbeat = update_heartbeat(3);
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct UpdateHeartbeat {
+    worker_id: i64,
+}
+
+operation!(UpdateHeartbeat -> bool);
+
+impl UpdateHeartbeat {
+    async fn perform<R: Run>(self, run: &mut R) -> Result<bool, Error> {
+        let statement = workers::UpdateHeartbeat { worker_id: self.worker_id };
+        let rows = run.load(statement).await.map_err(|source| Error::database("update the heartbeat", source))?;
+        Ok(!rows.is_empty())
+    }
+}
+
+/// Removes the workers that have not said for a while that they are alive. The answer is their ids. Their jobs lose their
+/// worker, and count as [stalled](super::get_stalled_jobs).
+///
+/// # Errors
+///
+/// Those of [every operation](crate::job_manager), and [`Error::Invalid`] for more than 1,000 years.
+///
+/// # Example
+///
+/// ```no_run
+/// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
+/// let gone = procrastinate::job_manager::prune_stalled_workers().execute_blocking(connection)?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn prune_stalled_workers() -> PruneStalledWorkers {
+    PruneStalledWorkers { seconds_since_heartbeat: SECONDS_SINCE_HEARTBEAT }
+}
+
+/// Made by [`prune_stalled_workers`].
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use procrastinate::job_manager::{PruneStalledWorkers, prune_stalled_workers};
+///
+/// let operation: PruneStalledWorkers = prune_stalled_workers().seconds_since_heartbeat(Duration::from_secs(60));
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "an operation does nothing until it is executed on a connection"]
+pub struct PruneStalledWorkers {
+    seconds_since_heartbeat: Duration,
+}
+
+operation!(PruneStalledWorkers -> Vec<i64>);
+
+impl PruneStalledWorkers {
+    /// For how long a worker must have been silent, at most 1,000 years. Unless set: 30 seconds, as a worker's
+    /// `stalled_worker_timeout`, which it should equal.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let operation = procrastinate::job_manager::prune_stalled_workers().seconds_since_heartbeat(Duration::from_secs(60));
+    /// ```
+    pub fn seconds_since_heartbeat(mut self, silence: Duration) -> Self {
+        self.seconds_since_heartbeat = silence;
+        self
+    }
+
+    async fn perform<R: Run>(self, run: &mut R) -> Result<Vec<i64>, Error> {
+        check_age("seconds_since_heartbeat", self.seconds_since_heartbeat)?;
+        let statement =
+            workers::PruneStalledWorkers { seconds_since_heartbeat: self.seconds_since_heartbeat.as_secs_f64() };
+        run.load(statement).await.map_err(|source| Error::database("remove stalled workers", source))
+    }
+}

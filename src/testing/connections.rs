@@ -1,0 +1,111 @@
+//! Where a test worker has connections from: each for one step, so that tasks can have it in between.
+
+use std::ops::DerefMut;
+
+use diesel::connection::{Connection, LoadConnection, SimpleConnection, TransactionManager};
+use diesel::expression::QueryMetadata;
+use diesel::pg::Pg;
+use diesel::query_dsl::CompatibleType;
+use diesel::result::QueryResult;
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
+
+use crate::database::connection::pool::PoolError;
+use crate::database::connection::run::{Blocking, Executable, Run, complete};
+use crate::database::connection::{Connection as AppConnection, Connector};
+use crate::error::Error;
+
+/// What is being done, for errors.
+const ACTION: &str = "run the jobs of a test";
+
+/// Lends connections.
+pub(super) trait Lender {
+    type Lent: Lent;
+
+    /// One that nobody else has; to be dropped soon.
+    async fn lend(&mut self) -> Result<Self::Lent, Error>;
+}
+
+/// A connection on loan.
+pub(super) trait Lent: Run {
+    /// Whether it is in a transaction, which one failed statement would spoil.
+    fn is_in_transaction(&mut self) -> bool;
+
+    /// Runs statements that answer nothing.
+    async fn execute(&mut self, sql: &str) -> QueryResult<()>;
+}
+
+/// Lends connections of the application's pool, or to its queue in memory.
+pub(super) struct OfApp(pub(super) Connector);
+
+impl Lender for OfApp {
+    type Lent = AppConnection;
+
+    async fn lend(&mut self) -> Result<AppConnection, Error> {
+        self.0.get(ACTION).await
+    }
+}
+
+impl Lent for AppConnection {
+    fn is_in_transaction(&mut self) -> bool {
+        type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
+        let Some(connection) = self.database_mut() else { return false };
+        let status =
+            <Manager as diesel_async::TransactionManager<_>>::transaction_manager_status_mut(&mut **connection);
+        matches!(status.transaction_depth(), Ok(Some(_)))
+    }
+
+    async fn execute(&mut self, sql: &str) -> QueryResult<()> {
+        match self.database_mut() {
+            Some(connection) => connection.batch_execute(sql).await,
+            // Without transactions there are no savepoints.
+            None => Ok(()),
+        }
+    }
+}
+
+/// Lends blocking connections that a function gets.
+pub(super) struct OfFunction<F>(pub(super) F);
+
+impl<F, G, E> Lender for OfFunction<F>
+where
+    F: FnMut() -> Result<G, E>,
+    G: DerefMut<Target: LoadConnection<Backend = Pg>>,
+    E: Into<PoolError>,
+{
+    type Lent = BlockingLent<G>;
+
+    async fn lend(&mut self) -> Result<BlockingLent<G>, Error> {
+        (self.0)().map(BlockingLent).map_err(|error| Error::Pool { action: ACTION, source: error.into() })
+    }
+}
+
+/// A blocking connection on loan.
+pub(super) struct BlockingLent<G>(G);
+
+impl<G> Lent for BlockingLent<G>
+where
+    G: DerefMut<Target: LoadConnection<Backend = Pg>>,
+{
+    fn is_in_transaction(&mut self) -> bool {
+        let status = <G::Target as Connection>::TransactionManager::transaction_manager_status_mut(&mut *self.0);
+        matches!(status.transaction_depth(), Ok(Some(_)))
+    }
+
+    async fn execute(&mut self, sql: &str) -> QueryResult<()> {
+        self.0.batch_execute(sql)
+    }
+}
+
+impl<G> Run for BlockingLent<G>
+where
+    G: DerefMut<Target: LoadConnection<Backend = Pg>>,
+{
+    fn load<S>(&mut self, statement: S) -> impl Future<Output = QueryResult<Vec<S::Row>>> + Send
+    where
+        S: Executable,
+        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+        Pg: QueryMetadata<S::SqlType>,
+    {
+        std::future::ready(complete(Blocking(&mut *self.0).load(statement)))
+    }
+}

@@ -1,0 +1,141 @@
+//! One job, from its name and arguments to an outcome.
+
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::OptionFuture;
+use tracing::Instrument;
+
+use crate::app::App;
+use crate::database::statements::finish_and_fetch::FetchedJob;
+use crate::job::JobId;
+use crate::job::interruption::AbortReason;
+use crate::queue::metrics::RunningJob;
+use crate::retry::StalledJobPolicy;
+use crate::support::extensions::State;
+use crate::support::panics;
+use crate::task::blocking::{BlockingCalls, CALLS};
+use crate::task::context::{JobContext, WorkerOfJob};
+use crate::task::middleware::{End, Middleware, Next};
+use crate::worker::log::{log_end, log_start, span};
+use crate::worker::outcome::{Ended, Outcome, Panicked, Rules, decide};
+
+/// What the jobs of a worker run in: the same for all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    pub(super) app: App,
+    pub(super) worker: WorkerOfJob,
+    pub(super) state: State,
+    pub(super) timeout: Option<Duration>,
+    pub(super) worker_middleware: Arc<[Middleware]>,
+    pub(super) task_middleware: Arc<[Middleware]>,
+}
+
+/// A job whose attempt has ended, and whose ending is not stored yet.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) job_id: JobId,
+    /// The attempts before this one.
+    pub(super) attempts: i32,
+    pub(super) outcome: Outcome,
+    pub(super) duration: Duration,
+}
+
+/// A job that is ready to run.
+pub(super) struct Execution {
+    pub(super) context: JobContext,
+    next: Next,
+    rules: Rules,
+    /// Whether other workers take the job if they consider this worker stalled.
+    pub(super) is_rescued: bool,
+}
+
+impl Execution {
+    /// Finds the task of the job. A job that cannot be run comes to the end of its middlewares and fails there.
+    pub(super) fn prepare(surroundings: &Surroundings, fetched: FetchedJob) -> Self {
+        let FetchedJob { job, unreadable_args } = fetched;
+        let refuse = |reason| (End::Refusal(reason), Arc::from([]), Rules::default());
+        let (end, middleware, rules) = match (unreadable_args, surroundings.app.find_task(&job.task_name)) {
+            (None, Ok(task)) => {
+                let rules = Rules {
+                    retry: task.retry.clone(),
+                    stalled: task.stalled,
+                    timeout: task.timeout.or(surroundings.timeout),
+                };
+                (End::Task(task.run), task.middleware.clone(), rules)
+            }
+            (Some(problem), _) => refuse(format!("the job's arguments cannot be read: {problem}")),
+            (None, Err(error)) => refuse(error.to_string()),
+        };
+        let is_rescued = matches!(end, End::Task(_)) && rules.stalled != StalledJobPolicy::Leave;
+        let is_last_attempt = rules.retry.is_last_attempt(&job);
+        let job_manager = surroundings.app.job_manager().clone();
+        let (worker, state) = (surroundings.worker.clone(), surroundings.state.clone());
+        let context = JobContext::new(job_manager, job, worker, is_last_attempt, state);
+        let of_tasks = match &end {
+            End::Task(_) => surroundings.task_middleware.clone(),
+            End::Refusal(_) => Arc::from([]),
+        };
+        let next = Next::new([surroundings.worker_middleware.clone(), of_tasks, middleware], end);
+        Self { context, next, rules, is_rescued }
+    }
+
+    /// Runs the job and says how it ended. It never panics, and never fails in any other way.
+    pub(super) async fn run(self) -> Finished {
+        let Self { context, next, rules, .. } = self;
+        let _told = TellToStop(context.clone());
+        let span = span(&context);
+        async {
+            let started = Instant::now();
+            log_start(context.job());
+            let running = RunningJob::start(context.job(), context.worker_name(), context.start_timestamp());
+            let ended = run_until_stopped(next, &context, rules.timeout).await;
+            let outcome = decide(ended, context.abort_reason(), context.job(), &rules);
+            let duration = started.elapsed();
+            log_end(context.job(), &outcome, duration);
+            running.end(context.job(), outcome.label(), duration);
+            Finished { job_id: context.job().id, attempts: context.job().attempts, outcome, duration }
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+/// Tells the job to stop when this is dropped before its end, as it is when the runtime shuts down: that waits for code
+/// which blocks its thread, and such code has to hear of it.
+struct TellToStop(JobContext);
+
+impl Drop for TellToStop {
+    fn drop(&mut self) {
+        self.0.abort(AbortReason::Shutdown);
+    }
+}
+
+/// Runs the task. A panic, in its first poll or a later one, ends here. When the job is told to stop, the task is cancelled
+/// where it waits, unless it waits for code that blocks a thread.
+async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Duration>) -> Ended {
+    let blocking = BlockingCalls::default();
+    let task = AssertUnwindSafe(next.run(context.clone())).catch_unwind();
+    let mut task = pin!(CALLS.scope(blocking.clone(), task));
+    let mut timeout = pin!(OptionFuture::from(timeout.map(tokio::time::sleep)));
+    poll_fn(|poll| {
+        if let Poll::Ready(caught) = task.as_mut().poll(poll) {
+            return Poll::Ready(Ended::Returned(caught.unwrap_or_else(|panic| {
+                Err(Panicked { message: panics::message(&*panic), place: panics::take_place() }.into())
+            })));
+        }
+        if timeout.as_mut().poll(poll) == Poll::Ready(Some(())) {
+            context.abort(AbortReason::Timeout);
+        }
+        match context.poll_abort(poll) {
+            Poll::Ready(()) if !blocking.are_running() => Poll::Ready(Ended::Cancelled),
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}

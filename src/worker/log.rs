@@ -1,0 +1,93 @@
+//! What the log hears of a job: a span while it runs, a line at its start, and one at its end.
+
+use std::time::Duration;
+
+use tracing::Span;
+
+use crate::job::{Job, JobId};
+use crate::task::context::JobContext;
+use crate::worker::outcome::Outcome;
+
+/// The span in which a job runs: what its task logs can be told apart by it.
+pub(super) fn span(context: &JobContext) -> Span {
+    let job = context.job();
+    tracing::info_span!(
+        "job",
+        job.id = i64::from(job.id),
+        job.task_name = %job.task_name,
+        job.queue = %job.queue,
+        job.attempt = job.attempts + 1,
+        job.lock = job.lock.as_deref(),
+        worker.id = job.worker_id,
+        worker.name = context.worker_name(),
+    )
+}
+
+pub(super) fn log_start(job: &Job) {
+    tracing::debug!(action = "loaded_job_info", job.id = i64::from(job.id), job.args = %job.args, "job {job}");
+    tracing::info!(
+        action = "start_job",
+        job.id = i64::from(job.id),
+        job.task_name = %job.task_name,
+        job.queue = %job.queue,
+        job.attempts = job.attempts,
+        worker.id = job.worker_id,
+        "started job {} of task {}", job.id, job.task_name,
+    );
+}
+
+/// One line for each end. All have the same fields, and differ in their level, their action and their text.
+pub(super) fn log_end(job: &Job, outcome: &Outcome, duration: Duration) {
+    let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    macro_rules! log {
+        ($level:ident, $action:literal, $($text:tt)+) => {
+            tracing::$level!(
+                action = $action,
+                job.id = i64::from(job.id),
+                job.task_name = %job.task_name,
+                job.queue = %job.queue,
+                worker.id = job.worker_id,
+                duration_ms,
+                "job {} of task {} {} after {duration_ms} ms", job.id, job.task_name, format_args!($($text)+),
+            )
+        };
+    }
+    match outcome {
+        Outcome::Succeeded => log!(info, "job_success", "succeeded"),
+        Outcome::Failed { error } => log!(error, "job_error", "failed ({error})"),
+        Outcome::Retried { error, decision } => {
+            log!(warn, "job_error_retry", "failed and is to be tried again {decision} ({error})");
+        }
+        Outcome::Aborted { error } => log!(info, "job_aborted", "was aborted ({error})"),
+        Outcome::Interrupted { error, decision } => {
+            log!(warn, "job_aborted_retry", "was interrupted and is to be tried again {decision} ({error})");
+        }
+        Outcome::Snoozed { error, decision } => log!(info, "job_snoozed", "is to run again {decision} ({error})"),
+        Outcome::NotStarted => log!(info, "job_not_started", "was put back, since the worker is stopping,"),
+    }
+}
+
+pub(super) fn log_stored(job_id: JobId, outcome: &Outcome) {
+    let how = outcome.as_str();
+    tracing::debug!(action = "finish_task", job.id = i64::from(job_id), "stored that job {job_id} has {how}");
+}
+
+pub(super) fn log_lost(job_id: JobId, outcome: &Outcome, worker_id: i64) {
+    tracing::error!(
+        action = "job_lost",
+        job.id = i64::from(job_id),
+        worker.id = worker_id,
+        "job {job_id} has {}, but meanwhile it was taken from worker {worker_id}, so that was not stored",
+        outcome.as_str(),
+    );
+}
+
+pub(super) fn log_not_retried(job_id: JobId, worker_id: i64) {
+    tracing::error!(
+        action = "job_error",
+        job.id = i64::from(job_id),
+        worker.id = worker_id,
+        "job {job_id} has failed for good: it could not wait for another attempt, because somebody asked to abort it, or \
+         because a job with its queueing lock is waiting",
+    );
+}
