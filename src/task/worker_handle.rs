@@ -25,12 +25,12 @@ pub struct WorkerHandle {
     stop: CancellationToken,
     abort: CancellationToken,
     /// Written by the worker's loop alone.
-    signs: Arc<Mutex<SignsOfLife>>,
+    liveness: Arc<Mutex<Liveness>>,
 }
 
 /// When the worker's loop last did what.
 #[derive(Debug, Clone, Copy, Default)]
-struct SignsOfLife {
+struct Liveness {
     turn: Option<Instant>,
     fetch: Option<Instant>,
 }
@@ -84,7 +84,7 @@ impl WorkerHandle {
     /// ```
     #[must_use]
     pub fn last_turn(&self) -> Option<Instant> {
-        self.signs_of_life().turn
+        self.liveness().turn
     }
 
     /// When the database last answered the worker's question for jobs, be it with none. `None`: not yet.
@@ -100,19 +100,19 @@ impl WorkerHandle {
     /// ```
     #[must_use]
     pub fn last_fetch(&self) -> Option<Instant> {
-        self.signs_of_life().fetch
+        self.liveness().fetch
     }
 
-    fn signs_of_life(&self) -> SignsOfLife {
-        *self.signs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn liveness(&self) -> Liveness {
+        *self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn note_turn(&self) {
-        self.signs.lock().unwrap_or_else(PoisonError::into_inner).turn = Some(Instant::now());
+    pub(crate) fn record_turn(&self) {
+        self.liveness.lock().unwrap_or_else(PoisonError::into_inner).turn = Some(Instant::now());
     }
 
-    pub(crate) fn note_fetch(&self) {
-        self.signs.lock().unwrap_or_else(PoisonError::into_inner).fetch = Some(Instant::now());
+    pub(crate) fn record_fetch(&self) {
+        self.liveness.lock().unwrap_or_else(PoisonError::into_inner).fetch = Some(Instant::now());
     }
 
     pub(crate) fn is_aborting(&self) -> bool {

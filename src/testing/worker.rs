@@ -20,7 +20,7 @@ use crate::queue::defer::tick::defer_periodic_job;
 use crate::queue::job_manager::{register_worker, unregister_worker};
 use crate::support::clock;
 use crate::worker::storage::{FinishedAndFetched, finish_and_fetch};
-use crate::worker::{Outcome, SingleJobs, Worker};
+use crate::worker::{JobRunner, Outcome, Worker};
 
 /// How many jobs are run in one go at most.
 const MOST_JOBS: usize = 1_000;
@@ -57,7 +57,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn into_test_worker(self) -> Result<TestWorker, Error> {
-        let jobs = self.into_single_jobs()?;
+        let jobs = self.into_job_runner()?;
         let ticks = jobs.app().schedules().iter().map(|_| Ticks::default()).collect();
         Ok(TestWorker { jobs, clock: Clock::Running(TimeDelta::zero()), ticks, is_moved: false, is_settled: false })
     }
@@ -102,7 +102,7 @@ impl Worker {
 /// ```
 #[derive(Debug)]
 pub struct TestWorker {
-    jobs: SingleJobs,
+    jobs: JobRunner,
     clock: Clock,
     /// For each schedule of the application.
     ticks: Vec<Ticks>,

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::app::AppBuilder;
 use crate::task::worker_handle::WorkerHandle;
 use crate::worker::Worker;
-use crate::worker::settings::Options;
+use crate::worker::settings::Settings;
 
 impl App {
     /// A worker for this application's tasks, to be configured and run.
@@ -22,7 +22,7 @@ impl App {
     pub fn worker(&self) -> Worker {
         let worker = Worker {
             app: self.clone(),
-            options: Options::default(),
+            settings: Settings::default(),
             handle: WorkerHandle::default(),
             shutdown: std::future::pending().boxed(),
         };

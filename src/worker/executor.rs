@@ -23,11 +23,11 @@ use crate::task::blocking::{BlockingCalls, CALLS};
 use crate::task::context::{JobContext, WorkerOfJob};
 use crate::task::middleware::{End, Middleware, Next};
 use crate::worker::log::{log_end, log_start, span};
-use crate::worker::outcome::{Ended, Outcome, Panicked, Rules, decide};
+use crate::worker::outcome::{Completion, Outcome, Panicked, TaskPolicy, decide};
 
 /// What the jobs of a worker run in: the same for all of them.
 #[derive(Debug, Clone)]
-pub(super) struct Surroundings {
+pub(super) struct JobEnvironment {
     pub(super) app: App,
     pub(super) worker: WorkerOfJob,
     pub(super) state: State,
@@ -50,52 +50,52 @@ pub(super) struct Finished {
 pub(super) struct Execution {
     pub(super) context: JobContext,
     next: Next,
-    rules: Rules,
+    policy: TaskPolicy,
     /// Whether other workers take the job if they consider this worker stalled.
     pub(super) is_rescued: bool,
 }
 
 impl Execution {
     /// Finds the task of the job. A job that cannot be run comes to the end of its middlewares and fails there.
-    pub(super) fn prepare(surroundings: &Surroundings, fetched: FetchedJob) -> Self {
+    pub(super) fn prepare(environment: &JobEnvironment, fetched: FetchedJob) -> Self {
         let FetchedJob { job, unreadable_args } = fetched;
-        let refuse = |reason| (End::Refusal(reason), Arc::from([]), Rules::default());
-        let (end, middleware, rules) = match (unreadable_args, surroundings.app.find_task(&job.task_name)) {
+        let refuse = |reason| (End::Refusal(reason), Arc::from([]), TaskPolicy::default());
+        let (end, middleware, policy) = match (unreadable_args, environment.app.find_task(&job.task_name)) {
             (None, Ok(task)) => {
-                let rules = Rules {
+                let policy = TaskPolicy {
                     retry: task.retry.clone(),
                     stalled: task.stalled,
-                    timeout: task.timeout.or(surroundings.timeout),
+                    timeout: task.timeout.or(environment.timeout),
                 };
-                (End::Task(task.run), task.middleware.clone(), rules)
+                (End::Task(task.run), task.middleware.clone(), policy)
             }
             (Some(problem), _) => refuse(format!("the job's arguments cannot be read: {problem}")),
             (None, Err(error)) => refuse(error.to_string()),
         };
-        let is_rescued = matches!(end, End::Task(_)) && rules.stalled != StalledJobPolicy::Leave;
-        let is_last_attempt = rules.retry.is_last_attempt(&job);
-        let job_manager = surroundings.app.job_manager().clone();
-        let (worker, state) = (surroundings.worker.clone(), surroundings.state.clone());
+        let is_rescued = matches!(end, End::Task(_)) && policy.stalled != StalledJobPolicy::Leave;
+        let is_last_attempt = policy.retry.is_last_attempt(&job);
+        let job_manager = environment.app.job_manager().clone();
+        let (worker, state) = (environment.worker.clone(), environment.state.clone());
         let context = JobContext::new(job_manager, job, worker, is_last_attempt, state);
         let of_tasks = match &end {
-            End::Task(_) => surroundings.task_middleware.clone(),
+            End::Task(_) => environment.task_middleware.clone(),
             End::Refusal(_) => Arc::from([]),
         };
-        let next = Next::new([surroundings.worker_middleware.clone(), of_tasks, middleware], end);
-        Self { context, next, rules, is_rescued }
+        let next = Next::new([environment.worker_middleware.clone(), of_tasks, middleware], end);
+        Self { context, next, policy, is_rescued }
     }
 
     /// Runs the job and says how it ended. It never panics, and never fails in any other way.
     pub(super) async fn run(self) -> Finished {
-        let Self { context, next, rules, .. } = self;
-        let _told = TellToStop(context.clone());
+        let Self { context, next, policy, .. } = self;
+        let _told = AbortOnDrop(context.clone());
         let span = span(&context);
         async {
             let started = Instant::now();
             log_start(context.job());
             let running = RunningJob::start(context.job(), context.worker_name(), context.start_timestamp());
-            let ended = run_until_stopped(next, &context, rules.timeout).await;
-            let outcome = decide(ended, context.abort_reason(), context.job(), &rules);
+            let ended = run_until_stopped(next, &context, policy.timeout).await;
+            let outcome = decide(ended, context.abort_reason(), context.job(), &policy);
             let duration = started.elapsed();
             log_end(context.job(), &outcome, duration);
             running.end(context.job(), outcome.label(), duration);
@@ -108,9 +108,9 @@ impl Execution {
 
 /// Tells the job to stop when this is dropped before its end, as it is when the runtime shuts down: that waits for code
 /// which blocks its thread, and such code has to hear of it.
-struct TellToStop(JobContext);
+struct AbortOnDrop(JobContext);
 
-impl Drop for TellToStop {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort(AbortReason::Shutdown);
     }
@@ -118,14 +118,14 @@ impl Drop for TellToStop {
 
 /// Runs the task. A panic, in its first poll or a later one, ends here. When the job is told to stop, the task is cancelled
 /// where it waits, unless it waits for code that blocks a thread.
-async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Duration>) -> Ended {
+async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Duration>) -> Completion {
     let blocking = BlockingCalls::default();
     let task = AssertUnwindSafe(next.run(context.clone())).catch_unwind();
     let mut task = pin!(CALLS.scope(blocking.clone(), task));
     let mut timeout = pin!(OptionFuture::from(timeout.map(tokio::time::sleep)));
     poll_fn(|poll| {
         if let Poll::Ready(caught) = task.as_mut().poll(poll) {
-            return Poll::Ready(Ended::Returned(caught.unwrap_or_else(|panic| {
+            return Poll::Ready(Completion::Returned(caught.unwrap_or_else(|panic| {
                 Err(Panicked { message: panics::message(&*panic), place: panics::take_place() }.into())
             })));
         }
@@ -133,7 +133,7 @@ async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Dur
             context.abort(AbortReason::Timeout);
         }
         match context.poll_abort(poll) {
-            Poll::Ready(()) if !blocking.are_running() => Poll::Ready(Ended::Cancelled),
+            Poll::Ready(()) if !blocking.are_running() => Poll::Ready(Completion::Cancelled),
             _ => Poll::Pending,
         }
     })

@@ -32,7 +32,7 @@ const WAIT_AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What the loop is told: what the database answered to a heartbeat that was sent at this time.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct HeartbeatReport {
     /// The worker it is about: the loop may have registered anew since.
     pub(super) worker_id: i64,
     pub(super) sent_at: Instant,
@@ -40,7 +40,7 @@ pub(super) struct Report {
 }
 
 /// What the lifeline works with.
-pub(super) struct Settings {
+pub(super) struct HeartbeatSettings {
     pub(super) connector: Connector,
     /// The channels to listen on; `None`: it only beats.
     pub(super) channels: Option<Vec<String>>,
@@ -53,19 +53,19 @@ pub(super) struct Settings {
     /// Told that there may be jobs to fetch.
     pub(super) wake: Arc<Notify>,
     /// Read by the loop.
-    pub(super) reports: mpsc::UnboundedSender<Report>,
+    pub(super) reports: mpsc::UnboundedSender<HeartbeatReport>,
 }
 
 /// Dropping it ends the thread, a moment later.
-pub(super) struct Lifeline {
+pub(super) struct HeartbeatThread {
     _stop: DropGuard,
     ended: oneshot::Receiver<()>,
 }
 
-impl Lifeline {
+impl HeartbeatThread {
     /// Starts the thread, and returns when interest in notifications is registered, or could not be: the loop looks at
     /// the table only after.
-    pub(super) async fn start(settings: Settings) -> io::Result<Self> {
+    pub(super) async fn start(settings: HeartbeatSettings) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let (ready, is_ready) = oneshot::channel();
         let (alive, ended) = oneshot::channel::<()>();
@@ -73,17 +73,17 @@ impl Lifeline {
         thread::Builder::new().name("procrastinate".to_owned()).spawn(move || {
             match Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => {
-                    let mut line = Line::new(settings, ready);
-                    runtime.block_on(stopping.run_until_cancelled(line.hold_whatever_happens()));
+                    let mut heartbeat = HeartbeatLoop::new(settings, ready);
+                    runtime.block_on(stopping.run_until_cancelled(heartbeat.run_supervised()));
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
             drop(alive);
         })?;
-        let lifeline = Self { _stop: stop.drop_guard(), ended };
+        let thread = Self { _stop: stop.drop_guard(), ended };
         match is_ready.await {
             Ok(Err(error)) => Err(error),
-            _ => Ok(lifeline),
+            _ => Ok(thread),
         }
     }
 
@@ -95,8 +95,8 @@ impl Lifeline {
     }
 }
 
-struct Line {
-    settings: Settings,
+struct HeartbeatLoop {
+    settings: HeartbeatSettings,
     /// Told once that the loop may look at the table.
     ready: Option<oneshot::Sender<io::Result<()>>>,
     last_beat: Instant,
@@ -106,17 +106,17 @@ struct Line {
     abort_requested: bool,
 }
 
-impl Line {
-    fn new(settings: Settings, ready: oneshot::Sender<io::Result<()>>) -> Self {
+impl HeartbeatLoop {
+    fn new(settings: HeartbeatSettings, ready: oneshot::Sender<io::Result<()>>) -> Self {
         let now = Instant::now();
         Self { settings, ready: Some(ready), last_beat: now, last_heard: now, abort_requested: false }
     }
 
     /// Beats and listens until it is dropped. Connecting is the application's code, as far as its pool is; a panic there
     /// must not leave the worker without a lifeline.
-    async fn hold_whatever_happens(&mut self) {
-        while let Err(panic) = AssertUnwindSafe(self.hold()).catch_unwind().await {
-            self.is_ready();
+    async fn run_supervised(&mut self) {
+        while let Err(panic) = AssertUnwindSafe(self.run()).catch_unwind().await {
+            self.set_ready();
             let message = panics::message(&*panic);
             tracing::error!(
                 action = "lifeline_lost",
@@ -127,16 +127,16 @@ impl Line {
     }
 
     /// Beats and listens until it is dropped.
-    async fn hold(&mut self) {
+    async fn run(&mut self) {
         let mut backoff = Backoff::default();
         loop {
             if self.settings.channels.is_none() {
-                self.is_ready();
+                self.set_ready();
                 // A worker that does not listen and ends soon needs no connection.
-                self.beat_is_due().await;
+                self.wait_for_next_beat().await;
             }
-            let Err(reason) = self.hold_connection(&mut backoff).await;
-            self.is_ready();
+            let Err(reason) = self.run_on_connection(&mut backoff).await;
+            self.set_ready();
             let wait = backoff.next_wait();
             let worker_id = *self.settings.worker_id.borrow();
             tracing::warn!(
@@ -150,7 +150,7 @@ impl Line {
     }
 
     /// Does so on one connection, until that breaks.
-    async fn hold_connection(&mut self, backoff: &mut Backoff) -> Result<Infallible, String> {
+    async fn run_on_connection(&mut self, backoff: &mut Backoff) -> Result<Infallible, String> {
         let mut connection = self
             .settings
             .connector
@@ -168,7 +168,7 @@ impl Line {
                 self.settings.wake.notify_one();
             }
         }
-        self.is_ready();
+        self.set_ready();
         self.last_heard = Instant::now();
         // The first beat on a new connection is due if the old one broke before it could.
         loop {
@@ -189,7 +189,7 @@ impl Line {
         delivers_notifications(connection, connector).await.map_err(|error| error.to_string())
     }
 
-    fn is_ready(&mut self) {
+    fn set_ready(&mut self) {
         if let Some(ready) = self.ready.take() {
             let _ = ready.send(Ok(()));
         }
@@ -207,13 +207,13 @@ impl Line {
 
     /// Waits until a beat is due. It looks up now and then, because a worker that was idle may have become busy, which
     /// makes its next beat due sooner.
-    async fn beat_is_due(&self) {
+    async fn wait_for_next_beat(&self) {
         while Instant::now() < self.next_beat() {
-            tokio::time::sleep_until(self.look_up_at()).await;
+            tokio::time::sleep_until(self.next_check()).await;
         }
     }
 
-    fn look_up_at(&self) -> Instant {
+    fn next_check(&self) -> Instant {
         self.next_beat().min(Instant::now() + self.settings.abort_job_polling_interval)
     }
 
@@ -230,7 +230,7 @@ impl Line {
         self.abort_requested = false;
         self.last_heard = Instant::now();
         // The loop has ended if it reads no more: then this thread is about to.
-        let _ = self.settings.reports.send(Report { worker_id, sent_at, heartbeat });
+        let _ = self.settings.reports.send(HeartbeatReport { worker_id, sent_at, heartbeat });
         Ok(())
     }
 
@@ -240,16 +240,16 @@ impl Line {
     /// channels are the whole database's, and a queue in another schema has jobs of the same numbers.
     async fn listen(&mut self, connection: &mut Connection) -> Result<(), String> {
         if self.settings.channels.is_none() {
-            self.beat_is_due().await;
+            self.wait_for_next_beat().await;
             return Ok(());
         }
-        match hear(connection, self.look_up_at().min(self.last_heard + PING_INTERVAL)).await? {
+        match hear(connection, self.next_check().min(self.last_heard + PING_INTERVAL)).await? {
             Some(notification) => {
-                self.heed(notification);
+                self.on_notification(notification);
                 // What has arrived with it, so that many requests are one beat; not for ever, since a beat may be due.
                 for _ in 0..MOST_AT_ONCE {
                     let Some(notification) = hear(connection, Instant::now()).await? else { break };
-                    self.heed(notification);
+                    self.on_notification(notification);
                 }
             }
             None if self.last_heard.elapsed() >= PING_INTERVAL => ping(connection).await?,
@@ -259,7 +259,7 @@ impl Line {
         Ok(())
     }
 
-    fn heed(&mut self, notification: Notification) {
+    fn on_notification(&mut self, notification: Notification) {
         match notification {
             Notification::AbortJobRequested(_) => self.abort_requested = true,
             Notification::JobInserted(_) | Notification::Other => self.settings.wake.notify_one(),

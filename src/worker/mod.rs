@@ -47,13 +47,13 @@ use crate::error::Error;
 use crate::job::JobStatus;
 use crate::task::middleware::Middleware;
 use crate::task::worker_handle::WorkerHandle;
-use settings::Options;
+use settings::Settings;
 
 #[cfg(feature = "testing")]
 pub(crate) use outcome::Outcome;
 pub use settings::DeleteJobs;
 #[cfg(feature = "testing")]
-pub(crate) use single_job::SingleJobs;
+pub(crate) use single_job::JobRunner;
 
 /// A worker that has not been started yet.
 ///
@@ -77,7 +77,7 @@ pub(crate) use single_job::SingleJobs;
 #[must_use = "a worker does nothing until it is run"]
 pub struct Worker {
     app: App,
-    options: Options,
+    settings: Settings,
     handle: WorkerHandle,
     shutdown: BoxFuture<'static, ()>,
 }
@@ -93,7 +93,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.options.name = Arc::from(name.into());
+        self.settings.name = Arc::from(name.into());
         self
     }
 
@@ -107,7 +107,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn queues<Q: Into<String>>(mut self, queues: impl IntoIterator<Item = Q>) -> Self {
-        self.options.queues = Some(queues.into_iter().map(Into::into).collect());
+        self.settings.queues = Some(queues.into_iter().map(Into::into).collect());
         self
     }
 
@@ -121,20 +121,20 @@ impl Worker {
     /// # }
     /// ```
     pub fn all_queues(mut self) -> Self {
-        self.options.queues = None;
+        self.settings.queues = None;
         self
     }
 
     /// The queues that it serves; `None` for all.
     #[cfg(feature = "cli")]
     pub(crate) fn queue_names(&self) -> Option<&[String]> {
-        self.options.queues.as_deref()
+        self.settings.queues.as_deref()
     }
 
     /// The loop comes round more often than this, or it is stuck.
     #[cfg(feature = "cli")]
     pub(crate) fn longest_turn(&self) -> Duration {
-        self.options.fetch_job_polling_interval.saturating_add(self.options.stalled_worker_timeout)
+        self.settings.fetch_job_polling_interval.saturating_add(self.settings.stalled_worker_timeout)
     }
 
     /// How many jobs run at a time. Unless set: 1.
@@ -147,7 +147,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn concurrency(mut self, concurrency: usize) -> Self {
-        self.options.concurrency = concurrency;
+        self.settings.concurrency = concurrency;
         self
     }
 
@@ -170,7 +170,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn local_buffer(mut self, jobs: usize) -> Self {
-        self.options.local_buffer = jobs;
+        self.settings.local_buffer = jobs;
         self
     }
 
@@ -186,7 +186,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn wait(mut self, wait: bool) -> Self {
-        self.options.wait = wait;
+        self.settings.wait = wait;
         self
     }
 
@@ -202,7 +202,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn listen_notify(mut self, listen_notify: bool) -> Self {
-        self.options.listen_notify = listen_notify;
+        self.settings.listen_notify = listen_notify;
         self
     }
 
@@ -217,7 +217,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn fetch_job_polling_interval(mut self, interval: Duration) -> Self {
-        self.options.fetch_job_polling_interval = interval;
+        self.settings.fetch_job_polling_interval = interval;
         self
     }
 
@@ -232,7 +232,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn abort_job_polling_interval(mut self, interval: Duration) -> Self {
-        self.options.abort_job_polling_interval = interval;
+        self.settings.abort_job_polling_interval = interval;
         self
     }
 
@@ -246,7 +246,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn update_heartbeat_interval(mut self, interval: Duration) -> Self {
-        self.options.update_heartbeat_interval = interval;
+        self.settings.update_heartbeat_interval = interval;
         self
     }
 
@@ -263,7 +263,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn stalled_worker_timeout(mut self, timeout: Duration) -> Self {
-        self.options.stalled_worker_timeout = timeout;
+        self.settings.stalled_worker_timeout = timeout;
         self
     }
 
@@ -273,7 +273,7 @@ impl Worker {
     ///
     /// See [`DeleteJobs`].
     pub fn delete_jobs(mut self, delete_jobs: DeleteJobs) -> Self {
-        self.options.delete_jobs = delete_jobs;
+        self.settings.delete_jobs = delete_jobs;
         self
     }
 
@@ -300,8 +300,8 @@ impl Worker {
     /// # }
     /// ```
     pub fn delete_jobs_older_than(mut self, status: JobStatus, age: Duration) -> Self {
-        self.options.retention.retain(|(other, _)| *other != status);
-        self.options.retention.push((status, age));
+        self.settings.retention.retain(|(other, _)| *other != status);
+        self.settings.retention.push((status, age));
         self
     }
 
@@ -315,7 +315,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.options.timeout = Some(timeout);
+        self.settings.timeout = Some(timeout);
         self
     }
 
@@ -332,7 +332,7 @@ impl Worker {
     /// ```
     #[doc(alias = "additional_context")]
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
-        self.options.state.insert(value);
+        self.settings.state.insert(value);
         self
     }
 
@@ -343,7 +343,7 @@ impl Worker {
     ///
     /// See [`Middleware`].
     pub fn worker_middleware(mut self, middleware: impl Into<Middleware>) -> Self {
-        self.options.worker_middleware.push(middleware.into());
+        self.settings.worker_middleware.push(middleware.into());
         self
     }
 
@@ -354,7 +354,7 @@ impl Worker {
     ///
     /// See [`Middleware`].
     pub fn task_middleware(mut self, middleware: impl Into<Middleware>) -> Self {
-        self.options.task_middleware.push(middleware.into());
+        self.settings.task_middleware.push(middleware.into());
         self
     }
 
@@ -369,7 +369,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn shutdown_graceful_timeout(mut self, timeout: Duration) -> Self {
-        self.options.shutdown_graceful_timeout = Some(timeout);
+        self.settings.shutdown_graceful_timeout = Some(timeout);
         self
     }
 
@@ -386,7 +386,7 @@ impl Worker {
     /// # }
     /// ```
     pub fn install_signal_handlers(mut self, install_signal_handlers: bool) -> Self {
-        self.options.install_signal_handlers = install_signal_handlers;
+        self.settings.install_signal_handlers = install_signal_handlers;
         self
     }
 
@@ -437,11 +437,11 @@ impl Worker {
     /// # }
     /// ```
     pub async fn run(self) -> Result<(), Error> {
-        self.options.check()?;
+        self.settings.check()?;
         let _aborted = AbortWhenDropped(self.handle.clone());
         // As a task of its own it shares a thread with the jobs that it starts, need not be woken from another one, and is
         // never cancelled in the middle of a statement.
-        match tokio::spawn(run::run(self.app, self.options, self.handle, self.shutdown)).await {
+        match tokio::spawn(run::run(self.app, self.settings, self.handle, self.shutdown)).await {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // Nothing but the end of the runtime cancels it, and then nothing is polled any more.
@@ -461,6 +461,6 @@ impl Drop for AbortWhenDropped {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Worker").field("settings", &self.settings).finish_non_exhaustive()
     }
 }

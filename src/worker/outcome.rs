@@ -20,7 +20,7 @@ pub(super) struct Panicked {
 
 /// How the run of a task came to its end.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum Completion {
     /// By itself.
     Returned(TaskResult),
     /// It was told to stop, and was cancelled at an await point.
@@ -29,7 +29,7 @@ pub(super) enum Ended {
 
 /// What a task was declared with that matters at its end.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rules {
+pub(super) struct TaskPolicy {
     pub(super) retry: Retry,
     pub(super) stalled: StalledJobPolicy,
     pub(super) timeout: Option<Duration>,
@@ -94,29 +94,29 @@ impl Outcome {
 }
 
 /// The outcome of an attempt that ended so, after it was told to stop, if it was.
-pub(super) fn decide(ended: Ended, told_to_stop: Option<AbortReason>, job: &Job, rules: &Rules) -> Outcome {
+pub(super) fn decide(ended: Completion, told_to_stop: Option<AbortReason>, job: &Job, policy: &TaskPolicy) -> Outcome {
     let error = match ended {
-        Ended::Returned(Ok(())) => return Outcome::Succeeded,
-        Ended::Cancelled => return stopped(told_to_stop, None, job, rules),
-        Ended::Returned(Err(error)) => error,
+        Completion::Returned(Ok(())) => return Outcome::Succeeded,
+        Completion::Cancelled => return stopped(told_to_stop, None, job, policy),
+        Completion::Returned(Err(error)) => error,
     };
     let text = with_sources(&*error);
     match (Answer::find(&*error).map(|answer| &answer.verdict), told_to_stop) {
-        (Some(Verdict::Aborted), _) | (_, Some(AbortReason::Timeout)) => stopped(told_to_stop, Some(text), job, rules),
+        (Some(Verdict::Aborted), _) | (_, Some(AbortReason::Timeout)) => stopped(told_to_stop, Some(text), job, policy),
         (Some(Verdict::DoNotRetry), _) => Outcome::Failed { error: text },
         (Some(Verdict::Snooze(delay)), _) => {
             Outcome::Snoozed { error: text, decision: RetryDecision::retry_in(*delay) }
         }
         (Some(Verdict::Retry(decision)), _) => {
-            let is_over = !rules.retry.is_never() && rules.retry.is_last_attempt(job);
+            let is_over = !policy.retry.is_never() && policy.retry.is_last_attempt(job);
             retried(text, Some(decision.clone()).filter(|_| !is_over))
         }
-        (None, _) => retried(text, rules.retry.decide(&*error, job)),
+        (None, _) => retried(text, policy.retry.decide(&*error, job)),
     }
 }
 
 /// A task that did not come to its own end. `text` is what it had to say about that.
-fn stopped(reason: Option<AbortReason>, text: Option<String>, job: &Job, rules: &Rules) -> Outcome {
+fn stopped(reason: Option<AbortReason>, text: Option<String>, job: &Job, policy: &TaskPolicy) -> Outcome {
     let because = |cause: &AttemptError| match &text {
         Some(text) => limited(format!("{cause}: {text}")),
         None => cause.to_string(),
@@ -127,19 +127,19 @@ fn stopped(reason: Option<AbortReason>, text: Option<String>, job: &Job, rules: 
             Outcome::Aborted { error: text.unwrap_or_else(|| "somebody asked to abort the job".to_owned()) }
         }
         Some(AbortReason::Timeout) => {
-            let error = TimedOut { timeout: rules.timeout.unwrap_or_default() };
-            retried(because(&error), rules.retry.decide(&error, job))
+            let error = TimedOut { timeout: policy.timeout.unwrap_or_default() };
+            retried(because(&error), policy.retry.decide(&error, job))
         }
         Some(AbortReason::Shutdown) => {
             let error = Interrupted::Shutdown;
-            match rules.retry.decide(&error, job).filter(|decision| decision.check().is_ok()) {
+            match policy.retry.decide(&error, job).filter(|decision| decision.check().is_ok()) {
                 Some(decision) => Outcome::Interrupted { error: because(&error), decision },
                 None => Outcome::Aborted { error: because(&error) },
             }
         }
         Some(AbortReason::WorkerLost) => {
             let error = Interrupted::WorkerLost;
-            match rules.stalled.decide(error, job, &rules.retry) {
+            match policy.stalled.decide(error, job, &policy.retry) {
                 Some(Rescue::Retry(decision)) => Outcome::Interrupted { error: because(&error), decision },
                 Some(Rescue::Fail) | None => Outcome::Failed { error: because(&error) },
             }
@@ -187,21 +187,21 @@ fn limited(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::job::JobId;
     use crate::retry::{BaseRetryStrategy, RetryStrategy};
     use crate::task::output::{JobAborted, TaskAnswer};
-    use crate::worker::*;
 
     #[derive(Debug, thiserror::Error)]
     #[error("the mail was not sent")]
     struct NotSent(#[source] std::io::Error);
 
-    fn not_sent() -> Ended {
-        Ended::Returned(Err(NotSent(std::io::Error::other("connection refused")).into()))
+    fn not_sent() -> Completion {
+        Completion::Returned(Err(NotSent(std::io::Error::other("connection refused")).into()))
     }
 
-    fn answered(answer: TaskAnswer) -> Ended {
-        Ended::Returned(Err(answer.into()))
+    fn answered(answer: TaskAnswer) -> Completion {
+        Completion::Returned(Err(answer.into()))
     }
 
     /// A job of which this many attempts have ended.
@@ -221,12 +221,12 @@ mod tests {
         }
     }
 
-    fn rules(retry: impl Into<Retry>) -> Rules {
-        Rules { retry: retry.into(), timeout: Some(Duration::from_secs(30)), ..Rules::default() }
+    fn policy(retry: impl Into<Retry>) -> TaskPolicy {
+        TaskPolicy { retry: retry.into(), timeout: Some(Duration::from_secs(30)), ..TaskPolicy::default() }
     }
 
-    fn never() -> Rules {
-        rules(false)
+    fn never() -> TaskPolicy {
+        policy(false)
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_long_error_is_cut_and_says_so_and_what_cannot_be_stored_is_replaced() {
         let error = format!("a\0{}", "ä".repeat(LONGEST_ERROR));
-        let Outcome::Failed { error } = decide(Ended::Returned(Err(error.into())), None, &job(0), &never()) else {
+        let Outcome::Failed { error } = decide(Completion::Returned(Err(error.into())), None, &job(0), &never()) else {
             panic!("it did not fail");
         };
         assert!(error.starts_with("a\u{FFFD}ä") && error.len() < LONGEST_ERROR + 30, "{}", error.len());
@@ -247,15 +247,15 @@ mod tests {
 
     #[test]
     fn a_failed_job_is_retried_as_often_as_its_strategy_says() {
-        let rules = rules(RetryStrategy::new().max_attempts(2).wait(3));
+        let policy = policy(RetryStrategy::new().max_attempts(2).wait(3));
         for attempts in [0, 1] {
-            let Outcome::Retried { decision, .. } = decide(not_sent(), None, &job(attempts), &rules) else {
+            let Outcome::Retried { decision, .. } = decide(not_sent(), None, &job(attempts), &policy) else {
                 panic!("attempt {attempts} was not retried");
             };
             assert_eq!(decision, RetryDecision::retry_in(Duration::from_secs(3)));
         }
-        assert!(matches!(decide(not_sent(), None, &job(2), &rules), Outcome::Failed { .. }));
-        assert_eq!(decide(Ended::Returned(Ok(())), None, &job(0), &rules), Outcome::Succeeded);
+        assert!(matches!(decide(not_sent(), None, &job(2), &policy), Outcome::Failed { .. }));
+        assert_eq!(decide(Completion::Returned(Ok(())), None, &job(0), &policy), Outcome::Succeeded);
     }
 
     #[test]
@@ -267,13 +267,13 @@ mod tests {
             }
         }
         let soon = RetryDecision::retry_in(Duration::MAX);
-        assert!(matches!(decide(not_sent(), None, &job(0), &rules(Odd(soon.clone()))), Outcome::Retried { .. }));
+        assert!(matches!(decide(not_sent(), None, &job(0), &policy(Odd(soon.clone()))), Outcome::Retried { .. }));
         for (odd, expected) in [
             (soon.clone().queue("q".repeat(129)), "and 128 are allowed"),
             (soon.clone().lock("l".repeat(2_601)), "and 2600 are allowed"),
             (RetryDecision::retry_at(chrono::DateTime::<chrono::Utc>::MAX_UTC), "from 1970 to 9999"),
         ] {
-            let Outcome::Failed { error } = decide(not_sent(), None, &job(0), &rules(Odd(odd))) else {
+            let Outcome::Failed { error } = decide(not_sent(), None, &job(0), &policy(Odd(odd))) else {
                 panic!("it is retried, and should not be");
             };
             assert!(error.contains("the mail was not sent") && error.contains(expected), "{error}");
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn a_strategy_can_look_at_the_type_of_the_error_and_of_its_sources() {
         let only = |strategy: RetryStrategy| {
-            matches!(decide(not_sent(), None, &job(0), &rules(strategy)), Outcome::Retried { .. })
+            matches!(decide(not_sent(), None, &job(0), &policy(strategy)), Outcome::Retried { .. })
         };
         assert!(only(RetryStrategy::new().retry_exception::<NotSent>()));
         assert!(only(RetryStrategy::new().retry_exception::<std::io::Error>()));
@@ -296,20 +296,20 @@ mod tests {
     fn a_task_says_itself_when_it_is_tried_again_within_the_limit_of_its_strategy() {
         let minute = || answered(TaskAnswer::retry_in(Duration::from_secs(60)).because("busy"));
         let expected = RetryDecision::retry_in(Duration::from_secs(60));
-        for (rules, attempts, is_retried) in [
+        for (policy, attempts, is_retried) in [
             (never(), 0, true),
             (never(), 1_000, true),
-            (rules(2), 1, true),
-            (rules(2), 2, false),
-            (rules(RetryStrategy::new().retry_if(|_| false)), 0, true),
+            (policy(2), 1, true),
+            (policy(2), 2, false),
+            (policy(RetryStrategy::new().retry_if(|_| false)), 0, true),
         ] {
-            match decide(minute(), None, &job(attempts), &rules) {
+            match decide(minute(), None, &job(attempts), &policy) {
                 Outcome::Retried { error, decision } if is_retried => {
                     assert_eq!(decision, expected);
                     assert_eq!(error, "the task asks for another attempt in 60s: busy");
                 }
                 Outcome::Failed { .. } if !is_retried => {}
-                other => panic!("{other:?} with {rules:?} after {attempts}"),
+                other => panic!("{other:?} with {policy:?} after {attempts}"),
             }
         }
     }
@@ -323,14 +323,14 @@ mod tests {
             #[error("wrapped")]
             Around(#[source] TaskAnswer),
         }
-        let rules = rules(true);
+        let policy = policy(true);
         let no_more = TaskAnswer::do_not_retry().because("the customer is gone");
         let error = "the task asks for no other attempt: the customer is gone".to_owned();
-        let through = Ended::Returned(Err(Mixed::from(no_more).into()));
-        assert_eq!(decide(through, None, &job(0), &rules), Outcome::Failed { error });
+        let through = Completion::Returned(Err(Mixed::from(no_more).into()));
+        assert_eq!(decide(through, None, &job(0), &policy), Outcome::Failed { error });
 
-        let around = Ended::Returned(Err(Mixed::Around(TaskAnswer::snooze(Duration::from_secs(5))).into()));
-        let Outcome::Snoozed { decision, .. } = decide(around, None, &job(0), &rules) else {
+        let around = Completion::Returned(Err(Mixed::Around(TaskAnswer::snooze(Duration::from_secs(5))).into()));
+        let Outcome::Snoozed { decision, .. } = decide(around, None, &job(0), &policy) else {
             panic!("it was not snoozed");
         };
         assert_eq!(decision, RetryDecision::retry_in(Duration::from_secs(5)));
@@ -338,29 +338,29 @@ mod tests {
 
     #[test]
     fn an_abort_by_a_user_wins_over_a_retry_and_one_by_shutdown_does_not() {
-        let aborted = || Ended::Returned(Err(JobAborted.into()));
-        for ended in [aborted, || Ended::Cancelled] {
-            let outcome = |reason, rules| decide(ended(), Some(reason), &job(0), &rules);
-            assert!(matches!(outcome(AbortReason::UserRequest, rules(true)), Outcome::Aborted { .. }));
-            assert!(matches!(outcome(AbortReason::Shutdown, rules(true)), Outcome::Interrupted { .. }));
+        let aborted = || Completion::Returned(Err(JobAborted.into()));
+        for ended in [aborted, || Completion::Cancelled] {
+            let outcome = |reason, policy| decide(ended(), Some(reason), &job(0), &policy);
+            assert!(matches!(outcome(AbortReason::UserRequest, policy(true)), Outcome::Aborted { .. }));
+            assert!(matches!(outcome(AbortReason::Shutdown, policy(true)), Outcome::Interrupted { .. }));
             assert!(matches!(outcome(AbortReason::Shutdown, never()), Outcome::Aborted { .. }));
             // What happened to the worker is not the task's error.
             let only_io = RetryStrategy::new().retry_exception::<std::io::Error>();
-            assert!(matches!(outcome(AbortReason::Shutdown, rules(only_io)), Outcome::Interrupted { .. }));
+            assert!(matches!(outcome(AbortReason::Shutdown, policy(only_io)), Outcome::Interrupted { .. }));
         }
         // A task that stops itself.
-        assert!(matches!(decide(aborted(), None, &job(0), &rules(true)), Outcome::Aborted { .. }));
+        assert!(matches!(decide(aborted(), None, &job(0), &policy(true)), Outcome::Aborted { .. }));
         // A task that comes to its end all the same has done so.
-        let ended = Ended::Returned(Ok(()));
+        let ended = Completion::Returned(Ok(()));
         assert_eq!(decide(ended, Some(AbortReason::UserRequest), &job(0), &never()), Outcome::Succeeded);
     }
 
     #[test]
     fn a_task_that_took_too_long_fails_as_with_any_error() {
-        let ended = || Ended::Cancelled;
+        let ended = || Completion::Cancelled;
         let outcome = decide(ended(), Some(AbortReason::Timeout), &job(0), &never());
         assert_eq!(outcome, Outcome::Failed { error: "the task took longer than its timeout of 30s".into() });
-        let once = |strategy: RetryStrategy| decide(ended(), Some(AbortReason::Timeout), &job(0), &rules(strategy));
+        let once = |strategy: RetryStrategy| decide(ended(), Some(AbortReason::Timeout), &job(0), &policy(strategy));
         assert!(matches!(once(RetryStrategy::new().retry_exception::<TimedOut>()), Outcome::Retried { .. }));
         assert!(matches!(once(RetryStrategy::new().retry_exception::<NotSent>()), Outcome::Failed { .. }));
         // Code that blocks its thread notices, and says what it likes.
@@ -372,8 +372,8 @@ mod tests {
     #[test]
     fn a_job_of_a_worker_that_lost_touch_ends_as_its_policy_says() {
         let outcome = |stalled, retry: bool, attempts| {
-            let rules = Rules { stalled, ..rules(retry) };
-            decide(Ended::Cancelled, Some(AbortReason::WorkerLost), &job(attempts), &rules)
+            let policy = TaskPolicy { stalled, ..policy(retry) };
+            decide(Completion::Cancelled, Some(AbortReason::WorkerLost), &job(attempts), &policy)
         };
         assert!(matches!(outcome(StalledJobPolicy::Retry, false, 0), Outcome::Interrupted { .. }));
         assert!(matches!(outcome(StalledJobPolicy::Retry, false, 3), Outcome::Failed { .. }));

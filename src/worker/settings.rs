@@ -36,7 +36,7 @@ pub enum DeleteJobs {
 
 /// The settings of a worker.
 #[derive(Debug, Clone)]
-pub(super) struct Options {
+pub(super) struct Settings {
     pub(super) name: Arc<str>,
     pub(super) queues: Option<Arc<[String]>>,
     pub(super) concurrency: usize,
@@ -59,7 +59,7 @@ pub(super) struct Options {
     pub(super) task_middleware: Vec<Middleware>,
 }
 
-impl Default for Options {
+impl Default for Settings {
     fn default() -> Self {
         Self {
             name: Arc::from("worker"),
@@ -84,7 +84,7 @@ impl Default for Options {
     }
 }
 
-impl Options {
+impl Settings {
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.concurrency == 0 || i32::try_from(self.concurrency).is_err() {
             let rule = format!("a worker runs at least 1 and at most {} jobs at a time", i32::MAX);

@@ -6,18 +6,18 @@ use crate::error::Error;
 use crate::job::Job;
 use crate::support::panics;
 use crate::worker::Worker;
-use crate::worker::event_loop::request::add_ending;
+use crate::worker::event_loop::request::add_outcome;
 use crate::worker::executor::Execution;
-use crate::worker::executor::Surroundings;
+use crate::worker::executor::JobEnvironment;
 use crate::worker::outcome::Outcome;
-use crate::worker::run::surroundings;
-use crate::worker::settings::Options;
+use crate::worker::run::environment;
+use crate::worker::settings::Settings;
 
 /// What a worker's jobs run in, with its settings.
 #[derive(Debug)]
-pub(crate) struct SingleJobs {
-    options: Options,
-    surroundings: Surroundings,
+pub(crate) struct JobRunner {
+    settings: Settings,
+    environment: JobEnvironment,
 }
 
 /// A job that has run.
@@ -30,36 +30,36 @@ pub(crate) struct Ran {
 
 impl Worker {
     /// This worker's way of running a job, without the worker.
-    pub(crate) fn into_single_jobs(self) -> Result<SingleJobs, Error> {
-        self.options.check()?;
+    pub(crate) fn into_job_runner(self) -> Result<JobRunner, Error> {
+        self.settings.check()?;
         panics::note_places();
-        let surroundings = surroundings(&self.app, &self.options, &self.handle);
-        Ok(SingleJobs { options: self.options, surroundings })
+        let environment = environment(&self.app, &self.settings, &self.handle);
+        Ok(JobRunner { settings: self.settings, environment })
     }
 }
 
-impl SingleJobs {
+impl JobRunner {
     pub(crate) fn app(&self) -> &App {
-        &self.surroundings.app
+        &self.environment.app
     }
 
     /// The queues to fetch from; `None`: all.
     pub(crate) fn queues(&self) -> Option<Vec<String>> {
-        self.options.queues.as_deref().map(<[String]>::to_vec)
+        self.settings.queues.as_deref().map(<[String]>::to_vec)
     }
 
     /// Whether a job has told its worker to stop.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.surroundings.worker.handle.is_stopping()
+        self.environment.worker.handle.is_stopping()
     }
 
     /// Runs a job that this worker has taken.
     pub(crate) async fn run(&self, worker_id: i64, fetched: FetchedJob) -> Ran {
-        let execution = Execution::prepare(&self.surroundings, fetched);
+        let execution = Execution::prepare(&self.environment, fetched);
         let job = execution.context.job().clone();
         let finished = execution.run().await;
         let mut ending = FinishAndFetchJobs::new(worker_id, None, 0);
-        add_ending(&mut ending, &finished, &self.options);
+        add_outcome(&mut ending, &finished, &self.settings);
         Ran { job, outcome: finished.outcome, ending }
     }
 }

@@ -3,7 +3,7 @@
 
 /// How many endings go out, and whether jobs are fetched with them.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct BatchSize {
     /// How many endings go out at once: fewer after the database has refused some.
     most_endings: usize,
     /// Whether endings are stored and jobs are fetched by turns, because the database has refused a single ending, or to
@@ -13,13 +13,13 @@ pub(crate) struct Pace {
     sent: usize,
 }
 
-impl Default for Pace {
+impl Default for BatchSize {
     fn default() -> Self {
         Self { most_endings: usize::MAX, is_split: false, sent: 0 }
     }
 }
 
-impl Pace {
+impl BatchSize {
     /// How many of the endings go out next, and for how many of the free slots jobs are fetched.
     pub(crate) fn plan(&mut self, endings: usize, free_slots: usize) -> (usize, usize) {
         let is_turn_of_endings = self.is_split && endings > 0 && (self.most_endings > 0 || free_slots == 0);
@@ -55,11 +55,11 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use crate::worker::*;
+    use super::*;
 
     #[test]
     fn all_goes_out_at_once_until_the_database_refuses_and_again_after_it_accepts() {
-        let mut pace = Pace::default();
+        let mut pace = BatchSize::default();
         assert_eq!(pace.plan(8, 5), (8, 5));
         assert!(!pace.refused());
         assert_eq!(pace.plan(8, 5), (4, 5));
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_single_ending_that_is_refused_and_the_fetching_take_turns() {
-        let mut pace = Pace::default();
+        let mut pace = BatchSize::default();
         assert_eq!(pace.plan(1, 5), (1, 5));
         assert!(pace.refused());
         // Jobs are fetched without it, then it is tried alone, and so on.
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_fetching_that_is_refused_does_not_keep_endings_from_being_stored() {
-        let mut pace = Pace::default();
+        let mut pace = BatchSize::default();
         assert_eq!(pace.plan(0, 5), (0, 5));
         assert!(!pace.refused());
         assert_eq!(pace.plan(3, 5), (1, 0));

@@ -1,4 +1,4 @@
-//! What the loop asks of the database, and what it is answered.
+//! A request to the database, its response, and the future between them.
 
 use std::future::pending;
 use std::time::Duration;
@@ -13,29 +13,28 @@ use crate::error::Error;
 use crate::job::JobId;
 use crate::retry::RetryDecision;
 use crate::worker::executor::Finished;
-use crate::worker::heartbeat::Report;
+use crate::worker::heartbeat::HeartbeatReport;
 use crate::worker::outcome::Outcome;
-use crate::worker::settings::{DeleteJobs, Options};
+use crate::worker::settings::{DeleteJobs, Settings};
 use crate::worker::storage::{
     FinishedAndFetched, finish_and_fetch, jobs_of_worker, register_worker_again, update_heartbeat,
 };
 
-/// A question that has no answer yet.
-pub(crate) struct UnderWay {
-    operation: BoxFuture<'static, Answered>,
-    /// When it is not waited for any longer.
-    pub(crate) give_up_at: Instant,
+/// A request that has no response yet.
+pub(super) struct InFlight {
+    operation: BoxFuture<'static, ResponseOrError>,
+    /// When the loop stops waiting for it.
+    pub(super) abandon_at: Instant,
 }
 
-/// An answer, and the connection for what comes next. One that has failed is dropped, and the pool sees whether it is
-/// broken.
-pub(crate) type Answered = Result<(Connection, Answer), Error>;
+/// A response, and the connection for what comes next. A connection that has failed is dropped, and the pool tests it.
+pub(super) type ResponseOrError = Result<(Connection, Response), Error>;
 
-impl UnderWay {
-    /// Asks, on the connection that was kept or on one from the pool. The question owns all it needs, so that it can be
-    /// left alone.
-    pub(crate) fn ask(
-        question: Question,
+impl InFlight {
+    /// Sends the request on the connection that was kept, or on one from the pool. The future owns all that it needs, so
+    /// that it can be detached.
+    pub(super) fn send(
+        request: Request,
         kept: Option<Connection>,
         connector: Connector,
         longest_wait: Duration,
@@ -45,76 +44,76 @@ impl UnderWay {
                 Some(connection) => connection,
                 None => connector.get("finish jobs and fetch new ones").await?,
             };
-            let answer = question.put(&mut connection).await?;
-            Ok((connection, answer))
+            let response = request.send(&mut connection).await?;
+            Ok((connection, response))
         };
-        Self { operation: operation.boxed(), give_up_at: Instant::now() + longest_wait }
+        Self { operation: operation.boxed(), abandon_at: Instant::now() + longest_wait }
     }
 
-    /// Leaves it alone with its connection, which is not fit for anything else. It comes to its end some day: what it stores
-    /// and fetches is found, as after an answer that was lost.
-    pub(crate) fn abandon(self) {
+    /// Detaches the request with its connection, which is of no use for anything else. What it stores and fetches is
+    /// recovered as after a lost response.
+    pub(super) fn abandon(self) {
         tokio::spawn(self.operation);
     }
 }
 
-/// The answer to what is under way; never, if nothing is. Dropping this future loses nothing.
-pub(crate) async fn answer(under_way: &mut Option<UnderWay>) -> Answered {
-    match under_way {
-        Some(under_way) => (&mut under_way.operation).await,
+/// The response to the request in flight; pending if there is none. Dropping this future loses nothing.
+pub(super) async fn response(in_flight: &mut Option<InFlight>) -> ResponseOrError {
+    match in_flight {
+        Some(in_flight) => (&mut in_flight.operation).await,
         None => pending().await,
     }
 }
 
-/// What is asked.
-pub(crate) enum Question {
-    /// Store the endings of so many jobs, and fetch jobs for so many slots.
+/// A request to the database.
+pub(super) enum Request {
+    /// Store the outcomes of this many jobs, and fetch jobs for this many slots.
     Exchange { stored: usize, free_slots: usize, statement: FinishAndFetchJobs },
-    /// Register the worker anew, with the jobs in its hands and their attempts.
+    /// Register the worker again, with the jobs that it holds and their attempts.
     Register { held: Vec<(JobId, i32)> },
-    /// Which jobs are the worker's.
-    Beat { worker_id: i64 },
-    /// Which of these jobs are the worker's, in full.
-    Find { worker_id: i64, job_ids: Vec<JobId> },
+    /// Renew the lease, and list the worker's jobs.
+    Heartbeat { worker_id: i64 },
+    /// Load those of these jobs that are the worker's.
+    Recover { worker_id: i64, job_ids: Vec<JobId> },
 }
 
-impl Question {
-    async fn put(self, connection: &mut Connection) -> Result<Answer, Error> {
+impl Request {
+    async fn send(self, connection: &mut Connection) -> Result<Response, Error> {
         match self {
             Self::Exchange { stored, free_slots, statement } => {
-                let answer = finish_and_fetch(connection, statement).await?;
-                Ok(Answer::Exchanged { stored, free_slots, answer })
+                let result = finish_and_fetch(connection, statement).await?;
+                Ok(Response::Exchanged { stored, free_slots, result })
             }
             Self::Register { held } => {
                 let (worker_id, kept) = register_worker_again(connection, held).await?;
-                Ok(Answer::Registered { worker_id, kept })
+                Ok(Response::Registered { worker_id, kept })
             }
-            Self::Beat { worker_id } => {
+            Self::Heartbeat { worker_id } => {
                 let sent_at = Instant::now();
                 let heartbeat = update_heartbeat(connection, worker_id).await?;
-                Ok(Answer::Beaten(Report { worker_id, sent_at, heartbeat }))
+                Ok(Response::Heartbeat(HeartbeatReport { worker_id, sent_at, heartbeat }))
             }
-            Self::Find { worker_id, job_ids } => {
-                Ok(Answer::Found(jobs_of_worker(connection, worker_id, job_ids).await?))
+            Self::Recover { worker_id, job_ids } => {
+                Ok(Response::Recovered(jobs_of_worker(connection, worker_id, job_ids).await?))
             }
         }
     }
 }
 
-/// What is answered.
-pub(crate) enum Answer {
-    /// The endings of so many jobs are stored, and jobs are fetched for so many slots.
-    Exchanged { stored: usize, free_slots: usize, answer: FinishedAndFetched },
-    /// The worker is registered anew, and has these of its jobs again.
+/// The response to a request.
+pub(super) enum Response {
+    /// The outcomes of this many jobs are stored, and jobs are fetched for this many slots.
+    Exchanged { stored: usize, free_slots: usize, result: FinishedAndFetched },
+    /// The worker is registered again, and has these of its jobs.
     Registered { worker_id: i64, kept: Vec<JobId> },
     /// What the database knows of the worker.
-    Beaten(Report),
-    /// These jobs are the worker's, and it did not know.
-    Found(Vec<FetchedJob>),
+    Heartbeat(HeartbeatReport),
+    /// These jobs are the worker's, and it did not know them.
+    Recovered(Vec<FetchedJob>),
 }
 
-/// Adds the ending of a job to the statement that stores it.
-pub(crate) fn add_ending(statement: &mut FinishAndFetchJobs, finished: &Finished, options: &Options) {
+/// Adds the outcome of a job to the statement that stores it.
+pub(crate) fn add_outcome(statement: &mut FinishAndFetchJobs, finished: &Finished, settings: &Settings) {
     let Finished { job_id, attempts, outcome, duration } = finished;
     let end_status = match outcome {
         Outcome::Succeeded => "succeeded",
@@ -133,7 +132,7 @@ pub(crate) fn add_ending(statement: &mut FinishAndFetchJobs, finished: &Finished
             ""
         }
     };
-    let is_deleted = match options.delete_jobs {
+    let is_deleted = match settings.delete_jobs {
         DeleteJobs::Never => false,
         DeleteJobs::Successful => *outcome == Outcome::Succeeded,
         DeleteJobs::Always => !end_status.is_empty(),
@@ -146,6 +145,6 @@ pub(crate) fn add_ending(statement: &mut FinishAndFetchJobs, finished: &Finished
         statement.finish(*job_id, end_status);
     }
     if let Some(error) = outcome.error_to_keep() {
-        statement.keep_error(*job_id, *attempts, error, &options.name, *duration);
+        statement.keep_error(*job_id, *attempts, error, &settings.name, *duration);
     }
 }

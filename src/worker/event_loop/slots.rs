@@ -9,7 +9,7 @@ use crate::database::statements::finish_and_fetch::FetchedJob;
 use crate::job::interruption::AbortReason;
 use crate::job::{Job, JobId};
 use crate::task::context::JobContext;
-use crate::worker::executor::{Execution, Finished, Surroundings};
+use crate::worker::executor::{Execution, Finished, JobEnvironment};
 use crate::worker::log::log_lost;
 use crate::worker::outcome::Outcome;
 
@@ -19,7 +19,7 @@ use crate::worker::outcome::Outcome;
 /// when the job's task has ended. Jobs are fetched for free slots and for free places in the buffer.
 #[derive(Debug)]
 pub(crate) struct Slots {
-    surroundings: Surroundings,
+    environment: JobEnvironment,
     concurrency: usize,
     local_buffer: usize,
     waiting: VecDeque<FetchedJob>,
@@ -41,9 +41,9 @@ pub(crate) struct RunningTask {
 }
 
 impl Slots {
-    pub(crate) fn new(surroundings: Surroundings, concurrency: usize, local_buffer: usize) -> Self {
+    pub(crate) fn new(environment: JobEnvironment, concurrency: usize, local_buffer: usize) -> Self {
         Self {
-            surroundings,
+            environment,
             concurrency,
             local_buffer,
             waiting: VecDeque::new(),
@@ -89,7 +89,7 @@ impl Slots {
         self.waiting.extend(jobs);
         while !self.is_held_back && self.running.len() < self.concurrency {
             let Some(fetched) = self.waiting.pop_front() else { break };
-            let execution = Execution::prepare(&self.surroundings, fetched);
+            let execution = Execution::prepare(&self.environment, fetched);
             let task = RunningTask { context: execution.context.clone(), is_rescued: execution.is_rescued };
             let handle = self.running.spawn(execution.run());
             self.tasks.insert(handle.id(), task);

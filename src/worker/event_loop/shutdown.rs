@@ -1,0 +1,70 @@
+//! Stopping the worker: no more jobs are fetched, running ones may finish, and are aborted after the grace period.
+
+use tokio::time::Instant;
+
+use super::EventLoop;
+use crate::job::interruption::AbortReason;
+
+/// How far the shutdown is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Working,
+    /// No more jobs are fetched. Running jobs are aborted at a time, if one is set.
+    Stopping {
+        since: Instant,
+        abort_at: Option<Instant>,
+    },
+    /// The running jobs were asked to abort.
+    Aborting {
+        since: Instant,
+    },
+}
+
+impl Phase {
+    /// When the running jobs are aborted, if that is set.
+    pub(super) fn abort_at(self) -> Option<Instant> {
+        if let Self::Stopping { abort_at, .. } = self { abort_at } else { None }
+    }
+
+    /// When the shutdown began.
+    pub(super) fn since(self) -> Option<Instant> {
+        match self {
+            Self::Working => None,
+            Self::Stopping { since, .. } | Self::Aborting { since } => Some(since),
+        }
+    }
+}
+
+impl EventLoop {
+    pub(super) fn stop(&mut self) {
+        let since = Instant::now();
+        let abort_at = self.settings.shutdown_graceful_timeout.and_then(|timeout| since.checked_add(timeout));
+        self.phase = Phase::Stopping { since, abort_at };
+        self.slots.put_back([]);
+        let worker_id = self.worker_id();
+        tracing::info!(
+            action = "stopping_worker",
+            worker.id = worker_id,
+            "worker {worker_id} is shutting down; it fetches no more jobs"
+        );
+        for context in self.slots.running() {
+            let job = context.job();
+            tracing::info!(
+                action = "ending_job",
+                job.id = i64::from(job.id),
+                job.task_name = %job.task_name,
+                worker.id = worker_id,
+                "waiting for job {} of task {} to finish", job.id, job.task_name,
+            );
+        }
+    }
+
+    pub(super) fn abort(&mut self) {
+        if matches!(self.phase, Phase::Aborting { .. }) {
+            return;
+        }
+        self.phase = Phase::Aborting { since: self.phase.since().unwrap_or_else(Instant::now) };
+        self.slots.put_back([]);
+        self.slots.abort_where(AbortReason::Shutdown, |_| true);
+    }
+}
