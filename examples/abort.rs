@@ -10,7 +10,7 @@ use diesel::QueryDsl;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
-use procrastinate::job_manager::cancel_job_by_id;
+use procrastinate::job_manager::cancel_job;
 use procrastinate::{
     App, DieselConnector, JobAborted, JobContext, JobId, ProcrastinateJob, ProcrastinateJobError, task,
 };
@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .transaction(async |connection| {
             // Two that run, and one that waits: that one is cancelled.
             for id in [ids[0], ids[1], ids[3]] {
-                cancel_job_by_id(id).abort(true).execute(connection).await?;
+                cancel_job(id).abort(true).execute(connection).await?;
             }
             Ok::<_, procrastinate::Error>(())
         })

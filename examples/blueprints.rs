@@ -60,7 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     app.periodic_deferrer().defer_due("2027-01-04T08:00:00Z".parse()?).await;
     // There is no task of this name.
     configure_task("newsletter", json!({})).defer(&mut connection).await?;
-    app.worker().wait(false).run().await?;
+    app.worker().stop_when_empty().run().await?;
 
     let jobs: Vec<ProcrastinateJob> =
         ProcrastinateJob::query().order(procrastinate_jobs::id).load(&mut connection).await?;

@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("found: {}", app.task_names().join(", "));
 
     app.batch_defer([mails::welcome("Ada".to_owned()), reports::build(2026)]).await?;
-    app.worker().wait(false).run().await?;
+    app.worker().stop_when_empty().run().await?;
 
     let succeeded = app.execute(list_jobs().status(JobStatus::Succeeded)).await?.len();
     if app.task_names() == ["reports:build", "welcome"] && succeeded == 2 {

@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use procrastinate::job_manager::{cancel_job_by_id, list_queues};
+use procrastinate::job_manager::{cancel_job, list_queues};
 use procrastinate::testing::InMemoryConnector;
 use procrastinate::{App, Connector, JobContext, JobId, JobStatus, RetryStrategy, TaskError, task};
 
@@ -50,12 +50,12 @@ async fn a_customer_is_welcomed_and_not_reminded_if_that_was_called_off() -> Res
     assert!(register(&app, 7).await.is_err_and(|error| error.is_already_enqueued()));
 
     println!("a real worker runs:");
-    app.worker().queues(["mails"]).wait(false).run().await?;
+    app.worker().queues(["mails"]).stop_when_empty().run().await?;
     let events: Vec<String> = memory.event_types(ids[0]).iter().map(ToString::to_string).collect();
     println!("what happened to the first job: {}", events.join(", "));
     assert_eq!(memory.job_errors()[0].error, "the mail server is busy");
 
-    assert!(app.execute(cancel_job_by_id(ids[1])).await?);
+    assert!(app.execute(cancel_job(ids[1])).await?);
     for queue in app.execute(list_queues()).await? {
         println!("{queue}");
     }

@@ -7,9 +7,7 @@ use std::error::Error;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
-use procrastinate::job_manager::{
-    cancel_job_by_id, delete_old_jobs, get_job_status, list_jobs, list_queues, retry_job,
-};
+use procrastinate::job_manager::{cancel_job, delete_old_jobs, get_job_status, list_jobs, list_queues, retry_job};
 use procrastinate::{App, DieselConnector, JobStatus, task};
 use throwaway_postgres::Server;
 
@@ -38,11 +36,11 @@ async fn main() -> Result<(), Failure> {
     connection
         .transaction(async |connection| {
             // diesel::delete(customers::table.find("grace"))…
-            Ok::<_, Failure>(cancel_job_by_id(ids[1]).execute(connection).await?)
+            Ok::<_, Failure>(cancel_job(ids[1]).execute(connection).await?)
         })
         .await?;
     drop(connection);
-    app.worker().wait(false).run().await?;
+    app.worker().stop_when_empty().run().await?;
 
     for queue in app.execute(list_queues()).await? {
         println!("{queue}");

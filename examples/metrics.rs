@@ -70,7 +70,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let app = App::builder(connector).task::<send>().build()?;
     app.batch_defer(["ada@example.org", "grace@example.org", "nobody"].map(|to| send(to.to_owned()))).await?;
-    app.worker().wait(false).run().await?;
+    app.worker().stop_when_empty().run().await?;
 
     let counted = counters.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for (name, count) in &counted {

@@ -73,7 +73,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     let jobs = [write_letter("Ada".to_owned()), write_letter("Grace".to_owned()), count_letters()];
     let ids = app.batch_defer(jobs).await?;
-    app.worker().task_middleware(measured).wait(false).run().await?;
+    app.worker().task_middleware(measured).stop_when_empty().run().await?;
 
     for id in ids {
         let status = app.execute(procrastinate::job_manager::get_job_status(id)).await?;

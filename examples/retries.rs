@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let app = App::builder(connector).task::<send>().task::<send_to_busy_server>().task::<send_to_nobody>().build()?;
     app.batch_defer([send("Ada".to_owned()), send_to_busy_server(), send_to_nobody()]).await?;
-    app.worker().wait(false).run().await?;
+    app.worker().stop_when_empty().run().await?;
 
     let mut connection = pool.get().await?;
     let jobs: Vec<ProcrastinateJob> =

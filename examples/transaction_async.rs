@@ -82,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // No connection at hand: one from the pool.
     let app = App::builder(connector).task::<build_report>().build()?;
     app.defer(build_report(2027)).await?;
-    app.worker().wait(false).run().await?;
+    app.worker().stop_when_empty().run().await?;
 
     let mut connection = pool.get().await?;
     let jobs: i64 = procrastinate_jobs::table.count().get_result(&mut connection).await?;

@@ -65,12 +65,12 @@ pub use crate::queue::job_manager::{self, JobManager};
 pub use crate::queue::listener::Notifications;
 #[cfg(feature = "metrics")]
 pub use crate::queue::metrics::describe_metrics;
-pub use crate::retry::{AttemptError, BaseRetryStrategy, Retry, RetryDecision, RetryStrategy, StalledJobPolicy};
+pub use crate::retry::{AttemptError, Retry, RetryDecision, RetryPolicy, RetryStrategy, StalledJobPolicy};
 pub use crate::task::Task;
 pub use crate::task::blocking::blocking;
 pub use crate::task::context::JobContext;
 pub use crate::task::middleware::{Middleware, Next};
-pub use crate::task::output::{JobAborted, TaskAnswer, TaskError, TaskOutput, TaskResult};
+pub use crate::task::output::{JobAborted, TaskControl, TaskError, TaskOutput, TaskResult};
 pub use crate::task::worker_handle::WorkerHandle;
 pub use crate::worker::{DeleteJobs, Worker};
 pub use procrastinate_macros::{periodic, task};

@@ -8,7 +8,7 @@ use throwaway_postgres::Database;
 
 use crate::Measured;
 use crate::deferring::Figures;
-use crate::place::{self, Contents, Place};
+use crate::place::{self, BenchServer, Contents};
 use crate::table::Table;
 use crate::tasks::arguments;
 
@@ -23,7 +23,7 @@ with procrastinate.App(connector=connector).open() as app:
     app.schema_manager.apply_schema()
 ";
 
-pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
+pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     let head = ["what", "with the crate's migrations", "with the contract alone", "with / without"];
     let mut table = Table::new("The contract's own functions, jobs a second", &head);
     let (single, bulk) = (place.arguments.single_jobs(), place.arguments.jobs());
@@ -52,7 +52,7 @@ pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
 }
 
 /// A database that has the contract and nothing of the crate's beside it, and where it comes from.
-async fn contract_alone(place: &Place) -> Measured<(Database, &'static str)> {
+async fn contract_alone(place: &BenchServer) -> Measured<(Database, &'static str)> {
     let database = place.empty_database()?;
     let Some(python) = std::env::var_os("PROCRASTINATE_PYTHON").filter(|python| !python.is_empty()) else {
         place::connect(database.url()).await?.batch_execute(SQL_MIGRATIONS[0].up).await?;

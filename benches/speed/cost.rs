@@ -7,7 +7,7 @@ use procrastinate::DeleteJobs;
 use tokio_postgres::Client;
 
 use crate::Measured;
-use crate::place::{self, Contents, Place};
+use crate::place::{self, BenchServer, Contents};
 use crate::table::{Table, number};
 use crate::tasks::{TEXT, no_op};
 
@@ -23,7 +23,7 @@ struct Counts {
     deleted: i64,
 }
 
-pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
+pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     let head = [
         "what",
         "transactions",
@@ -63,7 +63,7 @@ pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
         let app = place::app(place::pool(database.url()).await?)?;
         let deletes = if delete_jobs { DeleteJobs::Always } else { DeleteJobs::Never };
         let worker = app.worker().concurrency(concurrency).delete_jobs(deletes);
-        worker.install_signal_handlers(false).wait(false).run().await?;
+        worker.install_signal_handlers(false).stop_when_empty().run().await?;
         drop(app);
         let after = settled(database.url()).await?;
         let kept = if delete_jobs { "deleted at their end" } else { "history kept" };

@@ -5,7 +5,7 @@ use std::time::Instant;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 
 use crate::Measured;
-use crate::place::{self, Contents, Place};
+use crate::place::{self, BenchServer, Contents};
 use crate::raw::{BulkInsert, Insert};
 use crate::table::Table;
 use crate::tasks::{TEXT, arguments, no_op};
@@ -17,7 +17,7 @@ const BATCH: usize = 1_000;
 /// How many jobs a connection defers before the time is taken: it has to prepare its statement.
 const WARM_UP: u32 = 20;
 
-pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
+pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     let mut table = Table::new("Deferring, jobs a second", &["what", "the crate", "raw SQL", "the crate / raw SQL"]);
     let (single, bulk) = (place.arguments.single_jobs() / 2, place.arguments.jobs());
 
@@ -89,7 +89,7 @@ fn rate(jobs: u32, started_at: Instant) -> f64 {
 }
 
 /// So many producers, each with a connection and so many jobs.
-async fn ours(place: &Place, producers: u32, jobs: u32) -> Measured<f64> {
+async fn ours(place: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
     let database = place.database()?;
     let mut connections = Vec::new();
     for _ in 0..producers {
@@ -120,7 +120,7 @@ async fn ours(place: &Place, producers: u32, jobs: u32) -> Measured<f64> {
 }
 
 /// As many producers, which defer through the application, on connections of its pool.
-async fn through_application(place: &Place, jobs: u32) -> Measured<f64> {
+async fn through_application(place: &BenchServer, jobs: u32) -> Measured<f64> {
     let database = place.database()?;
     let app = place::app(place::pool_of(database.url(), PRODUCERS).await?)?;
     let producers = |jobs: u32| {
@@ -147,7 +147,7 @@ async fn through_application(place: &Place, jobs: u32) -> Measured<f64> {
     Ok(rate)
 }
 
-async fn theirs(place: &Place, producers: u32, jobs: u32) -> Measured<f64> {
+async fn theirs(place: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
     let database = place.database()?;
     let mut clients = Vec::new();
     for _ in 0..producers {
@@ -179,7 +179,7 @@ async fn theirs(place: &Place, producers: u32, jobs: u32) -> Measured<f64> {
     Ok(rate)
 }
 
-async fn our_bulk(place: &Place, jobs: u32) -> Measured<f64> {
+async fn our_bulk(place: &BenchServer, jobs: u32) -> Measured<f64> {
     let database = place.database()?;
     let app = place::app(place::pool(database.url()).await?)?;
     app.batch_defer((0..WARM_UP).map(|a| no_op(a.into(), TEXT.to_owned()))).await?;
@@ -193,7 +193,7 @@ async fn our_bulk(place: &Place, jobs: u32) -> Measured<f64> {
     Ok(rate)
 }
 
-async fn their_bulk(place: &Place, jobs: u32) -> Measured<f64> {
+async fn their_bulk(place: &BenchServer, jobs: u32) -> Measured<f64> {
     let database = place.database()?;
     place::disable_triggers(database.url()).await?;
     let client = place::connect(database.url()).await?;

@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 
 use crate::Measured;
 use crate::deferring::Figures;
-use crate::place::{self, Place};
+use crate::place::{self, BenchServer};
 use crate::rows::jobs_to_do;
 use crate::shapes::{Queues, Shape, shapes};
 use crate::table::Table;
@@ -21,7 +21,7 @@ const JOBS: u32 = 2_000;
 /// How often at most that is done in one table in a round: for three workers, and for one with statistics.
 const TIMES: u32 = 4;
 
-pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
+pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     let head = ["beside", "beside them", "nothing else", "beside them / nothing else"];
     let title = |statistics| format!("2,000 jobs at concurrency 10 in a large table, {statistics}, jobs a second");
     let mut stale = Table::new(title("never analysed and never vacuumed"), &head);
@@ -54,7 +54,7 @@ async fn maintain(database: &Database, sql: &str) -> Measured<()> {
 }
 
 async fn compare(
-    place: &Place,
+    place: &BenchServer,
     shape: &Shape,
     database: &Database,
     maintenance: Option<&str>,
@@ -94,7 +94,7 @@ async fn work_off(database: &Database, queues: Queues, is_to_insert: bool) -> Me
     let last_event: i64 = client.query_one("SELECT coalesce(max(id), 0) FROM procrastinate_events", &[]).await?.get(0);
 
     let app = place::app(place::pool(url).await?)?;
-    let mut worker = app.worker().concurrency(10).install_signal_handlers(false).wait(false);
+    let mut worker = app.worker().concurrency(10).install_signal_handlers(false).stop_when_empty();
     if let Some(names) = queues.names() {
         worker = worker.queues(names);
     }

@@ -11,7 +11,7 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use crate::Measured;
 use crate::deferring::Figures;
-use crate::place::{self, Place};
+use crate::place::{self, BenchServer};
 use crate::raw::{self, Insert};
 use crate::table::Table;
 use crate::tasks::{Starts, TEXT, timed};
@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How many come first, while connections prepare their statements.
 const WARM_UP: u32 = 10;
 
-pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
+pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     let head = ["what", "the crate", "raw SQL", "the crate / raw SQL"];
     let mut table = Table::new("From defer to start, milliseconds", &head);
     for (name, is_busy) in [("idle worker", false), ("idle worker, another one is busy with another queue", true)] {
@@ -60,7 +60,7 @@ fn milliseconds(time: Duration) -> f64 {
     1_000.0 * time.as_secs_f64()
 }
 
-async fn latencies(place: &Place, is_ours: bool, is_busy: bool) -> Measured<Vec<f64>> {
+async fn latencies(place: &BenchServer, is_ours: bool, is_busy: bool) -> Measured<Vec<f64>> {
     let jobs = place.arguments.latency_jobs();
     let database = if is_busy { place.database_with_jobs(200 * jobs).await? } else { place.database()? };
     let url = database.url();

@@ -57,7 +57,7 @@ use std::time::Instant;
 
 use arguments::{Arguments, Group};
 use calibration::Calibrations;
-use place::Place;
+use place::BenchServer;
 use table::Table;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -67,7 +67,7 @@ type Measured<T> = Result<T, Failure>;
 async fn main() -> Measured<()> {
     let arguments = Arguments::read();
     let began_at = Instant::now();
-    let place = Place::prepare(arguments).await?;
+    let place = BenchServer::prepare(arguments).await?;
     println!("{}\n", place.introduction().await?);
 
     let mut calibrations = Calibrations::default();
@@ -86,7 +86,7 @@ async fn main() -> Measured<()> {
     Ok(())
 }
 
-async fn measure(group: Group, place: &Place) -> Measured<Vec<Table>> {
+async fn measure(group: Group, place: &BenchServer) -> Measured<Vec<Table>> {
     match group {
         Group::Defer => deferring::measure(place).await,
         Group::Work => working::measure(place).await,

@@ -13,14 +13,14 @@ use crate::rows::jobs_to_do;
 use crate::tasks::{counted, no_op, timed};
 
 /// What is measured where.
-pub(crate) struct Place {
+pub(crate) struct BenchServer {
     pub(crate) arguments: Arguments,
     // Before the server, which it is on.
     template: Database,
     server: Server,
 }
 
-impl Place {
+impl BenchServer {
     /// Starts a server of our own. What would fall into some rounds and not into others is kept away from all of them: the
     /// server neither vacuums nor writes checkpoints by itself; where it matters, it is told to.
     pub(crate) async fn prepare(arguments: Arguments) -> Measured<Self> {

@@ -7,7 +7,7 @@ use procrastinate::job_manager::{delete_old_jobs, get_stalled_jobs, list_queues,
 use throwaway_postgres::Database;
 
 use crate::Measured;
-use crate::place::{self, Place};
+use crate::place::{self, BenchServer};
 use crate::shapes::finished;
 use crate::table::{Spread, Table, number, ratio};
 
@@ -25,7 +25,7 @@ const OPERATIONS: [&str; 5] = [
     "1,000 old jobs are deleted",
 ];
 
-pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
+pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     let (rounds, rows) = (place.arguments.rounds(), place.arguments.rows());
     // Without others there are just those that are deleted.
     let small = prepare(place, rounds * STEP).await?;
@@ -60,7 +60,7 @@ pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
 }
 
 /// Finished jobs: the oldest of them, a step for each round, far apart in time, the others young.
-async fn prepare(place: &Place, rows: u32) -> Measured<Database> {
+async fn prepare(place: &BenchServer, rows: u32) -> Measured<Database> {
     let database = place.database()?;
     let rounds = place.arguments.rounds();
     let at = format!(
@@ -76,11 +76,11 @@ async fn prepare(place: &Place, rows: u32) -> Measured<Database> {
 async fn operate(database: &Database, rounds: u32, round: u32) -> Measured<[Duration; OPERATIONS.len()]> {
     let app = place::app(place::pool(database.url()).await?)?;
     // So that no operation has to open a connection of the pool, or to prepare a statement.
-    let warm_up = app.worker().install_signal_handlers(false).wait(false);
+    let warm_up = app.worker().install_signal_handlers(false).stop_when_empty();
     warm_up.run().await?;
 
     let started_at = Instant::now();
-    app.worker().install_signal_handlers(false).wait(false).run().await?;
+    app.worker().install_signal_handlers(false).stop_when_empty().run().await?;
     let worker = started_at.elapsed();
 
     stall(database).await?;

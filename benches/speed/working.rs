@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use procrastinate::DeleteJobs;
 
-use crate::place::{self, Contents, Place};
+use crate::place::{self, BenchServer, Contents};
 use crate::resources::Usage;
 use crate::table::{Spread, Table, number, ratio};
 use crate::{Measured, raw};
@@ -53,7 +53,7 @@ struct Worked {
     peak_growth: Vec<f64>,
 }
 
-pub(crate) async fn measure(place: &Place) -> Measured<Vec<Table>> {
+pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     let jobs = place.arguments.jobs();
     // Raw SQL with history, and without.
     let mut limits = [Vec::new(), Vec::new()];
@@ -120,12 +120,12 @@ fn contents(jobs: u32, deletes: bool) -> Contents {
     if deletes { Contents::nothing() } else { Contents::worked_off(jobs) }
 }
 
-async fn limit(place: &Place, jobs: u32, deletes: bool) -> Measured<f64> {
+async fn limit(place: &BenchServer, jobs: u32, deletes: bool) -> Measured<f64> {
     raw_rate(place, jobs, deletes, async |url| raw::work_off(url, deletes).await).await
 }
 
 /// For one worker only.
-async fn few_by_few(place: &Place, jobs: u32, kind: Kind, worked: &mut Worked) -> Measured<()> {
+async fn few_by_few(place: &BenchServer, jobs: u32, kind: Kind, worked: &mut Worked) -> Measured<()> {
     let Kind { workers, concurrency, local_buffer, deletes } = kind;
     if workers == 1 {
         let work_off = async |url: &str| raw::work_off_few_by_few(url, concurrency + local_buffer, deletes).await;
@@ -135,7 +135,7 @@ async fn few_by_few(place: &Place, jobs: u32, kind: Kind, worked: &mut Worked) -
 }
 
 async fn raw_rate(
-    place: &Place,
+    place: &BenchServer,
     jobs: u32,
     deletes: bool,
     work_off: impl AsyncFnOnce(&str) -> Measured<Duration>,
@@ -147,7 +147,7 @@ async fn raw_rate(
     Ok(f64::from(jobs) / took.as_secs_f64())
 }
 
-async fn work_off(place: &Place, jobs: u32, kind: Kind, worked: &mut Worked) -> Measured<()> {
+async fn work_off(place: &BenchServer, jobs: u32, kind: Kind, worked: &mut Worked) -> Measured<()> {
     let database = place.database_with_jobs(jobs).await?;
     let app = place::app(place::pool(database.url()).await?)?;
     let one = || {
@@ -156,7 +156,7 @@ async fn work_off(place: &Place, jobs: u32, kind: Kind, worked: &mut Worked) -> 
             .local_buffer(kind.local_buffer)
             .delete_jobs(if kind.deletes { DeleteJobs::Always } else { DeleteJobs::Never })
             .install_signal_handlers(false)
-            .wait(false)
+            .stop_when_empty()
     };
     let usage = Usage::begin();
     let started_at = Instant::now();

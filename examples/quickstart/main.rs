@@ -98,7 +98,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("\nA worker, until nothing waits:");
     let app = App::builder(connector).task::<send_confirmation>().build()?;
-    app.worker().queues(["mails"]).concurrency(10).wait(false).run().await?;
+    app.worker().queues(["mails"]).concurrency(10).stop_when_empty().run().await?;
 
     println!("\nThe orders with their jobs, in one query:");
     let mut connection = pool.get().await?;

@@ -7,11 +7,11 @@ use crate::app::blueprint::{Blueprint, Contents};
 use crate::app::builtin_tasks::builtin_tasks;
 #[cfg(feature = "discovery")]
 use crate::app::discovery::{discovered_tasks, is_within};
-use crate::app::registry::{RegisteredTask, TaskTable};
+use crate::app::registry::{RegisteredTask, TaskRegistry};
 use crate::database::connection::Connector;
 use crate::error::Error;
 use crate::periodic::{DEFAULT_MAX_DELAY, PeriodicTask, Schedule, check_distinct};
-use crate::support::extensions::State;
+use crate::support::extensions::Extensions;
 use crate::task::Task;
 use crate::task::name::claim_names;
 
@@ -52,15 +52,15 @@ pub struct AppBuilder {
     blueprint: Blueprint,
     /// Tasks that were found. Those that are in the blueprint, too, are left out in the end.
     discovered: Vec<RegisteredTask>,
-    state: State,
+    state: Extensions,
     /// What the worker, which this floor does not know, keeps here.
-    worker_defaults: State,
+    worker_defaults: Extensions,
     periodic_max_delay: Duration,
 }
 
 impl AppBuilder {
     /// For what stands on a floor above this one.
-    pub(crate) fn worker_defaults_mut(&mut self) -> &mut State {
+    pub(crate) fn worker_defaults_mut(&mut self) -> &mut Extensions {
         &mut self.worker_defaults
     }
 
@@ -69,8 +69,8 @@ impl AppBuilder {
             connector,
             blueprint: Blueprint::new(),
             discovered: Vec::new(),
-            state: State::default(),
-            worker_defaults: State::default(),
+            state: Extensions::default(),
+            worker_defaults: Extensions::default(),
             periodic_max_delay: DEFAULT_MAX_DELAY,
         }
     }
@@ -270,7 +270,7 @@ impl AppBuilder {
         }
         let mut schedules: Vec<PeriodicTask> = tasks.iter().flat_map(RegisteredTask::periodic).collect();
         schedules.extend(periodic);
-        let tasks = TaskTable::new(builtin_tasks(), tasks, aliases)?;
+        let tasks = TaskRegistry::new(builtin_tasks(), tasks, aliases)?;
         let schedules = check_schedules(schedules, &tasks, self.periodic_max_delay)?;
         // Last, since it cannot be taken back.
         claim_names(&tasks.named())?;
@@ -280,7 +280,7 @@ impl AppBuilder {
 
 fn check_schedules(
     periodic: Vec<PeriodicTask>,
-    tasks: &TaskTable,
+    tasks: &TaskRegistry,
     max_delay: Duration,
 ) -> Result<Vec<Schedule>, Error> {
     let mut schedules = Vec::with_capacity(periodic.len());

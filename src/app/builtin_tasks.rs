@@ -8,7 +8,7 @@ use crate::app::registry::RegisteredTask;
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::queue::defer::options::JobOptions;
-use crate::queue::retention::{Cleaning, STEP, pause_after};
+use crate::queue::retention::{RetentionRule, SWEEP_SIZE, pause_after};
 use crate::task::Task;
 use crate::task::context::JobContext;
 
@@ -113,12 +113,12 @@ impl RemoveOldJobs {
         self
     }
 
-    fn cleaning(self) -> Cleaning {
-        let mut cleaning = Cleaning::of_hours(self.max_hours).queue(self.queue);
-        cleaning.include(JobStatus::Failed, self.remove_failed);
-        cleaning.include(JobStatus::Cancelled, self.remove_cancelled);
-        cleaning.include(JobStatus::Aborted, self.remove_aborted);
-        cleaning
+    fn rule(self) -> RetentionRule {
+        let mut rule = RetentionRule::of_hours(self.max_hours).queue(self.queue);
+        rule.include(JobStatus::Failed, self.remove_failed);
+        rule.include(JobStatus::Cancelled, self.remove_cancelled);
+        rule.include(JobStatus::Aborted, self.remove_aborted);
+        rule
     }
 }
 
@@ -135,18 +135,18 @@ impl Task for RemoveOldJobs {
     }
 
     async fn run(self, context: JobContext) -> Result<(), Error> {
-        let cleaning = self.cleaning();
+        let rule = self.rule();
         let mut deleted = 0;
         let mut start_after = None;
         loop {
             // Not kept over the pause: others may be waiting for it.
             let mut connection = context.job_manager().connector().get("delete old jobs").await?;
             let began_at = Instant::now();
-            let cleaned = cleaning.step(Some(STEP), start_after, &mut connection).await?;
+            let swept = rule.step(Some(SWEEP_SIZE), start_after, &mut connection).await?;
             drop(connection);
-            deleted += cleaned.deleted;
-            start_after = Some(cleaned.stopped_at);
-            if !cleaned.has_more {
+            deleted += swept.deleted;
+            start_after = Some(swept.stopped_at);
+            if !swept.has_more {
                 tracing::info!(action = "delete_old_jobs", deleted, "deleted {deleted} old jobs");
                 return Ok(());
             }

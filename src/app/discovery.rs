@@ -31,10 +31,10 @@ inventory::collect!(DiscoverableTask);
 
 /// The tasks of the modules for which this is true.
 #[cfg(feature = "discovery")]
-pub(crate) fn discovered_tasks(is_meant: impl Fn(&str) -> bool) -> impl Iterator<Item = RegisteredTask> {
+pub(crate) fn discovered_tasks(predicate: impl Fn(&str) -> bool) -> impl Iterator<Item = RegisteredTask> {
     inventory::iter::<DiscoverableTask>
         .into_iter()
-        .filter(move |task| is_meant(task.module))
+        .filter(move |task| predicate(task.module))
         .map(|task| (task.register)())
 }
 

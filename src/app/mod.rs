@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::app::registry::{RegisteredTask, TaskTable};
+use crate::app::registry::{RegisteredTask, TaskRegistry};
 use crate::database::connection::Connector;
 use crate::error::Error;
 use crate::job::JobId;
@@ -18,7 +18,7 @@ use crate::periodic::Schedule;
 use crate::queue::defer::{JobToDefer, configure_task};
 use crate::queue::job_manager::{JobManager, Operation};
 use crate::queue::listener::Notifications;
-use crate::support::extensions::State;
+use crate::support::extensions::Extensions;
 
 pub use blueprint::Blueprint;
 pub use builder::AppBuilder;
@@ -42,21 +42,21 @@ pub use builder::AppBuilder;
 /// # async fn example(connector: DieselConnector) -> Result<(), procrastinate::Error> {
 /// let app = App::builder(connector).task::<sum>().build()?;
 /// app.defer(sum(3, 5)).await?;
-/// app.worker().queues(["sums"]).wait(false).run().await?;
+/// app.worker().queues(["sums"]).stop_when_empty().run().await?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
 pub struct App {
     job_manager: JobManager,
-    shared: Arc<Shared>,
+    shared: Arc<AppParts>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    tasks: TaskTable,
-    state: State,
-    worker_defaults: State,
+struct AppParts {
+    tasks: TaskRegistry,
+    state: Extensions,
+    worker_defaults: Extensions,
     schedules: Arc<[Schedule]>,
 }
 
@@ -64,12 +64,12 @@ impl App {
     /// What a builder has put together and checked.
     pub(crate) fn new(
         connector: Connector,
-        tasks: TaskTable,
-        state: State,
-        worker_defaults: State,
+        tasks: TaskRegistry,
+        state: Extensions,
+        worker_defaults: Extensions,
         schedules: Vec<Schedule>,
     ) -> Self {
-        let shared = Shared { tasks, state, worker_defaults, schedules: schedules.into() };
+        let shared = AppParts { tasks, state, worker_defaults, schedules: schedules.into() };
         Self { job_manager: JobManager::new(connector), shared: Arc::new(shared) }
     }
 
@@ -254,17 +254,17 @@ impl App {
     }
 
     /// The names and aliases of those of its tasks for which this is true.
-    pub(crate) fn tasks_with(&self, is_meant: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
-        self.shared.tasks.names_where(is_meant)
+    pub(crate) fn tasks_with(&self, predicate: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
+        self.shared.tasks.names_where(predicate)
     }
 
     /// What the worker keeps here.
-    pub(crate) fn worker_defaults(&self) -> &State {
+    pub(crate) fn worker_defaults(&self) -> &Extensions {
         &self.shared.worker_defaults
     }
 
     /// What its tasks find by type.
-    pub(crate) fn state(&self) -> &State {
+    pub(crate) fn state(&self) -> &Extensions {
         &self.shared.state
     }
 

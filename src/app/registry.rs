@@ -120,13 +120,13 @@ pub(crate) struct Alias {
 
 /// The tasks of an application and the built-in ones. No two share a name or an alias.
 #[derive(Debug, Default)]
-pub(crate) struct TaskTable {
+pub(crate) struct TaskRegistry {
     /// By their names and their aliases.
     by_name: HashMap<String, Arc<RegisteredTask>>,
     by_type: HashMap<TypeId, Arc<RegisteredTask>>,
 }
 
-impl TaskTable {
+impl TaskRegistry {
     /// Checks the tasks, each by itself and all of them together.
     pub(crate) fn new(
         builtin_tasks: impl IntoIterator<Item = RegisteredTask>,
@@ -196,8 +196,8 @@ impl TaskTable {
     }
 
     /// The names and aliases of those tasks for which this is true.
-    pub(crate) fn names_where(&self, is_meant: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
-        self.by_name.iter().filter(|(_, task)| is_meant(task)).map(|(name, _)| name.clone()).collect()
+    pub(crate) fn names_where(&self, predicate: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
+        self.by_name.iter().filter(|(_, task)| predicate(task)).map(|(name, _)| name.clone()).collect()
     }
 
     /// What the tasks are called here.

@@ -47,7 +47,7 @@ pub enum AbortReason {
 /// ```
 /// use procrastinate::{RetryStrategy, TimedOut};
 ///
-/// let strategy = RetryStrategy::new().max_attempts(3).retry_exception::<TimedOut>();
+/// let strategy = RetryStrategy::new().max_attempts(3).retry_on::<TimedOut>();
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the task took longer than its timeout of {timeout:?}")]

@@ -88,7 +88,7 @@ impl PeriodicDeferrer {
             while let Some(tick) = ticks.first() {
                 let outcome = match &is_away {
                     // One wait for a connection is enough.
-                    Some(reason) => Err(Failure::Away(String::clone(reason))),
+                    Some(reason) => Err(TickFailure::Away(String::clone(reason))),
                     None => defer(&self.connector, &mut connection, schedule, tick).await,
                 };
                 let reason = match outcome {
@@ -97,8 +97,8 @@ impl PeriodicDeferrer {
                         ticks.forget_first();
                         continue;
                     }
-                    Err(Failure::Refused(reason)) => reason,
-                    Err(Failure::Away(reason)) => is_away.insert(reason).clone(),
+                    Err(TickFailure::Refused(reason)) => reason,
+                    Err(TickFailure::Away(reason)) => is_away.insert(reason).clone(),
                 };
                 if ticks.keep_first(&reason) {
                     log_failure(schedule, tick, &reason);
@@ -113,7 +113,7 @@ impl PeriodicDeferrer {
 }
 
 /// Why a tick could not be deferred.
-enum Failure {
+enum TickFailure {
     /// There is no database to be had at the moment.
     Away(String),
     /// The database did not do it.
@@ -126,18 +126,18 @@ async fn defer(
     connection: &mut Option<Connection>,
     schedule: &Schedule,
     tick: DateTime<Utc>,
-) -> Result<TickOutcome, Failure> {
+) -> Result<TickOutcome, TickFailure> {
     let mut taken = match connection.take() {
         Some(taken) => taken,
-        None => connector.get("defer the periodic task").await.map_err(|error| Failure::Away(error.to_string()))?,
+        None => connector.get("defer the periodic task").await.map_err(|error| TickFailure::Away(error.to_string()))?,
     };
     match timeout(ANSWER_TIMEOUT, defer_periodic_job(schedule.at(tick), &mut taken)).await {
         Ok(Ok(outcome)) => {
             *connection = Some(taken);
             Ok(outcome)
         }
-        Ok(Err(error)) => Err(Failure::Refused(error.to_string())),
-        Err(_) => Err(Failure::Away(format!("the server did not answer within {ANSWER_TIMEOUT:?}"))),
+        Ok(Err(error)) => Err(TickFailure::Refused(error.to_string())),
+        Err(_) => Err(TickFailure::Away(format!("the server did not answer within {ANSWER_TIMEOUT:?}"))),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::Error;
 
 /// Why nothing is heard on a connection that is otherwise as it should be.
 pub(crate) const SILENT: &str = "the connections that are made for it deliver no notifications: they go through a pooler \
-     that gives each transaction another connection to the server (see `DieselConnector::direct_connections_from`), or are \
+     that gives each transaction another connection to the server (see `DieselConnector::dedicated_connections`), or are \
      made with AsyncPgConnection::try_from(client) instead of try_from_client_and_connection";
 
 /// How long the server may take to answer.

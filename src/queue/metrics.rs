@@ -1,13 +1,7 @@
-//! What is counted and timed. Without the feature `metrics` all of this is nothing.
-//!
-//! The rest of the crate calls what stands here, whether or not the feature is on.
-#![cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "nobody counts"))]
+//! What is counted and timed, with the feature `metrics`. `no_metrics` has the same interface and does nothing.
 
-use std::time::Duration;
-#[cfg(feature = "metrics")]
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-#[cfg(feature = "metrics")]
 use ::metrics::{Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use chrono::{DateTime, Utc};
 
@@ -27,7 +21,7 @@ use crate::job::Job;
 /// | `procrastinate_job_duration_seconds` | histogram | `task`, `queue` | how long an attempt took, however it ended |
 /// | `procrastinate_job_latency_seconds` | histogram | `task`, `queue` | for how long a job had been due when it was started, by this machine's clock: of jobs that were scheduled, retried ones among them |
 /// | `procrastinate_jobs_running` | gauge | `worker` | attempts that are running now, by the name of the worker |
-/// | `procrastinate_exchange_duration_seconds` | histogram | | how long the database took to store how jobs ended and hand out new ones, in one statement; without those that failed |
+/// | `procrastinate_fetch_duration_seconds` | histogram | | how long the database took to store how jobs ended and hand out new ones, in one statement; without those that failed |
 ///
 /// A job that was not scheduled does not say when it was deferred, and to ask would take another statement: the latency
 /// is that of scheduled jobs only. The label `task` is the name by which a job asks for its task, an alias if it is one.
@@ -38,7 +32,6 @@ use crate::job::Job;
 /// // The application's recorder, for instance `PrometheusBuilder::new().install()?`; then:
 /// procrastinate::describe_metrics();
 /// ```
-#[cfg(feature = "metrics")]
 pub fn describe_metrics() {
     describe_counter!(JOBS_DEFERRED, Unit::Count, "jobs that this program has deferred");
     describe_counter!(JOBS_STARTED, Unit::Count, "attempts at jobs that this program's workers have started");
@@ -47,127 +40,94 @@ pub fn describe_metrics() {
     describe_histogram!(JOB_LATENCY, Unit::Seconds, "for how long a scheduled job had been due when it was started");
     describe_gauge!(JOBS_RUNNING, Unit::Count, "attempts at jobs that are running now, by worker");
     describe_histogram!(
-        EXCHANGE_DURATION,
+        FETCH_DURATION,
         Unit::Seconds,
         "how long the database took to store how jobs ended and hand out new ones"
     );
 }
-
-#[cfg(feature = "metrics")]
 const JOBS_DEFERRED: &str = "procrastinate_jobs_deferred_total";
-#[cfg(feature = "metrics")]
 const JOBS_STARTED: &str = "procrastinate_jobs_started_total";
-#[cfg(feature = "metrics")]
 const JOBS_FINISHED: &str = "procrastinate_jobs_finished_total";
-#[cfg(feature = "metrics")]
 const JOB_DURATION: &str = "procrastinate_job_duration_seconds";
-#[cfg(feature = "metrics")]
 const JOB_LATENCY: &str = "procrastinate_job_latency_seconds";
-#[cfg(feature = "metrics")]
 const JOBS_RUNNING: &str = "procrastinate_jobs_running";
-#[cfg(feature = "metrics")]
-const EXCHANGE_DURATION: &str = "procrastinate_exchange_duration_seconds";
+const FETCH_DURATION: &str = "procrastinate_fetch_duration_seconds";
 
-/// Jobs that are to be counted once they are deferred.
+/// Jobs that are counted once they are deferred.
 #[must_use = "they are counted when they are deferred"]
-pub(crate) struct JobsOnTheirWay {
+pub(crate) struct JobsToCount {
     /// Task, queue, and how many in a row are of them.
-    #[cfg(feature = "metrics")]
     jobs: Vec<(String, String, u64)>,
 }
 
-impl JobsOnTheirWay {
+impl JobsToCount {
     /// Jobs, each by its task and queue.
     pub(crate) fn new<'a>(jobs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        #[cfg(feature = "metrics")]
         let mut rows: Vec<(String, String, u64)> = Vec::new();
-        #[cfg(feature = "metrics")]
         for (task, queue) in jobs {
             match rows.last_mut() {
                 Some((last_task, last_queue, count)) if last_task == task && last_queue == queue => *count += 1,
                 _ => rows.push((task.to_owned(), queue.to_owned(), 1)),
             }
         }
-        Self {
-            #[cfg(feature = "metrics")]
-            jobs: rows,
-        }
+        Self { jobs: rows }
     }
 
-    /// They are deferred.
-    pub(crate) fn are_deferred(self) {
-        #[cfg(feature = "metrics")]
+    /// They were deferred.
+    pub(crate) fn deferred(self) {
         for (task, queue, count) in self.jobs {
             counter!(JOBS_DEFERRED, "task" => task, "queue" => queue).increment(count);
         }
     }
 }
 
-/// An attempt at a job: it counts as running as long as there is this value.
+/// A running attempt at a job. It counts as running until this value is dropped.
 pub(crate) struct RunningJob {
-    #[cfg(feature = "metrics")]
     running: Gauge,
 }
 
 impl RunningJob {
-    /// An attempt begins.
+    /// The attempt begins.
     pub(crate) fn start(job: &Job, worker_name: &str, now: DateTime<Utc>) -> Self {
-        #[cfg(feature = "metrics")]
-        {
-            let (task, queue) = (job.task_name.clone(), job.queue.clone());
-            if let Some(scheduled_at) = job.scheduled_at {
-                // The clocks may differ.
-                let latency = (now - scheduled_at).to_std().unwrap_or_default();
-                histogram!(JOB_LATENCY, "task" => task.clone(), "queue" => queue.clone()).record(latency);
-            }
-            counter!(JOBS_STARTED, "task" => task, "queue" => queue).increment(1);
+        let (task, queue) = (job.task_name.clone(), job.queue.clone());
+        if let Some(scheduled_at) = job.scheduled_at {
+            // The clocks may differ.
+            let latency = (now - scheduled_at).to_std().unwrap_or_default();
+            histogram!(JOB_LATENCY, "task" => task.clone(), "queue" => queue.clone()).record(latency);
         }
-        #[cfg(feature = "metrics")]
+        counter!(JOBS_STARTED, "task" => task, "queue" => queue).increment(1);
         let running = gauge!(JOBS_RUNNING, "worker" => worker_name.to_owned());
-        #[cfg(feature = "metrics")]
         running.increment(1);
-        Self {
-            #[cfg(feature = "metrics")]
-            running,
-        }
+        Self { running }
     }
 
-    /// It has ended.
+    /// The attempt has ended.
     pub(crate) fn end(self, job: &Job, outcome: &'static str, duration: Duration) {
-        #[cfg(feature = "metrics")]
-        {
-            let (task, queue) = (job.task_name.clone(), job.queue.clone());
-            histogram!(JOB_DURATION, "task" => task.clone(), "queue" => queue.clone()).record(duration);
-            counter!(JOBS_FINISHED, "task" => task, "queue" => queue, "outcome" => outcome).increment(1);
-        }
+        let (task, queue) = (job.task_name.clone(), job.queue.clone());
+        histogram!(JOB_DURATION, "task" => task.clone(), "queue" => queue.clone()).record(duration);
+        counter!(JOBS_FINISHED, "task" => task, "queue" => queue, "outcome" => outcome).increment(1);
     }
 }
 
-#[cfg(feature = "metrics")]
 impl Drop for RunningJob {
     fn drop(&mut self) {
         self.running.decrement(1);
     }
 }
 
-/// A statement that stores how jobs ended and hands out new ones.
-pub(crate) struct Exchange {
-    #[cfg(feature = "metrics")]
+/// A statement that stores outcomes and fetches jobs.
+pub(crate) struct FetchTimer {
     since: Instant,
 }
 
-impl Exchange {
-    /// It is sent.
+impl FetchTimer {
+    /// The statement is sent.
     pub(crate) fn start() -> Self {
-        Self {
-            #[cfg(feature = "metrics")]
-            since: Instant::now(),
-        }
+        Self { since: Instant::now() }
     }
 
-    /// The answer has come.
+    /// The response has come.
     pub(crate) fn end(self) {
-        #[cfg(feature = "metrics")]
-        histogram!(EXCHANGE_DURATION).record(self.since.elapsed());
+        histogram!(FETCH_DURATION).record(self.since.elapsed());
     }
 }

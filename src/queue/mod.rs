@@ -11,5 +11,6 @@
 pub(crate) mod defer;
 pub mod job_manager;
 pub(crate) mod listener;
+#[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]
 pub(crate) mod metrics;
 pub(crate) mod retention;

@@ -11,7 +11,7 @@ use crate::job::JobStatus;
 use crate::validation::{check_age, check_filter};
 
 /// How many final events one step looks at: some hundredths of a second, and no longer are the deleted rows locked.
-pub(crate) const STEP: i32 = 1_000;
+pub(crate) const SWEEP_SIZE: i32 = 1_000;
 
 /// How long to leave the database alone after a step that took so long: as long again, so that it has half of its time for
 /// others, and the more of it the busier it is.
@@ -21,7 +21,7 @@ pub(crate) fn pause_after(step: Duration) -> Duration {
 
 /// What is to be cleared away.
 #[derive(Debug, Clone)]
-pub(crate) struct Cleaning {
+pub(crate) struct RetentionRule {
     statuses: Vec<JobStatus>,
     older_than: Duration,
     pub(crate) queue: Option<String>,
@@ -29,7 +29,7 @@ pub(crate) struct Cleaning {
 
 /// What one step has done.
 #[derive(Debug)]
-pub(crate) struct Cleaned {
+pub(crate) struct SweepResult {
     pub(crate) deleted: u64,
     /// Whether it stopped before the end.
     pub(crate) has_more: bool,
@@ -37,7 +37,7 @@ pub(crate) struct Cleaned {
     pub(crate) stopped_at: Value,
 }
 
-impl Cleaning {
+impl RetentionRule {
     /// Jobs of this status, which is one that jobs end with.
     pub(crate) fn of(status: JobStatus, older_than: Duration) -> Self {
         Self { statuses: vec![status], older_than, queue: None }
@@ -78,18 +78,18 @@ impl Cleaning {
         max_events: Option<i32>,
         start_after: Option<Value>,
         run: &mut R,
-    ) -> Result<Cleaned, Error> {
+    ) -> Result<SweepResult, Error> {
         self.check()?;
-        let statement = manage::DeleteOldJobs {
+        let statement = manage::DeleteOldJobsQuery {
             statuses: self.labels()?,
             older_than_seconds: self.older_than.as_secs_f64(),
             queue: self.queue.clone(),
             max_events,
             start_after,
         };
-        let rows = run.load(statement).await.map_err(|source| Error::database("delete old jobs", source))?;
+        let rows = run.load(statement).await?;
         let (deleted, has_more, stopped_at) = rows.into_iter().next().unwrap_or_default();
-        Ok(Cleaned { deleted: u64::try_from(deleted).unwrap_or_default(), has_more, stopped_at })
+        Ok(SweepResult { deleted: u64::try_from(deleted).unwrap_or_default(), has_more, stopped_at })
     }
 }
 

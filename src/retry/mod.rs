@@ -42,7 +42,7 @@ pub(crate) fn find_cause<E: StdError + 'static>(error: &AttemptError) -> Option<
 /// What a task does about its failures: a strategy, or nothing.
 ///
 /// It is made from `true` (again at once, for ever), a number (again at once, that many times), a [`RetryStrategy`] or any
-/// type of yours that implements [`BaseRetryStrategy`]; the default is not to try again.
+/// type of yours that implements [`RetryPolicy`]; the default is not to try again.
 ///
 /// # Example
 ///
@@ -54,13 +54,13 @@ pub(crate) fn find_cause<E: StdError + 'static>(error: &AttemptError) -> Option<
 /// let with_care = Retry::from(RetryStrategy::new().max_attempts(10).exponential_wait(2));
 /// ```
 #[derive(Clone, Default)]
-pub struct Retry(Option<Arc<dyn BaseRetryStrategy>>);
+pub struct Retry(Option<Arc<dyn RetryPolicy>>);
 
 impl Retry {
     /// Whether, and how, the job is tried again after this error.
     pub(crate) fn decide(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
         let strategy = self.0.as_ref()?;
-        answer_of(job, || strategy.get_retry_decision(error, job))
+        answer_of(job, || strategy.decide(error, job))
     }
 
     /// Whether nothing is ever tried again.
@@ -108,7 +108,7 @@ impl From<u32> for Retry {
     }
 }
 
-impl<S: BaseRetryStrategy> From<S> for Retry {
+impl<S: RetryPolicy> From<S> for Retry {
     fn from(strategy: S) -> Self {
         Self(Some(Arc::new(strategy)))
     }
@@ -123,13 +123,13 @@ impl<S: BaseRetryStrategy> From<S> for Retry {
 ///
 /// ```
 /// use std::time::Duration;
-/// use procrastinate::{AttemptError, BaseRetryStrategy, Job, Retry, RetryDecision};
+/// use procrastinate::{AttemptError, RetryPolicy, Job, Retry, RetryDecision};
 ///
 /// /// Tries again in a quieter queue, unless the file is gone.
 /// struct Later;
 ///
-/// impl BaseRetryStrategy for Later {
-///     fn get_retry_decision(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
+/// impl RetryPolicy for Later {
+///     fn decide(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
 ///         let gone = error
 ///             .downcast_ref::<std::io::Error>()
 ///             .is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound);
@@ -139,10 +139,10 @@ impl<S: BaseRetryStrategy> From<S> for Retry {
 ///
 /// let retry = Retry::from(Later);
 /// ```
-pub trait BaseRetryStrategy: Send + Sync + 'static {
+pub trait RetryPolicy: Send + Sync + 'static {
     /// When the job is tried again after this error; `None`: not at all, it fails. `job.attempts` does not count the
     /// attempt that has just failed: it is 0 after the first one.
-    fn get_retry_decision(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision>;
+    fn decide(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision>;
 
     /// How often a job is tried again at most, if there is a limit: for
     /// [`JobContext::is_last_attempt`](crate::JobContext::is_last_attempt), and for tasks that ask for another attempt

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::job::Job;
 use crate::job::interruption::Interrupted;
-use crate::retry::{AttemptError, BaseRetryStrategy, RetryDecision, find_cause};
+use crate::retry::{AttemptError, RetryDecision, RetryPolicy, find_cause};
 
 /// The longest wait unless another is set: a day. Growth by powers soon waits for months otherwise.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -153,9 +153,9 @@ impl RetryStrategy {
     ///
     /// ```
     /// # use procrastinate::RetryStrategy;
-    /// let strategy = RetryStrategy::new().retry_exception::<std::io::Error>().retry_exception::<std::fmt::Error>();
+    /// let strategy = RetryStrategy::new().retry_on::<std::io::Error>().retry_on::<std::fmt::Error>();
     /// ```
-    pub fn retry_exception<E: StdError + 'static>(mut self) -> Self {
+    pub fn retry_on<E: StdError + 'static>(mut self) -> Self {
         let others = self.filter.take();
         self.retry_if(move |error| {
             find_cause::<E>(error).is_some() || others.as_ref().is_some_and(|others| others(error))
@@ -190,8 +190,8 @@ impl fmt::Debug for RetryStrategy {
     }
 }
 
-impl BaseRetryStrategy for RetryStrategy {
-    fn get_retry_decision(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
+impl RetryPolicy for RetryStrategy {
+    fn decide(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
         let attempts = u32::try_from(job.attempts).unwrap_or(0);
         if self.max_attempts.is_some_and(|most| attempts >= most) {
             return None;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 /// One value of each type, shared. Adding one to a copy leaves the others alone.
 #[derive(Clone, Default)]
-pub(crate) struct State {
+pub(crate) struct Extensions {
     values: Arc<HashMap<TypeId, Value>>,
 }
 
 /// A value, with the name of its type.
 type Value = (&'static str, Arc<dyn Any + Send + Sync>);
 
-impl State {
+impl Extensions {
     /// Adds a value, in place of one of the same type.
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         Arc::make_mut(&mut self.values).insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)));
@@ -43,7 +43,7 @@ impl State {
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for Extensions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.type_names()).finish()
     }
@@ -55,10 +55,10 @@ mod tests {
 
     #[test]
     fn a_value_is_found_by_its_type_and_replaced_by_one_of_the_same() {
-        let mut first = State::default();
+        let mut first = Extensions::default();
         first.insert(1_u8);
         first.insert("one");
-        let mut second = State::default();
+        let mut second = Extensions::default();
         second.insert(2_u8);
         let both = first.overridden_by(&second);
         assert_eq!((both.get::<u8>(), both.get::<&str>(), both.get::<u16>()), (Some(&2), Some(&"one"), None));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::clock;
-use crate::support::panics::{set_place, take_place};
+use crate::support::panics::{set_location, take_location};
 
 tokio::task_local! {
     /// How many calls of [`blocking`] a job is waiting for. Written by the job's own task, read by who would cancel it.
@@ -67,12 +67,12 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     let time = clock::time_of_test();
     let caught = move || {
         let work = || clock::at_blocking(time, work);
-        span.in_scope(|| catch_unwind(AssertUnwindSafe(work)).map_err(|panic| (panic, take_place())))
+        span.in_scope(|| catch_unwind(AssertUnwindSafe(work)).map_err(|panic| (panic, take_location())))
     };
     match tokio::task::spawn_blocking(caught).await {
         Ok(Ok(value)) => value,
         Ok(Err((panic, place))) => {
-            set_place(place);
+            set_location(place);
             resume_unwind(panic)
         }
         // Only a runtime that is shutting down cancels blocking work, and it polls nothing any more.

@@ -14,7 +14,7 @@ use crate::job::{Job, JobId};
 use crate::queue::defer::JobToDefer;
 use crate::queue::job_manager::JobManager;
 use crate::support::clock;
-use crate::support::extensions::State;
+use crate::support::extensions::Extensions;
 use crate::task::worker_handle::WorkerHandle;
 
 /// What a task can know of the job it runs for, and the queue, so that it can defer further jobs.
@@ -38,11 +38,11 @@ use crate::task::worker_handle::WorkerHandle;
 /// ```
 #[derive(Clone)]
 pub struct JobContext {
-    shared: Arc<Shared>,
-    state: State,
+    shared: Arc<JobParts>,
+    state: Extensions,
 }
 
-struct Shared {
+struct JobParts {
     job_manager: JobManager,
     job: Job,
     worker: WorkerOfJob,
@@ -68,9 +68,9 @@ impl JobContext {
         job: Job,
         worker: WorkerOfJob,
         is_last_attempt: bool,
-        state: State,
+        state: Extensions,
     ) -> Self {
-        let shared = Shared {
+        let shared = JobParts {
             job_manager,
             job,
             worker,
@@ -211,7 +211,7 @@ impl JobContext {
     }
 
     /// Whether the job fails for good if this attempt fails: its task is not tried again, or not once more. A strategy of
-    /// one's own says so by [`max_attempts`](crate::BaseRetryStrategy::max_attempts).
+    /// one's own says so by [`max_attempts`](crate::RetryPolicy::max_attempts).
     ///
     /// # Example
     ///

@@ -19,7 +19,7 @@ pub type TaskResult = Result<(), TaskError>;
 /// | `()` | succeeds |
 /// | `Ok(…)` | succeeds; the value is dropped |
 /// | `Err(…)` | is tried again if the task's [`retry`](Task::retry) says so, else fails; the error with all its sources goes to the log |
-/// | `Err(…)` with a [`TaskAnswer`](crate::TaskAnswer) or [`JobAborted`](crate::JobAborted) in it | what that says: again at a time, again without counting this attempt, not again, aborted |
+/// | `Err(…)` with a [`TaskControl`](crate::TaskControl) or [`JobAborted`](crate::JobAborted) in it | what that says: again at a time, again without counting this attempt, not again, aborted |
 /// | nothing, it panics | as after an error; the message of the panic and its place are kept |
 ///
 /// The error is anything that turns into a `Box<dyn Error + Send + Sync>`: an error type, `anyhow::Error`, a `String`.
@@ -63,32 +63,32 @@ impl<T: Send, E: Into<TaskError> + Send> TaskOutput for Result<T, E> {
 ///
 /// | answer | the job |
 /// |---|---|
-/// | [`TaskAnswer::retry_in`], [`TaskAnswer::retry`] | has failed, and is tried again then, whatever the task's strategy would have said; only the strategy's limit of attempts is kept |
-/// | [`TaskAnswer::do_not_retry`] | fails for good, whatever the task's strategy says |
-/// | [`TaskAnswer::snooze`] | waits again, and this attempt does not count |
+/// | [`TaskControl::retry_in`], [`TaskControl::retry`] | has failed, and is tried again then, whatever the task's strategy would have said; only the strategy's limit of attempts is kept |
+/// | [`TaskControl::discard`] | fails for good, whatever the task's strategy says |
+/// | [`TaskControl::snooze`] | waits again, and this attempt does not count |
 /// | [`JobAborted`] | ends as aborted |
 ///
 /// # Example
 ///
 /// ```
 /// use std::time::Duration;
-/// use procrastinate::{TaskAnswer, task};
+/// use procrastinate::{TaskControl, task};
 ///
 /// #[derive(Debug, thiserror::Error)]
 /// enum ImportError {
 ///     #[error("the file cannot be read: {0}")]
 ///     Unreadable(String),
 ///     #[error(transparent)]
-///     Answer(#[from] TaskAnswer),
+///     Control(#[from] TaskControl),
 /// }
 ///
 /// #[task(retry = 5)]
 /// async fn import(file: String) -> Result<(), ImportError> {
 ///     if file.is_empty() {
-///         return Err(TaskAnswer::do_not_retry().because("no file was named").into());
+///         return Err(TaskControl::discard().because("no file was named").into());
 ///     }
 ///     if file.ends_with(".part") {
-///         return Err(TaskAnswer::snooze(Duration::from_secs(60)).into());
+///         return Err(TaskControl::snooze(Duration::from_secs(60)).into());
 ///     }
 ///     Err(ImportError::Unreadable(file))
 /// }
@@ -96,7 +96,7 @@ impl<T: Send, E: Into<TaskError> + Send> TaskOutput for Result<T, E> {
 /// ```
 #[derive(Debug)]
 #[must_use = "an answer does nothing until the task returns it as its error"]
-pub struct TaskAnswer(Answer);
+pub struct TaskControl(Control);
 
 /// Ends the job as aborted when a task returns it as its error, or as a source of its error.
 ///
@@ -122,7 +122,7 @@ pub struct JobAborted;
 /// What is found along a chain of sources. It is the source of what users hold, because an error that passes another one
 /// through (`#[error(transparent)]`) shows the sources of that one, not that one itself.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Control {
     pub(crate) verdict: Verdict,
     because: Option<Box<AttemptError>>,
 }
@@ -132,24 +132,24 @@ pub(crate) enum Verdict {
     Aborted,
     Retry(RetryDecision),
     Snooze(Duration),
-    DoNotRetry,
+    Discard,
 }
 
-static ABORTED: Answer = Answer { verdict: Verdict::Aborted, because: None };
+static ABORTED: Control = Control { verdict: Verdict::Aborted, because: None };
 
 /// Why a job cannot be run at all: it cannot be run later either.
 #[derive(Debug)]
 pub(crate) struct CannotRun(pub(crate) String);
 
-static DO_NOT_RETRY: Answer = Answer { verdict: Verdict::DoNotRetry, because: None };
+static DO_NOT_RETRY: Control = Control { verdict: Verdict::Discard, because: None };
 
-impl TaskAnswer {
+impl TaskControl {
     /// Another attempt after so long.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use procrastinate::TaskAnswer;
-    /// let answer = TaskAnswer::retry_in(Duration::from_secs(60));
+    /// # use procrastinate::TaskControl;
+    /// let answer = TaskControl::retry_in(Duration::from_secs(60));
     /// assert_eq!(answer.to_string(), "the task asks for another attempt in 60s");
     /// ```
     pub fn retry_in(delay: Duration) -> Self {
@@ -160,9 +160,9 @@ impl TaskAnswer {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// use procrastinate::{RetryDecision, TaskAnswer};
+    /// use procrastinate::{RetryDecision, TaskControl};
     ///
-    /// let answer = TaskAnswer::retry(RetryDecision::retry_in(Duration::from_secs(60)).queue("slow"));
+    /// let answer = TaskControl::retry(RetryDecision::retry_in(Duration::from_secs(60)).queue("slow"));
     /// ```
     pub fn retry(decision: RetryDecision) -> Self {
         Self::new(Verdict::Retry(decision))
@@ -172,8 +172,8 @@ impl TaskAnswer {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use procrastinate::TaskAnswer;
-    /// let answer = TaskAnswer::snooze(Duration::from_secs(60)).because("the file is not there yet");
+    /// # use procrastinate::TaskControl;
+    /// let answer = TaskControl::snooze(Duration::from_secs(60)).because("the file is not there yet");
     /// ```
     pub fn snooze(delay: Duration) -> Self {
         Self::new(Verdict::Snooze(delay))
@@ -182,20 +182,20 @@ impl TaskAnswer {
     /// No other attempt: it would come to the same.
     ///
     /// ```
-    /// # use procrastinate::TaskAnswer;
-    /// let answer = TaskAnswer::do_not_retry().because("the customer is gone");
+    /// # use procrastinate::TaskControl;
+    /// let answer = TaskControl::discard().because("the customer is gone");
     /// ```
-    pub fn do_not_retry() -> Self {
-        Self::new(Verdict::DoNotRetry)
+    pub fn discard() -> Self {
+        Self::new(Verdict::Discard)
     }
 
     /// The reason: an error or a text, for the log and the job's errors.
     ///
     /// ```
-    /// # use procrastinate::TaskAnswer;
+    /// # use procrastinate::TaskControl;
     /// use std::error::Error;
     ///
-    /// let answer = TaskAnswer::do_not_retry().because("the customer is gone");
+    /// let answer = TaskControl::discard().because("the customer is gone");
     /// assert_eq!(answer.source().unwrap().to_string(), "the customer is gone");
     /// ```
     pub fn because(mut self, reason: impl Into<Box<AttemptError>>) -> Self {
@@ -204,11 +204,11 @@ impl TaskAnswer {
     }
 
     fn new(verdict: Verdict) -> Self {
-        Self(Answer { verdict, because: None })
+        Self(Control { verdict, because: None })
     }
 }
 
-impl Answer {
+impl Control {
     /// The answer in an error or its sources, if there is one.
     pub(crate) fn find(error: &AttemptError) -> Option<&Self> {
         find_cause(error)
@@ -220,18 +220,18 @@ impl Answer {
     }
 }
 
-impl fmt::Display for TaskAnswer {
+impl fmt::Display for TaskControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.verdict {
             Verdict::Aborted => f.write_str("the task aborted its job"),
             Verdict::Retry(decision) => write!(f, "the task asks for another attempt {decision}"),
             Verdict::Snooze(delay) => write!(f, "the task wants to run again in {delay:?}"),
-            Verdict::DoNotRetry => f.write_str("the task asks for no other attempt"),
+            Verdict::Discard => f.write_str("the task asks for no other attempt"),
         }
     }
 }
 
-impl StdError for TaskAnswer {
+impl StdError for TaskControl {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&self.0)
     }
@@ -261,7 +261,7 @@ impl StdError for CannotRun {
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.because {
             Some(reason) => reason.fmt(f),
@@ -270,7 +270,7 @@ impl fmt::Display for Answer {
     }
 }
 
-impl StdError for Answer {
+impl StdError for Control {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.because.as_ref().and_then(|reason| reason.source())
     }

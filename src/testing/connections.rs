@@ -18,15 +18,15 @@ use crate::error::Error;
 const ACTION: &str = "run the jobs of a test";
 
 /// Lends connections.
-pub(super) trait Lender {
-    type Lent: Lent;
+pub(super) trait ConnectionSource {
+    type TestConnection: TestConnection;
 
     /// One that nobody else has; to be dropped soon.
-    async fn lend(&mut self) -> Result<Self::Lent, Error>;
+    async fn lend(&mut self) -> Result<Self::TestConnection, Error>;
 }
 
 /// A connection on loan.
-pub(super) trait Lent: Run {
+pub(super) trait TestConnection: Run {
     /// Whether it is in a transaction, which one failed statement would spoil.
     fn is_in_transaction(&mut self) -> bool;
 
@@ -35,17 +35,17 @@ pub(super) trait Lent: Run {
 }
 
 /// Lends connections of the application's pool, or to its queue in memory.
-pub(super) struct OfApp(pub(super) Connector);
+pub(super) struct FromApp(pub(super) Connector);
 
-impl Lender for OfApp {
-    type Lent = AppConnection;
+impl ConnectionSource for FromApp {
+    type TestConnection = AppConnection;
 
     async fn lend(&mut self) -> Result<AppConnection, Error> {
         self.0.get(ACTION).await
     }
 }
 
-impl Lent for AppConnection {
+impl TestConnection for AppConnection {
     fn is_in_transaction(&mut self) -> bool {
         type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
         let Some(connection) = self.database_mut() else { return false };
@@ -64,25 +64,25 @@ impl Lent for AppConnection {
 }
 
 /// Lends blocking connections that a function gets.
-pub(super) struct OfFunction<F>(pub(super) F);
+pub(super) struct FromFn<F>(pub(super) F);
 
-impl<F, G, E> Lender for OfFunction<F>
+impl<F, G, E> ConnectionSource for FromFn<F>
 where
     F: FnMut() -> Result<G, E>,
     G: DerefMut<Target: LoadConnection<Backend = Pg>>,
     E: Into<PoolError>,
 {
-    type Lent = BlockingLent<G>;
+    type TestConnection = BlockingTestConnection<G>;
 
-    async fn lend(&mut self) -> Result<BlockingLent<G>, Error> {
-        (self.0)().map(BlockingLent).map_err(|error| Error::Pool { action: ACTION, source: error.into() })
+    async fn lend(&mut self) -> Result<BlockingTestConnection<G>, Error> {
+        (self.0)().map(BlockingTestConnection).map_err(|error| Error::Pool { action: ACTION, source: error.into() })
     }
 }
 
 /// A blocking connection on loan.
-pub(super) struct BlockingLent<G>(G);
+pub(super) struct BlockingTestConnection<G>(G);
 
-impl<G> Lent for BlockingLent<G>
+impl<G> TestConnection for BlockingTestConnection<G>
 where
     G: DerefMut<Target: LoadConnection<Backend = Pg>>,
 {
@@ -96,11 +96,11 @@ where
     }
 }
 
-impl<G> Run for BlockingLent<G>
+impl<G> Run for BlockingTestConnection<G>
 where
     G: DerefMut<Target: LoadConnection<Backend = Pg>>,
 {
-    fn load<S>(&mut self, statement: S) -> impl Future<Output = QueryResult<Vec<S::Row>>> + Send
+    fn load<S>(&mut self, statement: S) -> impl Future<Output = Result<Vec<S::Row>, Error>> + Send
     where
         S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,

@@ -53,7 +53,7 @@ pub use crate::database::in_memory::ExecutedQuery;
 /// let id = app.defer(sum(3, 5)).await?;
 /// assert_eq!(memory.find_deferred(sum(3, 5))?.id, i64::from(id));
 ///
-/// app.worker().wait(false).run().await?;
+/// app.worker().stop_when_empty().run().await?;
 /// assert_eq!(memory.jobs()[0].status, JobStatus::Succeeded);
 /// assert_eq!(memory.event_types(id), [JobEventType::Deferred, JobEventType::Started, JobEventType::Succeeded]);
 /// # Ok(())
@@ -188,7 +188,7 @@ impl InMemoryConnector {
     /// let memory = InMemoryConnector::new();
     /// let app = App::builder(memory.clone()).task::<divide>().build()?;
     /// app.defer(divide(0)).await?;
-    /// app.worker().wait(false).run().await?;
+    /// app.worker().stop_when_empty().run().await?;
     /// assert_eq!(memory.job_errors()[0].error, "division by zero");
     /// # Ok(())
     /// # }

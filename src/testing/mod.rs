@@ -65,6 +65,6 @@ pub use expected::{NotDeferred, find_in};
 pub use in_memory::{ExecutedQuery, InMemoryConnector};
 #[cfg(feature = "bb8")]
 pub use pool::test_pool;
-pub use ran::{JobEnding, RanJob, RanJobs};
+pub use ran::{JobOutcome, JobRun, JobRuns};
 pub use time::{at, at_blocking};
 pub use worker::TestWorker;

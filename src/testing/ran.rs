@@ -11,13 +11,13 @@ use crate::retry::RetryDecision;
 /// # Example
 ///
 /// ```
-/// use procrastinate::testing::JobEnding;
+/// use procrastinate::testing::JobOutcome;
 ///
-/// let ending = JobEnding::Failed { error: "no paper".into() };
+/// let ending = JobOutcome::Failed { error: "no paper".into() };
 /// assert_eq!(ending.to_string(), "failed: no paper");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JobEnding {
+pub enum JobOutcome {
     /// Its task ended well.
     Succeeded,
     /// Its task ended with this error, and is not tried again.
@@ -39,7 +39,7 @@ pub enum JobEnding {
     },
 }
 
-impl fmt::Display for JobEnding {
+impl fmt::Display for JobOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Succeeded => f.write_str("succeeded"),
@@ -63,14 +63,14 @@ impl fmt::Display for JobEnding {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct RanJob {
+pub struct JobRun {
     /// The job as it was when it was taken: `attempts` does not count this attempt.
     pub job: Job,
     /// How the attempt ended.
-    pub ending: JobEnding,
+    pub ending: JobOutcome,
 }
 
-impl fmt::Display for RanJob {
+impl fmt::Display for JobRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.job, self.ending)
     }
@@ -83,9 +83,9 @@ impl fmt::Display for RanJob {
 /// See [`TestWorker`](super::TestWorker).
 #[derive(Debug, Clone, Default, PartialEq)]
 #[must_use = "a job that failed does not fail the test by itself: see `expect_success`"]
-pub struct RanJobs(pub(super) Vec<RanJob>);
+pub struct JobRuns(pub(super) Vec<JobRun>);
 
-impl RanJobs {
+impl JobRuns {
     /// These, if each of them succeeded.
     ///
     /// # Panics
@@ -98,7 +98,7 @@ impl RanJobs {
     #[track_caller]
     #[allow(clippy::panic, reason = "it is an assertion")]
     pub fn expect_success(self) -> Self {
-        if self.iter().any(|ran| ran.ending != JobEnding::Succeeded) {
+        if self.iter().any(|ran| ran.ending != JobOutcome::Succeeded) {
             panic!("not every job succeeded:\n{self}");
         }
         self
@@ -109,8 +109,8 @@ impl RanJobs {
     /// # Example
     ///
     /// ```
-    /// # use procrastinate::testing::RanJobs;
-    /// assert!(RanJobs::default().task_names().is_empty());
+    /// # use procrastinate::testing::JobRuns;
+    /// assert!(JobRuns::default().task_names().is_empty());
     /// ```
     #[must_use]
     pub fn task_names(&self) -> Vec<&str> {
@@ -118,24 +118,24 @@ impl RanJobs {
     }
 }
 
-impl Deref for RanJobs {
-    type Target = [RanJob];
+impl Deref for JobRuns {
+    type Target = [JobRun];
 
-    fn deref(&self) -> &[RanJob] {
+    fn deref(&self) -> &[JobRun] {
         &self.0
     }
 }
 
-impl IntoIterator for RanJobs {
-    type Item = RanJob;
-    type IntoIter = std::vec::IntoIter<RanJob>;
+impl IntoIterator for JobRuns {
+    type Item = JobRun;
+    type IntoIter = std::vec::IntoIter<JobRun>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
     }
 }
 
-impl fmt::Display for RanJobs {
+impl fmt::Display for JobRuns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return f.write_str("  no job was run");

@@ -1,6 +1,6 @@
 //! A job that spoils the transaction of its test costs what it did itself.
 
-use super::connections::Lent;
+use super::connections::TestConnection;
 use crate::error::Error;
 use crate::job::Job;
 
@@ -21,7 +21,7 @@ pub(super) struct Savepoint {
 
 impl Savepoint {
     /// Outside of a transaction none is needed.
-    pub(super) async fn set(connection: &mut impl Lent) -> Result<Self, Error> {
+    pub(super) async fn set(connection: &mut impl TestConnection) -> Result<Self, Error> {
         let is_set = connection.is_in_transaction();
         if is_set {
             let set = connection.execute("SAVEPOINT procrastinate_test_job").await;
@@ -31,7 +31,7 @@ impl Savepoint {
     }
 
     /// Goes back if the transaction is spoilt.
-    pub(super) async fn leave(self, job: &Job, connection: &mut impl Lent) -> Result<(), Error> {
+    pub(super) async fn leave(self, job: &Job, connection: &mut impl TestConnection) -> Result<(), Error> {
         if !self.is_set {
             return Ok(());
         }

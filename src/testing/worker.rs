@@ -7,8 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::connections::{Lender, Lent, OfApp, OfFunction};
-use super::ran::{JobEnding, RanJob, RanJobs};
+use super::connections::{ConnectionSource, FromApp, FromFn, TestConnection};
+use super::ran::{JobOutcome, JobRun, JobRuns};
 use super::savepoint::{Savepoint, lost};
 use crate::app::App;
 use crate::database::connection::pool::PoolError;
@@ -212,7 +212,7 @@ impl TestWorker {
     /// # Example
     ///
     /// See [`TestWorker`].
-    pub async fn run_until_empty(&mut self) -> Result<RanJobs, Error> {
+    pub async fn run_until_empty(&mut self) -> Result<JobRuns, Error> {
         let mut lender = self.lender();
         self.run(&mut lender, MOST_JOBS).await
     }
@@ -225,8 +225,8 @@ impl TestWorker {
     ///
     /// # Example
     ///
-    /// See [`RanJob`].
-    pub async fn run_one(&mut self) -> Result<Option<RanJob>, Error> {
+    /// See [`JobRun`].
+    pub async fn run_one(&mut self) -> Result<Option<JobRun>, Error> {
         let mut lender = self.lender();
         self.run_next(&mut lender).await
     }
@@ -258,7 +258,7 @@ impl TestWorker {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn run_until_empty_blocking<G, E>(&mut self, get: impl FnMut() -> Result<G, E>) -> Result<RanJobs, Error>
+    pub fn run_until_empty_blocking<G, E>(&mut self, get: impl FnMut() -> Result<G, E>) -> Result<JobRuns, Error>
     where
         G: DerefMut<Target: LoadConnection<Backend = Pg>>,
         E: Into<PoolError>,
@@ -269,11 +269,11 @@ impl TestWorker {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| problem(&format!("it has no runtime for its jobs: {error}")))?;
-        runtime.block_on(self.run(&mut OfFunction(get), MOST_JOBS))
+        runtime.block_on(self.run(&mut FromFn(get), MOST_JOBS))
     }
 
-    fn lender(&self) -> OfApp {
-        OfApp(self.jobs.app().connector().clone())
+    fn lender(&self) -> FromApp {
+        FromApp(self.jobs.app().connector().clone())
     }
 
     /// Takes note of the time at which the worker starts: ticks up to then are no concern of its.
@@ -290,7 +290,7 @@ impl TestWorker {
         }
     }
 
-    async fn run<L: Lender>(&mut self, lender: &mut L, most: usize) -> Result<RanJobs, Error> {
+    async fn run<L: ConnectionSource>(&mut self, lender: &mut L, most: usize) -> Result<JobRuns, Error> {
         let mut jobs = Vec::new();
         while let Some(ran) = self.run_next(lender).await? {
             jobs.push(ran);
@@ -306,11 +306,11 @@ impl TestWorker {
                 return Err(Error::Testing { problem });
             }
         }
-        Ok(RanJobs(jobs))
+        Ok(JobRuns(jobs))
     }
 
     /// Takes a job, runs it, and stores how it ended. The worker is registered while it does.
-    async fn run_next<L: Lender>(&mut self, lender: &mut L) -> Result<Option<RanJob>, Error> {
+    async fn run_next<L: ConnectionSource>(&mut self, lender: &mut L) -> Result<Option<JobRun>, Error> {
         self.settle();
         let mut connection = lender.lend().await?;
         self.defer_periodic_jobs(&mut connection).await?;
@@ -332,14 +332,14 @@ impl TestWorker {
             _ if answer.lost.contains(&ran.job.id) => return Err(lost(&ran.job)),
             _ if answer.not_retried.contains(&ran.job.id) => {
                 let error = "it was to be tried again, but its queueing lock is taken or it was called off".to_owned();
-                JobEnding::Failed { error }
+                JobOutcome::Failed { error }
             }
-            _ => JobEnding::from(ran.outcome),
+            _ => JobOutcome::from(ran.outcome),
         };
-        Ok(Some(RanJob { job: ran.job, ending }))
+        Ok(Some(JobRun { job: ran.job, ending }))
     }
 
-    async fn defer_periodic_jobs(&mut self, connection: &mut impl Lent) -> Result<(), Error> {
+    async fn defer_periodic_jobs(&mut self, connection: &mut impl TestConnection) -> Result<(), Error> {
         if !std::mem::take(&mut self.is_moved) {
             return Ok(());
         }
@@ -354,14 +354,14 @@ impl TestWorker {
         Ok(())
     }
 
-    async fn fetch(&self, worker_id: i64, connection: &mut impl Lent) -> Result<Option<FetchedJob>, Error> {
+    async fn fetch(&self, worker_id: i64, connection: &mut impl TestConnection) -> Result<Option<FetchedJob>, Error> {
         let statement = FetchJobAt { worker_id, queues: self.jobs.queues(), now: self.now() };
-        let rows = connection.load(statement).await.map_err(|source| Error::database("fetch a job", source))?;
+        let rows = connection.load(statement).await?;
         Ok(FinishedAndFetched::from(rows).fetched.pop())
     }
 }
 
-impl From<Outcome> for JobEnding {
+impl From<Outcome> for JobOutcome {
     fn from(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Succeeded => Self::Succeeded,

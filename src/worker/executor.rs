@@ -17,7 +17,7 @@ use crate::job::JobId;
 use crate::job::interruption::AbortReason;
 use crate::queue::metrics::RunningJob;
 use crate::retry::StalledJobPolicy;
-use crate::support::extensions::State;
+use crate::support::extensions::Extensions;
 use crate::support::panics;
 use crate::task::blocking::{BlockingCalls, CALLS};
 use crate::task::context::{JobContext, WorkerOfJob};
@@ -30,7 +30,7 @@ use crate::worker::outcome::{Completion, Outcome, Panicked, TaskPolicy, decide};
 pub(super) struct JobEnvironment {
     pub(super) app: App,
     pub(super) worker: WorkerOfJob,
-    pub(super) state: State,
+    pub(super) state: Extensions,
     pub(super) timeout: Option<Duration>,
     pub(super) worker_middleware: Arc<[Middleware]>,
     pub(super) task_middleware: Arc<[Middleware]>,
@@ -126,7 +126,7 @@ async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Dur
     poll_fn(|poll| {
         if let Poll::Ready(caught) = task.as_mut().poll(poll) {
             return Poll::Ready(Completion::Returned(caught.unwrap_or_else(|panic| {
-                Err(Panicked { message: panics::message(&*panic), place: panics::take_place() }.into())
+                Err(Panicked { message: panics::message(&*panic), place: panics::take_location() }.into())
             })));
         }
         if timeout.as_mut().poll(poll) == Poll::Ready(Some(())) {

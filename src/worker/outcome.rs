@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::job::Job;
 use crate::job::interruption::{AbortReason, Interrupted, TimedOut};
 use crate::retry::{AttemptError, Rescue, Retry, RetryDecision, StalledJobPolicy};
-use crate::task::output::{Answer, TaskResult, Verdict};
+use crate::task::output::{Control, TaskResult, Verdict};
 
 /// The longest text of an error that is kept, in bytes.
 const LONGEST_ERROR: usize = 10_000;
@@ -101,9 +101,9 @@ pub(super) fn decide(ended: Completion, told_to_stop: Option<AbortReason>, job: 
         Completion::Returned(Err(error)) => error,
     };
     let text = with_sources(&*error);
-    match (Answer::find(&*error).map(|answer| &answer.verdict), told_to_stop) {
+    match (Control::find(&*error).map(|answer| &answer.verdict), told_to_stop) {
         (Some(Verdict::Aborted), _) | (_, Some(AbortReason::Timeout)) => stopped(told_to_stop, Some(text), job, policy),
-        (Some(Verdict::DoNotRetry), _) => Outcome::Failed { error: text },
+        (Some(Verdict::Discard), _) => Outcome::Failed { error: text },
         (Some(Verdict::Snooze(delay)), _) => {
             Outcome::Snoozed { error: text, decision: RetryDecision::retry_in(*delay) }
         }
@@ -160,7 +160,7 @@ fn retried(error: String, decision: Option<RetryDecision>) -> Outcome {
 fn with_sources(error: &AttemptError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
-    while let Some(error) = source.filter(|source| !source.downcast_ref().is_some_and(Answer::is_silent)) {
+    while let Some(error) = source.filter(|source| !source.downcast_ref().is_some_and(Control::is_silent)) {
         text.push_str(": ");
         text.push_str(&error.to_string());
         source = error.source();
@@ -189,8 +189,8 @@ fn limited(mut text: String) -> String {
 mod tests {
     use super::*;
     use crate::job::JobId;
-    use crate::retry::{BaseRetryStrategy, RetryStrategy};
-    use crate::task::output::{JobAborted, TaskAnswer};
+    use crate::retry::{RetryPolicy, RetryStrategy};
+    use crate::task::output::{JobAborted, TaskControl};
 
     #[derive(Debug, thiserror::Error)]
     #[error("the mail was not sent")]
@@ -200,7 +200,7 @@ mod tests {
         Completion::Returned(Err(NotSent(std::io::Error::other("connection refused")).into()))
     }
 
-    fn answered(answer: TaskAnswer) -> Completion {
+    fn answered(answer: TaskControl) -> Completion {
         Completion::Returned(Err(answer.into()))
     }
 
@@ -261,8 +261,8 @@ mod tests {
     #[test]
     fn a_decision_that_the_database_would_refuse_fails_the_job_and_says_why() {
         struct Odd(RetryDecision);
-        impl BaseRetryStrategy for Odd {
-            fn get_retry_decision(&self, _: &AttemptError, _: &Job) -> Option<RetryDecision> {
+        impl RetryPolicy for Odd {
+            fn decide(&self, _: &AttemptError, _: &Job) -> Option<RetryDecision> {
                 Some(self.0.clone())
             }
         }
@@ -285,16 +285,16 @@ mod tests {
         let only = |strategy: RetryStrategy| {
             matches!(decide(not_sent(), None, &job(0), &policy(strategy)), Outcome::Retried { .. })
         };
-        assert!(only(RetryStrategy::new().retry_exception::<NotSent>()));
-        assert!(only(RetryStrategy::new().retry_exception::<std::io::Error>()));
-        assert!(only(RetryStrategy::new().retry_exception::<std::fmt::Error>().retry_exception::<std::io::Error>()));
-        assert!(!only(RetryStrategy::new().retry_exception::<std::fmt::Error>()));
+        assert!(only(RetryStrategy::new().retry_on::<NotSent>()));
+        assert!(only(RetryStrategy::new().retry_on::<std::io::Error>()));
+        assert!(only(RetryStrategy::new().retry_on::<std::fmt::Error>().retry_on::<std::io::Error>()));
+        assert!(!only(RetryStrategy::new().retry_on::<std::fmt::Error>()));
         assert!(!only(RetryStrategy::new().retry_if(|error| error.to_string().contains("timed out"))));
     }
 
     #[test]
     fn a_task_says_itself_when_it_is_tried_again_within_the_limit_of_its_strategy() {
-        let minute = || answered(TaskAnswer::retry_in(Duration::from_secs(60)).because("busy"));
+        let minute = || answered(TaskControl::retry_in(Duration::from_secs(60)).because("busy"));
         let expected = RetryDecision::retry_in(Duration::from_secs(60));
         for (policy, attempts, is_retried) in [
             (never(), 0, true),
@@ -319,17 +319,17 @@ mod tests {
         #[derive(Debug, thiserror::Error)]
         enum Mixed {
             #[error(transparent)]
-            Through(#[from] TaskAnswer),
+            Through(#[from] TaskControl),
             #[error("wrapped")]
-            Around(#[source] TaskAnswer),
+            Around(#[source] TaskControl),
         }
         let policy = policy(true);
-        let no_more = TaskAnswer::do_not_retry().because("the customer is gone");
+        let no_more = TaskControl::discard().because("the customer is gone");
         let error = "the task asks for no other attempt: the customer is gone".to_owned();
         let through = Completion::Returned(Err(Mixed::from(no_more).into()));
         assert_eq!(decide(through, None, &job(0), &policy), Outcome::Failed { error });
 
-        let around = Completion::Returned(Err(Mixed::Around(TaskAnswer::snooze(Duration::from_secs(5))).into()));
+        let around = Completion::Returned(Err(Mixed::Around(TaskControl::snooze(Duration::from_secs(5))).into()));
         let Outcome::Snoozed { decision, .. } = decide(around, None, &job(0), &policy) else {
             panic!("it was not snoozed");
         };
@@ -345,7 +345,7 @@ mod tests {
             assert!(matches!(outcome(AbortReason::Shutdown, policy(true)), Outcome::Interrupted { .. }));
             assert!(matches!(outcome(AbortReason::Shutdown, never()), Outcome::Aborted { .. }));
             // What happened to the worker is not the task's error.
-            let only_io = RetryStrategy::new().retry_exception::<std::io::Error>();
+            let only_io = RetryStrategy::new().retry_on::<std::io::Error>();
             assert!(matches!(outcome(AbortReason::Shutdown, policy(only_io)), Outcome::Interrupted { .. }));
         }
         // A task that stops itself.
@@ -361,8 +361,8 @@ mod tests {
         let outcome = decide(ended(), Some(AbortReason::Timeout), &job(0), &never());
         assert_eq!(outcome, Outcome::Failed { error: "the task took longer than its timeout of 30s".into() });
         let once = |strategy: RetryStrategy| decide(ended(), Some(AbortReason::Timeout), &job(0), &policy(strategy));
-        assert!(matches!(once(RetryStrategy::new().retry_exception::<TimedOut>()), Outcome::Retried { .. }));
-        assert!(matches!(once(RetryStrategy::new().retry_exception::<NotSent>()), Outcome::Failed { .. }));
+        assert!(matches!(once(RetryStrategy::new().retry_on::<TimedOut>()), Outcome::Retried { .. }));
+        assert!(matches!(once(RetryStrategy::new().retry_on::<NotSent>()), Outcome::Failed { .. }));
         // Code that blocks its thread notices, and says what it likes.
         let outcome = decide(not_sent(), Some(AbortReason::Timeout), &job(0), &never());
         let error = "the task took longer than its timeout of 30s: the mail was not sent: connection refused".into();

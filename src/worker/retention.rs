@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::database::connection::Connector;
 use crate::error::Error;
 use crate::job::JobStatus;
-use crate::queue::retention::{Cleaned, Cleaning, STEP, pause_after};
+use crate::queue::retention::{RetentionRule, SWEEP_SIZE, SweepResult, pause_after};
 use crate::support::backoff::Backoff;
 
 /// How long to wait for more jobs to grow old.
@@ -47,9 +47,9 @@ async fn step(connector: &Connector, sweeps: &mut [Sweep]) -> Result<Duration, E
     let mut is_more = false;
     for sweep in sweeps {
         let start_after = sweep.start_after(Instant::now());
-        let cleaned = sweep.cleaning.step(Some(STEP), start_after, &mut connection).await?;
-        is_more |= cleaned.has_more;
-        sweep.take_note(cleaned);
+        let swept = sweep.rule.step(Some(SWEEP_SIZE), start_after, &mut connection).await?;
+        is_more |= swept.has_more;
+        sweep.take_note(swept);
     }
     Ok(if is_more { pause_after(began_at.elapsed()) } else { IDLE_DELAY })
 }
@@ -57,14 +57,14 @@ async fn step(connector: &Connector, sweeps: &mut [Sweep]) -> Result<Duration, E
 /// Along the jobs of one status, oldest first.
 struct Sweep {
     status: JobStatus,
-    cleaning: Cleaning,
+    rule: RetentionRule,
     position: Option<Value>,
     began_at: Instant,
 }
 
 impl Sweep {
     fn new(status: JobStatus, age: Duration) -> Self {
-        Self { cleaning: Cleaning::of(status.clone(), age), status, position: None, began_at: Instant::now() }
+        Self { rule: RetentionRule::of(status.clone(), age), status, position: None, began_at: Instant::now() }
     }
 
     /// Where to go on; `None`: at the beginning.
@@ -76,8 +76,8 @@ impl Sweep {
         self.position.clone()
     }
 
-    fn take_note(&mut self, cleaned: Cleaned) {
-        let Cleaned { deleted, stopped_at, .. } = cleaned;
+    fn take_note(&mut self, swept: SweepResult) {
+        let SweepResult { deleted, stopped_at, .. } = swept;
         if deleted > 0 {
             let status = &self.status;
             tracing::info!(action = "delete_old_jobs", %status, deleted, "deleted {deleted} old jobs that are {status}");
@@ -97,10 +97,10 @@ mod tests {
         let mut sweep = Sweep::new(JobStatus::Succeeded, Duration::ZERO);
         let now = sweep.began_at;
         assert_eq!(sweep.start_after(now), None);
-        sweep.take_note(Cleaned { deleted: 1, has_more: true, stopped_at: json!({ "id": 7 }) });
+        sweep.take_note(SweepResult { deleted: 1, has_more: true, stopped_at: json!({ "id": 7 }) });
         assert_eq!(sweep.start_after(now + RESTART_INTERVAL / 2), Some(json!({ "id": 7 })));
         assert_eq!(sweep.start_after(now + RESTART_INTERVAL), None);
-        sweep.take_note(Cleaned { deleted: 0, has_more: false, stopped_at: json!({ "id": 5 }) });
+        sweep.take_note(SweepResult { deleted: 0, has_more: false, stopped_at: json!({ "id": 5 }) });
         assert_eq!(sweep.start_after(now + RESTART_INTERVAL * 3 / 2), Some(json!({ "id": 5 })));
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn run(
     handle: WorkerHandle,
     shutdown: BoxFuture<'static, ()>,
 ) -> Result<(), Error> {
-    panics::note_places();
+    panics::note_locations();
     let connector = app.connector().clone();
     let mut rescuer = Rescuer::new(app.clone(), settings.stalled_worker_timeout);
     // A worker that does not wait has no time for a second look.

@@ -32,7 +32,7 @@ impl Worker {
     /// This worker's way of running a job, without the worker.
     pub(crate) fn into_job_runner(self) -> Result<JobRunner, Error> {
         self.settings.check()?;
-        panics::note_places();
+        panics::note_locations();
         let environment = environment(&self.app, &self.settings, &self.handle);
         Ok(JobRunner { settings: self.settings, environment })
     }

@@ -2,13 +2,13 @@
 
 use std::cmp::Reverse;
 
-use crate::database::connection::run::Run;
+use crate::database::connection::run::{Run, no_row};
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
 use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
-use crate::database::statements::workers::{RegisterWorkerAgain, UpdateHeartbeat};
+use crate::database::statements::workers::{RegisterWorkerAgain, UpdateHeartbeatQuery};
 use crate::error::Error;
 use crate::job::{Job, JobId, JobStatus};
-use crate::queue::metrics::Exchange;
+use crate::queue::metrics::FetchTimer;
 
 /// Enters a worker anew that was removed while it was running these jobs. Answers with its id, and those of the jobs that
 /// nobody has taken since: they are its own again.
@@ -16,13 +16,10 @@ pub(crate) async fn register_worker_again(
     connection: &mut impl Run,
     held: impl IntoIterator<Item = (JobId, i32)>,
 ) -> Result<(i64, Vec<JobId>), Error> {
-    const ACTION: &str = "register the worker again";
     let (job_ids, attempts) = held.into_iter().unzip();
     let statement = RegisterWorkerAgain { job_ids, attempts };
-    let rows = connection.load(statement).await.map_err(|source| Error::database(ACTION, source))?;
-    let Some((worker_id, _)) = rows.first() else {
-        return Err(Error::Database { action: ACTION, source: diesel::result::Error::NotFound });
-    };
+    let rows = connection.load(statement).await?;
+    let (worker_id, _) = rows.first().ok_or_else(no_row::<RegisterWorkerAgain>)?;
     Ok((*worker_id, rows.iter().filter_map(|(_, job_id)| *job_id).collect()))
 }
 
@@ -37,8 +34,8 @@ pub(crate) enum Heartbeat {
 
 /// Says that the worker is alive.
 pub(crate) async fn update_heartbeat(connection: &mut impl Run, worker_id: i64) -> Result<Heartbeat, Error> {
-    let statement = UpdateHeartbeat { worker_id };
-    let rows = connection.load(statement).await.map_err(|source| Error::database("update the heartbeat", source))?;
+    let statement = UpdateHeartbeatQuery { worker_id };
+    let rows = connection.load(statement).await?;
     if rows.is_empty() {
         return Ok(Heartbeat::Gone);
     }
@@ -52,17 +49,13 @@ pub(crate) async fn jobs_of_worker(
     job_ids: Vec<JobId>,
 ) -> Result<Vec<FetchedJob>, Error> {
     let statement = JobsOfWorker { worker_id, job_ids };
-    let rows =
-        connection.load(statement).await.map_err(|source| Error::database("look up the worker's jobs", source))?;
+    let rows = connection.load(statement).await?;
     Ok(FinishedAndFetched::from(rows).fetched)
 }
 
 /// Jobs of these tasks that are marked as running while their worker is gone.
 pub(crate) async fn jobs_without_worker(connection: &mut impl Run, task_names: Vec<String>) -> Result<Vec<Job>, Error> {
-    let rows = connection
-        .load(JobsWithoutWorker { task_names })
-        .await
-        .map_err(|source| Error::database("look for jobs whose worker died", source))?;
+    let rows = connection.load(JobsWithoutWorker { task_names }).await?;
     Ok(FinishedAndFetched::from(rows).fetched.into_iter().map(|fetched| fetched.job).collect())
 }
 
@@ -71,7 +64,7 @@ pub(crate) async fn rescue_jobs(
     connection: &mut impl Run,
     statement: RescueJobs,
 ) -> Result<Vec<(JobId, JobStatus)>, Error> {
-    connection.load(statement).await.map_err(|source| Error::database("rescue jobs whose worker died", source))
+    connection.load(statement).await
 }
 
 /// The answer to [`finish_and_fetch`].
@@ -90,10 +83,9 @@ pub(crate) async fn finish_and_fetch(
     connection: &mut impl Run,
     statement: FinishAndFetchJobs,
 ) -> Result<FinishedAndFetched, Error> {
-    let exchange = Exchange::start();
-    let rows =
-        connection.load(statement).await.map_err(|source| Error::database("finish jobs and fetch new ones", source))?;
-    exchange.end();
+    let fetch = FetchTimer::start();
+    let rows = connection.load(statement).await?;
+    fetch.end();
     Ok(FinishedAndFetched::from(rows))
 }
 

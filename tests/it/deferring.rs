@@ -184,7 +184,7 @@ async fn a_deadpool_pool_defers_and_works() {
     plain().defer(&mut pool.get().await.unwrap()).await.unwrap();
     let app = App::builder(procrastinate::DieselConnector::new(pool)).task::<plain>().build().unwrap();
     app.defer(plain()).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(crate::support::statuses(&mut connect(&database)), [JobStatus::Succeeded, JobStatus::Succeeded]);
 }
 

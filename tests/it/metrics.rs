@@ -8,7 +8,7 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use procrastinate::{
-    App, JobAborted, JobContext, PeriodicTask, RetryStrategy, TaskAnswer, TaskError, batch_defer_blocking, task,
+    App, JobAborted, JobContext, PeriodicTask, RetryStrategy, TaskControl, TaskError, batch_defer_blocking, task,
 };
 use tokio::sync::Notify;
 
@@ -163,7 +163,7 @@ async fn bad() -> Result<(), String> {
 async fn at_length(context: JobContext) -> Result<(), TaskError> {
     // Again without counting the attempt, then again after a failure, then aborted.
     match context.state::<AtomicU32>().unwrap().fetch_add(1, Ordering::Relaxed) {
-        0 => Err(TaskAnswer::snooze(std::time::Duration::ZERO).into()),
+        0 => Err(TaskControl::snooze(std::time::Duration::ZERO).into()),
         1 => panic!("once more"),
         _ => Err(JobAborted.into()),
     }
@@ -178,7 +178,7 @@ async fn attempts_are_counted_by_their_outcome_and_timed() {
     let app = app.state(AtomicU32::new(0)).build().unwrap();
     app.batch_defer([good(), good(), bad(), at_length()]).await.unwrap();
     app.defer(procrastinate::configure_task("unknown", serde_json::json!({}))).await.unwrap();
-    app.worker().name("counted").wait(false).run().await.unwrap();
+    app.worker().name("counted").stop_when_empty().run().await.unwrap();
 
     assert_eq!(
         recorded.sums("procrastinate_jobs_finished_total"),
@@ -202,7 +202,7 @@ async fn attempts_are_counted_by_their_outcome_and_timed() {
     );
     let durations = recorded.values("procrastinate_job_duration_seconds task=at_length queue=default");
     assert!(durations.len() == 3 && durations.iter().all(|seconds| *seconds > 0.0), "{durations:?}");
-    let exchanges = recorded.values("procrastinate_exchange_duration_seconds");
+    let exchanges = recorded.values("procrastinate_fetch_duration_seconds");
     // At most one attempt a time goes out and comes back, and the last one ends with nothing to fetch.
     assert!(exchanges.len() > 6 && exchanges.iter().all(|seconds| *seconds > 0.0), "{exchanges:?}");
     let running = recorded.values("procrastinate_jobs_running worker=counted");
@@ -217,7 +217,7 @@ async fn the_latency_is_that_of_scheduled_jobs_and_never_less_than_nothing() {
     let app = App::builder(connector(&database).await).task::<good>().build().unwrap();
     let hour_ago = chrono::Utc::now() - chrono::TimeDelta::hours(1);
     app.batch_defer([good().queue("late").schedule_at(hour_ago), good().queue("unscheduled")]).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let latency = |queue: &str| recorded.values(&format!("procrastinate_job_latency_seconds task=good queue={queue}"));
     let [late] = latency("late")[..] else { panic!("{:?}", latency("late")) };
     assert!((3_600.0..3_700.0).contains(&late), "{late}");
@@ -234,7 +234,7 @@ async fn the_latency_is_that_of_scheduled_jobs_and_never_less_than_nothing() {
          CREATE TRIGGER due_later BEFORE UPDATE ON procrastinate_jobs FOR EACH ROW WHEN (NEW.status = 'doing') \
          EXECUTE FUNCTION due_later()",
     );
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(latency("early"), [0.0]);
 }
 

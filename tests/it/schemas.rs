@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
-use procrastinate::job_manager::cancel_job_by_id;
+use procrastinate::job_manager::cancel_job;
 use procrastinate::{App, DieselConnector, JobContext, JobId, JobStatus, MIGRATIONS, task};
 use throwaway_postgres::Database;
 use tokio::sync::Notify;
@@ -105,7 +105,7 @@ async fn the_abort_of_a_job_is_not_that_of_another_schemas_job_of_the_same_numbe
     let id = first.hold_a_job().await;
     assert_eq!(second.hold_a_job().await, id);
 
-    assert!(second.app.execute(cancel_job_by_id(id).abort(true)).await.unwrap());
+    assert!(second.app.execute(cancel_job(id).abort(true)).await.unwrap());
     eventually("the job is aborted", || job(&mut second.connection, id).status == JobStatus::Aborted).await;
 
     // The first worker has heard of it before it hears of this job.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use diesel::PgConnection;
 use futures_util::future::try_join_all;
-use procrastinate::job_manager::{cancel_job_by_id, get_job_status, list_jobs, list_queues, retry_job_by_id};
+use procrastinate::job_manager::{cancel_job, get_job_status, list_jobs, list_queues, retry_job};
 use procrastinate::{App, DieselConnector, JobContext, JobId, JobStatus, Worker, periodic, task};
 use tokio::sync::Notify;
 
@@ -84,7 +84,7 @@ pub async fn a_worker_does_all_that_it_is_there_for(
     let held = app.defer(wait_for_ever()).await.unwrap();
     within_patience(stage.holding.notified()).await;
     assert_eq!(app.execute(get_job_status(held)).await.unwrap(), Some(JobStatus::Doing));
-    assert!(app.execute(cancel_job_by_id(held).abort(true)).await.unwrap());
+    assert!(app.execute(cancel_job(held).abort(true)).await.unwrap());
 
     eventually("the job is aborted", || job(connection, held).status == JobStatus::Aborted).await;
     eventually("the orphan is rescued", || job(connection, orphan).status == JobStatus::Succeeded).await;
@@ -120,6 +120,6 @@ async fn manage(app: &App, aborted: JobId) {
     assert_eq!(app.execute(list_jobs().id(aborted)).await.unwrap()[0].status, JobStatus::Aborted);
     assert_eq!(app.execute(list_queues()).await.unwrap()[0].aborted, 1);
     let failed = app.defer(nothing()).await.unwrap();
-    app.execute(procrastinate::job_manager::finish_job_by_id(failed, JobStatus::Failed)).await.unwrap();
-    assert_eq!(app.execute(retry_job_by_id(failed)).await.unwrap(), JobStatus::Todo);
+    app.execute(procrastinate::job_manager::finish_job(failed, JobStatus::Failed)).await.unwrap();
+    assert_eq!(app.execute(retry_job(failed)).await.unwrap(), JobStatus::Todo);
 }

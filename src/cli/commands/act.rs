@@ -10,13 +10,11 @@ use crate::cli::commands::one_job::find;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::values;
-use crate::database::statements::cli::{CountOfJobs, MeantJobs, RetryJobByContract};
-use crate::database::statements::manage::RetryJob;
+use crate::database::statements::cli::{CountOfJobs, JobSelection, RetryJobByContract};
+use crate::database::statements::manage::RetryJobQuery;
 use crate::error::Error;
 use crate::job::{JobId, JobStatus};
-use crate::queue::job_manager::{
-    cancel_job_by_id, delete_job_by_id, get_job_status, reschedule_job_by_id, retry_job_by_id,
-};
+use crate::queue::job_manager::{cancel_job, delete_job, get_job_status, reschedule_job, retry_job};
 
 /// Which jobs to do something with.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,7 +36,7 @@ pub(crate) struct Targets {
 /// With filters and no status, those that have failed are meant.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  retry 7\n  retry queue=mails status=failed\n  retry stalled")]
-pub(crate) struct Retry {
+pub(crate) struct RetryArgs {
     #[command(flatten)]
     targets: Targets,
     /// Not before this time, in ISO 8601
@@ -118,7 +116,7 @@ enum Action {
     Delete,
 }
 
-impl Retry {
+impl RetryArgs {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let Self { targets, at, priority, to_queue: queue } = self;
         targets.each(&Action::Retry { at, priority, queue }, session).await
@@ -190,8 +188,8 @@ async fn show(id: JobId, session: &mut Session<'_>) -> Result<(), Failure> {
     }
 }
 
-async fn by_filter(meant: MeantJobs, yes: bool, action: &Action, session: &mut Session<'_>) -> Result<(), Failure> {
-    let counted = session.load("count the jobs", CountOfJobs(meant.clone())).await?;
+async fn by_filter(meant: JobSelection, yes: bool, action: &Action, session: &mut Session<'_>) -> Result<(), Failure> {
+    let counted = session.load(CountOfJobs(meant.clone())).await?;
     let count = counted.into_iter().next().unwrap_or_default();
     if count == 0 {
         session.output.note("there are no such jobs");
@@ -241,7 +239,7 @@ impl Action {
     }
 
     /// What is meant by a filter that says nothing of the status.
-    fn narrowed(&self, mut meant: MeantJobs) -> Result<MeantJobs, Failure> {
+    fn narrowed(&self, mut meant: JobSelection) -> Result<JobSelection, Failure> {
         let filter = &meant.filter;
         let is_empty = filter.queue.is_none() && filter.task.is_none() && filter.lock.is_none();
         let is_empty = is_empty && filter.queueing_lock.is_none() && filter.worker_id.is_none() && filter.id.is_none();
@@ -267,16 +265,16 @@ impl Action {
         match self {
             Self::Retry { at, priority, queue } => retry(id, *at, *priority, queue.clone(), session).await,
             Self::Cancel { delete } => {
-                let is_done = app.execute(cancel_job_by_id(id).delete_job(*delete)).await?;
+                let is_done = app.execute(cancel_job(id).delete_job(*delete)).await?;
                 explain(is_done, "cancel", id, "todo", session).await
             }
             Self::Abort => {
-                let is_done = app.execute(cancel_job_by_id(id).abort(true)).await?;
+                let is_done = app.execute(cancel_job(id).abort(true)).await?;
                 explain(is_done, "abort", id, "doing or todo", session).await
             }
-            Self::Reschedule { at: Some(at) } => Ok(app.execute(reschedule_job_by_id(id).schedule_at(*at)).await?),
-            Self::Reschedule { at: None } => Ok(app.execute(reschedule_job_by_id(id)).await?),
-            Self::Delete => Ok(app.execute(delete_job_by_id(id)).await?),
+            Self::Reschedule { at: Some(at) } => Ok(app.execute(reschedule_job(id).schedule_at(*at)).await?),
+            Self::Reschedule { at: None } => Ok(app.execute(reschedule_job(id)).await?),
+            Self::Delete => Ok(app.execute(delete_job(id)).await?),
         }
     }
 }
@@ -306,7 +304,7 @@ async fn retry(
     queue: Option<String>,
     session: &Session<'_>,
 ) -> Result<(), Failure> {
-    let mut operation = retry_job_by_id(job_id);
+    let mut operation = retry_job(job_id);
     if let Some(at) = retry_at {
         operation = operation.retry_at(at);
     }
@@ -320,8 +318,8 @@ async fn retry(
         Ok(_) => Ok(()),
         // A database of Python's, to which nothing of ours was added.
         Err(Error::SchemaMissing { .. }) => {
-            let statement = RetryJobByContract(RetryJob { job_id, retry_at, priority, queue, lock: None });
-            session.load("retry the job", statement).await.map(|_| ())
+            let statement = RetryJobByContract(RetryJobQuery { job_id, retry_at, priority, queue, lock: None });
+            session.load(statement).await.map(|_| ())
         }
         Err(error) => Err(error.into()),
     }

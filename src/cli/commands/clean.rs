@@ -9,7 +9,7 @@ use crate::cli::terminal::values;
 use crate::database::statements::cli::CountOfOldJobs;
 use crate::error::Error;
 use crate::job::JobStatus;
-use crate::queue::retention::{Cleaning, STEP, pause_after};
+use crate::queue::retention::{RetentionRule, SWEEP_SIZE, pause_after};
 
 /// Delete jobs that have ended, and to which nothing has happened for so long
 ///
@@ -41,27 +41,27 @@ impl Clean {
             self.status.push(JobStatus::Succeeded);
         }
         for status in &self.status {
-            Cleaning::of(status.clone(), self.older_than).queue(self.queue.clone()).check()?;
+            RetentionRule::of(status.clone(), self.older_than).queue(self.queue.clone()).check()?;
         }
-        if !self.yes && !self.is_meant(session).await? {
+        if !self.yes && !self.predicate(session).await? {
             return Ok(());
         }
         let mut deleted = 0;
         for status in &self.status {
-            let cleaning = Cleaning::of(status.clone(), self.older_than).queue(self.queue.clone());
-            deleted += sweep(&cleaning, deleted, session).await?;
+            let rule = RetentionRule::of(status.clone(), self.older_than).queue(self.queue.clone());
+            deleted += sweep(&rule, deleted, session).await?;
         }
         session.output.line(gone(deleted))
     }
 
     /// Says how many they are, and asks.
-    async fn is_meant(&self, session: &mut Session<'_>) -> Result<bool, Failure> {
+    async fn predicate(&self, session: &mut Session<'_>) -> Result<bool, Failure> {
         let statement = CountOfOldJobs {
             statuses: self.status.iter().map(|status| status.as_str().to_owned()).collect(),
             older_than_seconds: self.older_than.as_secs_f64(),
             queue: self.queue.clone(),
         };
-        let count = session.load("count the jobs", statement).await?.first().copied().unwrap_or_default();
+        let count = session.load(statement).await?.first().copied().unwrap_or_default();
         if count == 0 {
             session.output.note("there are no such jobs");
             return Ok(false);
@@ -70,11 +70,11 @@ impl Clean {
         let labels: Vec<_> = self.status.iter().map(JobStatus::as_str).collect();
         let (labels, age) = (labels.join(" or "), in_words(self.older_than));
         let question = format!("Delete {count} ({labels}), to which nothing has happened for {age}?");
-        let is_meant = session.confirm(false, &question)?;
-        if !is_meant {
+        let predicate = session.confirm(false, &question)?;
+        if !predicate {
             session.output.note("nothing was changed");
         }
-        Ok(is_meant)
+        Ok(predicate)
     }
 }
 
@@ -93,13 +93,13 @@ fn in_words(age: Duration) -> String {
 }
 
 /// Step after step, until nothing is left.
-async fn sweep(cleaning: &Cleaning, before: u64, session: &mut Session<'_>) -> Result<u64, Failure> {
+async fn sweep(rule: &RetentionRule, before: u64, session: &mut Session<'_>) -> Result<u64, Failure> {
     let (mut deleted, mut stopped_at) = (0, None);
     loop {
         let begin = Instant::now();
         let step = {
             let mut connection = session.app.connector().get("delete old jobs").await?;
-            cleaning.step(Some(STEP), stopped_at, &mut connection).await
+            rule.step(Some(SWEEP_SIZE), stopped_at, &mut connection).await
         };
         let step = step.map_err(|error| match error {
             error @ Error::SchemaMissing { .. } => Failure::failed(
@@ -120,7 +120,7 @@ async fn sweep(cleaning: &Cleaning, before: u64, session: &mut Session<'_>) -> R
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::{Duration, in_words};
+    use super::{Duration, in_words};
 
     #[test]
     fn an_age_is_said_as_it_was_given() {

@@ -7,8 +7,8 @@ use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::{Colour, JsonArray};
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::table::Table;
-use crate::database::statements::inspect::{CountedColumn, JobFilter};
-use crate::error::Error;
+use crate::database::statements::Statement;
+use crate::database::statements::inspect::{CountJobs, CountedColumn, JobFilter};
 use crate::queue::job_manager::{JobCounts, count_jobs};
 
 /// How many jobs there are by status.
@@ -29,10 +29,8 @@ pub(crate) async fn count(
     filter: JobFilter,
     session: &Session<'_>,
 ) -> Result<Vec<JobCounts>, Failure> {
-    const ACTION: &str = "count the jobs";
-    let mut connection = session.app.connector().get(ACTION).await?;
-    let counts = count_jobs(column, filter, &mut connection).await;
-    Ok(counts.map_err(|source| Error::database(ACTION, source))?)
+    let mut connection = session.app.connector().get(CountJobs::ACTION).await?;
+    Ok(count_jobs(column, filter, &mut connection).await?)
 }
 
 impl Counts {

@@ -2,7 +2,7 @@
 
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::values;
-use crate::database::statements::cli::MeantJobs;
+use crate::database::statements::cli::JobSelection;
 use crate::database::statements::inspect::JobFilter;
 
 /// What jobs are to be like. All that is given has to be so.
@@ -47,7 +47,7 @@ pub(crate) struct Flags {
 /// What the words and flags say.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
-    pub(crate) jobs: MeantJobs,
+    pub(crate) jobs: JobSelection,
     /// Whether the word `details` is among them.
     pub(crate) details: bool,
 }
@@ -59,7 +59,7 @@ impl Filter {
 
     /// For counting, which goes by queue, task, status and lock alone.
     pub(crate) fn of_counts(&self) -> Result<JobFilter, Failure> {
-        let Wanted { jobs: MeantJobs { filter, are_stalled }, .. } = self.wanted()?;
+        let Wanted { jobs: JobSelection { filter, are_stalled }, .. } = self.wanted()?;
         let others = filter.id.is_some() || filter.queueing_lock.is_some() || filter.worker_id.is_some();
         if others || are_stalled {
             return Err(Failure::usage("jobs are counted by queue, task, status and lock only"));
@@ -136,7 +136,7 @@ fn set(key: &str, value: &str, filter: &mut JobFilter) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::{Flags, read};
+    use super::{Flags, read};
     use crate::job::JobStatus;
 
     fn words(text: &str) -> Vec<String> {

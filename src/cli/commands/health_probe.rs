@@ -152,7 +152,7 @@ async fn readiness(app: &App, worker: &WorkerHandle) -> (&'static str, &'static 
 mod tests {
     use std::time::{Duration, Instant};
 
-    use crate::cli::liveness;
+    use super::liveness;
 
     #[test]
     fn a_worker_is_alive_while_its_loop_comes_round() {

@@ -81,7 +81,7 @@ async fn check(report: &mut Report, session: &mut Session<'_>) -> Result<(), Fai
 }
 
 async fn connection(session: &Session<'_>) -> Result<String, Failure> {
-    let rows = session.load("ask the server for its version", ServerInfo).await?;
+    let rows = session.load(ServerInfo).await?;
     let (version, database, schema, role) = rows.into_iter().next().unwrap_or_default();
     let schema = schema.unwrap_or_else(|| "that is not there".to_owned());
     Ok(format!("PostgreSQL {version}, database {database}, schema {schema}, as {role}"))

@@ -2,10 +2,10 @@
 
 use clap::Subcommand;
 
-use crate::cli::commands::act::{Abort, Cancel, Delete, Reschedule, Retry};
+use crate::cli::commands::act::{Abort, Cancel, Delete, Reschedule, RetryArgs};
 use crate::cli::commands::clean::Clean;
 use crate::cli::commands::counts::Counts;
-use crate::cli::commands::list::ListJobs;
+use crate::cli::commands::list::ListJobsArgs;
 use crate::cli::commands::show::Show;
 use crate::cli::commands::watch::Watch;
 use crate::cli::commands::why::Why;
@@ -19,7 +19,7 @@ use crate::database::statements::inspect::CountedColumn;
 #[command(rename_all = "snake_case")]
 pub(crate) enum JobCommand {
     #[command(alias = "list-jobs")]
-    ListJobs(ListJobs),
+    ListJobs(ListJobsArgs),
     /// List the queues, with how many jobs each has by status
     #[command(alias = "list-queues")]
     ListQueues(Counts),
@@ -34,7 +34,7 @@ pub(crate) enum JobCommand {
     Show(Show),
     Why(Why),
     Watch(Watch),
-    Retry(Retry),
+    Retry(RetryArgs),
     Cancel(Cancel),
     Abort(Abort),
     Reschedule(Reschedule),

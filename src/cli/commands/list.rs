@@ -10,7 +10,7 @@ use crate::cli::terminal::table::Table;
 use crate::cli::terminal::times::{self, Times};
 use crate::cli::terminal::values;
 use crate::database::models::ProcrastinateJob;
-use crate::database::statements::cli::{MeantJobs, PageOfJobs};
+use crate::database::statements::cli::{JobSelection, PageOfJobs};
 use crate::job::JobStatus;
 
 /// List jobs, by number
@@ -19,7 +19,7 @@ use crate::job::JobStatus;
 /// adds what is left out otherwise.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Example:\n  list_jobs queue=mails status=failed details")]
-pub(crate) struct ListJobs {
+pub(crate) struct ListJobsArgs {
     #[command(flatten)]
     filter: Filter,
 
@@ -47,7 +47,7 @@ pub(crate) struct ListJobs {
 /// How many jobs are fetched at a time: however many there are, no more are held.
 const PAGE: i64 = 1_000;
 
-impl ListJobs {
+impl ListJobsArgs {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let wanted = self.filter.wanted()?;
         let details = self.details || wanted.details;
@@ -83,7 +83,7 @@ impl ListJobs {
 
 /// Jobs, page by page.
 pub(crate) struct Pages {
-    meant: MeantJobs,
+    meant: JobSelection,
     newest_first: bool,
     beyond: Option<i64>,
     left: i64,
@@ -92,7 +92,7 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    pub(crate) fn new(meant: MeantJobs, newest_first: bool, limit: Option<u32>) -> Self {
+    pub(crate) fn new(meant: JobSelection, newest_first: bool, limit: Option<u32>) -> Self {
         Self { meant, newest_first, beyond: None, left: limit.map_or(i64::MAX, i64::from), found: 0 }
     }
 
@@ -108,7 +108,7 @@ impl Pages {
         if limit == 0 {
             return Ok(None);
         }
-        let jobs = session.load("list the jobs", page).await?;
+        let jobs = session.load(page).await?;
         let Some(last) = jobs.last() else { return Ok(None) };
         self.beyond = Some(last.id);
         self.found += jobs.len();

@@ -6,7 +6,7 @@ use crate::cli::terminal::session::Session;
 use crate::cli::terminal::times::Times;
 use crate::cli::terminal::values;
 use crate::database::models::ProcrastinateJob;
-use crate::database::statements::cli::MeantJobs;
+use crate::database::statements::cli::JobSelection;
 use crate::error::Error;
 use crate::job::JobId;
 
@@ -40,7 +40,7 @@ impl OneJob {
 
 /// The job of this number.
 pub(crate) async fn find(id: JobId, session: &Session<'_>) -> Result<Option<ProcrastinateJob>, Failure> {
-    let mut meant = MeantJobs::default();
+    let mut meant = JobSelection::default();
     meant.filter.id = Some(id);
     let jobs = Pages::new(meant, false, Some(1)).next(session).await?;
     Ok(jobs.and_then(|jobs| jobs.into_iter().next()))

@@ -157,7 +157,7 @@ async fn revert(all: bool, yes: bool, session: &mut Session<'_>) -> Result<(), F
         return session.output.line("there is nothing to revert");
     }
     let takes_tables = meant.iter().any(|name| name == SQL_MIGRATIONS[0].name);
-    let loss = if takes_tables && session.load("look whose the tables are", AreTablesOurs).await? == [true] {
+    let loss = if takes_tables && session.load(AreTablesOurs).await? == [true] {
         let queues = session.app.execute(job_manager::list_queues()).await?;
         let jobs: i64 = queues.iter().map(|queue| queue.jobs_count).sum();
         format!(", with the tables that they created, and {} in them", some_jobs(jobs))

@@ -10,6 +10,7 @@ use crate::cli::terminal::table::on_one_line;
 use crate::cli::terminal::times::{self, Times};
 use crate::database::connection::run::Run;
 use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError};
+use crate::database::statements::Statement;
 use crate::database::statements::cli::{ErrorsOfJob, EventsOfJob};
 use crate::error::Error;
 use crate::job::{JobId, JobStatus};
@@ -92,14 +93,13 @@ fn error_as_json(error: &ProcrastinateJobError) -> serde_json::Value {
 
 /// What happened to a job, oldest first.
 pub(crate) async fn events(id: JobId, session: &Session<'_>) -> Result<Vec<ProcrastinateEvent>, Failure> {
-    session.load("look up the job's events", EventsOfJob { job_id: id }).await
+    session.load(EventsOfJob { job_id: id }).await
 }
 
 /// Why its attempts failed. A database of Python's to which nothing was added knows nothing of that.
 async fn errors(id: JobId, session: &Session<'_>) -> Result<Vec<ProcrastinateJobError>, Failure> {
-    let mut connection = session.app.connector().get("look up the job's errors").await?;
-    let errors = connection.load(ErrorsOfJob { job_id: id }).await;
-    match errors.map_err(|source| Error::database("look up the job's errors", source)) {
+    let mut connection = session.app.connector().get(ErrorsOfJob::ACTION).await?;
+    match connection.load(ErrorsOfJob { job_id: id }).await {
         Ok(errors) => Ok(errors),
         Err(Error::SchemaMissing { .. }) => Ok(Vec::new()),
         Err(error) => Err(error.into()),

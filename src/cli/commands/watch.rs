@@ -12,7 +12,7 @@ use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::times::exact;
 use crate::cli::terminal::values;
-use crate::database::statements::cli::{MeantJobs, PageOfJobs};
+use crate::database::statements::cli::{JobSelection, PageOfJobs};
 use crate::database::statements::inspect::{CountedColumn, JobFilter};
 use crate::job::JobStatus;
 
@@ -57,10 +57,10 @@ impl Watch {
 async fn look(filter: &JobFilter, session: &mut Session<'_>) -> Result<(), Failure> {
     let queues = count(CountedColumn::Queue, filter.clone(), session).await?;
     let workers = workers(session).await?;
-    let mut meant = MeantJobs { filter: filter.clone(), are_stalled: false };
+    let mut meant = JobSelection { filter: filter.clone(), are_stalled: false };
     meant.filter.status = Some(JobStatus::Doing);
     let page = PageOfJobs { meant, newest_first: false, beyond: None, limit: SHOWN };
-    let running = session.load("list the jobs that run", page).await?;
+    let running = session.load(page).await?;
 
     // Written over the last look, where that can be done.
     session.output.text(if session.output.style().width.is_some() { "\x1b[H\x1b[2J" } else { "" })?;

@@ -48,7 +48,7 @@ async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
     }
     if let Some(lock) = &job.lock {
         let statement = HolderOfLock { job_id: job.id.into(), lock: lock.clone(), priority: job.priority };
-        if let Some(holder) = session.load("look for the holder of the lock", statement).await?.first() {
+        if let Some(holder) = session.load(statement).await?.first() {
             reasons.push(held(lock, holder, times));
         }
     }
@@ -60,10 +60,10 @@ async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
     }
     if reasons.is_empty() {
         let statement = JobsAhead { job_id: job.id.into(), queue: queue.clone(), priority: job.priority };
-        let ahead = session.load("count the jobs before it", statement).await?.first().copied().unwrap_or_default();
+        let ahead = session.load(statement).await?.first().copied().unwrap_or_default();
         let ahead = if ahead >= 10_000 { "10,000 or more".to_owned() } else { ahead.to_string() };
         reasons.push(format!("nothing holds it back; {ahead} jobs of its queue go before it"));
-        let last = session.load("look for the last start", LastStart { queue: queue.clone() }).await?;
+        let last = session.load(LastStart { queue: queue.clone() }).await?;
         let last = match last.into_iter().next().flatten() {
             Some(time) => format!("the last job of that queue was started {}", times.show(time)),
             None => "no job of that queue has ever been started, as far as is known".to_owned(),

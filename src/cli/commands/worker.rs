@@ -147,7 +147,7 @@ impl RunWorker {
             worker = if queues.is_empty() { worker.all_queues() } else { worker.queues(queues) };
         }
         if let Some(wait) = switch(self.wait, self.one_shot, "PROCRASTINATE_WORKER_WAIT")? {
-            worker = worker.wait(wait);
+            worker = if wait { worker.keep_running() } else { worker.stop_when_empty() };
         }
         let listens = switch(self.listen_notify, self.no_listen_notify, "PROCRASTINATE_WORKER_LISTEN_NOTIFY")?;
         if let Some(listen_notify) = listens {

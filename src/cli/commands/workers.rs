@@ -9,7 +9,7 @@ use crate::cli::terminal::session::Session;
 use crate::cli::terminal::table::Table;
 use crate::cli::terminal::times::{self, Times, length};
 use crate::database::models::ProcrastinateWorker;
-use crate::database::statements::cli::{MeantJobs, PageOfJobs, RegisteredWorkers};
+use crate::database::statements::cli::{JobSelection, PageOfJobs, RegisteredWorkers};
 use crate::job::JobStatus;
 
 /// After how long without a heartbeat a worker counts as dead, unless it is set otherwise.
@@ -63,15 +63,15 @@ impl ListWorkers {
 
 /// The workers that are registered.
 pub(crate) async fn workers(session: &Session<'_>) -> Result<Vec<ProcrastinateWorker>, Failure> {
-    session.load("look for workers", RegisteredWorkers).await
+    session.load(RegisteredWorkers).await
 }
 
 /// The jobs that a worker is doing; the first hundred.
 async fn jobs_of(worker_id: i64, session: &Session<'_>) -> Result<Vec<i64>, Failure> {
-    let mut page = PageOfJobs { meant: MeantJobs::default(), newest_first: false, beyond: None, limit: 100 };
+    let mut page = PageOfJobs { meant: JobSelection::default(), newest_first: false, beyond: None, limit: 100 };
     page.meant.filter.worker_id = Some(worker_id);
     page.meant.filter.status = Some(JobStatus::Doing);
-    let jobs = session.load("list the worker's jobs", page).await?;
+    let jobs = session.load(page).await?;
     Ok(jobs.into_iter().map(|job| job.id).collect())
 }
 

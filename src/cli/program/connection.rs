@@ -197,7 +197,7 @@ impl AsyncPool for OneConnection {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::without_password;
+    use super::without_password;
 
     #[test]
     fn a_password_is_never_shown() {

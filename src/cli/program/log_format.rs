@@ -218,7 +218,7 @@ fn value(name: &str, record: &Record<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::{BASIC_FORMAT, Instant, LogFormat, Record};
+    use super::{BASIC_FORMAT, Instant, LogFormat, Record};
 
     fn written(format: &str, style: char) -> String {
         let record = Record {

@@ -57,7 +57,7 @@ impl Logging {
             let parsed = LogFormat::parse(&format, style.unwrap_or('%'));
             Some(parsed.map_err(|rule| Failure::usage(format!("invalid log format {format:?}: {rule}")))?)
         };
-        let lines = Lines { format, start: Instant::now() };
+        let lines = LineLayer { format, start: Instant::now() };
         // A program that has a subscriber of its own keeps it.
         let _ = tracing_subscriber::registry().with(level).with(lines).try_init();
         Ok(())
@@ -100,7 +100,7 @@ fn parse_style(text: &str) -> Result<char, String> {
 }
 
 /// Writes each event as a line: by a format, or as JSON.
-struct Lines {
+struct LineLayer {
     format: Option<LogFormat>,
     start: Instant,
 }
@@ -108,7 +108,7 @@ struct Lines {
 /// The fields of a span, kept for its events.
 struct SpanFields(Map<String, Value>);
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if self.format.is_none()
             && let Some(span) = context.span(id)

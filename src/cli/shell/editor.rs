@@ -19,12 +19,12 @@ use crate::job::JobStatus;
 
 const PROMPT: &str = "procrastinate> ";
 
-type Lines = rustyline::Editor<Names, FileHistory>;
+type LineEditor = rustyline::Editor<Names, FileHistory>;
 
 /// Reads lines.
 pub(super) struct Editor {
     /// Away while a line is being read.
-    lines: Option<Box<Lines>>,
+    lines: Option<Box<LineEditor>>,
     history: Option<PathBuf>,
 }
 
@@ -32,7 +32,7 @@ impl Editor {
     pub(super) async fn open(session: &Session<'_>) -> Result<Self, Failure> {
         let config = Config::builder().auto_add_history(true).history_ignore_space(true);
         let config = config.max_history_size(1_000).map_err(Failure::of)?.build();
-        let mut lines = Lines::with_config(config).map_err(Failure::of)?;
+        let mut lines = LineEditor::with_config(config).map_err(Failure::of)?;
         lines.set_helper(Some(Names::new(session).await));
         let history = history_file();
         if let Some(path) = &history {
@@ -96,7 +96,7 @@ pub(super) struct Names {
 impl Names {
     /// The names that jobs have and the application's tasks. Without them there is less to complete, and nothing else.
     async fn new(session: &Session<'_>) -> Self {
-        let found = session.load("look up names", NamesInUse).await.unwrap_or_default();
+        let found = session.load(NamesInUse).await.unwrap_or_default();
         let mut tasks: BTreeSet<String> = session.app.task_names().into_iter().map(str::to_owned).collect();
         let mut queues = Vec::new();
         for (is_queue, name) in found {

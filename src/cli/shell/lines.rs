@@ -21,7 +21,7 @@ struct Line {
 
 /// What comes after a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextLine {
     GoOn,
     Leave,
 }
@@ -34,27 +34,27 @@ pub(super) fn command_names() -> Vec<String> {
 }
 
 /// Runs a line as it was typed: words with spaces between them, or quotes around them.
-pub(super) async fn run_line(line: &str, session: &mut Session<'_>) -> Result<Next, Failure> {
+pub(super) async fn run_line(line: &str, session: &mut Session<'_>) -> Result<NextLine, Failure> {
     match shlex::split(line) {
         Some(words) => run_words(words, session).await,
         None => Err(Failure::usage("a quotation mark is not closed")),
     }
 }
 
-pub(super) async fn run_words(mut words: Vec<String>, session: &mut Session<'_>) -> Result<Next, Failure> {
+pub(super) async fn run_words(mut words: Vec<String>, session: &mut Session<'_>) -> Result<NextLine, Failure> {
     match words.first().map(String::as_str) {
-        None => return Ok(Next::GoOn),
-        Some("exit" | "quit" | "EOF") => return Ok(Next::Leave),
+        None => return Ok(NextLine::GoOn),
+        Some("exit" | "quit" | "EOF") => return Ok(NextLine::Leave),
         Some("?") => words[0] = "help".to_owned(),
-        Some(first) if first.starts_with('#') => return Ok(Next::GoOn),
+        Some(first) if first.starts_with('#') => return Ok(NextLine::GoOn),
         Some(_) => {}
     }
     match Line::try_parse_from(words) {
         // A command may hold much: it lives on the heap.
-        Ok(line) => Box::pin(line.command.run(session)).await.map(|()| Next::GoOn),
+        Ok(line) => Box::pin(line.command.run(session)).await.map(|()| NextLine::GoOn),
         Err(error) if !error.use_stderr() => {
             session.output.text(error.render())?;
-            Ok(Next::GoOn)
+            Ok(NextLine::GoOn)
         }
         Err(error) => {
             let said = error.render().to_string();

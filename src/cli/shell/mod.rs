@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use editor::Editor;
-use lines::{Next, run_line, run_words};
+use lines::{NextLine, run_line, run_words};
 
 /// Open a shell for looking after jobs; with a command, run that and no more
 ///
@@ -43,8 +43,8 @@ async fn interactive(session: &mut Session<'_>) -> Result<(), Failure> {
         session.output.flush()?;
         let Some(line) = editor.read().await? else { return Ok(()) };
         match run_line(&line, session).await {
-            Ok(Next::GoOn) => {}
-            Ok(Next::Leave) => return Ok(()),
+            Ok(NextLine::GoOn) => {}
+            Ok(NextLine::Leave) => return Ok(()),
             Err(failure) => session.output.report(&failure),
         }
         editor.refresh(session).await;
@@ -60,8 +60,8 @@ async fn piped(session: &mut Session<'_>) -> Result<(), Failure> {
             break;
         }
         match run_line(&line, session).await {
-            Ok(Next::GoOn) => {}
-            Ok(Next::Leave) => break,
+            Ok(NextLine::GoOn) => {}
+            Ok(NextLine::Leave) => break,
             Err(failure) => {
                 session.output.report(&failure);
                 has_failed = true;

@@ -52,7 +52,7 @@ fn parse_bool(text: &str) -> Result<bool, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::parse_bool;
+    use super::parse_bool;
 
     #[test]
     fn the_first_letter_says_yes_or_no() {

@@ -127,7 +127,7 @@ pub(crate) fn exit_code(status: u8) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::{Error, Failure};
+    use super::{Error, Failure};
 
     #[test]
     fn a_failure_says_each_cause_once_and_what_to_do() {

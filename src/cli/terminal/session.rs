@@ -10,7 +10,6 @@ use crate::app::App;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::Output;
 use crate::database::connection::run::{Executable, Run};
-use crate::error::Error;
 
 /// An application, and somebody to talk to.
 pub(crate) struct Session<'s> {
@@ -29,15 +28,14 @@ impl<'s> Session<'s> {
     }
 
     /// The rows of a statement, on a connection from the pool.
-    pub(crate) async fn load<S>(&self, action: &'static str, statement: S) -> Result<Vec<S::Row>, Failure>
+    pub(crate) async fn load<S>(&self, statement: S) -> Result<Vec<S::Row>, Failure>
     where
         S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
         Pg: QueryMetadata<S::SqlType>,
     {
-        let mut connection = self.app.connector().get(action).await?;
-        let rows = connection.load(statement).await;
-        Ok(rows.map_err(|source| Error::database(action, source))?)
+        let mut connection = self.app.connector().get(S::ACTION).await?;
+        Ok(connection.load(statement).await?)
     }
 
     /// Whether to go on. Without somebody to ask, that must have been said beforehand.

@@ -8,14 +8,14 @@ use crate::cli::terminal::output::{Colour, Output};
 /// Rows of cells under headings.
 #[derive(Debug)]
 pub(crate) struct Table {
-    columns: Vec<Column>,
+    columns: Vec<TableColumn>,
     rows: Vec<Vec<(String, Colour)>>,
     /// Whether the headings were written.
     is_begun: bool,
 }
 
 #[derive(Debug)]
-struct Column {
+struct TableColumn {
     heading: &'static str,
     is_number: bool,
     width: usize,
@@ -27,7 +27,7 @@ const GAP: &str = "  ";
 impl Table {
     /// A table with these headings. One that begins with `#` is over numbers, which stand on the right.
     pub(crate) fn new(headings: &[&'static str]) -> Self {
-        let column = |heading: &&'static str| Column {
+        let column = |heading: &&'static str| TableColumn {
             heading: heading.trim_start_matches('#'),
             is_number: heading.starts_with('#'),
             width: heading.trim_start_matches('#').width(),
@@ -46,7 +46,7 @@ impl Table {
     pub(crate) fn write(&mut self, output: &mut Output<'_>) -> Result<(), Failure> {
         let mut rows = std::mem::take(&mut self.rows);
         if !std::mem::replace(&mut self.is_begun, true) {
-            let heading = |column: &Column| (column.heading.to_owned(), Colour::Heading);
+            let heading = |column: &TableColumn| (column.heading.to_owned(), Colour::Heading);
             rows.insert(0, self.columns.iter().map(heading).collect());
         }
         for (column, index) in self.columns.iter_mut().zip(0..) {
@@ -111,8 +111,8 @@ fn cut(text: &str, room: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::{Colour, Output, Table};
     use crate::cli::terminal::output::Style;
-    use crate::cli::{Colour, Output, Table};
 
     fn written(mut table: Table, style: Style) -> String {
         let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -60,7 +60,7 @@ pub(crate) fn length(length: TimeDelta) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::{TimeDelta, Times, Utc};
+    use super::{TimeDelta, Times, Utc};
 
     #[test]
     fn a_time_is_shown_as_how_far_it_is_away() {

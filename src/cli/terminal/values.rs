@@ -120,7 +120,7 @@ pub(crate) fn arguments(text: &str) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::{DateTime, Duration, Utc, duration, queues, retention, status, time};
+    use super::{DateTime, Duration, Utc, duration, queues, retention, status, time};
     use crate::job::JobStatus;
 
     #[test]

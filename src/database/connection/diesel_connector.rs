@@ -21,7 +21,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Why what needs a session is refused where there is none to be had.
 const NO_SESSION: &str = "this needs a connection to the server itself, and through a pooler that gives each transaction \
-                          another one there is none: give the connector such ones with `direct_connections_from`";
+                          another one there is none: give the connector such ones with `dedicated_connections`";
 
 /// The pool of the application, as the queue uses it.
 ///
@@ -84,12 +84,12 @@ impl DieselConnector {
     /// let manager = |url| AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
     /// let pool = Pool::builder().max_size(10).build(manager("postgres://pgbouncer:6432/shop")).await?;
     /// let direct = Pool::builder().build_unchecked(manager("postgres://postgres:5432/shop"));
-    /// let connector = DieselConnector::new(pool).direct_connections_from(direct);
+    /// let connector = DieselConnector::new(pool).dedicated_connections(direct);
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
-    pub fn direct_connections_from(mut self, direct: impl AsyncPool) -> Self {
+    pub fn dedicated_connections(mut self, direct: impl AsyncPool) -> Self {
         self.direct = Some(Arc::new(direct));
         self
     }
@@ -111,7 +111,7 @@ impl DieselConnector {
     /// use procrastinate::{AsyncPool, DieselConnector};
     ///
     /// fn through_an_old_pgbouncer(pool: impl AsyncPool, direct: impl AsyncPool) -> DieselConnector {
-    ///     DieselConnector::new(pool).without_prepared_statements().direct_connections_from(direct)
+    ///     DieselConnector::new(pool).without_prepared_statements().dedicated_connections(direct)
     /// }
     /// ```
     #[must_use]

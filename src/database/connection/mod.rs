@@ -32,10 +32,10 @@ use crate::error::Error;
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Connector(Kind);
+pub struct Connector(ConnectorKind);
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum ConnectorKind {
     Diesel(DieselConnector),
     #[cfg(feature = "testing")]
     InMemory(Memory),
@@ -43,14 +43,14 @@ enum Kind {
 
 impl From<DieselConnector> for Connector {
     fn from(connector: DieselConnector) -> Self {
-        Self(Kind::Diesel(connector))
+        Self(ConnectorKind::Diesel(connector))
     }
 }
 
 #[cfg(feature = "testing")]
 impl From<Memory> for Connector {
     fn from(memory: Memory) -> Self {
-        Self(Kind::InMemory(memory))
+        Self(ConnectorKind::InMemory(memory))
     }
 }
 
@@ -69,9 +69,9 @@ impl Connector {
         S: MigrationSource<Pg> + Send + 'static,
     {
         match &self.0 {
-            Kind::Diesel(connector) => connector.run_pending_migrations(source).await,
+            ConnectorKind::Diesel(connector) => connector.run_pending_migrations(source).await,
             #[cfg(feature = "testing")]
-            Kind::InMemory(_) => Ok(Vec::new()),
+            ConnectorKind::InMemory(_) => Ok(Vec::new()),
         }
     }
 
@@ -94,9 +94,9 @@ impl Connector {
         S: MigrationSource<Pg> + Send + 'static,
     {
         match &self.0 {
-            Kind::Diesel(connector) => connector.run_pre_migrations(source).await,
+            ConnectorKind::Diesel(connector) => connector.run_pre_migrations(source).await,
             #[cfg(feature = "testing")]
-            Kind::InMemory(_) => Ok(Vec::new()),
+            ConnectorKind::InMemory(_) => Ok(Vec::new()),
         }
     }
 
@@ -119,9 +119,9 @@ impl Connector {
         S: MigrationSource<Pg> + Send + 'static,
     {
         match &self.0 {
-            Kind::Diesel(connector) => connector.migration_status(source).await,
+            ConnectorKind::Diesel(connector) => connector.migration_status(source).await,
             #[cfg(feature = "testing")]
-            Kind::InMemory(_) => MigrationStatus::of_applied(&source),
+            ConnectorKind::InMemory(_) => MigrationStatus::of_applied(&source),
         }
     }
 
@@ -141,9 +141,9 @@ impl Connector {
     /// ```
     pub async fn check_contract(&self) -> Result<(), Error> {
         match &self.0 {
-            Kind::Diesel(connector) => connector.check_contract().await,
+            ConnectorKind::Diesel(connector) => connector.check_contract().await,
             #[cfg(feature = "testing")]
-            Kind::InMemory(_) => Ok(()),
+            ConnectorKind::InMemory(_) => Ok(()),
         }
     }
 
@@ -155,36 +155,38 @@ impl Connector {
         call: impl FnOnce(&mut AsyncConnectionWrapper<AsyncPgConnection>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         match &self.0 {
-            Kind::Diesel(connector) => connector.blocking(action, call).await,
+            ConnectorKind::Diesel(connector) => connector.blocking(action, call).await,
             #[cfg(feature = "testing")]
-            Kind::InMemory(_) => Err(Error::Pool { action, source: "this application's queue is in memory".into() }),
+            ConnectorKind::InMemory(_) => {
+                Err(Error::Pool { action, source: "this application's queue is in memory".into() })
+            }
         }
     }
 
     /// A connection from the pool, to be given back by dropping it.
     pub(crate) async fn get(&self, action: &'static str) -> Result<Connection, Error> {
         match &self.0 {
-            Kind::Diesel(connector) => Ok(Connection::Pooled(connector.get(action).await?)),
+            ConnectorKind::Diesel(connector) => Ok(Connection::Pooled(connector.get(action).await?)),
             #[cfg(feature = "testing")]
-            Kind::InMemory(memory) => Ok(Connection::InMemory(memory.connect())),
+            ConnectorKind::InMemory(memory) => Ok(Connection::InMemory(memory.connect())),
         }
     }
 
     /// A connection that is not one of the pool's.
     pub(crate) async fn dedicated(&self, action: &'static str) -> Result<Connection, Error> {
         match &self.0 {
-            Kind::Diesel(connector) => Ok(Connection::Pooled(connector.dedicated(action).await?)),
+            ConnectorKind::Diesel(connector) => Ok(Connection::Pooled(connector.dedicated(action).await?)),
             #[cfg(feature = "testing")]
-            Kind::InMemory(memory) => Ok(Connection::InMemory(memory.connect())),
+            ConnectorKind::InMemory(memory) => Ok(Connection::InMemory(memory.connect())),
         }
     }
 
     /// See [`DieselConnector::holds_sessions`].
     pub(crate) fn holds_sessions(&self) -> bool {
         match &self.0 {
-            Kind::Diesel(connector) => connector.holds_sessions(),
+            ConnectorKind::Diesel(connector) => connector.holds_sessions(),
             #[cfg(feature = "testing")]
-            Kind::InMemory(_) => true,
+            ConnectorKind::InMemory(_) => true,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::database::connection::pooled::PooledConnection;
 #[cfg(feature = "testing")]
 use crate::database::in_memory::{Answer, MemoryConnection};
 use crate::database::statements::Statement;
+use crate::error::Error;
 
 /// A statement that [`Run`] accepts. With the feature `testing` it also has an answer in memory: one without does not
 /// compile.
@@ -33,24 +34,45 @@ impl<S: Statement + Answer> Executable for S {}
 /// Runs statements.
 pub(crate) trait Run {
     /// All rows of the statement's answer.
-    fn load<S>(&mut self, statement: S) -> impl Future<Output = QueryResult<Vec<S::Row>>> + Send
+    fn load<S>(&mut self, statement: S) -> impl Future<Output = Result<Vec<S::Row>, Error>> + Send
     where
         S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
         Pg: QueryMetadata<S::SqlType>;
+
+    /// The row of a statement that always has one.
+    fn load_one<S>(&mut self, statement: S) -> impl Future<Output = Result<S::Row, Error>> + Send
+    where
+        S: Executable,
+        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+        Pg: QueryMetadata<S::SqlType>,
+    {
+        let rows = self.load(statement);
+        async move { rows.await?.into_iter().next().ok_or_else(no_row::<S>) }
+    }
+}
+
+/// Adds what the statement was to do.
+fn explain<S: Statement>(answer: QueryResult<Vec<S::Row>>) -> Result<Vec<S::Row>, Error> {
+    answer.map_err(|source| Error::database(S::ACTION, source))
+}
+
+/// The error of a statement that has no row where it must have one.
+pub(crate) fn no_row<S: Statement>() -> Error {
+    Error::database(S::ACTION, DieselError::NotFound)
 }
 
 /// Runs statements on a blocking connection: its futures are always ready.
 pub(crate) struct Blocking<'c, C>(pub(crate) &'c mut C);
 
 impl<C: LoadConnection<Backend = Pg>> Run for Blocking<'_, C> {
-    fn load<S>(&mut self, statement: S) -> impl Future<Output = QueryResult<Vec<S::Row>>> + Send
+    fn load<S>(&mut self, statement: S) -> impl Future<Output = Result<Vec<S::Row>, Error>> + Send
     where
         S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
         Pg: QueryMetadata<S::SqlType>,
     {
-        std::future::ready(diesel::RunQueryDsl::load::<S::Row>(Runnable(statement), self.0))
+        std::future::ready(explain::<S>(diesel::RunQueryDsl::load::<S::Row>(Runnable(statement), self.0)))
     }
 }
 
@@ -58,13 +80,14 @@ impl<C: LoadConnection<Backend = Pg>> Run for Blocking<'_, C> {
 pub(crate) struct Async<'c, C>(pub(crate) &'c mut C);
 
 impl<C: AsyncConnectionCore<Backend = Pg>> Run for Async<'_, C> {
-    fn load<S>(&mut self, statement: S) -> impl Future<Output = QueryResult<Vec<S::Row>>> + Send
+    fn load<S>(&mut self, statement: S) -> impl Future<Output = Result<Vec<S::Row>, Error>> + Send
     where
         S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
         Pg: QueryMetadata<S::SqlType>,
     {
-        diesel_async::RunQueryDsl::load::<S::Row>(Runnable(statement), self.0)
+        let answer = diesel_async::RunQueryDsl::load::<S::Row>(Runnable(statement), self.0);
+        async move { explain::<S>(answer.await) }
     }
 }
 
@@ -73,7 +96,7 @@ impl<C: AsyncConnectionCore<Backend = Pg>> Run for Async<'_, C> {
 const NAMES_TO_TRY: usize = 5;
 
 impl Run for PooledConnection {
-    async fn load<S>(&mut self, statement: S) -> QueryResult<Vec<S::Row>>
+    async fn load<S>(&mut self, statement: S) -> Result<Vec<S::Row>, Error>
     where
         S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
@@ -90,19 +113,19 @@ impl Run for PooledConnection {
             match answer.await {
                 // Nothing was done: the transaction was rolled back.
                 Err(error) if names_tried < NAMES_TO_TRY && is_about_a_name(&error) => names_tried += 1,
-                answer => return answer,
+                answer => return explain::<S>(answer),
             }
         }
     }
 }
 
-/// Whether a statement of that name is there, or is not: the message is all that is told of it.
+/// Whether a statement of that name exists, or does not: only the message tells.
 fn is_about_a_name(error: &DieselError) -> bool {
     matches!(error, DieselError::DatabaseError(_, details) if details.message().starts_with("prepared statement \""))
 }
 
 impl Run for Connection {
-    async fn load<S>(&mut self, statement: S) -> QueryResult<Vec<S::Row>>
+    async fn load<S>(&mut self, statement: S) -> Result<Vec<S::Row>, Error>
     where
         S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
@@ -118,13 +141,13 @@ impl Run for Connection {
 
 #[cfg(feature = "testing")]
 impl Run for MemoryConnection {
-    async fn load<S>(&mut self, statement: S) -> QueryResult<Vec<S::Row>>
+    async fn load<S>(&mut self, statement: S) -> Result<Vec<S::Row>, Error>
     where
         S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
         Pg: QueryMetadata<S::SqlType>,
     {
-        self.answer(statement).await
+        explain::<S>(self.answer(statement).await)
     }
 }
 

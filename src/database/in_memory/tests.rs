@@ -20,17 +20,20 @@ use crate::database::connection::run::{Blocking, Executable, Run, complete};
 use crate::database::migrations::{MIGRATIONS, run_pending_migrations};
 use crate::database::models::{ProcrastinateEvent, ProcrastinateJob};
 use crate::database::statements::cli::{
-    CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart, MeantJobs, NamesInUse,
-    PageOfJobs, RegisteredWorkers, RetryJobByContract,
+    CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobSelection, JobsAhead, LastStart,
+    NamesInUse, PageOfJobs, RegisteredWorkers, RetryJobByContract,
 };
 use crate::database::statements::defer::{InsertJobUnlessEnqueued, NewJob};
 use crate::database::statements::finish_and_fetch::{FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
-use crate::database::statements::inspect::{JobFilter, ListJobs};
-use crate::database::statements::manage::{CancelJob, DeleteOldJobs, RetryJob};
+use crate::database::statements::inspect::{JobFilter, ListJobsQuery};
+use crate::database::statements::manage::{CancelJobQuery, DeleteOldJobsQuery, RetryJobQuery};
 use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
 use crate::database::statements::testing::FetchJobAt;
-use crate::database::statements::workers::{RegisterWorker, RegisterWorkerAgain, UnregisterWorker, UpdateHeartbeat};
+use crate::database::statements::workers::{
+    RegisterWorkerAgain, RegisterWorkerQuery, UnregisterWorkerQuery, UpdateHeartbeatQuery,
+};
+use crate::error::Error;
 use crate::job::{Job, JobId, JobStatus};
 use crate::retry::RetryDecision;
 
@@ -81,7 +84,7 @@ impl Both {
 
     /// Compares all tables.
     fn look(&mut self, step: &str) -> Known {
-        let jobs = self.ask(|| ListJobs(JobFilter::default()), |job| format!("after {step}: {}", job_text(job)));
+        let jobs = self.ask(|| ListJobsQuery(JobFilter::default()), |job| format!("after {step}: {}", job_text(job)));
         for job_id in jobs.iter().map(|job| JobId::from(job.id)) {
             let event_text = |event: &ProcrastinateEvent| format!("{:?} {}", event.event_type, time_text(event.at));
             let events_of = |events: Vec<ProcrastinateEvent>| events.iter().map(event_text).collect::<Vec<_>>();
@@ -102,17 +105,19 @@ impl Both {
 }
 
 /// What is told of the rows, or of the error.
-fn told_of<R>(answer: &QueryResult<Vec<R>>, told: impl Fn(&R) -> String) -> Result<Vec<String>, String> {
+fn told_of<R>(answer: &Result<Vec<R>, Error>, told: impl Fn(&R) -> String) -> Result<Vec<String>, String> {
     match answer {
         Ok(rows) => {
             let mut rows: Vec<String> = rows.iter().map(told).collect();
             rows.sort();
             Ok(rows)
         }
-        Err(DatabaseError(kind, information)) => {
-            Err(format!("{kind:?} {} {:?}", information.message(), information.constraint_name()))
-        }
-        Err(other) => Err(other.to_string()),
+        Err(error) => match error.as_diesel() {
+            Some(DatabaseError(kind, information)) => {
+                Err(format!("{kind:?} {} {:?}", information.message(), information.constraint_name()))
+            }
+            _ => Err(error.to_string()),
+        },
     }
 }
 
@@ -248,13 +253,13 @@ impl Known {
         statement
     }
 
-    fn retry(&self, random: &mut Rng) -> RetryJob {
+    fn retry(&self, random: &mut Rng) -> RetryJobQuery {
         let RetryDecision { priority, queue, lock, .. } = any_decision(random);
         let retry_at = random.bool().then(|| FUTURE.parse().unwrap());
-        RetryJob { job_id: self.id(random), retry_at, priority, queue, lock }
+        RetryJobQuery { job_id: self.id(random), retry_at, priority, queue, lock }
     }
 
-    fn meant(&self, random: &mut Rng) -> MeantJobs {
+    fn meant(&self, random: &mut Rng) -> JobSelection {
         let filter = JobFilter {
             queue: maybe(random, &QUEUES),
             lock: maybe(random, &LOCKS),
@@ -262,7 +267,7 @@ impl Known {
             worker_id: (random.u8(..4) == 0).then(|| self.worker(random)),
             ..JobFilter::default()
         };
-        MeantJobs { filter, are_stalled: random.u8(..4) == 0 }
+        JobSelection { filter, are_stalled: random.u8(..4) == 0 }
     }
 }
 
@@ -274,10 +279,10 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
     match random.u8(..24) {
         0..=4 => drop(both.ask(|| InsertJobUnlessEnqueued(any_job(&mut again())), debug)),
         5..=10 => drop(both.ask(|| known.finish_and_fetch(&mut again()), fetched_text)),
-        11 => drop(both.ask(|| RegisterWorker, debug)),
-        12 => drop(both.ask(|| UnregisterWorker { worker_id: known.worker(&mut again()) }, debug)),
+        11 => drop(both.ask(|| RegisterWorkerQuery, debug)),
+        12 => drop(both.ask(|| UnregisterWorkerQuery { worker_id: known.worker(&mut again()) }, debug)),
         13 => drop(both.ask(|| known.register_again(&mut again()), debug)),
-        14 => drop(both.ask(|| UpdateHeartbeat { worker_id: known.worker(&mut again()) }, debug)),
+        14 => drop(both.ask(|| UpdateHeartbeatQuery { worker_id: known.worker(&mut again()) }, debug)),
         15 => {
             let asked = |random: &mut Rng| JobsOfWorker { worker_id: known.worker(random), job_ids: known.ids(random) };
             drop(both.ask(|| asked(&mut again()), fetched_text));
@@ -286,7 +291,7 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
         17 => drop(both.ask(|| known.rescue(&mut again()), debug)),
         18 => {
             let abort = random.u8(..3) > 0;
-            drop(both.ask(|| CancelJob { job_id: known.id(&mut again()), abort, delete_job: false }, debug));
+            drop(both.ask(|| CancelJobQuery { job_id: known.id(&mut again()), abort, delete_job: false }, debug));
         }
         19 => drop(both.ask(|| RetryJobByContract(known.retry(&mut again())), |_| String::new())),
         20 => {
@@ -314,7 +319,7 @@ fn clear_away(both: &mut Both, random: &mut Rng) {
     let labels = ["succeeded", "failed", "cancelled", "aborted"];
     let statuses: Vec<_> = labels.into_iter().filter(|_| random.bool()).collect();
     let queue = maybe(random, &QUEUES);
-    let statement = |start_after| DeleteOldJobs {
+    let statement = |start_after| DeleteOldJobsQuery {
         statuses: statuses.clone(),
         older_than_seconds: 0.0,
         queue: queue.clone(),

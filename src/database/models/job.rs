@@ -106,6 +106,12 @@ pub struct ProcrastinateJob {
     pub worker_id: Option<i64>,
 }
 
+impl From<&ProcrastinateJob> for JobId {
+    fn from(job: &ProcrastinateJob) -> Self {
+        job.id.into()
+    }
+}
+
 impl ProcrastinateJob {
     /// A query of all jobs, with this model as its selection. It pins PostgreSQL as the backend, which the function of
     /// the same name in Diesel's `HasQuery` leaves open, so that it can be counted too.

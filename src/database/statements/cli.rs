@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text, Ti
 
 use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
 use crate::database::statements::inspect::{JobFilter, SELECT_JOBS};
-use crate::database::statements::manage::RetryJob;
+use crate::database::statements::manage::RetryJobQuery;
 use crate::database::statements::statement;
 use crate::job::JobId;
 use crate::schema::{procrastinate_diesel_job_errors, procrastinate_events, procrastinate_jobs, procrastinate_workers};
@@ -18,7 +18,7 @@ use crate::schema::{procrastinate_diesel_job_errors, procrastinate_events, procr
 pub(crate) struct ServerInfo;
 
 statement!(
-    ServerInfo -> (String, String, Option<String>, String): (Text, Text, Nullable<Text>, Text),
+    "ask for the server's version": ServerInfo -> (String, String, Option<String>, String): (Text, Text, Nullable<Text>, Text),
     |_, out| {
         out.push_sql(
             "SELECT current_setting('server_version'), current_database()::text, current_schema()::text, \
@@ -31,12 +31,12 @@ statement!(
 /// Which jobs are meant: those that pass the filter, and of these, where that is wanted, those alone whose worker is gone
 /// or has been silent for thirty seconds.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct MeantJobs {
+pub(crate) struct JobSelection {
     pub(crate) filter: JobFilter,
     pub(crate) are_stalled: bool,
 }
 
-impl MeantJobs {
+impl JobSelection {
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("true");
         if self.are_stalled {
@@ -51,13 +51,13 @@ impl MeantJobs {
 
 /// So many of the jobs that are meant, by number, on from one.
 pub(crate) struct PageOfJobs {
-    pub(crate) meant: MeantJobs,
+    pub(crate) meant: JobSelection,
     pub(crate) newest_first: bool,
     pub(crate) beyond: Option<JobId>,
     pub(crate) limit: i64,
 }
 
-statement!(filtered PageOfJobs -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+statement!(filtered "list the jobs": PageOfJobs -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
     out.push_sql(SELECT_JOBS);
     statement.meant.write(out)?;
     if let Some(beyond) = &statement.beyond {
@@ -70,9 +70,9 @@ statement!(filtered PageOfJobs -> ProcrastinateJob: procrastinate_jobs::SqlType,
 });
 
 /// How many jobs are meant.
-pub(crate) struct CountOfJobs(pub(crate) MeantJobs);
+pub(crate) struct CountOfJobs(pub(crate) JobSelection);
 
-statement!(filtered CountOfJobs -> i64: BigInt, |statement, out| {
+statement!(filtered "count the jobs": CountOfJobs -> i64: BigInt, |statement, out| {
     out.push_sql("SELECT count(*) FROM procrastinate_jobs WHERE ");
     statement.0.write(out)
 });
@@ -85,7 +85,7 @@ pub(crate) struct CountOfOldJobs {
     pub(crate) queue: Option<String>,
 }
 
-statement!(CountOfOldJobs -> i64: BigInt, |statement, out| {
+statement!("count the jobs": CountOfOldJobs -> i64: BigInt, |statement, out| {
     out.push_sql("SELECT count(*) FROM (SELECT FROM procrastinate_jobs AS job WHERE job.status = ANY (");
     out.push_bind_param::<Array<Text>, _>(&statement.statuses)?;
     out.push_sql("::text[]::procrastinate_job_status[]) AND coalesce(job.queue_name = ");
@@ -101,7 +101,7 @@ statement!(CountOfOldJobs -> i64: BigInt, |statement, out| {
 /// Whether the migrations of this crate have created the tables, which Python's Procrastinate may have done before.
 pub(crate) struct AreTablesOurs;
 
-statement!(AreTablesOurs -> bool: Bool, |_, out| {
+statement!("find out who created the tables": AreTablesOurs -> bool: Bool, |_, out| {
     out.push_sql(
         "SELECT coalesce(obj_description(to_regclass('procrastinate_jobs'), 'pg_class') \
          LIKE '%Created by the migrations of the procrastinate crate.%', false)",
@@ -116,7 +116,7 @@ pub(crate) struct HolderOfLock {
     pub(crate) priority: i32,
 }
 
-statement!(HolderOfLock -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+statement!("find the holder of the lock": HolderOfLock -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
     out.push_sql(SELECT_JOBS);
     out.push_sql("lock = ");
     out.push_bind_param::<Text, _>(&statement.lock)?;
@@ -147,7 +147,7 @@ pub(crate) struct JobsAhead {
     pub(crate) priority: i32,
 }
 
-statement!(JobsAhead -> i64: BigInt, |statement, out| {
+statement!("count the jobs ahead": JobsAhead -> i64: BigInt, |statement, out| {
     out.push_sql(
         "SELECT count(*) FROM (SELECT FROM procrastinate_jobs WHERE status = 'todo' \
          AND (scheduled_at IS NULL OR scheduled_at <= now()) AND queue_name = ",
@@ -164,7 +164,7 @@ pub(crate) struct LastStart {
     pub(crate) queue: String,
 }
 
-statement!(LastStart -> Option<DateTime<Utc>>: Nullable<Timestamptz>, |statement, out| {
+statement!("find the last start": LastStart -> Option<DateTime<Utc>>: Nullable<Timestamptz>, |statement, out| {
     out.push_sql(
         "SELECT max(event.at) FROM (SELECT id FROM procrastinate_jobs WHERE status <> 'todo' AND queue_name = ",
     );
@@ -179,7 +179,7 @@ statement!(LastStart -> Option<DateTime<Utc>>: Nullable<Timestamptz>, |statement
 /// The names of queues and tasks that the newest jobs have: whether it is a queue, and the name.
 pub(crate) struct NamesInUse;
 
-statement!(NamesInUse -> (bool, String): (Bool, Text), |_, out| {
+statement!("look up names": NamesInUse -> (bool, String): (Bool, Text), |_, out| {
     out.push_sql(
         "WITH newest AS (SELECT queue_name, task_name FROM procrastinate_jobs ORDER BY id DESC LIMIT 5000) \
          SELECT true, queue_name::text FROM newest UNION SELECT false, task_name::text FROM newest ORDER BY 1, 2",
@@ -192,7 +192,7 @@ pub(crate) struct EventsOfJob {
     pub(crate) job_id: JobId,
 }
 
-statement!(EventsOfJob -> ProcrastinateEvent: procrastinate_events::SqlType, |statement, out| {
+statement!("look up the job's events": EventsOfJob -> ProcrastinateEvent: procrastinate_events::SqlType, |statement, out| {
     out.push_sql("SELECT id, job_id, type::text, at FROM procrastinate_events WHERE job_id = ");
     out.push_bind_param::<BigInt, _>(&statement.job_id)?;
     out.push_sql(" ORDER BY id");
@@ -204,7 +204,7 @@ pub(crate) struct ErrorsOfJob {
     pub(crate) job_id: JobId,
 }
 
-statement!(ErrorsOfJob -> ProcrastinateJobError: procrastinate_diesel_job_errors::SqlType, |statement, out| {
+statement!("look up the job's errors": ErrorsOfJob -> ProcrastinateJobError: procrastinate_diesel_job_errors::SqlType, |statement, out| {
     out.push_sql(
         "SELECT job_id, attempt, error, worker_id, worker_name, duration_seconds, at \
          FROM procrastinate_diesel_job_errors WHERE job_id = ",
@@ -217,16 +217,16 @@ statement!(ErrorsOfJob -> ProcrastinateJobError: procrastinate_diesel_job_errors
 /// The workers that are registered.
 pub(crate) struct RegisteredWorkers;
 
-statement!(RegisteredWorkers -> ProcrastinateWorker: procrastinate_workers::SqlType, |_, out| {
+statement!("list the workers": RegisteredWorkers -> ProcrastinateWorker: procrastinate_workers::SqlType, |_, out| {
     out.push_sql("SELECT id, last_heartbeat FROM procrastinate_workers ORDER BY id");
     Ok(())
 });
 
 /// Puts a job back to wait by the contract's own function, which raises where it cannot: for databases on which no
 /// migrations but Procrastinate's were run.
-pub(crate) struct RetryJobByContract(pub(crate) RetryJob);
+pub(crate) struct RetryJobByContract(pub(crate) RetryJobQuery);
 
-statement!(RetryJobByContract -> String: Text, |statement, out| {
+statement!("retry the job": RetryJobByContract -> String: Text, |statement, out| {
     out.push_sql("SELECT procrastinate_retry_job_v2(");
     statement.0.write_args(out)?;
     out.push_sql("::varchar)::text");

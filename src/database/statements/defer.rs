@@ -24,7 +24,7 @@ pub(crate) struct NewJob {
 /// Inserts a job that has no queueing lock.
 pub(crate) struct InsertJob(pub(crate) NewJob);
 
-statement!(InsertJob -> JobId: BigInt, |statement, out| {
+statement!("defer the job": InsertJob -> JobId: BigInt, |statement, out| {
     insert_values(&statement.0, out)?;
     out.push_sql(" RETURNING id");
     Ok(())
@@ -36,7 +36,7 @@ statement!(InsertJob -> JobId: BigInt, |statement, out| {
 /// a generic plan from recognising the index.
 pub(crate) struct InsertJobUnlessEnqueued(pub(crate) NewJob);
 
-statement!(InsertJobUnlessEnqueued -> JobId: BigInt, |statement, out| {
+statement!("defer the job": InsertJobUnlessEnqueued -> JobId: BigInt, |statement, out| {
     insert_values(&statement.0, out)?;
     out.push_sql(" ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING RETURNING id");
     Ok(())
@@ -73,7 +73,7 @@ fn push_columns<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryResu
 /// Inserts a job, and notifies nobody. The answer: its id, or a NULL where one with its queueing lock is waiting.
 pub(crate) struct StoreJob(pub(crate) NewJob);
 
-statement!(StoreJob -> Option<JobId>: Nullable<BigInt>, |statement, out| {
+statement!("defer the job": StoreJob -> Option<JobId>: Nullable<BigInt>, |statement, out| {
     out.push_sql("SELECT procrastinate_diesel_store_job_v1(");
     push_columns(&statement.0, out)?;
     out.push_sql(")");
@@ -87,7 +87,7 @@ pub(crate) struct AnnounceJob {
     pub(crate) queue: String,
 }
 
-statement!(AnnounceJob -> bool: Bool, |statement, out| {
+statement!("notify the workers": AnnounceJob -> bool: Bool, |statement, out| {
     out.push_sql(
         "SELECT true FROM set_config('synchronous_commit', 'off', true), procrastinate_diesel_announce_jobs_v1(ARRAY[",
     );
@@ -130,7 +130,7 @@ impl FromIterator<NewJob> for InsertJobs {
 /// A row of the answer to [`InsertJobs`]: an id, or the queueing lock because of which nothing was inserted.
 pub(crate) type InsertedOrTaken = (Option<JobId>, Option<String>);
 
-statement!(InsertJobs -> InsertedOrTaken: (Nullable<BigInt>, Nullable<Text>), |statement, out| {
+statement!("defer the jobs": InsertJobs -> InsertedOrTaken: (Nullable<BigInt>, Nullable<Text>), |statement, out| {
     out.push_sql("SELECT job_id, taken_queueing_lock FROM procrastinate_diesel_defer_jobs_v1(");
     out.push_bind_param::<Array<Text>, _>(&statement.queues)?;
     out.push_sql("::varchar[], ");

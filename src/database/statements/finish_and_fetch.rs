@@ -48,7 +48,7 @@ pub(crate) struct JobsOfWorker {
     pub(crate) job_ids: Vec<JobId>,
 }
 
-statement!(JobsOfWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
+statement!("load the worker's jobs": JobsOfWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
     out.push_sql(SELECT_FETCHED);
     out.push_sql("procrastinate_diesel_jobs_of_worker_v1(");
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
@@ -233,7 +233,7 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
     }
 }
 
-statement!(FinishAndFetchJobs -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
+statement!("store outcomes and fetch jobs": FinishAndFetchJobs -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
     out.push_sql(
         "SELECT lost, id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at, attempts, \
          abort_requested, worker_id, became::text FROM procrastinate_diesel_finish_and_fetch_jobs_v1(",

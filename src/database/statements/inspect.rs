@@ -18,19 +18,19 @@ pub(crate) const SELECT_JOBS: &str = "SELECT id, queue_name, task_name, priority
      FROM procrastinate_jobs WHERE ";
 
 /// Whether the table of jobs is there.
-pub(crate) struct CheckConnection;
+pub(crate) struct CheckConnectionQuery;
 
-statement!(CheckConnection -> bool: Bool, |_, out| {
+statement!("look for the tables": CheckConnectionQuery -> bool: Bool, |_, out| {
     out.push_sql("SELECT to_regclass('procrastinate_jobs') IS NOT NULL");
     Ok(())
 });
 
 /// The status of a job. The answer: no row when there is no such job.
-pub(crate) struct GetJobStatus {
+pub(crate) struct GetJobStatusQuery {
     pub(crate) job_id: JobId,
 }
 
-statement!(GetJobStatus -> JobStatus: ProcrastinateJobStatus, |statement, out| {
+statement!("look up the job": GetJobStatusQuery -> JobStatus: ProcrastinateJobStatus, |statement, out| {
     out.push_sql("SELECT status::text FROM procrastinate_jobs WHERE id = ");
     out.push_bind_param::<BigInt, _>(&statement.job_id)?;
     Ok(())
@@ -92,9 +92,9 @@ impl JobFilter {
 }
 
 /// The jobs for which everything that is set is so, by number.
-pub(crate) struct ListJobs(pub(crate) JobFilter);
+pub(crate) struct ListJobsQuery(pub(crate) JobFilter);
 
-statement!(filtered ListJobs -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+statement!(filtered "list the jobs": ListJobsQuery -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
     out.push_sql(SELECT_JOBS);
     out.push_sql("true");
     statement.0.write(out)?;
@@ -108,7 +108,7 @@ pub(crate) struct StalledJobs {
     pub(crate) filter: JobFilter,
 }
 
-statement!(filtered StalledJobs -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+statement!(filtered "find stalled jobs": StalledJobs -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
     out.push_sql(SELECT_JOBS);
     out.push_sql(
         "status = 'doing' AND (worker_id IS NULL OR worker_id IN \
@@ -124,7 +124,7 @@ statement!(filtered StalledJobs -> ProcrastinateJob: procrastinate_jobs::SqlType
 /// The jobs that are doing and that somebody has asked to abort.
 pub(crate) struct JobsToAbort(pub(crate) JobFilter);
 
-statement!(filtered JobsToAbort -> JobId: BigInt, |statement, out| {
+statement!(filtered "find the jobs to abort": JobsToAbort -> JobId: BigInt, |statement, out| {
     out.push_sql("SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND abort_requested");
     statement.0.write(out)?;
     out.push_sql(" ORDER BY id");
@@ -181,7 +181,7 @@ pub(crate) struct CountedJobs {
 }
 
 statement!(
-    filtered CountJobs -> CountedJobs:
+    filtered "count the jobs": CountJobs -> CountedJobs:
     (Nullable<Text>, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt, BigInt),
     |statement, out| {
         let column = statement.column.as_str();

@@ -13,12 +13,12 @@ use crate::schema::procrastinate_jobs;
 use crate::schema::sql_types::ProcrastinateJobStatus;
 
 /// Takes the next job of the queues, or of all queues, for a worker. The answer: the job, if there is one.
-pub(crate) struct FetchJob {
+pub(crate) struct FetchJobQuery {
     pub(crate) queues: Option<Vec<String>>,
     pub(crate) worker_id: i64,
 }
 
-statement!(FetchJob -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+statement!("fetch a job": FetchJobQuery -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
     out.push_sql(
         "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, status::text, \
          CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id \
@@ -33,14 +33,14 @@ statement!(FetchJob -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement
 });
 
 /// Ends a job. The answer: whether it was ended, and the status that it had before, if there is such a job.
-pub(crate) struct FinishJob {
+pub(crate) struct FinishJobQuery {
     pub(crate) job_id: JobId,
     pub(crate) end_status: &'static str,
     pub(crate) delete_job: bool,
 }
 
 statement!(
-    FinishJob -> (bool, Option<JobStatus>): (Bool, Nullable<ProcrastinateJobStatus>),
+    "finish the job": FinishJobQuery -> (bool, Option<JobStatus>): (Bool, Nullable<ProcrastinateJobStatus>),
     |statement, out| {
         out.push_sql("SELECT is_finished, found_status::text FROM procrastinate_diesel_finish_job_v1(");
         out.push_bind_param::<BigInt, _>(&statement.job_id)?;
@@ -54,13 +54,13 @@ statement!(
 );
 
 /// Cancels a job, or asks to abort it. The answer: its number, or NULL when there was nothing to cancel.
-pub(crate) struct CancelJob {
+pub(crate) struct CancelJobQuery {
     pub(crate) job_id: JobId,
     pub(crate) abort: bool,
     pub(crate) delete_job: bool,
 }
 
-statement!(CancelJob -> Option<JobId>: Nullable<BigInt>, |statement, out| {
+statement!("cancel the job": CancelJobQuery -> Option<JobId>: Nullable<BigInt>, |statement, out| {
     out.push_sql("SELECT procrastinate_cancel_job_v1(");
     out.push_bind_param::<BigInt, _>(&statement.job_id)?;
     out.push_sql(", ");
@@ -72,7 +72,7 @@ statement!(CancelJob -> Option<JobId>: Nullable<BigInt>, |statement, out| {
 });
 
 /// Puts a job back to wait. `retry_at` is `None` for at once.
-pub(crate) struct RetryJob {
+pub(crate) struct RetryJobQuery {
     pub(crate) job_id: JobId,
     pub(crate) retry_at: Option<DateTime<Utc>>,
     pub(crate) priority: Option<i32>,
@@ -80,7 +80,7 @@ pub(crate) struct RetryJob {
     pub(crate) lock: Option<String>,
 }
 
-impl RetryJob {
+impl RetryJobQuery {
     /// As the functions take it that retry a job.
     pub(crate) fn write_args<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_bind_param::<BigInt, _>(&self.job_id)?;
@@ -96,12 +96,12 @@ impl RetryJob {
     }
 }
 
-/// The answer to [`RetryJob`]: the status that the job had, if there is such a job; the one that it has now, if it was
+/// The answer to [`RetryJobQuery`]: the status that the job had, if there is such a job; the one that it has now, if it was
 /// changed; the queueing lock, if another job that waits holds it; and its task.
 pub(crate) type RetriedOrNot = (Option<JobStatus>, Option<JobStatus>, Option<String>, Option<String>);
 
 statement!(
-    RetryJob -> RetriedOrNot:
+    "retry the job": RetryJobQuery -> RetriedOrNot:
         (Nullable<ProcrastinateJobStatus>, Nullable<ProcrastinateJobStatus>, Nullable<Text>, Nullable<Text>),
     |statement, out| {
         out.push_sql(
@@ -115,7 +115,7 @@ statement!(
 );
 
 /// Deletes old jobs along their final events. The answer: how many, whether there are more to look at, and where to go on.
-pub(crate) struct DeleteOldJobs {
+pub(crate) struct DeleteOldJobsQuery {
     /// The labels of their statuses.
     pub(crate) statuses: Vec<&'static str>,
     pub(crate) older_than_seconds: f64,
@@ -126,7 +126,7 @@ pub(crate) struct DeleteOldJobs {
     pub(crate) start_after: Option<serde_json::Value>,
 }
 
-statement!(DeleteOldJobs -> (i64, bool, serde_json::Value): (BigInt, Bool, Jsonb), |statement, out| {
+statement!("delete old jobs": DeleteOldJobsQuery -> (i64, bool, serde_json::Value): (BigInt, Bool, Jsonb), |statement, out| {
     out.push_sql("SELECT deleted, has_more, stopped_at FROM procrastinate_diesel_delete_old_jobs_v1(");
     out.push_bind_param::<Array<Text>, _>(&statement.statuses)?;
     out.push_sql("::text[]::procrastinate_job_status[], make_interval(secs => ");
@@ -143,13 +143,13 @@ statement!(DeleteOldJobs -> (i64, bool, serde_json::Value): (BigInt, Bool, Jsonb
 
 /// Sets when a job that waits may be started; `None` is at once. The answer: the status that the job has, if there is
 /// such a job, and whether it was changed.
-pub(crate) struct RescheduleJob {
+pub(crate) struct RescheduleJobQuery {
     pub(crate) job_id: JobId,
     pub(crate) schedule_at: Option<DateTime<Utc>>,
 }
 
 statement!(
-    RescheduleJob -> (JobStatus, bool): (ProcrastinateJobStatus, Bool),
+    "reschedule the job": RescheduleJobQuery -> (JobStatus, bool): (ProcrastinateJobStatus, Bool),
     |statement, out| {
         out.push_sql("WITH found AS (SELECT id, status FROM procrastinate_jobs WHERE id = ");
         out.push_bind_param::<BigInt, _>(&statement.job_id)?;
@@ -165,12 +165,12 @@ statement!(
 
 /// Deletes a job that does not run. The answer: the status that the job had, if there is such a job, and whether it is
 /// gone.
-pub(crate) struct DeleteJob {
+pub(crate) struct DeleteJobQuery {
     pub(crate) job_id: JobId,
 }
 
 statement!(
-    DeleteJob -> (JobStatus, bool): (ProcrastinateJobStatus, Bool),
+    "delete the job": DeleteJobQuery -> (JobStatus, bool): (ProcrastinateJobStatus, Bool),
     |statement, out| {
         out.push_sql("WITH found AS (SELECT id, status FROM procrastinate_jobs WHERE id = ");
         out.push_bind_param::<BigInt, _>(&statement.job_id)?;

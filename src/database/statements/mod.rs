@@ -24,6 +24,9 @@ pub(crate) trait Statement: Query + QueryFragment<Pg> + QueryId + Send + Sync + 
     /// What one row of its answer becomes.
     type Row: FromSqlRow<Self::SqlType, Pg> + Send + 'static;
 
+    /// What it does, for errors: *could not …*.
+    const ACTION: &'static str;
+
     /// Its name, for who looks at what was asked.
     #[cfg(feature = "testing")]
     const NAME: &'static str;
@@ -32,13 +35,13 @@ pub(crate) trait Statement: Query + QueryFragment<Pg> + QueryId + Send + Sync + 
 /// Declares a statement: its SQL in a function of its own, everything else the same for all. With `filtered` its SQL
 /// depends on which filters are set.
 macro_rules! statement {
-    ($statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
-        crate::database::statements::statement!(@ true, $statement -> $row: $sql_type, $write);
+    ($action:literal: $statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
+        crate::database::statements::statement!(@ true, $action, $statement -> $row: $sql_type, $write);
     };
-    (filtered $statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
-        crate::database::statements::statement!(@ false, $statement -> $row: $sql_type, $write);
+    (filtered $action:literal: $statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
+        crate::database::statements::statement!(@ false, $action, $statement -> $row: $sql_type, $write);
     };
-    (@ $is_static:literal, $statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
+    (@ $is_static:literal, $action:literal, $statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
         impl diesel::query_builder::QueryId for $statement {
             type QueryId = Self;
             const HAS_STATIC_QUERY_ID: bool = $is_static;
@@ -63,6 +66,7 @@ macro_rules! statement {
 
         impl crate::database::statements::Statement for $statement {
             type Row = $row;
+            const ACTION: &'static str = $action;
 
             #[cfg(feature = "testing")]
             const NAME: &'static str = stringify!($statement);

@@ -18,7 +18,7 @@ pub(crate) struct DeferPeriodicJob {
 /// The job, if it was deferred, and whether it was not because its queueing lock is taken.
 pub(crate) type DeferredOrTaken = (Option<JobId>, bool);
 
-statement!(DeferPeriodicJob -> DeferredOrTaken: (Nullable<BigInt>, Bool), |statement, out| {
+statement!("defer the periodic task": DeferPeriodicJob -> DeferredOrTaken: (Nullable<BigInt>, Bool), |statement, out| {
     let job = &statement.job;
     out.push_sql("SELECT job_id, is_queueing_lock_taken FROM procrastinate_diesel_defer_periodic_job_v1(");
     out.push_bind_param::<Text, _>(&job.queue)?;

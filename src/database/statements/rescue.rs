@@ -14,7 +14,7 @@ pub(crate) struct JobsWithoutWorker {
     pub(crate) task_names: Vec<String>,
 }
 
-statement!(JobsWithoutWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
+statement!("find the jobs of stalled workers": JobsWithoutWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
     out.push_sql(SELECT_FETCHED);
     out.push_sql("procrastinate_diesel_jobs_without_worker_v1(");
     out.push_bind_param::<Array<Text>, _>(&statement.task_names)?;
@@ -53,7 +53,7 @@ impl RescueJobs {
     }
 }
 
-statement!(RescueJobs -> (JobId, JobStatus): (BigInt, ProcrastinateJobStatus), |statement, out| {
+statement!("rescue the jobs of stalled workers": RescueJobs -> (JobId, JobStatus): (BigInt, ProcrastinateJobStatus), |statement, out| {
     out.push_sql("SELECT job_id, became::text FROM procrastinate_diesel_rescue_jobs_v1(to_jsonb(");
     out.push_bind_param::<Array<Jsonb>, _>(&statement.rescues)?;
     out.push_sql("))");

@@ -18,7 +18,7 @@ pub(crate) struct FetchJobAt {
     pub(crate) now: DateTime<Utc>,
 }
 
-statement!(FetchJobAt -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
+statement!("fetch a job": FetchJobAt -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
     out.push_sql("WITH fetched AS (UPDATE procrastinate_jobs SET status = 'doing', worker_id = ");
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
     out.push_sql(

@@ -6,19 +6,19 @@ use super::statement;
 use crate::job::JobId;
 
 /// Enters a worker. The answer: its id.
-pub(crate) struct RegisterWorker;
+pub(crate) struct RegisterWorkerQuery;
 
-statement!(RegisterWorker -> i64: BigInt, |_, out| {
+statement!("register the worker": RegisterWorkerQuery -> i64: BigInt, |_, out| {
     out.push_sql("SELECT worker_id FROM procrastinate_register_worker_v1()");
     Ok(())
 });
 
 /// Removes a worker. The answer: one row.
-pub(crate) struct UnregisterWorker {
+pub(crate) struct UnregisterWorkerQuery {
     pub(crate) worker_id: i64,
 }
 
-statement!(UnregisterWorker -> bool: Bool, |statement, out| {
+statement!("unregister the worker": UnregisterWorkerQuery -> bool: Bool, |statement, out| {
     out.push_sql("SELECT true FROM procrastinate_unregister_worker_v1(");
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
     out.push_sql(")");
@@ -26,11 +26,11 @@ statement!(UnregisterWorker -> bool: Bool, |statement, out| {
 });
 
 /// Removes the workers that have not been heard of for so long. The answer: their ids.
-pub(crate) struct PruneStalledWorkers {
+pub(crate) struct PruneStalledWorkersQuery {
     pub(crate) seconds_since_heartbeat: f64,
 }
 
-statement!(PruneStalledWorkers -> i64: BigInt, |statement, out| {
+statement!("prune stalled workers": PruneStalledWorkersQuery -> i64: BigInt, |statement, out| {
     out.push_sql("SELECT worker_id FROM procrastinate_prune_stalled_workers_v1(");
     out.push_bind_param::<Double, _>(&statement.seconds_since_heartbeat)?;
     out.push_sql(")");
@@ -45,7 +45,7 @@ pub(crate) struct RegisterWorkerAgain {
     pub(crate) attempts: Vec<i32>,
 }
 
-statement!(RegisterWorkerAgain -> (i64, Option<JobId>): (BigInt, Nullable<BigInt>), |statement, out| {
+statement!("re-register the worker": RegisterWorkerAgain -> (i64, Option<JobId>): (BigInt, Nullable<BigInt>), |statement, out| {
     out.push_sql("SELECT worker_id, job_id FROM procrastinate_diesel_register_worker_again_v1(");
     out.push_bind_param::<Array<BigInt>, _>(&statement.job_ids)?;
     out.push_sql(", ");
@@ -56,14 +56,14 @@ statement!(RegisterWorkerAgain -> (i64, Option<JobId>): (BigInt, Nullable<BigInt
 
 /// Says that a worker is alive. The answer: the jobs it is doing as far as the database knows, each with whether its abort
 /// was requested, and a row of NULLs; no row at all when the worker is not registered any more.
-pub(crate) struct UpdateHeartbeat {
+pub(crate) struct UpdateHeartbeatQuery {
     pub(crate) worker_id: i64,
 }
 
 /// The number of a job, and whether its abort was requested.
 pub(crate) type JobOfHeartbeat = (Option<JobId>, Option<bool>);
 
-statement!(UpdateHeartbeat -> JobOfHeartbeat: (Nullable<BigInt>, Nullable<Bool>), |statement, out| {
+statement!("send the heartbeat": UpdateHeartbeatQuery -> JobOfHeartbeat: (Nullable<BigInt>, Nullable<Bool>), |statement, out| {
     out.push_sql("SELECT job_id, abort_requested FROM procrastinate_diesel_update_heartbeat_v1(");
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
     out.push_sql(")");

@@ -1,10 +1,10 @@
-//! The columns of a cron expression, read by the rules of Python's croniter, and written for the library that searches.
+//! The fields of a cron expression, read by the rules of Python's croniter, and written for the library that searches.
 
-use super::field::{Column, DAY, DAY_OF_WEEK, HOUR, MINUTE, MONTH, SECOND};
+use super::field::{DAY, DAY_OF_WEEK, Field, HOUR, MINUTE, MONTH, SECOND};
 use super::values::Values;
 use crate::error::Error;
 
-/// What characters stand between columns.
+/// What characters stand between fields.
 const BLANKS: [char; 6] = [' ', '\t', '\n', '\r', '\u{b}', '\u{c}'];
 
 /// Names for whole expressions.
@@ -21,9 +21,9 @@ const ALIASES: [(&str, &str); 7] = [
 /// The last day for which `W` means the same in every month.
 const LAST_NEAREST: u32 = 28;
 
-/// An expression that was read: for each column what it asks for.
+/// An expression that was read: for each field what it asks for.
 #[derive(Debug)]
-pub(super) struct Columns {
+pub(super) struct Fields {
     seconds: Values,
     minutes: Values,
     hours: Values,
@@ -34,27 +34,27 @@ pub(super) struct Columns {
     pub(super) keeps_pace: bool,
 }
 
-impl Columns {
-    /// Reads an expression of five columns, or of six with seconds last.
+impl Fields {
+    /// Reads an expression of five fields, or of six with seconds last.
     pub(super) fn read(expression: &str) -> Result<Self, Error> {
         let refuse = |rule: String| Error::invalid("cron expression", expression, rule);
         let lower = expression.to_lowercase();
         let text = ALIASES.iter().find(|(alias, _)| *alias == lower).map_or(lower.as_str(), |(_, meaning)| meaning);
-        let texts: Vec<&str> = text.split(BLANKS).filter(|column| !column.is_empty()).collect();
+        let texts: Vec<&str> = text.split(BLANKS).filter(|field| !field.is_empty()).collect();
         let (five, second) = match *texts.as_slice() {
             [ref five @ .., second] if five.len() == 5 => (five, Some(second)),
             ref five if five.len() == 5 => (five, None),
             ref other => {
                 let rule = format!(
-                    "it has {} columns, and there are five (minute, hour, day, month, day of week) or six (second last)",
+                    "it has {} fields, and there are five (minute, hour, day, month, day of week) or six (second last)",
                     other.len()
                 );
                 return Err(refuse(rule));
             }
         };
-        let read = |column: &Column, text: &str| column.read(text).map_err(|rule| refuse(column.explain(text, &rule)));
+        let read = |field: &Field, text: &str| field.read(text).map_err(|rule| refuse(field.explain(text, &rule)));
         let seconds = second.map_or_else(|| Ok(Values::number(0)), |second| read(&SECOND, second))?;
-        let mut columns = Self {
+        let mut fields = Self {
             seconds,
             minutes: read(&MINUTE, five[0])?,
             hours: read(&HOUR, five[1])?,
@@ -63,15 +63,15 @@ impl Columns {
             weekdays: read(&DAY_OF_WEEK, five[4])?,
             keeps_pace: false,
         };
-        columns.keeps_pace = (five[0].starts_with('*') && columns.minutes.is_several())
-            || (five[1].starts_with('*') && columns.hours.is_several());
-        columns.settle_days(five[2], five[4]);
-        columns.check_days().map_err(refuse)?;
-        Ok(columns)
+        fields.keeps_pace = (five[0].starts_with('*') && fields.minutes.is_several())
+            || (five[1].starts_with('*') && fields.hours.is_several());
+        fields.settle_days(five[2], five[4]);
+        fields.check_days().map_err(refuse)?;
+        Ok(fields)
     }
 
-    /// A column of days that lists all there are is a `*` if the other one has a `*`: then the other one alone decides.
-    /// Without that, either of two columns may say that a day is meant.
+    /// A field of days that lists all there are is a `*` if the other one has a `*`: then the other one alone decides.
+    /// Without that, either of two fields may say that a day is meant.
     fn settle_days(&mut self, days: &str, weekdays: &str) {
         // The last day counts as one more, whichever it is.
         let listed = self.days.numbers.len() + usize::from(self.days.last);
@@ -82,19 +82,19 @@ impl Columns {
     fn check_days(&self) -> Result<(), String> {
         if !self.weekdays.nth.is_empty() {
             if self.weekdays.star || !self.weekdays.numbers.is_empty() {
-                return Err("its column day of week must not mix \"#\" and \"L\" with other values".to_owned());
+                return Err("its field day of week must not mix \"#\" and \"L\" with other values".to_owned());
             }
             if !self.days.star {
-                return Err("beside \"#\" or \"L\" in its column day of week, its column day must be \"*\"".to_owned());
+                return Err("beside \"#\" or \"L\" in its field day of week, its field day must be \"*\"".to_owned());
             }
         }
         if let Some(day) = self.days.nearest {
             if !self.weekdays.star {
-                return Err("beside \"W\" in its column day, its column day of week must be \"*\"".to_owned());
+                return Err("beside \"W\" in its field day, its field day of week must be \"*\"".to_owned());
             }
             if day > LAST_NEAREST {
                 return Err(format!(
-                    "its column day must not ask for the weekday nearest to the {day}: not every month has that day"
+                    "its field day must not ask for the weekday nearest to the {day}: not every month has that day"
                 ));
             }
         }
@@ -103,8 +103,8 @@ impl Columns {
 
     /// The same schedule, as the library that searches wants it: seconds first, every value by number.
     pub(super) fn pattern(&self) -> String {
-        let columns = [&self.seconds, &self.minutes, &self.hours, &self.days, &self.months, &self.weekdays];
-        columns.map(Values::pattern).join(" ")
+        let fields = [&self.seconds, &self.minutes, &self.hours, &self.days, &self.months, &self.weekdays];
+        fields.map(Values::pattern).join(" ")
     }
 }
 
@@ -122,7 +122,7 @@ mod tests {
             ("0 0 * * mon#2,l5", "0 0 0 * * 1#2,5#L"),
             ("@weekly", "0 0 0 * * 0"),
         ] {
-            assert_eq!(Columns::read(expression).map(|columns| columns.pattern()).ok().as_deref(), Some(pattern));
+            assert_eq!(Fields::read(expression).map(|fields| fields.pattern()).ok().as_deref(), Some(pattern));
         }
     }
 
@@ -131,30 +131,30 @@ mod tests {
         for (expression, rule) in [
             (
                 "0 8 * *",
-                "it has 4 columns, and there are five (minute, hour, day, month, day of week) or six (second last)",
+                "it has 4 fields, and there are five (minute, hour, day, month, day of week) or six (second last)",
             ),
-            ("0 8 * * * 60", "its column second \"60\" has \"60\", and the values are 0 to 59"),
-            ("0 8 1,32 * *", "its column day \"1,32\" has \"32\", and the values are 1 to 31"),
-            ("0 8 * * 8", "its column day of week \"8\" has \"8\", and the values are 0 to 7"),
+            ("0 8 * * * 60", "its field second \"60\" has \"60\", and the values are 0 to 59"),
+            ("0 8 1,32 * *", "its field day \"1,32\" has \"32\", and the values are 1 to 31"),
+            ("0 8 * * 8", "its field day of week \"8\" has \"8\", and the values are 0 to 7"),
             (
                 "0 8 * * mo",
-                "its column day of week \"mo\" has \"mo\", which is no value of this column; its names are sun to sat",
+                "its field day of week \"mo\" has \"mo\", which is no value of this field; its names are sun to sat",
             ),
-            ("mon 8 * * *", "its column minute \"mon\" has \"mon\", which is no value of this column"),
-            ("*/0 8 * * *", "its column minute \"*/0\" must have a whole number from 1 on after \"/\", not \"0\""),
-            ("0 8 * * mon#6", "its column day of week \"mon#6\" must have a number from 1 to 5 after \"#\""),
-            ("0 8 * * 1-5#2", "its column day of week \"1-5#2\" must have one day, or a range of names, before \"#\""),
-            ("0 8 1,15w * *", "its column day \"1,15w\" must not have \"W\" in a list"),
-            ("h 8 * * *", "its column minute \"h\" must not use \"H\" or \"R\": programs would not agree on the time"),
-            ("0 8 1 * mon#1", "beside \"#\" or \"L\" in its column day of week, its column day must be \"*\""),
-            ("0 8 15w * 1", "beside \"W\" in its column day, its column day of week must be \"*\""),
-            ("0 8 * * 5,mon#1", "its column day of week must not mix \"#\" and \"L\" with other values"),
+            ("mon 8 * * *", "its field minute \"mon\" has \"mon\", which is no value of this field"),
+            ("*/0 8 * * *", "its field minute \"*/0\" must have a whole number from 1 on after \"/\", not \"0\""),
+            ("0 8 * * mon#6", "its field day of week \"mon#6\" must have a number from 1 to 5 after \"#\""),
+            ("0 8 * * 1-5#2", "its field day of week \"1-5#2\" must have one day, or a range of names, before \"#\""),
+            ("0 8 1,15w * *", "its field day \"1,15w\" must not have \"W\" in a list"),
+            ("h 8 * * *", "its field minute \"h\" must not use \"H\" or \"R\": programs would not agree on the time"),
+            ("0 8 1 * mon#1", "beside \"#\" or \"L\" in its field day of week, its field day must be \"*\""),
+            ("0 8 15w * 1", "beside \"W\" in its field day, its field day of week must be \"*\""),
+            ("0 8 * * 5,mon#1", "its field day of week must not mix \"#\" and \"L\" with other values"),
             (
                 "0 8 31w * *",
-                "its column day must not ask for the weekday nearest to the 31: not every month has that day",
+                "its field day must not ask for the weekday nearest to the 31: not every month has that day",
             ),
         ] {
-            let error = Columns::read(expression).map(drop).map_err(|error| error.to_string());
+            let error = Fields::read(expression).map(drop).map_err(|error| error.to_string());
             assert_eq!(error, Err(format!("invalid cron expression {expression:?}: {rule}")));
         }
     }
@@ -171,8 +171,8 @@ mod tests {
             ("0-30 2 * * *", false),
             ("*/60 2 * * *", false),
         ] {
-            let columns = Columns::read(expression);
-            assert_eq!(columns.map(|columns| columns.keeps_pace).ok(), Some(keeps_pace), "{expression}");
+            let fields = Fields::read(expression);
+            assert_eq!(fields.map(|fields| fields.keeps_pace).ok(), Some(keeps_pace), "{expression}");
         }
     }
 }

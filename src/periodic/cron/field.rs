@@ -1,67 +1,67 @@
-//! One column of a cron expression.
+//! One field of a cron expression.
 
 use std::collections::BTreeSet;
 
 use super::values::{Nth, Values};
 
-/// A column: what stands in it.
+/// A field: what stands in it.
 #[derive(Debug)]
-pub(super) struct Column {
+pub(super) struct Field {
     name: &'static str,
     first: u32,
     last: u32,
     /// Names of values, in order, from this value on.
     names: &'static [&'static str],
-    kind: Kind,
+    kind: FieldKind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FieldKind {
     Plain,
     Day,
     DayOfWeek,
 }
 
-pub(super) const SECOND: Column = Column { name: "second", first: 0, last: 59, names: &[], kind: Kind::Plain };
-pub(super) const MINUTE: Column = Column { name: "minute", first: 0, last: 59, names: &[], kind: Kind::Plain };
-pub(super) const HOUR: Column = Column { name: "hour", first: 0, last: 23, names: &[], kind: Kind::Plain };
-pub(super) const DAY: Column = Column { name: "day", first: 1, last: 31, names: &[], kind: Kind::Day };
-pub(super) const MONTH: Column = Column {
+pub(super) const SECOND: Field = Field { name: "second", first: 0, last: 59, names: &[], kind: FieldKind::Plain };
+pub(super) const MINUTE: Field = Field { name: "minute", first: 0, last: 59, names: &[], kind: FieldKind::Plain };
+pub(super) const HOUR: Field = Field { name: "hour", first: 0, last: 23, names: &[], kind: FieldKind::Plain };
+pub(super) const DAY: Field = Field { name: "day", first: 1, last: 31, names: &[], kind: FieldKind::Day };
+pub(super) const MONTH: Field = Field {
     name: "month",
     first: 1,
     last: 12,
     names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
-    kind: Kind::Plain,
+    kind: FieldKind::Plain,
 };
-pub(super) const DAY_OF_WEEK: Column = Column {
+pub(super) const DAY_OF_WEEK: Field = Field {
     name: "day of week",
     first: 0,
     last: 6,
     names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
-    kind: Kind::DayOfWeek,
+    kind: FieldKind::DayOfWeek,
 };
 
-/// Why a column is refused.
+/// Why a field is refused.
 type Rule = String;
 
-impl Column {
+impl Field {
     /// How many values there are.
     pub(super) fn size(&self) -> usize {
         (self.first..=self.last).count()
     }
 
-    /// The rule, with the name of the column and its text.
+    /// The rule, with the name of the field and its text.
     pub(super) fn explain(&self, text: &str, rule: &str) -> Rule {
-        format!("its column {} {text:?} {rule}", self.name)
+        format!("its field {} {text:?} {rule}", self.name)
     }
 
-    /// Reads the column. The text is in small letters.
+    /// Reads the field. The text is in small letters.
     pub(super) fn read(&self, text: &str) -> Result<Values, Rule> {
         if text.starts_with(['h', 'r']) {
             return Err("must not use \"H\" or \"R\": programs would not agree on the time".to_owned());
         }
         let mut values = Values::default();
-        if text == "?" && self.kind != Kind::Plain {
+        if text == "?" && self.kind != FieldKind::Plain {
             values.star = true;
             return Ok(values);
         }
@@ -76,17 +76,17 @@ impl Column {
     }
 
     fn read_item(&self, item: &str, values: &mut Values) -> Result<(), Rule> {
-        let nearest = nearest_day(item).filter(|_| self.kind == Kind::Day);
-        let last = item.strip_prefix('l').filter(|digits| self.kind == Kind::DayOfWeek && is_number(digits));
+        let nearest = nearest_day(item).filter(|_| self.kind == FieldKind::Day);
+        let last = item.strip_prefix('l').filter(|digits| self.kind == FieldKind::DayOfWeek && is_number(digits));
         if item == "*" {
             values.star = true;
-        } else if item == "l" && self.kind == Kind::Day {
+        } else if item == "l" && self.kind == FieldKind::Day {
             values.last = true;
         } else if let Some(day) = nearest {
             values.nearest = Some(self.value(day)?);
         } else if let Some(weekday) = last {
             values.nth.push((self.value(weekday)?, Nth::Last));
-        } else if self.kind == Kind::DayOfWeek && item.contains('#') {
+        } else if self.kind == FieldKind::DayOfWeek && item.contains('#') {
             self.read_nth(item, values)?;
         } else {
             values.numbers.extend(self.numbers(item)?);
@@ -126,7 +126,7 @@ impl Column {
             });
         };
         let low = self.value(low)?;
-        let high = if self.kind == Kind::Day && high == "l" { self.last } else { self.value(high)? };
+        let high = if self.kind == FieldKind::Day && high == "l" { self.last } else { self.value(high)? };
         let step = step.unwrap_or(1);
         Ok(match low.cmp(&high) {
             std::cmp::Ordering::Less => self.stepped(low, high, step),
@@ -164,13 +164,13 @@ impl Column {
         let value = match named {
             Some(value) => value,
             None if is_number(text) => parse(text),
-            None => return Err(format!("has {text:?}, which is no value of this column{}", self.known_names())),
+            None => return Err(format!("has {text:?}, which is no value of this field{}", self.known_names())),
         };
         match value {
-            7 if self.kind == Kind::DayOfWeek => Ok(0),
+            7 if self.kind == FieldKind::DayOfWeek => Ok(0),
             value if (self.first..=self.last).contains(&value) => Ok(value),
             _ => {
-                let last = if self.kind == Kind::DayOfWeek { 7 } else { self.last };
+                let last = if self.kind == FieldKind::DayOfWeek { 7 } else { self.last };
                 Err(format!("has {text:?}, and the values are {} to {last}", self.first))
             }
         }
@@ -193,7 +193,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A number of any length: what is too large for any column is the largest one.
+/// A number of any length: what is too large for any field is the largest one.
 fn parse(digits: &str) -> u32 {
     digits.parse().unwrap_or(u32::MAX)
 }

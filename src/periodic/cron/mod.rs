@@ -3,7 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `mod` | an expression and its ticks |
-//! | `columns`, `column` | what an expression means, by the rules of Python's croniter |
+//! | `fields`, `field` | what an expression means, by the rules of Python's croniter |
 //! | `local` | ticks by the clock of a time zone |
 
 mod expression;
@@ -17,15 +17,15 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 
-use self::expression::Columns;
+use self::expression::Fields;
 use crate::error::Error;
 
-/// A cron expression: five columns, minute, hour, day, month and day of week, or six, with seconds **last**.
+/// A cron expression: five fields, minute, hour, day, month and day of week, or six, with seconds **last**.
 ///
 /// Its ticks are those of Python's croniter, which Procrastinate uses, to the second and in UTC, so that programs in both
 /// languages agree on them. Another time zone is [`in_time_zone`](Self::in_time_zone), with the feature `chrono-tz`.
 ///
-/// | in a column | means |
+/// | in a field | means |
 /// |---|---|
 /// | `*` | every value; `?` is the same for days |
 /// | `5`, `mon`, `jan` | that value; names have three letters, large or small; day 0 and 7 of the week are Sunday |
@@ -34,17 +34,17 @@ use crate::error::Error;
 /// | `l` (day) | the last day of the month; also in a list, or at the end of a range |
 /// | `15w` or `w15` (day) | of Monday to Friday in the same month the day nearest to the 15th |
 /// | `fri#2`, `mon-wed#1`, `l5` (day of week) | the second Friday of the month, the first Monday, Tuesday and Wednesday, the last Friday |
-/// | `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually` | instead of columns |
+/// | `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually` | instead of fields |
 ///
-/// Where both day columns are chosen, a tick is on a day that fits either of them.
+/// Where both day fields are chosen, a tick is on a day that fits either of them.
 ///
 /// These croniter accepts, and they are refused here:
 ///
 /// | refused | because |
 /// |---|---|
 /// | `r`, and `r(1-10)`, `r/5` | at random: programs would not agree on the time |
-/// | a seventh column, the year | a schedule that ends is a job to be scheduled |
-/// | `#` or `l5` beside other values of the column or beside a chosen day; `15w` beside a chosen day of week | croniter leaves some of it out, or stops with an error |
+/// | a seventh field, the year | a schedule that ends is a job to be scheduled |
+/// | `#` or `l5` beside other values of the field or beside a chosen day; `15w` beside a chosen day of week | croniter leaves some of it out, or stops with an error |
 /// | `29w`, `30w`, `31w` | not every month has the day |
 /// | `0` as an end of a range of days or months | there is no such day or month |
 ///
@@ -62,7 +62,7 @@ use crate::error::Error;
 /// let error = "61 * * * *".parse::<Cron>().unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     r#"invalid cron expression "61 * * * *": its column minute "61" has "61", and the values are 0 to 59"#
+///     r#"invalid cron expression "61 * * * *": its field minute "61" has "61", and the values are 0 to 59"#
 /// );
 /// # Ok::<_, procrastinate::Error>(())
 /// ```
@@ -81,7 +81,7 @@ impl Cron {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`], which names the expression, the column and the rule.
+    /// [`Error::Invalid`], which names the expression, the field and the rule.
     ///
     /// # Example
     ///
@@ -92,8 +92,8 @@ impl Cron {
     /// assert!(Cron::new("every five minutes").is_err());
     /// ```
     pub fn new(expression: &str) -> Result<Self, Error> {
-        let columns = Columns::read(expression)?;
-        let search = croner::Cron::from_str(&columns.pattern())
+        let fields = Fields::read(expression)?;
+        let search = croner::Cron::from_str(&fields.pattern())
             .map_err(|error| Error::invalid("cron expression", expression, error.to_string()))?;
         Ok(Self {
             expression: expression.to_owned(),
@@ -101,7 +101,7 @@ impl Cron {
             #[cfg(feature = "chrono-tz")]
             local: None,
             #[cfg(feature = "chrono-tz")]
-            keeps_pace: columns.keeps_pace,
+            keeps_pace: fields.keeps_pace,
         })
     }
 

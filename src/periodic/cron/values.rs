@@ -9,7 +9,7 @@ pub(super) enum Nth {
     Last,
 }
 
-/// What a column asks for.
+/// What a field asks for.
 #[derive(Debug, Default)]
 pub(super) struct Values {
     /// Every value: a `*` or a `?`.

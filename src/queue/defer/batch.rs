@@ -9,7 +9,7 @@ use crate::database::statements::defer::{InsertJobs, NewJob};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::JobToDefer;
-use crate::queue::metrics::JobsOnTheirWay;
+use crate::queue::metrics::JobsToCount;
 
 /// Defers any number of jobs in one statement on an async connection, all or none, and returns their numbers in the
 /// order of the input. They may be of different tasks.
@@ -75,17 +75,14 @@ pub(crate) async fn batch_defer_or_fail<R: Run>(jobs: Vec<NewJob>, run: &mut R) 
     }
     let locked: Vec<(String, String)> =
         jobs.iter().filter_map(|job| Some((job.queueing_lock.clone()?, job.task_name.clone()))).collect();
-    let on_their_way = JobsOnTheirWay::new(jobs.iter().map(|job| (job.task_name.as_str(), job.queue.as_str())));
-    let rows = run
-        .load(jobs.into_iter().collect::<InsertJobs>())
-        .await
-        .map_err(|source| Error::database("defer the jobs", source))?;
+    let on_their_way = JobsToCount::new(jobs.iter().map(|job| (job.task_name.as_str(), job.queue.as_str())));
+    let rows = run.load(jobs.into_iter().collect::<InsertJobs>()).await?;
     if let Some(queueing_lock) = rows.iter().find_map(|(_, taken)| taken.clone()) {
         let task_name =
             locked.into_iter().find(|(lock, _)| *lock == queueing_lock).map_or_else(String::new, |(_, task)| task);
         return Err(Error::AlreadyEnqueued { task_name, queueing_lock });
     }
-    on_their_way.are_deferred();
+    on_their_way.deferred();
     let ids: Vec<JobId> = rows.into_iter().filter_map(|(id, _)| id).collect();
     tracing::info!(action = "jobs_deferred", count = ids.len(), "deferred {} jobs", ids.len());
     Ok(ids)

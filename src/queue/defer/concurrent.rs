@@ -12,35 +12,36 @@ use tracing::Instrument;
 
 use crate::database::connection::Connection;
 use crate::database::connection::run::Run;
-use crate::database::statements::defer::{AnnounceJob, NewJob, StoreJob};
+use crate::database::statements::Statement;
+use crate::database::statements::defer::{AnnounceJob, InsertJob, NewJob, StoreJob};
 use crate::error::Error;
 use crate::job::JobId;
-use crate::queue::defer::{DEFER_THE_JOB, NamesOfJob};
+use crate::queue::defer::NamesOfJob;
 
 /// How many jobs an application is deferring at this time, one by one, on connections of its pool. Written by each of those
 /// calls.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct DefersUnderWay(Arc<AtomicUsize>);
+pub(crate) struct InFlightDefers(Arc<AtomicUsize>);
 
-impl DefersUnderWay {
+impl InFlightDefers {
     /// One more, until this is dropped.
-    pub(crate) fn join(&self) -> Company {
+    pub(crate) fn enter(&self) -> InFlightDefer {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Company(self.0.clone())
+        InFlightDefer(self.0.clone())
     }
 }
 
 /// A call among those that are under way.
-pub(crate) struct Company(Arc<AtomicUsize>);
+pub(crate) struct InFlightDefer(Arc<AtomicUsize>);
 
-impl Company {
+impl InFlightDefer {
     /// Whether there are others. What they do next is open, so this may be wrong either way; it decides about speed alone.
-    pub(crate) fn is_there(&self) -> bool {
+    pub(crate) fn has_others(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 1
     }
 }
 
-impl Drop for Company {
+impl Drop for InFlightDefer {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -51,7 +52,7 @@ impl Drop for Company {
 pub(crate) async fn store_and_announce(job: NewJob, mut connection: Connection) -> Result<JobId, Error> {
     let both = async move {
         let names = NamesOfJob::of(&job);
-        let stored = connection.load(StoreJob(job)).await.map_err(|source| Error::database(DEFER_THE_JOB, source))?;
+        let stored = connection.load(StoreJob(job)).await?;
         let job_id = names.deferred(stored.first().copied().flatten())?;
         let NamesOfJob { task_name, queue, .. } = names;
         if let Err(error) = connection.load(AnnounceJob { job_id, queue }).await {
@@ -67,6 +68,6 @@ pub(crate) async fn store_and_announce(job: NewJob, mut connection: Connection) 
     };
     match tokio::spawn(both.in_current_span()).await {
         Ok(result) => result,
-        Err(error) => Err(Error::Pool { action: DEFER_THE_JOB, source: error.into() }),
+        Err(error) => Err(Error::Pool { action: InsertJob::ACTION, source: error.into() }),
     }
 }

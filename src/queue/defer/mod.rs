@@ -14,12 +14,12 @@ use diesel_async::AsyncConnectionCore;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::database::connection::run::{Async, Blocking, Run, complete};
+use crate::database::connection::run::{Async, Blocking, Run, complete, no_row};
 use crate::database::statements::defer::{InsertJob, InsertJobUnlessEnqueued, NewJob};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::options::JobOptions;
-use crate::queue::metrics::JobsOnTheirWay;
+use crate::queue::metrics::JobsToCount;
 use crate::validation::{check_args, check_name, unserializable};
 
 /// The queue of jobs for which none was chosen.
@@ -334,16 +334,12 @@ impl JobToDefer {
 pub(crate) async fn defer_or_fail<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
     let names = NamesOfJob::of(&job);
     let ids = if job.queueing_lock.is_some() {
-        run.load(InsertJobUnlessEnqueued(job)).await
+        run.load(InsertJobUnlessEnqueued(job)).await?
     } else {
-        run.load(InsertJob(job)).await
+        run.load(InsertJob(job)).await?
     };
-    let ids = ids.map_err(|source| Error::database(DEFER_THE_JOB, source))?;
     names.deferred(ids.first().copied())
 }
-
-/// What the deferring of one job is called in errors.
-pub(crate) const DEFER_THE_JOB: &str = "defer the job";
 
 /// What is told of a job when it was deferred, or was not.
 pub(crate) struct NamesOfJob {
@@ -364,10 +360,10 @@ impl NamesOfJob {
         let Some(id) = id else {
             return Err(match queueing_lock.clone() {
                 Some(queueing_lock) => Error::AlreadyEnqueued { task_name: task_name.clone(), queueing_lock },
-                None => Error::Database { action: DEFER_THE_JOB, source: diesel::NotFound },
+                None => no_row::<InsertJob>(),
             });
         };
-        JobsOnTheirWay::new([(task_name.as_str(), queue.as_str())]).are_deferred();
+        JobsToCount::new([(task_name.as_str(), queue.as_str())]).deferred();
         tracing::info!(
             action = "jobs_deferred",
             job.id = i64::from(id),

@@ -4,7 +4,7 @@ use crate::database::connection::run::Run;
 use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::error::Error;
 use crate::job::JobId;
-use crate::queue::metrics::JobsOnTheirWay;
+use crate::queue::metrics::JobsToCount;
 
 /// What became of a tick.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,16 +18,13 @@ pub(crate) enum TickOutcome {
 
 /// Defers a tick of a periodic task once, whoever else tries. Nothing is raised that would spoil a transaction.
 pub(crate) async fn defer_periodic_job<R: Run>(tick: DeferPeriodicJob, run: &mut R) -> Result<TickOutcome, Error> {
-    const ACTION: &str = "defer the periodic task";
-    let on_its_way = JobsOnTheirWay::new([(tick.job.task_name.as_str(), tick.job.queue.as_str())]);
-    let rows = run.load(tick).await.map_err(|source| Error::database(ACTION, source))?;
-    match rows.first() {
-        Some((Some(id), _)) => {
-            on_its_way.are_deferred();
-            Ok(TickOutcome::Deferred(*id))
+    let count = JobsToCount::new([(tick.job.task_name.as_str(), tick.job.queue.as_str())]);
+    match run.load_one(tick).await? {
+        (Some(id), _) => {
+            count.deferred();
+            Ok(TickOutcome::Deferred(id))
         }
-        Some((None, true)) => Ok(TickOutcome::QueueingLockTaken),
-        Some((None, false)) => Ok(TickOutcome::AlreadyDeferred),
-        None => Err(Error::Database { action: ACTION, source: diesel::NotFound }),
+        (None, true) => Ok(TickOutcome::QueueingLockTaken),
+        (None, false) => Ok(TickOutcome::AlreadyDeferred),
     }
 }

@@ -4,8 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::operation;
 use crate::database::connection::run::Run;
-use crate::database::models::ProcrastinateJob;
-use crate::database::statements::manage::{CancelJob, FinishJob, RetryJob};
+use crate::database::statements::manage::{CancelJobQuery, FinishJobQuery, RetryJobQuery};
 use crate::error::Error;
 use crate::job::{JobId, JobStatus};
 use crate::retry::RetryDecision;
@@ -13,7 +12,7 @@ use crate::retry::RetryDecision;
 /// Calls off a job: one that waits becomes `cancelled`, and no worker starts it any more.
 ///
 /// The answer is whether there was anything to call off. It is `false` for a job that has ended, one that runs unless
-/// [`abort`](CancelJobById::abort) is set, and one that does not exist.
+/// [`abort`](CancelJob::abort) is set, and one that does not exist.
 ///
 /// # Errors
 ///
@@ -22,48 +21,48 @@ use crate::retry::RetryDecision;
 /// # Example
 ///
 /// ```no_run
-/// use procrastinate::job_manager::cancel_job_by_id;
+/// use procrastinate::job_manager::cancel_job;
 ///
 /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
-/// if !cancel_job_by_id(7).execute_blocking(connection)? {
+/// if !cancel_job(7).execute_blocking(connection)? {
 ///     println!("job 7 does not wait any more");
 /// }
 /// # Ok(())
 /// # }
 /// ```
-pub fn cancel_job_by_id(id: impl Into<JobId>) -> CancelJobById {
-    CancelJobById { job_id: id.into(), abort: false, delete_job: false }
+pub fn cancel_job(id: impl Into<JobId>) -> CancelJob {
+    CancelJob { job_id: id.into(), abort: false, delete_job: false }
 }
 
-/// Made by [`cancel_job_by_id`].
+/// Made by [`cancel_job`].
 ///
 /// # Example
 ///
 /// ```
-/// use procrastinate::job_manager::{CancelJobById, cancel_job_by_id};
+/// use procrastinate::job_manager::{CancelJob, cancel_job};
 ///
-/// fn stop(id: i64) -> CancelJobById {
-///     cancel_job_by_id(id).abort(true)
+/// fn stop(id: i64) -> CancelJob {
+///     cancel_job(id).abort(true)
 /// }
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "an operation does nothing until it is executed on a connection"]
-pub struct CancelJobById {
+pub struct CancelJob {
     job_id: JobId,
     abort: bool,
     delete_job: bool,
 }
 
-operation!(CancelJobById -> bool);
+operation!(CancelJob -> bool);
 
-impl CancelJobById {
+impl CancelJob {
     /// Whether to ask for the end of a job that runs. Unless set: false. It is a request: the job stays `doing` until its
     /// worker has stopped it.
     ///
     /// # Example
     ///
     /// ```
-    /// let operation = procrastinate::job_manager::cancel_job_by_id(7).abort(true);
+    /// let operation = procrastinate::job_manager::cancel_job(7).abort(true);
     /// ```
     pub fn abort(mut self, abort: bool) -> Self {
         self.abort = abort;
@@ -76,7 +75,7 @@ impl CancelJobById {
     /// # Example
     ///
     /// ```
-    /// let operation = procrastinate::job_manager::cancel_job_by_id(7).delete_job(true);
+    /// let operation = procrastinate::job_manager::cancel_job(7).delete_job(true);
     /// ```
     pub fn delete_job(mut self, delete_job: bool) -> Self {
         self.delete_job = delete_job;
@@ -85,31 +84,9 @@ impl CancelJobById {
 
     async fn perform<R: Run>(self, run: &mut R) -> Result<bool, Error> {
         let Self { job_id, abort, delete_job } = self;
-        let rows = run
-            .load(CancelJob { job_id, abort, delete_job })
-            .await
-            .map_err(|source| Error::database("cancel the job", source))?;
+        let rows = run.load(CancelJobQuery { job_id, abort, delete_job }).await?;
         Ok(rows.into_iter().flatten().next().is_some())
     }
-}
-
-/// Ends a job that runs or waits: as [`finish_job_by_id`], which says more.
-///
-/// # Errors
-///
-/// As [`finish_job_by_id`].
-///
-/// # Example
-///
-/// ```
-/// use procrastinate::{JobStatus, ProcrastinateJob, job_manager};
-///
-/// fn give_up(job: &ProcrastinateJob) -> job_manager::FinishJobById {
-///     job_manager::finish_job(job, JobStatus::Failed)
-/// }
-/// ```
-pub fn finish_job(job: &ProcrastinateJob, status: JobStatus) -> FinishJobById {
-    finish_job_by_id(job.id, status)
 }
 
 /// Ends a job that runs or waits: as `succeeded`, `failed` or `aborted`.
@@ -128,37 +105,37 @@ pub fn finish_job(job: &ProcrastinateJob, status: JobStatus) -> FinishJobById {
 /// use procrastinate::{JobStatus, job_manager};
 ///
 /// # async fn example(connection: &mut diesel_async::AsyncPgConnection) -> Result<(), procrastinate::Error> {
-/// job_manager::finish_job_by_id(7, JobStatus::Failed).execute(connection).await?;
+/// job_manager::finish_job(7, JobStatus::Failed).execute(connection).await?;
 /// # Ok(())
 /// # }
 /// ```
-pub fn finish_job_by_id(id: impl Into<JobId>, status: JobStatus) -> FinishJobById {
-    FinishJobById { job_id: id.into(), status, delete_job: false }
+pub fn finish_job(id: impl Into<JobId>, status: JobStatus) -> FinishJob {
+    FinishJob { job_id: id.into(), status, delete_job: false }
 }
 
-/// Made by [`finish_job_by_id`] and [`finish_job`].
+/// Made by [`finish_job`] and [`finish_job`].
 ///
 /// # Example
 ///
 /// ```
 /// use procrastinate::JobStatus;
-/// use procrastinate::job_manager::{FinishJobById, finish_job_by_id};
+/// use procrastinate::job_manager::{FinishJob, finish_job};
 ///
-/// fn done(id: i64) -> FinishJobById {
-///     finish_job_by_id(id, JobStatus::Succeeded).delete_job(true)
+/// fn done(id: i64) -> FinishJob {
+///     finish_job(id, JobStatus::Succeeded).delete_job(true)
 /// }
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "an operation does nothing until it is executed on a connection"]
-pub struct FinishJobById {
+pub struct FinishJob {
     job_id: JobId,
     status: JobStatus,
     delete_job: bool,
 }
 
-operation!(FinishJobById -> ());
+operation!(FinishJob -> ());
 
-impl FinishJobById {
+impl FinishJob {
     /// Whether to delete the job, and its events, instead of keeping it with its status. Unless set: false.
     ///
     /// # Example
@@ -166,7 +143,7 @@ impl FinishJobById {
     /// ```
     /// use procrastinate::{JobStatus, job_manager};
     ///
-    /// let operation = job_manager::finish_job_by_id(7, JobStatus::Succeeded).delete_job(true);
+    /// let operation = job_manager::finish_job(7, JobStatus::Succeeded).delete_job(true);
     /// ```
     pub fn delete_job(mut self, delete_job: bool) -> Self {
         self.delete_job = delete_job;
@@ -175,8 +152,8 @@ impl FinishJobById {
 
     async fn perform<R: Run>(self, run: &mut R) -> Result<(), Error> {
         let Self { job_id, status, delete_job } = self;
-        let statement = FinishJob { job_id, end_status: end_status(&status)?, delete_job };
-        let rows = run.load(statement).await.map_err(|source| Error::database("finish the job", source))?;
+        let statement = FinishJobQuery { job_id, end_status: end_status(&status)?, delete_job };
+        let rows = run.load(statement).await?;
         match rows.into_iter().next() {
             Some((true, _)) => Ok(()),
             Some((false, Some(status))) => {
@@ -196,25 +173,6 @@ fn end_status(status: &JobStatus) -> Result<&'static str, Error> {
     }
 }
 
-/// Puts a job back to wait: as [`retry_job_by_id`], which says more.
-///
-/// # Errors
-///
-/// As [`retry_job_by_id`].
-///
-/// # Example
-///
-/// ```
-/// use procrastinate::{ProcrastinateJob, job_manager};
-///
-/// fn again(job: &ProcrastinateJob) -> job_manager::RetryJobById {
-///     job_manager::retry_job(job).priority(job.priority - 1)
-/// }
-/// ```
-pub fn retry_job(job: &ProcrastinateJob) -> RetryJobById {
-    retry_job_by_id(job.id)
-}
-
 /// Puts a job back to wait that has failed, or that is doing, for instance because its worker died. One more attempt is
 /// counted.
 ///
@@ -232,42 +190,42 @@ pub fn retry_job(job: &ProcrastinateJob) -> RetryJobById {
 /// use procrastinate::{JobStatus, job_manager};
 ///
 /// # async fn example(connection: &mut diesel_async::AsyncPgConnection) -> Result<(), procrastinate::Error> {
-/// let status = job_manager::retry_job_by_id(7).queue("slow").priority(-1).execute(connection).await?;
+/// let status = job_manager::retry_job(7).queue("slow").priority(-1).execute(connection).await?;
 /// assert_eq!(status, JobStatus::Todo);
 /// # Ok(())
 /// # }
 /// ```
-pub fn retry_job_by_id(id: impl Into<JobId>) -> RetryJobById {
-    RetryJobById { job_id: id.into(), decision: RetryDecision::retry_in(std::time::Duration::ZERO) }
+pub fn retry_job(id: impl Into<JobId>) -> RetryJob {
+    RetryJob { job_id: id.into(), decision: RetryDecision::retry_in(std::time::Duration::ZERO) }
 }
 
-/// Made by [`retry_job_by_id`] and [`retry_job`].
+/// Made by [`retry_job`] and [`retry_job`].
 ///
 /// # Example
 ///
 /// ```
-/// use procrastinate::job_manager::{RetryJobById, retry_job_by_id};
+/// use procrastinate::job_manager::{RetryJob, retry_job};
 ///
-/// fn quietly(id: i64) -> RetryJobById {
-///     retry_job_by_id(id).queue("slow")
+/// fn quietly(id: i64) -> RetryJob {
+///     retry_job(id).queue("slow")
 /// }
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "an operation does nothing until it is executed on a connection"]
-pub struct RetryJobById {
+pub struct RetryJob {
     job_id: JobId,
     decision: RetryDecision,
 }
 
-operation!(RetryJobById -> JobStatus);
+operation!(RetryJob -> JobStatus);
 
-impl RetryJobById {
+impl RetryJob {
     /// Not before this time, which must be in the years from 1970 to 9999. Unless set: at once.
     ///
     /// # Example
     ///
     /// ```
-    /// let operation = procrastinate::job_manager::retry_job_by_id(7).retry_at("2030-01-01T08:00:00Z".parse()?);
+    /// let operation = procrastinate::job_manager::retry_job(7).retry_at("2030-01-01T08:00:00Z".parse()?);
     /// # Ok::<_, chrono::ParseError>(())
     /// ```
     pub fn retry_at(mut self, time: DateTime<Utc>) -> Self {
@@ -281,7 +239,7 @@ impl RetryJobById {
     /// # Example
     ///
     /// ```
-    /// let operation = procrastinate::job_manager::retry_job_by_id(7).priority(10);
+    /// let operation = procrastinate::job_manager::retry_job(7).priority(10);
     /// ```
     pub fn priority(mut self, priority: i32) -> Self {
         self.decision = self.decision.priority(priority);
@@ -293,7 +251,7 @@ impl RetryJobById {
     /// # Example
     ///
     /// ```
-    /// let operation = procrastinate::job_manager::retry_job_by_id(7).queue("slow");
+    /// let operation = procrastinate::job_manager::retry_job(7).queue("slow");
     /// ```
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.decision = self.decision.queue(queue);
@@ -305,7 +263,7 @@ impl RetryJobById {
     /// # Example
     ///
     /// ```
-    /// let operation = procrastinate::job_manager::retry_job_by_id(7).lock("one-at-a-time");
+    /// let operation = procrastinate::job_manager::retry_job(7).lock("one-at-a-time");
     /// ```
     pub fn lock(mut self, lock: impl Into<String>) -> Self {
         self.decision = self.decision.lock(lock);
@@ -317,10 +275,7 @@ impl RetryJobById {
         let job_id = self.job_id;
         let retry_at = self.decision.time();
         let RetryDecision { priority, queue, lock, .. } = self.decision;
-        let rows = run
-            .load(RetryJob { job_id, retry_at, priority, queue, lock })
-            .await
-            .map_err(|source| Error::database("retry the job", source))?;
+        let rows = run.load(RetryJobQuery { job_id, retry_at, priority, queue, lock }).await?;
         match rows.into_iter().next() {
             Some((_, Some(new_status), _, _)) => Ok(new_status),
             Some((_, None, Some(queueing_lock), task_name)) => {

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use diesel::result::QueryResult;
-
 use super::list::check_filters;
 use super::{filters, operation};
 use crate::database::connection::run::Run;
@@ -78,7 +76,7 @@ pub(crate) async fn count_jobs<R: Run>(
     column: CountedColumn,
     filter: JobFilter,
     run: &mut R,
-) -> QueryResult<Vec<JobCounts>> {
+) -> Result<Vec<JobCounts>, Error> {
     let mut after = if is_found_by_index(&filter) { None } else { Some(i64::MIN) };
     let mut counts: BTreeMap<String, JobCounts> = BTreeMap::new();
     loop {
@@ -163,8 +161,7 @@ macro_rules! counting {
         impl $operation {
             async fn perform<R: Run>(self, run: &mut R) -> Result<Vec<JobCounts>, Error> {
                 check_filters(&self.filter)?;
-                let counts = count_jobs(CountedColumn::$column, self.filter, run).await;
-                counts.map_err(|source| Error::database(concat!("count the jobs by ", stringify!($column)), source))
+                count_jobs(CountedColumn::$column, self.filter, run).await
             }
         }
     };

@@ -4,7 +4,7 @@ use super::operation;
 use crate::database::connection::run::Run;
 use crate::error::Error;
 use crate::job::JobStatus;
-use crate::queue::retention::Cleaning;
+use crate::queue::retention::RetentionRule;
 
 /// Deletes the jobs that have succeeded, and whose newest event is more than this many hours ago, with their events.
 ///
@@ -30,7 +30,7 @@ use crate::queue::retention::Cleaning;
 /// # }
 /// ```
 pub fn delete_old_jobs(nb_hours: u32) -> DeleteOldJobs {
-    DeleteOldJobs { cleaning: Cleaning::of_hours(nb_hours) }
+    DeleteOldJobs { rule: RetentionRule::of_hours(nb_hours) }
 }
 
 /// Made by [`delete_old_jobs`].
@@ -47,7 +47,7 @@ pub fn delete_old_jobs(nb_hours: u32) -> DeleteOldJobs {
 #[derive(Debug, Clone)]
 #[must_use = "an operation does nothing until it is executed on a connection"]
 pub struct DeleteOldJobs {
-    cleaning: Cleaning,
+    rule: RetentionRule,
 }
 
 operation!(DeleteOldJobs -> u64);
@@ -61,7 +61,7 @@ impl DeleteOldJobs {
     /// let operation = procrastinate::job_manager::delete_old_jobs(72).queue("mails");
     /// ```
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
-        self.cleaning.queue = Some(queue.into());
+        self.rule.queue = Some(queue.into());
         self
     }
 
@@ -73,7 +73,7 @@ impl DeleteOldJobs {
     /// let operation = procrastinate::job_manager::delete_old_jobs(72).include_failed(true);
     /// ```
     pub fn include_failed(mut self, include_failed: bool) -> Self {
-        self.cleaning.include(JobStatus::Failed, include_failed);
+        self.rule.include(JobStatus::Failed, include_failed);
         self
     }
 
@@ -85,7 +85,7 @@ impl DeleteOldJobs {
     /// let operation = procrastinate::job_manager::delete_old_jobs(72).include_cancelled(true);
     /// ```
     pub fn include_cancelled(mut self, include_cancelled: bool) -> Self {
-        self.cleaning.include(JobStatus::Cancelled, include_cancelled);
+        self.rule.include(JobStatus::Cancelled, include_cancelled);
         self
     }
 
@@ -97,11 +97,11 @@ impl DeleteOldJobs {
     /// let operation = procrastinate::job_manager::delete_old_jobs(72).include_aborted(true);
     /// ```
     pub fn include_aborted(mut self, include_aborted: bool) -> Self {
-        self.cleaning.include(JobStatus::Aborted, include_aborted);
+        self.rule.include(JobStatus::Aborted, include_aborted);
         self
     }
 
     async fn perform<R: Run>(self, run: &mut R) -> Result<u64, Error> {
-        Ok(self.cleaning.step(None, None, run).await?.deleted)
+        Ok(self.rule.step(None, None, run).await?.deleted)
     }
 }

@@ -50,10 +50,7 @@ operation!(CheckConnection -> bool);
 
 impl CheckConnection {
     async fn perform<R: Run>(self, run: &mut R) -> Result<bool, Error> {
-        let rows = run
-            .load(inspect::CheckConnection)
-            .await
-            .map_err(|source| Error::database("look for the tables", source))?;
+        let rows = run.load(inspect::CheckConnectionQuery).await?;
         Ok(rows.contains(&true))
     }
 }
@@ -97,8 +94,8 @@ operation!(GetJobStatus -> Option<JobStatus>);
 
 impl GetJobStatus {
     async fn perform<R: Run>(self, run: &mut R) -> Result<Option<JobStatus>, Error> {
-        let statement = inspect::GetJobStatus { job_id: self.job_id };
-        let rows = run.load(statement).await.map_err(|source| Error::database("look up the job", source))?;
+        let statement = inspect::GetJobStatusQuery { job_id: self.job_id };
+        let rows = run.load(statement).await?;
         Ok(rows.into_iter().next())
     }
 }
@@ -167,7 +164,7 @@ filters!(ListJobs:
 impl ListJobs {
     async fn perform<R: Run>(self, run: &mut R) -> Result<Vec<ProcrastinateJob>, Error> {
         check_filters(&self.filter)?;
-        run.load(inspect::ListJobs(self.filter)).await.map_err(|source| Error::database("list the jobs", source))
+        run.load(inspect::ListJobsQuery(self.filter)).await
     }
 }
 
@@ -248,7 +245,7 @@ impl GetStalledJobs {
         check_filters(&self.filter)?;
         let statement =
             StalledJobs { seconds_since_heartbeat: self.seconds_since_heartbeat.as_secs_f64(), filter: self.filter };
-        run.load(statement).await.map_err(|source| Error::database("look for stalled jobs", source))
+        run.load(statement).await
     }
 }
 
@@ -295,7 +292,7 @@ filters!(ListJobsToAbort:
 impl ListJobsToAbort {
     async fn perform<R: Run>(self, run: &mut R) -> Result<Vec<JobId>, Error> {
         check_filters(&self.filter)?;
-        run.load(JobsToAbort(self.filter)).await.map_err(|source| Error::database("look for jobs to abort", source))
+        run.load(JobsToAbort(self.filter)).await
     }
 }
 

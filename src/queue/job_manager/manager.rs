@@ -1,11 +1,13 @@
 //! The queue of an application, on the connections of its pool.
 
 use crate::database::connection::Connector;
+use crate::database::statements::Statement;
+use crate::database::statements::defer::InsertJob;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::batch::{batch_defer_or_fail, new_jobs};
-use crate::queue::defer::concurrent::{DefersUnderWay, store_and_announce};
-use crate::queue::defer::{DEFER_THE_JOB, JobToDefer, defer_or_fail, none_if_enqueued};
+use crate::queue::defer::concurrent::{InFlightDefers, store_and_announce};
+use crate::queue::defer::{JobToDefer, defer_or_fail, none_if_enqueued};
 use crate::queue::job_manager::Operation;
 use crate::queue::listener::Notifications;
 use crate::validation::check_name;
@@ -35,12 +37,12 @@ use crate::validation::check_name;
 #[derive(Debug, Clone)]
 pub struct JobManager {
     connector: Connector,
-    defers: DefersUnderWay,
+    defers: InFlightDefers,
 }
 
 impl JobManager {
     pub(crate) fn new(connector: Connector) -> Self {
-        Self { connector, defers: DefersUnderWay::default() }
+        Self { connector, defers: InFlightDefers::default() }
     }
 
     /// Defers a job on a connection from the pool, at once and on its own.
@@ -66,9 +68,9 @@ impl JobManager {
     /// ```
     pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
         let job = job.into_new_job()?;
-        let company = self.defers.join();
-        let mut connection = self.connector.get(DEFER_THE_JOB).await?;
-        if company.is_there() && connection.commits_each_statement() {
+        let in_flight = self.defers.enter();
+        let mut connection = self.connector.get(InsertJob::ACTION).await?;
+        if in_flight.has_others() && connection.commits_each_statement() {
             store_and_announce(job, connection).await
         } else {
             defer_or_fail(job, &mut connection).await

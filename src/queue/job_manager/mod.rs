@@ -7,13 +7,13 @@
 //!
 //! | to | there is |
 //! |---|---|
-//! | call off a job | [`cancel_job_by_id`] |
-//! | put a job back to wait | [`retry_job_by_id`], [`retry_job`] |
-//! | start a job at another time | [`reschedule_job_by_id`] |
-//! | end a job | [`finish_job_by_id`], [`finish_job`] |
+//! | call off a job | [`cancel_job`] |
+//! | put a job back to wait | [`retry_job`], [`retry_job`] |
+//! | start a job at another time | [`reschedule_job`] |
+//! | end a job | [`finish_job`], [`finish_job`] |
 //! | look | [`get_job_status`], [`list_jobs`], [`get_stalled_jobs`], [`list_jobs_to_abort`], [`check_connection`] |
 //! | count | [`list_queues`], [`list_tasks`], [`list_locks`] |
-//! | clear away | [`delete_job_by_id`], [`delete_old_jobs`] |
+//! | clear away | [`delete_job`], [`delete_old_jobs`] |
 //! | be a worker of one's own | [`register_worker`], [`update_heartbeat`], [`fetch_job`], [`unregister_worker`], [`prune_stalled_workers`] |
 //!
 //! Deferring is elsewhere: [`JobToDefer`](crate::JobToDefer) and [`batch_defer`](crate::batch_defer()). Other questions
@@ -40,7 +40,7 @@
 //! fn withdraw(order: i64, invoice: JobId, connection: &mut PgConnection) -> Result<bool, ShopError> {
 //!     connection.transaction(|connection| {
 //!         diesel::delete(orders::table.find(order)).execute(connection)?;
-//!         Ok(job_manager::cancel_job_by_id(invoice).execute_blocking(connection)?)
+//!         Ok(job_manager::cancel_job(invoice).execute_blocking(connection)?)
 //!     })
 //! }
 //! ```
@@ -62,10 +62,7 @@ use diesel_async::AsyncConnectionCore;
 use crate::database::connection::Connection;
 use crate::error::Error;
 
-pub use change::{
-    CancelJobById, FinishJobById, RetryJobById, cancel_job_by_id, finish_job, finish_job_by_id, retry_job,
-    retry_job_by_id,
-};
+pub use change::{CancelJob, FinishJob, RetryJob, cancel_job, finish_job, retry_job};
 #[cfg(feature = "cli")]
 pub(crate) use count::count_jobs;
 pub use count::{JobCounts, ListLocks, ListQueues, ListTasks, list_locks, list_queues, list_tasks};
@@ -75,7 +72,7 @@ pub use list::{
     get_stalled_jobs, list_jobs, list_jobs_to_abort,
 };
 pub use manager::JobManager;
-pub use reschedule::{DeleteJobById, RescheduleJobById, delete_job_by_id, reschedule_job_by_id};
+pub use reschedule::{DeleteJob, RescheduleJob, delete_job, reschedule_job};
 pub use workers::{
     FetchJob, PruneStalledWorkers, RegisterWorker, UnregisterWorker, UpdateHeartbeat, fetch_job, prune_stalled_workers,
     register_worker, unregister_worker, update_heartbeat,

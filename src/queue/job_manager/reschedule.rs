@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::operation;
 use crate::database::connection::run::Run;
-use crate::database::statements::manage::{DeleteJob, RescheduleJob};
+use crate::database::statements::manage::{DeleteJobQuery, RescheduleJobQuery};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::retry::RetryDecision;
@@ -20,43 +20,43 @@ use crate::retry::RetryDecision;
 /// # Example
 ///
 /// ```no_run
-/// use procrastinate::job_manager::reschedule_job_by_id;
+/// use procrastinate::job_manager::reschedule_job;
 ///
 /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
-/// reschedule_job_by_id(7).schedule_at("2030-01-01T08:00:00Z".parse()?).execute_blocking(connection)?;
+/// reschedule_job(7).schedule_at("2030-01-01T08:00:00Z".parse()?).execute_blocking(connection)?;
 /// # Ok(())
 /// # }
 /// ```
-pub fn reschedule_job_by_id(id: impl Into<JobId>) -> RescheduleJobById {
-    RescheduleJobById { job_id: id.into(), schedule_at: None }
+pub fn reschedule_job(id: impl Into<JobId>) -> RescheduleJob {
+    RescheduleJob { job_id: id.into(), schedule_at: None }
 }
 
-/// Made by [`reschedule_job_by_id`].
+/// Made by [`reschedule_job`].
 ///
 /// # Example
 ///
 /// ```
-/// use procrastinate::job_manager::{RescheduleJobById, reschedule_job_by_id};
+/// use procrastinate::job_manager::{RescheduleJob, reschedule_job};
 ///
-/// fn at_once(id: i64) -> RescheduleJobById {
-///     reschedule_job_by_id(id)
+/// fn at_once(id: i64) -> RescheduleJob {
+///     reschedule_job(id)
 /// }
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "an operation does nothing until it is executed on a connection"]
-pub struct RescheduleJobById {
+pub struct RescheduleJob {
     job_id: JobId,
     schedule_at: Option<DateTime<Utc>>,
 }
 
-operation!(RescheduleJobById -> ());
+operation!(RescheduleJob -> ());
 
-impl RescheduleJobById {
+impl RescheduleJob {
     /// Not before this time, which must be in the years from 1970 to 9999. Unless set: at once.
     ///
     /// # Example
     ///
-    /// See [`reschedule_job_by_id`].
+    /// See [`reschedule_job`].
     pub fn schedule_at(mut self, time: DateTime<Utc>) -> Self {
         self.schedule_at = Some(time);
         self
@@ -67,10 +67,7 @@ impl RescheduleJobById {
         if let Some(time) = schedule_at {
             RetryDecision::retry_at(time).check()?;
         }
-        let rows = run
-            .load(RescheduleJob { job_id, schedule_at })
-            .await
-            .map_err(|source| Error::database("reschedule the job", source))?;
+        let rows = run.load(RescheduleJobQuery { job_id, schedule_at }).await?;
         match rows.into_iter().next() {
             Some((_, true)) => Ok(()),
             Some((status, false)) => Err(Error::WrongStatus { action: "reschedule", job_id, status, allowed: "todo" }),
@@ -79,7 +76,7 @@ impl RescheduleJobById {
     }
 }
 
-/// Deletes a job, and its events and errors. A job that runs is not deleted: [abort](super::cancel_job_by_id) it first.
+/// Deletes a job, and its events and errors. A job that runs is not deleted: [abort](super::cancel_job) it first.
 ///
 /// To clear old jobs away regularly there is
 /// [`Worker::delete_jobs_older_than`](crate::Worker::delete_jobs_older_than).
@@ -92,35 +89,35 @@ impl RescheduleJobById {
 ///
 /// ```no_run
 /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
-/// procrastinate::job_manager::delete_job_by_id(7).execute_blocking(connection)?;
+/// procrastinate::job_manager::delete_job(7).execute_blocking(connection)?;
 /// # Ok(())
 /// # }
 /// ```
-pub fn delete_job_by_id(id: impl Into<JobId>) -> DeleteJobById {
-    DeleteJobById { job_id: id.into() }
+pub fn delete_job(id: impl Into<JobId>) -> DeleteJob {
+    DeleteJob { job_id: id.into() }
 }
 
-/// Made by [`delete_job_by_id`].
+/// Made by [`delete_job`].
 ///
 /// # Example
 ///
 /// ```
-/// use procrastinate::job_manager::{DeleteJobById, delete_job_by_id};
+/// use procrastinate::job_manager::{DeleteJob, delete_job};
 ///
-/// let operation: DeleteJobById = delete_job_by_id(7);
+/// let operation: DeleteJob = delete_job(7);
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "an operation does nothing until it is executed on a connection"]
-pub struct DeleteJobById {
+pub struct DeleteJob {
     job_id: JobId,
 }
 
-operation!(DeleteJobById -> ());
+operation!(DeleteJob -> ());
 
-impl DeleteJobById {
+impl DeleteJob {
     async fn perform<R: Run>(self, run: &mut R) -> Result<(), Error> {
         let Self { job_id } = self;
-        let rows = run.load(DeleteJob { job_id }).await.map_err(|source| Error::database("delete the job", source))?;
+        let rows = run.load(DeleteJobQuery { job_id }).await?;
         match rows.into_iter().next() {
             Some((_, true)) => Ok(()),
             Some((status, false)) => {

@@ -74,10 +74,7 @@ impl FetchJob {
     async fn perform<R: Run>(self, run: &mut R) -> Result<Option<ProcrastinateJob>, Error> {
         let Self { queues, worker_id } = self;
         queues.iter().flatten().try_for_each(|queue| check_filter("queue name", Some(queue)))?;
-        let rows = run
-            .load(manage::FetchJob { queues, worker_id })
-            .await
-            .map_err(|source| Error::database("fetch a job", source))?;
+        let rows = run.load(manage::FetchJobQuery { queues, worker_id }).await?;
         Ok(rows.into_iter().next())
     }
 }
@@ -117,9 +114,7 @@ operation!(RegisterWorker -> i64);
 
 impl RegisterWorker {
     pub(crate) async fn perform<R: Run>(self, run: &mut R) -> Result<i64, Error> {
-        const ACTION: &str = "register the worker";
-        let ids = run.load(workers::RegisterWorker).await.map_err(|source| Error::database(ACTION, source))?;
-        ids.first().copied().ok_or(Error::Database { action: ACTION, source: diesel::NotFound })
+        run.load_one(workers::RegisterWorkerQuery).await
     }
 }
 
@@ -160,8 +155,8 @@ operation!(UnregisterWorker -> ());
 
 impl UnregisterWorker {
     pub(crate) async fn perform<R: Run>(self, run: &mut R) -> Result<(), Error> {
-        let statement = workers::UnregisterWorker { worker_id: self.worker_id };
-        run.load(statement).await.map_err(|source| Error::database("unregister the worker", source))?;
+        let statement = workers::UnregisterWorkerQuery { worker_id: self.worker_id };
+        run.load(statement).await?;
         Ok(())
     }
 }
@@ -205,8 +200,8 @@ operation!(UpdateHeartbeat -> bool);
 
 impl UpdateHeartbeat {
     async fn perform<R: Run>(self, run: &mut R) -> Result<bool, Error> {
-        let statement = workers::UpdateHeartbeat { worker_id: self.worker_id };
-        let rows = run.load(statement).await.map_err(|source| Error::database("update the heartbeat", source))?;
+        let statement = workers::UpdateHeartbeatQuery { worker_id: self.worker_id };
+        let rows = run.load(statement).await?;
         Ok(!rows.is_empty())
     }
 }
@@ -266,7 +261,7 @@ impl PruneStalledWorkers {
     async fn perform<R: Run>(self, run: &mut R) -> Result<Vec<i64>, Error> {
         check_age("seconds_since_heartbeat", self.seconds_since_heartbeat)?;
         let statement =
-            workers::PruneStalledWorkers { seconds_since_heartbeat: self.seconds_since_heartbeat.as_secs_f64() };
-        run.load(statement).await.map_err(|source| Error::database("remove stalled workers", source))
+            workers::PruneStalledWorkersQuery { seconds_since_heartbeat: self.seconds_since_heartbeat.as_secs_f64() };
+        run.load(statement).await
     }
 }

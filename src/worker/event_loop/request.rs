@@ -15,7 +15,7 @@ use crate::retry::RetryDecision;
 use crate::worker::executor::Finished;
 use crate::worker::heartbeat::HeartbeatReport;
 use crate::worker::outcome::Outcome;
-use crate::worker::settings::{DeleteJobs, Settings};
+use crate::worker::settings::Settings;
 use crate::worker::storage::{
     FinishedAndFetched, finish_and_fetch, jobs_of_worker, register_worker_again, update_heartbeat,
 };
@@ -132,12 +132,7 @@ pub(crate) fn add_outcome(statement: &mut FinishAndFetchJobs, finished: &Finishe
             ""
         }
     };
-    let is_deleted = match settings.delete_jobs {
-        DeleteJobs::Never => false,
-        DeleteJobs::Successful => *outcome == Outcome::Succeeded,
-        DeleteJobs::Always => !end_status.is_empty(),
-    };
-    if is_deleted {
+    if settings.delete_jobs.deletes(outcome) {
         statement.delete(*job_id);
         return;
     }

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use procrastinate::job_manager::{
-    cancel_job_by_id, fetch_job, finish_job_by_id, register_worker, retry_job_by_id, unregister_worker,
-};
+use procrastinate::job_manager::{cancel_job, fetch_job, finish_job, register_worker, retry_job, unregister_worker};
 use procrastinate::{JobStatus, JobToDefer, Notification, PeriodicTask, configure_task, task};
 use serde_json::json;
 
@@ -74,9 +72,9 @@ async fn one_job_of_a_queueing_lock_waits_at_a_time() {
             side.fetch(worker, &["mails"]).await;
             // The first runs, so another may wait; when it is to wait again, it cannot.
             side.defer(job(5).queueing_lock("a")).await;
-            let answer = side.app.execute(retry_job_by_id(1)).await;
+            let answer = side.app.execute(retry_job(1)).await;
             side.answer("retry the first", answer);
-            let answer = side.app.execute(cancel_job_by_id(second)).await;
+            let answer = side.app.execute(cancel_job(second)).await;
             side.answer("cancel the second", answer);
             side.defer(job(6).queueing_lock("b")).await;
         },
@@ -117,7 +115,7 @@ async fn what_cannot_be_is_refused_before_anything_is_stored() {
             side.defer(configure_task("not an object", 7)).await;
             let answer = side.app.batch_defer([job(4), job(5).queue("q".repeat(200))]).await;
             side.answer("a batch", answer);
-            let answer = side.app.execute(finish_job_by_id(1, JobStatus::Todo)).await;
+            let answer = side.app.execute(finish_job(1, JobStatus::Todo)).await;
             side.answer("finish as todo", answer);
             side.note(format!(
                 "{:?}",
@@ -181,16 +179,16 @@ async fn of_a_lock_one_job_runs_at_a_time_in_order_across_queues_and_schedules()
             let fifth = side.fetch(worker, &["mails"]).await;
             side.fetch(worker, &["mails"]).await;
             side.fetch(worker, &["mails"]).await;
-            let answer = side.app.execute(finish_job_by_id(fifth, JobStatus::Succeeded)).await;
+            let answer = side.app.execute(finish_job(fifth, JobStatus::Succeeded)).await;
             side.answer("finish the fifth", answer);
             side.fetch(worker, &["mails"]).await;
             side.fetch(worker, &["other"]).await;
-            let answer = side.app.execute(cancel_job_by_id(4)).await;
+            let answer = side.app.execute(cancel_job(4)).await;
             side.answer("cancel the fourth", answer);
             side.fetch(worker, &["mails", "other"]).await;
             side.fetch(worker, &["mails", "other"]).await;
             // Another lock for one that is to wait again.
-            let answer = side.app.execute(retry_job_by_id(3).lock("a").priority(50)).await;
+            let answer = side.app.execute(retry_job(3).lock("a").priority(50)).await;
             side.answer("retry the third", answer);
             side.fetch(worker, &["mails", "other"]).await;
         },
@@ -236,10 +234,10 @@ async fn what_happens_is_announced_to_those_who_listen_for_the_queue() {
             side.fetch(worker, &["mails"]).await;
             let waiting = side.defer(job(8)).await;
             for id in [first, first, waiting] {
-                let answer = side.app.execute(cancel_job_by_id(id).abort(true)).await;
+                let answer = side.app.execute(cancel_job(id).abort(true)).await;
                 side.answer("abort", answer);
             }
-            let answer = side.app.execute(retry_job_by_id(first)).await;
+            let answer = side.app.execute(retry_job(first)).await;
             side.answer("retry", answer);
             let last = [side.defer(job(9)).await, side.defer(job(10).queue("other")).await];
             for (number, listener) in listeners.iter_mut().enumerate() {
@@ -284,7 +282,7 @@ async fn a_tick_of_a_periodic_task_is_deferred_once() {
         one.defer_due(time("2020-01-01T10:22:00Z")).await;
         other.defer_due(time("2020-01-01T10:12:00Z")).await;
         side.look();
-        let answer = side.app.execute(procrastinate::job_manager::delete_job_by_id(1)).await;
+        let answer = side.app.execute(procrastinate::job_manager::delete_job(1)).await;
         side.answer("delete a job that a tick points to", answer);
         // Far ahead: a clock that was wrong holds nothing up.
         side.app.periodic_deferrer().defer_due(time("2100-01-01T00:00:05Z")).await;

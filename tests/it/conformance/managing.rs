@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use procrastinate::job_manager::{
-    cancel_job_by_id, check_connection, delete_job_by_id, delete_old_jobs, fetch_job, finish_job_by_id, get_job_status,
-    get_stalled_jobs, list_jobs, list_jobs_to_abort, list_locks, list_queues, list_tasks, prune_stalled_workers,
-    register_worker, reschedule_job_by_id, retry_job_by_id, unregister_worker, update_heartbeat,
+    cancel_job, check_connection, delete_job, delete_old_jobs, fetch_job, finish_job, get_job_status, get_stalled_jobs,
+    list_jobs, list_jobs_to_abort, list_locks, list_queues, list_tasks, prune_stalled_workers, register_worker,
+    reschedule_job, retry_job, unregister_worker, update_heartbeat,
 };
 use procrastinate::{JobStatus, MIGRATIONS, configure_task};
 use serde_json::json;
@@ -32,15 +32,15 @@ async fn jobs_of_each_status(side: &mut Side) {
     for _ in 3..=10 {
         app.execute(fetch_job(worker)).await.unwrap().unwrap();
     }
-    app.execute(cancel_job_by_id(4).abort(true)).await.unwrap();
+    app.execute(cancel_job(4).abort(true)).await.unwrap();
     for (id, status) in [(5, JobStatus::Succeeded), (6, JobStatus::Failed), (7, JobStatus::Aborted)] {
-        app.execute(finish_job_by_id(id, status)).await.unwrap();
+        app.execute(finish_job(id, status)).await.unwrap();
     }
-    app.execute(retry_job_by_id(8).retry_at("2100-01-01T00:00:00Z".parse().unwrap())).await.unwrap();
-    app.execute(cancel_job_by_id(8)).await.unwrap();
-    app.execute(retry_job_by_id(9).priority(1).queue("later").lock("another lock")).await.unwrap();
-    app.execute(cancel_job_by_id(10).abort(true)).await.unwrap();
-    app.execute(retry_job_by_id(10)).await.unwrap();
+    app.execute(retry_job(8).retry_at("2100-01-01T00:00:00Z".parse().unwrap())).await.unwrap();
+    app.execute(cancel_job(8)).await.unwrap();
+    app.execute(retry_job(9).priority(1).queue("later").lock("another lock")).await.unwrap();
+    app.execute(cancel_job(10).abort(true)).await.unwrap();
+    app.execute(retry_job(10)).await.unwrap();
     side.look();
 }
 
@@ -66,24 +66,24 @@ macro_rules! on_each_job {
 }
 
 on_each_job! {
-    a_job_of_each_status_is_cancelled: |id| cancel_job_by_id(id);
-    a_job_of_each_status_is_aborted: |id| cancel_job_by_id(id).abort(true);
-    a_job_of_each_status_is_cancelled_and_deleted: |id| cancel_job_by_id(id).delete_job(true);
-    a_job_of_each_status_is_aborted_and_deleted: |id| cancel_job_by_id(id).abort(true).delete_job(true);
-    a_job_of_each_status_is_retried: |id| retry_job_by_id(id);
+    a_job_of_each_status_is_cancelled: |id| cancel_job(id);
+    a_job_of_each_status_is_aborted: |id| cancel_job(id).abort(true);
+    a_job_of_each_status_is_cancelled_and_deleted: |id| cancel_job(id).delete_job(true);
+    a_job_of_each_status_is_aborted_and_deleted: |id| cancel_job(id).abort(true).delete_job(true);
+    a_job_of_each_status_is_retried: |id| retry_job(id);
     a_job_of_each_status_is_retried_otherwise: |id| {
         let far = "2100-01-01T00:00:00.0000019Z".parse().unwrap();
-        retry_job_by_id(id).retry_at(far).priority(3).queue("other").lock("the lock of all")
+        retry_job(id).retry_at(far).priority(3).queue("other").lock("the lock of all")
     };
-    a_job_of_each_status_succeeds: |id| finish_job_by_id(id, JobStatus::Succeeded);
-    a_job_of_each_status_fails: |id| finish_job_by_id(id, JobStatus::Failed);
-    a_job_of_each_status_ends_as_aborted: |id| finish_job_by_id(id, JobStatus::Aborted);
-    a_job_of_each_status_ends_and_is_deleted: |id| finish_job_by_id(id, JobStatus::Failed).delete_job(true);
-    a_job_of_each_status_is_deleted: |id| delete_job_by_id(id);
+    a_job_of_each_status_succeeds: |id| finish_job(id, JobStatus::Succeeded);
+    a_job_of_each_status_fails: |id| finish_job(id, JobStatus::Failed);
+    a_job_of_each_status_ends_as_aborted: |id| finish_job(id, JobStatus::Aborted);
+    a_job_of_each_status_ends_and_is_deleted: |id| finish_job(id, JobStatus::Failed).delete_job(true);
+    a_job_of_each_status_is_deleted: |id| delete_job(id);
     a_job_of_each_status_is_rescheduled: |id| {
-        reschedule_job_by_id(id).schedule_at("2100-02-01T00:00:00.0000019Z".parse().unwrap())
+        reschedule_job(id).schedule_at("2100-02-01T00:00:00.0000019Z".parse().unwrap())
     };
-    a_job_of_each_status_is_rescheduled_for_now: |id| reschedule_job_by_id(id);
+    a_job_of_each_status_is_rescheduled_for_now: |id| reschedule_job(id);
     a_job_of_each_status_is_looked_up: |id| get_job_status(id);
 }
 
@@ -157,7 +157,7 @@ async fn old_jobs_are_deleted_by_status_queue_and_age() {
             let app = side.app.clone();
             // Ended by hand while they waited.
             for (id, status) in [(1, JobStatus::Aborted), (2, JobStatus::Failed), (9, JobStatus::Succeeded)] {
-                app.execute(finish_job_by_id(id, status)).await.unwrap();
+                app.execute(finish_job(id, status)).await.unwrap();
             }
             for (name, delete) in [
                 ("a day old", delete_old_jobs(24).include_failed(true).include_cancelled(true).include_aborted(true)),

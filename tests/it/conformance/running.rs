@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use procrastinate::job_manager::{
-    cancel_job_by_id, delete_old_jobs, fetch_job, finish_job_by_id, register_worker, unregister_worker,
+    cancel_job, delete_old_jobs, fetch_job, finish_job, register_worker, unregister_worker,
 };
 use procrastinate::testing::at;
 use procrastinate::{
     App, AppBuilder, DeleteJobs, Error, JobAborted, JobContext, JobId, JobStatus, JobToDefer, RetryDecision,
-    RetryStrategy, TaskAnswer, TaskError, Worker, periodic, task,
+    RetryStrategy, TaskControl, TaskError, Worker, periodic, task,
 };
 use tokio::sync::Notify;
 
@@ -24,26 +24,26 @@ pub async fn obey(context: JobContext, order: String) -> Result<(), TaskError> {
         "panic" => panic!("as it was told"),
         "succeed later" if context.job().attempts == 1 => Ok(()),
         "abort" => Err(JobAborted.into()),
-        "do not retry" => Err(TaskAnswer::do_not_retry().because("it is no use").into()),
-        "retry in an hour" => Err(TaskAnswer::retry_in(Duration::from_secs(3_600)).into()),
+        "do not retry" => Err(TaskControl::discard().because("it is no use").into()),
+        "retry in an hour" => Err(TaskControl::retry_in(Duration::from_secs(3_600)).into()),
         "retry elsewhere" if context.job().queue == "orders" => {
             let elsewhere = RetryDecision::retry_in(Duration::ZERO).priority(7).queue("elsewhere").lock("elsewhere");
-            Err(TaskAnswer::retry(elsewhere).into())
+            Err(TaskControl::retry(elsewhere).into())
         }
         "retry elsewhere" => Ok(()),
-        "snooze for an hour" => Err(TaskAnswer::snooze(Duration::from_secs(3_600)).into()),
+        "snooze for an hour" => Err(TaskControl::snooze(Duration::from_secs(3_600)).into()),
         "defer another" => {
             let app = context.job_manager().clone();
             elsewhere(async move { app.defer(obey("succeed".into()).lock("of another")).await }).await
         }
         "call itself off" => {
             let (app, id) = (context.job_manager().clone(), context.job().id);
-            elsewhere(async move { app.execute(cancel_job_by_id(id).abort(true)).await }).await?;
+            elsewhere(async move { app.execute(cancel_job(id).abort(true)).await }).await?;
             Err("it was called off".into())
         }
         "end itself" => {
             let (app, id) = (context.job_manager().clone(), context.job().id);
-            elsewhere(async move { app.execute(finish_job_by_id(id, JobStatus::Failed)).await }).await
+            elsewhere(async move { app.execute(finish_job(id, JobStatus::Failed)).await }).await
         }
         other => Err(other.to_owned().into()),
     }
@@ -82,7 +82,7 @@ fn all_orders() -> impl Iterator<Item = JobToDefer> {
 }
 
 async fn run(side: &mut Side, configure: impl Fn(Worker) -> Worker) {
-    let worker = configure(side.app.worker().name("w").wait(false));
+    let worker = configure(side.app.worker().name("w").stop_when_empty());
     let answer = within_patience(worker.run()).await;
     side.answer("run", answer);
     side.look();
@@ -174,7 +174,7 @@ async fn a_worker_that_waits_hears_of_jobs_and_of_aborts() {
         for _ in 0..3 {
             let id = side.app.defer(wait_for_ever()).await.unwrap();
             within_patience(STARTED.notified()).await;
-            let answer = side.app.execute(cancel_job_by_id(id).abort(true)).await;
+            let answer = side.app.execute(cancel_job(id).abort(true)).await;
             side.answer("abort", answer);
             within_patience(ENDED.notified()).await;
         }
@@ -243,7 +243,7 @@ async fn the_jobs_of_a_dead_worker_are_rescued_by_the_rules_of_their_tasks() {
         }
         app.defer(again().queueing_lock("q")).await.unwrap();
         app.defer(again().lock("l").priority(5)).await.unwrap();
-        app.execute(cancel_job_by_id(5).abort(true)).await.unwrap();
+        app.execute(cancel_job(5).abort(true)).await.unwrap();
         app.execute(unregister_worker(dead)).await.unwrap();
         side.look();
         run(side, |worker| worker).await;
@@ -315,7 +315,7 @@ async fn the_time_of_a_test_is_that_of_the_memory() {
     let worker = app.execute(register_worker()).await.unwrap();
     assert!(at(morning, app.execute(fetch_job(worker))).await.unwrap().is_none());
     assert!(at(evening, app.execute(fetch_job(worker))).await.unwrap().is_some());
-    at(evening, app.execute(finish_job_by_id(id, JobStatus::Succeeded))).await.unwrap();
+    at(evening, app.execute(finish_job(id, JobStatus::Succeeded))).await.unwrap();
     assert_eq!(memory.events()[3].at, Some(evening));
     assert_eq!(at(evening, app.execute(delete_old_jobs(1))).await.unwrap(), 0);
     let next_day = "2100-01-02T20:00:00Z".parse().unwrap();
@@ -331,7 +331,7 @@ async fn reset_empties_everything_and_begins_anew() {
         let id = app.defer(obey("fail".into())).await.unwrap();
         assert_eq!(id, 1);
         within_patience(listener.next()).await.unwrap();
-        app.worker().wait(false).run().await.unwrap();
+        app.worker().stop_when_empty().run().await.unwrap();
         assert_eq!((memory.jobs().len(), memory.job_errors().len()), (1, 3));
         assert_eq!(memory.queries()[0].name, "InsertJob");
         assert!(memory.queries()[0].sql.contains("INSERT INTO procrastinate_jobs"), "{:?}", memory.queries()[0]);

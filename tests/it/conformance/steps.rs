@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use procrastinate::job_manager::{
-    RetryJobById, cancel_job_by_id, delete_job_by_id, delete_old_jobs, fetch_job, finish_job_by_id, get_job_status,
-    get_stalled_jobs, list_jobs, list_jobs_to_abort, list_locks, list_queues, list_tasks, prune_stalled_workers,
-    register_worker, reschedule_job_by_id, retry_job_by_id, unregister_worker, update_heartbeat,
+    RetryJob, cancel_job, delete_job, delete_old_jobs, fetch_job, finish_job, get_job_status, get_stalled_jobs,
+    list_jobs, list_jobs_to_abort, list_locks, list_queues, list_tasks, prune_stalled_workers, register_worker,
+    reschedule_job, retry_job, unregister_worker, update_heartbeat,
 };
 use procrastinate::{DeleteJobs, JobStatus, JobToDefer};
 
@@ -217,21 +217,21 @@ impl Step {
                 side.jobs_answer("fetch", answer.map(|job| job.into_iter().collect()));
             }
             Self::Finish { id, status, delete } => {
-                let finish = finish_job_by_id(id, JobStatus::from(status)).delete_job(delete);
+                let finish = finish_job(id, JobStatus::from(status)).delete_job(delete);
                 side.execute("finish", finish).await;
             }
             Self::Cancel { id, abort, delete } => {
-                side.execute("cancel", cancel_job_by_id(id).abort(abort).delete_job(delete)).await;
+                side.execute("cancel", cancel_job(id).abort(abort).delete_job(delete)).await;
             }
             Self::Retry { id, at, priority, queue, lock } => {
                 side.execute("retry", retry(id, at, priority, queue, lock)).await;
             }
             Self::Reschedule { id, at } => {
-                let reschedule = reschedule_job_by_id(id);
+                let reschedule = reschedule_job(id);
                 let reschedule = if let Some(at) = at { reschedule.schedule_at(time(at)) } else { reschedule };
                 side.execute("reschedule", reschedule).await;
             }
-            Self::Delete(id) => side.execute("delete", delete_job_by_id(id)).await,
+            Self::Delete(id) => side.execute("delete", delete_job(id)).await,
             Self::DeleteOld { queue, failed, cancelled, aborted } => {
                 let delete = delete_old_jobs(0).include_failed(failed).include_cancelled(cancelled);
                 let delete = delete.include_aborted(aborted);
@@ -245,7 +245,7 @@ impl Step {
             }
             Self::RunTestWorker { at } => run_test_worker(side, time(at)).await,
             Self::RunWorker { queue, delete_jobs } => {
-                let worker = app.worker().name("w").wait(false).delete_jobs(delete_jobs);
+                let worker = app.worker().name("w").stop_when_empty().delete_jobs(delete_jobs);
                 let worker = if let Some(queue) = queue { worker.queues([queue]) } else { worker };
                 side.answer("run", within_patience(worker.run()).await);
             }
@@ -259,8 +259,8 @@ fn retry(
     priority: Option<i32>,
     queue: Option<&'static str>,
     lock: Option<&'static str>,
-) -> RetryJobById {
-    let mut retry = retry_job_by_id(id);
+) -> RetryJob {
+    let mut retry = retry_job(id);
     retry = if let Some(at) = at { retry.retry_at(time(at)) } else { retry };
     retry = if let Some(priority) = priority { retry.priority(priority) } else { retry };
     retry = if let Some(queue) = queue { retry.queue(queue) } else { retry };
@@ -278,7 +278,7 @@ async fn run_test_worker(side: &mut Side, at: DateTime<Utc>) {
     let mut worker = side.app.worker().name("t").into_test_worker().unwrap().at(at);
     let ran = within_patience(worker.run_until_empty()).await.map(|ran| {
         // When it is to be tried again is in the tables.
-        let text = |ran: &procrastinate::testing::RanJob| {
+        let text = |ran: &procrastinate::testing::JobRun| {
             let ending = ran.ending.to_string();
             format!("{} {}", ran.job, ending.split_once(" again ").map_or(ending.as_str(), |(before, _)| before))
         };

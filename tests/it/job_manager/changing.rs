@@ -2,10 +2,7 @@
 
 use diesel::{Connection, PgConnection};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
-use procrastinate::job_manager::{
-    cancel_job_by_id, delete_job_by_id, finish_job, finish_job_by_id, get_job_status, reschedule_job_by_id, retry_job,
-    retry_job_by_id,
-};
+use procrastinate::job_manager::{cancel_job, delete_job, finish_job, get_job_status, reschedule_job, retry_job};
 use procrastinate::{Error, JobId, JobStatus};
 
 use super::{Desk, each_way, work};
@@ -37,20 +34,20 @@ each_way!(
 
 async fn a_waiting_job_is_cancelled_once(mut desk: Desk) {
     let id = desk.defer(work());
-    assert!(desk.execute(cancel_job_by_id(id)).await.unwrap());
+    assert!(desk.execute(cancel_job(id)).await.unwrap());
     assert_eq!(statuses(&mut desk.connection), [JobStatus::Cancelled]);
     assert_eq!(events(&mut desk.connection, id), ["deferred", "cancelled"]);
-    assert!(!desk.execute(cancel_job_by_id(id)).await.unwrap());
-    assert!(!desk.execute(cancel_job_by_id(4_711)).await.unwrap());
+    assert!(!desk.execute(cancel_job(id)).await.unwrap());
+    assert!(!desk.execute(cancel_job(4_711)).await.unwrap());
 }
 
 async fn a_running_job_is_cancelled_only_by_asking_to_abort_it(mut desk: Desk) {
     let id = desk.job(work(), "doing");
-    assert!(!desk.execute(cancel_job_by_id(id)).await.unwrap());
-    assert!(!desk.execute(cancel_job_by_id(id).delete_job(true)).await.unwrap());
+    assert!(!desk.execute(cancel_job(id)).await.unwrap());
+    assert!(!desk.execute(cancel_job(id).delete_job(true)).await.unwrap());
     assert!(!job(&mut desk.connection, id).abort_requested);
 
-    assert!(desk.execute(cancel_job_by_id(id).abort(true)).await.unwrap());
+    assert!(desk.execute(cancel_job(id).abort(true)).await.unwrap());
     let asked = job(&mut desk.connection, id);
     assert_eq!((asked.status, asked.abort_requested), (JobStatus::Doing, true));
     assert_eq!(events(&mut desk.connection, id), ["deferred", "started", "abort_requested"]);
@@ -58,7 +55,7 @@ async fn a_running_job_is_cancelled_only_by_asking_to_abort_it(mut desk: Desk) {
 
 async fn a_cancelled_job_can_be_deleted_at_once(mut desk: Desk) {
     let [gone, kept] = [desk.defer(work()), desk.defer(work())];
-    assert!(desk.execute(cancel_job_by_id(gone).delete_job(true)).await.unwrap());
+    assert!(desk.execute(cancel_job(gone).delete_job(true)).await.unwrap());
     assert_eq!(jobs(&mut desk.connection).len(), 1);
     assert_eq!(events(&mut desk.connection, gone), [""; 0]);
     assert_eq!(events(&mut desk.connection, kept), ["deferred"]);
@@ -67,7 +64,7 @@ async fn a_cancelled_job_can_be_deleted_at_once(mut desk: Desk) {
 async fn a_job_is_finished_as_it_is_told(mut desk: Desk) {
     for status in [JobStatus::Succeeded, JobStatus::Failed, JobStatus::Aborted] {
         let id = desk.job(work(), "doing");
-        desk.execute(finish_job_by_id(id, status.clone())).await.unwrap();
+        desk.execute(finish_job(id, status.clone())).await.unwrap();
         let finished = job(&mut desk.connection, id);
         assert_eq!((&finished.status, finished.attempts), (&status, 1));
         assert_eq!(events(&mut desk.connection, id), ["deferred", "started", status.as_str()]);
@@ -79,18 +76,18 @@ async fn a_job_is_finished_as_it_is_told(mut desk: Desk) {
     assert_eq!((job(&mut desk.connection, id).status, job(&mut desk.connection, id).attempts), (JobStatus::Failed, 0));
 
     let id = desk.job(work(), "doing");
-    desk.execute(finish_job_by_id(id, JobStatus::Succeeded).delete_job(true)).await.unwrap();
+    desk.execute(finish_job(id, JobStatus::Succeeded).delete_job(true)).await.unwrap();
     assert_eq!(desk.execute(get_job_status(id)).await.unwrap(), None);
 }
 
 async fn what_cannot_be_finished_is_told_and_left(mut desk: Desk) {
     let id = desk.job(work(), "succeeded");
-    let error = desk.execute(finish_job_by_id(id, JobStatus::Failed)).await.unwrap_err();
+    let error = desk.execute(finish_job(id, JobStatus::Failed)).await.unwrap_err();
     assert_eq!(error.to_string(), "could not finish job 1: it is succeeded, and must be todo or doing");
     assert!(matches!(error, Error::WrongStatus { job_id, status: JobStatus::Succeeded, .. } if job_id == id));
     assert_eq!(statuses(&mut desk.connection), [JobStatus::Succeeded]);
 
-    let error = desk.execute(finish_job_by_id(4_711, JobStatus::Failed)).await.unwrap_err();
+    let error = desk.execute(finish_job(4_711, JobStatus::Failed)).await.unwrap_err();
     assert_eq!(error.to_string(), "could not finish job 4711: there is no such job");
     assert!(matches!(error, Error::JobNotFound { .. }));
 }
@@ -98,7 +95,7 @@ async fn what_cannot_be_finished_is_told_and_left(mut desk: Desk) {
 async fn a_failed_job_is_put_back_to_wait_with_what_is_new(mut desk: Desk) {
     let id = desk.job(work().queueing_lock("one"), "failed");
     let time = "2030-05-06T07:08:09Z".parse().unwrap();
-    let retry = retry_job_by_id(id).priority(-3).queue("slow").lock("l").retry_at(time);
+    let retry = retry_job(id).priority(-3).queue("slow").lock("l").retry_at(time);
     assert_eq!(desk.execute(retry).await.unwrap(), JobStatus::Todo);
 
     let waiting = job(&mut desk.connection, id);
@@ -123,28 +120,28 @@ async fn a_job_keeps_what_a_retry_does_not_change(mut desk: Desk) {
 
 async fn a_running_job_that_is_to_be_aborted_fails_when_it_is_retried(mut desk: Desk) {
     let id = desk.job(work(), "doing");
-    assert!(desk.execute(cancel_job_by_id(id).abort(true)).await.unwrap());
-    assert_eq!(desk.execute(retry_job_by_id(id)).await.unwrap(), JobStatus::Failed);
+    assert!(desk.execute(cancel_job(id).abort(true)).await.unwrap());
+    assert_eq!(desk.execute(retry_job(id)).await.unwrap(), JobStatus::Failed);
     assert_eq!(statuses(&mut desk.connection), [JobStatus::Failed]);
     // The request was about the attempt that ended.
-    assert_eq!(desk.execute(retry_job_by_id(id)).await.unwrap(), JobStatus::Todo);
+    assert_eq!(desk.execute(retry_job(id)).await.unwrap(), JobStatus::Todo);
 }
 
 async fn what_cannot_be_retried_is_told_and_left(mut desk: Desk) {
     for status in ["todo", "succeeded", "cancelled", "aborted"] {
         let id = desk.job(work(), status);
-        let error = desk.execute(retry_job_by_id(id).queue("other")).await.unwrap_err();
+        let error = desk.execute(retry_job(id).queue("other")).await.unwrap_err();
         assert_eq!(error.to_string(), format!("could not retry job {id}: it is {status}, and must be failed or doing"));
         assert_eq!(job(&mut desk.connection, id).queue_name, "default");
     }
-    let error = desk.execute(retry_job_by_id(4_711)).await.unwrap_err();
+    let error = desk.execute(retry_job(4_711)).await.unwrap_err();
     assert_eq!(error.to_string(), "could not retry job 4711: there is no such job");
 }
 
 async fn a_retry_that_meets_a_taken_queueing_lock_is_told_and_changes_nothing(mut desk: Desk) {
     let failed = desk.job(work().queueing_lock("one \" (at) a = time"), "failed");
     let waiting = desk.defer(work().queueing_lock("one \" (at) a = time"));
-    let error = desk.execute(retry_job_by_id(failed).priority(3)).await.unwrap_err();
+    let error = desk.execute(retry_job(failed).priority(3)).await.unwrap_err();
     assert!(error.is_already_enqueued(), "{error}");
     assert_eq!(
         error.to_string(),
@@ -155,8 +152,8 @@ async fn a_retry_that_meets_a_taken_queueing_lock_is_told_and_changes_nothing(mu
     assert_eq!(job(&mut desk.connection, failed).priority, 0);
     assert_eq!(events(&mut desk.connection, failed), ["deferred", "started", "failed"]);
 
-    assert!(desk.execute(cancel_job_by_id(waiting)).await.unwrap());
-    assert_eq!(desk.execute(retry_job_by_id(failed)).await.unwrap(), JobStatus::Todo);
+    assert!(desk.execute(cancel_job(waiting)).await.unwrap());
+    assert_eq!(desk.execute(retry_job(failed)).await.unwrap(), JobStatus::Todo);
 }
 
 async fn what_cannot_be_is_refused_before_the_database_is_asked(mut desk: Desk) {
@@ -164,10 +161,10 @@ async fn what_cannot_be_is_refused_before_the_database_is_asked(mut desk: Desk) 
     // Any statement would say that there are no tables.
     desk.sql("ALTER TABLE procrastinate_jobs RENAME TO elsewhere");
     let refused = [
-        desk.execute(finish_job_by_id(id, JobStatus::Cancelled)).await.unwrap_err(),
-        desk.execute(retry_job_by_id(id).queue("")).await.unwrap_err(),
-        desk.execute(retry_job_by_id(id).lock("a\0b")).await.unwrap_err(),
-        desk.execute(retry_job_by_id(id).retry_at(chrono::DateTime::<chrono::Utc>::MAX_UTC)).await.unwrap_err(),
+        desk.execute(finish_job(id, JobStatus::Cancelled)).await.unwrap_err(),
+        desk.execute(retry_job(id).queue("")).await.unwrap_err(),
+        desk.execute(retry_job(id).lock("a\0b")).await.unwrap_err(),
+        desk.execute(retry_job(id).retry_at(chrono::DateTime::<chrono::Utc>::MAX_UTC)).await.unwrap_err(),
     ]
     .map(|error| if error.is_invalid() { error.to_string() } else { panic!("{error}") });
     assert_eq!(refused[0], "invalid status \"cancelled\": a job ends as succeeded, failed or aborted");
@@ -177,7 +174,7 @@ async fn what_cannot_be_is_refused_before_the_database_is_asked(mut desk: Desk) 
 /// Two jobs with one queueing lock: the first has failed, the second waits.
 fn two_of_one_queueing_lock(connection: &mut PgConnection) -> [JobId; 2] {
     let failed = work().queueing_lock("one").defer_blocking(connection).unwrap();
-    cancel_job_by_id(failed).execute_blocking(connection).unwrap();
+    cancel_job(failed).execute_blocking(connection).unwrap();
     sql(connection, "UPDATE procrastinate_jobs SET status = 'failed'");
     [failed, work().queueing_lock("one").defer_blocking(connection).unwrap()]
 }
@@ -190,11 +187,11 @@ fn no_answer_of_an_operation_harms_the_callers_transaction() {
     let [failed, waiting] = two_of_one_queueing_lock(&mut connection);
     connection
         .transaction(|connection| {
-            assert!(finish_job_by_id(failed, JobStatus::Failed).execute_blocking(connection).is_err());
-            assert!(retry_job_by_id(failed).execute_blocking(connection).is_err());
-            assert!(retry_job_by_id(waiting).execute_blocking(connection).is_err());
-            assert!(retry_job_by_id(4_711).execute_blocking(connection).is_err());
-            assert!(!cancel_job_by_id(failed).execute_blocking(connection)?);
+            assert!(finish_job(failed, JobStatus::Failed).execute_blocking(connection).is_err());
+            assert!(retry_job(failed).execute_blocking(connection).is_err());
+            assert!(retry_job(waiting).execute_blocking(connection).is_err());
+            assert!(retry_job(4_711).execute_blocking(connection).is_err());
+            assert!(!cancel_job(failed).execute_blocking(connection)?);
             work().defer_blocking(connection)?;
             Ok::<_, TestError>(())
         })
@@ -210,9 +207,9 @@ async fn what_was_changed_in_a_transaction_that_is_rolled_back_was_not_changed()
     let before = jobs(&mut connect(&database));
     let rolled_back = connection
         .transaction(async |connection| {
-            assert!(cancel_job_by_id(waiting).execute(connection).await?);
-            assert_eq!(retry_job_by_id(failed).execute(connection).await?, JobStatus::Todo);
-            finish_job_by_id(failed, JobStatus::Succeeded).delete_job(true).execute(connection).await?;
+            assert!(cancel_job(waiting).execute(connection).await?);
+            assert_eq!(retry_job(failed).execute(connection).await?, JobStatus::Todo);
+            finish_job(failed, JobStatus::Succeeded).delete_job(true).execute(connection).await?;
             assert_eq!(get_job_status(failed).execute(connection).await?, None);
             assert_eq!(get_job_status(waiting).execute(connection).await?, Some(JobStatus::Cancelled));
             Err::<(), TestError>(diesel::result::Error::RollbackTransaction.into())
@@ -229,7 +226,7 @@ fn a_retry_waits_for_whoever_has_the_job_and_then_sees_what_it_is() {
     let [failed, _] = two_of_one_queueing_lock(&mut connection);
     let mut other = connect(&database);
     sql(&mut connection, "BEGIN; UPDATE procrastinate_jobs SET status = 'succeeded' WHERE id = 1");
-    let retry = std::thread::spawn(move || retry_job_by_id(failed).execute_blocking(&mut other));
+    let retry = std::thread::spawn(move || retry_job(failed).execute_blocking(&mut other));
     let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
     while rows(&mut connect(&database), waiting).is_empty() {
         assert!(!retry.is_finished());
@@ -243,31 +240,31 @@ fn a_retry_waits_for_whoever_has_the_job_and_then_sees_what_it_is() {
 async fn a_waiting_job_is_rescheduled_and_started_at_once_again(mut desk: Desk) {
     let id = desk.defer(work());
     let time = "2099-01-31T08:00:00Z".parse().unwrap();
-    desk.execute(reschedule_job_by_id(id).schedule_at(time)).await.unwrap();
+    desk.execute(reschedule_job(id).schedule_at(time)).await.unwrap();
     assert_eq!(job(&mut desk.connection, id).scheduled_at, Some(time));
     assert_eq!(events(&mut desk.connection, id), ["deferred", "scheduled"]);
-    desk.execute(reschedule_job_by_id(id)).await.unwrap();
+    desk.execute(reschedule_job(id)).await.unwrap();
     assert_eq!(job(&mut desk.connection, id).scheduled_at, None);
 
     let running = desk.job(work(), "doing");
-    let error = desk.execute(reschedule_job_by_id(running)).await.unwrap_err();
+    let error = desk.execute(reschedule_job(running)).await.unwrap_err();
     assert!(matches!(error, Error::WrongStatus { status: JobStatus::Doing, .. }), "{error}");
-    let error = desk.execute(reschedule_job_by_id(4_711)).await.unwrap_err();
+    let error = desk.execute(reschedule_job(4_711)).await.unwrap_err();
     assert!(matches!(error, Error::JobNotFound { .. }), "{error}");
     let too_early = "1969-12-31T00:00:00Z".parse().unwrap();
-    assert!(desk.execute(reschedule_job_by_id(id).schedule_at(too_early)).await.unwrap_err().is_invalid());
+    assert!(desk.execute(reschedule_job(id).schedule_at(too_early)).await.unwrap_err().is_invalid());
 }
 
 async fn a_job_that_does_not_run_is_deleted(mut desk: Desk) {
     for status in ["todo", "succeeded", "failed", "cancelled"] {
         let id = desk.job(work(), status);
-        desk.execute(delete_job_by_id(id)).await.unwrap();
+        desk.execute(delete_job(id)).await.unwrap();
         assert_eq!(events(&mut desk.connection, id), [""; 0]);
     }
     let running = desk.job(work(), "doing");
-    let error = desk.execute(delete_job_by_id(running)).await.unwrap_err();
+    let error = desk.execute(delete_job(running)).await.unwrap_err();
     assert!(matches!(error, Error::WrongStatus { status: JobStatus::Doing, .. }), "{error}");
-    let error = desk.execute(delete_job_by_id(4_711)).await.unwrap_err();
+    let error = desk.execute(delete_job(4_711)).await.unwrap_err();
     assert!(matches!(error, Error::JobNotFound { .. }), "{error}");
     assert_eq!(statuses(&mut desk.connection), [JobStatus::Doing]);
 }

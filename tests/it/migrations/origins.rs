@@ -51,7 +51,7 @@ async fn assert_that_python_and_rust_work_for_each_other(
 
     let jobs = json!([{ "task": "origins.greet", "args": { "name": "Ada" }, "queue": "rust" }]);
     let for_rust = python.ask_one("defer", jobs).await.as_i64().unwrap();
-    app.worker().queues(["rust"]).wait(false).run().await.unwrap();
+    app.worker().queues(["rust"]).stop_when_empty().run().await.unwrap();
     assert_eq!(job(connection, JobId::from(for_rust)).status, JobStatus::Succeeded);
 }
 

@@ -3,8 +3,7 @@
 use diesel::prelude::*;
 use diesel_migrations::MigrationHarness;
 use procrastinate::job_manager::{
-    cancel_job_by_id, delete_old_jobs, fetch_job, finish_job, list_queues, register_worker, retry_job,
-    unregister_worker,
+    cancel_job, delete_old_jobs, fetch_job, finish_job, list_queues, register_worker, retry_job, unregister_worker,
 };
 use procrastinate::{DieselConnector, JobStatus, MIGRATIONS, configure_task, run_pending_migrations};
 use serde_json::json;
@@ -39,7 +38,7 @@ fn manage(connection: &mut PgConnection) {
     let job = fetch_job(worker_id).execute_blocking(connection).unwrap().unwrap();
     finish_job(&job, JobStatus::Failed).execute_blocking(connection).unwrap();
     assert_eq!(retry_job(&job).execute_blocking(connection).unwrap(), JobStatus::Todo);
-    assert!(cancel_job_by_id(job.id).execute_blocking(connection).unwrap());
+    assert!(cancel_job(job.id).execute_blocking(connection).unwrap());
     let cancelled = list_queues().status(JobStatus::Cancelled).execute_blocking(connection).unwrap();
     assert_eq!(cancelled[0].cancelled, 1);
     assert_eq!(delete_old_jobs(0).execute_blocking(connection).unwrap(), 1);

@@ -64,7 +64,7 @@ async fn a_task_in_a_namespace_is_deferred_under_its_whole_name_whichever_way() 
     let error = app.configure_task("welcome", json!({ "customer": 11 })).unwrap_err();
     assert_eq!(error.to_string(), r#"there is no task "welcome" in this application; it knows: mails:welcome"#);
     let plain = app.defer(configure_task("welcome", json!({ "customer": 11 }))).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(job(&mut connection, plain).status, JobStatus::Failed);
     assert_eq!(statuses(&mut connection)[..10], vec![JobStatus::Succeeded; 10]);
 }
@@ -80,7 +80,7 @@ async fn arguments_that_do_not_fit_are_reported_with_the_whole_name() {
     let part = Blueprint::new().task::<picky>();
     let app = App::builder(connector(&database).await).add_tasks_from(part, "part").build().unwrap();
     let id = app.defer(app.configure_task("part:picky", json!({})).unwrap()).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let kept = format!("SELECT error FROM procrastinate_diesel_job_errors WHERE job_id = {id}");
     let error = &rows(&mut connect(&database), &kept)[0];
     assert!(error.starts_with(r#"the job's arguments do not fit the task "part:picky""#), "{error}");
@@ -111,7 +111,7 @@ async fn a_worker_finds_a_task_by_its_aliases_and_a_job_by_name_gets_the_task_s_
     let by_alias = app.defer(by_alias).await.unwrap();
     assert_eq!(job(&mut connection, by_alias).queue_name, "bills");
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     assert_eq!(statuses(&mut connection), vec![JobStatus::Succeeded; 5]);
     assert_eq!(names.noted(), ["bill", "invoice", "shop.invoice", "account", "bill"]);
@@ -140,7 +140,7 @@ async fn aliases_of_a_blueprint_get_its_namespaces_and_those_of_the_application_
     for name in known.into_iter().chain(["old", "b:moved", "a:moved", "a:b:outer", "inner"]) {
         app.defer(configure_task(name, json!({}))).await.unwrap();
     }
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(names.noted(), known);
     let statuses = statuses(&mut connect(&database));
     assert_eq!(statuses[..5], vec![JobStatus::Succeeded; 5]);
@@ -175,7 +175,7 @@ async fn schedules_of_a_blueprint_come_round_under_the_whole_name() {
         ["in the application", "in the part", "written"]
             .map(|periodic_id| format!("reports:report | reports:report | {periodic_id}"))
     );
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(statuses(&mut connection), vec![JobStatus::Succeeded; 3]);
 }
 
@@ -197,7 +197,7 @@ async fn a_job_whose_worker_died_is_rescued_by_any_of_its_names() {
         ids.push(app.defer(configure_task(name, json!({}))).await.unwrap());
     }
     sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'doing'");
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     for id in ids {
         let job = job(&mut connection, id);
         assert_eq!((job.status, job.attempts), (JobStatus::Succeeded, 2));
@@ -214,7 +214,7 @@ async fn any_number_of_applications_may_have_a_task_in_the_same_namespace() {
         let part = Blueprint::new().task::<shared>();
         let app = App::builder(connector(&database).await).add_tasks_from(part, "part").build().unwrap();
         app.defer(shared()).await.unwrap();
-        app.worker().wait(false).run().await.unwrap();
+        app.worker().stop_when_empty().run().await.unwrap();
     }
     assert_eq!(statuses(&mut connect(&database)), vec![JobStatus::Succeeded; 2]);
 }

@@ -42,7 +42,7 @@ async fn all_tasks_of_a_module_and_those_in_it_are_found_and_run() {
     app.defer(shop::order(1)).await.unwrap();
     app.defer(app.configure_task("old", serde_json::json!({ "n": 2 })).unwrap()).await.unwrap();
     app.periodic_deferrer().defer_due(chrono::Utc::now()).await;
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let statuses = statuses(&mut connect(&database));
     assert!(statuses.len() >= 2 && statuses.iter().all(|status| *status == JobStatus::Succeeded), "{statuses:?}");
 }

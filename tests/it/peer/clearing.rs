@@ -2,8 +2,8 @@
 
 use diesel::prelude::*;
 use procrastinate::job_manager::{
-    JobCounts, cancel_job_by_id, delete_old_jobs, get_stalled_jobs, list_jobs, list_jobs_to_abort, list_locks,
-    list_queues, list_tasks,
+    JobCounts, cancel_job, delete_old_jobs, get_stalled_jobs, list_jobs, list_jobs_to_abort, list_locks, list_queues,
+    list_tasks,
 };
 use procrastinate::{JobStatus, Task, builtin_tasks::RemoveOldJobs};
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ async fn our_cancelling_is_pythons(meeting: Meeting) {
             let mut answer = None;
             let mut after = Vec::new();
             connection.test_transaction(|connection| {
-                let cancel = cancel_job_by_id(id).abort(abort).delete_job(delete_job);
+                let cancel = cancel_job(id).abort(abort).delete_job(delete_job);
                 answer = Some(cancel.execute_blocking(connection).unwrap());
                 after = jobs(connection);
                 QueryResult::Ok(())
@@ -161,7 +161,7 @@ async fn python_defers_the_built_in_task_and_ours_runs_it(meeting: Meeting) {
     two_old_jobs(&mut connection);
     let job = json!([{ "task": RemoveOldJobs::NAME, "args": { "max_hours": 2, "remove_cancelled": true } }]);
     let id = meeting.python.ask_one("defer", job).await;
-    meeting.worker().queues(["builtin"]).wait(false).run().await.unwrap();
+    meeting.worker().queues(["builtin"]).stop_when_empty().run().await.unwrap();
     assert_eq!(statuses(&mut connection), [JobStatus::Failed, JobStatus::Succeeded]);
     assert_eq!(json!(left(&mut connection)[1]), id);
 }

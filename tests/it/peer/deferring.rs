@@ -95,7 +95,7 @@ async fn our_worker_runs_what_python_defers(meeting: Meeting) {
     let deferred = meeting.python.ask("defer", variety()).await;
     assert_eq!(deferred, [1, 2, 3, 4, 5, 6].map(|id| json!({ "id": id })));
 
-    meeting.worker().concurrency(3).wait(false).run().await.unwrap();
+    meeting.worker().concurrency(3).stop_when_empty().run().await.unwrap();
 
     assert_that_all_ran_but_those_of_the_future(&meeting);
 }
@@ -108,7 +108,7 @@ async fn our_worker_runs_what_python_defers_in_a_batch(meeting: Meeting) {
     let ids = meeting.python.ask_one("batch_defer", batch).await;
     assert_eq!(ids, json!((1..=100).collect::<Vec<_>>()));
 
-    meeting.worker().queues(["batch"]).concurrency(3).wait(false).run().await.unwrap();
+    meeting.worker().queues(["batch"]).concurrency(3).stop_when_empty().run().await.unwrap();
 
     let jobs: Vec<Value> = args.into_iter().map(|args| with_args(&options, args)).collect();
     assert_that_these_ran(&meeting, &jobs);
@@ -177,7 +177,7 @@ async fn python_is_told_that_our_job_holds_the_queueing_lock(meeting: Meeting) {
     assert_eq!(refused, [json!({ "already_enqueued": "nightly report" })]);
 
     // It is free again as soon as our job has started.
-    meeting.worker().wait(false).run().await.unwrap();
+    meeting.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(job(&mut connect(&meeting.database), id).status, JobStatus::Succeeded);
     assert!(meeting.python.ask_one("defer", theirs()).await.is_i64());
 }

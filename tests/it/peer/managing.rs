@@ -23,7 +23,7 @@ fn echo() -> JobToDefer {
 async fn the_health_checks_and_the_shell_of_python_see_our_jobs(meeting: Meeting) {
     let failing = configure_task("peer.fail", json!({})).queue("odd").lock("L").priority(3);
     meeting.app.batch_defer([echo(), echo(), failing]).await.unwrap();
-    meeting.worker().queues(["odd"]).wait(false).run().await.unwrap();
+    meeting.worker().queues(["odd"]).stop_when_empty().run().await.unwrap();
 
     let told = meeting.python.procrastinate(&["healthchecks"]).await;
     assert!(told.contains("DB connection: OK") && told.contains("procrastinate_jobs table: OK"), "{told}");
@@ -65,7 +65,7 @@ async fn python_cancels_our_jobs(meeting: Meeting) {
     let deletion = json!({ "job_id": deleted, "delete_job": true });
     assert_eq!(manage(&meeting, "cancel_job_by_id_async", &deletion).await, true);
 
-    meeting.worker().wait(false).run().await.unwrap();
+    meeting.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(statuses(&mut connection), [JobStatus::Cancelled, JobStatus::Succeeded]);
     assert_eq!(events(&mut connection, cancelled), ["deferred", "cancelled"]);
     assert_eq!(events(&mut connection, deleted), [""; 0]);
@@ -95,7 +95,7 @@ async fn python_asks_to_abort_our_jobs(meeting: Meeting) {
 async fn python_puts_our_failed_job_back_to_wait(meeting: Meeting) {
     let mut connection = connect(&meeting.database);
     let id = meeting.app.defer(configure_task("peer.fail", json!({})).lock("before")).await.unwrap();
-    meeting.worker().wait(false).run().await.unwrap();
+    meeting.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(job(&mut connection, id).status, JobStatus::Failed);
 
     let request = json!({
@@ -106,7 +106,7 @@ async fn python_puts_our_failed_job_back_to_wait(meeting: Meeting) {
     assert_eq!((waiting.status, waiting.attempts, waiting.priority), (JobStatus::Todo, 2, 5));
     assert_eq!((waiting.queue_name.as_str(), waiting.lock.as_deref()), ("again", Some("after")));
 
-    meeting.worker().queues(["again"]).wait(false).run().await.unwrap();
+    meeting.worker().queues(["again"]).stop_when_empty().run().await.unwrap();
     assert_eq!((job(&mut connection, id).status, job(&mut connection, id).attempts), (JobStatus::Succeeded, 3));
     let history = ["deferred", "started", "failed", "scheduled", "retried", "started", "succeeded"];
     assert_eq!(events(&mut connection, id), history);
@@ -132,7 +132,7 @@ async fn python_defers_each_tick_of_a_periodic_task_once(meeting: Meeting) {
     assert_eq!(answers, [json!({ "id": 4 }), json!({ "already_enqueued": "one" })]);
     assert_eq!(periodic_defers(&mut connection), [(Some(720), Some(4))]);
 
-    meeting.worker().wait(false).run().await.unwrap();
+    meeting.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(statuses(&mut connection), vec![JobStatus::Succeeded; 4]);
     let timestamps: Vec<Value> = meeting.recorder.seen().into_values().collect();
     assert_eq!(timestamps, [600, 660, 600, 720].map(|timestamp| json!({ "timestamp": timestamp })));
@@ -150,7 +150,7 @@ async fn two_python_workers_defer_a_tick_once_and_ours_runs_it(meeting: Meeting)
     first.stop().await;
     second.stop().await;
 
-    meeting.worker().wait(false).run().await.unwrap();
+    meeting.worker().stop_when_empty().run().await.unwrap();
 
     let mut connection = connect(&meeting.database);
     let seen = meeting.recorder.seen();

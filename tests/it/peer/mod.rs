@@ -121,7 +121,7 @@ async fn adoption_keeps_the_jobs_that_python_deferred_before() {
 
     assert_eq!(support::rows(&mut connect(&database), EVERYTHING), before);
     let meeting = Meeting::on(database, interpreter).await;
-    meeting.worker().wait(false).run().await.unwrap();
+    meeting.worker().stop_when_empty().run().await.unwrap();
     deferring::assert_that_all_ran_but_those_of_the_future(&meeting);
 }
 

@@ -27,7 +27,7 @@ async fn a_task_in_namespaces_has_the_names_that_it_has_in_python(meeting: Meeti
     app.batch_defer(names.map(|name| configure_task(name, json!({})))).await.unwrap();
     let theirs = json!([{ "task": "part:deeper:peer.named", "args": {} }, { "task": "peer.earliest", "args": {} }]);
     meeting.python.ask("defer", theirs).await;
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let mut connection = connect(&meeting.database);
     assert_eq!(statuses(&mut connection), vec![JobStatus::Succeeded; 5]);
 

@@ -123,7 +123,8 @@ fn assert_that_each_ran_once_and_its_lock_was_respected(connection: &mut PgConne
 async fn a_python_worker_lets_our_beating_worker_live(meeting: Meeting) {
     let mut connection = connect(&meeting.database);
     let held = meeting.app.defer(configure_task("peer.hold", json!({}))).await.unwrap();
-    let worker = tokio::spawn(meeting.worker().wait(false).update_heartbeat_interval(Duration::from_millis(50)).run());
+    let worker =
+        tokio::spawn(meeting.worker().stop_when_empty().update_heartbeat_interval(Duration::from_millis(50)).run());
     meeting.recorder.holding().await;
     let [before] = <[_; 1]>::try_from(workers(&mut connection)).unwrap();
     sql(&mut connection, "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'");
@@ -147,7 +148,7 @@ async fn our_worker_removes_a_python_worker_that_died(meeting: Meeting) {
     assert_eq!(theirs.says("holding").await, i64::from(held));
 
     // One that is alive stays.
-    meeting.worker().wait(false).run().await.unwrap();
+    meeting.worker().stop_when_empty().run().await.unwrap();
     let [alive] = <[_; 1]>::try_from(workers(&mut connection)).unwrap();
     let taken = |connection: &mut _| -> (JobStatus, Option<i64>) {
         let job: ProcrastinateJob = job(connection, held);
@@ -161,7 +162,7 @@ async fn our_worker_removes_a_python_worker_that_died(meeting: Meeting) {
     assert_eq!(stalled, json!([i64::from(held)]));
 
     // The one who removes it takes up its job.
-    let ours = tokio::spawn(meeting.worker().wait(false).run());
+    let ours = tokio::spawn(meeting.worker().stop_when_empty().run());
     meeting.recorder.holding().await;
     let stalled = meeting.python.ask_one("manage", json!({ "method": "get_stalled_jobs" })).await;
     assert_eq!(stalled, json!([]));

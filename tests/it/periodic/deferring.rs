@@ -211,8 +211,8 @@ async fn a_worker_that_does_not_wait_defers_what_is_due_before_it_looks() {
     let database = database();
     let app = App::builder(connector(&database).await).task::<yearly>().build().unwrap();
 
-    app.worker().wait(false).run().await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     let [tick] = <[i64; 1]>::try_from(SEEN.lock().unwrap().clone()).unwrap();
     assert!(DateTime::from_timestamp(tick, 0).unwrap().to_string().ends_with("-01-01 00:00:00 UTC"));

@@ -23,10 +23,10 @@ async fn migrations_run_on_a_direct_connection_and_are_refused_where_there_is_no
     for refused in refusals {
         let error = refused.unwrap_err();
         assert!(matches!(error, Error::Pool { .. }), "{error:?}");
-        assert!(error.to_string().contains("direct_connections_from"), "{error}");
+        assert!(error.to_string().contains("dedicated_connections"), "{error}");
     }
 
-    let connector = connector.direct_connections_from(direct(database.url()));
+    let connector = connector.dedicated_connections(direct(database.url()));
     assert!(!connector.run_pending_migrations(MIGRATIONS).await.unwrap().is_empty());
     assert!(connector.migration_status(MIGRATIONS).await.unwrap().is_up_to_date());
     connector.check_contract().await.unwrap();

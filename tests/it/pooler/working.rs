@@ -27,7 +27,7 @@ fn polling(worker: Worker) -> Worker {
 async fn with_direct_connections_a_worker_listens_and_works_without_prepared_statements() {
     let database = database();
     let Some(pooler) = PgBouncer::start(&database, Settings::default()) else { return };
-    let connector = connector_before(&pooler).await.direct_connections_from(direct(database.url()));
+    let connector = connector_before(&pooler).await.dedicated_connections(direct(database.url()));
     a_worker_does_all_that_it_is_there_for(connector, &mut connect(&database), listening).await;
 }
 
@@ -51,7 +51,7 @@ async fn where_the_pooler_keeps_prepared_statements_the_pool_is_as_any_other() {
         let Some(pooler) = PgBouncer::start(&database, keeping_statements()) else { return };
         let connector = DieselConnector::new(ordinary_pool_before(&pooler).await);
         if is_direct {
-            let connector = connector.direct_connections_from(direct(database.url()));
+            let connector = connector.dedicated_connections(direct(database.url()));
             a_worker_does_all_that_it_is_there_for(connector, &mut connect(&database), listening).await;
         } else {
             // It tries to listen, finds that nothing arrives, and says so.
@@ -96,9 +96,9 @@ async fn listening_for_jobs_through_the_pooler_is_refused_and_on_direct_connecti
     let app = App::builder(connector.clone()).build().unwrap();
     let error = within_patience(app.listen_for_jobs(&[])).await.unwrap_err();
     assert!(matches!(error, Error::Listening { .. }), "{error:?}");
-    assert!(error.to_string().contains("direct_connections_from"), "{error}");
+    assert!(error.to_string().contains("dedicated_connections"), "{error}");
 
-    let app = app.replace_connector(connector.direct_connections_from(direct(database.url())));
+    let app = app.replace_connector(connector.dedicated_connections(direct(database.url())));
     let mut notifications = within_patience(app.listen_for_jobs(&[])).await.unwrap();
     app.defer(procrastinate::configure_task("task", serde_json::json!({}))).await.unwrap();
     within_patience(notifications.next()).await.unwrap();

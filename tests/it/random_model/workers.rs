@@ -176,7 +176,7 @@ async fn one_worker_with_one_slot_runs_the_jobs_in_the_order_of_the_model() {
             expected.push(JobId::from(id));
         }
 
-        hall.worker().await.queues(["a", "b"]).wait(false).run().await.unwrap();
+        hall.worker().await.queues(["a", "b"]).stop_when_empty().run().await.unwrap();
 
         assert_eq!(hall.log.starts(), expected);
         let waiting = rows(&mut hall.connection(), "SELECT id FROM procrastinate_jobs WHERE status = 'todo'");

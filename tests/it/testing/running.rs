@@ -2,7 +2,7 @@
 
 use diesel::prelude::*;
 use diesel_async::AsyncConnection;
-use procrastinate::testing::{JobEnding, RanJobs};
+use procrastinate::testing::{JobOutcome, JobRuns};
 use procrastinate::{
     App, AppBuilder, Error, JobContext, JobStatus, ProcrastinateEvent, ProcrastinateJob, TaskError, task,
 };
@@ -97,10 +97,10 @@ async fn endings_are_told_and_stored() {
     }
     app.defer(procrastinate::configure_task("nobody", serde_json::json!({}))).await.unwrap();
     let ran = app.test_worker().unwrap().run_until_empty().await.unwrap();
-    assert_eq!(ran[0].ending, JobEnding::Failed { error: "no paper".into() });
+    assert_eq!(ran[0].ending, JobOutcome::Failed { error: "no paper".into() });
     assert!(ran[1].ending.to_string().contains("on fire"), "{}", ran[1]);
-    assert!(matches!(&ran[2].ending, JobEnding::Aborted { error } if !error.is_empty()), "{}", ran[2]);
-    assert_eq!(ran[3].ending, JobEnding::Succeeded);
+    assert!(matches!(&ran[2].ending, JobOutcome::Aborted { error } if !error.is_empty()), "{}", ran[2]);
+    assert_eq!(ran[3].ending, JobOutcome::Succeeded);
     assert!(ran[4].ending.to_string().contains("nobody"), "{}", ran[4]);
     let query = ProcrastinateJob::query().order(ProcrastinateJob::oldest_first());
     let jobs: Vec<ProcrastinateJob> =
@@ -122,7 +122,7 @@ async fn a_job_that_failed_does_not_pass_for_success() {
     let panic = std::panic::catch_unwind(|| ran.expect_success()).unwrap_err();
     let message = panic.downcast_ref::<String>().unwrap();
     assert_eq!(*message, format!("not every job succeeded:\n  fail[{id}]() failed: no paper"));
-    assert_eq!(RanJobs::default().to_string(), "  no job was run");
+    assert_eq!(JobRuns::default().to_string(), "  no job was run");
 }
 
 #[tokio::test]

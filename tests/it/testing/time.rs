@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use procrastinate::testing::{self, JobEnding};
+use procrastinate::testing::{self, JobOutcome};
 use procrastinate::{AppBuilder, JobContext, RetryStrategy, TaskError, periodic, task};
 
 use super::{app, note, notes_of, shop};
@@ -42,7 +42,7 @@ async fn retries_count_from_the_workers_time() {
     for attempt in 0..3 {
         let ran = worker.run_until_empty().await.unwrap();
         assert_eq!((ran.len(), ran[0].job.attempts), (1, attempt));
-        assert_eq!(matches!(ran[0].ending, JobEnding::Retried { .. }), attempt < 2);
+        assert_eq!(matches!(ran[0].ending, JobOutcome::Retried { .. }), attempt < 2);
         worker.advance(Duration::from_secs(59));
         assert_eq!(worker.run_until_empty().await.unwrap().len(), 0, "it is too early");
         worker.advance(Duration::from_secs(1));

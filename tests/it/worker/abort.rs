@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel_async::AsyncConnection;
-use procrastinate::job_manager::cancel_job_by_id;
+use procrastinate::job_manager::cancel_job;
 use procrastinate::{AbortReason, App, JobAborted, JobContext, JobId, JobStatus, task};
 use tokio::sync::Notify;
 
@@ -17,7 +17,7 @@ use crate::support::{
 const NEVER: Duration = Duration::from_secs(3_600);
 
 async fn request_abort(app: &App, id: JobId) {
-    assert!(app.execute(cancel_job_by_id(id).abort(true)).await.unwrap());
+    assert!(app.execute(cancel_job(id).abort(true)).await.unwrap());
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn a_request_that_is_rolled_back_aborts_nothing_and_one_that_comes_too_lat
     let mut connection = pool.get().await.unwrap();
     let rolled_back = connection
         .transaction(async |connection| {
-            assert!(cancel_job_by_id(id).abort(true).execute(connection).await.unwrap());
+            assert!(cancel_job(id).abort(true).execute(connection).await.unwrap());
             // The worker polls meanwhile.
             tokio::time::sleep(Duration::from_millis(60)).await;
             Err::<(), _>(diesel::result::Error::RollbackTransaction)
@@ -221,7 +221,7 @@ async fn a_request_that_is_rolled_back_aborts_nothing_and_one_that_comes_too_lat
     GO_ON.notify_one();
     let mut blocking = connect(&database);
     eventually("the job has succeeded", || job(&mut blocking, id).status == JobStatus::Succeeded).await;
-    assert!(!app.execute(cancel_job_by_id(id).abort(true)).await.unwrap());
+    assert!(!app.execute(cancel_job(id).abort(true)).await.unwrap());
     worker.stop().await.unwrap();
     assert_eq!(job(&mut blocking, id).status, JobStatus::Succeeded);
 }
@@ -236,7 +236,7 @@ async fn a_task_can_abort_its_own_job() {
     let database = database();
     let app = App::builder(connector(&database).await).task::<give_up>().build().unwrap();
     let id = app.defer(give_up()).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let mut connection = connect(&database);
     assert_eq!(events(&mut connection, id), ["deferred", "started", "aborted"]);
     assert_eq!(errors(&mut connection, id), ["1: the task aborted its job"]);
@@ -282,7 +282,7 @@ async fn a_request_that_meets_the_end_of_the_job_comes_too_late_and_is_cleared()
     within_patience(STARTED.notified()).await;
     // The request is made and not committed when the worker comes to store the ending, and waits for it.
     sql(&mut connection, "BEGIN");
-    assert!(cancel_job_by_id(id).abort(true).execute_blocking(&mut connection).unwrap());
+    assert!(cancel_job(id).abort(true).execute_blocking(&mut connection).unwrap());
     GO_ON.notify_one();
     let mut observer = connect(&database);
     let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";

@@ -65,7 +65,7 @@ async fn without_waiting_the_buffer_is_worked_off_too() {
     let database = database();
     let app = App::builder(connector(&database).await).task::<be_counted>().build().unwrap();
     app.batch_defer((0..250).map(|_| be_counted())).await.unwrap();
-    app.worker().concurrency(3).local_buffer(100).wait(false).run().await.unwrap();
+    app.worker().concurrency(3).local_buffer(100).stop_when_empty().run().await.unwrap();
     assert_eq!(RAN.load(Ordering::SeqCst), 250);
     assert!(statuses(&mut connect(&database)).iter().all(|status| *status == JobStatus::Succeeded));
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
-use procrastinate::{App, DieselConnector, JobContext, JobId, JobToDefer, TaskAnswer, configure_task, task};
+use procrastinate::{App, DieselConnector, JobContext, JobId, JobToDefer, TaskControl, configure_task, task};
 use serde_json::json;
 use throwaway_postgres::Database;
 
@@ -64,10 +64,10 @@ async fn fail(context: JobContext) -> Result<(), String> {
 }
 
 #[task(pass_context)]
-async fn snooze_once(context: JobContext) -> Result<(), TaskAnswer> {
+async fn snooze_once(context: JobContext) -> Result<(), TaskControl> {
     let _run = begin(&context);
     match context.job().scheduled_at {
-        None => Err(TaskAnswer::snooze(Duration::ZERO)),
+        None => Err(TaskControl::snooze(Duration::ZERO)),
         Some(_) => Ok(()),
     }
 }
@@ -172,7 +172,7 @@ async fn a_worker_that_does_not_wait_leaves_no_job_behind_that_was_handed_out_in
         let proxy = Proxy::start(&database, Some((number, Cut::Answer))).await;
         let app = app(proxy.url(), &runs).await;
         // One that cannot register ends with an error, and is started again.
-        while app.worker().wait(false).install_signal_handlers(false).run().await.is_err() {}
+        while app.worker().stop_when_empty().install_signal_handlers(false).run().await.is_err() {}
         assert_eq!(
             rows(&mut connection, "SELECT status, attempts FROM procrastinate_jobs"),
             ["succeeded | 1"],

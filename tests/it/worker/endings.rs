@@ -19,7 +19,7 @@ async fn a_job_runs_and_its_history_is_kept() {
     let app = App::builder(connector(&database).await).task::<sum>().build().unwrap();
     let id = app.defer(sum(3, 5)).await.unwrap();
 
-    app.worker().queues(["sums"]).wait(false).run().await.unwrap();
+    app.worker().queues(["sums"]).stop_when_empty().run().await.unwrap();
 
     let mut connection = connect(&database);
     let job = job(&mut connection, id);
@@ -39,7 +39,7 @@ async fn an_error_fails_the_job() {
     let app = App::builder(connector(&database).await).task::<sum>().build().unwrap();
     let id = app.defer(sum(i64::MAX, 1)).await.unwrap();
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     let mut connection = connect(&database);
     let job = job(&mut connection, id);
@@ -73,7 +73,7 @@ async fn a_panic_fails_the_job_and_not_the_worker() {
         .unwrap();
     app.batch_defer([panics_at_once(), panics_later(), panics_on_its_thread(), sum(1, 1)]).await.unwrap();
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     use JobStatus::{Failed, Succeeded};
     assert_eq!(statuses(&mut connect(&database)), [Failed, Failed, Failed, Succeeded]);
@@ -100,7 +100,7 @@ async fn a_job_that_cannot_be_run_fails_and_the_worker_goes_on() {
         "INSERT INTO procrastinate_jobs (queue_name, task_name, args, scheduled_at) VALUES ('sums', 'sum', '[]', '-infinity')",
     );
 
-    app.worker().concurrency(10).wait(false).run().await.unwrap();
+    app.worker().concurrency(10).stop_when_empty().run().await.unwrap();
 
     use JobStatus::{Failed, Succeeded};
     assert_eq!(statuses(&mut connection), [Failed, Failed, Failed, Failed, Succeeded, Failed]);
@@ -131,7 +131,7 @@ async fn a_task_can_be_written_by_hand() {
     app.defer(ByHand { number: 7, note: None }.job()).await.unwrap();
     app.defer(configure_task("by.hand", json!({ "number": 8, "note": "ñ" }))).await.unwrap();
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     assert_eq!(*SEEN.lock().unwrap(), [(7, None), (8, Some("ñ".to_owned()))]);
 }
@@ -151,7 +151,7 @@ async fn a_parameter_can_have_a_default_for_jobs_that_lack_it() {
     app.defer(export("csv".to_owned(), 3, true)).await.unwrap();
     app.defer(configure_task("export", json!({ "type": "xml", "is-draft": false }))).await.unwrap();
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     assert_eq!(*SEEN.lock().unwrap(), [("csv".to_owned(), 3, false), ("xml".to_owned(), 0, true)]);
 }
@@ -180,7 +180,7 @@ async fn a_task_knows_its_job_and_can_defer_others() {
     let app = App::builder(connector(&database).await).task::<count_down>().build().unwrap();
     app.defer(count_down(1)).await.unwrap();
 
-    app.worker().name("counter").queues(["counts"]).wait(false).run().await.unwrap();
+    app.worker().name("counter").queues(["counts"]).stop_when_empty().run().await.unwrap();
 
     let expected = |call: &str| format!(r#"{call} on ["counts"] as counter with Some("counter"), attempt 1"#);
     assert_eq!(*SEEN.lock().unwrap(), [expected("count.down[1](from=1)"), expected("count.down[2](from=0)")]);
@@ -202,7 +202,7 @@ async fn a_plain_function_runs_where_blocking_is_allowed() {
     let app = App::builder(connector(&database).await).task::<blocks>().build().unwrap();
     app.defer(blocks()).await.unwrap();
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     assert_eq!(statuses(&mut connect(&database)), [JobStatus::Succeeded]);
     assert_ne!(*THREADS.lock().unwrap(), [std::thread::current().id()]);
@@ -233,9 +233,9 @@ async fn the_same_tasks_run_on_another_connector() {
     let app = App::builder(connector(&here).await).task::<sum>().build().unwrap();
     let elsewhere = app.replace_connector(connector(&there).await);
     elsewhere.defer(sum(3, 5)).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(statuses(&mut connect(&there)), [JobStatus::Todo]);
-    elsewhere.worker().wait(false).run().await.unwrap();
+    elsewhere.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(statuses(&mut connect(&there)), [JobStatus::Succeeded]);
     assert_eq!(statuses(&mut connect(&here)), [] as [JobStatus; 0]);
 }

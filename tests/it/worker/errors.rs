@@ -7,7 +7,7 @@ use chrono::Utc;
 use diesel::prelude::*;
 use procrastinate::{
     App, DeleteJobs, JobAborted, JobContext, JobStatus, ProcrastinateJob, ProcrastinateJobError, RetryStrategy,
-    TaskAnswer, configure_task, task,
+    TaskControl, configure_task, task,
 };
 use serde_json::json;
 
@@ -31,7 +31,7 @@ async fn each_failed_attempt_is_kept_with_its_worker_and_its_duration() {
     let database = database();
     let app = App::builder(connector(&database).await).task::<third_time_lucky>().build().unwrap();
     let id = app.defer(third_time_lucky()).await.unwrap();
-    app.worker().name("mailer").wait(false).run().await.unwrap();
+    app.worker().name("mailer").stop_when_empty().run().await.unwrap();
 
     let mut connection = connect(&database);
     let kept: Vec<ProcrastinateJobError> = ProcrastinateJobError::query()
@@ -71,7 +71,7 @@ async fn a_panic_on_another_thread_is_kept_with_its_place_too() {
     let database = database();
     let app = App::builder(connector(&database).await).task::<panics_on_its_thread>().build().unwrap();
     let id = app.defer(panics_on_its_thread()).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let [error] = <[_; 1]>::try_from(errors(&mut connect(&database), id)).unwrap();
     assert!(error.starts_with(&format!("1: the task panicked at {}:", file!())), "{error}");
     assert!(error.ends_with(": over there"), "{error}");
@@ -86,7 +86,7 @@ async fn an_error_that_postgresql_could_not_store_is_stored_all_the_same() {
     let database = database();
     let app = App::builder(connector(&database).await).task::<fail_badly>().build().unwrap();
     let id = app.defer(fail_badly()).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let [error] = <[_; 1]>::try_from(errors(&mut connect(&database), id)).unwrap();
     assert!(error.starts_with("1: a\u{FFFD}bxxx") && error.ends_with("x… (90005 bytes more)"), "{}", error.len());
 }
@@ -110,7 +110,7 @@ async fn a_job_that_cannot_be_run_says_why_and_where() {
         configure_task("bill", json!({})),
     ];
     let ids = app.batch_defer(jobs).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let mut connection = connect(&database);
     for (id, expected) in [
         (ids[0], "1: there is no task \"bil\" in this application; it knows: bill"),
@@ -129,7 +129,7 @@ async fn a_job_that_cannot_be_run_says_why_and_where() {
 #[tokio::test]
 async fn a_snoozed_job_waits_without_using_up_an_attempt() {
     #[task(retry = 1, pass_context)]
-    async fn snooze(context: JobContext) -> Result<(), TaskAnswer> {
+    async fn snooze(context: JobContext) -> Result<(), TaskControl> {
         static LEFT: Mutex<u32> = Mutex::new(3);
         assert_eq!(context.job().attempts, 0);
         let mut left = LEFT.lock().unwrap();
@@ -137,12 +137,12 @@ async fn a_snoozed_job_waits_without_using_up_an_attempt() {
             return Ok(());
         }
         *left -= 1;
-        Err(TaskAnswer::snooze(Duration::ZERO).because("not there yet"))
+        Err(TaskControl::snooze(Duration::ZERO).because("not there yet"))
     }
     let database = database();
     let app = App::builder(connector(&database).await).task::<snooze>().build().unwrap();
     let id = app.defer(snooze()).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let mut connection = connect(&database);
     let job = job(&mut connection, id);
     assert_eq!((job.status, job.attempts), (JobStatus::Succeeded, 1));
@@ -153,17 +153,17 @@ async fn a_snoozed_job_waits_without_using_up_an_attempt() {
 #[tokio::test]
 async fn a_task_says_itself_whether_and_when_it_is_tried_again() {
     #[task]
-    async fn in_an_hour() -> Result<(), TaskAnswer> {
-        Err(TaskAnswer::retry_in(Duration::from_secs(3_600)))
+    async fn in_an_hour() -> Result<(), TaskControl> {
+        Err(TaskControl::retry_in(Duration::from_secs(3_600)))
     }
     #[task(retry = true)]
-    async fn never() -> Result<(), TaskAnswer> {
-        Err(TaskAnswer::do_not_retry().because("it would come to the same"))
+    async fn never() -> Result<(), TaskControl> {
+        Err(TaskControl::discard().because("it would come to the same"))
     }
     let database = database();
     let app = App::builder(connector(&database).await).task::<in_an_hour>().task::<never>().build().unwrap();
     let ids = app.batch_defer([in_an_hour(), never()]).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let mut connection = connect(&database);
     let later = job(&mut connection, ids[0]);
     let wait = later.scheduled_at.unwrap() - Utc::now();
@@ -196,7 +196,7 @@ async fn a_task_knows_its_last_attempt() {
     for (to_defer, expected) in [(thrice(), vec![false, false, true]), (once(), vec![true]), (for_ever(), vec![false])]
     {
         app.defer(to_defer).await.unwrap();
-        app.worker().wait(false).run().await.unwrap();
+        app.worker().stop_when_empty().run().await.unwrap();
         assert_eq!(std::mem::take(&mut *SEEN.lock().unwrap()), expected);
     }
 }
@@ -214,8 +214,8 @@ async fn jobs_are_deleted_at_their_end_as_the_worker_is_told() {
         Err(JobAborted)
     }
     #[task]
-    async fn retry() -> Result<(), TaskAnswer> {
-        Err(TaskAnswer::retry_in(Duration::from_secs(3_600)))
+    async fn retry() -> Result<(), TaskControl> {
+        Err(TaskControl::retry_in(Duration::from_secs(3_600)))
     }
     let database = database();
     let app = App::builder(connector(&database).await)
@@ -233,7 +233,7 @@ async fn jobs_are_deleted_at_their_end_as_the_worker_is_told() {
     ] {
         sql(&mut connection, "DELETE FROM procrastinate_jobs");
         app.batch_defer([succeed(), fail(), abort(), retry()]).await.unwrap();
-        app.worker().wait(false).concurrency(4).delete_jobs(delete_jobs).run().await.unwrap();
+        app.worker().stop_when_empty().concurrency(4).delete_jobs(delete_jobs).run().await.unwrap();
         let names: Vec<String> = jobs(&mut connection).into_iter().map(|job| job.task_name).collect();
         assert_eq!(names.join(" "), expected, "{delete_jobs:?}");
     }

@@ -343,7 +343,7 @@ async fn a_job_whose_rescue_the_database_refuses_keeps_no_other_one_from_being_r
     let ids = app.batch_defer([be_rescued(), be_refused_a_rescue(), be_rescued()]).await.unwrap();
     sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'doing'");
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     let mut status = |place: usize| job(&mut connection, ids[place]).status;
     assert_eq!([status(0), status(1), status(2)], [JobStatus::Succeeded, JobStatus::Doing, JobStatus::Succeeded]);

@@ -65,7 +65,7 @@ async fn a_worker_deletes_nothing_unless_it_is_told() {
     fill(&mut connection, "succeeded", 3);
     let app = app(&database).await;
     app.defer(nothing()).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(count(&mut connection), 4);
 }
 
@@ -114,7 +114,7 @@ async fn every_application_knows_the_built_in_task_under_both_of_its_names() {
         // As Python writes what is not set.
         let args = json!({ "max_hours": 2, "queue": null, "remove_failed": null, "remove_aborted": true });
         let id = app.defer(configure_task(name, args)).await.unwrap();
-        app.worker().wait(false).run().await.unwrap();
+        app.worker().stop_when_empty().run().await.unwrap();
         let left = jobs(&mut connection);
         assert_eq!(left.iter().map(|job| &job.status).collect::<Vec<_>>(), [&JobStatus::Failed, &JobStatus::Succeeded]);
         assert_eq!(left[1].id, i64::from(id));
@@ -134,7 +134,7 @@ async fn the_built_in_task_has_options_and_a_queue_of_its_own() {
     let others = RemoveOldJobs::new(2).remove_failed(true).remove_cancelled(true).remove_aborted(true);
     let others = app.defer(others.queue("default").job()).await.unwrap();
     assert_eq!(job(&mut connection, elsewhere).queue_name, "builtin");
-    app.worker().queues(["builtin"]).wait(false).run().await.unwrap();
+    app.worker().queues(["builtin"]).stop_when_empty().run().await.unwrap();
     let left: Vec<i64> = jobs(&mut connection).into_iter().map(|job| job.id).collect();
     assert_eq!(left, [elsewhere, others].map(i64::from));
     assert_eq!(statuses(&mut connection), [JobStatus::Succeeded, JobStatus::Succeeded]);

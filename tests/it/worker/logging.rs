@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
-use procrastinate::{App, JobAborted, TaskAnswer, task};
+use procrastinate::{App, JobAborted, TaskControl, task};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
@@ -78,8 +78,8 @@ async fn give_up() -> Result<(), JobAborted> {
 }
 
 #[task]
-async fn say_no() -> Result<(), TaskAnswer> {
-    Err(TaskAnswer::do_not_retry().because("no"))
+async fn say_no() -> Result<(), TaskControl> {
+    Err(TaskControl::discard().because("no"))
 }
 
 /// What the log hears of these jobs.
@@ -95,7 +95,7 @@ async fn lines_of(jobs: Vec<procrastinate::JobToDefer>) -> Vec<Line> {
         .build()
         .unwrap();
     app.batch_defer(jobs).await.unwrap();
-    app.worker().name("writer").wait(false).run().await.unwrap();
+    app.worker().name("writer").stop_when_empty().run().await.unwrap();
     listener.0.lock().unwrap().clone()
 }
 

@@ -34,7 +34,7 @@ async fn the_outermost_runs_first_and_the_levels_lie_within_each_other() {
     let app = App::builder(connector(&database).await).task::<speak>().build().unwrap();
     let worker = || {
         app.worker()
-            .wait(false)
+            .stop_when_empty()
             .task_middleware(named("task-wide"))
             .worker_middleware(named("worker 1"))
             .worker_middleware(named("worker 2"))
@@ -89,7 +89,7 @@ async fn a_middleware_changes_the_outcome() {
         .build()
         .unwrap();
     let ids = app.batch_defer([swallowed(), refused(), panicked()]).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let mut connection = connect(&database);
     assert_eq!(statuses(&mut connection), [JobStatus::Succeeded, JobStatus::Failed, JobStatus::Failed]);
     assert_eq!(errors(&mut connection, ids[1]), ["1: not today"]);
@@ -147,15 +147,15 @@ async fn a_task_finds_state_of_the_application_of_the_worker_and_of_a_middleware
         .build()
         .unwrap();
     app.defer(speak()).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     app.defer(speak()).await.unwrap();
-    app.worker().wait(false).state(Language("en")).run().await.unwrap();
+    app.worker().stop_when_empty().state(Language("en")).run().await.unwrap();
     app.defer(speak()).await.unwrap();
-    app.worker().wait(false).state(Language("en")).task_middleware(in_french).run().await.unwrap();
+    app.worker().stop_when_empty().state(Language("en")).task_middleware(in_french).run().await.unwrap();
     assert_eq!(*FOUND.lock().unwrap(), ["de", "en", "fr"]);
 
     let id = app.defer(look_for_more()).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let [error] = <[_; 1]>::try_from(errors(&mut connect(&database), id)).unwrap();
     assert!(error.contains("there is no value of the type") && error.contains("Missing"), "{error}");
     assert!(error.contains("Counter") && error.contains("Language"), "{error}");

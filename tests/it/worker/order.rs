@@ -23,7 +23,7 @@ async fn jobs_run_by_priority_and_then_in_the_order_of_deferring() {
     let priorities = [0, 5, -3, 5, 0];
     app.batch_defer((0..5).map(|n| note(n).priority(priorities[n as usize]))).await.unwrap();
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     assert_eq!(*RAN.lock().unwrap(), [1, 3, 0, 4, 2]);
 }
@@ -46,7 +46,7 @@ async fn as_many_jobs_run_at_a_time_as_concurrency_says_and_no_more() {
     let app = App::builder(connector(&database).await).task::<meet>().build().unwrap();
     app.batch_defer((0..30).map(|_| meet())).await.unwrap();
 
-    within_patience(app.worker().concurrency(3).wait(false).run()).await.unwrap();
+    within_patience(app.worker().concurrency(3).stop_when_empty().run()).await.unwrap();
 
     assert_eq!(MOST.load(Ordering::SeqCst), 3);
     assert_eq!(statuses(&mut connect(&database)), vec![JobStatus::Succeeded; 30]);
@@ -94,7 +94,7 @@ async fn a_worker_serves_its_queues_only() {
     let app = App::builder(connector(&database).await).task::<nothing>().build().unwrap();
     app.batch_defer(["a", "b", "c"].map(|queue| nothing().queue(queue))).await.unwrap();
 
-    app.worker().queues(["a", "c"]).wait(false).run().await.unwrap();
+    app.worker().queues(["a", "c"]).stop_when_empty().run().await.unwrap();
 
     use JobStatus::{Succeeded, Todo};
     assert_eq!(statuses(&mut connect(&database)), [Succeeded, Todo, Succeeded]);
@@ -110,7 +110,7 @@ async fn a_job_that_is_scheduled_for_later_stays() {
     let times = [Utc::now() - TimeDelta::hours(1), Utc::now() + TimeDelta::hours(1)];
     app.batch_defer(times.map(|time| nothing().schedule_at(time))).await.unwrap();
 
-    app.worker().concurrency(2).wait(false).run().await.unwrap();
+    app.worker().concurrency(2).stop_when_empty().run().await.unwrap();
 
     assert_eq!(statuses(&mut connect(&database)), [JobStatus::Succeeded, JobStatus::Todo]);
 }
@@ -140,7 +140,7 @@ async fn jobs_of_one_lock_run_one_at_a_time_while_others_run_beside_them() {
     app.batch_defer((0..20).map(locked)).await.unwrap();
     app.defer(free()).await.unwrap();
 
-    within_patience(app.worker().concurrency(5).wait(false).run()).await.unwrap();
+    within_patience(app.worker().concurrency(5).stop_when_empty().run()).await.unwrap();
 
     assert_eq!(*RAN.lock().unwrap(), (0..20).collect::<Vec<_>>());
     assert!(jobs(&mut connect(&database)).iter().all(|job| job.status == JobStatus::Succeeded));
@@ -158,7 +158,7 @@ async fn a_worker_is_set_as_its_application_says_unless_it_is_set_otherwise() {
     let database = database();
     let app = App::builder(connector(&database).await)
         .task::<say_who>()
-        .worker_defaults(|worker| worker.name("by default").wait(false))
+        .worker_defaults(|worker| worker.name("by default").stop_when_empty())
         .build()
         .unwrap();
     for worker in [app.worker(), app.worker().name("otherwise")] {

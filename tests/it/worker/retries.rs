@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use procrastinate::{
-    App, AttemptError, BaseRetryStrategy, Job, JobContext, JobStatus, RetryDecision, RetryStrategy, task,
-};
+use procrastinate::{App, AttemptError, Job, JobContext, JobStatus, RetryDecision, RetryPolicy, RetryStrategy, task};
 
 use crate::support::{connect, connector, database, events, job, jobs, rows, sql, statuses};
 
@@ -26,7 +24,7 @@ async fn a_job_is_tried_again_at_once_until_it_succeeds() {
     let app = App::builder(connector(&database).await).task::<third_time_lucky>().build().unwrap();
     let id = app.defer(third_time_lucky()).await.unwrap();
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     assert_eq!(*ATTEMPTS.lock().unwrap(), [0, 1, 2]);
     let mut connection = connect(&database);
@@ -55,7 +53,7 @@ async fn a_job_fails_for_good_when_its_retries_are_used_up() {
     let app = App::builder(connector(&database).await).task::<hopeless>().build().unwrap();
     app.defer(hopeless()).await.unwrap();
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     assert_eq!(RAN.load(Ordering::SeqCst), 3);
     let jobs = jobs(&mut connect(&database));
@@ -76,7 +74,7 @@ async fn a_wait_schedules_the_next_attempt() {
     sql(&mut connection, "UPDATE procrastinate_jobs SET attempts = 1");
 
     let before = Utc::now();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     let job = jobs(&mut connection).remove(0);
     assert_eq!((job.status, job.attempts), (JobStatus::Todo, 2));
@@ -89,8 +87,8 @@ async fn a_wait_schedules_the_next_attempt() {
 async fn a_strategy_of_ones_own_may_change_priority_queue_and_lock() {
     struct Elsewhere;
 
-    impl BaseRetryStrategy for Elsewhere {
-        fn get_retry_decision(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
+    impl RetryPolicy for Elsewhere {
+        fn decide(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
             assert_eq!((error.to_string().as_str(), job.attempts), ("not here", 0));
             Some(RetryDecision::retry_in(Duration::ZERO).priority(7).queue("elsewhere").lock("there"))
         }
@@ -105,7 +103,7 @@ async fn a_strategy_of_ones_own_may_change_priority_queue_and_lock() {
     let app = App::builder(connector(&database).await).task::<move_on>().build().unwrap();
     app.defer(move_on()).await.unwrap();
 
-    app.worker().queues(["default"]).wait(false).run().await.unwrap();
+    app.worker().queues(["default"]).stop_when_empty().run().await.unwrap();
 
     let job = jobs(&mut connect(&database)).remove(0);
     assert_eq!((job.status, job.priority), (JobStatus::Todo, 7));
@@ -136,7 +134,7 @@ async fn a_job_whose_queueing_lock_is_taken_meanwhile_fails_and_holds_up_nobody(
          CREATE TRIGGER hold_back BEFORE INSERT ON procrastinate_jobs FOR EACH ROW EXECUTE FUNCTION hold_back()",
     );
 
-    app.worker().concurrency(2).wait(false).run().await.unwrap();
+    app.worker().concurrency(2).stop_when_empty().run().await.unwrap();
 
     assert_eq!(statuses(&mut connection), [JobStatus::Failed, JobStatus::Succeeded, JobStatus::Todo]);
 }
@@ -161,7 +159,7 @@ async fn an_abort_that_was_requested_wins_over_a_retry() {
     let app = App::builder(connector(&database).await).task::<stubborn>().build().unwrap();
     app.defer(stubborn().lock(database.url())).await.unwrap();
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     let job = jobs(&mut connect(&database)).remove(0);
     assert_eq!((job.status, job.attempts, job.abort_requested), (JobStatus::Failed, 0, true));
@@ -171,8 +169,8 @@ async fn an_abort_that_was_requested_wins_over_a_retry() {
 async fn a_strategy_that_panics_harms_neither_the_worker_nor_another_job() {
     struct Broken;
 
-    impl BaseRetryStrategy for Broken {
-        fn get_retry_decision(&self, _: &AttemptError, _: &Job) -> Option<RetryDecision> {
+    impl RetryPolicy for Broken {
+        fn decide(&self, _: &AttemptError, _: &Job) -> Option<RetryDecision> {
             panic!("no decision")
         }
 
@@ -195,7 +193,7 @@ async fn a_strategy_that_panics_harms_neither_the_worker_nor_another_job() {
     // The worker of one of each has died.
     sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'doing' WHERE id IN (2, 4)");
 
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
 
     use JobStatus::{Failed, Succeeded};
     assert_eq!(statuses(&mut connection), [Failed, Failed, Succeeded, Succeeded]);

@@ -16,7 +16,7 @@ async fn a_job_that_takes_too_long_fails_and_says_so() {
     let database = database();
     let app = App::builder(connector(&database).await).task::<endless>().build().unwrap();
     let id = app.defer(endless()).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let mut connection = connect(&database);
     assert_eq!(job(&mut connection, id).status, JobStatus::Failed);
     assert_eq!(errors(&mut connection, id), ["1: the task took longer than its timeout of 20ms"]);
@@ -24,12 +24,12 @@ async fn a_job_that_takes_too_long_fails_and_says_so() {
 
 #[tokio::test]
 async fn it_follows_the_retry_rule_of_its_task() {
-    #[task(timeout = Duration::from_millis(10), retry = RetryStrategy::new().max_attempts(2).retry_exception::<TimedOut>())]
+    #[task(timeout = Duration::from_millis(10), retry = RetryStrategy::new().max_attempts(2).retry_on::<TimedOut>())]
     async fn endless_thrice() {
         std::future::pending::<()>().await;
     }
 
-    #[task(timeout = "10ms", retry = RetryStrategy::new().max_attempts(2).retry_exception::<std::io::Error>())]
+    #[task(timeout = "10ms", retry = RetryStrategy::new().max_attempts(2).retry_on::<std::io::Error>())]
     async fn endless_once() {
         std::future::pending::<()>().await;
     }
@@ -38,7 +38,7 @@ async fn it_follows_the_retry_rule_of_its_task() {
     let connector = connector(&database).await;
     let app = App::builder(connector).task::<endless_thrice>().task::<endless_once>().build().unwrap();
     app.batch_defer([endless_thrice(), endless_once()]).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let attempts: Vec<_> = jobs(&mut connect(&database)).into_iter().map(|job| (job.status, job.attempts)).collect();
     assert_eq!(attempts, [(JobStatus::Failed, 3), (JobStatus::Failed, 1)]);
 }
@@ -59,7 +59,7 @@ async fn a_worker_sets_a_limit_for_tasks_that_have_none_of_their_own() {
     let connector = connector(&database).await;
     let app = App::builder(connector).task::<without>().task::<with_a_longer_one>().build().unwrap();
     app.batch_defer([without(), with_a_longer_one()]).await.unwrap();
-    app.worker().wait(false).timeout(Duration::from_millis(30)).run().await.unwrap();
+    app.worker().stop_when_empty().timeout(Duration::from_millis(30)).run().await.unwrap();
     assert_eq!(statuses(&mut connect(&database)), [JobStatus::Failed, JobStatus::Succeeded]);
 }
 
@@ -86,7 +86,7 @@ async fn a_blocking_task_is_told_and_its_slot_is_free_only_when_it_ends() {
     let database = database();
     let app = App::builder(connector(&database).await).task::<slow>().task::<after>().build().unwrap();
     let ids = app.batch_defer([slow(), after()]).await.unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     let mut connection = connect(&database);
     assert_eq!(statuses(&mut connection), [JobStatus::Failed, JobStatus::Succeeded]);
     assert_eq!(errors(&mut connection, ids[0]), ["1: the task took longer than its timeout of 10ms: half done"]);

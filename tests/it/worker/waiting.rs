@@ -123,7 +123,7 @@ async fn a_starting_worker_removes_those_that_are_dead_and_no_others() {
         "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '31 s'), (now() - interval '20 s')",
     );
     let app = App::builder(connector(&database).await).build().unwrap();
-    app.worker().wait(false).run().await.unwrap();
+    app.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(workers(&mut connection).iter().map(|worker| worker.id).collect::<Vec<_>>(), [2]);
 }
 

@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use procrastinate::testing::JobEnding;
+use procrastinate::testing::JobOutcome;
 use procrastinate::{assert_deferred, assert_not_deferred, testing};
 use shop::ShopError;
 use shop::mail::Mail;
@@ -66,7 +66,7 @@ async fn a_busy_mail_server_is_tried_again() {
     test.shop.mailer.fail_once("busy");
     let mut worker = test.queue.worker().queues(["mails"]).into_test_worker().unwrap();
     let ran = worker.run_until_empty().await.unwrap();
-    let JobEnding::Retried { error, .. } = &ran[0].ending else { panic!("{ran}") };
+    let JobOutcome::Retried { error, .. } = &ran[0].ending else { panic!("{ran}") };
     assert_eq!(error, "no mail was sent to ada@example.org: busy");
     assert_eq!(test.shop.mailer.sent(), []);
 

@@ -12,8 +12,8 @@ use crate::database::in_memory::violations::raised;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
 use crate::database::statements::cli::{
-    AreTablesOurs, CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart,
-    MeantJobs, NamesInUse, PageOfJobs, RegisteredWorkers, RetryJobByContract, ServerInfo,
+    AreTablesOurs, CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobSelection, JobsAhead,
+    LastStart, NamesInUse, PageOfJobs, RegisteredWorkers, RetryJobByContract, ServerInfo,
 };
 use crate::job::{JobEventType, JobStatus};
 
@@ -24,8 +24,8 @@ impl Answer for ServerInfo {
     }
 }
 
-impl MeantJobs {
-    fn are_meant(&self, job: &ProcrastinateJob, store: &Store) -> bool {
+impl JobSelection {
+    fn matches(&self, job: &ProcrastinateJob, store: &Store) -> bool {
         self.filter.passes(job) && (!self.are_stalled || store.is_stalled(job, 30.0))
     }
 }
@@ -35,7 +35,7 @@ impl Answer for PageOfJobs {
         let limit = usize::try_from(self.limit).unwrap_or_default();
         let is_on_page = |job: &&ProcrastinateJob| {
             let is_beyond = |beyond| if self.newest_first { job.id < beyond } else { job.id > beyond };
-            self.beyond.is_none_or(|beyond| is_beyond(beyond.into())) && self.meant.are_meant(job, store)
+            self.beyond.is_none_or(|beyond| is_beyond(beyond.into())) && self.meant.matches(job, store)
         };
         Ok(if self.newest_first {
             store.jobs().rev().filter(is_on_page).take(limit).cloned().collect()
@@ -47,7 +47,7 @@ impl Answer for PageOfJobs {
 
 impl Answer for CountOfJobs {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
-        Ok(vec![count(store.jobs().filter(|job| self.0.are_meant(job, store)))])
+        Ok(vec![count(store.jobs().filter(|job| self.0.matches(job, store)))])
     }
 }
 

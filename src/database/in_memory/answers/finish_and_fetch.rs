@@ -11,7 +11,8 @@ use crate::database::models::{ProcrastinateJob, ProcrastinateJobError};
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
 use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
 use crate::database::statements::workers::{
-    JobOfHeartbeat, PruneStalledWorkers, RegisterWorker, RegisterWorkerAgain, UnregisterWorker, UpdateHeartbeat,
+    JobOfHeartbeat, PruneStalledWorkersQuery, RegisterWorkerAgain, RegisterWorkerQuery, UnregisterWorkerQuery,
+    UpdateHeartbeatQuery,
 };
 use crate::job::{Job, JobId, JobStatus};
 
@@ -40,20 +41,20 @@ pub(super) fn fetched(job: &ProcrastinateJob) -> FinishedOrFetched {
     FinishedOrFetched::Fetched(Box::new(FetchedJob { job, unreadable_args: None }))
 }
 
-impl Answer for RegisterWorker {
+impl Answer for RegisterWorkerQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
         Ok(vec![store.insert_worker()])
     }
 }
 
-impl Answer for UnregisterWorker {
+impl Answer for UnregisterWorkerQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
         store.delete_worker(self.worker_id)?;
         Ok(vec![true])
     }
 }
 
-impl Answer for PruneStalledWorkers {
+impl Answer for PruneStalledWorkersQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
         let heard_of = seconds_before(store.now(), self.seconds_since_heartbeat);
         let stalled: Vec<i64> =
@@ -81,7 +82,7 @@ impl Answer for RegisterWorkerAgain {
     }
 }
 
-impl Answer for UpdateHeartbeat {
+impl Answer for UpdateHeartbeatQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<JobOfHeartbeat>> {
         let now = store.now();
         let Some(worker) = store.worker_mut(self.worker_id) else { return Ok(Vec::new()) };
@@ -114,7 +115,7 @@ impl Answer for JobsWithoutWorker {
 
 /// A job to put back, or to rescue.
 #[derive(Deserialize)]
-struct Retry {
+struct RetryEntry {
     job_id: JobId,
     attempts: Option<i32>,
     #[serde(default)]
@@ -129,7 +130,7 @@ struct Retry {
 
 /// What went wrong with a job.
 #[derive(Deserialize)]
-struct Failure {
+struct ErrorEntry {
     job_id: JobId,
     attempts: Option<i32>,
     error: String,
@@ -143,7 +144,7 @@ fn read<T: for<'v> Deserialize<'v>>(value: Value) -> QueryResult<Vec<T>> {
 
 impl Answer for RescueJobs {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<(JobId, JobStatus)>> {
-        let mut rescues: Vec<Retry> = read(Value::Array(self.rescues))?;
+        let mut rescues: Vec<RetryEntry> = read(Value::Array(self.rescues))?;
         rescues.sort_by_key(|rescue| rescue.job_id);
         let mut rows = Vec::new();
         for rescue in rescues {
@@ -169,11 +170,11 @@ impl Answer for RescueJobs {
 impl Answer for FinishAndFetchJobs {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<FinishedOrFetched>> {
         let worker_id = self.worker_id;
-        let failures = self.errors.map(read::<Failure>).transpose()?.unwrap_or_default();
-        let mut retries = self.retries.map(read::<Retry>).transpose()?.unwrap_or_default();
+        let failures = self.errors.map(read::<ErrorEntry>).transpose()?.unwrap_or_default();
+        let mut retries = self.retries.map(read::<RetryEntry>).transpose()?.unwrap_or_default();
         retries.sort_by_key(|retry| retry.job_id);
 
-        failures.into_iter().for_each(|failure| store.keep_failure(failure, worker_id));
+        failures.into_iter().for_each(|entry| store.keep_error_entry(entry, worker_id));
         let endings = self.finished.into_iter().zip(self.end_statuses);
         let mut rows = store.finish_of_worker(endings, worker_id)?;
         rows.extend(store.delete_of_worker(self.deleted.unwrap_or_default(), worker_id));
@@ -199,14 +200,14 @@ impl Store {
     }
 
     /// Keeps what went wrong beside the job, if that is this worker's. An attempt that is there already stays as it is.
-    fn keep_failure(&mut self, failure: Failure, worker_id: i64) {
-        let id = failure.job_id;
+    fn keep_error_entry(&mut self, entry: ErrorEntry, worker_id: i64) {
+        let id = entry.job_id;
         let its_attempts = self.job(id.into()).filter(|job| is_doing(job, Some(worker_id))).map(|job| job.attempts);
-        if let Some(attempts) = its_attempts.filter(|attempts| failure.attempts.is_none_or(|told| told == *attempts)) {
-            let of_worker = (worker_id, failure.worker_name, failure.duration_seconds);
-            self.keep_error(id, attempts + 1, failure.error, Some(of_worker));
+        if let Some(attempts) = its_attempts.filter(|attempts| entry.attempts.is_none_or(|told| told == *attempts)) {
+            let of_worker = (worker_id, entry.worker_name, entry.duration_seconds);
+            self.keep_error(id, attempts + 1, entry.error, Some(of_worker));
         }
-        if let Some(attempts) = failure.attempts.filter(|attempts| *attempts >= MOST_ERRORS) {
+        if let Some(attempts) = entry.attempts.filter(|attempts| *attempts >= MOST_ERRORS) {
             self.forget_errors(id.into(), attempts - MOST_ERRORS + 1);
         }
     }
@@ -274,7 +275,7 @@ impl Store {
 
     /// Has a job that is this worker's wait again. One that does not run, or that the worker runs in a later attempt, was
     /// put back by an earlier call, or ended by hand.
-    fn retry_of_worker(&mut self, retry: Retry, worker_id: i64) -> Result<Option<FinishedOrFetched>, Violation> {
+    fn retry_of_worker(&mut self, retry: RetryEntry, worker_id: i64) -> Result<Option<FinishedOrFetched>, Violation> {
         let (id, attempts) = (retry.job_id, retry.attempts);
         match self.put_back(retry, Some(worker_id))? {
             Some(JobStatus::Failed) => return Ok(Some(FinishedOrFetched::NotRetried(id))),
@@ -290,12 +291,12 @@ impl Store {
 
     /// Has a job wait for another attempt that this worker, or nobody, has in that attempt; an abort that was requested
     /// wins. Answers with what became of it.
-    fn put_back(&mut self, retry: Retry, worker_id: Option<i64>) -> Result<Option<JobStatus>, Violation> {
-        let Retry { job_id, attempts, retry_at, priority, queue_name, lock, counts, .. } = retry;
-        let is_meant = |job: &&ProcrastinateJob| {
+    fn put_back(&mut self, retry: RetryEntry, worker_id: Option<i64>) -> Result<Option<JobStatus>, Violation> {
+        let RetryEntry { job_id, attempts, retry_at, priority, queue_name, lock, counts, .. } = retry;
+        let predicate = |job: &&ProcrastinateJob| {
             is_doing(job, worker_id) && attempts.is_none_or(|attempts| job.attempts == attempts)
         };
-        let Some(job) = self.job(job_id.into()).filter(is_meant) else { return Ok(None) };
+        let Some(job) = self.job(job_id.into()).filter(predicate) else { return Ok(None) };
         if job.abort_requested {
             self.update_job(job_id.into(), |job| job.status = JobStatus::Failed)?;
             return Ok(Some(JobStatus::Failed));

@@ -8,8 +8,8 @@ use crate::database::in_memory::values::seconds_before;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::models::ProcrastinateJob;
 use crate::database::statements::inspect::{
-    CheckConnection, CountJobs, CountedColumn, CountedJobs, GetJobStatus, JOBS_IN_STEP, JobFilter, JobsToAbort,
-    ListJobs, StalledJobs,
+    CheckConnectionQuery, CountJobs, CountedColumn, CountedJobs, GetJobStatusQuery, JOBS_IN_STEP, JobFilter,
+    JobsToAbort, ListJobsQuery, StalledJobs,
 };
 use crate::job::{JobId, JobStatus};
 
@@ -38,19 +38,19 @@ impl Store {
     }
 }
 
-impl Answer for CheckConnection {
+impl Answer for CheckConnectionQuery {
     fn answer(self, _: &mut Store) -> QueryResult<Vec<bool>> {
         Ok(vec![true])
     }
 }
 
-impl Answer for GetJobStatus {
+impl Answer for GetJobStatusQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<JobStatus>> {
         Ok(store.job(self.job_id.into()).map(|job| job.status.clone()).into_iter().collect())
     }
 }
 
-impl Answer for ListJobs {
+impl Answer for ListJobsQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateJob>> {
         Ok(store.jobs().filter(|job| self.0.passes(job)).cloned().collect())
     }
@@ -58,17 +58,17 @@ impl Answer for ListJobs {
 
 impl Answer for StalledJobs {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateJob>> {
-        let is_meant =
+        let predicate =
             |job: &&ProcrastinateJob| self.filter.passes(job) && store.is_stalled(job, self.seconds_since_heartbeat);
-        Ok(store.jobs().filter(is_meant).cloned().collect())
+        Ok(store.jobs().filter(predicate).cloned().collect())
     }
 }
 
 impl Answer for JobsToAbort {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<JobId>> {
-        let is_meant =
+        let predicate =
             |job: &&ProcrastinateJob| job.status == JobStatus::Doing && job.abort_requested && self.0.passes(job);
-        Ok(store.jobs().filter(is_meant).map(|job| job.id.into()).collect())
+        Ok(store.jobs().filter(predicate).map(|job| job.id.into()).collect())
     }
 }
 

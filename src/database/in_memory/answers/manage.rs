@@ -9,11 +9,12 @@ use crate::database::in_memory::violations::Violation;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::models::{ProcrastinateEvent, ProcrastinateJob};
 use crate::database::statements::manage::{
-    CancelJob, DeleteJob, DeleteOldJobs, FetchJob, FinishJob, RescheduleJob, RetriedOrNot, RetryJob,
+    CancelJobQuery, DeleteJobQuery, DeleteOldJobsQuery, FetchJobQuery, FinishJobQuery, RescheduleJobQuery,
+    RetriedOrNot, RetryJobQuery,
 };
 use crate::job::{JobEventType, JobId, JobStatus};
 
-impl Answer for FetchJob {
+impl Answer for FetchJobQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateJob>> {
         let ids = store.fetch(self.worker_id, self.queues.as_deref(), 1, store.now())?;
         Ok(ids.into_iter().filter_map(|id| store.job(id)).cloned().collect())
@@ -26,7 +27,7 @@ impl Store {
     }
 }
 
-impl Answer for FinishJob {
+impl Answer for FinishJobQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<(bool, Option<JobStatus>)>> {
         let found = store.status_of(self.job_id);
         let is_finished = matches!(found, Some(JobStatus::Todo | JobStatus::Doing));
@@ -43,7 +44,7 @@ impl Answer for FinishJob {
     }
 }
 
-impl Answer for CancelJob {
+impl Answer for CancelJobQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<Option<JobId>>> {
         let id = self.job_id.into();
         match store.status_of(self.job_id) {
@@ -66,8 +67,12 @@ pub(super) enum PutBack {
 
 impl Store {
     /// Puts a failed or a running job back to wait. One whose abort was requested while it runs fails instead.
-    pub(super) fn retry(&mut self, retry: RetryJob, scheduled_at: Option<DateTime<Utc>>) -> Result<PutBack, Violation> {
-        let RetryJob { job_id, priority, queue, lock, .. } = retry;
+    pub(super) fn retry(
+        &mut self,
+        retry: RetryJobQuery,
+        scheduled_at: Option<DateTime<Utc>>,
+    ) -> Result<PutBack, Violation> {
+        let RetryJobQuery { job_id, priority, queue, lock, .. } = retry;
         let id = job_id.into();
         match self.job(id) {
             Some(job) if job.status == JobStatus::Doing && job.abort_requested => {
@@ -94,7 +99,7 @@ impl Store {
     }
 }
 
-impl Answer for RetryJob {
+impl Answer for RetryJobQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<RetriedOrNot>> {
         let found = store.status_of(self.job_id);
         let task_name = store.job(self.job_id.into()).map(|job| job.task_name.clone());
@@ -109,7 +114,7 @@ impl Answer for RetryJob {
     }
 }
 
-impl Answer for RescheduleJob {
+impl Answer for RescheduleJobQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<(JobStatus, bool)>> {
         let Some(status) = store.status_of(self.job_id) else { return Ok(Vec::new()) };
         let is_changed = status == JobStatus::Todo;
@@ -120,7 +125,7 @@ impl Answer for RescheduleJob {
     }
 }
 
-impl Answer for DeleteJob {
+impl Answer for DeleteJobQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<(JobStatus, bool)>> {
         let Some(status) = store.status_of(self.job_id) else { return Ok(Vec::new()) };
         let is_gone = !matches!(status, JobStatus::Doing | JobStatus::Aborting);
@@ -132,12 +137,12 @@ impl Answer for DeleteJob {
 }
 
 /// Along the final events, each type by itself, oldest first; stops after so many of all types together.
-impl Answer for DeleteOldJobs {
+impl Answer for DeleteOldJobsQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<(i64, bool, Value)>> {
         let statuses: Vec<JobStatus> = self.statuses.iter().map(|label| JobStatus::from(*label)).collect();
         let youngest = seconds_before(store.now(), self.older_than_seconds);
         let max_events = self.max_events.map(|most| usize::try_from(most).unwrap_or_default());
-        let is_meant = |job: &ProcrastinateJob| {
+        let predicate = |job: &ProcrastinateJob| {
             statuses.contains(&job.status) && self.queue.as_ref().is_none_or(|queue| *queue == job.queue_name)
         };
         let mut deleted = 0;
@@ -146,7 +151,7 @@ impl Answer for DeleteOldJobs {
         // A waiting job that is ended by hand as aborted has no final event at all. Looked for once, at the beginning.
         if self.start_after.is_none() && statuses.contains(&JobStatus::Aborted) {
             let of_type = |event: &ProcrastinateEvent| event.event_type == Some(JobEventType::Aborted);
-            let jobs = store.jobs().filter(|job| job.status == JobStatus::Aborted && is_meant(job));
+            let jobs = store.jobs().filter(|job| job.status == JobStatus::Aborted && predicate(job));
             let jobs =
                 jobs.filter(|job| store.is_old(job.id, youngest) && !store.events_of(job.id).iter().any(of_type));
             let ids: Vec<i64> = jobs.map(|job| job.id).take(max_events.unwrap_or(usize::MAX)).collect();
@@ -163,7 +168,7 @@ impl Answer for DeleteOldJobs {
             missing = missing.map(|missing| missing - walked.len());
             for (at, event_id, job_id) in walked {
                 last = Some((*at, *event_id));
-                if store.job(*job_id).is_some_and(is_meant) && store.is_old(*job_id, youngest) {
+                if store.job(*job_id).is_some_and(predicate) && store.is_old(*job_id, youngest) {
                     store.delete_job(*job_id);
                     deleted += 1;
                 }
