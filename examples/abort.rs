@@ -11,9 +11,8 @@ use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use procrastinate::job_manager::cancel_job;
-use procrastinate::{
-    App, DieselConnector, JobAborted, JobContext, JobId, ProcrastinateJob, ProcrastinateJobError, task,
-};
+use procrastinate::models::{ProcrastinateJob, ProcrastinateJobError};
+use procrastinate::{App, DieselConnector, JobAborted, JobContext, JobId, task};
 use throwaway_postgres::Server;
 use tokio::sync::Semaphore;
 
@@ -54,7 +53,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     let pool = Pool::builder().max_size(5).build(manager).await?;
     let connector = DieselConnector::new(pool.clone());
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
     let app = App::builder(connector).task::<wait_for_answer>().task::<grind>().task::<dawdle>().build()?;
 
     let jobs = [wait_for_answer(), grind(1_000_000), dawdle(), wait_for_answer().queue("elsewhere")];

@@ -8,8 +8,9 @@ use diesel::QueryDsl;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use procrastinate::models::ProcrastinateJob;
 use procrastinate::schema::procrastinate_jobs;
-use procrastinate::{App, DieselConnector, JobStatus, ProcrastinateJob, configure_task};
+use procrastinate::{App, DieselConnector, JobStatus, configure_task};
 use serde_json::json;
 use throwaway_postgres::Server;
 
@@ -20,12 +21,12 @@ mod mails {
     use procrastinate::{Blueprint, JobContext, PeriodicTask, task};
 
     // It was called `greet` once.
-    #[task(aliases = ["greet"], queue = "mails", pass_context)]
+    #[task(namespace = "mails", aliases = ["mails:greet"], queue = "mails", pass_context)]
     pub(crate) async fn welcome(context: JobContext, customer: String) {
         println!("{:<16} Welcome, {customer}!", context.task_name());
     }
 
-    #[task(queue = "mails")]
+    #[task(namespace = "mails", queue = "mails")]
     pub(crate) async fn newsletter() {}
 
     pub(crate) fn blueprint() -> Blueprint {
@@ -41,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     let pool = Pool::builder().max_size(5).build(manager).await?;
     let connector = DieselConnector::new(pool.clone());
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
 
     let app = App::builder(connector)
         .add_tasks_from(mails::blueprint(), "mails")
@@ -50,7 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     println!("tasks: {}", app.task_names().join(", "));
 
-    // No application is at hand here, and yet the job knows its name.
+    // The name of a job does not depend on an application.
     let mut connection = pool.get().await?;
     welcome("Ada".to_owned()).defer(&mut connection).await?;
     // From other programs, and from other times.

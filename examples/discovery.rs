@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let database = server.create_database("discovery")?;
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     let connector = DieselConnector::new(Pool::builder().max_size(5).build(manager).await?);
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
 
     let reports = Blueprint::new().task::<reports::build>();
     let app = App::builder(connector).discover_tasks().add_tasks_from(reports, "reports").build()?;

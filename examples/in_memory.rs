@@ -6,8 +6,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use procrastinate::job_manager::{cancel_job, list_queues};
+use procrastinate::retry::RetryStrategy;
 use procrastinate::testing::InMemoryConnector;
-use procrastinate::{App, Connector, JobContext, JobId, JobStatus, RetryStrategy, TaskError, task};
+use procrastinate::{App, Connector, JobContext, JobId, JobStatus, TaskError, task};
 
 /// The application, on a pool or on whatever else it is given.
 fn set_up(connector: impl Into<Connector>) -> Result<App, procrastinate::Error> {

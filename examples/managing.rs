@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
 use std::error::Error;
+use std::time::Duration;
 
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
@@ -25,7 +26,7 @@ async fn main() -> Result<(), Failure> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     let pool = Pool::builder().max_size(5).build(manager).await?;
     let connector = DieselConnector::new(pool.clone());
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
 
     let app = App::builder(connector).task::<send>().build()?;
     let [ada, grace, nobody] = ["ada@example.org", "grace@example.org", "nobody"].map(|to| send(to.to_owned()));
@@ -52,7 +53,7 @@ async fn main() -> Result<(), Failure> {
     let retried = app.execute(get_job_status(ids[2])).await?;
 
     // As if all that had been long ago.
-    let deleted = app.execute(delete_old_jobs(0).include_cancelled(true)).await?;
+    let deleted = app.execute(delete_old_jobs(Duration::ZERO).include_cancelled(true)).await?;
     let left = app.execute(list_jobs()).await?;
     println!("{deleted} jobs are gone, {} is left", left.len());
     if retried == Some(JobStatus::Todo) && deleted == 2 && left.len() == 1 {

@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let database = server.create_database("metrics")?;
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     let connector = DieselConnector::new(Pool::builder().max_size(5).build(manager).await?);
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
 
     let app = App::builder(connector).task::<send>().build()?;
     app.batch_defer(["ada@example.org", "grace@example.org", "nobody"].map(|to| send(to.to_owned()))).await?;

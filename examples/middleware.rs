@@ -64,7 +64,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let database = server.create_database("middleware")?;
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     let connector = DieselConnector::new(Pool::builder().max_size(5).build(manager).await?);
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
 
     let app = App::builder(connector)
         .state(Shop { name: "the shop", letters: AtomicU32::new(0) })

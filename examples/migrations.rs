@@ -7,7 +7,7 @@ use std::fs;
 
 use diesel::prelude::*;
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
-use procrastinate::{
+use procrastinate::migrations::{
     CombinedMigrations, MIGRATIONS, migration_status, run_pending_migrations, run_pre_migrations, write_migrations,
 };
 use throwaway_postgres::Server;

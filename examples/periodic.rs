@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use procrastinate::{App, DieselConnector, PeriodicTask, ProcrastinateJob, periodic, task};
+use procrastinate::models::ProcrastinateJob;
+use procrastinate::{App, DieselConnector, PeriodicTask, periodic, task};
 use serde_json::json;
 use throwaway_postgres::Server;
 use tokio::sync::Semaphore;
@@ -37,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     let pool = Pool::builder().max_size(5).build(manager).await?;
     let connector = DieselConnector::new(pool.clone());
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
 
     // Schedules can also be written where the application is put together.
     let daily = PeriodicTask::new::<report>("0 8 * * *").args(json!({ "region": "Styria" }));

@@ -8,8 +8,10 @@ use diesel::QueryDsl;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use procrastinate::models::ProcrastinateJob;
+use procrastinate::retry::RetryStrategy;
 use procrastinate::schema::procrastinate_jobs;
-use procrastinate::{App, DieselConnector, JobContext, JobStatus, ProcrastinateJob, RetryStrategy, task};
+use procrastinate::{App, DieselConnector, JobContext, JobStatus, task};
 use throwaway_postgres::Server;
 
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     let pool = Pool::builder().max_size(5).build(manager).await?;
     let connector = DieselConnector::new(pool.clone());
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
 
     let app = App::builder(connector).task::<send>().task::<send_to_busy_server>().task::<send_to_nobody>().build()?;
     app.batch_defer([send("Ada".to_owned()), send_to_busy_server(), send_to_nobody()]).await?;

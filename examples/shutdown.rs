@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let database = server.create_database("shutdown")?;
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     let connector = DieselConnector::new(Pool::builder().max_size(5).build(manager).await?);
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
     let app = App::builder(connector).task::<send_newsletter>().build()?;
 
     let token = CancellationToken::new();

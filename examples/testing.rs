@@ -8,9 +8,8 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
-use procrastinate::{
-    App, DieselConnector, JobContext, RetryStrategy, TaskError, assert_deferred, assert_not_deferred, task, testing,
-};
+use procrastinate::retry::RetryStrategy;
+use procrastinate::{App, DieselConnector, JobContext, TaskError, assert_deferred, assert_not_deferred, task, testing};
 use throwaway_postgres::Server;
 
 diesel::table! {
@@ -92,7 +91,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut connection = AsyncPgConnection::establish(database.url()).await?;
     let table = "CREATE TABLE customers (id bigserial PRIMARY KEY, name text NOT NULL, welcomed integer NOT NULL)";
     connection.batch_execute(table).await?;
-    procrastinate::run_pending_migrations(&mut PgConnection::establish(database.url())?, procrastinate::MIGRATIONS)?;
+    procrastinate::migrations::run_pending_migrations(
+        &mut PgConnection::establish(database.url())?,
+        procrastinate::migrations::MIGRATIONS,
+    )?;
 
     a_customer_is_welcomed_and_reminded(database.url()).await?;
 

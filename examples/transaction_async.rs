@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     let pool = Pool::builder().max_size(5).build(manager).await?;
     let connector = DieselConnector::new(pool.clone());
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
     let mut connection = pool.get().await?;
 
     // A bare statement: the job exists when it returns.

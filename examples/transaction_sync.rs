@@ -6,8 +6,10 @@ use std::error::Error;
 
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
+use procrastinate::migrations::run_pending_migrations;
+use procrastinate::models::ProcrastinateJob;
 use procrastinate::schema::procrastinate_jobs;
-use procrastinate::{ProcrastinateJob, batch_defer_blocking, configure_task, run_pending_migrations, task};
+use procrastinate::{batch_defer_blocking, configure_task, task};
 use serde_json::json;
 use throwaway_postgres::Server;
 
@@ -32,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let database = server.create_database("transaction_sync")?;
 
     let mut connection = PgConnection::establish(database.url())?;
-    run_pending_migrations(&mut connection, procrastinate::MIGRATIONS)?;
+    run_pending_migrations(&mut connection, procrastinate::migrations::MIGRATIONS)?;
 
     // In a transaction that is committed.
     connection.transaction(|connection| {

@@ -118,21 +118,6 @@ pub enum Error {
         tasks: [&'static str; 2],
     },
 
-    /// A task was given to applications of this process under two names, so a job made by its function would not know
-    /// which one to carry.
-    #[error(
-        "the task {task} has the name \"{}\" in this process, and cannot be \"{}\" too: give it to every application in \
-         the same namespace, and let it have other names as aliases",
-        names[0],
-        names[1]
-    )]
-    TaskWithTwoNames {
-        /// Its type.
-        task: &'static str,
-        /// The name that it has, and the one that it was to have.
-        names: [String; 2],
-    },
-
     /// The pool gave no connection.
     #[error("could not {action}: no connection from the pool: {source}")]
     Pool {
@@ -250,13 +235,7 @@ impl Error {
     /// ```
     #[must_use]
     pub fn is_invalid(&self) -> bool {
-        matches!(
-            self,
-            Self::Invalid { .. }
-                | Self::UnknownTask { .. }
-                | Self::DuplicateTask { .. }
-                | Self::TaskWithTwoNames { .. }
-        )
+        matches!(self, Self::Invalid { .. } | Self::UnknownTask { .. } | Self::DuplicateTask { .. })
     }
 
     /// The error of Diesel behind this one, if there is one: for instance to see whether the transaction should be
@@ -355,7 +334,7 @@ fn explain_duplicate(name: &str, [one, other]: &[&'static str; 2]) -> String {
     }
     format!(
         "two tasks are named \"{name}\", {one} and {other}: give one of them another name with #[task(name = \"…\")], or \
-         add one of them in a namespace"
+         a namespace with #[task(namespace = \"…\")]"
     )
 }
 

@@ -8,7 +8,7 @@ mod error;
 mod job;
 mod periodic;
 mod queue;
-mod retry;
+pub mod retry;
 #[path = "../schema.rs"]
 #[allow(missing_docs, reason = "generated; the columns are described at the models and in the database")]
 pub mod schema;
@@ -38,21 +38,8 @@ pub mod command_line {}
 pub use crate::app::{App, AppBuilder, Blueprint, builtin_tasks};
 pub use crate::database::connection::Connector;
 pub use crate::database::connection::diesel_connector::DieselConnector;
-pub use crate::database::connection::pool::{AsyncPool, PoolError};
-pub use crate::database::connection::pooled::PooledConnection;
-pub use crate::database::migrations::{
-    CombinedMigrations, MIGRATIONS, MigrationStatus, SQL_MIGRATIONS, SqlMigration, check_contract, migration_status,
-    run_pending_migrations, run_pre_migrations, write_migrations,
-};
-pub use crate::database::models::{
-    JobsFinishedBefore, ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer,
-    ProcrastinateWorker, StalledJobs,
-};
-#[cfg(feature = "writable-models")]
-pub use crate::database::models::{
-    NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinatePeriodicDefer, NewProcrastinateWorker,
-};
-pub use crate::database::notification::Notification;
+pub use crate::database::connection::pool;
+pub use crate::database::{migrations, models};
 pub use crate::error::Error;
 pub use crate::job::interruption::{AbortReason, Interrupted, TimedOut};
 pub use crate::job::{Job, JobEventType, JobId, JobStatus};
@@ -61,11 +48,10 @@ pub use crate::periodic::{MissedTicks, PeriodicDeferrer, PeriodicTask};
 pub use crate::queue::defer::batch::{batch_defer, batch_defer_blocking};
 pub use crate::queue::defer::options::JobOptions;
 pub use crate::queue::defer::{JobToDefer, configure_task};
-pub use crate::queue::job_manager::{self, JobManager};
-pub use crate::queue::listener::Notifications;
+pub use crate::queue::job_manager;
+pub use crate::queue::job_manager::manager::JobManager;
 #[cfg(feature = "metrics")]
 pub use crate::queue::metrics::describe_metrics;
-pub use crate::retry::{AttemptError, Retry, RetryDecision, RetryPolicy, RetryStrategy, StalledJobPolicy};
 pub use crate::task::Task;
 pub use crate::task::blocking::blocking;
 pub use crate::task::context::JobContext;

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use procrastinate::SQL_MIGRATIONS;
+use procrastinate::migrations::SQL_MIGRATIONS;
 use throwaway_postgres::Database;
 
 use crate::Measured;

@@ -87,7 +87,7 @@ impl BenchServer {
 /// Gives a database what the crate has in it.
 pub(crate) async fn migrate(url: &str) -> Measured<()> {
     let connector = DieselConnector::new(pool_of(url, 1).await?);
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
     Ok(())
 }
 

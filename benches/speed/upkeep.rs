@@ -101,7 +101,9 @@ async fn operate(database: &Database, rounds: u32, round: u32) -> Measured<[Dura
     let count = count(&app).await?;
 
     let started_at = Instant::now();
-    let deleted = app.execute(delete_old_jobs(HOURS * (rounds - round) - HOURS / 2)).await?;
+    let deleted = app
+        .execute(delete_old_jobs(Duration::from_secs(3_600 * u64::from(HOURS * (rounds - round) - HOURS / 2))))
+        .await?;
     let delete = started_at.elapsed();
     expect("old jobs", deleted, STEP.into())?;
     Ok([worker, prune, find, count, delete])

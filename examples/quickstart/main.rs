@@ -12,8 +12,9 @@ use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use procrastinate::models::ProcrastinateJob;
 use procrastinate::schema::procrastinate_jobs;
-use procrastinate::{App, DieselConnector, JobId, JobStatus, ProcrastinateJob, task};
+use procrastinate::{App, DieselConnector, JobId, JobStatus, task};
 use throwaway_postgres::Server;
 
 // The application's own table and migrations, as in any Diesel application.
@@ -77,7 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("Migrations: the queue's, then the application's own.");
     let connector = DieselConnector::new(pool.clone());
-    for version in connector.run_pending_migrations(procrastinate::MIGRATIONS).await? {
+    for version in connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await? {
         println!("  applied {version}");
     }
     for version in connector.run_pending_migrations(MIGRATIONS).await? {

@@ -22,6 +22,7 @@ use proc_macro::TokenStream;
 /// | option | meaning | unless given |
 /// |---|---|---|
 /// | `name = "…"` | the name under which jobs ask for the task: best never changed | the function's name |
+/// | `namespace = "…"` | a prefix of the name: `mails` makes `mails:welcome` | none |
 /// | `aliases = ["…", …]` | further names under which workers find it: those it had once, which jobs may still carry | none |
 /// | `queue = "…"` | the queue of its jobs | `default` |
 /// | `priority = …` | the priority of its jobs, higher ones first | 0 |

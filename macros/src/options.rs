@@ -11,6 +11,7 @@ use syn::{Expr, ExprArray, ExprLit, Ident, Lit, LitStr, Path, Token};
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
+    pub(crate) namespace: Option<LitStr>,
     pub(crate) aliases: Option<ExprArray>,
     pub(crate) queue: Option<LitStr>,
     pub(crate) priority: Option<Expr>,
@@ -34,6 +35,7 @@ pub(crate) enum Timeout {
 
 enum Entry {
     Name(LitStr),
+    Namespace(LitStr),
     Aliases(ExprArray),
     Queue(LitStr),
     Priority(Expr),
@@ -60,6 +62,7 @@ impl Parse for Entry {
         }
         let known = [
             "name",
+            "namespace",
             "aliases",
             "queue",
             "priority",
@@ -95,6 +98,7 @@ impl Parse for Entry {
         Ok(match key.to_string().as_str() {
             "stalled" => Self::Stalled(value),
             "name" => Self::Name(value),
+            "namespace" => Self::Namespace(value),
             "queue" => Self::Queue(value),
             "lock" => Self::Lock(value),
             _ => Self::QueueingLock(value),
@@ -106,7 +110,7 @@ impl Parse for Entry {
 pub(crate) fn check_value(key: &Ident, value: &LitStr) -> syn::Result<()> {
     const LONGEST_NAME: usize = 128;
     let text = value.value();
-    let is_name = key == "name" || key == "alias" || key == "queue";
+    let is_name = ["name", "namespace", "alias", "queue"].iter().any(|name| key == name);
     if is_name && text.is_empty() {
         return Err(syn::Error::new(value.span(), format!("the {key} must not be empty")));
     }
@@ -155,6 +159,7 @@ impl Parse for Options {
         for entry in Punctuated::<Entry, Token![,]>::parse_terminated(input)? {
             match entry {
                 Entry::Name(value) => set(&mut options.name, value)?,
+                Entry::Namespace(value) => set(&mut options.namespace, value)?,
                 Entry::Aliases(value) => set(&mut options.aliases, value)?,
                 Entry::Queue(value) => set(&mut options.queue, value)?,
                 Entry::Priority(value) => set(&mut options.priority, value)?,

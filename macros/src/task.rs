@@ -102,7 +102,7 @@ fn implementation(
     periodic: &TokenStream,
 ) -> TokenStream {
     let name = &function.sig.ident;
-    let task_name = options.name.clone().unwrap_or_else(|| LitStr::new(&name.unraw().to_string(), name.span()));
+    let task_name = task_name(options, name);
     let output = match &function.sig.output {
         ReturnType::Default => quote!(()),
         ReturnType::Type(_, ty) => quote!(#ty),
@@ -131,7 +131,10 @@ fn implementation(
         let aliases = array.elems.iter();
         quote!(fn aliases() -> &'static [&'static str] { &[#(#aliases),*] })
     });
-    let retry = options.retry.as_ref().map(|retry| quote!(fn retry() -> #krate::Retry { #krate::Retry::from(#retry) }));
+    let retry = options
+        .retry
+        .as_ref()
+        .map(|retry| quote!(fn retry() -> #krate::retry::Retry { #krate::retry::Retry::from(#retry) }));
     let timeout = options.timeout.as_ref().map(timeout_function);
     let stalled = options.stalled.as_ref().map(|policy| stalled_function(policy, krate));
     let middleware = options.middleware.as_ref().map(|array| middleware_function(array, krate));
@@ -158,6 +161,15 @@ fn implementation(
                 #run
             }
         }
+    }
+}
+
+/// The name of the task, with its namespace.
+fn task_name(options: &Options, function: &Ident) -> LitStr {
+    let name = options.name.clone().unwrap_or_else(|| LitStr::new(&function.unraw().to_string(), function.span()));
+    match &options.namespace {
+        Some(namespace) => LitStr::new(&format!("{}:{}", namespace.value(), name.value()), namespace.span()),
+        None => name,
     }
 }
 
@@ -192,8 +204,8 @@ fn stalled_function(policy: &LitStr, krate: &TokenStream) -> TokenStream {
         _ => quote!(Retry),
     };
     quote! {
-        fn stalled() -> #krate::StalledJobPolicy {
-            #krate::StalledJobPolicy::#policy
+        fn stalled() -> #krate::retry::StalledJobPolicy {
+            #krate::retry::StalledJobPolicy::#policy
         }
     }
 }

@@ -34,8 +34,8 @@ fn an_option_that_cannot_be_is_refused_in_plain_words() {
     for (options, expected) in [
         (
             "que = \"a\"",
-            "unknown option `que`; there are: name, aliases, queue, priority, lock, queueing_lock, retry, timeout, \
-             stalled, middleware, pass_context, crate",
+            "unknown option `que`; there are: name, namespace, aliases, queue, priority, lock, queueing_lock, retry, \
+             timeout, stalled, middleware, pass_context, crate",
         ),
         ("queue = \"\"", "the queue must not be empty"),
         ("aliases = \"a\"", "expected square brackets"),

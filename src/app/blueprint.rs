@@ -1,4 +1,4 @@
-//! Tasks that are put together apart from an application, and added to one under a namespace.
+//! Groups of tasks, which an application adds together.
 
 use std::any::TypeId;
 
@@ -8,28 +8,26 @@ use crate::periodic::PeriodicTask;
 use crate::task::Task;
 use crate::validation::check_name;
 
-/// What stands between a namespace and a name, as in `mails:welcome`: Procrastinate's.
+/// The separator of a namespace and a name, as in `mails:welcome`: Procrastinate's.
 const SEPARATOR: char = ':';
 
-/// Tasks that belong together, with their schedules and aliases: what a part of an application, or a crate of its own,
-/// hands out for an [`App`](crate::App) to add under a namespace.
+/// A group of tasks, with their schedules and aliases: what a part of an application, or a crate of its own, offers to an
+/// [`App`](crate::App).
 ///
-/// A task in a namespace is known by the namespace, a colon and its name, `mails:welcome` for instance, and no more by its
-/// name alone. Its jobs carry that name whichever way they are deferred, its function included, from the moment the
-/// application is built; so a program that only defers has to build the application, too. Where that is too much, write
-/// `#[task(name = "mails:welcome")]` and add the task without a blueprint. Within a process a task is in one namespace.
+/// A namespace is a part of the name of a task: `#[task(namespace = "mails")]` on `welcome` makes `mails:welcome`. A blueprint
+/// that is added in a namespace may only have tasks of that namespace, so that two parts cannot share a name by accident.
 ///
 /// # Example
 ///
 /// ```no_run
 /// use procrastinate::{App, Blueprint, DieselConnector, Error, PeriodicTask, task};
 ///
-/// #[task]
+/// #[task(namespace = "mails")]
 /// async fn welcome(customer: i64) {
 ///     println!("Welcome, {customer}!");
 /// }
 ///
-/// #[task]
+/// #[task(namespace = "mails")]
 /// async fn newsletter() {}
 ///
 /// fn mails() -> Blueprint {
@@ -39,7 +37,6 @@ const SEPARATOR: char = ':';
 /// # fn example(connector: DieselConnector) -> Result<(), Error> {
 /// let app = App::builder(connector).add_tasks_from(mails(), "mails").build()?;
 /// assert_eq!(app.task_names(), ["mails:newsletter", "mails:welcome"]);
-/// assert_eq!(welcome(7).task_name(), "mails:welcome");
 /// # Ok(())
 /// # }
 /// ```
@@ -53,7 +50,7 @@ pub struct Blueprint {
     parts: Vec<(Self, String)>,
 }
 
-/// What is in a blueprint and its parts, under the names that it has by all their namespaces.
+/// The contents of a blueprint and its parts.
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) tasks: Vec<RegisteredTask>,
@@ -100,9 +97,7 @@ impl Blueprint {
         self
     }
 
-    /// Lets workers find a task under a further name, which a job may still carry. Where this blueprint is added in a
-    /// namespace, the alias has it before it, as the names of tasks have; an alias that was given to the application
-    /// stays as it is. At most 128 bytes.
+    /// Lets workers find a task under a further name, which a job may still carry: at most 128 bytes.
     ///
     /// # Example
     ///
@@ -112,35 +107,35 @@ impl Blueprint {
     /// let mails = Blueprint::new().task::<welcome>().add_task_alias::<welcome>("greet");
     /// ```
     pub fn add_task_alias<T: Task>(mut self, alias: impl Into<String>) -> Self {
-        self.aliases.push(Alias { task: TypeId::of::<T>(), own_name: T::NAME, alias: alias.into() });
+        self.aliases.push(Alias { task: TypeId::of::<T>(), task_name: T::NAME, alias: alias.into() });
         self
     }
 
-    /// Adds the tasks, schedules and aliases of another blueprint. All of its names get the namespace and a colon before
-    /// them: a task `b` that is added in `a` is `a:b`, and if that blueprint is added in `c` it is `c:a:b`.
+    /// Adds the tasks, schedules and aliases of another blueprint, whose tasks all have this namespace: their names begin
+    /// with it and a colon.
     ///
-    /// Two blueprints may have one namespace.
+    /// A task with another name is an error when the application is built.
     ///
     /// # Example
     ///
     /// ```
     /// # use procrastinate::{Blueprint, task};
-    /// # #[task] async fn welcome(customer: i64) { let _ = customer; }
+    /// # #[task(namespace = "shop:mails")] async fn welcome(customer: i64) { let _ = customer; }
     /// let mails = Blueprint::new().task::<welcome>();
-    /// let shop = Blueprint::new().add_tasks_from(mails, "mails");
+    /// let shop = Blueprint::new().add_tasks_from(mails, "shop:mails");
     /// ```
     pub fn add_tasks_from(mut self, blueprint: Self, namespace: impl Into<String>) -> Self {
         self.parts.push((blueprint, namespace.into()));
         self
     }
 
-    /// What is in it and its parts, under their namespaces.
+    /// The contents of it and its parts, whose names are checked.
     pub(crate) fn into_contents(self) -> Result<Contents, Error> {
         let mut contents = Contents { tasks: self.tasks, aliases: self.aliases, periodic: self.periodic };
         for (part, namespace) in self.parts {
             check_name("namespace", &namespace)?;
             let mut part = part.into_contents()?;
-            part.add_namespace(&namespace);
+            part.tasks.iter().try_for_each(|task| check_namespace(task.name, &namespace))?;
             contents.tasks.append(&mut part.tasks);
             contents.aliases.append(&mut part.aliases);
             contents.periodic.append(&mut part.periodic);
@@ -149,11 +144,13 @@ impl Blueprint {
     }
 }
 
-impl Contents {
-    fn add_namespace(&mut self, namespace: &str) {
-        let names = self.tasks.iter_mut().flat_map(|task| std::iter::once(&mut task.name).chain(&mut task.aliases));
-        for name in names.chain(self.aliases.iter_mut().map(|alias| &mut alias.alias)) {
-            *name = format!("{namespace}{SEPARATOR}{name}");
-        }
+fn check_namespace(task_name: &str, namespace: &str) -> Result<(), Error> {
+    if task_name.strip_prefix(namespace).is_some_and(|rest| rest.starts_with(SEPARATOR)) {
+        return Ok(());
     }
+    let rule = format!(
+        "it must begin with \"{namespace}:\", because its blueprint is added in the namespace \"{namespace}\"; write \
+         #[task(namespace = \"{namespace}\")]"
+    );
+    Err(Error::invalid("task name", task_name, rule))
 }

@@ -13,7 +13,6 @@ use crate::error::Error;
 use crate::periodic::{DEFAULT_MAX_DELAY, PeriodicTask, Schedule, check_distinct};
 use crate::support::extensions::Extensions;
 use crate::task::Task;
-use crate::task::name::claim_names;
 
 impl App {
     /// Starts an application on this connector: a [`DieselConnector`](crate::DieselConnector), or what stands for one in a
@@ -93,14 +92,13 @@ impl AppBuilder {
         self
     }
 
-    /// Adds the tasks, schedules and aliases of a blueprint. All of its names get the namespace and a colon before them;
-    /// see [`Blueprint`].
+    /// Adds the tasks, schedules and aliases of a blueprint, whose tasks all have this namespace; see [`Blueprint`].
     ///
     /// # Example
     ///
     /// ```no_run
     /// # use procrastinate::{App, Blueprint, task};
-    /// # #[task] async fn welcome(customer: i64) { let _ = customer; }
+    /// # #[task(namespace = "mails")] async fn welcome(customer: i64) { let _ = customer; }
     /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
     /// let mails = Blueprint::new().task::<welcome>();
     /// let app = App::builder(connector).add_tasks_from(mails, "mails").build()?;
@@ -114,19 +112,17 @@ impl AppBuilder {
     }
 
     /// Lets workers find a task under a further name, which a job may still carry: the one that it had before it was
-    /// renamed, or moved into a namespace or out of one. The alias is as it is given here, in whichever namespace the task
-    /// may be; at most 128 bytes. One that belongs to the task is better written there, as
+    /// renamed, or moved into a namespace. At most 128 bytes. An alias that belongs to the task is better written there, as
     /// [`#[task(aliases = ["…"])]`](macro@crate::task).
     ///
     /// # Example
     ///
     /// ```no_run
-    /// # use procrastinate::{App, Blueprint, task};
-    /// # #[task] async fn welcome(customer: i64) { let _ = customer; }
+    /// # use procrastinate::{App, task};
+    /// # #[task(namespace = "mails")] async fn welcome(customer: i64) { let _ = customer; }
     /// # fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
-    /// let mails = Blueprint::new().task::<welcome>();
-    /// // Jobs that were deferred before there were namespaces are run, too.
-    /// let app = App::builder(connector).add_tasks_from(mails, "mails").add_task_alias::<welcome>("welcome").build()?;
+    /// // Runs jobs that were deferred before the task had a namespace.
+    /// let app = App::builder(connector).task::<welcome>().add_task_alias::<welcome>("welcome").build()?;
     /// # Ok(())
     /// # }
     /// ```
@@ -245,8 +241,7 @@ impl AppBuilder {
     /// # Errors
     ///
     /// [`Error::DuplicateTask`] when two tasks share a name or an alias, or a task was added twice;
-    /// [`Error::TaskWithTwoNames`] when a task has another name in another application of this process, or is here in two
-    /// namespaces; [`Error::Invalid`] when a task's name, alias or namespace is empty or longer than 128 bytes, its default
+    /// [`Error::Invalid`] when a task's name, alias or namespace is empty or longer than 128 bytes, its default
     /// options cannot be, or a periodic task has a cron expression, arguments or options that cannot be, or the
     /// `periodic_id` of another schedule of its task; [`Error::UnknownTask`] for a periodic task or an alias of a task that
     /// was not added.
@@ -272,8 +267,6 @@ impl AppBuilder {
         schedules.extend(periodic);
         let tasks = TaskRegistry::new(builtin_tasks(), tasks, aliases)?;
         let schedules = check_schedules(schedules, &tasks, self.periodic_max_delay)?;
-        // Last, since it cannot be taken back.
-        claim_names(&tasks.named())?;
         Ok(App::new(self.connector, tasks, self.state, self.worker_defaults, schedules))
     }
 }
@@ -286,7 +279,7 @@ fn check_schedules(
     let mut schedules = Vec::with_capacity(periodic.len());
     for periodic_task in periodic {
         let task = tasks.find_type(periodic_task.task(), periodic_task.task_name())?;
-        schedules.push(periodic_task.check(&task.name, task.defaults.clone(), max_delay)?);
+        schedules.push(periodic_task.check(task.name, task.defaults.clone(), max_delay)?);
     }
     check_distinct(&schedules)?;
     Ok(schedules)

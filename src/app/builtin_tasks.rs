@@ -1,6 +1,6 @@
 //! The tasks that every application knows without being told, under the names that Procrastinate gave them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -114,7 +114,8 @@ impl RemoveOldJobs {
     }
 
     fn rule(self) -> RetentionRule {
-        let mut rule = RetentionRule::of_hours(self.max_hours).queue(self.queue);
+        let mut rule = RetentionRule::of(JobStatus::Succeeded, Duration::from_secs(u64::from(self.max_hours) * 3_600))
+            .queue(self.queue);
         rule.include(JobStatus::Failed, self.remove_failed);
         rule.include(JobStatus::Cancelled, self.remove_cancelled);
         rule.include(JobStatus::Aborted, self.remove_aborted);

@@ -16,7 +16,8 @@ use crate::error::Error;
 use crate::job::JobId;
 use crate::periodic::Schedule;
 use crate::queue::defer::{JobToDefer, configure_task};
-use crate::queue::job_manager::{JobManager, Operation};
+use crate::queue::job_manager::Operation;
+use crate::queue::job_manager::manager::JobManager;
 use crate::queue::listener::Notifications;
 use crate::support::extensions::Extensions;
 
@@ -188,7 +189,7 @@ impl App {
     /// ```
     pub fn configure_task(&self, task_name: &str, args: impl Serialize) -> Result<JobToDefer, Error> {
         let task = self.find_task(task_name)?;
-        Ok(configure_task(&task.name, args).configure(&task.defaults))
+        Ok(configure_task(task.name, args).configure(&task.defaults))
     }
 
     /// The connector it was built with.

@@ -14,11 +14,10 @@ use crate::error::Error;
 use crate::periodic::PeriodicTask;
 use crate::queue::defer::options::JobOptions;
 use crate::retry::{Retry, StalledJobPolicy};
+use crate::task::Task;
 use crate::task::context::JobContext;
 use crate::task::middleware::Middleware;
-use crate::task::name::NamedTask;
 use crate::task::output::{CannotRun, TaskError, TaskOutput, TaskResult};
-use crate::task::{Task, task_name};
 use crate::validation::check_name;
 
 /// A task as an application keeps it: its type is gone, its name, its settings and its code are left.
@@ -27,13 +26,11 @@ pub(crate) struct RegisteredTask {
     pub(crate) task: TypeId,
     /// The name of that type, for messages.
     pub(crate) type_name: &'static str,
-    /// The name that it was declared with.
-    pub(crate) own_name: &'static str,
     /// Whether every application has it.
     pub(crate) is_builtin: bool,
-    /// The name of its jobs, with the namespaces.
-    pub(crate) name: String,
-    /// Its further names, with the namespaces.
+    /// The name of its jobs.
+    pub(crate) name: &'static str,
+    /// Its further names.
     pub(crate) aliases: Vec<String>,
     /// The options of its jobs where none are given.
     pub(crate) defaults: JobOptions,
@@ -51,9 +48,8 @@ impl RegisteredTask {
         Self {
             task: TypeId::of::<T>(),
             type_name: type_name::<T>(),
-            own_name: T::NAME,
             is_builtin: false,
-            name: T::NAME.to_owned(),
+            name: T::NAME,
             aliases: T::aliases().iter().map(|&alias| alias.to_owned()).collect(),
             defaults: T::defaults(),
             retry: T::retry(),
@@ -67,7 +63,7 @@ impl RegisteredTask {
 
     /// Checks what the task was declared with.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        check_name("task name", &self.name)?;
+        check_name("task name", self.name)?;
         for alias in &self.aliases {
             check_name("alias of a task", alias)?;
         }
@@ -77,12 +73,6 @@ impl RegisteredTask {
             return Err(Error::invalid("timeout", "0s", rule));
         }
         Ok(())
-    }
-
-    /// What it is called here.
-    pub(crate) fn named(&self) -> NamedTask {
-        let Self { task, type_name, own_name, ref name, .. } = *self;
-        NamedTask { task, type_name, own_name, name: name.clone() }
     }
 
     /// When the task comes round by itself.
@@ -98,8 +88,7 @@ impl fmt::Debug for RegisteredTask {
 }
 
 async fn run_task<T: Task>(context: JobContext) -> TaskResult {
-    let task: T =
-        serde_path_to_error::deserialize(&context.job().args).map_err(|error| misfit(&task_name::<T>(), &error))?;
+    let task: T = serde_path_to_error::deserialize(&context.job().args).map_err(|error| misfit(T::NAME, &error))?;
     task.run(context).await.into_result()
 }
 
@@ -113,8 +102,8 @@ fn misfit(task_name: &str, error: &serde_path_to_error::Error<serde_json::Error>
 #[derive(Debug)]
 pub(crate) struct Alias {
     pub(crate) task: TypeId,
-    /// The name that the task was declared with, for messages.
-    pub(crate) own_name: &'static str,
+    /// The task's name, for messages.
+    pub(crate) task_name: &'static str,
     pub(crate) alias: String,
 }
 
@@ -138,10 +127,10 @@ impl TaskRegistry {
             table.add(RegisteredTask { is_builtin: true, ..task })?;
         }
         let mut without_task = None;
-        for Alias { task, own_name, alias } in aliases {
+        for Alias { task, task_name, alias } in aliases {
             match tasks.iter_mut().find(|candidate| candidate.task == task) {
                 Some(task) => task.aliases.push(alias),
-                None => without_task = without_task.or(Some(own_name)),
+                None => without_task = without_task.or(Some(task_name)),
             }
         }
         for task in tasks {
@@ -149,7 +138,7 @@ impl TaskRegistry {
             table.add(task)?;
         }
         match without_task {
-            Some(own_name) => Err(table.unknown(own_name)),
+            Some(task_name) => Err(table.unknown(task_name)),
             None => Ok(table),
         }
     }
@@ -159,19 +148,14 @@ impl TaskRegistry {
         let duplicate = |name: &str, other: &RegisteredTask| {
             Err(Error::DuplicateTask { name: name.to_owned(), tasks: [other.type_name, task.type_name] })
         };
-        match self.by_type.get(&task.task) {
-            Some(other) if other.name == task.name => return duplicate(&task.name, other),
-            Some(other) => {
-                let names = [other.name.clone(), task.name.clone()];
-                return Err(Error::TaskWithTwoNames { task: task.type_name, names });
-            }
-            None => {}
+        if let Some(other) = self.by_type.get(&task.task) {
+            return duplicate(task.name, other);
         }
-        for name in once(&task.name).chain(&task.aliases) {
+        for name in once(task.name).chain(task.aliases.iter().map(String::as_str)) {
             if let Some(other) = self.by_name.get(name).filter(|other| other.task != task.task) {
                 return duplicate(name, other);
             }
-            self.by_name.insert(name.clone(), task.clone());
+            self.by_name.insert(name.to_owned(), task.clone());
         }
         self.by_type.insert(task.task, task);
         Ok(())
@@ -182,15 +166,15 @@ impl TaskRegistry {
         self.by_name.get(name).cloned().ok_or_else(|| self.unknown(name))
     }
 
-    /// The task of this type, in whichever namespace; else the one of this name, which another type has declared.
-    pub(crate) fn find_type(&self, task: TypeId, own_name: &str) -> Result<Arc<RegisteredTask>, Error> {
-        self.by_type.get(&task).cloned().map_or_else(|| self.find(own_name), Ok)
+    /// The task of this type and name.
+    pub(crate) fn find_type(&self, task: TypeId, name: &str) -> Result<Arc<RegisteredTask>, Error> {
+        self.by_type.get(&task).cloned().ok_or_else(|| self.unknown(name))
     }
 
     /// The names of the application's own tasks, sorted, without aliases.
     pub(crate) fn names(&self) -> Vec<&str> {
         let own_tasks = self.by_type.values().filter(|task| !task.is_builtin);
-        let mut names: Vec<_> = own_tasks.map(|task| task.name.as_str()).collect();
+        let mut names: Vec<_> = own_tasks.map(|task| task.name).collect();
         names.sort_unstable();
         names
     }
@@ -198,11 +182,6 @@ impl TaskRegistry {
     /// The names and aliases of those tasks for which this is true.
     pub(crate) fn names_where(&self, predicate: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
         self.by_name.iter().filter(|(_, task)| predicate(task)).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// What the tasks are called here.
-    pub(crate) fn named(&self) -> Vec<NamedTask> {
-        self.by_type.values().map(|task| task.named()).collect()
     }
 
     fn unknown(&self, name: &str) -> Error {

@@ -12,7 +12,7 @@
 pub(crate) mod connection;
 #[cfg(feature = "testing")]
 pub(crate) mod in_memory;
-pub(crate) mod migrations;
-pub(crate) mod models;
+pub mod migrations;
+pub mod models;
 pub(crate) mod notification;
 pub(crate) mod statements;

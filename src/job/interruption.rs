@@ -45,7 +45,8 @@ pub enum AbortReason {
 /// # Example
 ///
 /// ```
-/// use procrastinate::{RetryStrategy, TimedOut};
+/// use procrastinate::TimedOut;
+/// use procrastinate::retry::RetryStrategy;
 ///
 /// let strategy = RetryStrategy::new().max_attempts(3).retry_on::<TimedOut>();
 /// ```
@@ -57,7 +58,7 @@ pub struct TimedOut {
     pub timeout: Duration,
 }
 
-/// The error of an attempt that was interrupted by what happened to its worker. [`RetryStrategy`](crate::RetryStrategy)
+/// The error of an attempt that was interrupted by what happened to its worker. [`RetryStrategy`](crate::retry::RetryStrategy)
 /// does not ask its filters about it: it says nothing about the task.
 ///
 /// # Example

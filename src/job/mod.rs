@@ -77,7 +77,7 @@ impl FromSql<BigInt, Pg> for JobId {
 /// A job that a worker has taken: what was asked for when it was deferred, and how often it was tried.
 ///
 /// A task finds it in its [`JobContext`](crate::JobContext). To look at jobs in the database there is
-/// [`ProcrastinateJob`](crate::ProcrastinateJob).
+/// [`ProcrastinateJob`](crate::models::ProcrastinateJob).
 ///
 /// # Example
 ///

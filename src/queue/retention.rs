@@ -43,11 +43,6 @@ impl RetentionRule {
         Self { statuses: vec![status], older_than, queue: None }
     }
 
-    /// Jobs that have succeeded, as Procrastinate counts their age.
-    pub(crate) fn of_hours(nb_hours: u32) -> Self {
-        Self::of(JobStatus::Succeeded, Duration::from_secs(u64::from(nb_hours) * 3_600))
-    }
-
     pub(crate) fn queue(mut self, queue: Option<String>) -> Self {
         self.queue = queue;
         self

@@ -47,7 +47,7 @@ pub(crate) fn find_cause<E: StdError + 'static>(error: &AttemptError) -> Option<
 /// # Example
 ///
 /// ```
-/// use procrastinate::{Retry, RetryStrategy};
+/// use procrastinate::retry::{Retry, RetryStrategy};
 ///
 /// let never = Retry::default();
 /// let five_times = Retry::from(5);
@@ -123,7 +123,8 @@ impl<S: RetryPolicy> From<S> for Retry {
 ///
 /// ```
 /// use std::time::Duration;
-/// use procrastinate::{AttemptError, RetryPolicy, Job, Retry, RetryDecision};
+/// use procrastinate::Job;
+/// use procrastinate::retry::{AttemptError, RetryPolicy, Retry, RetryDecision};
 ///
 /// /// Tries again in a quieter queue, unless the file is gone.
 /// struct Later;
@@ -158,7 +159,7 @@ pub trait RetryPolicy: Send + Sync + 'static {
 ///
 /// ```
 /// use std::time::Duration;
-/// use procrastinate::RetryDecision;
+/// use procrastinate::retry::RetryDecision;
 ///
 /// let decision = RetryDecision::retry_in(Duration::from_secs(60)).priority(-1).queue("slow").lock("one");
 /// ```
@@ -182,7 +183,7 @@ impl RetryDecision {
     /// Not before this time.
     ///
     /// ```
-    /// # use procrastinate::RetryDecision;
+    /// # use procrastinate::retry::RetryDecision;
     /// let decision = RetryDecision::retry_at("2030-01-01T08:00:00Z".parse()?);
     /// # Ok::<_, chrono::ParseError>(())
     /// ```
@@ -193,7 +194,7 @@ impl RetryDecision {
     /// Not before this much time has passed.
     ///
     /// ```
-    /// # use procrastinate::RetryDecision;
+    /// # use procrastinate::retry::RetryDecision;
     /// let decision = RetryDecision::retry_in(std::time::Duration::from_secs(60));
     /// ```
     pub fn retry_in(delay: Duration) -> Self {
@@ -203,7 +204,7 @@ impl RetryDecision {
     /// With this priority from now on. Unless set: the one it has.
     ///
     /// ```
-    /// # use procrastinate::RetryDecision;
+    /// # use procrastinate::retry::RetryDecision;
     /// let decision = RetryDecision::retry_in(std::time::Duration::from_secs(60)).priority(-1);
     /// ```
     pub fn priority(mut self, priority: i32) -> Self {
@@ -214,7 +215,7 @@ impl RetryDecision {
     /// In this queue from now on. Unless set: the one it is in.
     ///
     /// ```
-    /// # use procrastinate::RetryDecision;
+    /// # use procrastinate::retry::RetryDecision;
     /// let decision = RetryDecision::retry_in(std::time::Duration::from_secs(60)).queue("slow");
     /// ```
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
@@ -225,7 +226,7 @@ impl RetryDecision {
     /// With this lock from now on. Unless set: the one it has, if any.
     ///
     /// ```
-    /// # use procrastinate::RetryDecision;
+    /// # use procrastinate::retry::RetryDecision;
     /// let decision = RetryDecision::retry_in(std::time::Duration::from_secs(60)).lock("one-at-a-time");
     /// ```
     pub fn lock(mut self, lock: impl Into<String>) -> Self {

@@ -23,7 +23,7 @@ type ErrorFilter = Arc<dyn Fn(&AttemptError) -> bool + Send + Sync>;
 ///
 /// ```
 /// use std::time::Duration;
-/// use procrastinate::RetryStrategy;
+/// use procrastinate::retry::RetryStrategy;
 ///
 /// let strategy = RetryStrategy::new().max_attempts(5).wait(1).linear_wait(10).exponential_wait(2);
 /// let waits: Vec<u64> = (0..3).map(|attempts| strategy.wait_after(attempts).as_secs()).collect();
@@ -59,7 +59,7 @@ impl RetryStrategy {
     /// Again at once, for ever.
     ///
     /// ```
-    /// # use procrastinate::RetryStrategy;
+    /// # use procrastinate::retry::RetryStrategy;
     /// assert!(RetryStrategy::new().wait_after(7).is_zero());
     /// ```
     pub fn new() -> Self {
@@ -69,7 +69,7 @@ impl RetryStrategy {
     /// How often a job is tried again: with 5, it fails for good with its sixth attempt. Unless set: without end.
     ///
     /// ```
-    /// # use procrastinate::RetryStrategy;
+    /// # use procrastinate::retry::RetryStrategy;
     /// let strategy = RetryStrategy::new().max_attempts(5);
     /// ```
     pub fn max_attempts(mut self, max_attempts: u32) -> Self {
@@ -80,7 +80,7 @@ impl RetryStrategy {
     /// Seconds to wait each time. Unless set: 0.
     ///
     /// ```
-    /// # use procrastinate::RetryStrategy;
+    /// # use procrastinate::retry::RetryStrategy;
     /// assert_eq!(RetryStrategy::new().wait(3).wait_after(7).as_secs(), 3);
     /// ```
     pub fn wait(mut self, seconds: u32) -> Self {
@@ -91,7 +91,7 @@ impl RetryStrategy {
     /// Seconds to wait longer after each attempt. Unless set: 0.
     ///
     /// ```
-    /// # use procrastinate::RetryStrategy;
+    /// # use procrastinate::retry::RetryStrategy;
     /// assert_eq!(RetryStrategy::new().linear_wait(3).wait_after(2).as_secs(), 6);
     /// ```
     pub fn linear_wait(mut self, seconds: u32) -> Self {
@@ -102,7 +102,7 @@ impl RetryStrategy {
     /// The base, in seconds, of a wait that multiplies with each attempt. Unless set: 0, which adds nothing.
     ///
     /// ```
-    /// # use procrastinate::RetryStrategy;
+    /// # use procrastinate::retry::RetryStrategy;
     /// assert_eq!(RetryStrategy::new().exponential_wait(3).wait_after(2).as_secs(), 27);
     /// ```
     pub fn exponential_wait(mut self, seconds: u32) -> Self {
@@ -113,7 +113,7 @@ impl RetryStrategy {
     /// The longest wait. Unless set: a day. Procrastinate has none.
     ///
     /// ```
-    /// # use procrastinate::RetryStrategy;
+    /// # use procrastinate::retry::RetryStrategy;
     /// use std::time::Duration;
     ///
     /// let strategy = RetryStrategy::new().exponential_wait(10).max_wait(Duration::from_secs(600));
@@ -129,7 +129,7 @@ impl RetryStrategy {
     /// fraction counts as 0 or 1, whichever is nearer.
     ///
     /// ```
-    /// # use procrastinate::RetryStrategy;
+    /// # use procrastinate::retry::RetryStrategy;
     /// let strategy = RetryStrategy::new().wait(60).jitter(0.1);
     /// ```
     pub fn jitter(mut self, fraction: f64) -> Self {
@@ -140,7 +140,7 @@ impl RetryStrategy {
     /// Tries again only after errors for which this is true. Unless set: after any, a panic included.
     ///
     /// ```
-    /// # use procrastinate::RetryStrategy;
+    /// # use procrastinate::retry::RetryStrategy;
     /// let strategy = RetryStrategy::new().retry_if(|error| error.to_string().contains("timed out"));
     /// ```
     pub fn retry_if(mut self, filter: impl Fn(&AttemptError) -> bool + Send + Sync + 'static) -> Self {
@@ -152,7 +152,7 @@ impl RetryStrategy {
     /// after errors of whatever type.
     ///
     /// ```
-    /// # use procrastinate::RetryStrategy;
+    /// # use procrastinate::retry::RetryStrategy;
     /// let strategy = RetryStrategy::new().retry_on::<std::io::Error>().retry_on::<std::fmt::Error>();
     /// ```
     pub fn retry_on<E: StdError + 'static>(mut self) -> Self {
@@ -165,7 +165,7 @@ impl RetryStrategy {
     /// How long is waited after the attempt with this number, 0 for the first, without jitter.
     ///
     /// ```
-    /// # use procrastinate::RetryStrategy;
+    /// # use procrastinate::retry::RetryStrategy;
     /// assert_eq!(RetryStrategy::new().exponential_wait(2).wait_after(3).as_secs(), 16);
     /// ```
     #[must_use]

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::job::interruption::AbortReason;
 use crate::job::{Job, JobId};
 use crate::queue::defer::JobToDefer;
-use crate::queue::job_manager::JobManager;
+use crate::queue::job_manager::manager::JobManager;
 use crate::support::clock;
 use crate::support::extensions::Extensions;
 use crate::task::worker_handle::WorkerHandle;
@@ -211,7 +211,7 @@ impl JobContext {
     }
 
     /// Whether the job fails for good if this attempt fails: its task is not tried again, or not once more. A strategy of
-    /// one's own says so by [`max_attempts`](crate::RetryPolicy::max_attempts).
+    /// one's own says so by [`max_attempts`](crate::retry::RetryPolicy::max_attempts).
     ///
     /// # Example
     ///

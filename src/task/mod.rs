@@ -3,7 +3,6 @@
 pub(crate) mod blocking;
 pub(crate) mod context;
 pub(crate) mod middleware;
-pub(crate) mod name;
 pub(crate) mod output;
 pub(crate) mod worker_handle;
 
@@ -20,7 +19,6 @@ use crate::queue::defer::options::JobOptions;
 use crate::retry::{Retry, StalledJobPolicy};
 use crate::task::context::JobContext;
 use crate::task::middleware::Middleware;
-use crate::task::name::name_of;
 use crate::task::output::TaskOutput;
 
 /// A piece of work that can be deferred: its arguments, and the code that runs with them.
@@ -58,15 +56,15 @@ use crate::task::output::TaskOutput;
 /// assert_eq!(job.task_name(), "send_invoice");
 /// ```
 pub trait Task: Serialize + DeserializeOwned + Send + 'static {
-    /// The name under which jobs ask for this task: at most 128 bytes, unique in an application, and best never changed,
-    /// since jobs that wait carry it. In a [`Blueprint`](crate::Blueprint) it has the namespaces before it.
+    /// The name under which jobs ask for this task: at most 128 bytes, and unique in an application. Do not change it
+    /// while jobs carry it; add an [alias](Self::aliases) instead. A namespace is a part of it, as in `mails:welcome`.
     const NAME: &'static str;
 
     /// What `run` returns: nothing, or a `Result` whose error says why the task failed.
     type Output: TaskOutput;
 
-    /// Further names under which a worker finds this task, each at most 128 bytes: those it had once, which jobs may still
-    /// carry. In a [`Blueprint`](crate::Blueprint) they have the namespaces before them, too. Unless written: none.
+    /// Further names under which a worker finds this task, each at most 128 bytes: its former names, which jobs may still
+    /// carry. Default: none.
     fn aliases() -> &'static [&'static str] {
         &[]
     }
@@ -110,7 +108,7 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
 
     /// A job of this task with these arguments, to be deferred. There is no need to write this one.
     fn job(self) -> JobToDefer {
-        JobToDefer::new(task_name::<Self>(), self, Self::defaults())
+        JobToDefer::new(Self::NAME, self, Self::defaults())
     }
 }
 
@@ -130,9 +128,4 @@ impl PeriodicTask {
     pub fn new<T: Task>(cron: impl Into<String>) -> Self {
         Self::of(TypeId::of::<T>(), T::NAME, cron.into(), |args| T::deserialize(args).map(drop))
     }
-}
-
-/// The name of a task in this process, with the namespaces that it was added in.
-pub(crate) fn task_name<T: Task>() -> String {
-    name_of(TypeId::of::<T>(), T::NAME)
 }

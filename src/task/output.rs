@@ -160,7 +160,8 @@ impl TaskControl {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// use procrastinate::{RetryDecision, TaskControl};
+    /// use procrastinate::TaskControl;
+    /// use procrastinate::retry::RetryDecision;
     ///
     /// let answer = TaskControl::retry(RetryDecision::retry_in(Duration::from_secs(60)).queue("slow"));
     /// ```

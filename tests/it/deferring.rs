@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
+use procrastinate::models::ProcrastinateJob;
 use procrastinate::{
-    App, Error, JobId, JobOptions, JobStatus, JobToDefer, ProcrastinateJob, batch_defer, batch_defer_blocking,
-    configure_task, task,
+    App, Error, JobId, JobOptions, JobStatus, JobToDefer, batch_defer, batch_defer_blocking, configure_task, task,
 };
 use serde_json::json;
 

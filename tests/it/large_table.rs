@@ -5,8 +5,9 @@ use std::cell::Cell;
 use chrono::{TimeDelta, Utc};
 use diesel::prelude::*;
 use procrastinate::job_manager::list_queues;
+use procrastinate::models::{ProcrastinateEvent, ProcrastinateJob};
 use procrastinate::schema::{procrastinate_events, procrastinate_jobs};
-use procrastinate::{JobEventType, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob};
+use procrastinate::{JobEventType, JobId, JobStatus};
 
 use crate::plans::{Reads, measure};
 use crate::support::{connect, database, sql};

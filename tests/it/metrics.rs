@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
-use procrastinate::{
-    App, JobAborted, JobContext, PeriodicTask, RetryStrategy, TaskControl, TaskError, batch_defer_blocking, task,
-};
+use procrastinate::retry::RetryStrategy;
+use procrastinate::{App, JobAborted, JobContext, PeriodicTask, TaskControl, TaskError, batch_defer_blocking, task};
 use tokio::sync::Notify;
 
 use crate::support::{Running, connect, connector, database, eventually, sql};

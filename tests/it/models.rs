@@ -2,14 +2,14 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::prelude::*;
+use procrastinate::models::{
+    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,
+};
 use procrastinate::schema::{
     procrastinate_diesel_job_errors, procrastinate_events, procrastinate_jobs, procrastinate_periodic_defers,
     procrastinate_workers,
 };
-use procrastinate::{
-    JobEventType, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError,
-    ProcrastinatePeriodicDefer, ProcrastinateWorker, configure_task,
-};
+use procrastinate::{JobEventType, JobId, JobStatus, configure_task};
 use serde_json::json;
 
 use crate::support::{connect, database, pool, sql};

@@ -6,7 +6,8 @@
 
 use diesel::prelude::*;
 use procrastinate::job_manager::{list_jobs, list_jobs_to_abort, list_queues};
-use procrastinate::{JobStatus, ProcrastinateJob, batch_defer_blocking, configure_task};
+use procrastinate::models::ProcrastinateJob;
+use procrastinate::{JobStatus, batch_defer_blocking, configure_task};
 use serde_json::json;
 
 use crate::support::{connect, database, rows, sql};

@@ -72,7 +72,7 @@ async fn a_dead_server_is_named_by_every_pool_and_by_every_way_to_ask() {
         let app = App::builder(connector.clone()).build().unwrap();
         let worker = within_patience(app.worker().install_signal_handlers(false).run()).await;
         assert!(matches!(worker, Err(Error::Pool { .. })), "{worker:?}");
-        let migrated = within_patience(connector.run_pending_migrations(procrastinate::MIGRATIONS)).await;
+        let migrated = within_patience(connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS)).await;
         assert!(matches!(migrated, Err(Error::Pool { .. })), "{migrated:?}");
     }
 }

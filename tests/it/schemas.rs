@@ -9,7 +9,8 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use procrastinate::job_manager::cancel_job;
-use procrastinate::{App, DieselConnector, JobContext, JobId, JobStatus, MIGRATIONS, task};
+use procrastinate::migrations::MIGRATIONS;
+use procrastinate::{App, DieselConnector, JobContext, JobId, JobStatus, task};
 use throwaway_postgres::Database;
 use tokio::sync::Notify;
 

@@ -7,10 +7,8 @@ use diesel::prelude::*;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
-use procrastinate::{
-    DieselConnector, Error, JobId, JobStatus, ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError,
-    ProcrastinateWorker, Worker,
-};
+use procrastinate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
+use procrastinate::{DieselConnector, Error, JobId, JobStatus, Worker};
 use throwaway_postgres::{Database, Server};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -24,7 +22,8 @@ pub fn database() -> Database {
     let template = TEMPLATE.get_or_init(|| {
         let database = empty_database();
         let mut connection = connect(&database);
-        procrastinate::run_pending_migrations(&mut connection, procrastinate::MIGRATIONS).unwrap();
+        procrastinate::migrations::run_pending_migrations(&mut connection, procrastinate::migrations::MIGRATIONS)
+            .unwrap();
         database
     });
     Server::shared().unwrap().create_database_from(template, "test").unwrap()
@@ -168,4 +167,9 @@ pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(tokio::time::Instant::now() < deadline, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// So many hours.
+pub fn hours(hours: u32) -> Duration {
+    Duration::from_secs(u64::from(hours) * 3_600)
 }

@@ -3,16 +3,17 @@
 use chrono::{TimeDelta, Utc};
 use diesel::prelude::*;
 use procrastinate::job_manager::{delete_old_jobs, get_stalled_jobs};
+use procrastinate::models::{
+    NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinatePeriodicDefer, NewProcrastinateWorker,
+    ProcrastinateEvent, ProcrastinateJob, ProcrastinatePeriodicDefer, ProcrastinateWorker,
+};
 use procrastinate::schema::{
     procrastinate_events, procrastinate_jobs, procrastinate_periodic_defers, procrastinate_workers,
 };
-use procrastinate::{
-    JobEventType, JobId, JobStatus, NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinatePeriodicDefer,
-    NewProcrastinateWorker, ProcrastinateEvent, ProcrastinateJob, ProcrastinatePeriodicDefer, ProcrastinateWorker,
-};
+use procrastinate::{JobEventType, JobId, JobStatus};
 use serde_json::json;
 
-use crate::support::{connect, database, events, jobs};
+use crate::support::{connect, database, events, hours as support_hours, jobs};
 
 fn insert(connection: &mut PgConnection, job: &NewProcrastinateJob) -> ProcrastinateJob {
     let inserted = diesel::insert_into(procrastinate_jobs::table).values(job);
@@ -103,8 +104,8 @@ fn workers_events_and_ticks_are_made_and_saved_too() {
         .returning(ProcrastinateEvent::as_returning())
         .get_result(&mut connection)
         .unwrap();
-    assert_eq!(delete_old_jobs(2).execute_blocking(&mut connection).unwrap(), 0);
+    assert_eq!(delete_old_jobs(support_hours(2)).execute_blocking(&mut connection).unwrap(), 0);
     event.at = Some(hours(3));
     let _: ProcrastinateEvent = event.save_changes(&mut connection).unwrap();
-    assert_eq!(delete_old_jobs(2).execute_blocking(&mut connection).unwrap(), 1);
+    assert_eq!(delete_old_jobs(support_hours(2)).execute_blocking(&mut connection).unwrap(), 1);
 }

@@ -19,7 +19,7 @@ pub async fn measure(url: &str, sizes: Sizes, local_buffer: usize) -> Measured<S
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
     let pool = Pool::builder().max_size(10).build(manager).await?;
     let connector = DieselConnector::new(pool.clone());
-    connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
     let app = App::builder(connector).task::<no_op>().build()?;
     let mut connection = pool.get().await?;
 

@@ -5,8 +5,9 @@ use diesel::dsl::{count_star, sql};
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use procrastinate::JobId;
+use procrastinate::models::ProcrastinateJob;
 use procrastinate::schema::procrastinate_jobs;
-use procrastinate::{JobId, ProcrastinateJob};
 use serde::Deserialize;
 
 use crate::ShopError;

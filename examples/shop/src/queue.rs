@@ -5,7 +5,8 @@ use std::time::Duration;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError, bb8};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-use procrastinate::{App, CombinedMigrations, DieselConnector, JobStatus};
+use procrastinate::migrations::CombinedMigrations;
+use procrastinate::{App, DieselConnector, JobStatus};
 
 use crate::tasks::{mail_invoice, report_sales, send_confirmation, write_invoice};
 use crate::{Pool, Shop};
@@ -21,7 +22,7 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 ///
 /// Diesel's, for migrations that cannot be read.
 pub fn migrations() -> CombinedMigrations {
-    CombinedMigrations::new().add(procrastinate::MIGRATIONS).add(MIGRATIONS)
+    CombinedMigrations::new().add(procrastinate::migrations::MIGRATIONS).add(MIGRATIONS)
 }
 
 pub async fn pool(database_url: &str) -> Result<Pool, PoolError> {

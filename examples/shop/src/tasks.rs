@@ -4,7 +4,8 @@ use chrono::{DateTime, TimeDelta};
 use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, RunQueryDsl};
-use procrastinate::{JobContext, RetryStrategy, TaskError, periodic, task};
+use procrastinate::retry::RetryStrategy;
+use procrastinate::{JobContext, TaskError, periodic, task};
 
 use crate::Shop;
 use crate::ShopError;

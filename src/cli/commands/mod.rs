@@ -5,6 +5,7 @@ pub(crate) mod clean;
 pub(crate) mod counts;
 pub(crate) mod defer;
 pub(crate) mod filter;
+#[cfg(feature = "probe")]
 pub(crate) mod health_probe;
 pub(crate) mod healthchecks;
 pub(crate) mod jobs;

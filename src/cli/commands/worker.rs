@@ -1,10 +1,10 @@
 //! `worker`: runs jobs.
 
+#[cfg(feature = "probe")]
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-
+#[cfg(feature = "probe")]
 use crate::cli::commands::health_probe::Probe;
 use crate::cli::terminal::environment::{or_variable, switch};
 use crate::cli::terminal::failure::Failure;
@@ -90,8 +90,9 @@ struct Beyond {
     #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
     timeout: Option<Duration>,
 
-    /// Answer GET /live and GET /ready there, such as 0.0.0.0:8080, for an orchestrator [env:
+    /// Answer GET /live and GET /ready on this address, such as 0.0.0.0:8080, for an orchestrator [env:
     /// PROCRASTINATE_WORKER_HEALTH_ADDRESS]
+    #[cfg(feature = "probe")]
     #[arg(long, value_name = "ADDRESS", value_parser = values::address)]
     health_address: Option<SocketAddr>,
 
@@ -123,18 +124,21 @@ impl RunWorker {
                  worker`",
             ));
         }
+        #[cfg(feature = "probe")]
         let health_address =
             or_variable(self.beyond.health_address, "PROCRASTINATE_WORKER_HEALTH_ADDRESS", values::address)?;
         let (worker, queues) = self.configure(session.app.worker())?;
         session.output.note(format!("Launching a worker on {queues}"));
         session.output.flush()?;
         tracing::debug!(action = "configure_worker", "the worker as it was set: {worker:?}");
-        // It ends with this set, when the worker has ended.
-        let mut beside = JoinSet::new();
+        // The probe ends with this set, when the worker has ended.
+        #[cfg(feature = "probe")]
+        let mut side_tasks = tokio::task::JoinSet::new();
+        #[cfg(feature = "probe")]
         if let Some(address) = health_address {
             let probe = Probe::bind(address, session.app.clone(), &worker).await?;
             session.output.note(format!("Answering probes on http://{}/live and /ready", probe.address()?));
-            beside.spawn(probe.serve());
+            side_tasks.spawn(probe.serve());
         }
         Ok(worker.run().await?)
     }

@@ -1,65 +1,70 @@
 //! The log of a program whose command line is this crate's.
 
-use std::fmt::{self, Write as _};
-use std::io::Write as _;
-use std::time::Instant;
+use std::io::IsTerminal;
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use serde_json::{Map, Value};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id};
-use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::cli::program::log_format::{BASIC_FORMAT, LogFormat, Record, level_name};
-use crate::cli::terminal::environment;
+use crate::cli::terminal::environment::or_variable;
 use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::output::allows_colour;
+use crate::cli::terminal::values;
 
 /// What the log shows, and how.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct Logging {
-    /// Show more: the level debug [env: PROCRASTINATE_VERBOSE, a number]
+    /// Log more: the level debug [env: PROCRASTINATE_VERBOSE, a number]
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "log_level")]
     verbose: u8,
 
-    /// Show what is at least this important; info unless set [env: PROCRASTINATE_LOG_LEVEL]
+    /// The least important level to log; default: info [env: PROCRASTINATE_LOG_LEVEL]
     #[arg(long, global = true, value_name = "LEVEL", value_parser = parse_level)]
     log_level: Option<LevelFilter>,
 
-    /// How a line looks: json, or a format of Python's logging, %(levelname)s:%(name)s:%(message)s unless set
-    /// [env: PROCRASTINATE_LOG_FORMAT]
-    #[arg(long, global = true, value_name = "FORMAT")]
-    log_format: Option<String>,
+    /// How to write a line: text or json; default: text [env: PROCRASTINATE_LOG_FORMAT]
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = parse_format)]
+    log_format: Option<LogFormat>,
 
-    /// The style of a format of Python's: %, { or $; % unless set [env: PROCRASTINATE_LOG_FORMAT_STYLE]
-    #[arg(long, global = true, value_name = "STYLE", value_parser = parse_style)]
-    log_format_style: Option<char>,
+    /// Accepted for Procrastinate's sake, and not used [env: PROCRASTINATE_LOG_FORMAT_STYLE]
+    #[arg(long, global = true, value_name = "STYLE", hide = true)]
+    log_format_style: Option<String>,
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum LogFormat {
+    Text,
+    Json,
+    /// A format of Python's logging, which deployments of Procrastinate have.
+    Python(String),
 }
 
 impl Logging {
-    /// Has the log written to standard error, unless the program has seen to its log itself.
+    /// Writes the log to standard error, unless the program has installed a subscriber.
     pub(crate) fn start(&self) -> Result<(), Failure> {
         let level = self.level()?;
-        let format = environment::or_variable(
-            self.log_format.clone(),
-            "PROCRASTINATE_LOG_FORMAT",
-            crate::cli::terminal::values::text,
-        )?;
-        let style = environment::or_variable(self.log_format_style, "PROCRASTINATE_LOG_FORMAT_STYLE", parse_style)?;
-        let format = format.unwrap_or_else(|| BASIC_FORMAT.to_owned());
-        let format = if format == "json" {
-            None
-        } else {
-            let parsed = LogFormat::parse(&format, style.unwrap_or('%'));
-            Some(parsed.map_err(|rule| Failure::usage(format!("invalid log format {format:?}: {rule}")))?)
+        let format = or_variable(self.log_format.clone(), "PROCRASTINATE_LOG_FORMAT", parse_format)?;
+        let style = or_variable(self.log_format_style.clone(), "PROCRASTINATE_LOG_FORMAT_STYLE", values::text)?;
+        let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
+            Some(LogFormat::Json) => {
+                fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr).boxed()
+            }
+            _ => fmt::layer()
+                .with_ansi(allows_colour() && std::io::stderr().is_terminal())
+                .with_writer(std::io::stderr)
+                .boxed(),
         };
-        let lines = LineLayer { format, start: Instant::now() };
-        // A program that has a subscriber of its own keeps it.
-        let _ = tracing_subscriber::registry().with(level).with(lines).try_init();
+        // A program that has a subscriber keeps it.
+        let _ = tracing_subscriber::registry().with(layer.with_filter(level)).try_init();
+        if let Some(LogFormat::Python(format)) = format {
+            tracing::warn!("the log format {format:?} is Python's and not supported; using text");
+        } else if style.is_some() {
+            tracing::warn!("--log-format-style is not supported; it has no effect");
+        }
         Ok(())
     }
 
@@ -68,10 +73,10 @@ impl Logging {
         if self.verbose > 0 {
             return Ok(LevelFilter::DEBUG);
         }
-        if let Some(level) = environment::or_variable(self.log_level, "PROCRASTINATE_LOG_LEVEL", parse_level)? {
+        if let Some(level) = or_variable(self.log_level, "PROCRASTINATE_LOG_LEVEL", parse_level)? {
             return Ok(level);
         }
-        let verbose = environment::or_variable(None, "PROCRASTINATE_VERBOSE", |text| {
+        let verbose = or_variable(None, "PROCRASTINATE_VERBOSE", |text| {
             text.trim().parse::<u32>().map_err(|_| "it is a number, and 0 unless set".to_owned())
         })?;
         Ok(if verbose.unwrap_or(0) > 0 { LevelFilter::DEBUG } else { LevelFilter::INFO })
@@ -90,117 +95,11 @@ fn parse_level(text: &str) -> Result<LevelFilter, String> {
     }
 }
 
-fn parse_style(text: &str) -> Result<char, String> {
+fn parse_format(text: &str) -> Result<LogFormat, String> {
     match text {
-        "%" => Ok('%'),
-        "{" => Ok('{'),
-        "$" => Ok('$'),
-        _ => Err("it is %, { or $".to_owned()),
-    }
-}
-
-/// Writes each event as a line: by a format, or as JSON.
-struct LineLayer {
-    format: Option<LogFormat>,
-    start: Instant,
-}
-
-/// The fields of a span, kept for its events.
-struct SpanFields(Map<String, Value>);
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLayer {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if self.format.is_none()
-            && let Some(span) = context.span(id)
-        {
-            let mut fields = Fields::default();
-            attributes.record(&mut fields);
-            span.extensions_mut().insert(SpanFields(fields.others));
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let metadata = event.metadata();
-        let line = match &self.format {
-            Some(format) => format.write(&Record {
-                level: *metadata.level(),
-                target: metadata.target(),
-                file: metadata.file(),
-                line: metadata.line(),
-                message: &fields.message,
-                time: Utc::now(),
-                start: self.start,
-            }),
-            None => json_line(event, fields, &context, Utc::now()),
-        };
-        // There is nobody to be told that the log cannot be written.
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
-    }
-}
-
-fn json_line<S>(event: &Event<'_>, fields: Fields, context: &Context<'_, S>, time: DateTime<Utc>) -> String
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    let mut line = Map::new();
-    line.insert("timestamp".to_owned(), time.to_rfc3339_opts(SecondsFormat::Micros, true).into());
-    line.insert("level".to_owned(), level_name(*event.metadata().level()).into());
-    line.insert("target".to_owned(), event.metadata().target().into());
-    line.insert("message".to_owned(), fields.message.into());
-    for span in context.event_scope(event).into_iter().flatten() {
-        if let Some(SpanFields(fields)) = span.extensions().get::<SpanFields>() {
-            line.extend(fields.clone());
-        }
-    }
-    line.extend(fields.others);
-    Value::Object(line).to_string()
-}
-
-/// Gathers the fields of an event or a span.
-#[derive(Default)]
-struct Fields {
-    message: String,
-    others: Map<String, Value>,
-}
-
-impl Fields {
-    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
-        self.others.insert(field.name().to_owned(), value.into());
-    }
-}
-
-impl Visit for Fields {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            let _ = write!(self.message, "{value:?}");
-        } else {
-            self.insert(field, format!("{value:?}"));
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            self.message.push_str(value);
-        } else {
-            self.insert(field, value);
-        }
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.insert(field, value);
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.insert(field, value);
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.insert(field, value);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.insert(field, value);
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        other if other.contains(['%', '{', '$']) => Ok(LogFormat::Python(other.to_owned())),
+        _ => Err("must be text or json".to_owned()),
     }
 }

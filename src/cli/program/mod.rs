@@ -3,7 +3,6 @@
 pub(crate) mod command;
 mod connection;
 mod documents;
-mod log_format;
 mod logging;
 pub(crate) mod mounted;
 pub(crate) mod stand_alone;

@@ -28,10 +28,8 @@ impl Style {
         if !std::io::stdout().is_terminal() {
             return Self::default();
         }
-        let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-        Self { colours: !is_set("NO_COLOR") && !is_dumb, width }
+        Self { colours: allows_colour(), width }
     }
 
     /// The text in a colour, where there are colours.
@@ -41,6 +39,12 @@ impl Style {
             _ => text.to_owned(),
         }
     }
+}
+
+/// Whether the user allows colours on a terminal.
+pub(crate) fn allows_colour() -> bool {
+    let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    !is_set("NO_COLOR") && !std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// The colours in use, by what they are for.

@@ -1,5 +1,6 @@
 //! How values are written on the command line and in the environment.
 
+#[cfg(feature = "probe")]
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -105,6 +106,7 @@ pub(crate) fn retention(text: &str) -> Result<(JobStatus, Duration), String> {
 }
 
 /// Where to listen.
+#[cfg(feature = "probe")]
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "it is an address and a port, such as 127.0.0.1:8080 or [::]:8080".to_owned())
 }

@@ -108,7 +108,8 @@ impl DieselConnector {
     /// # Example
     ///
     /// ```no_run
-    /// use procrastinate::{AsyncPool, DieselConnector};
+    /// use procrastinate::DieselConnector;
+    /// use procrastinate::pool::AsyncPool;
     ///
     /// fn through_an_old_pgbouncer(pool: impl AsyncPool, direct: impl AsyncPool) -> DieselConnector {
     ///     DieselConnector::new(pool).without_prepared_statements().dedicated_connections(direct)
@@ -122,7 +123,7 @@ impl DieselConnector {
 
     /// Runs those migrations of the source that the database lacks, one process at a time, and returns their versions.
     ///
-    /// As [`run_pending_migrations`](crate::run_pending_migrations), but async, on any flavour of tokio's runtime. It
+    /// As [`run_pending_migrations`](crate::migrations::run_pending_migrations), but async, on any flavour of tokio's runtime. It
     /// takes a connection of its own, not one of the pool's.
     ///
     /// # Errors
@@ -134,7 +135,7 @@ impl DieselConnector {
     ///
     /// ```no_run
     /// # async fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
-    /// connector.run_pending_migrations(procrastinate::MIGRATIONS).await?;
+    /// connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
     /// // connector.run_pending_migrations(MIGRATIONS_OF_THE_APPLICATION).await?;
     /// # Ok(())
     /// # }
@@ -148,7 +149,7 @@ impl DieselConnector {
 
     /// Runs those migrations of the source that go before an upgrade of the program, and returns their versions.
     ///
-    /// As [`run_pre_migrations`](crate::run_pre_migrations()), but async, on a connection of its own.
+    /// As [`run_pre_migrations`](crate::migrations::run_pre_migrations()), but async, on a connection of its own.
     ///
     /// # Errors
     ///
@@ -158,7 +159,7 @@ impl DieselConnector {
     ///
     /// ```no_run
     /// # async fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
-    /// connector.run_pre_migrations(procrastinate::MIGRATIONS).await?;
+    /// connector.run_pre_migrations(procrastinate::migrations::MIGRATIONS).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -171,17 +172,17 @@ impl DieselConnector {
 
     /// Which migrations of the source the database has, without a change to it.
     ///
-    /// As [`migration_status`](crate::migration_status()), but async, on a connection of its own.
+    /// As [`migration_status`](crate::migrations::migration_status()), but async, on a connection of its own.
     ///
     /// # Errors
     ///
-    /// As [`migration_status`](crate::migration_status()), and [`Error::Pool`] when the database cannot be reached.
+    /// As [`migration_status`](crate::migrations::migration_status()), and [`Error::Pool`] when the database cannot be reached.
     ///
     /// # Example
     ///
     /// ```no_run
     /// # async fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
-    /// println!("{}", connector.migration_status(procrastinate::MIGRATIONS).await?);
+    /// println!("{}", connector.migration_status(procrastinate::migrations::MIGRATIONS).await?);
     /// # Ok(())
     /// # }
     /// ```
@@ -194,11 +195,11 @@ impl DieselConnector {
 
     /// Checks that the tables, functions, triggers and unique indexes of Procrastinate's contract are there and unchanged.
     ///
-    /// As [`check_contract`](crate::check_contract()), but async, on a connection of its own.
+    /// As [`check_contract`](crate::migrations::check_contract()), but async, on a connection of its own.
     ///
     /// # Errors
     ///
-    /// As [`check_contract`](crate::check_contract()), and [`Error::Pool`] when the database cannot be reached.
+    /// As [`check_contract`](crate::migrations::check_contract()), and [`Error::Pool`] when the database cannot be reached.
     ///
     /// # Example
     ///

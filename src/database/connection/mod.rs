@@ -1,7 +1,7 @@
 //! Where an application has its queue: behind its pool, or in memory for a test.
 
 pub(crate) mod diesel_connector;
-pub(crate) mod pool;
+pub mod pool;
 pub(crate) mod pooled;
 pub(crate) mod run;
 
@@ -27,7 +27,7 @@ use crate::error::Error;
 ///
 /// ```no_run
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// app.connector().run_pending_migrations(procrastinate::MIGRATIONS).await?;
+/// app.connector().run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -85,7 +85,7 @@ impl Connector {
     ///
     /// ```no_run
     /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-    /// app.connector().run_pre_migrations(procrastinate::MIGRATIONS).await?;
+    /// app.connector().run_pre_migrations(procrastinate::migrations::MIGRATIONS).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -110,7 +110,7 @@ impl Connector {
     ///
     /// ```no_run
     /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-    /// println!("{}", app.connector().migration_status(procrastinate::MIGRATIONS).await?);
+    /// println!("{}", app.connector().migration_status(procrastinate::migrations::MIGRATIONS).await?);
     /// # Ok(())
     /// # }
     /// ```

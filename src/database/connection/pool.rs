@@ -6,7 +6,7 @@ use std::time::Duration;
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 
-use crate::database::connection::pooled::PooledConnection;
+pub use crate::database::connection::pooled::PooledConnection;
 
 /// Why a pool gave no connection: its own error.
 pub type PoolError = Box<dyn StdError + Send + Sync>;
@@ -22,7 +22,7 @@ pub type PoolError = Box<dyn StdError + Send + Sync>;
 /// ```
 /// use diesel_async::{AsyncConnection, AsyncPgConnection};
 /// use futures_util::future::BoxFuture;
-/// use procrastinate::{AsyncPool, PoolError, PooledConnection};
+/// use procrastinate::pool::{AsyncPool, PoolError, PooledConnection};
 ///
 /// struct Unpooled {
 ///     database_url: String,

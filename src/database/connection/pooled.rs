@@ -12,7 +12,7 @@ use diesel_async::{AnsiTransactionManager, AsyncConnection, AsyncPgConnection, T
 ///
 /// ```
 /// use diesel_async::AsyncPgConnection;
-/// use procrastinate::PooledConnection;
+/// use procrastinate::pool::PooledConnection;
 ///
 /// /// Whatever a pool hands out, as long as it points to a connection.
 /// fn lend(connection: Box<AsyncPgConnection>) -> PooledConnection {

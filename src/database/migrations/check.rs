@@ -17,7 +17,7 @@ use crate::error::Error;
 ///
 /// It looks into the first schema of `search_path`, where the migrations put everything, in a read-only transaction or a
 /// savepoint of the caller's. What is this crate's own, beside the
-/// contract, it does not look at: see [`migration_status`](crate::migration_status()) for that.
+/// contract, it does not look at: see [`migration_status`](crate::migrations::migration_status()) for that.
 ///
 /// # Errors
 ///
@@ -29,7 +29,7 @@ use crate::error::Error;
 ///
 /// ```no_run
 /// # fn example(connection: &mut diesel::PgConnection) {
-/// if let Err(error) = procrastinate::check_contract(connection) {
+/// if let Err(error) = procrastinate::migrations::check_contract(connection) {
 ///     eprintln!("{error}");
 /// }
 /// # }

@@ -14,7 +14,7 @@ use diesel::pg::Pg;
 /// source cannot do that: Diesel's `revert_all_migrations` fails at the first version that the source does not have.
 ///
 /// A migration that two sources have, under one version and one name, is in the list once, as the source that was added
-/// first has it: so an application may [write the queue's migrations](crate::write_migrations) into its own directory
+/// first has it: so an application may [write the queue's migrations](crate::migrations::write_migrations) into its own directory
 /// and need not change this.
 ///
 /// # Errors
@@ -27,7 +27,7 @@ use diesel::pg::Pg;
 /// ```no_run
 /// use diesel::{Connection, PgConnection};
 /// use diesel_migrations::{FileBasedMigrations, MigrationHarness};
-/// use procrastinate::{CombinedMigrations, MIGRATIONS};
+/// use procrastinate::migrations::{CombinedMigrations, MIGRATIONS};
 ///
 /// # fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// // Or the application's `embed_migrations!()`.

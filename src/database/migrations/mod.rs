@@ -5,6 +5,7 @@
 
 mod check;
 mod combined;
+mod lock;
 mod name;
 mod phases;
 #[cfg(feature = "cli")]
@@ -12,14 +13,12 @@ mod revert;
 mod sql;
 mod status;
 
-use std::time::{Duration, Instant};
-
 use diesel::connection::LoadConnection;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
-use diesel::result::QueryResult;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
+use self::lock::{check_session, lock, unlock};
 use crate::error::Error;
 
 pub use check::check_contract;
@@ -47,34 +46,12 @@ pub use status::{MigrationStatus, migration_status};
 ///
 /// # fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// let mut connection = PgConnection::establish("postgres://localhost/shop")?;
-/// connection.run_pending_migrations(procrastinate::MIGRATIONS)?;
+/// connection.run_pending_migrations(procrastinate::migrations::MIGRATIONS)?;
 /// // connection.run_pending_migrations(MIGRATIONS_OF_THE_APPLICATION)?;
 /// # Ok(())
 /// # }
 /// ```
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
-
-/// The advisory lock that whoever runs migrations holds: a number picked at random, which nothing else is likely to use.
-const ADVISORY_LOCK: i64 = 0x5072_6f63_7261_7374;
-
-/// How long to wait between two tries to get the lock. A waiting `pg_advisory_lock` would hold a snapshot, which a
-/// `CREATE INDEX CONCURRENTLY` of the one who has the lock would wait for: a deadlock.
-const LOCK_POLLING_INTERVAL: Duration = Duration::from_millis(50);
-
-/// How often to say that the lock is still awaited.
-const LOCK_REPORT_INTERVAL: Duration = Duration::from_secs(10);
-
-diesel::define_sql_function! {
-    fn pg_try_advisory_lock(key: diesel::sql_types::BigInt) -> diesel::sql_types::Bool;
-}
-
-diesel::define_sql_function! {
-    fn pg_backend_pid() -> diesel::sql_types::Integer;
-}
-
-diesel::define_sql_function! {
-    fn pg_advisory_unlock(key: diesel::sql_types::BigInt) -> diesel::sql_types::Bool;
-}
 
 /// Runs those migrations of the source that the database lacks, one process at a time, and returns their versions.
 ///
@@ -99,7 +76,7 @@ diesel::define_sql_function! {
 ///
 /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut connection = PgConnection::establish("postgres://localhost/shop")?;
-/// procrastinate::run_pending_migrations(&mut connection, procrastinate::MIGRATIONS)?;
+/// procrastinate::migrations::run_pending_migrations(&mut connection, procrastinate::migrations::MIGRATIONS)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -122,51 +99,13 @@ where
         return Ok(Vec::new());
     }
     check_session(connection)?;
-    lock(connection).map_err(|source| Error::database("take the lock for migrations", source))?;
+    lock(connection)?;
     let result = run_locked(connection, source, is_to_wait);
-    // The lock goes with the connection in any case; a failed migration must not be hidden behind a failed unlock.
-    let unlocked =
-        diesel::RunQueryDsl::get_result::<bool>(diesel::select(pg_advisory_unlock(ADVISORY_LOCK)), connection);
+    // The lock ends with the connection in any case; a failed migration must not be hidden by a failed unlock.
+    let unlocked = unlock(connection);
     let versions = result?;
-    if !unlocked.map_err(|source| Error::database("release the lock for migrations", source))? {
-        tracing::warn!(
-            action = "migrations_lock_lost",
-            "the lock for migrations was taken on another connection to the server, and stays there until that is closed: \
-             run migrations on a direct connection, not through a pooler",
-        );
-    }
+    unlocked?;
     Ok(versions)
-}
-
-/// Refuses a connection whose statements do not all meet one process of the server's. A pooler that has little to do may go
-/// undetected.
-fn check_session<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> Result<(), Error> {
-    let mut process = || {
-        diesel::RunQueryDsl::get_result::<i32>(diesel::select(pg_backend_pid()), connection)
-            .map_err(|source| Error::database("ask which process of the server answers", source))
-    };
-    if process()? == process()? {
-        return Ok(());
-    }
-    let source = "the connection goes through a pooler that gives each transaction another connection to the server, where \
-                  the lock for migrations cannot be held: run them on a connection to the server itself";
-    Err(Error::Migration { source: source.into() })
-}
-
-fn lock<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> QueryResult<()> {
-    let mut last_report = Instant::now();
-    loop {
-        let taken: bool =
-            diesel::RunQueryDsl::get_result(diesel::select(pg_try_advisory_lock(ADVISORY_LOCK)), connection)?;
-        if taken {
-            return Ok(());
-        }
-        if last_report.elapsed() >= LOCK_REPORT_INTERVAL {
-            tracing::info!(action = "migrations_wait", "waiting for the migrations that another process is running");
-            last_report = Instant::now();
-        }
-        std::thread::sleep(LOCK_POLLING_INTERVAL);
-    }
 }
 
 fn run_locked<C, S>(connection: &mut C, source: S, is_to_wait: fn(&str) -> bool) -> Result<Vec<String>, Error>

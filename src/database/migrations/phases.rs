@@ -13,25 +13,25 @@ use crate::error::Error;
 /// versions: the pending ones up to the first that has to wait until the old version is gone.
 ///
 /// In a rolling deployment this comes first, while the old version works; then the new version is started and the old one
-/// stopped; and then [`run_pending_migrations`](crate::run_pending_migrations()) runs the rest. One that has to wait says so
+/// stopped; and then [`run_pending_migrations`](crate::migrations::run_pending_migrations()) runs the rest. One that has to wait says so
 /// in its name, in which `post_` follows the version: `00000000032050_procrastinate_post_…` of the queue's, and
 /// `2026-01-01-000000_post_…` of the application's own. It takes away what the old version needs; all others add, and leave
 /// what is there.
 ///
 /// Migrations after one that waits wait with it, since they may build on it:
-/// [`MigrationStatus::is_ready_for_upgrade`](crate::MigrationStatus::is_ready_for_upgrade) tells whether the new version can
+/// [`MigrationStatus::is_ready_for_upgrade`](crate::migrations::MigrationStatus::is_ready_for_upgrade) tells whether the new version can
 /// be started. Where none of the source's migrations was ever applied there is no old version, and all of them run.
 ///
 /// # Errors
 ///
-/// As [`run_pending_migrations`](crate::run_pending_migrations()).
+/// As [`run_pending_migrations`](crate::migrations::run_pending_migrations()).
 ///
 /// # Example
 ///
 /// The program of a deployment, which is called once with `pre` and once with `post`:
 ///
 /// ```no_run
-/// use procrastinate::{MIGRATIONS, migration_status, run_pending_migrations, run_pre_migrations};
+/// use procrastinate::migrations::{MIGRATIONS, migration_status, run_pending_migrations, run_pre_migrations};
 ///
 /// # fn example(connection: &mut diesel::PgConnection, phase: &str) -> Result<(), Box<dyn std::error::Error>> {
 /// if phase == "pre" {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// A migration of the queue as SQL, for tools that know nothing of [`MIGRATIONS`](crate::MIGRATIONS).
+/// A migration of the queue as SQL, for tools that know nothing of [`MIGRATIONS`](crate::migrations::MIGRATIONS).
 ///
 /// # Example
 ///
 /// ```
-/// for migration in procrastinate::SQL_MIGRATIONS {
+/// for migration in procrastinate::migrations::SQL_MIGRATIONS {
 ///     assert!(migration.name.starts_with("0000"));
 ///     assert!(migration.up.contains("CREATE") && migration.down.contains("DROP"));
 /// }
@@ -38,7 +38,7 @@ macro_rules! sql_migrations {
 }
 
 /// The migrations of the queue as SQL, in the order in which they are applied: the same as
-/// [`MIGRATIONS`](crate::MIGRATIONS).
+/// [`MIGRATIONS`](crate::migrations::MIGRATIONS).
 ///
 /// For teams whose migrations are run by another tool than Diesel's. That tool has to remember what was applied; to
 /// change over to Diesel's later, enter the versions into its table `__diesel_schema_migrations`.
@@ -49,7 +49,7 @@ macro_rules! sql_migrations {
 ///
 /// ```no_run
 /// # fn example() -> std::io::Result<()> {
-/// for migration in procrastinate::SQL_MIGRATIONS {
+/// for migration in procrastinate::migrations::SQL_MIGRATIONS {
 ///     std::fs::write(format!("sql/{}.up.sql", migration.name), migration.up)?;
 ///     std::fs::write(format!("sql/{}.down.sql", migration.name), migration.down)?;
 /// }
@@ -66,7 +66,7 @@ pub const SQL_MIGRATIONS: &[SqlMigration] = sql_migrations![
 /// Writes the queue's migrations into a directory of migrations, where the Diesel CLI finds them beside the
 /// application's own. Answers with the directories that it made, one for each migration that was not there.
 ///
-/// They are the same migrations under the same versions: where [`MIGRATIONS`](crate::MIGRATIONS) were run before, none
+/// They are the same migrations under the same versions: where [`MIGRATIONS`](crate::migrations::MIGRATIONS) were run before, none
 /// of them is pending, and the other way round. Call it again after an upgrade of this crate. A migration that is there
 /// already stays as it is. Each appears as a whole or not at all, so a program that is ended half-way can be called
 /// again.
@@ -83,10 +83,10 @@ pub const SQL_MIGRATIONS: &[SqlMigration] = sql_migrations![
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let directory = std::env::temp_dir().join(format!("procrastinate-doc-{}", std::process::id()));
 /// # std::fs::create_dir_all(&directory)?;
-/// for migration in procrastinate::write_migrations(&directory)? {
+/// for migration in procrastinate::migrations::write_migrations(&directory)? {
 ///     println!("wrote {}", migration.display());
 /// }
-/// assert_eq!(procrastinate::write_migrations(&directory)?.len(), 0);
+/// assert_eq!(procrastinate::migrations::write_migrations(&directory)?.len(), 0);
 /// # std::fs::remove_dir_all(&directory)?;
 /// # Ok(())
 /// # }

@@ -48,13 +48,13 @@ impl MigrationStatus {
 
     /// Whether the program whose migrations these are can be started, as far as they go: what is pending, if anything, are
     /// only such migrations as have to wait until an older version of it is gone. See
-    /// [`run_pre_migrations`](crate::run_pre_migrations()).
+    /// [`run_pre_migrations`](crate::migrations::run_pre_migrations()).
     ///
     /// # Example
     ///
     /// ```no_run
     /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
-    /// let status = procrastinate::migration_status(connection, procrastinate::MIGRATIONS)?;
+    /// let status = procrastinate::migrations::migration_status(connection, procrastinate::migrations::MIGRATIONS)?;
     /// assert!(status.is_ready_for_upgrade(), "run the migrations first:\n{status}");
     /// # Ok(())
     /// # }
@@ -104,7 +104,7 @@ impl fmt::Display for MigrationStatus {
 /// A program that does not migrate by itself, but will not start on a database that is behind:
 ///
 /// ```no_run
-/// use procrastinate::{MIGRATIONS, migration_status};
+/// use procrastinate::migrations::{MIGRATIONS, migration_status};
 ///
 /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
 /// let status = migration_status(connection, MIGRATIONS)?;

@@ -46,7 +46,7 @@ macro_rules! condition {
 }
 
 condition! {
-    /// The condition that [`ProcrastinateJob::stalled`](crate::ProcrastinateJob::stalled) returns.
+    /// The condition that [`ProcrastinateJob::stalled`](crate::models::ProcrastinateJob::stalled) returns.
     ///
     /// # Example
     ///
@@ -58,7 +58,7 @@ condition! {
 }
 
 condition! {
-    /// The condition that [`ProcrastinateJob::finished_before`](crate::ProcrastinateJob::finished_before) returns.
+    /// The condition that [`ProcrastinateJob::finished_before`](crate::models::ProcrastinateJob::finished_before) returns.
     ///
     /// # Example
     ///

@@ -13,7 +13,7 @@ use crate::schema::procrastinate_events;
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use procrastinate::{ProcrastinateEvent, ProcrastinateJob};
+/// use procrastinate::models::{ProcrastinateEvent, ProcrastinateJob};
 ///
 /// fn history(connection: &mut PgConnection, job: &ProcrastinateJob) -> QueryResult<Vec<ProcrastinateEvent>> {
 ///     ProcrastinateEvent::belonging_to(job)
@@ -28,7 +28,7 @@ use crate::schema::procrastinate_events;
 /// ```
 /// use diesel::prelude::*;
 /// use procrastinate::schema::{procrastinate_events, procrastinate_jobs};
-/// use procrastinate::{ProcrastinateEvent, ProcrastinateJob};
+/// use procrastinate::models::{ProcrastinateEvent, ProcrastinateJob};
 ///
 /// fn history(connection: &mut PgConnection) -> QueryResult<Vec<(ProcrastinateJob, Vec<ProcrastinateEvent>)>> {
 ///     let rows: Vec<(ProcrastinateJob, Option<ProcrastinateEvent>)> = procrastinate_jobs::table
@@ -52,7 +52,7 @@ use crate::schema::procrastinate_events;
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use procrastinate::{ProcrastinateEvent, ProcrastinateJob};
+/// use procrastinate::models::{ProcrastinateEvent, ProcrastinateJob};
 ///
 /// fn events_of(
 ///     connection: &mut PgConnection,
@@ -92,7 +92,7 @@ impl ProcrastinateEvent {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// use procrastinate::ProcrastinateEvent;
+    /// use procrastinate::models::ProcrastinateEvent;
     ///
     /// let query = ProcrastinateEvent::query().count();
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains("COUNT"));
@@ -108,7 +108,8 @@ impl ProcrastinateEvent {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// use procrastinate::{JobId, ProcrastinateEvent};
+    /// use procrastinate::JobId;
+    /// use procrastinate::models::ProcrastinateEvent;
     ///
     /// let query = ProcrastinateEvent::query().filter(ProcrastinateEvent::of_job(JobId::from(7)));
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""job_id" = $1"#));
@@ -124,7 +125,8 @@ impl ProcrastinateEvent {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// use procrastinate::{JobEventType, ProcrastinateEvent};
+    /// use procrastinate::JobEventType;
+    /// use procrastinate::models::ProcrastinateEvent;
     ///
     /// let query = ProcrastinateEvent::query().filter(ProcrastinateEvent::of_type(JobEventType::Failed));
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""type" = $1"#));
@@ -143,7 +145,7 @@ impl ProcrastinateEvent {
     /// ```
     /// use diesel::prelude::*;
     /// use procrastinate::schema::procrastinate_events::job_id;
-    /// use procrastinate::{ProcrastinateEvent, ProcrastinateJob};
+    /// use procrastinate::models::{ProcrastinateEvent, ProcrastinateJob};
     ///
     /// fn latest(connection: &mut PgConnection, jobs: &[ProcrastinateJob]) -> QueryResult<Vec<ProcrastinateEvent>> {
     ///     ProcrastinateEvent::belonging_to(jobs)
@@ -164,7 +166,7 @@ impl ProcrastinateEvent {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::ProcrastinateEvent;
+    /// # use procrastinate::models::ProcrastinateEvent;
     /// let query = ProcrastinateEvent::query().order(ProcrastinateEvent::oldest_first());
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""id" ASC"#));
     /// ```

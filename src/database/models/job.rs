@@ -18,7 +18,8 @@ use crate::schema::procrastinate_jobs;
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use procrastinate::{JobStatus, ProcrastinateJob};
+/// use procrastinate::JobStatus;
+/// use procrastinate::models::ProcrastinateJob;
 ///
 /// fn last_failures(connection: &mut PgConnection) -> QueryResult<Vec<ProcrastinateJob>> {
 ///     ProcrastinateJob::query()
@@ -50,7 +51,7 @@ use crate::schema::procrastinate_jobs;
 ///
 /// ```compile_fail,E0277
 /// use diesel::prelude::*;
-/// use procrastinate::ProcrastinateJob;
+/// use procrastinate::models::ProcrastinateJob;
 /// use procrastinate::schema::procrastinate_jobs;
 ///
 /// fn copy(connection: &mut PgConnection, job: &ProcrastinateJob) -> QueryResult<usize> {
@@ -64,7 +65,7 @@ use crate::schema::procrastinate_jobs;
 #[cfg_attr(feature = "writable-models", doc = "```no_run")]
 #[cfg_attr(not(feature = "writable-models"), doc = "```compile_fail,E0277")]
 /// use diesel::prelude::*;
-/// use procrastinate::ProcrastinateJob;
+/// use procrastinate::models::ProcrastinateJob;
 ///
 /// fn save(connection: &mut PgConnection, job: &ProcrastinateJob) -> QueryResult<usize> {
 ///     diesel::update(job).set(job).execute(connection)
@@ -120,7 +121,7 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// use procrastinate::ProcrastinateJob;
+    /// use procrastinate::models::ProcrastinateJob;
     ///
     /// let query = ProcrastinateJob::query().count();
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains("COUNT"));
@@ -136,7 +137,8 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// use procrastinate::{JobId, ProcrastinateJob};
+    /// use procrastinate::JobId;
+    /// use procrastinate::models::ProcrastinateJob;
     ///
     /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::has_id(JobId::from(7)));
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""id" = $1"#));
@@ -152,7 +154,8 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// use procrastinate::{JobStatus, ProcrastinateJob};
+    /// use procrastinate::JobStatus;
+    /// use procrastinate::models::ProcrastinateJob;
     ///
     /// let waiting = ProcrastinateJob::query().filter(ProcrastinateJob::has_status(JobStatus::Todo)).count();
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&waiting).to_string().contains(r#""status" = $1"#));
@@ -171,7 +174,7 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::ProcrastinateJob;
+    /// # use procrastinate::models::ProcrastinateJob;
     /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::in_queue("mails"));
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""queue_name" = $1"#));
     /// ```
@@ -186,7 +189,7 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::ProcrastinateJob;
+    /// # use procrastinate::models::ProcrastinateJob;
     /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::of_task("send_mail"));
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""task_name" = $1"#));
     /// ```
@@ -201,7 +204,7 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::ProcrastinateJob;
+    /// # use procrastinate::models::ProcrastinateJob;
     /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::has_lock("customer-7"));
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""lock" = $1"#));
     /// ```
@@ -216,7 +219,7 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::ProcrastinateJob;
+    /// # use procrastinate::models::ProcrastinateJob;
     /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::has_queueing_lock("report"));
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""queueing_lock" = $1"#));
     /// ```
@@ -231,7 +234,7 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::ProcrastinateJob;
+    /// # use procrastinate::models::ProcrastinateJob;
     /// let query = ProcrastinateJob::query().filter(ProcrastinateJob::of_worker(7));
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""worker_id" = $1"#));
     /// ```
@@ -248,7 +251,8 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::{JobStatus, ProcrastinateJob};
+    /// # use procrastinate::JobStatus;
+    /// # use procrastinate::models::ProcrastinateJob;
     /// let late = ProcrastinateJob::query()
     ///     .filter(ProcrastinateJob::has_status(JobStatus::Todo))
     ///     .filter(ProcrastinateJob::scheduled_before(chrono::Utc::now()));
@@ -265,7 +269,7 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::ProcrastinateJob;
+    /// # use procrastinate::models::ProcrastinateJob;
     /// let to_come = ProcrastinateJob::query().filter(ProcrastinateJob::scheduled_after(chrono::Utc::now()));
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&to_come).to_string().contains(r#""scheduled_at" > $1"#));
     /// ```
@@ -281,7 +285,7 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::ProcrastinateJob;
+    /// # use procrastinate::models::ProcrastinateJob;
     /// let limit = chrono::Utc::now() - chrono::TimeDelta::seconds(30);
     /// let stalled = ProcrastinateJob::query().filter(ProcrastinateJob::stalled(limit));
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&stalled).to_string().contains("last_heartbeat < $1"));
@@ -301,7 +305,8 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::{JobStatus, ProcrastinateJob};
+    /// # use procrastinate::JobStatus;
+    /// # use procrastinate::models::ProcrastinateJob;
     /// let yesterday = chrono::Utc::now() - chrono::TimeDelta::days(1);
     /// let old_failures = ProcrastinateJob::query()
     ///     .filter(ProcrastinateJob::has_status(JobStatus::Failed))
@@ -319,7 +324,7 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::ProcrastinateJob;
+    /// # use procrastinate::models::ProcrastinateJob;
     /// let query = ProcrastinateJob::query().order(ProcrastinateJob::oldest_first());
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""id" ASC"#));
     /// ```
@@ -334,7 +339,7 @@ impl ProcrastinateJob {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::ProcrastinateJob;
+    /// # use procrastinate::models::ProcrastinateJob;
     /// let query = ProcrastinateJob::query().order(ProcrastinateJob::newest_first());
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""id" DESC"#));
     /// ```

@@ -15,7 +15,7 @@ use crate::schema::procrastinate_diesel_job_errors;
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use procrastinate::{ProcrastinateJob, ProcrastinateJobError};
+/// use procrastinate::models::{ProcrastinateJob, ProcrastinateJobError};
 ///
 /// fn last_error(connection: &mut PgConnection, job: &ProcrastinateJob) -> QueryResult<Option<ProcrastinateJobError>> {
 ///     ProcrastinateJobError::belonging_to(job)
@@ -31,7 +31,7 @@ use crate::schema::procrastinate_diesel_job_errors;
 /// ```
 /// use diesel::prelude::*;
 /// use procrastinate::schema::procrastinate_diesel_job_errors::job_id;
-/// use procrastinate::{ProcrastinateJob, ProcrastinateJobError};
+/// use procrastinate::models::{ProcrastinateJob, ProcrastinateJobError};
 ///
 /// fn last_errors(
 ///     connection: &mut PgConnection,
@@ -69,13 +69,13 @@ pub struct ProcrastinateJobError {
 
 impl ProcrastinateJobError {
     /// A query of all errors, with this model as its selection. See
-    /// [`ProcrastinateEvent::query`](crate::ProcrastinateEvent::query).
+    /// [`ProcrastinateEvent::query`](crate::models::ProcrastinateEvent::query).
     ///
     /// # Example
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// use procrastinate::ProcrastinateJobError;
+    /// use procrastinate::models::ProcrastinateJobError;
     ///
     /// let query = ProcrastinateJobError::query().count();
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains("COUNT"));
@@ -91,7 +91,8 @@ impl ProcrastinateJobError {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// use procrastinate::{JobId, ProcrastinateJobError};
+    /// use procrastinate::JobId;
+    /// use procrastinate::models::ProcrastinateJobError;
     ///
     /// let query = ProcrastinateJobError::query().filter(ProcrastinateJobError::of_job(JobId::from(7)));
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""job_id" = $1"#));
@@ -107,7 +108,7 @@ impl ProcrastinateJobError {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// # use procrastinate::ProcrastinateJobError;
+    /// # use procrastinate::models::ProcrastinateJobError;
     /// let query = ProcrastinateJobError::query().order(ProcrastinateJobError::oldest_first());
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains(r#""attempt" ASC"#));
     /// ```

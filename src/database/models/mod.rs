@@ -33,7 +33,7 @@ pub use writable::{NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinateP
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use procrastinate::ProcrastinateJob;
+/// use procrastinate::models::ProcrastinateJob;
 /// use procrastinate::schema::procrastinate_jobs;
 ///
 /// diesel::table! {

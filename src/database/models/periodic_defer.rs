@@ -11,7 +11,7 @@ use crate::schema::procrastinate_periodic_defers;
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use procrastinate::ProcrastinatePeriodicDefer;
+/// use procrastinate::models::ProcrastinatePeriodicDefer;
 /// use procrastinate::schema::procrastinate_periodic_defers::dsl;
 ///
 /// fn last_tick(connection: &mut PgConnection, task: &str) -> QueryResult<Option<ProcrastinatePeriodicDefer>> {
@@ -49,7 +49,7 @@ impl ProcrastinatePeriodicDefer {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// use procrastinate::ProcrastinatePeriodicDefer;
+    /// use procrastinate::models::ProcrastinatePeriodicDefer;
     ///
     /// let query = ProcrastinatePeriodicDefer::query().count();
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains("COUNT"));

@@ -11,7 +11,7 @@ use crate::schema::procrastinate_workers;
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use procrastinate::{ProcrastinateJob, ProcrastinateWorker};
+/// use procrastinate::models::{ProcrastinateJob, ProcrastinateWorker};
 ///
 /// fn busy_with(connection: &mut PgConnection, worker: &ProcrastinateWorker) -> QueryResult<Vec<ProcrastinateJob>> {
 ///     ProcrastinateJob::belonging_to(worker).select(ProcrastinateJob::as_select()).load(connection)
@@ -37,7 +37,7 @@ impl ProcrastinateWorker {
     ///
     /// ```
     /// # use diesel::prelude::*;
-    /// use procrastinate::ProcrastinateWorker;
+    /// use procrastinate::models::ProcrastinateWorker;
     ///
     /// let query = ProcrastinateWorker::query().count();
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains("COUNT"));

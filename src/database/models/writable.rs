@@ -11,14 +11,15 @@ use crate::schema::{procrastinate_events, procrastinate_jobs, procrastinate_peri
 ///
 /// Triggers write its first events as they do for any job, and announce it if it waits. Where there is no need for a state of
 /// its own, a test does better to defer the job. What was inserted can be changed and saved:
-/// [`ProcrastinateJob`](crate::ProcrastinateJob) is a changeset then.
+/// [`ProcrastinateJob`](crate::models::ProcrastinateJob) is a changeset then.
 ///
 /// # Example
 ///
 /// ```no_run
 /// use diesel::prelude::*;
 /// use procrastinate::schema::procrastinate_jobs;
-/// use procrastinate::{JobStatus, NewProcrastinateJob, ProcrastinateJob};
+/// use procrastinate::JobStatus;
+/// use procrastinate::models::{NewProcrastinateJob, ProcrastinateJob};
 ///
 /// fn failed_twice(connection: &mut PgConnection) -> QueryResult<ProcrastinateJob> {
 ///     let job = NewProcrastinateJob {
@@ -69,7 +70,8 @@ impl NewProcrastinateJob {
     /// # Example
     ///
     /// ```
-    /// use procrastinate::{JobStatus, NewProcrastinateJob};
+    /// use procrastinate::JobStatus;
+    /// use procrastinate::models::NewProcrastinateJob;
     ///
     /// let job = NewProcrastinateJob::of_task("send_invoice");
     /// assert_eq!((job.queue_name.as_str(), job.status), ("default", JobStatus::Todo));
@@ -102,7 +104,8 @@ impl NewProcrastinateJob {
 /// ```no_run
 /// use diesel::prelude::*;
 /// use procrastinate::schema::procrastinate_events;
-/// use procrastinate::{JobEventType, JobId, NewProcrastinateEvent};
+/// use procrastinate::{JobEventType, JobId};
+/// use procrastinate::models::NewProcrastinateEvent;
 ///
 /// fn succeeded_a_week_ago(connection: &mut PgConnection, job_id: JobId) -> QueryResult<usize> {
 ///     let event = NewProcrastinateEvent {
@@ -131,7 +134,7 @@ pub struct NewProcrastinateEvent {
 ///
 /// ```no_run
 /// use diesel::prelude::*;
-/// use procrastinate::NewProcrastinatePeriodicDefer;
+/// use procrastinate::models::NewProcrastinatePeriodicDefer;
 /// use procrastinate::schema::procrastinate_periodic_defers;
 ///
 /// fn deferred_at_eight(connection: &mut PgConnection) -> QueryResult<usize> {
@@ -163,7 +166,7 @@ pub struct NewProcrastinatePeriodicDefer {
 /// ```no_run
 /// use diesel::prelude::*;
 /// use procrastinate::schema::procrastinate_workers;
-/// use procrastinate::{NewProcrastinateWorker, ProcrastinateWorker};
+/// use procrastinate::models::{NewProcrastinateWorker, ProcrastinateWorker};
 ///
 /// fn dead_worker(connection: &mut PgConnection) -> QueryResult<ProcrastinateWorker> {
 ///     let worker = NewProcrastinateWorker { last_heartbeat: chrono::Utc::now() - chrono::TimeDelta::hours(1) };

@@ -1,12 +1,14 @@
 //! Deleting old jobs.
 
+use std::time::Duration;
+
 use super::operation;
 use crate::database::connection::run::Run;
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::queue::retention::RetentionRule;
 
-/// Deletes the jobs that have succeeded, and whose newest event is more than this many hours ago, with their events.
+/// Deletes the succeeded jobs whose newest event is older than this, with their events.
 ///
 /// The answer is how many they were. It is one statement, and deletes everything or nothing; the time that it takes depends
 /// on how many jobs there are to delete. To clear away regularly, and in small steps, there are
@@ -24,13 +26,14 @@ use crate::queue::retention::RetentionRule;
 /// use procrastinate::job_manager::delete_old_jobs;
 ///
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// let deleted = app.execute(delete_old_jobs(72).include_cancelled(true)).await?;
+/// let max_age = std::time::Duration::from_secs(72 * 3_600);
+/// let deleted = app.execute(delete_old_jobs(max_age).include_cancelled(true)).await?;
 /// println!("{deleted} jobs of three days ago are gone");
 /// # Ok(())
 /// # }
 /// ```
-pub fn delete_old_jobs(nb_hours: u32) -> DeleteOldJobs {
-    DeleteOldJobs { rule: RetentionRule::of_hours(nb_hours) }
+pub fn delete_old_jobs(max_age: Duration) -> DeleteOldJobs {
+    DeleteOldJobs { rule: RetentionRule::of(JobStatus::Succeeded, max_age) }
 }
 
 /// Made by [`delete_old_jobs`].
@@ -40,8 +43,10 @@ pub fn delete_old_jobs(nb_hours: u32) -> DeleteOldJobs {
 /// ```
 /// use procrastinate::job_manager::{DeleteOldJobs, delete_old_jobs};
 ///
+/// const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+///
 /// fn everything_of_last_year() -> DeleteOldJobs {
-///     delete_old_jobs(365 * 24).include_failed(true).include_cancelled(true).include_aborted(true)
+///     delete_old_jobs(365 * DAY).include_failed(true).include_cancelled(true).include_aborted(true)
 /// }
 /// ```
 #[derive(Debug, Clone)]
@@ -58,7 +63,8 @@ impl DeleteOldJobs {
     /// # Example
     ///
     /// ```
-    /// let operation = procrastinate::job_manager::delete_old_jobs(72).queue("mails");
+    /// # let max_age = std::time::Duration::from_secs(3_600);
+    /// let operation = procrastinate::job_manager::delete_old_jobs(max_age).queue("mails");
     /// ```
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
         self.rule.queue = Some(queue.into());
@@ -70,7 +76,8 @@ impl DeleteOldJobs {
     /// # Example
     ///
     /// ```
-    /// let operation = procrastinate::job_manager::delete_old_jobs(72).include_failed(true);
+    /// # let max_age = std::time::Duration::from_secs(3_600);
+    /// let operation = procrastinate::job_manager::delete_old_jobs(max_age).include_failed(true);
     /// ```
     pub fn include_failed(mut self, include_failed: bool) -> Self {
         self.rule.include(JobStatus::Failed, include_failed);
@@ -82,7 +89,8 @@ impl DeleteOldJobs {
     /// # Example
     ///
     /// ```
-    /// let operation = procrastinate::job_manager::delete_old_jobs(72).include_cancelled(true);
+    /// # let max_age = std::time::Duration::from_secs(3_600);
+    /// let operation = procrastinate::job_manager::delete_old_jobs(max_age).include_cancelled(true);
     /// ```
     pub fn include_cancelled(mut self, include_cancelled: bool) -> Self {
         self.rule.include(JobStatus::Cancelled, include_cancelled);
@@ -94,7 +102,8 @@ impl DeleteOldJobs {
     /// # Example
     ///
     /// ```
-    /// let operation = procrastinate::job_manager::delete_old_jobs(72).include_aborted(true);
+    /// # let max_age = std::time::Duration::from_secs(3_600);
+    /// let operation = procrastinate::job_manager::delete_old_jobs(max_age).include_aborted(true);
     /// ```
     pub fn include_aborted(mut self, include_aborted: bool) -> Self {
         self.rule.include(JobStatus::Aborted, include_aborted);

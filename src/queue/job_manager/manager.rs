@@ -151,7 +151,7 @@ impl JobManager {
     /// # Example
     ///
     /// ```no_run
-    /// use procrastinate::Notification;
+    /// use procrastinate::job_manager::Notification;
     ///
     /// # async fn example(job_manager: procrastinate::JobManager) -> Result<(), procrastinate::Error> {
     /// let mut notifications = job_manager.listen_for_jobs(&["mails"]).await?;

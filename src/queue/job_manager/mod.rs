@@ -17,7 +17,7 @@
 //! | be a worker of one's own | [`register_worker`], [`update_heartbeat`], [`fetch_job`], [`unregister_worker`], [`prune_stalled_workers`] |
 //!
 //! Deferring is elsewhere: [`JobToDefer`](crate::JobToDefer) and [`batch_defer`](crate::batch_defer()). Other questions
-//! are queries of the application's own, on the [models](crate::ProcrastinateJob).
+//! are queries of the application's own, on the [models](crate::models::ProcrastinateJob).
 //!
 //! # Errors
 //!
@@ -49,7 +49,7 @@ mod change;
 mod count;
 mod delete_old_jobs;
 mod list;
-mod manager;
+pub(crate) mod manager;
 mod reschedule;
 mod workers;
 
@@ -62,6 +62,8 @@ use diesel_async::AsyncConnectionCore;
 use crate::database::connection::Connection;
 use crate::error::Error;
 
+pub use crate::database::notification::Notification;
+pub use crate::queue::listener::Notifications;
 pub use change::{CancelJob, FinishJob, RetryJob, cancel_job, finish_job, retry_job};
 #[cfg(feature = "cli")]
 pub(crate) use count::count_jobs;
@@ -71,7 +73,6 @@ pub use list::{
     CheckConnection, GetJobStatus, GetStalledJobs, ListJobs, ListJobsToAbort, check_connection, get_job_status,
     get_stalled_jobs, list_jobs, list_jobs_to_abort,
 };
-pub use manager::JobManager;
 pub use reschedule::{DeleteJob, RescheduleJob, delete_job, reschedule_job};
 pub use workers::{
     FetchJob, PruneStalledWorkers, RegisterWorker, UnregisterWorker, UpdateHeartbeat, fetch_job, prune_stalled_workers,

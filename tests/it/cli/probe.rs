@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::mounted::worker_program;
 use super::run;
@@ -11,18 +11,15 @@ use crate::support::{connect, database, sql};
 /// The status and the body that a path has.
 fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: worker\r\n\r\n").as_bytes()).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let status = answer.split_whitespace().nth(1).unwrap().parse().unwrap();
     (status, answer.split_once("\r\n\r\n").unwrap().1.trim().to_owned())
 }
 
-#[test]
-fn a_worker_says_that_it_is_alive_and_whether_it_is_ready() {
-    let database = database();
-    let mut command = worker_program(&database, &["worker", "--health-address", "127.0.0.1:0"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+/// Where the worker answers probes, by what it prints at its start.
+fn address_of(child: &mut Child) -> String {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let address = loop {
         let line = lines.next().unwrap().unwrap();
@@ -32,6 +29,15 @@ fn a_worker_says_that_it_is_alive_and_whether_it_is_ready() {
     };
     // The program goes on writing its log.
     std::thread::spawn(move || lines.for_each(drop));
+    address
+}
+
+#[test]
+fn a_worker_says_that_it_is_alive_and_whether_it_is_ready() {
+    let database = database();
+    let mut command = worker_program(&database, &["worker", "--health-address", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let address = address_of(&mut child);
 
     // It looks for jobs as soon as it has started.
     let (status, said) =
@@ -40,7 +46,7 @@ fn a_worker_says_that_it_is_alive_and_whether_it_is_ready() {
     assert_eq!(get(&address, "/ready"), (200, "ready".to_owned()));
     assert_eq!(get(&address, "/jobs").0, 404);
     sql(&mut connect(&database), "ALTER TABLE procrastinate_jobs RENAME TO elsewhere");
-    assert_eq!(get(&address, "/ready"), (503, "the queue's tables are not there".to_owned()));
+    assert_eq!(get(&address, "/ready"), (503, "the queue's tables do not exist".to_owned()));
     assert_eq!(get(&address, "/live").0, 200);
     sql(&mut connect(&database), "ALTER TABLE elsewhere RENAME TO procrastinate_jobs");
     assert_eq!(get(&address, "/ready").0, 200);
@@ -58,4 +64,18 @@ fn an_address_that_cannot_be_had_is_told() {
     assert!(run(command).with(1).contains("could not listen for probes"));
     let said = run(worker_program(&database, &["worker", "--health-address", "8080"])).with(2);
     assert!(said.contains("127.0.0.1:8080"), "{said}");
+}
+
+#[test]
+fn silent_connections_keep_nobody_from_an_answer() {
+    let database = database();
+    let mut command = worker_program(&database, &["worker", "--health-address", "127.0.0.1:0"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let address = address_of(&mut child);
+    let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    assert_eq!(get(&address, "/live").0, 200);
+    assert_eq!(get(&address, "/ready").0, 200);
+    drop(silent);
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success() && child.wait().unwrap().success());
 }

@@ -110,21 +110,27 @@ fn the_log_is_as_loud_as_the_flags_say_before_the_variables() {
 }
 
 #[test]
-fn the_log_has_the_formats_of_python_and_json() {
+fn the_log_is_text_or_json_and_a_format_of_python_is_a_warning() {
     let database = database();
     let log = |arguments: &[&str], variables: &[(&str, &str)]| {
         let mut command = on(&database, &[arguments, &["--app=shop", "-v", "healthchecks"]].concat());
         command.envs(variables.iter().copied());
         run(command).err
     };
-    assert!(log(&[], &[]).contains("DEBUG:procrastinate.cli.stand_alone:--app has no meaning"));
-    assert!(log(&["--log-format", "[%(levelname)s] %(message)s"], &[]).contains("[DEBUG] --app has no"));
-    let style = ["--log-format-style", "{", "--log-format", "<{levelname}>"];
-    assert!(log(&style, &[]).contains("<DEBUG>"));
-    let variables = [("PROCRASTINATE_LOG_FORMAT", "$levelname!"), ("PROCRASTINATE_LOG_FORMAT_STYLE", "$")];
-    assert!(log(&[], &variables).contains("DEBUG!"));
+    for text in [log(&[], &[]), log(&["--log-format", "text"], &[])] {
+        assert!(text.contains("DEBUG procrastinate::cli::program::stand_alone: --app has no meaning"), "{text}");
+    }
     let line = log(&["--log-format", "json"], &[]);
     let line: serde_json::Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
-    assert_eq!(line["level"], "DEBUG");
-    assert!(run(on(&database, &["--log-format", "plain", "healthchecks"])).with(2).contains("log format"));
+    assert_eq!((&line["level"], line["message"].as_str().unwrap().starts_with("--app")), (&"DEBUG".into(), true));
+    for python in [
+        log(&["--log-format", "[%(levelname)s] %(message)s"], &[]),
+        log(&["--log-format-style", "{", "--log-format", "<{levelname}>"], &[]),
+        log(&[], &[("PROCRASTINATE_LOG_FORMAT", "$levelname!"), ("PROCRASTINATE_LOG_FORMAT_STYLE", "$")]),
+    ] {
+        assert!(python.contains("is Python's and not supported; using text"), "{python}");
+        assert!(python.contains("DEBUG procrastinate::cli"), "{python}");
+        assert_eq!(python.matches("not supported").count(), 1, "{python}");
+    }
+    assert!(run(on(&database, &["--log-format", "plain", "healthchecks"])).with(2).contains("must be text or json"));
 }

@@ -1,6 +1,7 @@
 //! The program on a database that an application in Python has made, and to which nothing of ours was added.
 
-use procrastinate::{JobStatus, SQL_MIGRATIONS};
+use procrastinate::JobStatus;
+use procrastinate::migrations::SQL_MIGRATIONS;
 use serde_json::Value;
 
 use super::{on, run};

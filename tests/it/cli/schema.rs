@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use procrastinate::{MIGRATIONS, SQL_MIGRATIONS, migration_status};
+use procrastinate::migrations::{MIGRATIONS, SQL_MIGRATIONS, migration_status};
 use serde_json::Value;
 
 use super::{on, program, run};
@@ -27,7 +27,7 @@ fn what_is_read_sets_up_an_empty_database_and_needs_none_itself() {
     let database = empty_database();
     sql(&mut connect(&database), &text);
     assert!(migration_status(&mut connect(&database), MIGRATIONS).unwrap().is_up_to_date());
-    procrastinate::check_contract(&mut connect(&database)).unwrap();
+    procrastinate::migrations::check_contract(&mut connect(&database)).unwrap();
     assert_eq!(run(on(&database, &["defer", "sum"])).well(), "deferred job 1\n");
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use procrastinate::job_manager::Notification;
 use procrastinate::job_manager::{cancel_job, fetch_job, finish_job, register_worker, retry_job, unregister_worker};
-use procrastinate::{JobStatus, JobToDefer, Notification, PeriodicTask, configure_task, task};
+use procrastinate::{JobStatus, JobToDefer, PeriodicTask, configure_task, task};
 use serde_json::json;
 
 use super::on_both;

@@ -1,5 +1,6 @@
 //! The operations of the job manager.
 
+use crate::support::hours;
 use std::time::Duration;
 
 use procrastinate::job_manager::{
@@ -7,7 +8,8 @@ use procrastinate::job_manager::{
     list_jobs, list_jobs_to_abort, list_locks, list_queues, list_tasks, prune_stalled_workers, register_worker,
     reschedule_job, retry_job, unregister_worker, update_heartbeat,
 };
-use procrastinate::{JobStatus, MIGRATIONS, configure_task};
+use procrastinate::migrations::MIGRATIONS;
+use procrastinate::{JobStatus, configure_task};
 use serde_json::json;
 
 use super::on_both;
@@ -160,11 +162,14 @@ async fn old_jobs_are_deleted_by_status_queue_and_age() {
                 app.execute(finish_job(id, status)).await.unwrap();
             }
             for (name, delete) in [
-                ("a day old", delete_old_jobs(24).include_failed(true).include_cancelled(true).include_aborted(true)),
-                ("of a queue", delete_old_jobs(0).queue("odd").include_failed(true)),
-                ("succeeded", delete_old_jobs(0)),
-                ("aborted", delete_old_jobs(0).include_aborted(true)),
-                ("all", delete_old_jobs(0).include_failed(true).include_cancelled(true).include_aborted(true)),
+                (
+                    "a day old",
+                    delete_old_jobs(hours(24)).include_failed(true).include_cancelled(true).include_aborted(true),
+                ),
+                ("of a queue", delete_old_jobs(hours(0)).queue("odd").include_failed(true)),
+                ("succeeded", delete_old_jobs(hours(0))),
+                ("aborted", delete_old_jobs(hours(0)).include_aborted(true)),
+                ("all", delete_old_jobs(hours(0)).include_failed(true).include_cancelled(true).include_aborted(true)),
             ] {
                 side.answer(name, app.execute(delete).await);
                 side.look();

@@ -5,16 +5,17 @@ use std::time::Duration;
 use procrastinate::job_manager::{
     cancel_job, delete_old_jobs, fetch_job, finish_job, register_worker, unregister_worker,
 };
+use procrastinate::retry::{RetryDecision, RetryStrategy};
 use procrastinate::testing::at;
 use procrastinate::{
-    App, AppBuilder, DeleteJobs, Error, JobAborted, JobContext, JobId, JobStatus, JobToDefer, RetryDecision,
-    RetryStrategy, TaskControl, TaskError, Worker, periodic, task,
+    App, AppBuilder, DeleteJobs, Error, JobAborted, JobContext, JobId, JobStatus, JobToDefer, TaskControl, TaskError,
+    Worker, periodic, task,
 };
 use tokio::sync::Notify;
 
 use super::on_both;
 use super::side::Side;
-use crate::support::{Running, within_patience};
+use crate::support::{Running, hours, within_patience};
 
 /// Does what it is told.
 #[task(queue = "orders", retry = RetryStrategy::new().max_attempts(2), pass_context)]
@@ -317,9 +318,9 @@ async fn the_time_of_a_test_is_that_of_the_memory() {
     assert!(at(evening, app.execute(fetch_job(worker))).await.unwrap().is_some());
     at(evening, app.execute(finish_job(id, JobStatus::Succeeded))).await.unwrap();
     assert_eq!(memory.events()[3].at, Some(evening));
-    assert_eq!(at(evening, app.execute(delete_old_jobs(1))).await.unwrap(), 0);
+    assert_eq!(at(evening, app.execute(delete_old_jobs(hours(1)))).await.unwrap(), 0);
     let next_day = "2100-01-02T20:00:00Z".parse().unwrap();
-    assert_eq!(at(next_day, app.execute(delete_old_jobs(1))).await.unwrap(), 1);
+    assert_eq!(at(next_day, app.execute(delete_old_jobs(hours(1)))).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -7,11 +7,11 @@ use diesel::PgConnection;
 use diesel::prelude::*;
 use diesel::result::Error::DatabaseError;
 use procrastinate::job_manager::Operation;
-use procrastinate::testing::InMemoryConnector;
-use procrastinate::{
-    App, Error, ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer,
-    ProcrastinateWorker,
+use procrastinate::models::{
+    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,
 };
+use procrastinate::testing::InMemoryConnector;
+use procrastinate::{App, Error};
 use throwaway_postgres::Database;
 
 use crate::support::connect;

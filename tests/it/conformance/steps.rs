@@ -13,7 +13,7 @@ use procrastinate::{DeleteJobs, JobStatus, JobToDefer};
 use super::running::{ORDERS, obey};
 use super::side::Side;
 use crate::random_model::Random;
-use crate::support::within_patience;
+use crate::support::{hours, within_patience};
 
 const QUEUES: [&str; 3] = ["orders", "elsewhere", "third"];
 const LOCKS: [&str; 2] = ["lock", "of another"];
@@ -233,7 +233,7 @@ impl Step {
             }
             Self::Delete(id) => side.execute("delete", delete_job(id)).await,
             Self::DeleteOld { queue, failed, cancelled, aborted } => {
-                let delete = delete_old_jobs(0).include_failed(failed).include_cancelled(cancelled);
+                let delete = delete_old_jobs(hours(0)).include_failed(failed).include_cancelled(cancelled);
                 let delete = delete.include_aborted(aborted);
                 let delete = if let Some(queue) = queue { delete.queue(queue) } else { delete };
                 side.execute("delete old jobs", delete).await;

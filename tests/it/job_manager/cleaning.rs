@@ -3,11 +3,12 @@
 use std::sync::Barrier;
 
 use diesel::prelude::*;
+use procrastinate::JobId;
 use procrastinate::job_manager::delete_old_jobs;
-use procrastinate::{JobId, ProcrastinatePeriodicDefer};
+use procrastinate::models::ProcrastinatePeriodicDefer;
 
 use super::{Desk, each_way, work};
-use crate::support::{connect, database, jobs, rows, sql};
+use crate::support::{connect, database, hours, jobs, rows, sql};
 
 each_way!(
     succeeded_jobs_are_deleted_when_their_newest_event_is_old,
@@ -37,17 +38,17 @@ async fn succeeded_jobs_are_deleted_when_their_newest_event_is_old(mut desk: Des
     let ids: Vec<JobId> = EVERY_STATUS.map(|status| desk.job(work(), status)).into();
     age(&mut desk.connection, &ids, "3 hours");
     desk.job(work(), "succeeded");
-    assert_eq!(desk.execute(delete_old_jobs(4)).await.unwrap(), 0);
-    assert_eq!(desk.execute(delete_old_jobs(2)).await.unwrap(), 1);
+    assert_eq!(desk.execute(delete_old_jobs(hours(4))).await.unwrap(), 0);
+    assert_eq!(desk.execute(delete_old_jobs(hours(2))).await.unwrap(), 1);
     assert_eq!(left(&mut desk.connection), [2, 3, 4, 5]);
     assert_eq!(rows(&mut desk.connection, "SELECT id FROM procrastinate_events WHERE job_id = 1"), [""; 0]);
-    assert_eq!(desk.execute(delete_old_jobs(0)).await.unwrap(), 1);
+    assert_eq!(desk.execute(delete_old_jobs(hours(0))).await.unwrap(), 1);
 }
 
 async fn other_statuses_are_deleted_when_they_are_included(mut desk: Desk) {
     let ids: Vec<JobId> = EVERY_STATUS.map(|status| desk.job(work(), status)).into();
     age(&mut desk.connection, &ids, "3 hours");
-    let included = delete_old_jobs(2).include_failed(true).include_cancelled(true).include_aborted(true);
+    let included = delete_old_jobs(hours(2)).include_failed(true).include_cancelled(true).include_aborted(true);
     assert_eq!(desk.execute(included.clone().include_failed(false)).await.unwrap(), 3);
     assert_eq!(left(&mut desk.connection), [2]);
     assert_eq!(desk.execute(included).await.unwrap(), 1);
@@ -56,9 +57,9 @@ async fn other_statuses_are_deleted_when_they_are_included(mut desk: Desk) {
 async fn only_the_jobs_of_the_queue_are_deleted(mut desk: Desk) {
     let ids = ["x", "y"].map(|queue| desk.job(work().queue(queue), "succeeded"));
     age(&mut desk.connection, &ids, "3 hours");
-    assert_eq!(desk.execute(delete_old_jobs(2).queue("y")).await.unwrap(), 1);
+    assert_eq!(desk.execute(delete_old_jobs(hours(2)).queue("y")).await.unwrap(), 1);
     assert_eq!(left(&mut desk.connection), [1]);
-    assert_eq!(desk.execute(delete_old_jobs(2).queue("z")).await.unwrap(), 0);
+    assert_eq!(desk.execute(delete_old_jobs(hours(2)).queue("z")).await.unwrap(), 0);
 }
 
 async fn a_job_that_is_not_ended_stays_however_old_its_events_are(mut desk: Desk) {
@@ -67,7 +68,7 @@ async fn a_job_that_is_not_ended_stays_however_old_its_events_are(mut desk: Desk
     desk.sql("UPDATE procrastinate_jobs SET status = 'todo' WHERE id IN (3, 4)");
     desk.sql("UPDATE procrastinate_jobs SET status = 'doing' WHERE id = 4");
     age(&mut desk.connection, &ids, "3 hours");
-    let all = delete_old_jobs(2).include_failed(true).include_cancelled(true).include_aborted(true);
+    let all = delete_old_jobs(hours(2)).include_failed(true).include_cancelled(true).include_aborted(true);
     assert_eq!(desk.execute(all).await.unwrap(), 0);
     assert_eq!(left(&mut desk.connection), [1, 2, 3, 4]);
 }
@@ -88,7 +89,7 @@ async fn a_job_stays_whose_newest_event_is_not_its_ending(mut desk: Desk) {
     age(&mut desk.connection, &[undated], "3 hours");
     desk.sql("UPDATE procrastinate_events SET at = NULL WHERE job_id = 3 AND type = 'started'");
 
-    let all = || delete_old_jobs(2).include_failed(true).include_cancelled(true).include_aborted(true);
+    let all = || delete_old_jobs(hours(2)).include_failed(true).include_cancelled(true).include_aborted(true);
     assert_eq!(desk.execute(all()).await.unwrap(), 0);
     desk.sql("UPDATE procrastinate_events SET at = now() - interval '3 hours'");
     // Found by either of its two endings, and deleted once.
@@ -101,11 +102,11 @@ async fn jobs_that_were_ended_by_hand_while_they_waited_are_deleted_like_others(
         desk.sql(&format!("UPDATE procrastinate_jobs SET status = '{status}' WHERE id = {id}"));
     }
     age(&mut desk.connection, &ids, "3 hours");
-    assert_eq!(desk.execute(delete_old_jobs(2)).await.unwrap(), 1);
+    assert_eq!(desk.execute(delete_old_jobs(hours(2))).await.unwrap(), 1);
     assert_eq!(left(&mut desk.connection), [2, 3, 4]);
-    assert_eq!(desk.execute(delete_old_jobs(2).include_aborted(true)).await.unwrap(), 1);
+    assert_eq!(desk.execute(delete_old_jobs(hours(2)).include_aborted(true)).await.unwrap(), 1);
     assert_eq!(left(&mut desk.connection), [2, 4]);
-    assert_eq!(desk.execute(delete_old_jobs(2).include_failed(true)).await.unwrap(), 1);
+    assert_eq!(desk.execute(delete_old_jobs(hours(2)).include_failed(true)).await.unwrap(), 1);
     assert_eq!(left(&mut desk.connection), [4]);
 }
 
@@ -114,16 +115,16 @@ async fn a_periodic_tick_stays_when_its_job_is_deleted(mut desk: Desk) {
     desk.sql("UPDATE procrastinate_jobs SET status = 'doing'");
     desk.sql("UPDATE procrastinate_jobs SET status = 'succeeded'");
     age(&mut desk.connection, &[JobId::from(1)], "3 hours");
-    assert_eq!(desk.execute(delete_old_jobs(2)).await.unwrap(), 1);
+    assert_eq!(desk.execute(delete_old_jobs(hours(2))).await.unwrap(), 1);
     let [tick] = <[_; 1]>::try_from(ProcrastinatePeriodicDefer::query().load(&mut desk.connection).unwrap()).unwrap();
     assert_eq!((tick.defer_timestamp, tick.job_id), (Some(600), None));
 }
 
 async fn ages_that_cannot_be_are_refused(mut desk: Desk) {
-    let error = desk.execute(delete_old_jobs(u32::MAX)).await.unwrap_err();
+    let error = desk.execute(delete_old_jobs(hours(u32::MAX))).await.unwrap_err();
     assert!(error.is_invalid() && error.to_string().ends_with("it must be at most 1,000 years"), "{error}");
-    assert!(desk.execute(delete_old_jobs(1).queue("a\0")).await.unwrap_err().is_invalid());
-    assert_eq!(desk.execute(delete_old_jobs(8_000_000)).await.unwrap(), 0);
+    assert!(desk.execute(delete_old_jobs(hours(1)).queue("a\0")).await.unwrap_err().is_invalid());
+    assert_eq!(desk.execute(delete_old_jobs(hours(8_000_000))).await.unwrap(), 0);
 }
 
 /// So many jobs that ended in the given status at one moment, three hours ago.
@@ -213,10 +214,10 @@ fn a_job_that_somebody_has_locked_stops_nobody() {
     let mut other = connect(&database);
     sql(&mut other, "BEGIN; SELECT FROM procrastinate_jobs WHERE id = 2 FOR UPDATE");
     sql(&mut connection, "SET lock_timeout = '5s'");
-    assert_eq!(delete_old_jobs(2).execute_blocking(&mut connection).unwrap(), 2);
+    assert_eq!(delete_old_jobs(hours(2)).execute_blocking(&mut connection).unwrap(), 2);
     assert_eq!(left(&mut connection), [2]);
     sql(&mut other, "COMMIT");
-    assert_eq!(delete_old_jobs(2).execute_blocking(&mut connection).unwrap(), 1);
+    assert_eq!(delete_old_jobs(hours(2)).execute_blocking(&mut connection).unwrap(), 1);
 }
 
 #[test]
@@ -254,7 +255,7 @@ fn what_was_deleted_in_a_transaction_that_is_rolled_back_is_there_again() {
     let mut connection = connect(&database);
     fill(&mut connection, "succeeded", 3);
     connection.test_transaction(|connection| {
-        assert_eq!(delete_old_jobs(2).execute_blocking(connection).unwrap(), 3);
+        assert_eq!(delete_old_jobs(hours(2)).execute_blocking(connection).unwrap(), 3);
         assert_eq!(left(connection), [0; 0]);
         QueryResult::Ok(())
     });

@@ -6,7 +6,8 @@ use procrastinate::job_manager::{
     JobCounts, check_connection, get_job_status, get_stalled_jobs, list_jobs, list_jobs_to_abort, list_locks,
     list_queues, list_tasks,
 };
-use procrastinate::{JobId, JobStatus, ProcrastinateJob, configure_task};
+use procrastinate::models::ProcrastinateJob;
+use procrastinate::{JobId, JobStatus, configure_task};
 use serde_json::json;
 
 use super::{Desk, each_way, work};

@@ -1,7 +1,8 @@
 //! A database that Python's Procrastinate 3.10 has set up is taken over as it is.
 
 use diesel_migrations::MigrationHarness;
-use procrastinate::{JobId, MIGRATIONS, configure_task, run_pending_migrations};
+use procrastinate::migrations::{MIGRATIONS, run_pending_migrations};
+use procrastinate::{JobId, configure_task};
 use serde_json::json;
 
 use super::catalog::{catalog, found_database, versions};

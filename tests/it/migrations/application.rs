@@ -6,7 +6,8 @@ use diesel::connection::BoxableConnection;
 use diesel::migration::{Migration, MigrationMetadata, MigrationName, MigrationSource, MigrationVersion, Result};
 use diesel::pg::Pg;
 use diesel_migrations::MigrationHarness;
-use procrastinate::{CombinedMigrations, Error, MIGRATIONS, run_pending_migrations};
+use procrastinate::Error;
+use procrastinate::migrations::{CombinedMigrations, MIGRATIONS, run_pending_migrations};
 
 use super::catalog::{catalog, versions};
 use crate::support::{connect, empty_database, rows, sql};

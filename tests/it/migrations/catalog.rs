@@ -21,7 +21,7 @@ pub fn found_database() -> (Database, PgConnection) {
     let database = database();
     let mut connection = connect(&database);
     while versions(&mut connection).len() > 1 {
-        connection.revert_last_migration(procrastinate::MIGRATIONS).unwrap();
+        connection.revert_last_migration(procrastinate::migrations::MIGRATIONS).unwrap();
     }
     sql(&mut connection, "DROP TABLE __diesel_schema_migrations; COMMENT ON TABLE procrastinate_jobs IS NULL");
     (database, connection)

@@ -1,7 +1,8 @@
 //! The check of the contract, on databases that somebody has changed by hand.
 
 use diesel::prelude::*;
-use procrastinate::{Error, check_contract, configure_task};
+use procrastinate::migrations::check_contract;
+use procrastinate::{Error, configure_task};
 use serde_json::json;
 
 use super::catalog::{catalog, found_database};

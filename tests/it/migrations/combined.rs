@@ -2,7 +2,7 @@
 
 use diesel::migration::{Migration, MigrationSource, Result};
 use diesel::pg::Pg;
-use procrastinate::{CombinedMigrations, MIGRATIONS, run_pending_migrations};
+use procrastinate::migrations::{CombinedMigrations, MIGRATIONS, run_pending_migrations};
 
 use super::application::{CUSTOMERS, ORDERS, versions_of_queue};
 use super::catalog::{catalog, versions};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use procrastinate::{CombinedMigrations, MIGRATIONS, run_pending_migrations, write_migrations};
+use procrastinate::migrations::{CombinedMigrations, MIGRATIONS, run_pending_migrations, write_migrations};
 use throwaway_postgres::Database;
 
 use super::application::versions_of_queue;

@@ -3,7 +3,9 @@
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel_migrations::MigrationHarness;
-use procrastinate::{JobStatus, MIGRATIONS, ProcrastinateJob, configure_task};
+use procrastinate::migrations::MIGRATIONS;
+use procrastinate::models::ProcrastinateJob;
+use procrastinate::{JobStatus, configure_task};
 use serde_json::json;
 
 use super::catalog::{catalog, versions};

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use procrastinate::{MIGRATIONS, check_contract, run_pending_migrations};
+use procrastinate::migrations::{MIGRATIONS, check_contract, run_pending_migrations};
 
 use super::catalog::catalog;
 use crate::peer::python::{Python, python};

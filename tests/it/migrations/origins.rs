@@ -5,10 +5,11 @@ use std::fs;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use procrastinate::{
-    App, CombinedMigrations, DieselConnector, JobId, JobStatus, MIGRATIONS, SQL_MIGRATIONS, check_contract,
-    configure_task, migration_status, run_pending_migrations, write_migrations,
+use procrastinate::migrations::{
+    CombinedMigrations, MIGRATIONS, SQL_MIGRATIONS, check_contract, migration_status, run_pending_migrations,
+    write_migrations,
 };
+use procrastinate::{App, DieselConnector, JobId, JobStatus, configure_task};
 use serde_json::json;
 use throwaway_postgres::Database;
 

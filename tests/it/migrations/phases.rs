@@ -1,6 +1,8 @@
 //! Upgrades in two steps: what goes before, and what waits until the old version of the program is gone.
 
-use procrastinate::{CombinedMigrations, MIGRATIONS, migration_status, run_pending_migrations, run_pre_migrations};
+use procrastinate::migrations::{
+    CombinedMigrations, MIGRATIONS, migration_status, run_pending_migrations, run_pre_migrations,
+};
 
 use super::application::{CUSTOMERS, Step, versions_of_queue};
 use super::catalog::versions;

@@ -1,7 +1,8 @@
 //! A database with an older or an altered form of Procrastinate's tables is left as it is, and what differs is named.
 
 use diesel::prelude::*;
-use procrastinate::{Error, MIGRATIONS, run_pending_migrations};
+use procrastinate::Error;
+use procrastinate::migrations::{MIGRATIONS, run_pending_migrations};
 
 use super::catalog::{catalog, found_database, versions};
 use crate::support::{connect, empty_database, rows, sql};

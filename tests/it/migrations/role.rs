@@ -7,9 +7,8 @@ use diesel::prelude::*;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
-use procrastinate::{
-    DieselConnector, MIGRATIONS, batch_defer_blocking, configure_task, migration_status, run_pending_migrations,
-};
+use procrastinate::migrations::{MIGRATIONS, migration_status, run_pending_migrations};
+use procrastinate::{DieselConnector, batch_defer_blocking, configure_task};
 use serde_json::json;
 use throwaway_postgres::Database;
 

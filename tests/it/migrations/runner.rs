@@ -6,7 +6,8 @@ use std::thread;
 use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use procrastinate::{DieselConnector, Error, MIGRATIONS, run_pending_migrations};
+use procrastinate::migrations::{MIGRATIONS, run_pending_migrations};
+use procrastinate::{DieselConnector, Error};
 
 use super::application::BROKEN;
 use super::catalog::{catalog, versions};

@@ -5,12 +5,13 @@ use diesel_migrations::MigrationHarness;
 use procrastinate::job_manager::{
     cancel_job, delete_old_jobs, fetch_job, finish_job, list_queues, register_worker, retry_job, unregister_worker,
 };
-use procrastinate::{DieselConnector, JobStatus, MIGRATIONS, configure_task, run_pending_migrations};
+use procrastinate::migrations::{MIGRATIONS, run_pending_migrations};
+use procrastinate::{DieselConnector, JobStatus, configure_task};
 use serde_json::json;
 use throwaway_postgres::Database;
 
 use super::catalog::{catalog, found_database, versions};
-use crate::support::{connect, empty_database, rows, sql, statuses};
+use crate::support::{connect, empty_database, hours, rows, sql, statuses};
 
 /// Names as they stand in SQL.
 const NAMES: [&str; 3] = ["queue", "\"Queue of the Shop\"", "\"It's \"\"quoted\"\"\""];
@@ -41,8 +42,8 @@ fn manage(connection: &mut PgConnection) {
     assert!(cancel_job(job.id).execute_blocking(connection).unwrap());
     let cancelled = list_queues().status(JobStatus::Cancelled).execute_blocking(connection).unwrap();
     assert_eq!(cancelled[0].cancelled, 1);
-    assert_eq!(delete_old_jobs(0).execute_blocking(connection).unwrap(), 1);
-    assert_eq!(delete_old_jobs(0).include_cancelled(true).execute_blocking(connection).unwrap(), 1);
+    assert_eq!(delete_old_jobs(hours(0)).execute_blocking(connection).unwrap(), 1);
+    assert_eq!(delete_old_jobs(hours(0)).include_cancelled(true).execute_blocking(connection).unwrap(), 1);
     unregister_worker(worker_id).execute_blocking(connection).unwrap();
 }
 

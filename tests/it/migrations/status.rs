@@ -1,7 +1,10 @@
 //! What was applied and what was not, seen without a change to the database.
 
 use diesel_migrations::MigrationHarness;
-use procrastinate::{CombinedMigrations, Error, MIGRATIONS, SQL_MIGRATIONS, migration_status, run_pending_migrations};
+use procrastinate::Error;
+use procrastinate::migrations::{
+    CombinedMigrations, MIGRATIONS, SQL_MIGRATIONS, migration_status, run_pending_migrations,
+};
 
 use super::application::{CUSTOMERS, ORDERS, versions_of_queue};
 use super::catalog::catalog;

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
 use diesel_migrations::{FileBasedMigrations, MigrationHarness};
-use procrastinate::{CombinedMigrations, Error, MIGRATIONS, SQL_MIGRATIONS, run_pending_migrations, write_migrations};
+use procrastinate::Error;
+use procrastinate::migrations::{
+    CombinedMigrations, MIGRATIONS, SQL_MIGRATIONS, run_pending_migrations, write_migrations,
+};
 
 use super::application::versions_of_queue;
 use super::catalog::{catalog, versions};

@@ -1,6 +1,4 @@
 //! Tasks in namespaces and tasks with aliases: deferred in every way, and run.
-//!
-//! A task has one name in a process, so each test has tasks of its own.
 
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +29,7 @@ impl Names {
 
 #[tokio::test]
 async fn a_task_in_a_namespace_is_deferred_under_its_whole_name_whichever_way() {
-    #[task(queue = "mails")]
+    #[task(namespace = "mails", queue = "mails")]
     async fn welcome(customer: i64) {
         let _ = customer;
     }
@@ -39,8 +37,8 @@ async fn a_task_in_a_namespace_is_deferred_under_its_whole_name_whichever_way() 
     let database = database();
     let mut connection = connect(&database);
     let mut async_connection = AsyncPgConnection::establish(database.url()).await.unwrap();
-    // What is made before there is an application knows of no namespace.
-    assert_eq!(welcome(1).task_name(), "welcome");
+    // A job's name does not depend on an application.
+    assert_eq!(welcome(1).task_name(), "mails:welcome");
     let mails = Blueprint::new().task::<welcome>();
     let app = App::builder(connector(&database).await).add_tasks_from(mails, "mails").build().unwrap();
     assert_eq!(app.task_names(), ["mails:welcome"]);
@@ -71,7 +69,7 @@ async fn a_task_in_a_namespace_is_deferred_under_its_whole_name_whichever_way() 
 
 #[tokio::test]
 async fn arguments_that_do_not_fit_are_reported_with_the_whole_name() {
-    #[task(retry = false)]
+    #[task(namespace = "part", retry = false)]
     async fn picky(customer: i64) {
         let _ = customer;
     }
@@ -118,8 +116,8 @@ async fn a_worker_finds_a_task_by_its_aliases_and_a_job_by_name_gets_the_task_s_
 }
 
 #[tokio::test]
-async fn aliases_of_a_blueprint_get_its_namespaces_and_those_of_the_application_stay_as_they_are() {
-    #[task(aliases = ["old"], pass_context)]
+async fn aliases_are_as_they_are_written_wherever_they_are_written() {
+    #[task(namespace = "a:b", aliases = ["old"], pass_context)]
     async fn moved(context: JobContext) -> Result<(), Error> {
         Names::note(&context)
     }
@@ -127,7 +125,7 @@ async fn aliases_of_a_blueprint_get_its_namespaces_and_those_of_the_application_
     let names = Names::default();
     let database = database();
     let inner = Blueprint::new().task::<moved>().add_task_alias::<moved>("inner");
-    let outer = Blueprint::new().add_tasks_from(inner, "b").add_task_alias::<moved>("outer");
+    let outer = Blueprint::new().add_tasks_from(inner, "a:b").add_task_alias::<moved>("a:outer");
     let app = App::builder(connector(&database).await)
         .add_tasks_from(outer, "a")
         .add_task_alias::<moved>("moved")
@@ -136,8 +134,8 @@ async fn aliases_of_a_blueprint_get_its_namespaces_and_those_of_the_application_
         .unwrap();
     assert_eq!(app.task_names(), ["a:b:moved"]);
     assert_eq!(moved().task_name(), "a:b:moved");
-    let known = ["a:b:moved", "a:b:old", "a:b:inner", "a:outer", "moved"];
-    for name in known.into_iter().chain(["old", "b:moved", "a:moved", "a:b:outer", "inner"]) {
+    let known = ["a:b:moved", "old", "inner", "a:outer", "moved"];
+    for name in known.into_iter().chain(["a:b:old", "b:moved", "a:moved", "outer", "a:b:inner"]) {
         app.defer(configure_task(name, json!({}))).await.unwrap();
     }
     app.worker().stop_when_empty().run().await.unwrap();
@@ -148,9 +146,9 @@ async fn aliases_of_a_blueprint_get_its_namespaces_and_those_of_the_application_
 }
 
 #[tokio::test]
-async fn schedules_of_a_blueprint_come_round_under_the_whole_name() {
+async fn schedules_of_a_blueprint_defer_jobs_under_the_whole_name() {
     #[periodic(cron = "0 8 * * *", periodic_id = "written")]
-    #[task]
+    #[task(namespace = "reports")]
     async fn report(timestamp: i64) {
         let _ = timestamp;
     }
@@ -181,7 +179,7 @@ async fn schedules_of_a_blueprint_come_round_under_the_whole_name() {
 
 #[tokio::test]
 async fn a_job_whose_worker_died_is_rescued_by_any_of_its_names() {
-    #[task(aliases = ["old"])]
+    #[task(namespace = "part", aliases = ["part:old"])]
     async fn rescued() {}
 
     let database = database();
@@ -202,19 +200,4 @@ async fn a_job_whose_worker_died_is_rescued_by_any_of_its_names() {
         let job = job(&mut connection, id);
         assert_eq!((job.status, job.attempts), (JobStatus::Succeeded, 2));
     }
-}
-
-#[tokio::test]
-async fn any_number_of_applications_may_have_a_task_in_the_same_namespace() {
-    #[task]
-    async fn shared() {}
-
-    let database = database();
-    for _ in 0..2 {
-        let part = Blueprint::new().task::<shared>();
-        let app = App::builder(connector(&database).await).add_tasks_from(part, "part").build().unwrap();
-        app.defer(shared()).await.unwrap();
-        app.worker().stop_when_empty().run().await.unwrap();
-    }
-    assert_eq!(statuses(&mut connect(&database)), vec![JobStatus::Succeeded; 2]);
 }

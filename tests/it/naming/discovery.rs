@@ -61,7 +61,7 @@ mod parts {
     #[task]
     pub async fn found() {}
 
-    #[task]
+    #[task(namespace = "part")]
     pub async fn in_a_namespace() {}
 }
 

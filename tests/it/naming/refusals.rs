@@ -20,6 +20,9 @@ async fn plain() {}
 #[task(name = "plain")]
 async fn namesake() {}
 
+#[task(namespace = "part")]
+async fn packed() {}
+
 #[task(aliases = ["plain"])]
 async fn formerly_plain() {}
 
@@ -35,7 +38,7 @@ async fn a_name_or_an_alias_that_says_two_tasks_is_refused_with_both() {
         let module = module_path!();
         format!(
             "two tasks are named \"{name}\", {module}::{one} and {module}::{other}: give one of them another name with \
-             #[task(name = \"…\")], or add one of them in a namespace"
+             #[task(name = \"…\")], or a namespace with #[task(namespace = \"…\")]"
         )
     };
     assert_eq!(refusal(builder().await.task::<plain>().task::<namesake>()), in_both("plain", "plain", "namesake"));
@@ -54,11 +57,6 @@ async fn a_name_or_an_alias_that_says_two_tasks_is_refused_with_both() {
     assert_eq!(
         refusal(builder().await.task::<plain>().task::<renamed>().add_task_alias::<renamed>("plain")),
         in_both("plain", "plain", "renamed")
-    );
-    let (one, other) = (Blueprint::new().task::<plain>(), Blueprint::new().task::<namesake>());
-    assert_eq!(
-        refusal(builder().await.add_tasks_from(one, "part").add_tasks_from(other, "part")),
-        in_both("part:plain", "plain", "namesake")
     );
     let builtin = "procrastinate.builtin_tasks.remove_old_jobs";
     assert!(
@@ -79,62 +77,41 @@ async fn a_name_that_is_told_twice_of_one_task_says_nothing_new() {
 async fn a_task_that_is_added_twice_is_refused() {
     let twice = format!("({}::plain) was added twice", module_path!());
     assert_eq!(refusal(builder().await.task::<plain>().task::<plain>()), format!("the task \"plain\" {twice}"));
-    let parts = || Blueprint::new().task::<plain>();
+    let parts = || Blueprint::new().task::<packed>();
     assert_eq!(
         refusal(builder().await.add_tasks_from(parts(), "part").add_tasks_from(parts(), "part")),
-        format!("the task \"part:plain\" {twice}")
+        format!("the task \"part:packed\" ({}::packed) was added twice", module_path!())
     );
 }
 
 #[tokio::test]
-async fn a_task_has_one_name_in_a_process() {
-    #[task]
-    async fn wanderer() {}
+async fn a_task_without_the_namespace_of_its_blueprint_is_refused() {
+    #[task(namespace = "parts")]
+    async fn elsewhere() {}
 
-    let two_names = |has: &str, wanted: &str| {
-        format!(
-            "the task {}::a_task_has_one_name_in_a_process::{{{{closure}}}}::wanderer has the name \"{has}\" in this \
-             process, and cannot be \"{wanted}\" too: give it to every application in the same namespace, and let it have \
-             other names as aliases",
-            module_path!()
-        )
-    };
-    let part = || Blueprint::new().task::<wanderer>();
-    // In one application. Nothing of what was refused is kept.
+    let rule = "it must begin with \"part:\", because its blueprint is added in the namespace \"part\"; write \
+                #[task(namespace = \"part\")]";
+    let part = Blueprint::new().task::<packed>().task::<plain>();
+    assert_eq!(refusal(builder().await.add_tasks_from(part, "part")), format!("invalid task name \"plain\": {rule}"));
+    let part = Blueprint::new().task::<elsewhere>();
     assert_eq!(
-        refusal(builder().await.task::<wanderer>().add_tasks_from(part(), "b")),
-        two_names("wanderer", "b:wanderer")
+        refusal(builder().await.add_tasks_from(part, "part")),
+        format!("invalid task name \"parts:elsewhere\": {rule}")
     );
-    assert!(refusal(builder().await.add_tasks_from(part(), "c").add_task_alias::<plain>("d")).contains("no task"));
-    assert_eq!(wanderer().task_name(), "wanderer");
-
-    builder().await.add_tasks_from(part(), "a").build().unwrap();
-    // In another one.
-    assert_eq!(refusal(builder().await.add_tasks_from(part(), "b")), two_names("a:wanderer", "b:wanderer"));
-    assert_eq!(refusal(builder().await.task::<wanderer>()), two_names("a:wanderer", "wanderer"));
-    assert_eq!(wanderer().task_name(), "a:wanderer");
-}
-
-#[tokio::test]
-async fn a_task_that_some_application_has_as_it_is_gets_no_namespace() {
-    #[task]
-    async fn settled() {}
-
-    builder().await.task::<settled>().build().unwrap();
-    let part = Blueprint::new().task::<settled>();
-    assert!(refusal(builder().await.add_tasks_from(part, "part")).contains("\"settled\" in this process"));
-    assert_eq!(settled().task_name(), "settled");
+    // Also a part of a part.
+    let part = Blueprint::new().add_tasks_from(Blueprint::new().task::<packed>(), "part");
+    assert!(refusal(builder().await.add_tasks_from(part, "other")).contains("\"other:\""));
 }
 
 #[tokio::test]
 async fn a_namespace_or_an_alias_that_cannot_be_is_refused() {
-    let part = || Blueprint::new().task::<plain>();
+    let part = || Blueprint::new().task::<packed>();
     assert_eq!(refusal(builder().await.add_tasks_from(part(), "")), r#"invalid namespace "": it must not be empty"#);
     assert!(
-        refusal(builder().await.add_tasks_from(part(), "n".repeat(123)))
+        refusal(builder().await.add_tasks_from(part(), "n".repeat(129)))
             .ends_with("it has 129 bytes, and 128 are allowed")
     );
-    assert!(builder().await.add_tasks_from(Blueprint::new(), "n".repeat(122)).build().is_ok());
+    assert!(builder().await.add_tasks_from(Blueprint::new(), "n".repeat(128)).build().is_ok());
     assert_eq!(
         refusal(builder().await.task::<plain>().add_task_alias::<plain>("")),
         r#"invalid alias of a task "": it must not be empty"#

@@ -9,7 +9,7 @@ use procrastinate::{JobStatus, Task, builtin_tasks::RemoveOldJobs};
 use serde_json::{Value, json};
 
 use super::{Meeting, on_both_databases};
-use crate::support::{connect, jobs, sql, statuses};
+use crate::support::{connect, hours, jobs, sql, statuses};
 
 on_both_databases!(
     both_job_managers_delete_the_same_jobs,
@@ -60,14 +60,14 @@ fn left(connection: &mut PgConnection) -> Vec<i64> {
 async fn both_job_managers_delete_the_same_jobs(meeting: Meeting) {
     let mut connection = connect(&meeting.database);
     sql(&mut connection, EVERY_KIND_OF_JOB);
-    let all = delete_old_jobs(1).include_failed(true).include_cancelled(true).include_aborted(true);
+    let all = delete_old_jobs(hours(1)).include_failed(true).include_cancelled(true).include_aborted(true);
     let cases = [
-        (delete_old_jobs(1_000), json!({ "nb_hours": 1_000 })),
-        (delete_old_jobs(24).queue("x"), json!({ "nb_hours": 24, "queue": "x" })),
-        (delete_old_jobs(24), json!({ "nb_hours": 24 })),
-        (delete_old_jobs(24).include_cancelled(true), json!({ "nb_hours": 24, "include_cancelled": true })),
-        (delete_old_jobs(24).include_aborted(true), json!({ "nb_hours": 24, "include_aborted": true })),
-        (delete_old_jobs(24).include_failed(true), json!({ "nb_hours": 24, "include_failed": true })),
+        (delete_old_jobs(hours(1_000)), json!({ "nb_hours": 1_000 })),
+        (delete_old_jobs(hours(24)).queue("x"), json!({ "nb_hours": 24, "queue": "x" })),
+        (delete_old_jobs(hours(24)), json!({ "nb_hours": 24 })),
+        (delete_old_jobs(hours(24)).include_cancelled(true), json!({ "nb_hours": 24, "include_cancelled": true })),
+        (delete_old_jobs(hours(24)).include_aborted(true), json!({ "nb_hours": 24, "include_aborted": true })),
+        (delete_old_jobs(hours(24)).include_failed(true), json!({ "nb_hours": 24, "include_failed": true })),
         (all, json!({ "nb_hours": 1, "include_failed": true, "include_cancelled": true, "include_aborted": true })),
     ];
     for (number, (ours, theirs)) in cases.into_iter().enumerate() {
@@ -100,8 +100,9 @@ async fn both_job_managers_find_and_count_the_same_jobs(meeting: Meeting) {
     let mut connection = connect(&meeting.database);
     sql(&mut connection, EVERY_KIND_OF_JOB);
     let app = &meeting.app;
-    let ids =
-        |jobs: Vec<procrastinate::ProcrastinateJob>| -> Value { jobs.into_iter().map(|job| json!(job.id)).collect() };
+    let ids = |jobs: Vec<procrastinate::models::ProcrastinateJob>| -> Value {
+        jobs.into_iter().map(|job| json!(job.id)).collect()
+    };
 
     let theirs = json!({ "queue": "x", "task": "a", "status": "failed" });
     let ours = list_jobs().queue("x").task("a").status(JobStatus::Failed);

@@ -1,7 +1,8 @@
 //! Python's tools on jobs of ours.
 
 use diesel::prelude::*;
-use procrastinate::{JobStatus, JobToDefer, ProcrastinateJob, ProcrastinatePeriodicDefer, configure_task};
+use procrastinate::models::{ProcrastinateJob, ProcrastinatePeriodicDefer};
+use procrastinate::{JobStatus, JobToDefer, configure_task};
 use serde_json::{Value, json};
 
 use super::{Meeting, on_both_databases};

@@ -81,7 +81,8 @@ async fn adopted_database(interpreter: &'static Path) -> Database {
 
 /// Runs our migrations where Python's schema is.
 fn adopt(database: &Database) {
-    procrastinate::run_pending_migrations(&mut connect(database), procrastinate::MIGRATIONS).unwrap();
+    procrastinate::migrations::run_pending_migrations(&mut connect(database), procrastinate::migrations::MIGRATIONS)
+        .unwrap();
 }
 
 /// Makes two tests of each story: on a database of ours, and on one of Python's.

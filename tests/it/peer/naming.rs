@@ -9,12 +9,12 @@ use crate::support::{connect, connector, rows, statuses};
 on_both_databases!(a_task_in_namespaces_has_the_names_that_it_has_in_python);
 
 /// As `peer.py` has it.
-#[task(name = "peer.named", aliases = ["peer.formerly"])]
+#[task(namespace = "part:deeper", name = "peer.named", aliases = ["part:deeper:peer.formerly"])]
 async fn named() {}
 
 async fn a_task_in_namespaces_has_the_names_that_it_has_in_python(meeting: Meeting) {
     let deeper = Blueprint::new().task::<named>();
-    let part = Blueprint::new().add_tasks_from(deeper, "deeper");
+    let part = Blueprint::new().add_tasks_from(deeper, "part:deeper");
     let app = App::builder(connector(&meeting.database).await)
         .add_tasks_from(part, "part")
         .add_task_alias::<named>("peer.earliest")

@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use procrastinate::{App, JobContext, PeriodicTask, ProcrastinatePeriodicDefer, Task};
+use procrastinate::models::ProcrastinatePeriodicDefer;
+use procrastinate::{App, JobContext, PeriodicTask, Task};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use diesel::prelude::*;
-use procrastinate::{JobId, JobStatus, JobToDefer, ProcrastinateJob, configure_task};
+use procrastinate::models::ProcrastinateJob;
+use procrastinate::{JobId, JobStatus, JobToDefer, configure_task};
 use serde_json::json;
 
 use super::{Meeting, on_both_databases};

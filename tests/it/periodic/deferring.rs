@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use procrastinate::{
-    App, JobContext, JobStatus, MissedTicks, PeriodicTask, ProcrastinateJob, ProcrastinatePeriodicDefer, periodic, task,
-};
+use procrastinate::models::{ProcrastinateJob, ProcrastinatePeriodicDefer};
+use procrastinate::{App, JobContext, JobStatus, MissedTicks, PeriodicTask, periodic, task};
 use serde_json::json;
 use throwaway_postgres::Database;
 use tokio::sync::Barrier;

@@ -4,7 +4,8 @@ use diesel::connection::CacheSize;
 use diesel::prelude::*;
 use diesel_async::AsyncConnection;
 use futures_util::future::try_join_all;
-use procrastinate::{App, Error, JobStatus, ProcrastinateEvent, ProcrastinateJob, batch_defer, configure_task};
+use procrastinate::models::{ProcrastinateEvent, ProcrastinateJob};
+use procrastinate::{App, Error, JobStatus, batch_defer, configure_task};
 use serde_json::json;
 
 use super::pgbouncer::{PgBouncer, Settings};

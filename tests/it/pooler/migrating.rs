@@ -1,7 +1,8 @@
 //! Migrations of programs whose pool goes through PgBouncer.
 
 use diesel::prelude::*;
-use procrastinate::{Error, MIGRATIONS, run_pending_migrations};
+use procrastinate::Error;
+use procrastinate::migrations::{MIGRATIONS, run_pending_migrations};
 
 use super::pgbouncer::{PgBouncer, Settings};
 use super::{connector_before, direct, keeping_statements};

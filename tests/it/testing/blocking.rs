@@ -32,16 +32,20 @@ fn test_pool(database: &Database) -> BlockingPool {
 /// A connector that no test here uses: workers of a blocking application have an async pool.
 struct Unused;
 
-impl procrastinate::AsyncPool for Unused {
+impl procrastinate::pool::AsyncPool for Unused {
     fn get(
         &self,
-    ) -> futures_util::future::BoxFuture<'_, Result<procrastinate::PooledConnection, procrastinate::PoolError>> {
+    ) -> futures_util::future::BoxFuture<
+        '_,
+        Result<procrastinate::pool::PooledConnection, procrastinate::pool::PoolError>,
+    > {
         Box::pin(async { Err("it must not be used".into()) })
     }
 
     fn dedicated(
         &self,
-    ) -> futures_util::future::BoxFuture<'_, Result<diesel_async::AsyncPgConnection, procrastinate::PoolError>> {
+    ) -> futures_util::future::BoxFuture<'_, Result<diesel_async::AsyncPgConnection, procrastinate::pool::PoolError>>
+    {
         Box::pin(async { Err("it must not be used".into()) })
     }
 }

@@ -2,10 +2,9 @@
 
 use diesel::prelude::*;
 use diesel_async::AsyncConnection;
+use procrastinate::models::{ProcrastinateEvent, ProcrastinateJob};
 use procrastinate::testing::{JobOutcome, JobRuns};
-use procrastinate::{
-    App, AppBuilder, Error, JobContext, JobStatus, ProcrastinateEvent, ProcrastinateJob, TaskError, task,
-};
+use procrastinate::{App, AppBuilder, Error, JobContext, JobStatus, TaskError, task};
 
 use super::{Connections, app, note, notes, notes_of, shop};
 use crate::support::{connect, jobs, rows, sql};

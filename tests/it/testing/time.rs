@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use procrastinate::retry::RetryStrategy;
 use procrastinate::testing::{self, JobOutcome};
-use procrastinate::{AppBuilder, JobContext, RetryStrategy, TaskError, periodic, task};
+use procrastinate::{AppBuilder, JobContext, TaskError, periodic, task};
 
 use super::{app, note, notes_of, shop};
 

@@ -244,7 +244,7 @@ async fn a_task_can_abort_its_own_job() {
 
 #[tokio::test]
 async fn an_application_can_listen_for_what_workers_hear() {
-    use procrastinate::Notification::{AbortJobRequested, JobInserted};
+    use procrastinate::job_manager::Notification::{AbortJobRequested, JobInserted};
     let database = database();
     let app = App::builder(connector(&database).await).build().unwrap();
     let mut mails = app.listen_for_jobs(&["mails"]).await.unwrap();

@@ -222,7 +222,7 @@ async fn two_tasks_of_one_name_are_refused() {
         error.to_string(),
         format!(
             "two tasks are named \"sum\", {module}::{one} and {module}::{other}: give one of them another name with \
-             #[task(name = \"…\")], or add one of them in a namespace"
+             #[task(name = \"…\")], or a namespace with #[task(namespace = \"…\")]"
         )
     );
 }

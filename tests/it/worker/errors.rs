@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use chrono::Utc;
 use diesel::prelude::*;
-use procrastinate::{
-    App, DeleteJobs, JobAborted, JobContext, JobStatus, ProcrastinateJob, ProcrastinateJobError, RetryStrategy,
-    TaskControl, configure_task, task,
-};
+use procrastinate::models::{ProcrastinateJob, ProcrastinateJobError};
+use procrastinate::retry::RetryStrategy;
+use procrastinate::{App, DeleteJobs, JobAborted, JobContext, JobStatus, TaskControl, configure_task, task};
 use serde_json::json;
 
 use crate::support::{connect, connector, database, errors, events, job, jobs, rows, sql};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use procrastinate::builtin_tasks::RemoveOldJobs;
-use procrastinate::{App, Error, JobContext, JobStatus, ProcrastinateJob, Task, configure_task, task};
+use procrastinate::models::ProcrastinateJob;
+use procrastinate::{App, Error, JobContext, JobStatus, Task, configure_task, task};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use throwaway_postgres::Database;

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
-use procrastinate::{App, JobContext, JobId, JobStatus, Next, RetryStrategy, TaskResult, Worker, task};
+use procrastinate::retry::RetryStrategy;
+use procrastinate::{App, JobContext, JobId, JobStatus, Next, TaskResult, Worker, task};
 use throwaway_postgres::Database;
 
 use crate::support::{Running, connect, database, eventually, job, rows, sql, statuses};

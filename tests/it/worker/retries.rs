@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use procrastinate::{App, AttemptError, Job, JobContext, JobStatus, RetryDecision, RetryPolicy, RetryStrategy, task};
+use procrastinate::retry::{AttemptError, RetryDecision, RetryPolicy, RetryStrategy};
+use procrastinate::{App, Job, JobContext, JobStatus, task};
 
 use crate::support::{connect, connector, database, events, job, jobs, rows, sql, statuses};
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use procrastinate::{AbortReason, App, JobContext, JobStatus, RetryStrategy, TimedOut, task};
+use procrastinate::retry::RetryStrategy;
+use procrastinate::{AbortReason, App, JobContext, JobStatus, TimedOut, task};
 
 use crate::support::{connect, connector, database, errors, job, jobs, statuses};
 
