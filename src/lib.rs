@@ -1,3 +1,4 @@
+#![doc = include_str!("../docs/links.md")]
 #![doc = include_str!("../README.md")]
 
 mod app;
@@ -19,21 +20,54 @@ pub mod testing;
 mod validation;
 mod worker;
 
-/// For those who know Procrastinate.
-#[doc = include_str!("../PROCRASTINATE.md")]
-pub mod from_procrastinate {}
+/// The guide: one page for each need. Start with [`deferring`](guide::deferring) and [`workers`](guide::workers).
+///
+/// The pages are the Markdown files in the folder `docs` of the repository. Their code is compiled with the crate's
+/// documentation tests.
+pub mod guide {
+    // A page links to another one by its file. The definitions before the page lead to the modules here instead: of two
+    // definitions with one label, Markdown takes the first.
+    macro_rules! pages {
+        ($($(#[$summary:meta])* $page:ident: $text:expr;)+) => {
+            $(
+                $(#[$summary])*
+                ///
+                #[doc = include_str!("../docs/links.md")]
+                #[doc = $text]
+                pub mod $page {}
+            )+
+        };
+    }
 
-/// Pools: how large, and behind PgBouncer.
-#[doc = include_str!("../POOLS.md")]
-pub mod pools {}
-
-/// Performance: figures, what each setting costs, sizing, and the limit of one PostgreSQL.
-#[doc = include_str!("../PERFORMANCE.md")]
-pub mod performance {}
-
-/// The command line: every flag and variable of Procrastinate's, and what there is beyond.
-#[doc = include_str!("../COMMAND_LINE.md")]
-pub mod command_line {}
+    pages! {
+        /// Deferring jobs: transactions, options, locks, schedules and batches.
+        deferring: include_str!("../docs/deferring.md");
+        /// Writing tasks: options, context, shared state, middleware and namespaces.
+        tasks: include_str!("../docs/tasks.md");
+        /// Retries and errors: retry strategies, time limits and stored errors.
+        retries_and_errors: include_str!("../docs/retries_and_errors.md");
+        /// Workers: concurrency, cancelling and aborting, shutdown, heartbeats and settings.
+        workers: include_str!("../docs/workers.md");
+        /// Periodic tasks: cron expressions, time zones and missed ticks.
+        periodic_tasks: include_str!("../docs/periodic_tasks.md");
+        /// Jobs and models: querying, joining, changing and deleting jobs.
+        jobs_and_models: include_str!("../docs/jobs_and_models.md");
+        /// Testing: jobs in a rolled-back transaction or in memory.
+        testing: include_str!("../docs/testing.md");
+        /// Monitoring: logs, metrics and health checks.
+        monitoring: include_str!("../docs/monitoring.md");
+        /// Migrations and upgrading: running them, deploying, and moving from another queue.
+        migrations_and_upgrading: include_str!("../docs/migrations_and_upgrading.md");
+        /// Connection pools: size, synchronous applications and PgBouncer.
+        pools: include_str!("../docs/pools.md");
+        /// Performance: measurements, the cost of each setting, sizing and limits.
+        performance: include_str!("../docs/performance.md");
+        /// The command line: commands, flags and environment variables.
+        command_line: include_str!("../docs/command_line.md");
+        /// From Procrastinate: where each thing is, and what is different.
+        from_procrastinate: include_str!("../docs/from_procrastinate.md");
+    }
+}
 
 pub use crate::app::{App, AppBuilder, Blueprint, builtin_tasks};
 pub use crate::database::connection::Connector;

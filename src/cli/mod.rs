@@ -7,7 +7,7 @@
 //! | a database, without any program | the program `procrastinate`: `cargo install procrastinate --features cli` |
 //!
 //! Every flag and every environment variable of Procrastinate's is there, under its name: see
-//! [`command_line`](crate::command_line). Whatever is set by a flag wins over the environment, that over the application's
+//! [`command_line`](crate::guide::command_line). Whatever is set by a flag wins over the environment, that over the application's
 //! [`worker_defaults`](crate::AppBuilder::worker_defaults), and those over the defaults that the documentation says. An
 //! environment variable that is empty counts as not set.
 //!

@@ -32,6 +32,7 @@ mod plans;
 mod pooler;
 #[cfg(all(feature = "bb8", feature = "deadpool"))]
 mod pools;
+mod prose;
 mod random_model;
 mod schemas;
 mod story;

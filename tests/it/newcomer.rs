@@ -110,7 +110,7 @@ impl Drop for Program {
 /// The fences of the section that are commands, or follow a line that ends with a file's name.
 fn blocks(readme: &str) -> Vec<Block> {
     let start = readme.find("## Add it to your application").unwrap();
-    let section = &readme[start..][..readme[start..].find("\n### ").unwrap()];
+    let section = &readme[start..][..readme[start..].find("\n## ").unwrap()];
     let mut blocks = Vec::new();
     let mut before = "";
     let mut lines = section.lines();

@@ -46,7 +46,7 @@ const NO_SESSION: &str = "this needs a connection to the server itself, and thro
 /// ```
 ///
 /// Behind a pooler that gives each transaction another connection to the server, as PgBouncer does in transaction mode,
-/// two more things are to be said: see [`pools`](crate::pools).
+/// two more things are to be said: see [`pools`](crate::guide::pools).
 #[derive(Clone)]
 pub struct DieselConnector {
     pool: Arc<dyn AsyncPool>,
@@ -103,7 +103,7 @@ impl DieselConnector {
     /// not known. It costs three more round trips to the pooler for each statement.
     ///
     /// What the application runs on its pool's connections is its own affair, deferring among them: see
-    /// [`pools`](crate::pools), also for what the pool itself has to be told.
+    /// [`pools`](crate::guide::pools), also for what the pool itself has to be told.
     ///
     /// # Example
     ///

@@ -61,7 +61,7 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// may not create anything can call it. This one is for blocking connections.
 ///
 /// The connection has to lead to the server itself, not through a pooler that gives each transaction another one: the lock
-/// is the session's. See [`pools`](crate::pools).
+/// is the session's. See [`pools`](crate::guide::pools).
 ///
 /// # Errors
 ///
