@@ -9,36 +9,24 @@
     reason = "a test fails by panicking, and says why it skips"
 )]
 
+mod app;
 mod architecture;
 #[cfg(feature = "cli")]
 mod cli;
-#[cfg(all(feature = "bb8", feature = "testing"))]
-mod company;
 mod conformance;
 mod contract;
-mod deferring;
-mod growth;
+mod database;
+mod defer;
+mod end_to_end;
 mod job_manager;
-mod large_table;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod migrations;
-mod models;
-mod naming;
-mod newcomer;
-mod peer;
 mod periodic;
-mod plans;
-mod pooler;
-#[cfg(all(feature = "bb8", feature = "deadpool"))]
-mod pools;
-mod prose;
+mod python;
 mod random_model;
-mod schemas;
-mod story;
+mod readme;
 mod support;
 #[cfg(all(feature = "bb8", feature = "testing"))]
 mod testing;
 mod worker;
-#[cfg(feature = "writable-models")]
-mod writable_models;

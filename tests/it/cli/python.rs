@@ -5,7 +5,7 @@ use procrastinate::migrations::SQL_MIGRATIONS;
 use serde_json::Value;
 
 use super::{on, run};
-use crate::peer::python::{Python, python};
+use crate::python::peer::{Python, python};
 use crate::support::{connect, empty_database, events, job, jobs, rows, sql};
 
 /// A database of Python's with four jobs, of which the third has failed.

@@ -6,7 +6,7 @@ use std::path::Path;
 use procrastinate::migrations::{MIGRATIONS, check_contract, run_pending_migrations};
 
 use super::catalog::catalog;
-use crate::peer::python::{Python, python};
+use crate::python::peer::{Python, python};
 use crate::support::{connect, empty_database, sql};
 
 /// Versions from the last ones of which the tables were another form, and what each is said to look like.

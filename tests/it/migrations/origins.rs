@@ -17,8 +17,8 @@ use super::application::{CUSTOMERS, ORDERS};
 use super::catalog::catalog;
 use super::diesel_cli::Application;
 use super::written::Directory;
-use crate::peer::python::{Python, python};
-use crate::story::a_worker_does_all_that_it_is_there_for;
+use crate::end_to_end::a_worker_does_all_that_it_is_there_for;
+use crate::python::peer::{Python, python};
 use crate::support::{connect, connector, empty_database, job, pool, rows};
 
 /// What holds of every database, wherever its tables are from.

@@ -12,7 +12,7 @@ use procrastinate::{DieselConnector, batch_defer_blocking, configure_task};
 use serde_json::json;
 use throwaway_postgres::Database;
 
-use crate::story::a_worker_does_all_that_it_is_there_for;
+use crate::end_to_end::a_worker_does_all_that_it_is_there_for;
 use crate::support::{connect, empty_database, rows, sql};
 
 /// A role that owns nothing, with a name of its own since the roles of all databases are one list.

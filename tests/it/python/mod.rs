@@ -8,8 +8,8 @@ mod cron;
 mod deferring;
 mod managing;
 mod naming;
+pub mod peer;
 mod periodic;
-pub mod python;
 mod tasks;
 mod working;
 
@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 use procrastinate::App;
 use throwaway_postgres::{Database, Server};
 
-use self::python::{Python, python};
+use self::peer::{Python, python};
 use self::tasks::{Echo, Fail, Hold, Note, Recorder};
 use crate::random_model::{Functions, walk};
 use crate::support::{self, connect, connector, empty_database};
@@ -88,15 +88,15 @@ fn adopt(database: &Database) {
 /// Makes two tests of each story: on a database of ours, and on one of Python's.
 macro_rules! on_both_databases {
     ($($story:ident),+ $(,)?) => {
-        $crate::peer::on_both_databases!(in on_our_database: $($story),+);
-        $crate::peer::on_both_databases!(in on_an_adopted_database: $($story),+);
+        $crate::python::on_both_databases!(in on_our_database: $($story),+);
+        $crate::python::on_both_databases!(in on_an_adopted_database: $($story),+);
     };
     (in $origin:ident: $($story:ident),+) => {
         mod $origin {
             $(
                 #[tokio::test]
                 async fn $story() {
-                    if let Some(meeting) = $crate::peer::Meeting::$origin().await {
+                    if let Some(meeting) = $crate::python::Meeting::$origin().await {
                         super::$story(meeting).await;
                     }
                 }

@@ -9,7 +9,7 @@ use procrastinate::models::{ProcrastinateEvent, ProcrastinateJob};
 use procrastinate::schema::{procrastinate_events, procrastinate_jobs};
 use procrastinate::{JobEventType, JobId, JobStatus};
 
-use crate::plans::{Reads, measure};
+use crate::database::plans::{Reads, measure};
 use crate::support::{connect, database, sql};
 
 /// Of a million jobs 992,000 have succeeded, each in its second, and the last one a minute ago; the others are 2,000 each

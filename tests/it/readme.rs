@@ -15,10 +15,8 @@ enum Block {
 
 #[test]
 fn the_steps_of_the_readme_lead_from_an_empty_crate_to_a_running_worker() {
-    if std::env::var_os("PROCRASTINATE_NEWCOMER").is_none() {
-        eprintln!(
-            "skipped: it builds an application and all that it depends on; set PROCRASTINATE_NEWCOMER to have it"
-        );
+    if std::env::var_os("PROCRASTINATE_README").is_none() {
+        eprintln!("skipped: it builds an application and all that it depends on; set PROCRASTINATE_README to have it");
         return;
     }
     let database = empty_database();
@@ -48,7 +46,7 @@ fn the_steps_of_the_readme_lead_from_an_empty_crate_to_a_running_worker() {
 /// As from `cargo new shop`, with the versions that the rest of the tests has. Not below this repository, to whose workspace
 /// cargo would add it.
 fn empty_crate() -> PathBuf {
-    let directory = std::env::temp_dir().join(format!("newcomer-{}", std::process::id()));
+    let directory = std::env::temp_dir().join(format!("readme-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
     assert!(cargo().current_dir(&directory).args(["new", "--quiet", "shop"]).status().unwrap().success());
     let shop = directory.join("shop");
@@ -59,7 +57,7 @@ fn empty_crate() -> PathBuf {
 fn cargo() -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     // Kept from one run to the next.
-    cargo.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("newcomer"));
+    cargo.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme"));
     cargo
 }
 

@@ -34,7 +34,7 @@ mod schema {
     }
 }
 diesel::joinable!(schema::customers -> procrastinate_jobs (job_id));
-procrastinate::allow_with_procrastinate!(schema::customers, crate::models::schema::invoices);
+procrastinate::allow_with_procrastinate!(schema::customers, crate::database::models::schema::invoices);
 
 #[derive(Debug, PartialEq, Queryable, Selectable, Identifiable, Associations)]
 #[diesel(table_name = orders, belongs_to(ProcrastinateJob, foreign_key = job_id))]

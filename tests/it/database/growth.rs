@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 
-use crate::plans::{Reads, forget_statistics, measure, run};
+use crate::database::plans::{Reads, forget_statistics, measure, run};
 use crate::support::{connect, database, rows, sql};
 
 /// How many jobs are in the way.

@@ -6,7 +6,7 @@ use procrastinate::{App, DieselConnector, Error, Worker, task};
 
 use super::pgbouncer::{PgBouncer, Settings};
 use super::{connector_before, direct, keeping_statements, ordinary_pool_before};
-use crate::story::a_worker_does_all_that_it_is_there_for;
+use crate::end_to_end::a_worker_does_all_that_it_is_there_for;
 use crate::support::{Running, connect, database, eventually, jobs, sql, within_patience};
 
 /// So long that only something else can have woken a worker.

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use procrastinate::Cron;
 use serde_json::json;
 
-use super::python::{DIRECTORY, python};
+use super::peer::{DIRECTORY, python};
 
 /// Around the ends of months and years, leap days, and moments within a minute.
 const STARTS: [&str; 14] = [

@@ -23,7 +23,7 @@ const ENVIRONMENT: &str = "python-with-procrastinate-3.10";
 const REQUIRE: &str = "PROCRASTINATE_REQUIRE_PYTHON";
 
 /// The directory of `peer.py`.
-pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/peer");
+pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/python");
 
 /// Runs `peer.py` as a module, which Procrastinate wants an application to be.
 const PROGRAM: &str = "import peer; peer.main()";

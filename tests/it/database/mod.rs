@@ -1,0 +1,12 @@
+//! The database: models, plans, large tables, schemas and pools.
+
+mod growth;
+mod large_table;
+mod models;
+mod plans;
+mod pooler;
+#[cfg(all(feature = "bb8", feature = "deadpool"))]
+mod pools;
+mod schemas;
+#[cfg(feature = "writable-models")]
+mod writable_models;

@@ -1,0 +1,5 @@
+//! Deferring jobs.
+
+#[cfg(all(feature = "bb8", feature = "testing"))]
+mod concurrent;
+mod deferring;
