@@ -24,6 +24,7 @@ mod metrics;
 mod migrations;
 mod periodic;
 mod python;
+mod prose;
 mod random_model;
 mod readme;
 mod support;
