@@ -55,8 +55,10 @@ pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
 async fn contract_alone(place: &BenchServer) -> Measured<(Database, &'static str)> {
     let database = place.empty_database()?;
     let Some(python) = std::env::var_os("PROCRASTINATE_PYTHON").filter(|python| !python.is_empty()) else {
-        place::connect(database.url()).await?.batch_execute(SQL_MIGRATIONS[0].up).await?;
-        return Ok((database, "the crate's first migration alone, which creates the contract"));
+        for migration in &SQL_MIGRATIONS[..2] {
+            place::connect(database.url()).await?.batch_execute(migration.up).await?;
+        }
+        return Ok((database, "the crate's first two migrations alone, which create the contract"));
     };
     let applied = std::process::Command::new(python).args(["-c", APPLY_SCHEMA, database.url()]).output()?;
     if !applied.status.success() {

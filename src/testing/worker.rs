@@ -12,14 +12,13 @@ use super::ran::{JobOutcome, JobRun, JobRuns};
 use super::savepoint::{Savepoint, lost};
 use crate::app::App;
 use crate::database::connection::pool::PoolError;
-use crate::database::statements::finish_and_fetch::FetchedJob;
-use crate::database::statements::testing::FetchJobAt;
+use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs};
 use crate::error::Error;
 use crate::periodic::Ticks;
 use crate::queue::defer::tick::defer_periodic_job;
 use crate::queue::job_manager::{register_worker, unregister_worker};
 use crate::support::clock;
-use crate::worker::storage::{FinishedAndFetched, finish_and_fetch};
+use crate::worker::storage::finish_and_fetch;
 use crate::worker::{JobRunner, Outcome, Worker};
 
 /// How many jobs are run in one go at most.
@@ -355,9 +354,9 @@ impl TestWorker {
     }
 
     async fn fetch(&self, worker_id: i64, connection: &mut impl TestConnection) -> Result<Option<FetchedJob>, Error> {
-        let statement = FetchJobAt { worker_id, queues: self.jobs.queues(), now: self.now() };
-        let rows = connection.load(statement).await?;
-        Ok(FinishedAndFetched::from(rows).fetched.pop())
+        let fetch = FinishAndFetchJobs::new(worker_id, self.jobs.queues(), 1);
+        let statement = FinishAndFetchJobs { due_at: Some(self.now()), ..fetch };
+        Ok(finish_and_fetch(connection, statement).await?.fetched.pop())
     }
 }
 

@@ -72,6 +72,15 @@ pub(super) fn log_stored(job_id: JobId, outcome: &Outcome) {
     tracing::debug!(action = "finish_task", job.id = i64::from(job_id), "stored that job {job_id} has {how}");
 }
 
+pub(super) fn log_refused(job_id: JobId, outcome: &Outcome, problem: &str, wait: Duration) {
+    tracing::error!(
+        action = "finish_job_error",
+        job.id = i64::from(job_id),
+        "could not store that job {job_id} has {}: {problem}; trying again in {wait:?}",
+        outcome.as_str(),
+    );
+}
+
 pub(super) fn log_lost(job_id: JobId, outcome: &Outcome, worker_id: i64) {
     tracing::error!(
         action = "job_lost",

@@ -74,6 +74,10 @@ pub(crate) struct FinishedAndFetched {
     pub(crate) lost: Vec<JobId>,
     /// Jobs that could not wait for another attempt, and failed.
     pub(crate) not_retried: Vec<JobId>,
+    /// Jobs whose outcome the database refused to store, and why.
+    pub(crate) refused: Vec<(JobId, String)>,
+    /// Why the database refused to hand out jobs.
+    pub(crate) fetch_problem: Option<String>,
     /// Jobs that the worker has taken, in the order in which they are to be started.
     pub(crate) fetched: Vec<FetchedJob>,
 }
@@ -96,6 +100,8 @@ impl From<Vec<FinishedOrFetched>> for FinishedAndFetched {
             match row {
                 FinishedOrFetched::Lost(id) => answer.lost.push(id),
                 FinishedOrFetched::NotRetried(id) => answer.not_retried.push(id),
+                FinishedOrFetched::Refused(Some(id), problem) => answer.refused.push((id, problem)),
+                FinishedOrFetched::Refused(None, problem) => answer.fetch_problem = Some(problem),
                 FinishedOrFetched::Fetched(job) => answer.fetched.push(*job),
             }
         }

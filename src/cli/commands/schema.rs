@@ -156,7 +156,7 @@ async fn revert(all: bool, yes: bool, session: &mut Session<'_>) -> Result<(), F
     if meant.is_empty() {
         return session.output.line("there is nothing to revert");
     }
-    let takes_tables = meant.iter().any(|name| name == SQL_MIGRATIONS[0].name);
+    let takes_tables = meant.iter().any(|name| name == SQL_MIGRATIONS[1].name);
     let loss = if takes_tables && session.load(AreTablesOurs).await? == [true] {
         let queues = session.app.execute(job_manager::list_queues()).await?;
         let jobs: i64 = queues.iter().map(|queue| queue.jobs_count).sum();

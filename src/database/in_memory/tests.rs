@@ -29,7 +29,6 @@ use crate::database::statements::inspect::{JobFilter, ListJobsQuery};
 use crate::database::statements::manage::{CancelJobQuery, DeleteOldJobsQuery, RetryJobQuery};
 use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
-use crate::database::statements::testing::FetchJobAt;
 use crate::database::statements::workers::{
     RegisterWorkerAgain, RegisterWorkerQuery, UnregisterWorkerQuery, UpdateHeartbeatQuery,
 };
@@ -141,6 +140,7 @@ fn fetched_text(row: &FinishedOrFetched) -> String {
     match row {
         FinishedOrFetched::Lost(id) => format!("{id} is lost"),
         FinishedOrFetched::NotRetried(id) => format!("{id} is not retried"),
+        FinishedOrFetched::Refused(id, problem) => format!("{id:?} is refused: {problem}"),
         FinishedOrFetched::Fetched(fetched) => {
             let job = &fetched.job;
             format!("{} {:?}", time_text(job.scheduled_at), Job { scheduled_at: None, ..job.clone() })
@@ -209,6 +209,7 @@ impl Known {
 
     fn finish_and_fetch(&self, random: &mut Rng) -> FinishAndFetchJobs {
         let mut statement = FinishAndFetchJobs::new(self.worker(random), any_queues(random), random.usize(..4));
+        statement.one_by_one = random.u8(..4) == 0;
         for id in self.ids(random) {
             let attempts = self.attempts(random, id);
             match random.u8(..6) {
@@ -296,8 +297,10 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
         19 => drop(both.ask(|| RetryJobByContract(known.retry(&mut again())), |_| String::new())),
         20 => {
             let now = if random.bool() { FUTURE.parse().unwrap() } else { Utc::now() };
-            let asked =
-                |random: &mut Rng| FetchJobAt { worker_id: known.worker(random), queues: any_queues(random), now };
+            let asked = |random: &mut Rng| FinishAndFetchJobs {
+                due_at: Some(now),
+                ..FinishAndFetchJobs::new(known.worker(random), any_queues(random), 1)
+            };
             drop(both.ask(|| asked(&mut again()), fetched_text));
         }
         21 => defer_tick(both, random),

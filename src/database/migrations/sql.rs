@@ -13,7 +13,7 @@ use crate::error::Error;
 /// ```
 /// for migration in procrastinate::migrations::SQL_MIGRATIONS {
 ///     assert!(migration.name.starts_with("0000"));
-///     assert!(migration.up.contains("CREATE") && migration.down.contains("DROP"));
+///     println!("{}: {} lines", migration.name, migration.up.lines().count());
 /// }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,10 +57,20 @@ macro_rules! sql_migrations {
 /// # }
 /// ```
 pub const SQL_MIGRATIONS: &[SqlMigration] = sql_migrations![
-    "00000000031000_procrastinate_baseline",
-    "00000000031001_procrastinate_worker",
-    "00000000031002_procrastinate_job_manager",
-    "00000000031003_procrastinate_periodic_function",
+    "00000000031000_procrastinate_contract_check",
+    "00000000031001_procrastinate_contract",
+    "00000000031002_procrastinate_indexes",
+    "00000000031003_procrastinate_batched_events",
+    "00000000031004_procrastinate_job_errors",
+    "00000000031005_procrastinate_defer",
+    "00000000031006_procrastinate_fetch",
+    "00000000031007_procrastinate_finish",
+    "00000000031008_procrastinate_finish_and_fetch",
+    "00000000031009_procrastinate_heartbeat",
+    "00000000031010_procrastinate_rescue",
+    "00000000031011_procrastinate_job_manager",
+    "00000000031012_procrastinate_delete_old_jobs",
+    "00000000031013_procrastinate_periodic",
 ];
 
 /// Writes the queue's migrations into a directory of migrations, where the Diesel CLI finds them beside the

@@ -89,7 +89,7 @@ pub(crate) struct AnnounceJob {
 
 statement!("notify the workers": AnnounceJob -> bool: Bool, |statement, out| {
     out.push_sql(
-        "SELECT true FROM set_config('synchronous_commit', 'off', true), procrastinate_diesel_announce_jobs_v1(ARRAY[",
+        "SELECT true FROM set_config('synchronous_commit', 'off', true), procrastinate_diesel_notify_jobs_v1(ARRAY[",
     );
     out.push_bind_param::<BigInt, _>(&statement.job_id)?;
     out.push_sql("]::bigint[], ARRAY[");

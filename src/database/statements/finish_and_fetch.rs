@@ -9,9 +9,8 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Tim
 use serde_json::json;
 
 use crate::database::statements::statement;
-use crate::job::{Job, JobId, JobStatus};
+use crate::job::{Job, JobId};
 use crate::retry::RetryDecision;
-use crate::schema::sql_types::ProcrastinateJobStatus;
 
 /// A job that a worker has taken.
 #[derive(Debug)]
@@ -37,10 +36,9 @@ impl FromSql<Jsonb, Pg> for ArgsOrProblem {
     }
 }
 
-/// Jobs as a [`FinishedOrFetched`], up to where they come from. Of a date that Rust has no value for none is told, and the
-/// status is none.
-pub(crate) const SELECT_FETCHED: &str = "SELECT false, id, queue_name, task_name, priority, lock, queueing_lock, args, \
-     CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id, NULL::text FROM ";
+/// The columns of a [`FinishedOrFetched`], up to the function that returns them.
+pub(super) const SELECT_FETCHED: &str = "SELECT kind, id, queue_name, task_name, priority, lock, queueing_lock, args, \
+     scheduled_at, attempts, abort_requested, worker_id, problem FROM ";
 
 /// Those of the given jobs that the worker is doing: to find again what an answer lost on the way had handed out.
 pub(crate) struct JobsOfWorker {
@@ -74,6 +72,11 @@ pub(crate) struct FinishAndFetchJobs {
     /// `None`: all queues.
     pub(crate) queues: Option<Vec<String>>,
     pub(crate) free_slots: i32,
+    /// Whether each outcome is stored in a subtransaction, so that one that the database refuses is returned as
+    /// [`FinishedOrFetched::Refused`] and does not keep the others from being stored.
+    pub(crate) one_by_one: bool,
+    /// The time that scheduled jobs are compared with. `None`: the time of the database.
+    pub(crate) due_at: Option<DateTime<Utc>>,
 }
 
 impl FinishAndFetchJobs {
@@ -88,6 +91,8 @@ impl FinishAndFetchJobs {
             errors: None,
             queues,
             free_slots: i32::try_from(free_slots).unwrap_or(i32::MAX),
+            one_by_one: false,
+            due_at: None,
         }
     }
 
@@ -115,6 +120,23 @@ impl FinishAndFetchJobs {
         push(&mut self.errors, error);
     }
 
+    /// Writes the errors in characters that every encoding of a database has.
+    pub(crate) fn write_errors_in_ascii(&mut self) {
+        let to_ascii = |text: &str| -> String {
+            let escaped = |character: char| {
+                if character.is_ascii() { character.to_string() } else { character.escape_unicode().to_string() }
+            };
+            text.chars().map(escaped).collect()
+        };
+        let errors = self.errors.as_mut().and_then(serde_json::Value::as_array_mut);
+        let objects = errors.into_iter().flatten().filter_map(serde_json::Value::as_object_mut);
+        for value in objects.flat_map(|object| object.values_mut()) {
+            if let serde_json::Value::String(text) = value {
+                *text = to_ascii(text);
+            }
+        }
+    }
+
     /// Has a job end with this status.
     pub(crate) fn finish(&mut self, job_id: JobId, end_status: &'static str) {
         self.finished.push(job_id);
@@ -131,7 +153,7 @@ impl FinishAndFetchJobs {
             "priority": decision.priority,
             "queue_name": decision.queue,
             "lock": decision.lock,
-            "counts": counts,
+            "counts_as_attempt": counts,
         });
         push(&mut self.retries, retry);
     }
@@ -150,14 +172,16 @@ pub(crate) enum FinishedOrFetched {
     Lost(JobId),
     /// A job that could not wait for another attempt: its abort was requested, or its queueing lock is taken. It failed.
     NotRetried(JobId),
+    /// A job whose outcome the database refused to store, and why. `None`: it refused to hand out jobs.
+    Refused(Option<JobId>, String),
     /// A job that the worker has now taken.
     Fetched(Box<FetchedJob>),
 }
 
-/// `lost` and the id are always there, the rest only for a fetched job.
+/// The kind is always there, the ID nearly always, the problem for a refused job, and the rest for a fetched one.
 pub(crate) type FinishedOrFetchedColumns = (
-    Bool,
-    BigInt,
+    Text,
+    Nullable<BigInt>,
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Integer>,
@@ -168,12 +192,12 @@ pub(crate) type FinishedOrFetchedColumns = (
     Nullable<Integer>,
     Nullable<Bool>,
     Nullable<BigInt>,
-    Nullable<ProcrastinateJobStatus>,
+    Nullable<Text>,
 );
 
 type FinishedOrFetchedRow = (
-    bool,
-    JobId,
+    String,
+    Option<JobId>,
     Option<String>,
     Option<String>,
     Option<i32>,
@@ -184,7 +208,7 @@ type FinishedOrFetchedRow = (
     Option<i32>,
     Option<bool>,
     Option<i64>,
-    Option<JobStatus>,
+    Option<String>,
 );
 
 impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
@@ -192,11 +216,12 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
 
     fn build(row: FinishedOrFetchedRow) -> diesel::deserialize::Result<Self> {
         match row {
-            (true, id, ..) => Ok(Self::Lost(id)),
-            (false, id, .., Some(_)) => Ok(Self::NotRetried(id)),
+            (kind, Some(id), ..) if kind == "lost" => Ok(Self::Lost(id)),
+            (kind, Some(id), ..) if kind == "failed" => Ok(Self::NotRetried(id)),
+            (kind, id, .., Some(problem)) if kind == "refused" => Ok(Self::Refused(id, problem)),
             (
-                false,
-                id,
+                _,
+                Some(id),
                 Some(queue),
                 Some(task_name),
                 Some(priority),
@@ -228,16 +253,14 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
                 };
                 Ok(Self::Fetched(Box::new(FetchedJob { job, unreadable_args })))
             }
-            (false, id, ..) => Err(format!("the fetched job {id} lacks a column").into()),
+            (kind, id, ..) => Err(format!("the {kind} job {id:?} lacks a column").into()),
         }
     }
 }
 
 statement!("store outcomes and fetch jobs": FinishAndFetchJobs -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
-    out.push_sql(
-        "SELECT lost, id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at, attempts, \
-         abort_requested, worker_id, became::text FROM procrastinate_diesel_finish_and_fetch_jobs_v1(",
-    );
+    out.push_sql(SELECT_FETCHED);
+    out.push_sql("procrastinate_diesel_finish_and_fetch_jobs_v1(");
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
     out.push_sql(", ");
     out.push_bind_param::<Array<BigInt>, _>(&statement.finished)?;
@@ -253,6 +276,10 @@ statement!("store outcomes and fetch jobs": FinishAndFetchJobs -> FinishedOrFetc
     out.push_bind_param::<Nullable<Array<BigInt>>, _>(&statement.deleted)?;
     out.push_sql(", ");
     out.push_bind_param::<Nullable<Jsonb>, _>(&statement.errors)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Bool, _>(&statement.one_by_one)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Timestamptz>, _>(&statement.due_at)?;
     out.push_sql(")");
     Ok(())
 });

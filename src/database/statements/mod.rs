@@ -11,8 +11,6 @@ pub(crate) mod inspect;
 pub(crate) mod manage;
 pub(crate) mod periodic;
 pub(crate) mod rescue;
-#[cfg(feature = "testing")]
-pub(crate) mod testing;
 pub(crate) mod workers;
 
 use diesel::deserialize::FromSqlRow;

@@ -54,7 +54,7 @@ impl RescueJobs {
 }
 
 statement!("rescue the jobs of stalled workers": RescueJobs -> (JobId, JobStatus): (BigInt, ProcrastinateJobStatus), |statement, out| {
-    out.push_sql("SELECT job_id, became::text FROM procrastinate_diesel_rescue_jobs_v1(to_jsonb(");
+    out.push_sql("SELECT job_id, new_status::text FROM procrastinate_diesel_rescue_jobs_v1(to_jsonb(");
     out.push_bind_param::<Array<Jsonb>, _>(&statement.rescues)?;
     out.push_sql("))");
     Ok(())

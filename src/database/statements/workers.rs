@@ -46,7 +46,7 @@ pub(crate) struct RegisterWorkerAgain {
 }
 
 statement!("re-register the worker": RegisterWorkerAgain -> (i64, Option<JobId>): (BigInt, Nullable<BigInt>), |statement, out| {
-    out.push_sql("SELECT worker_id, job_id FROM procrastinate_diesel_register_worker_again_v1(");
+    out.push_sql("SELECT worker_id, job_id FROM procrastinate_diesel_reregister_worker_v1(");
     out.push_bind_param::<Array<BigInt>, _>(&statement.job_ids)?;
     out.push_sql(", ");
     out.push_bind_param::<Array<Integer>, _>(&statement.attempts)?;

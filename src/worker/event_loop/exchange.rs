@@ -1,17 +1,21 @@
 //! Which request goes out next, and what its response changes.
 
+use std::collections::HashMap;
+
+use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
 use tokio::time::Instant;
 
 use super::EventLoop;
-use super::batch_size::BatchSize;
 use super::lease::says_that_worker_is_gone;
-use super::request::{InFlight, Request, Response, ResponseOrError, add_outcome};
+use super::refusals::{Mode, Refusals};
+use super::request::{InFlight, Request, Response, ResponseOrError, Sent, add_outcome};
 use super::shutdown::Phase;
+use crate::database::statements::Statement;
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs};
 use crate::error::Error;
 use crate::support::backoff::Backoff;
 use crate::worker::executor::Finished;
-use crate::worker::log::{log_lost, log_not_retried, log_stored};
+use crate::worker::log::{log_lost, log_not_retried, log_refused, log_stored};
 use crate::worker::storage::FinishedAndFetched;
 
 /// How often the loop yields to the jobs that it has started, before it looks at which have finished.
@@ -25,7 +29,9 @@ pub(super) struct Failures {
     failing_since: Option<Instant>,
     /// When to send the next request after a failure.
     pub(super) pause_until: Option<Instant>,
-    batch_size: BatchSize,
+    pub(super) refusals: Refusals,
+    /// What the last request was to store and to fetch.
+    sent: Sent,
 }
 
 impl EventLoop {
@@ -52,23 +58,29 @@ impl EventLoop {
 
     /// Stores outcomes and fetches jobs, in one round trip.
     fn exchange(&mut self) -> InFlight {
-        let (stored, free_slots) = self.failures.batch_size.plan(self.slots.finished().len(), self.free_slots());
+        let jobs = self.slots.finished().iter().map(|finished| finished.job_id);
+        let (mode, stored, free_slots) = self.failures.refusals.plan(jobs, self.free_slots());
         let queues = self.settings.queues.as_deref().map(<[String]>::to_vec);
         let mut statement = FinishAndFetchJobs::new(self.worker_id(), queues, free_slots);
+        statement.one_by_one = mode != Mode::Together;
         for finished in self.slots.finished().iter().take(stored) {
             add_outcome(&mut statement, finished, &self.settings);
+        }
+        if mode == Mode::Alone {
+            // The encoding of the database may be the reason, and the outcome matters more than its error text.
+            statement.write_errors_in_ascii();
         }
         if free_slots > 0 {
             // A notification from now on may come too late for this fetch, and is a reason for another one.
             self.fetch.is_due = false;
         }
-        self.send(Request::Exchange { stored, free_slots, statement })
+        self.send(Request::Exchange { sent: Sent { mode, stored, free_slots }, statement })
     }
 
     /// Sends a request on the connection of this burst of work.
     fn send(&mut self, request: Request) -> InFlight {
         let kept = self.connection.connection.take();
-        self.fetch.was_requested = matches!(request, Request::Exchange { free_slots: 1.., .. });
+        self.failures.sent = if let Request::Exchange { sent, .. } = request { sent } else { Sent::default() };
         InFlight::send(request, kept, self.connector.clone(), self.settings.stalled_worker_timeout)
     }
 
@@ -78,14 +90,11 @@ impl EventLoop {
             Err(error) => return self.on_failure(error),
         };
         self.connection.keep(connection);
-        // An outcome that the database refuses is retried less and less often, also while fetching succeeds.
-        if !self.failures.batch_size.is_split() || !matches!(response, Response::Exchanged { stored: 0, .. }) {
-            self.failures.backoff.reset();
-            self.failures.failing_since = None;
-        }
+        self.failures.backoff.reset();
+        self.failures.failing_since = None;
         match response {
-            Response::Exchanged { stored, free_slots, result } => {
-                self.on_exchanged(stored, free_slots, result);
+            Response::Exchanged { sent, result } => {
+                self.on_exchanged(sent, result)?;
                 self.yield_to_jobs().await;
             }
             Response::Registered { worker_id, kept } => self.on_registered(worker_id, &kept),
@@ -107,11 +116,19 @@ impl EventLoop {
         }
     }
 
-    fn on_exchanged(&mut self, stored: usize, free_slots: usize, result: FinishedAndFetched) {
-        self.failures.batch_size.accepted(stored, self.slots.finished().len());
-        let finished = self.slots.forget_finished(stored);
+    fn on_exchanged(&mut self, sent: Sent, result: FinishedAndFetched) -> Result<(), Error> {
+        self.failures.refusals.answered(sent.mode);
         let worker_id = self.worker_id();
-        for Finished { job_id, outcome, .. } in &finished {
+        let mut reasons: HashMap<_, _> = result.refused.into_iter().collect();
+        let mut last_reason = None;
+        for finished in self.slots.forget_finished(sent.stored) {
+            let Finished { job_id, outcome, .. } = &finished;
+            if let Some(reason) = reasons.remove(job_id) {
+                self.postpone(finished, &reason);
+                last_reason = Some(reason);
+                continue;
+            }
+            self.failures.refusals.forget_job(*job_id);
             if result.lost.contains(job_id) {
                 log_lost(*job_id, outcome, worker_id);
             } else if result.not_retried.contains(job_id) {
@@ -120,13 +137,38 @@ impl EventLoop {
                 log_stored(*job_id, outcome);
             }
         }
-        if free_slots > 0 {
+        if let Some(reason) = result.fetch_problem {
+            self.on_fetch_refused(&reason);
+        } else if sent.free_slots > 0 {
+            self.failures.refusals.forget_fetching();
             self.handles.handle.record_fetch();
             // As many as there was room for: there may be more.
-            self.fetch.is_due |= result.fetched.len() >= free_slots;
+            self.fetch.is_due |= result.fetched.len() >= sent.free_slots;
             self.fetch.next_poll = Instant::now() + self.settings.fetch_job_polling_interval;
         }
         self.start_jobs(result.fetched);
+        match (last_reason, self.failures.refusals.since()) {
+            (Some(reason), Some(since)) => self.stop_trying(since, refusal(reason)).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Keeps an outcome that the database has refused, to retry it later.
+    fn postpone(&mut self, finished: Finished, reason: &str) {
+        let wait = self.failures.refusals.refused_job(finished.job_id);
+        log_refused(finished.job_id, &finished.outcome, reason, wait);
+        self.slots.postpone(finished, Instant::now() + wait);
+    }
+
+    fn on_fetch_refused(&mut self, reason: &str) {
+        let wait = self.failures.refusals.refused_fetching();
+        self.fetch.is_due = true;
+        let worker_id = self.worker_id();
+        tracing::error!(
+            action = "fetch_job_error",
+            worker.id = worker_id,
+            "worker {worker_id} could not fetch jobs: {reason}; retrying in {wait:?}",
+        );
     }
 
     fn on_recovered(&mut self, jobs: Vec<FetchedJob>) {
@@ -165,18 +207,18 @@ impl EventLoop {
     /// have fetched in a response that was lost are found by the heartbeat.
     fn on_failure(&mut self, error: Error) -> Result<(), Error> {
         self.fetch.is_due = true;
-        self.lease.is_in_doubt |= self.fetch.was_requested;
+        let Sent { mode, stored, free_slots } = self.failures.sent;
+        self.lease.is_in_doubt |= free_slots > 0;
         if says_that_worker_is_gone(&error) {
             self.on_pruned();
-        } else if error.is_refusal() && self.failures.batch_size.refused() {
-            self.slots.postpone_first();
+        } else if error.is_refusal() && self.failures.refusals.refused(mode, stored) {
+            for finished in self.slots.forget_finished(1) {
+                self.postpone(finished, &error.to_string());
+            }
         }
         let failing_since = *self.failures.failing_since.get_or_insert_with(Instant::now);
-        let since = self.phase.since().map(|since| since.max(failing_since));
-        if since.is_some_and(|since| since.elapsed() > self.settings.stalled_worker_timeout) {
-            let job_ids = self.slots.finished().iter().map(|finished| finished.job_id).collect();
-            return Err(Error::UnsavedJobs { job_ids, source: Box::new(error) });
-        }
+        let failing_since = self.failures.refusals.since().map_or(failing_since, |since| since.min(failing_since));
+        let error = self.stop_trying(failing_since, error)?;
         let wait = self.failures.backoff.next_wait();
         let worker_id = self.worker_id();
         tracing::error!(
@@ -187,4 +229,19 @@ impl EventLoop {
         self.failures.pause_until = Some(Instant::now() + wait);
         Ok(())
     }
+
+    /// Ends the worker if it is shutting down and its requests have failed for too long. Returns the error if not.
+    fn stop_trying(&self, failing_since: Instant, error: Error) -> Result<Error, Error> {
+        let since = self.phase.since().map(|since| since.max(failing_since));
+        if since.is_none_or(|since| since.elapsed() <= self.settings.stalled_worker_timeout) {
+            return Ok(error);
+        }
+        let job_ids = self.slots.unsaved().map(|finished| finished.job_id).collect();
+        Err(Error::UnsavedJobs { job_ids, source: Box::new(error) })
+    }
+}
+
+/// Why the database refused to store an outcome.
+fn refusal(reason: String) -> Error {
+    Error::database(FinishAndFetchJobs::ACTION, DatabaseError(DatabaseErrorKind::Unknown, Box::new(reason)))
 }

@@ -106,6 +106,7 @@ impl EventLoop {
         self.lease.until = Instant::now() + self.settings.stalled_worker_timeout;
         self.lease.is_over = false;
         for Finished { job_id, outcome, .. } in self.slots.keep_only(kept) {
+            self.failures.refusals.forget_job(job_id);
             log_lost(job_id, &outcome, worker_id);
         }
         self.slots.go_on();

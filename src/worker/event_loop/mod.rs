@@ -7,12 +7,12 @@
 //! | `request` | a request, its response, and the future between them |
 //! | `lease` | until when the jobs are this worker's, and how it loses and regains them |
 //! | `shutdown` | stopping, and aborting the jobs that still run |
-//! | `batch_size` | how many outcomes go out in one request |
+//! | `refusals` | outcomes that the database refuses, and when to retry each |
 //! | `slots` | the jobs that the worker holds |
 
-mod batch_size;
 mod exchange;
 mod lease;
+mod refusals;
 pub(super) mod request;
 mod shutdown;
 pub(super) mod slots;
@@ -72,8 +72,6 @@ struct FetchState {
     /// There may be jobs to fetch.
     is_due: bool,
     next_poll: Instant,
-    /// Whether the last request was to fetch jobs.
-    was_requested: bool,
 }
 
 /// A connection, kept over a burst of work: checking one out costs a round trip, with which the pool tests it.
@@ -101,11 +99,7 @@ impl EventLoop {
             lease: Lease::new(now + settings.stalled_worker_timeout),
             in_flight: None,
             connection: KeptConnection { connection: None, give_back_at: now },
-            fetch: FetchState {
-                is_due: true,
-                next_poll: now + settings.fetch_job_polling_interval,
-                was_requested: false,
-            },
+            fetch: FetchState { is_due: true, next_poll: now + settings.fetch_job_polling_interval },
             failures: Failures::default(),
             settings,
         }
@@ -124,6 +118,7 @@ impl EventLoop {
             self.slots.gather();
             self.poll_signals();
             if self.in_flight.is_none() && self.failures.pause_until.is_none() {
+                self.slots.resume_postponed();
                 self.in_flight = self.next_request();
             }
             if self.is_done() {
@@ -171,12 +166,17 @@ impl EventLoop {
     /// When the loop has something to do even if nothing happens.
     fn next_deadline(&self) -> Instant {
         let is_kept = self.connection.connection.is_some() && self.in_flight.is_none();
+        // Nothing else goes out while a request is in flight, or in a pause.
+        let is_idle = self.in_flight.is_none() && self.failures.pause_until.is_none();
+        let now = Instant::now();
         let others = [
             is_kept.then_some(self.connection.give_back_at),
             self.in_flight.as_ref().map(|in_flight| in_flight.abandon_at),
             self.phase.abort_at(),
             self.lease.ends_at(),
             self.failures.pause_until,
+            self.slots.next_try().filter(|_| is_idle),
+            self.failures.refusals.fetch_at().filter(|fetch_at| is_idle && *fetch_at > now),
         ];
         others.into_iter().flatten().fold(self.fetch.next_poll, Instant::min)
     }
@@ -208,7 +208,8 @@ impl EventLoop {
 
     /// For how many jobs there is room.
     fn free_slots(&self) -> usize {
-        if self.phase == Phase::Working && self.lease.is_held() { self.slots.free() } else { 0 }
+        let is_refused = self.failures.refusals.fetch_at().is_some_and(|fetch_at| Instant::now() < fetch_at);
+        if self.phase == Phase::Working && self.lease.is_held() && !is_refused { self.slots.free() } else { 0 }
     }
 
     fn is_done(&self) -> bool {

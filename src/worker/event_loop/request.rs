@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::refusals::Mode;
 use crate::database::connection::{Connection, Connector};
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs};
 use crate::error::Error;
@@ -67,8 +68,8 @@ pub(super) async fn response(in_flight: &mut Option<InFlight>) -> ResponseOrErro
 
 /// A request to the database.
 pub(super) enum Request {
-    /// Store the outcomes of this many jobs, and fetch jobs for this many slots.
-    Exchange { stored: usize, free_slots: usize, statement: FinishAndFetchJobs },
+    /// Store outcomes, and fetch jobs.
+    Exchange { sent: Sent, statement: FinishAndFetchJobs },
     /// Register the worker again, with the jobs that it holds and their attempts.
     Register { held: Vec<(JobId, i32)> },
     /// Renew the lease, and list the worker's jobs.
@@ -80,9 +81,9 @@ pub(super) enum Request {
 impl Request {
     async fn send(self, connection: &mut Connection) -> Result<Response, Error> {
         match self {
-            Self::Exchange { stored, free_slots, statement } => {
+            Self::Exchange { sent, statement } => {
                 let result = finish_and_fetch(connection, statement).await?;
-                Ok(Response::Exchanged { stored, free_slots, result })
+                Ok(Response::Exchanged { sent, result })
             }
             Self::Register { held } => {
                 let (worker_id, kept) = register_worker_again(connection, held).await?;
@@ -100,10 +101,18 @@ impl Request {
     }
 }
 
+/// What an exchange was to do: how many outcomes to store, in which mode, and for how many slots to fetch jobs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sent {
+    pub(super) mode: Mode,
+    pub(super) stored: usize,
+    pub(super) free_slots: usize,
+}
+
 /// The response to a request.
 pub(super) enum Response {
-    /// The outcomes of this many jobs are stored, and jobs are fetched for this many slots.
-    Exchanged { stored: usize, free_slots: usize, result: FinishedAndFetched },
+    /// The outcomes are stored, except for those that the database refused, and jobs are fetched.
+    Exchanged { sent: Sent, result: FinishedAndFetched },
     /// The worker is registered again, and has these of its jobs.
     Registered { worker_id: i64, kept: Vec<JobId> },
     /// What the database knows of the worker.

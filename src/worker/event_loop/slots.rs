@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 
 use crate::database::statements::finish_and_fetch::FetchedJob;
 use crate::job::interruption::AbortReason;
@@ -30,6 +31,8 @@ pub(crate) struct Slots {
     /// Those of the running tasks whose jobs are somebody else's now.
     lost: HashSet<Id>,
     finished: Vec<Finished>,
+    /// Outcomes that the database has refused, and when to try each again.
+    postponed: Vec<(Instant, Finished)>,
 }
 
 /// The task of a running job, as the loop knows it.
@@ -52,6 +55,7 @@ impl Slots {
             tasks: HashMap::new(),
             lost: HashSet::new(),
             finished: Vec::new(),
+            postponed: Vec::new(),
         }
     }
 
@@ -67,7 +71,7 @@ impl Slots {
 
     /// Whether there is no job in hand.
     pub(crate) fn is_empty(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty() && self.finished.is_empty()
+        self.running.is_empty() && self.waiting.is_empty() && self.finished.is_empty() && self.postponed.is_empty()
     }
 
     /// All jobs in hand, with the attempts before this one.
@@ -76,7 +80,7 @@ impl Slots {
         let mine = self.tasks.iter().filter(|(id, _)| !self.lost.contains(id));
         let running = mine.map(move |(_, task)| of(task.context.job()));
         let waiting = self.waiting.iter().map(move |waiting| of(&waiting.job));
-        running.chain(waiting).chain(self.finished.iter().map(|finished| (finished.job_id, finished.attempts)))
+        running.chain(waiting).chain(self.unsaved().map(|finished| (finished.job_id, finished.attempts)))
     }
 
     /// The jobs whose tasks are running.
@@ -141,6 +145,7 @@ impl Slots {
         self.abort_where(AbortReason::WorkerLost, |task| is_lost(task.context.job().id));
         let running = self.tasks.iter().filter(|(_, task)| is_lost(task.context.job().id));
         self.lost.extend(running.map(|(id, _)| *id));
+        self.finished.extend(self.postponed.drain(..).map(|(_, finished)| finished));
         let (lost, finished) =
             std::mem::take(&mut self.finished).into_iter().partition(|finished| is_lost(finished.job_id));
         self.finished = finished;
@@ -199,11 +204,25 @@ impl Slots {
         self.finished.drain(..stored.min(self.finished.len())).collect()
     }
 
-    /// Lets the others go before the first one, whose ending the database does not take.
-    pub(crate) fn postpone_first(&mut self) {
-        if !self.finished.is_empty() {
-            self.finished.rotate_left(1);
-        }
+    /// All outcomes that are not stored.
+    pub(crate) fn unsaved(&self) -> impl Iterator<Item = &Finished> {
+        self.finished.iter().chain(self.postponed.iter().map(|(_, finished)| finished))
+    }
+
+    /// Keeps an outcome that the database has refused until it is tried again.
+    pub(crate) fn postpone(&mut self, finished: Finished, try_at: Instant) {
+        self.postponed.push((try_at, finished));
+    }
+
+    /// Puts the outcomes whose time has come behind those that are to be stored.
+    pub(crate) fn resume_postponed(&mut self) {
+        let now = Instant::now();
+        self.finished.extend(self.postponed.extract_if(.., |(try_at, _)| *try_at <= now).map(|(_, finished)| finished));
+    }
+
+    /// When an outcome is tried again.
+    pub(crate) fn next_try(&self) -> Option<Instant> {
+        self.postponed.iter().map(|(try_at, _)| *try_at).min()
     }
 }
 

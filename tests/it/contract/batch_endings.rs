@@ -41,15 +41,15 @@ impl Default for Call {
 }
 
 impl Call {
-    /// The answer, sorted: `lost | id | became`.
+    /// The answer, sorted: `kind | id`.
     fn query(&self, free_slots: i32) -> String {
         let Self { finished, end_statuses, retries, deleted, errors } = self;
         let jsonb = |value: &Value| if value.is_null() { "NULL".to_owned() } else { format!("'{value}'") };
         format!(
-            "SELECT lost, id, became
+            "SELECT kind, id
              FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
                  1, '{finished}', '{end_statuses}', NULL, {free_slots}, {}, '{deleted}', {})
-             ORDER BY lost, id",
+             ORDER BY kind, id",
             jsonb(retries),
             jsonb(errors)
         )
@@ -99,7 +99,7 @@ fn only_jobs_that_this_worker_is_doing_are_deleted() {
     ] {
         start_over(&mut queue, json!([start, mine()]));
         let before = queue.job(1, "*");
-        assert_eq!(deleting("{1,2}").run(&mut queue), ["true | 1 | NULL"], "{start}");
+        assert_eq!(deleting("{1,2}").run(&mut queue), ["lost | 1"], "{start}");
         assert_eq!(queue.job(1, "*"), before, "{start}");
         assert_eq!(queue.rows("SELECT id FROM procrastinate_jobs"), ["1"], "{start}");
     }
@@ -109,7 +109,7 @@ fn only_jobs_that_this_worker_is_doing_are_deleted() {
 fn a_lock_that_a_deleted_job_held_is_free_in_the_same_call() {
     let mut queue =
         queue_with_two_workers(json!([{ "status": "doing", "worker_id": 1, "lock": "x" }, { "lock": "x" }]));
-    assert_eq!(queue.rows(&deleting("{1}").query(1)), ["false | 2 | NULL"]);
+    assert_eq!(queue.rows(&deleting("{1}").query(1)), ["fetched | 2"]);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_job_is_not_deleted_when_it_is_taken_away_at_this_moment() {
     queue.run("UPDATE procrastinate_jobs SET worker_id = 2");
     let worker = Waiting::start(&mut queue, &deleting("{1}").query(0));
     queue.run("COMMIT");
-    assert_eq!(worker.rows(), ["true | 1 | NULL"]);
+    assert_eq!(worker.rows(), ["lost | 1"]);
     assert_eq!(queue.job(1, STANDING), "doing | 2 | false | 2");
 }
 
@@ -194,7 +194,7 @@ fn an_error_that_is_sent_again_after_the_next_attempt_was_handed_out_is_not_kept
     failure["attempts"] = 2.into();
     let call = Call { retries: json!([{ "job_id": 1, "attempts": 2 }]), errors: json!([failure]), ..Call::default() };
     // Its answer, with the job in it again, gets lost.
-    assert_eq!(queue.rows(&call.query(1)), ["false | 1 | NULL"]);
+    assert_eq!(queue.rows(&call.query(1)), ["fetched | 1"]);
     assert_eq!(call.run(&mut queue), [""; 0]);
     assert_eq!(queue.job(1, STANDING), "doing | 3 | false | 1");
     assert_eq!(queue.rows(ERRORS), ["1 | 3 | out of paper | 1 | printer | 1.5"]);
@@ -203,13 +203,9 @@ fn an_error_that_is_sent_again_after_the_next_attempt_was_handed_out_is_not_kept
 #[test]
 fn a_retry_of_an_attempt_that_came_before_is_neither_done_nor_lost_and_one_that_is_somebody_elses_is() {
     let mut queue = Queue::new();
-    for (worker, attempts, answer) in [
-        (1, 2, vec![]),
-        (1, 3, vec![]),
-        (1, 1, vec!["true | 1 | NULL"]),
-        (2, 2, vec!["true | 1 | NULL"]),
-        (2, 3, vec!["true | 1 | NULL"]),
-    ] {
+    for (worker, attempts, answer) in
+        [(1, 2, vec![]), (1, 3, vec![]), (1, 1, vec!["lost | 1"]), (2, 2, vec!["lost | 1"]), (2, 3, vec!["lost | 1"])]
+    {
         start_over(&mut queue, json!([{ "status": "doing", "worker_id": worker, "attempts": attempts }]));
         let call = Call { retries: json!([{ "job_id": 1, "attempts": 2 }]), ..Call::default() };
         assert_eq!(call.run(&mut queue), answer, "worker {worker}, {attempts} attempts");

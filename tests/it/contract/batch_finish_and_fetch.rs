@@ -19,16 +19,16 @@ fn start_over(queue: &mut Queue, jobs: Value) {
 }
 
 /// Worker 1 reports the ends of jobs, an array of ids and one of statuses, and has room for so many more. The answer is
-/// sorted: `lost | id`.
+/// sorted: `kind | id`.
 fn call(queue: &mut Queue, finished: &str, end_statuses: &str, free_slots: i32) -> Vec<String> {
     queue.rows(&query(finished, end_statuses, free_slots))
 }
 
 fn query(finished: &str, end_statuses: &str, free_slots: i32) -> String {
     format!(
-        "SELECT lost, id
+        "SELECT kind, id
          FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{finished}', '{end_statuses}', NULL, {free_slots})
-         ORDER BY lost, id"
+         ORDER BY kind, id"
     )
 }
 
@@ -73,7 +73,7 @@ fn a_job_that_is_not_this_workers_any_more_is_lost_and_left_as_it_is() {
     ] {
         start_over(&mut queue, json!([start]));
         let before = queue.job(1, "*");
-        assert_eq!(call(&mut queue, "{1}", "{succeeded}", 0), ["true | 1"], "{why}");
+        assert_eq!(call(&mut queue, "{1}", "{succeeded}", 0), ["lost | 1"], "{why}");
         assert_eq!(queue.job(1, "*"), before, "{why}");
     }
 }
@@ -81,14 +81,14 @@ fn a_job_that_is_not_this_workers_any_more_is_lost_and_left_as_it_is() {
 #[test]
 fn a_job_that_is_gone_is_lost() {
     let mut queue = queue_with_two_workers(json!([]));
-    assert_eq!(call(&mut queue, "{99}", "{succeeded}", 0), ["true | 99"]);
+    assert_eq!(call(&mut queue, "{99}", "{succeeded}", 0), ["lost | 99"]);
 }
 
 #[test]
 fn a_lost_job_does_not_keep_others_from_their_end_nor_from_being_fetched() {
     let mut queue = queue_with_two_workers(json!([mine("doing"), { "status": "doing", "worker_id": 2 }, {}]));
     let answer = call(&mut queue, "{1,2}", "{failed,failed}", 5);
-    assert_eq!(answer, ["false | 3", "true | 2"]);
+    assert_eq!(answer, ["fetched | 3", "lost | 2"]);
     assert_eq!(queue.rows("SELECT status FROM procrastinate_jobs ORDER BY id"), ["failed", "doing", "doing"]);
 }
 
@@ -97,7 +97,7 @@ fn of_a_lost_job_only_the_id_is_told() {
     let mut queue = queue_with_two_workers(json!([{ "status": "doing", "worker_id": 2, "lock": "x" }]));
     let answer =
         queue.row("SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{1}', '{failed}', NULL, 0)");
-    assert_eq!(answer, format!("true | 1 | {}", ["NULL"; 11].join(" | ")));
+    assert_eq!(answer, format!("lost | 1 | {}", ["NULL"; 11].join(" | ")));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_job_is_lost_when_it_is_taken_away_at_this_moment() {
     queue.fetch("NULL");
     let worker = Waiting::start(&mut queue, &query("{1}", "{succeeded}", 0));
     queue.run("COMMIT");
-    assert_eq!(worker.rows(), ["true | 1"]);
+    assert_eq!(worker.rows(), ["lost | 1"]);
     assert_eq!(queue.job(1, "status, attempts"), "doing | 3");
 }
 
@@ -175,9 +175,9 @@ fn there_are_no_more_jobs_than_free_slots() {
 fn the_slots_go_to_the_first_jobs() {
     let mut queue =
         queue_with_two_workers(json!([{}, { "priority": 1 }, {}, { "priority": 2 }, { "priority": 1 }, {}]));
-    assert_eq!(call(&mut queue, "{}", "{}", 2), ["false | 2", "false | 4"]);
-    assert_eq!(call(&mut queue, "{}", "{}", 3), ["false | 1", "false | 3", "false | 5"]);
-    assert_eq!(call(&mut queue, "{}", "{}", 3), ["false | 6"]);
+    assert_eq!(call(&mut queue, "{}", "{}", 2), ["fetched | 2", "fetched | 4"]);
+    assert_eq!(call(&mut queue, "{}", "{}", 3), ["fetched | 1", "fetched | 3", "fetched | 5"]);
+    assert_eq!(call(&mut queue, "{}", "{}", 3), ["fetched | 6"]);
     assert_eq!(call(&mut queue, "{}", "{}", 3), [""; 0]);
 }
 
@@ -186,8 +186,8 @@ fn of_each_lock_at_most_one_job_is_taken_and_the_slots_go_to_others() {
     let mut queue = queue_with_two_workers(
         json!([{ "lock": "x" }, { "lock": "x" }, { "lock": "y" }, { "lock": "x" }, { "lock": "y" }, {}, {}]),
     );
-    assert_eq!(call(&mut queue, "{}", "{}", 3), ["false | 1", "false | 3", "false | 6"]);
-    assert_eq!(call(&mut queue, "{}", "{}", 3), ["false | 7"]);
+    assert_eq!(call(&mut queue, "{}", "{}", 3), ["fetched | 1", "fetched | 3", "fetched | 6"]);
+    assert_eq!(call(&mut queue, "{}", "{}", 3), ["fetched | 7"]);
 }
 
 #[test]
@@ -200,10 +200,10 @@ fn a_taken_job_is_told_with_all_its_columns() {
                    abort_requested, worker_id";
 
     let answer = queue.row(&format!(
-        "SELECT lost, {columns} FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, NULL, NULL, '{{mails}}', 1)"
+        "SELECT kind, {columns} FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, NULL, NULL, '{{mails}}', 1)"
     ));
 
-    assert_eq!(answer, format!("false | {}", queue.job(1, columns)));
+    assert_eq!(answer, format!("fetched | {}", queue.job(1, columns)));
     assert_eq!(queue.job(1, super::queue::STANDING), "doing | 2 | false | 1");
     assert_eq!(queue.events(1), ["deferred", "scheduled", "started"]);
 }
@@ -234,14 +234,14 @@ fn a_lock_that_a_finished_job_frees_is_taken_in_the_same_call() {
         { "lock": "y" },
         { "lock": "x" },
     ]));
-    assert_eq!(call(&mut queue, "{1}", "{succeeded}", 5), ["false | 3"]);
-    assert_eq!(call(&mut queue, "{3,2}", "{failed,aborted}", 5), ["false | 4", "false | 5"]);
+    assert_eq!(call(&mut queue, "{1}", "{succeeded}", 5), ["fetched | 3"]);
+    assert_eq!(call(&mut queue, "{3,2}", "{failed,aborted}", 5), ["fetched | 4", "fetched | 5"]);
 }
 
 #[test]
 fn a_job_that_waits_again_under_another_worker_can_be_lost_and_fetched_in_the_same_call() {
     let mut queue = queue_with_two_workers(json!([{ "worker_id": 1, "attempts": 1 }]));
-    assert_eq!(call(&mut queue, "{1}", "{succeeded}", 1), ["false | 1", "true | 1"]);
+    assert_eq!(call(&mut queue, "{1}", "{succeeded}", 1), ["fetched | 1", "lost | 1"]);
     assert_eq!(queue.job(1, super::queue::STANDING), "doing | 1 | false | 1");
 }
 

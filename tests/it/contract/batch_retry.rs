@@ -17,12 +17,12 @@ fn queue_with_two_workers(jobs: Value) -> Queue {
     queue
 }
 
-/// A call in which worker 1 asks for retries and has room for so many jobs more. The answer is sorted: `lost | id | became`.
+/// A call in which worker 1 asks for retries and has room for so many jobs more. The answer is sorted: `kind | id`.
 fn query(retries: &Value, free_slots: i32) -> String {
     format!(
-        "SELECT lost, id, became
+        "SELECT kind, id
          FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{{}}', '{{}}', NULL, {free_slots}, '{retries}')
-         ORDER BY lost, id"
+         ORDER BY kind, id"
     )
 }
 
@@ -79,7 +79,7 @@ fn a_job_that_is_to_be_aborted_fails_and_is_otherwise_left_as_it_is() {
     let rest = "queue_name, priority, lock, scheduled_at, attempts, abort_requested, worker_id";
     let before = queue.job(1, rest);
     let retry = json!([{ "job_id": 1, "retry_at": "tomorrow", "priority": 5, "queue_name": "other", "lock": "y" }]);
-    assert_eq!(call(&mut queue, retry, 0), ["false | 1 | failed"]);
+    assert_eq!(call(&mut queue, retry, 0), ["failed | 1"]);
     assert_eq!(queue.job(1, "status"), "failed");
     assert_eq!(queue.job(1, rest), before);
     assert_eq!(queue.events(1), ["failed"]);
@@ -92,7 +92,7 @@ fn an_abort_that_arrives_at_this_moment_is_not_lost() {
     queue.row("SELECT procrastinate_cancel_job_v1(1, true, false)");
     let worker = Waiting::start(&mut queue, &query(&json!([{ "job_id": 1 }]), 0));
     queue.run("COMMIT");
-    assert_eq!(worker.rows(), ["false | 1 | failed"]);
+    assert_eq!(worker.rows(), ["failed | 1"]);
     assert_eq!(queue.job(1, STANDING), "failed | 2 | true | 1");
 }
 
@@ -107,7 +107,7 @@ fn a_job_fails_where_another_one_with_its_queueing_lock_waits() {
         with_lock("doing", "free"),
     ]));
     let retries = json!([{ "job_id": 1 }, { "job_id": 3 }, { "job_id": 4 }, { "job_id": 5 }]);
-    assert_eq!(call(&mut queue, retries, 0), ["false | 1 | failed", "false | 4 | failed"]);
+    assert_eq!(call(&mut queue, retries, 0), ["failed | 1", "failed | 4"]);
     assert_eq!(
         queue.rows("SELECT status, attempts FROM procrastinate_jobs ORDER BY id"),
         ["failed | 1", "todo | 0", "todo | 1", "failed | 1", "todo | 1"]
@@ -121,7 +121,7 @@ fn a_job_that_another_worker_is_doing_is_lost_and_left_as_it_is() {
     for worker in [json!(2), json!(null)] {
         start_over(&mut queue, json!([{ "status": "doing", "worker_id": worker }, mine()]));
         let before = queue.job(1, "*");
-        assert_eq!(call(&mut queue, json!([{ "job_id": 1 }, { "job_id": 2 }]), 0), ["true | 1 | NULL"]);
+        assert_eq!(call(&mut queue, json!([{ "job_id": 1 }, { "job_id": 2 }]), 0), ["lost | 1"]);
         assert_eq!(queue.job(1, "*"), before);
         assert_eq!(queue.job(2, "status"), "todo");
     }
@@ -142,7 +142,7 @@ fn a_job_that_nobody_is_doing_is_left_as_it_is() {
 fn a_job_that_is_due_can_be_taken_again_in_the_same_call() {
     let mut queue = queue_with_two_workers(json!([mine(), mine()]));
     let retries = json!([{ "job_id": 1 }, { "job_id": 2, "retry_at": "tomorrow" }]);
-    assert_eq!(call(&mut queue, retries, 5), ["false | 1 | NULL"]);
+    assert_eq!(call(&mut queue, retries, 5), ["fetched | 1"]);
     assert_eq!(queue.job(1, STANDING), "doing | 3 | false | 1");
 }
 
@@ -154,7 +154,7 @@ fn a_job_that_is_retried_keeps_its_place_before_those_with_its_lock() {
 
     start_over(&mut queue, json!([with_lock("doing"), with_lock("todo")]));
     let with_lower_priority = json!([{ "job_id": 1, "retry_at": "tomorrow", "priority": -1 }]);
-    assert_eq!(call(&mut queue, with_lower_priority, 5), ["false | 2 | NULL"]);
+    assert_eq!(call(&mut queue, with_lower_priority, 5), ["fetched | 2"]);
 }
 
 #[test]
@@ -162,11 +162,11 @@ fn one_call_can_finish_and_retry_and_fetch() {
     let mut queue = queue_with_two_workers(json!([mine(), mine(), mine(), {}]));
     let retries = json!([{ "job_id": 2, "retry_at": "tomorrow" }, { "job_id": 99 }]);
     let answer = queue.rows(&format!(
-        "SELECT lost, id, became
+        "SELECT kind, id
          FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{{1,98}}', '{{succeeded,failed}}', NULL, 5, '{retries}')
-         ORDER BY lost, id"
+         ORDER BY kind, id"
     ));
-    assert_eq!(answer, ["false | 4 | NULL", "true | 98 | NULL"]);
+    assert_eq!(answer, ["fetched | 4", "lost | 98"]);
     let statuses = queue.rows("SELECT status FROM procrastinate_jobs ORDER BY id");
     assert_eq!(statuses, ["succeeded", "todo", "doing", "doing"]);
 }

@@ -1,4 +1,4 @@
-//! `procrastinate_diesel_put_back_job_v1`, by which jobs go back to wait.
+//! `procrastinate_diesel_requeue_job_v1`, by which jobs go back to wait.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn queue_with_two_workers(jobs: Value) -> Queue {
 /// Puts a job back that nothing is changed of.
 fn put_back(job_id: &str, worker_id: &str, attempts: &str, counts: bool) -> String {
     format!(
-        "SELECT procrastinate_diesel_put_back_job_v1({job_id}, {worker_id}, {attempts}, NULL, NULL, NULL, NULL, {counts})"
+        "SELECT procrastinate_diesel_requeue_job_v1({job_id}, {worker_id}, {attempts}, NULL, NULL, NULL, NULL, {counts})"
     )
 }
 

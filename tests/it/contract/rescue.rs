@@ -18,9 +18,9 @@ fn orphan() -> Value {
     json!({ "status": "doing", "attempts": 2 })
 }
 
-/// The answer, sorted: `job_id | became`.
+/// The answer, sorted: `job_id | new_status`.
 fn rescue(rescues: &Value) -> String {
-    format!("SELECT job_id, became FROM procrastinate_diesel_rescue_jobs_v1('{rescues}') ORDER BY job_id")
+    format!("SELECT job_id, new_status FROM procrastinate_diesel_rescue_jobs_v1('{rescues}') ORDER BY job_id")
 }
 
 fn retried(job_id: i64) -> Value {
@@ -33,7 +33,7 @@ fn failed(job_id: i64) -> Value {
 
 /// The answer, in its order: `worker_id | job_id`.
 fn register_again(job_ids: &str, attempts: &str) -> String {
-    format!("SELECT worker_id, job_id FROM procrastinate_diesel_register_worker_again_v1('{job_ids}', '{attempts}')")
+    format!("SELECT worker_id, job_id FROM procrastinate_diesel_reregister_worker_v1('{job_ids}', '{attempts}')")
 }
 
 // ---- Finding ----

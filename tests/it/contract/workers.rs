@@ -131,7 +131,10 @@ fn the_crates_heartbeat_tells_which_jobs_the_worker_is_doing_and_at_the_end_null
 fn of_some_jobs_those_are_told_that_the_worker_is_doing() {
     let mut queue = queue_with_working_workers();
     let jobs = |ids: &str| format!("SELECT * FROM procrastinate_diesel_jobs_of_worker_v1(1, '{ids}') ORDER BY id");
-    let expected = queue.rows("SELECT * FROM procrastinate_jobs WHERE id IN (3, 15) ORDER BY id");
+    let row =
+        "'fetched' AS kind, id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at, attempts,
+               abort_requested, worker_id, NULL AS problem";
+    let expected = queue.rows(&format!("SELECT {row} FROM procrastinate_jobs WHERE id IN (3, 15) ORDER BY id"));
     assert_eq!(queue.rows(&jobs("{1,2,3,4,5,15,99}")), expected);
     assert_eq!(queue.rows(&jobs("{4,5}")), [""; 0]);
     assert_eq!(queue.rows(&jobs("{}")), [""; 0]);

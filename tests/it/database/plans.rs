@@ -33,7 +33,7 @@ const STATEMENTS: [&str; 13] = [
         1, '{1,2,3}', '{succeeded,failed,succeeded}', NULL, 0)",
     "SELECT * FROM procrastinate_diesel_update_heartbeat_v1(1)",
     "SELECT * FROM procrastinate_diesel_jobs_of_worker_v1(1, '{1, 2, 3}')",
-    "SELECT * FROM procrastinate_diesel_register_worker_again_v1('{3, 4}', '{1, 1}')",
+    "SELECT * FROM procrastinate_diesel_reregister_worker_v1('{3, 4}', '{1, 1}')",
     "SELECT * FROM procrastinate_diesel_jobs_without_worker_v1('{t}')",
     "SELECT * FROM procrastinate_diesel_rescue_jobs_v1(
         '[{\"job_id\": 4, \"attempts\": 1, \"is_retried\": true, \"error\": \"e\"},

@@ -34,7 +34,7 @@ fn a_combined_source_can_be_part_of_another() {
 fn two_migrations_of_one_version_are_an_error_that_names_both() {
     let migrations = CombinedMigrations::new().add(MIGRATIONS).add(Impostor);
     let error = migrations.migrations().err().unwrap().to_string();
-    assert!(error.contains("00000000031000_procrastinate_baseline and 00000000031000_shop"), "{error}");
+    assert!(error.contains("00000000031000_procrastinate_contract_check and 00000000031000_shop"), "{error}");
 
     let database = empty_database();
     let mut connection = connect(&database);

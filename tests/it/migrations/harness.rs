@@ -31,7 +31,8 @@ fn every_migration_can_be_undone_and_leaves_nothing() {
     for _ in migrations() {
         connection.run_next_migration(MIGRATIONS).unwrap();
         let after = catalog(&mut connection);
-        assert_ne!(Some(&after), history.last());
+        // But for the first, which only checks.
+        assert_eq!(Some(&after) == history.last(), history.len() == 1);
         history.push(after);
     }
     configure_task("task", json!({})).defer_blocking(&mut connection).unwrap();
@@ -62,12 +63,12 @@ fn every_migration_can_be_done_again() {
 }
 
 #[test]
-fn jobs_outlive_all_migrations_but_the_first() {
+fn jobs_outlive_all_migrations_but_the_contracts_own() {
     let database = empty_database();
     let mut connection = connect(&database);
     connection.run_pending_migrations(MIGRATIONS).unwrap();
     configure_task("task", json!({})).defer_blocking(&mut connection).unwrap();
-    for _ in migrations().iter().skip(1) {
+    for _ in migrations().iter().skip(2) {
         connection.revert_last_migration(MIGRATIONS).unwrap();
     }
     connection.run_pending_migrations(MIGRATIONS).unwrap();

@@ -73,8 +73,8 @@ fn a_role_that_owns_nothing_can_defer_fetch_and_finish() {
         ("SELECT worker_id FROM procrastinate_register_worker_v1()", vec!["1"]),
         ("SELECT id FROM procrastinate_fetch_job_v2(NULL, 1)", vec!["1"]),
         (
-            "SELECT lost, id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{1}', '{succeeded}', NULL, 1)",
-            vec!["false | 2"],
+            "SELECT kind, id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{1}', '{succeeded}', NULL, 1)",
+            vec!["fetched | 2"],
         ),
         ("SELECT procrastinate_cancel_job_v1(2, true, false)", vec!["2"]),
         ("SELECT procrastinate_defer_jobs_v1('{}')::text", vec!["{}"]),
@@ -114,7 +114,7 @@ fn a_role_that_may_create_nothing_can_start_a_program_that_migrates_when_nothing
     sql(
         &mut connection,
         &format!(
-            "RESET SESSION AUTHORIZATION; DELETE FROM __diesel_schema_migrations WHERE version > '00000000031000'; \
+            "RESET SESSION AUTHORIZATION; DELETE FROM __diesel_schema_migrations WHERE version > '00000000031001'; \
              SET SESSION AUTHORIZATION \"{}\"",
             role.name
         ),

@@ -198,10 +198,10 @@ impl Model {
             return None;
         }
         if job.worker != Some(worker) {
-            return Some("true | NULL");
+            return Some("lost");
         }
         self.retry(id, retry, false).or_else(|Refused| self.finish(id, "failed", false)).ok()?;
-        (self.jobs.get(&id)?.status == "failed").then_some("false | failed")
+        (self.jobs.get(&id)?.status == "failed").then_some("failed")
     }
 
     pub fn cancel(&mut self, id: i64, abort: bool, delete: bool) -> Option<i64> {

@@ -269,17 +269,17 @@ impl Walk<'_> {
         let retries = Value::from_iter(retries);
         let queue_array = array_or_null(queues);
         let arguments = format!("{worker}, '{{{ids}}}', '{{{ends}}}', {queue_array}, {slots}, '{retries}'");
-        let call = format!("SELECT lost, became, id FROM procrastinate_diesel_finish_and_fetch_jobs_v1({arguments})");
+        let call = format!("SELECT kind, id FROM procrastinate_diesel_finish_and_fetch_jobs_v1({arguments})");
         let mut found = rows(self.connection, &call);
 
         let finished = finished.iter().filter(|(id, end_status)| !self.model.finish_of_worker(*id, worker, end_status));
-        let mut expected: Vec<String> = finished.map(|(id, _)| format!("true | NULL | {id}")).collect();
+        let mut expected: Vec<String> = finished.map(|(id, _)| format!("lost | {id}")).collect();
         expected.extend(retried.iter().filter_map(|(id, retry)| {
             let told = self.model.retry_of_worker(*id, worker, *retry)?;
             Some(format!("{told} | {id}"))
         }));
         let fetched = (0..slots).map_while(|_| self.model.fetch(queues, worker));
-        expected.extend(fetched.map(|id| format!("false | NULL | {id}")));
+        expected.extend(fetched.map(|id| format!("fetched | {id}")));
         found.sort();
         expected.sort();
         assert_eq!(found, expected);

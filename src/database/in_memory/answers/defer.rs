@@ -53,9 +53,9 @@ fn insert(job: NewJob, store: &mut Store) -> Result<JobId, Violation> {
 
 impl Answer for InsertJobs {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<InsertedOrTaken>> {
-        if let Some((place, lock)) = first_taken(&self.queueing_locks, store) {
-            // The numbers are gone that were drawn up to there.
-            store.skip_job_ids(place + 1);
+        if let Some(lock) = first_taken(&self.queueing_locks, store) {
+            // All numbers were drawn.
+            store.skip_job_ids(self.queueing_locks.len());
             return Ok(vec![(None, Some(lock))]);
         }
         let mut told = HashSet::new();
@@ -73,13 +73,11 @@ impl Answer for InsertJobs {
     }
 }
 
-/// The place of the first queueing lock that a job has which waits already, or that stands there twice.
-fn first_taken(queueing_locks: &[Option<String>], store: &Store) -> Option<(usize, String)> {
+/// The first queueing lock, in the order of the locks, that a pending job has or that is there twice.
+fn first_taken(queueing_locks: &[Option<String>], store: &Store) -> Option<String> {
     let mut seen = HashSet::new();
-    queueing_locks.iter().enumerate().find_map(|(place, lock)| {
-        let lock = lock.as_ref()?;
-        (!seen.insert(lock) || store.is_enqueued(lock)).then(|| (place, lock.clone()))
-    })
+    let taken = queueing_locks.iter().flatten().filter(|lock| !seen.insert(*lock) || store.is_enqueued(lock));
+    taken.min().cloned()
 }
 
 impl InsertJobs {

@@ -23,7 +23,7 @@ const MOST_ERRORS: i32 = 100;
 const MOST_WITHOUT_WORKER: usize = 1_000;
 
 /// A job as a worker gets it.
-pub(super) fn fetched(job: &ProcrastinateJob) -> FinishedOrFetched {
+fn fetched(job: &ProcrastinateJob) -> FinishedOrFetched {
     let job = job.clone();
     let job = Job {
         id: job.id.into(),
@@ -124,7 +124,7 @@ struct RetryEntry {
     priority: Option<i32>,
     queue_name: Option<String>,
     lock: Option<String>,
-    counts: Option<bool>,
+    counts_as_attempt: Option<bool>,
     error: Option<String>,
 }
 
@@ -187,7 +187,7 @@ impl Answer for FinishAndFetchJobs {
             return Err(worker_not_registered(format!("Worker {worker_id} is not registered"), None));
         }
         let wanted = usize::try_from(self.free_slots).unwrap_or_default();
-        let ids = store.fetch(worker_id, self.queues.as_deref(), wanted, store.now())?;
+        let ids = store.fetch(worker_id, self.queues.as_deref(), wanted, self.due_at.unwrap_or(store.now()))?;
         rows.extend(ids.into_iter().filter_map(|id| store.job(id)).map(fetched));
         Ok(rows)
     }
@@ -292,7 +292,7 @@ impl Store {
     /// Has a job wait for another attempt that this worker, or nobody, has in that attempt; an abort that was requested
     /// wins. Answers with what became of it.
     fn put_back(&mut self, retry: RetryEntry, worker_id: Option<i64>) -> Result<Option<JobStatus>, Violation> {
-        let RetryEntry { job_id, attempts, retry_at, priority, queue_name, lock, counts, .. } = retry;
+        let RetryEntry { job_id, attempts, retry_at, priority, queue_name, lock, counts_as_attempt, .. } = retry;
         let predicate = |job: &&ProcrastinateJob| {
             is_doing(job, worker_id) && attempts.is_none_or(|attempts| job.attempts == attempts)
         };
@@ -304,7 +304,7 @@ impl Store {
         let scheduled_at = read_time(retry_at.as_deref()).unwrap_or(self.now());
         let put_back = self.update_job(job_id.into(), |job| {
             job.status = JobStatus::Todo;
-            job.attempts += i32::from(counts.unwrap_or(true));
+            job.attempts += i32::from(counts_as_attempt.unwrap_or(true));
             job.scheduled_at = Some(scheduled_at);
             job.priority = priority.unwrap_or(job.priority);
             job.queue_name = queue_name.unwrap_or_else(|| job.queue_name.clone());

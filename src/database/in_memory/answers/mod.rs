@@ -7,4 +7,3 @@ mod finish_and_fetch;
 mod inspect;
 mod manage;
 mod periodic;
-mod testing;

@@ -1,6 +1,3 @@
--- A tick of a periodic task, deferred in a way that a worker can try again without a second thought. Nothing of the
--- contract is changed: it is the contract's own function that does the work.
-
 CREATE FUNCTION procrastinate_diesel_defer_periodic_job_v1(
         p_queue_name varchar, p_lock text, p_queueing_lock text, p_task_name varchar, p_priority integer,
         p_periodic_id varchar, p_defer_timestamp bigint, arguments jsonb)
@@ -8,15 +5,18 @@ CREATE FUNCTION procrastinate_diesel_defer_periodic_job_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    -- Ticks beyond this are of a clock that was wrong, and hold nothing up.
+    -- Later ticks come from a clock that was wrong. They are ignored.
     latest_timestamp CONSTANT double precision := extract(epoch FROM clock_timestamp()) + 60;
     violated_constraint text;
     new_job_id bigint;
 BEGIN
-    -- One at a time for each schedule, so that what is looked up here holds until the end.
+    -- Jobs before periodic_defers, as in all functions.
+    LOCK TABLE procrastinate_jobs IN ROW EXCLUSIVE MODE;
+    -- One at a time for each schedule, so that what is read here holds until the end.
     PERFORM pg_advisory_xact_lock(
         hashtext('procrastinate_diesel_defer_periodic_job_v1'), hashtext(p_periodic_id || '@' || p_task_name));
-    -- Deferring a tick clears the rows of older ones away. So an older one may have been deferred, and is so no more.
+    -- Deferring a tick deletes the rows of older ones. So an older one may have been deferred and
+    -- have no row.
     IF EXISTS (
         SELECT FROM procrastinate_periodic_defers AS later
         WHERE later.task_name = p_task_name
@@ -27,10 +27,12 @@ BEGIN
         RETURN QUERY SELECT NULL::bigint, false;
         RETURN;
     END IF;
-    -- The block with a handler is a subtransaction: it is what lets the caller's transaction live on after a violation.
+    -- The block with a handler is a subtransaction, so a violation does not abort the caller's
+    -- transaction.
     BEGIN
         new_job_id := procrastinate_defer_periodic_job_v2(
-            p_queue_name, p_lock, p_queueing_lock, p_task_name, p_priority, p_periodic_id, p_defer_timestamp, arguments);
+            p_queue_name, p_lock, p_queueing_lock, p_task_name, p_priority, p_periodic_id, p_defer_timestamp,
+            arguments);
     EXCEPTION WHEN unique_violation THEN
         GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
         IF violated_constraint <> 'procrastinate_jobs_queueing_lock_idx_v1' THEN
@@ -42,5 +44,8 @@ BEGIN
     RETURN QUERY SELECT new_job_id, false;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_defer_periodic_job_v1(varchar, text, text, varchar, integer, varchar, bigint, jsonb) IS
-    'Defers one tick of a periodic task and returns the job''s id. NULL: that tick or a later one was deferred already, or, as the second column says, a job with its queueing lock is waiting. Then nothing is stored, and the caller''s transaction lives on.';
+COMMENT ON FUNCTION procrastinate_diesel_defer_periodic_job_v1(
+    varchar, text, text, varchar, integer, varchar, bigint, jsonb) IS
+    'Defers one tick of a periodic task and returns the ID of the job. Returns NULL if that tick '
+    'or a later one was deferred before, or, as the second column says, if a pending job holds the '
+    'queueing lock. Then nothing is stored, and the caller''s transaction stays usable.';

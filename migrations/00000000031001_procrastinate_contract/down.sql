@@ -1,7 +1,6 @@
--- Removes what the up migration created. A database that was adopted keeps its tables and its jobs: they were there
--- before, and belong to whoever created them.
+-- Drops what the up migration created. An adopted database keeps its tables and jobs.
 
-DO $baseline$
+DO $drop$
 BEGIN
 
 IF to_regclass(quote_ident(current_schema()) || '.procrastinate_jobs') IS NULL
@@ -13,7 +12,9 @@ THEN
     RETURN;
 END IF;
 
--- This one returns a row of the table, so it goes first.
+-- In the order in which every statement locks them.
+LOCK TABLE procrastinate_jobs, procrastinate_periodic_defers, procrastinate_events, procrastinate_workers;
+-- It returns a row of the table, so it goes first.
 DROP FUNCTION procrastinate_fetch_job_v2(varchar[], bigint);
 DROP TABLE procrastinate_events, procrastinate_periodic_defers, procrastinate_jobs, procrastinate_workers;
 DROP FUNCTION
@@ -37,4 +38,4 @@ DROP FUNCTION
 DROP TYPE procrastinate_job_to_defer_v1, procrastinate_job_event_type, procrastinate_job_status;
 
 END;
-$baseline$;
+$drop$;

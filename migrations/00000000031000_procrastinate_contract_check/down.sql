@@ -1,0 +1,2 @@
+-- The check changed nothing, so there is nothing to revert.
+SELECT;

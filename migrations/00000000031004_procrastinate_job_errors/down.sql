@@ -1,0 +1,3 @@
+SELECT procrastinate_diesel_lock_table_v1('procrastinate_jobs', 'ACCESS EXCLUSIVE');
+
+DROP TABLE procrastinate_diesel_job_errors;

@@ -1,0 +1,117 @@
+CREATE FUNCTION procrastinate_diesel_notify_jobs_v1(job_ids bigint[], queue_names varchar[])
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- A listener searches the table for jobs, so one message for each queue is enough.
+    PERFORM CASE WHEN octet_length(message.channel) <= 63 THEN pg_notify(message.channel, message.content) END,
+            pg_notify('procrastinate_any_queue_v1', message.content)
+    FROM (
+        SELECT 'procrastinate_queue_v1#' || job.queue_name AS channel,
+               json_build_object('type', 'job_inserted', 'job_id', min(job.id))::text AS content
+        FROM unnest(job_ids, queue_names) AS job (id, queue_name)
+        GROUP BY job.queue_name
+        ORDER BY min(job.id)) AS message;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_notify_jobs_v1(bigint[], varchar[]) IS
+    'Notifies listeners of new jobs, given with their queues as parallel arrays: one message for '
+    'each queue.';
+
+CREATE FUNCTION procrastinate_diesel_store_job_v1(
+        p_queue_name varchar, p_task_name varchar, p_priority integer, p_lock text, p_queueing_lock text,
+        arguments jsonb, p_scheduled_at timestamptz)
+    RETURNS bigint
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    new_id bigint;
+    former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
+    depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
+BEGIN
+    WITH inserted AS (
+        INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+        VALUES (p_queue_name, p_task_name, p_priority, p_lock, p_queueing_lock, arguments, p_scheduled_at)
+        ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
+        RETURNING id, scheduled_at),
+    events AS (
+        INSERT INTO procrastinate_events (job_id, type, at)
+        SELECT inserted.id, event.type, event.at
+        FROM inserted CROSS JOIN LATERAL (VALUES
+            ('scheduled'::procrastinate_job_event_type, inserted.scheduled_at),
+            ('deferred'::procrastinate_job_event_type, now())) AS event (type, at)
+        WHERE event.at IS NOT NULL)
+    SELECT inserted.id INTO new_id FROM inserted;
+    depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
+    RETURN new_id;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_store_job_v1(varchar, varchar, integer, text, text, jsonb, timestamptz) IS
+    'Inserts a job without a notification. The caller calls procrastinate_diesel_notify_jobs_v1 '
+    'when the job is committed. Returns NULL if the queueing lock is taken.';
+
+CREATE FUNCTION procrastinate_diesel_defer_jobs_v1(
+        queue_names varchar[], task_names varchar[], priorities integer[], locks text[], queueing_locks text[],
+        arguments jsonb[], scheduled_ats timestamptz[])
+    RETURNS TABLE (job_id bigint, taken_queueing_lock text)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    job_ids_sequence CONSTANT regclass := coalesce(
+        pg_get_serial_sequence('procrastinate_jobs', 'id'), 'procrastinate_jobs_id_seq');
+    new_ids bigint[];
+    new_queues varchar[];
+    violated_constraint text;
+    violation text;
+    former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
+    depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
+BEGIN
+    -- The block with a handler is a subtransaction, so a violation does not abort the caller's
+    -- transaction.
+    BEGIN
+        -- IDs are assigned in the order of the input. Jobs are inserted in the order of their
+        -- queueing locks, so that two programs that insert the same ones never wait for each other
+        -- in a circle.
+        WITH input AS MATERIALIZED (
+            SELECT nextval(job_ids_sequence) AS id, job.*
+            FROM unnest(queue_names, task_names, priorities, locks, queueing_locks, arguments, scheduled_ats)
+                AS job (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)),
+        inserted AS (
+            INSERT INTO procrastinate_jobs
+                (id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+            SELECT input.* FROM input
+            ORDER BY input.queueing_lock COLLATE "C", input.id
+            RETURNING id, queue_name, scheduled_at),
+        events AS (
+            INSERT INTO procrastinate_events (job_id, type, at)
+            SELECT inserted.id, event.type, event.at
+            FROM inserted CROSS JOIN LATERAL (VALUES
+                ('scheduled'::procrastinate_job_event_type, inserted.scheduled_at),
+                ('deferred'::procrastinate_job_event_type, now())) AS event (type, at)
+            WHERE event.at IS NOT NULL)
+        SELECT array_agg(inserted.id ORDER BY inserted.id), array_agg(inserted.queue_name ORDER BY inserted.id)
+        INTO new_ids, new_queues
+        FROM inserted;
+        depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
+    EXCEPTION WHEN unique_violation THEN
+        depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
+        GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME, violation = PG_EXCEPTION_DETAIL;
+        IF violated_constraint <> 'procrastinate_jobs_queueing_lock_idx_v1' THEN
+            RAISE;
+        END IF;
+        -- This part of the detail is the same in every language of the server. No backslashes:
+        -- their meaning depends on a setting of the session.
+        RETURN QUERY SELECT NULL::bigint,
+            coalesce(substring(violation FROM '[(]queueing_lock[)]=[(](.*)[)]'), '');
+        RETURN;
+    END;
+
+    PERFORM procrastinate_diesel_notify_jobs_v1(new_ids, new_queues);
+    RETURN QUERY SELECT job.id, NULL::text FROM unnest(new_ids) AS job (id);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_defer_jobs_v1(
+    varchar[], varchar[], integer[], text[], text[], jsonb[], timestamptz[]) IS
+    'Inserts jobs given as parallel arrays, all or none, and returns their IDs in the order of the '
+    'input. If a queueing lock is taken, by a pending job or twice in the input, it inserts '
+    'nothing and returns one row that names the lock. The caller''s transaction stays usable.';

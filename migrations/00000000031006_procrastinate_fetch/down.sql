@@ -1,0 +1,13 @@
+SELECT procrastinate_diesel_restore_original_v1('function', 'procrastinate_fetch_job_v2');
+
+DROP FUNCTION procrastinate_diesel_try_fetch_jobs_v1(bigint, varchar[], integer, timestamptz);
+DROP FUNCTION procrastinate_diesel_ends_statement_v1(text);
+DROP FUNCTION procrastinate_diesel_fetch_jobs_v1(bigint, varchar[], integer, timestamptz);
+DROP FUNCTION procrastinate_diesel_lock_next_jobs_v1(varchar[], integer, bigint[], text, timestamptz);
+DROP FUNCTION procrastinate_diesel_find_heads_by_queue_v1(varchar[], integer, bigint[], text, timestamptz);
+DROP FUNCTION procrastinate_diesel_find_heads_by_lock_v1(varchar[], integer, bigint[], text, timestamptz);
+DROP FUNCTION procrastinate_diesel_find_lock_heads_v1(varchar[], integer, bigint[], text, timestamptz);
+DROP FUNCTION procrastinate_diesel_queues_with_locks_v1(varchar[]);
+DROP FUNCTION procrastinate_diesel_find_due_jobs_v1(varchar[], integer, bigint[], timestamptz);
+DROP FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(varchar[], integer, bigint[]);
+DROP FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(bigint, varchar[], integer, timestamptz);

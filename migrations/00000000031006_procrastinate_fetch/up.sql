@@ -1,0 +1,539 @@
+-- Which jobs may start, and starting them. The functions that choose jobs rely on the settings of
+-- the planner that their callers make, procrastinate_fetch_job_v2 and
+-- procrastinate_diesel_finish_and_fetch_jobs_v1. They take the current time as a parameter, so that
+-- tests can choose it.
+--
+-- A status that is compared in a condition on an ID is a variable, not a literal: the planner would
+-- otherwise search an index of all pending jobs for the ID. A queue is compared with >= and <=, so
+-- that only an index that begins with the queue serves the order.
+
+CREATE FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(
+        p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    started_ids bigint[];
+BEGIN
+    IF target_queue_names IS NULL THEN
+        WITH started AS (
+            UPDATE procrastinate_jobs AS job
+            SET status = 'doing', worker_id = p_worker_id
+            WHERE job.id = ANY (ARRAY(
+                SELECT unlocked.id
+                FROM procrastinate_jobs AS unlocked
+                WHERE unlocked.status = 'todo' AND unlocked.lock IS NULL AND unlocked.scheduled_at IS NULL
+                  AND (SELECT locked.id
+                       FROM procrastinate_jobs AS locked
+                       WHERE locked.status = 'todo' AND locked.lock IS NOT NULL
+                       ORDER BY locked.lock, locked.priority DESC, locked.id
+                       LIMIT 1) IS NULL
+                  AND ((SELECT scheduled.scheduled_at
+                        FROM procrastinate_jobs AS scheduled
+                        WHERE scheduled.status = 'todo' AND scheduled.lock IS NULL
+                          AND scheduled.scheduled_at IS NOT NULL
+                        ORDER BY scheduled.scheduled_at AT TIME ZONE 'UTC'
+                        LIMIT 1) <= due_at) IS NOT TRUE
+                ORDER BY unlocked.priority DESC, unlocked.id
+                LIMIT wanted
+                FOR UPDATE OF unlocked SKIP LOCKED))
+            RETURNING job.id),
+        events AS (
+            INSERT INTO procrastinate_events (job_id, type) SELECT started.id, 'started' FROM started)
+        SELECT array_agg(started.id) INTO started_ids FROM started;
+    ELSIF cardinality(target_queue_names) = 1 THEN
+        WITH started AS (
+            UPDATE procrastinate_jobs AS job
+            SET status = 'doing', worker_id = p_worker_id
+            WHERE job.id = ANY (ARRAY(
+                SELECT unlocked.id
+                FROM procrastinate_jobs AS unlocked
+                WHERE unlocked.status = 'todo' AND unlocked.lock IS NULL AND unlocked.scheduled_at IS NULL
+                  AND unlocked.queue_name >= target_queue_names[1] AND unlocked.queue_name <= target_queue_names[1]
+                  AND (SELECT locked.id
+                       FROM procrastinate_jobs AS locked
+                       WHERE locked.status = 'todo' AND locked.lock IS NOT NULL
+                         AND locked.queue_name >= target_queue_names[1] AND locked.queue_name <= target_queue_names[1]
+                       ORDER BY locked.queue_name, locked.priority DESC, locked.id
+                       LIMIT 1) IS NULL
+                  AND ((SELECT scheduled.scheduled_at
+                        FROM procrastinate_jobs AS scheduled
+                        WHERE scheduled.status = 'todo' AND scheduled.lock IS NULL
+                          AND scheduled.scheduled_at IS NOT NULL
+                          AND scheduled.queue_name >= target_queue_names[1]
+                          AND scheduled.queue_name <= target_queue_names[1]
+                        ORDER BY scheduled.queue_name, scheduled.scheduled_at
+                        LIMIT 1) <= due_at) IS NOT TRUE
+                ORDER BY unlocked.queue_name, unlocked.priority DESC, unlocked.id
+                LIMIT wanted
+                FOR UPDATE OF unlocked SKIP LOCKED))
+            RETURNING job.id),
+        events AS (
+            INSERT INTO procrastinate_events (job_id, type) SELECT started.id, 'started' FROM started)
+        SELECT array_agg(started.id) INTO started_ids FROM started;
+    END IF;
+    RETURN coalesce(started_ids, '{}');
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(bigint, varchar[], integer, timestamptz) IS
+    'Starts the next jobs that are neither locked nor scheduled, for a worker of all queues or of '
+    'one queue, and returns their IDs. Starts none if a locked job is pending or a scheduled one '
+    'is due, because these may come first, and none for several queues: then use '
+    'procrastinate_diesel_lock_next_jobs_v1.';
+
+CREATE FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(
+        target_queue_names varchar[], most integer, passed_over bigint[])
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF target_queue_names IS NULL THEN
+        RETURN ARRAY(
+            SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
+              AND job.id <> ALL (passed_over)
+            ORDER BY job.priority DESC, job.id
+            LIMIT most);
+    END IF;
+    RETURN ARRAY(
+        SELECT unlocked.id
+        FROM (SELECT DISTINCT unnest(target_queue_names)) AS queue (name)
+        CROSS JOIN LATERAL (
+            SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
+              AND job.id <> ALL (passed_over)
+              AND job.queue_name >= queue.name AND job.queue_name <= queue.name
+            ORDER BY job.queue_name, job.priority DESC, job.id
+            LIMIT most) AS unlocked);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(varchar[], integer, bigint[]) IS
+    'The first jobs of each queue that are neither locked nor scheduled, at most so many of each '
+    'queue.';
+
+CREATE FUNCTION procrastinate_diesel_find_due_jobs_v1(
+        target_queue_names varchar[], most integer, passed_over bigint[], due_at timestamptz)
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- If few jobs of a queue are due, all of them are compared. Otherwise the jobs of the queue are
+    -- read in their order, because most of them are due.
+    RETURN ARRAY(
+        WITH RECURSIVE scheduled_queue (name) AS (
+            (SELECT job.queue_name FROM procrastinate_jobs AS job
+             WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+               AND target_queue_names IS NULL
+             ORDER BY job.queue_name
+             LIMIT 1)
+          UNION ALL
+            SELECT (SELECT job.queue_name FROM procrastinate_jobs AS job
+                    WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+                      AND job.queue_name > previous.name
+                    ORDER BY job.queue_name
+                    LIMIT 1)
+            FROM scheduled_queue AS previous
+            WHERE previous.name IS NOT NULL)
+        SELECT due.id
+        FROM (SELECT name FROM scheduled_queue WHERE name IS NOT NULL
+              UNION SELECT unnest(target_queue_names)) AS queue (name)
+        CROSS JOIN LATERAL (
+            SELECT count(*) >= 1000 AS are_many
+            FROM (SELECT FROM procrastinate_jobs AS job
+                  WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+                    AND job.queue_name = queue.name AND job.scheduled_at <= due_at
+                  ORDER BY job.scheduled_at
+                  LIMIT 1000) AS counted) AS due_jobs
+        CROSS JOIN LATERAL (
+            (SELECT few.id
+             FROM (SELECT job.id, job.priority FROM procrastinate_jobs AS job
+                   WHERE NOT due_jobs.are_many
+                     AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+                     AND job.queue_name = queue.name AND job.scheduled_at <= due_at
+                     AND job.id <> ALL (passed_over)
+                   ORDER BY job.scheduled_at
+                   LIMIT 1000) AS few
+             ORDER BY few.priority DESC, few.id
+             LIMIT most)
+          UNION ALL
+            (SELECT job.id FROM procrastinate_jobs AS job
+             WHERE due_jobs.are_many
+               AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+               AND job.queue_name = queue.name AND job.scheduled_at <= due_at
+               AND job.id <> ALL (passed_over)
+             ORDER BY job.priority DESC, job.id
+             LIMIT most)) AS due);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_due_jobs_v1(varchar[], integer, bigint[], timestamptz) IS
+    'The first scheduled jobs of each queue that are due and have no lock, at most so many of each '
+    'queue.';
+
+CREATE FUNCTION procrastinate_diesel_queues_with_locks_v1(target_queue_names varchar[])
+    RETURNS varchar[]
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF target_queue_names IS NOT NULL THEN
+        RETURN ARRAY(SELECT DISTINCT unnest(target_queue_names));
+    END IF;
+    RETURN ARRAY(
+        WITH RECURSIVE locked_queue (name) AS (
+            (SELECT job.queue_name FROM procrastinate_jobs AS job
+             WHERE job.status = 'todo' AND job.lock IS NOT NULL
+             ORDER BY job.queue_name
+             LIMIT 1)
+          UNION ALL
+            SELECT (SELECT job.queue_name FROM procrastinate_jobs AS job
+                    WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name > previous.name
+                    ORDER BY job.queue_name
+                    LIMIT 1)
+            FROM locked_queue AS previous
+            WHERE previous.name IS NOT NULL)
+        SELECT name FROM locked_queue WHERE name IS NOT NULL);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_queues_with_locks_v1(varchar[]) IS
+    'The given queues, or if NULL all queues that have pending jobs with a lock.';
+
+CREATE FUNCTION procrastinate_diesel_find_lock_heads_v1(
+        target_queue_names varchar[], most integer, passed_over bigint[], last_lock text, due_at timestamptz,
+        OUT job_ids bigint[], OUT locks text[], OUT is_complete boolean)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    queue_names CONSTANT varchar[] := procrastinate_diesel_queues_with_locks_v1(target_queue_names);
+BEGIN
+    SELECT NOT coalesce(bool_or(head.is_full), false),
+           coalesce(array_agg(head.id) FILTER (WHERE head.may_start), '{}'),
+           coalesce(array_agg(head.lock) FILTER (WHERE head.may_start), '{}')
+    INTO is_complete, job_ids, locks
+    FROM (
+        SELECT near.id, near.lock, near.is_full,
+               near.is_nearest AND near.id <> ALL (passed_over)
+               AND (last_lock IS NULL OR near.lock > last_lock)
+               AND (near.scheduled_at IS NULL OR near.scheduled_at <= due_at)
+               AND NOT EXISTS (
+                    SELECT FROM procrastinate_jobs AS holder
+                    WHERE holder.lock = near.lock AND holder.status = 'doing')
+               AND near.id = (
+                    SELECT first.id FROM procrastinate_jobs AS first
+                    WHERE first.lock = near.lock AND first.status = 'todo'
+                    ORDER BY first.priority DESC, first.id
+                    LIMIT 1) AS may_start
+        FROM (
+            SELECT job.id, job.lock, job.scheduled_at,
+                   count(*) OVER (PARTITION BY queue.name) >= 2 * most AS is_full,
+                   -- No other job of the lock can be the first.
+                   row_number() OVER (PARTITION BY job.lock ORDER BY job.priority DESC, job.id) = 1 AS is_nearest
+            FROM unnest(queue_names) AS queue (name)
+            CROSS JOIN LATERAL (
+                SELECT pending.id, pending.lock, pending.scheduled_at, pending.priority
+                FROM procrastinate_jobs AS pending
+                WHERE pending.status = 'todo' AND pending.lock IS NOT NULL AND pending.queue_name = queue.name
+                ORDER BY pending.priority DESC, pending.id
+                LIMIT 2 * most) AS job) AS near) AS head;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_lock_heads_v1(
+    varchar[], integer, bigint[], text, timestamptz) IS
+    'Jobs that are the first of their lock and may start, among the first pending jobs of each '
+    'queue. is_complete if no queue has more pending jobs with a lock. With last_lock, only jobs '
+    'whose lock comes after it.';
+
+CREATE FUNCTION procrastinate_diesel_find_heads_by_lock_v1(
+        target_queue_names varchar[], most integer, passed_over bigint[], last_lock text, due_at timestamptz,
+        OUT job_ids bigint[], OUT locks text[], OUT is_complete boolean)
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    WITH RECURSIVE some_lock (name) AS (
+        (SELECT job.lock FROM procrastinate_jobs AS job
+         WHERE job.status = 'todo' AND job.lock IS NOT NULL
+         ORDER BY job.lock
+         LIMIT 1)
+      UNION ALL
+        SELECT (SELECT job.lock FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.lock > previous.name
+                ORDER BY job.lock
+                LIMIT 1)
+        FROM some_lock AS previous
+        WHERE previous.name IS NOT NULL),
+    each_lock (name) AS (
+        SELECT name FROM some_lock WHERE name IS NOT NULL LIMIT 501),
+    head AS (
+        SELECT first.id, each_lock.name AS lock, first.priority
+        FROM each_lock
+        CROSS JOIN LATERAL (
+            SELECT job.id, job.priority, job.scheduled_at, job.queue_name FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock = each_lock.name
+            ORDER BY job.priority DESC, job.id
+            LIMIT 1) AS first
+        WHERE first.id <> ALL (passed_over)
+          AND (last_lock IS NULL OR each_lock.name > last_lock)
+          AND (first.scheduled_at IS NULL OR first.scheduled_at <= due_at)
+          AND (target_queue_names IS NULL OR first.queue_name = ANY (target_queue_names))
+          AND NOT EXISTS (
+                SELECT FROM procrastinate_jobs AS holder
+                WHERE holder.lock = each_lock.name AND holder.status = 'doing')
+        ORDER BY first.priority DESC, first.id
+        LIMIT most)
+    SELECT (SELECT count(*) FROM each_lock) <= 500,
+           coalesce(array_agg(head.id), '{}'), coalesce(array_agg(head.lock), '{}')
+    INTO is_complete, job_ids, locks
+    FROM head;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_heads_by_lock_v1(
+    varchar[], integer, bigint[], text, timestamptz) IS
+    'Jobs that are the first of their lock and may start, for up to 500 locks. is_complete if '
+    'there are no more locks. For when the first pending jobs of a queue all have a few locks.';
+
+CREATE FUNCTION procrastinate_diesel_find_heads_by_queue_v1(
+        target_queue_names varchar[], most integer, passed_over bigint[], last_lock text, due_at timestamptz,
+        OUT job_ids bigint[], OUT locks text[])
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    queue_names CONSTANT varchar[] := procrastinate_diesel_queues_with_locks_v1(target_queue_names);
+BEGIN
+    SELECT coalesce(array_agg(head.id), '{}'), coalesce(array_agg(head.lock), '{}')
+    INTO job_ids, locks
+    FROM unnest(queue_names) AS queue (name)
+    CROSS JOIN LATERAL (
+        SELECT job.id, job.lock FROM procrastinate_jobs AS job
+        WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = queue.name
+          AND job.id <> ALL (passed_over)
+          AND (last_lock IS NULL OR job.lock > last_lock)
+          AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
+          AND NOT EXISTS (
+                SELECT FROM procrastinate_jobs AS holder
+                WHERE holder.lock = job.lock AND holder.status = 'doing')
+          AND job.id = (
+                SELECT first.id FROM procrastinate_jobs AS first
+                WHERE first.lock = job.lock AND first.status = 'todo'
+                ORDER BY first.priority DESC, first.id
+                LIMIT 1)
+        ORDER BY job.priority DESC, job.id
+        LIMIT most) AS head;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_heads_by_queue_v1(
+    varchar[], integer, bigint[], text, timestamptz) IS
+    'Jobs that are the first of their lock and may start. Reads the pending jobs of each queue '
+    'until it has enough: slow if there are very many that cannot start.';
+
+CREATE FUNCTION procrastinate_diesel_lock_next_jobs_v1(
+        target_queue_names varchar[], wanted integer, passed_over bigint[], last_lock text,
+        due_at timestamptz DEFAULT now())
+    RETURNS TABLE (job_id bigint, job_lock text)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    todo CONSTANT procrastinate_job_status := 'todo';
+    missing integer := wanted;
+    -- How many of each kind to read at once. Other workers may have locked some of them.
+    most CONSTANT integer := least(wanted, 100000) + 10;
+    tried bigint[] := coalesce(passed_over, '{}');
+    is_any_scheduled boolean;
+    is_any_locked boolean;
+    has_more boolean;
+    candidates bigint[];
+    due_ids bigint[];
+    heads record;
+    held_ids bigint[];
+    held_locks text[];
+BEGIN
+    SELECT EXISTS (
+                SELECT FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL),
+           EXISTS (
+                SELECT FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND job.lock IS NOT NULL)
+    INTO is_any_scheduled, is_any_locked;
+
+    WHILE missing > 0 LOOP
+        candidates := procrastinate_diesel_find_unlocked_jobs_v1(target_queue_names, most, tried);
+        has_more := cardinality(candidates) >= most;
+        IF is_any_scheduled THEN
+            due_ids := procrastinate_diesel_find_due_jobs_v1(target_queue_names, most, tried, due_at);
+            has_more := has_more OR cardinality(due_ids) >= most;
+            candidates := candidates || due_ids;
+        END IF;
+        SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks INTO heads;
+        IF is_any_locked THEN
+            SELECT * INTO heads FROM procrastinate_diesel_find_lock_heads_v1(
+                target_queue_names, most, tried, last_lock, due_at);
+            IF NOT heads.is_complete AND cardinality(heads.job_ids) < missing THEN
+                SELECT * INTO heads FROM procrastinate_diesel_find_heads_by_lock_v1(
+                    target_queue_names, most, tried, last_lock, due_at);
+                IF NOT heads.is_complete THEN
+                    SELECT * INTO heads FROM procrastinate_diesel_find_heads_by_queue_v1(
+                        target_queue_names, most, tried, last_lock, due_at);
+                END IF;
+            END IF;
+            has_more := has_more OR cardinality(heads.job_ids) >= missing;
+            candidates := candidates || heads.job_ids;
+        END IF;
+
+        -- Whatever others have changed meanwhile is compared again.
+        SELECT coalesce(array_agg(held.id), '{}'), coalesce(array_agg(held.lock), '{}') INTO held_ids, held_locks
+        FROM (
+            SELECT job.id, job.lock
+            FROM procrastinate_jobs AS job
+            WHERE job.id = ANY (candidates) AND job.status = todo
+              AND job.lock IS NOT DISTINCT FROM heads.locks[array_position(heads.job_ids, job.id)]
+              AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
+              AND (target_queue_names IS NULL OR job.queue_name = ANY (target_queue_names))
+            ORDER BY job.priority DESC, job.id
+            LIMIT missing
+            FOR UPDATE OF job SKIP LOCKED) AS held;
+        RETURN QUERY SELECT held.id, held.lock FROM unnest(held_ids, held_locks) AS held (id, lock);
+        missing := missing - cardinality(held_ids);
+        EXIT WHEN NOT has_more;
+        tried := tried || candidates;
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_lock_next_jobs_v1(varchar[], integer, bigint[], text, timestamptz) IS
+    'Locks the rows of the next jobs that may start, at most so many and without those passed '
+    'over, and returns their IDs and locks. With last_lock, only unlocked jobs and those whose '
+    'lock comes after it.';
+
+CREATE FUNCTION procrastinate_diesel_fetch_jobs_v1(
+        p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    missing integer := wanted;
+    started_ids bigint[];
+    unlocked_ids bigint[];
+    locked_ids bigint[];
+    candidate_id bigint;
+    overtaken_ids bigint[] := '{}';
+    is_overtaken boolean;
+    last_lock text;
+    violated_constraint text;
+BEGIN
+    -- If it finds any, no others can start.
+    started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
+    IF cardinality(started_ids) > 0 THEN
+        RETURN started_ids;
+    END IF;
+    WHILE missing > 0 LOOP
+        SELECT coalesce(array_agg(next.job_id) FILTER (WHERE next.job_lock IS NULL), '{}'),
+               coalesce(array_agg(next.job_id ORDER BY next.job_lock) FILTER (WHERE next.job_lock IS NOT NULL), '{}')
+        INTO unlocked_ids, locked_ids
+        -- The order of the locks is kept when it searches again.
+        FROM procrastinate_diesel_lock_next_jobs_v1(
+            target_queue_names, missing, overtaken_ids, last_lock, due_at) AS next;
+
+        IF cardinality(unlocked_ids) > 0 THEN
+            WITH started AS (
+                UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = p_worker_id
+                WHERE job.id = ANY (unlocked_ids)
+                RETURNING job.id)
+            SELECT started_ids || array_agg(started.id) INTO started_ids FROM started;
+            missing := missing - cardinality(unlocked_ids);
+        END IF;
+
+        -- Meanwhile another worker may have started a job with the same lock that was deferred
+        -- before this one. The unique index on the locks of running jobs detects it. Jobs are
+        -- started one at a time in the order of their locks, so that workers that wait for each
+        -- other at this index never do so in a circle.
+        is_overtaken := false;
+        FOREACH candidate_id IN ARRAY locked_ids LOOP
+            BEGIN
+                UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = p_worker_id
+                WHERE job.id = candidate_id
+                RETURNING job.lock INTO last_lock;
+                started_ids := started_ids || candidate_id;
+                missing := missing - 1;
+            EXCEPTION WHEN unique_violation THEN
+                GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
+                IF violated_constraint <> 'procrastinate_jobs_lock_idx_v1' THEN
+                    RAISE;
+                END IF;
+                overtaken_ids := overtaken_ids || candidate_id;
+                is_overtaken := true;
+            END;
+        END LOOP;
+        EXIT WHEN NOT is_overtaken;
+    END LOOP;
+    IF cardinality(started_ids) > 0 THEN
+        INSERT INTO procrastinate_events (job_id, type)
+        SELECT started.id, 'started' FROM unnest(started_ids) AS started (id);
+    END IF;
+    RETURN started_ids;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_fetch_jobs_v1(bigint, varchar[], integer, timestamptz) IS
+    'Starts the next jobs of the queues for a worker, of all queues if NULL, at most so many, and '
+    'returns their IDs. It writes their events itself.';
+
+CREATE FUNCTION procrastinate_diesel_ends_statement_v1(error_code text)
+    RETURNS boolean
+    LANGUAGE sql
+    IMMUTABLE
+AS $function$
+    -- Connections, read-only transactions, rolled back transactions such as deadlocks, resources,
+    -- locks that are not available, interventions of an operator, the system, and the server
+    -- itself.
+    SELECT left(error_code, 2) IN ('08', '25', '40', '53', '55', '57', '58', 'XX');
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_ends_statement_v1(text) IS
+    'Whether an error, given by its SQLSTATE, is not about the job at hand, so that the whole '
+    'statement fails. It may succeed when it is run again.';
+
+CREATE FUNCTION procrastinate_diesel_try_fetch_jobs_v1(
+        p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz,
+        OUT started_ids bigint[], OUT problem text)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    violated_constraint text;
+BEGIN
+    started_ids := procrastinate_diesel_fetch_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
+    -- A worker that is not registered must know.
+    IF procrastinate_diesel_ends_statement_v1(SQLSTATE)
+            OR violated_constraint = 'procrastinate_jobs_worker_id_fkey' THEN
+        RAISE;
+    END IF;
+    problem := format('%s (SQLSTATE %s)', SQLERRM, SQLSTATE);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_try_fetch_jobs_v1(bigint, varchar[], integer, timestamptz) IS
+    'Like procrastinate_diesel_fetch_jobs_v1, in a subtransaction: if the database refuses to '
+    'start a job, no job is started, and the error is returned.';
+
+-- For clients of the contract. Also the one place, besides
+-- procrastinate_diesel_finish_and_fetch_jobs_v1, that tells the planner how to fetch.
+CREATE OR REPLACE FUNCTION procrastinate_fetch_job_v2(target_queue_names varchar[], p_worker_id bigint)
+    RETURNS procrastinate_jobs
+    LANGUAGE plpgsql
+    SET jit = off SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_sort = off SET enable_incremental_sort = off
+AS $function$
+DECLARE
+    started_ids bigint[];
+    fetched procrastinate_jobs;
+    former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
+    depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
+BEGIN
+    started_ids := procrastinate_diesel_fetch_jobs_v1(p_worker_id, target_queue_names, 1, now());
+    depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
+    IF cardinality(started_ids) = 0 THEN
+        RETURN NULL;
+    END IF;
+    SELECT * INTO fetched FROM procrastinate_jobs AS job WHERE job.id = started_ids[1];
+    RETURN fetched;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_fetch_job_v2(varchar[], bigint) IS
+    'Fetches the next job of the queues for a worker, of all queues if NULL. Returns a row of '
+    'NULLs if there is none.';

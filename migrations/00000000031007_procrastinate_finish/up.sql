@@ -1,0 +1,262 @@
+-- Storing how jobs ended. A job's outcome is stored only if the job is still doing and still
+-- belongs to the worker. The functions rely on the settings that
+-- procrastinate_diesel_finish_and_fetch_jobs_v1 makes, and, but for requeue_job, write the events
+-- themselves.
+--
+-- A status that is compared in a condition on an ID is a variable, not a literal: the planner would
+-- otherwise search an index of running jobs for the ID. For the same reason workers are compared
+-- with IS NOT DISTINCT FROM.
+
+CREATE FUNCTION procrastinate_diesel_record_errors_v1(p_worker_id bigint, errors jsonb)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
+    held_ids bigint[];
+    held_attempts integer[];
+BEGIN
+    -- The jobs are locked, so that they still belong to the worker when their outcomes are stored.
+    SELECT array_agg(held.id), array_agg(held.attempts) INTO held_ids, held_attempts
+    FROM jsonb_to_recordset(errors) AS failure (job_id bigint, attempts integer)
+    CROSS JOIN LATERAL (
+        SELECT job.id, job.attempts
+        FROM procrastinate_jobs AS job
+        WHERE job.id = failure.job_id AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+          AND (failure.attempts IS NULL OR job.attempts = failure.attempts)
+        FOR UPDATE) AS held;
+    -- If there is a row for the attempt, an earlier call stored it and its response was lost.
+    INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error, worker_id, worker_name, duration_seconds)
+    SELECT held.id, held.attempts + 1, failure.error, p_worker_id, failure.worker_name, failure.duration_seconds
+    FROM jsonb_to_recordset(errors)
+        AS failure (job_id bigint, error text, worker_name text, duration_seconds double precision)
+    JOIN unnest(held_ids, held_attempts) AS held (id, attempts) ON held.id = failure.job_id
+    ON CONFLICT DO NOTHING;
+    -- Only the last hundred errors of a job are kept.
+    DELETE FROM procrastinate_diesel_job_errors AS old
+    USING jsonb_to_recordset(errors) AS failure (job_id bigint, attempts integer)
+    WHERE failure.attempts >= 100 AND old.job_id = failure.job_id AND old.attempt <= failure.attempts - 99;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_record_errors_v1(bigint, jsonb) IS
+    'Stores the errors of failed attempts: an array of objects with job_id, error, worker_name, '
+    'duration_seconds, and optionally attempts, the number of attempts before.';
+
+CREATE FUNCTION procrastinate_diesel_finish_jobs_v1(
+        p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[])
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
+    -- Searching the array for the status of each job takes longer the more there are.
+    have_all_succeeded CONSTANT boolean :=
+        'succeeded' = ALL (end_statuses) AND cardinality(end_statuses) = cardinality(finished_job_ids);
+    finished_count bigint;
+BEGIN
+    IF NOT end_statuses <@ ARRAY['succeeded', 'failed', 'aborted']::procrastinate_job_status[] THEN
+        RAISE EXCEPTION 'End status should be either "succeeded", "failed" or "aborted" (job ids: %)',
+            finished_job_ids;
+    END IF;
+    WITH finished AS (
+        UPDATE procrastinate_jobs AS job
+        SET status = CASE
+                WHEN have_all_succeeded THEN 'succeeded'
+                ELSE end_statuses[array_position(finished_job_ids, job.id)]
+            END,
+            abort_requested = false,
+            attempts = job.attempts + 1,
+            -- Deleting a worker updates all jobs that refer to it.
+            worker_id = NULL
+        WHERE job.id = ANY (finished_job_ids) AND job.status = doing
+          AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+        RETURNING job.id, job.status),
+    events AS (
+        INSERT INTO procrastinate_events (job_id, type)
+        SELECT finished.id, finished.status::text::procrastinate_job_event_type FROM finished)
+    SELECT count(*) INTO finished_count FROM finished;
+    IF finished_count = cardinality(finished_job_ids) THEN
+        RETURN '{}';
+    END IF;
+    -- A job that has the status already was finished by an earlier call whose response was lost.
+    RETURN ARRAY(
+        SELECT outcome.id
+        FROM unnest(finished_job_ids, end_statuses) AS outcome (id, status)
+        WHERE NOT EXISTS (
+            SELECT FROM procrastinate_jobs AS job
+            WHERE job.id = outcome.id AND job.status = outcome.status
+              AND (job.worker_id IS NULL OR job.worker_id = p_worker_id)));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_finish_jobs_v1(bigint, bigint[], procrastinate_job_status[]) IS
+    'Finishes running jobs of a worker with the given statuses, and returns the IDs of the jobs '
+    'that no longer belong to the worker. These stay as they are.';
+
+CREATE FUNCTION procrastinate_diesel_delete_finished_jobs_v1(p_worker_id bigint, deleted_job_ids bigint[])
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
+    deleted_count bigint;
+BEGIN
+    DELETE FROM procrastinate_jobs AS job
+    WHERE job.id = ANY (deleted_job_ids) AND job.status = doing
+      AND job.worker_id IS NOT DISTINCT FROM p_worker_id;
+    GET DIAGNOSTICS deleted_count = ROW_COUNT;
+    IF deleted_count = cardinality(deleted_job_ids) THEN
+        RETURN '{}';
+    END IF;
+    -- A job that is gone was deleted by an earlier call, or manually.
+    RETURN ARRAY(SELECT job.id FROM procrastinate_jobs AS job WHERE job.id = ANY (deleted_job_ids));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_delete_finished_jobs_v1(bigint, bigint[]) IS
+    'Deletes running jobs of a worker, and returns the IDs of the jobs that no longer belong to '
+    'the worker. These stay as they are.';
+
+CREATE FUNCTION procrastinate_diesel_requeue_job_v1(
+        p_job_id bigint, p_worker_id bigint, p_attempts integer, retry_at timestamptz, new_priority integer,
+        new_queue_name varchar, new_lock text, counts_as_attempt boolean)
+    RETURNS procrastinate_job_status
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
+    new_status procrastinate_job_status;
+    violated_constraint text;
+BEGIN
+    -- Like procrastinate_retry_job_v2, where an abort that was requested comes first.
+    UPDATE procrastinate_jobs AS job
+    SET status = CASE WHEN job.abort_requested THEN 'failed' ELSE 'todo' END::procrastinate_job_status,
+        attempts = job.attempts + CASE WHEN job.abort_requested OR NOT counts_as_attempt THEN 0 ELSE 1 END,
+        scheduled_at = CASE WHEN job.abort_requested THEN job.scheduled_at ELSE coalesce(retry_at, now()) END,
+        priority = CASE WHEN job.abort_requested THEN job.priority ELSE coalesce(new_priority, job.priority) END,
+        queue_name = CASE
+            WHEN job.abort_requested THEN job.queue_name ELSE coalesce(new_queue_name, job.queue_name) END,
+        lock = CASE WHEN job.abort_requested THEN job.lock ELSE coalesce(new_lock, job.lock) END
+    WHERE job.id = p_job_id AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+      AND (p_attempts IS NULL OR job.attempts = p_attempts)
+    RETURNING job.status INTO new_status;
+    RETURN new_status;
+EXCEPTION WHEN unique_violation THEN
+    GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
+    IF violated_constraint <> 'procrastinate_jobs_queueing_lock_idx_v1' THEN
+        RAISE;
+    END IF;
+    -- A pending job holds the queueing lock.
+    UPDATE procrastinate_jobs AS job
+    SET status = 'failed', abort_requested = false, attempts = job.attempts + 1
+    WHERE job.id = p_job_id AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+      AND (p_attempts IS NULL OR job.attempts = p_attempts)
+    RETURNING job.status INTO new_status;
+    RETURN new_status;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_requeue_job_v1(
+    bigint, bigint, integer, timestamptz, integer, varchar, text, boolean) IS
+    'Requeues a running job of a worker (NULL: a job that lost its worker) in the given attempt '
+    '(NULL: in any), and returns its new status: todo, or failed if its abort was requested or its '
+    'queueing lock is taken. Returns NULL if the job does not belong to the worker. Its events are '
+    'written by the triggers.';
+
+CREATE FUNCTION procrastinate_diesel_requeue_jobs_v1(
+        p_worker_id bigint, retries jsonb, OUT lost_ids bigint[], OUT failed_ids bigint[])
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
+    retry record;
+    new_status procrastinate_job_status;
+    former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
+    -- The events of jobs that are requeued one at a time are written by the triggers.
+    depth text := set_config('procrastinate_diesel.batched_at_depth', '', true);
+BEGIN
+    lost_ids := '{}';
+    failed_ids := '{}';
+    FOR retry IN
+        SELECT * FROM jsonb_to_recordset(retries)
+            AS retry (job_id bigint, attempts integer, retry_at timestamptz, priority integer, queue_name varchar,
+                lock text, counts_as_attempt boolean)
+        ORDER BY job_id
+    LOOP
+        new_status := procrastinate_diesel_requeue_job_v1(
+            retry.job_id, p_worker_id, retry.attempts, retry.retry_at, retry.priority, retry.queue_name, retry.lock,
+            coalesce(retry.counts_as_attempt, true));
+        IF new_status = 'failed' THEN
+            failed_ids := failed_ids || retry.job_id;
+        -- A job that is not doing, or that the worker is doing in a later attempt, was requeued by
+        -- an earlier call whose response was lost, or finished manually.
+        ELSIF new_status IS NULL AND EXISTS (
+                SELECT FROM procrastinate_jobs AS job
+                WHERE job.id = retry.job_id AND job.status = doing
+                  AND (job.worker_id IS DISTINCT FROM p_worker_id OR job.attempts <= retry.attempts)) THEN
+            lost_ids := lost_ids || retry.job_id;
+        END IF;
+    END LOOP;
+    depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_requeue_jobs_v1(bigint, jsonb) IS
+    'Requeues running jobs of a worker: an array of objects with job_id, and optionally attempts, '
+    'the number of attempts before, retry_at, priority, queue_name, lock and counts_as_attempt. '
+    'Returns the IDs of jobs that no longer belong to the worker, and of those that failed '
+    'instead.';
+
+CREATE FUNCTION procrastinate_diesel_finish_one_by_one_v1(
+        p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[], retries jsonb,
+        deleted_job_ids bigint[], errors jsonb, OUT lost_ids bigint[], OUT failed_ids bigint[],
+        OUT refused_ids bigint[], OUT problems text[])
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    outcome record;
+    requeued record;
+BEGIN
+    lost_ids := '{}';
+    failed_ids := '{}';
+    FOR outcome IN
+        SELECT each.*, (
+            SELECT jsonb_agg(failure) FROM jsonb_array_elements(errors) AS failure
+            WHERE (failure ->> 'job_id')::bigint = each.id) AS errors
+        FROM (
+            SELECT finished.id, finished.status, NULL::jsonb AS retry
+            FROM unnest(finished_job_ids, end_statuses) AS finished (id, status)
+          UNION ALL
+            SELECT (retry ->> 'job_id')::bigint, NULL, jsonb_build_array(retry)
+            FROM jsonb_array_elements(retries) AS retry
+          UNION ALL
+            SELECT deleted.id, NULL, NULL FROM unnest(deleted_job_ids) AS deleted (id)) AS each
+        ORDER BY each.id
+    LOOP
+        BEGIN
+            IF outcome.errors IS NOT NULL THEN
+                PERFORM procrastinate_diesel_record_errors_v1(p_worker_id, outcome.errors);
+            END IF;
+            IF outcome.status IS NOT NULL THEN
+                lost_ids := lost_ids || procrastinate_diesel_finish_jobs_v1(
+                    p_worker_id, ARRAY[outcome.id], ARRAY[outcome.status]);
+            ELSIF outcome.retry IS NOT NULL THEN
+                SELECT * INTO requeued FROM procrastinate_diesel_requeue_jobs_v1(p_worker_id, outcome.retry);
+                lost_ids := lost_ids || requeued.lost_ids;
+                failed_ids := failed_ids || requeued.failed_ids;
+            ELSE
+                lost_ids := lost_ids || procrastinate_diesel_delete_finished_jobs_v1(
+                    p_worker_id, ARRAY[outcome.id]);
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            IF procrastinate_diesel_ends_statement_v1(SQLSTATE) THEN
+                RAISE;
+            END IF;
+            refused_ids := refused_ids || outcome.id;
+            problems := problems || format('%s (SQLSTATE %s)', SQLERRM, SQLSTATE);
+        END;
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_finish_one_by_one_v1(
+    bigint, bigint[], procrastinate_job_status[], jsonb, bigint[], jsonb) IS
+    'Stores the outcomes of jobs like procrastinate_diesel_finish_and_fetch_jobs_v1, but each in a '
+    'subtransaction, so that one that the database refuses does not keep the others from being '
+    'stored. Returns the IDs of jobs that no longer belong to the worker, of jobs that failed '
+    'instead of being requeued, and of jobs whose outcome was refused, these with the errors.';

@@ -1,0 +1,145 @@
+CREATE TYPE procrastinate_diesel_fetched_v1 AS (
+    kind text,
+    id bigint,
+    queue_name varchar,
+    task_name varchar,
+    priority integer,
+    lock text,
+    queueing_lock text,
+    args jsonb,
+    scheduled_at timestamptz,
+    attempts integer,
+    abort_requested boolean,
+    worker_id bigint,
+    problem text);
+COMMENT ON TYPE procrastinate_diesel_fetched_v1 IS
+    'A job as a worker gets it (kind = fetched), or what happened to one of its jobs: lost, failed '
+    'or refused.';
+
+CREATE FUNCTION procrastinate_diesel_fetched_v1(job procrastinate_jobs)
+    RETURNS SETOF procrastinate_diesel_fetched_v1
+    LANGUAGE sql
+    STABLE
+AS $function$
+    SELECT 'fetched'::text, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
+        -- Clients have no value for an infinite time.
+        CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END,
+        job.attempts, job.abort_requested, job.worker_id, NULL::text;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_fetched_v1(procrastinate_jobs) IS
+    'The row of a job that a worker gets. The planner replaces a call in FROM by its body.';
+
+CREATE FUNCTION procrastinate_diesel_check_worker_v1(p_worker_id bigint)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM procrastinate_workers AS worker WHERE worker.id = p_worker_id) THEN
+        RAISE foreign_key_violation USING
+            MESSAGE = format('Worker %s is not registered', p_worker_id),
+            TABLE = 'procrastinate_jobs',
+            CONSTRAINT = 'procrastinate_jobs_worker_id_fkey';
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_check_worker_v1(bigint) IS
+    'Raises a violation of the foreign key of the jobs if the worker is not registered.';
+
+-- The settings hold in the functions that it calls, too. Every statement there reads a few rows
+-- along an index. The planner must choose that whatever the statistics say, also for a plan that it
+-- made when the tables were empty. The plan is made once and never compiled: the settings make
+-- every plan seem expensive. With lock_timeout, a row that another transaction holds for long does
+-- not delay everything else.
+CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
+        p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[],
+        target_queue_names varchar[], free_slots integer, retries jsonb DEFAULT NULL,
+        deleted_job_ids bigint[] DEFAULT NULL, errors jsonb DEFAULT NULL, one_by_one boolean DEFAULT false,
+        due_at timestamptz DEFAULT NULL)
+    RETURNS SETOF procrastinate_diesel_fetched_v1
+    LANGUAGE plpgsql
+    SET jit = off SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_sort = off SET enable_incremental_sort = off
+    SET lock_timeout = '5s'
+AS $function$
+DECLARE
+    lost_ids bigint[] := '{}';
+    failed_ids bigint[];
+    fetched_ids bigint[];
+    refused_ids bigint[];
+    problems text[];
+    requeued record;
+    outcome procrastinate_diesel_fetched_v1;
+    former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
+    depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
+BEGIN
+    IF one_by_one THEN
+        SELECT * INTO lost_ids, failed_ids, refused_ids, problems FROM procrastinate_diesel_finish_one_by_one_v1(
+            p_worker_id, finished_job_ids, end_statuses, retries, deleted_job_ids, errors);
+    ELSE
+        -- Errors first, because they belong to attempts of jobs that are still doing.
+        IF errors IS NOT NULL THEN
+            PERFORM procrastinate_diesel_record_errors_v1(p_worker_id, errors);
+        END IF;
+        IF cardinality(finished_job_ids) > 0 THEN
+            lost_ids := procrastinate_diesel_finish_jobs_v1(p_worker_id, finished_job_ids, end_statuses);
+        END IF;
+        IF cardinality(deleted_job_ids) > 0 THEN
+            lost_ids := lost_ids || procrastinate_diesel_delete_finished_jobs_v1(p_worker_id, deleted_job_ids);
+        END IF;
+        IF retries IS NOT NULL THEN
+            SELECT * INTO requeued FROM procrastinate_diesel_requeue_jobs_v1(p_worker_id, retries);
+            lost_ids := lost_ids || requeued.lost_ids;
+            failed_ids := requeued.failed_ids;
+        END IF;
+    END IF;
+    -- A worker that was considered stalled gets back the jobs that nobody has taken.
+    IF cardinality(lost_ids) > 0 THEN
+        PERFORM procrastinate_diesel_check_worker_v1(p_worker_id);
+    END IF;
+
+    -- After the outcomes, so that a lock that a job releases is taken again.
+    IF free_slots > 0 AND one_by_one THEN
+        SELECT tried.started_ids, refused_ids || NULL::bigint, problems || tried.problem
+        INTO fetched_ids, refused_ids, problems
+        FROM procrastinate_diesel_try_fetch_jobs_v1(
+            p_worker_id, target_queue_names, free_slots, coalesce(due_at, now())) AS tried;
+    ELSIF free_slots > 0 THEN
+        fetched_ids := procrastinate_diesel_fetch_jobs_v1(
+            p_worker_id, target_queue_names, free_slots, coalesce(due_at, now()));
+    END IF;
+    depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
+
+    -- Not earlier: a block that is rolled back does not take back returned rows.
+    IF cardinality(lost_ids || failed_ids || refused_ids) > 0 THEN
+        FOR outcome.kind, outcome.id, outcome.problem IN
+            SELECT 'lost', lost.id, NULL FROM unnest(lost_ids) AS lost (id)
+            UNION ALL SELECT 'failed', failed.id, NULL FROM unnest(failed_ids) AS failed (id)
+            UNION ALL SELECT 'refused', refused.* FROM unnest(refused_ids, problems) AS refused (id, reason)
+            WHERE refused.reason IS NOT NULL
+        LOOP
+            RETURN NEXT outcome;
+        END LOOP;
+    END IF;
+    IF cardinality(fetched_ids) > 0 THEN
+        RETURN QUERY
+            SELECT fetched.*
+            FROM procrastinate_jobs AS job CROSS JOIN LATERAL procrastinate_diesel_fetched_v1(job) AS fetched
+            WHERE job.id = ANY (fetched_ids);
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
+    bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb, bigint[], jsonb, boolean, timestamptz) IS
+    'Everything that a worker needs of the database in one call and one transaction. Finishes jobs '
+    'with their end statuses, deletes those that are not kept, requeues those that are retried (as '
+    'procrastinate_diesel_requeue_jobs_v1 takes them), stores errors (as '
+    'procrastinate_diesel_record_errors_v1 takes them), and fetches jobs for the free slots. '
+    'Returns the fetched jobs (kind = fetched), and only the IDs of the others: jobs that no '
+    'longer belong to the worker and stay as they are (kind = lost) and jobs that failed instead '
+    'of being requeued (kind = failed). With one_by_one, an outcome that the database refuses does '
+    'not keep the others from being stored; it is returned with the error (kind = refused). A '
+    'refused row without an ID means that no job could be fetched. If a job is lost and the worker '
+    'is not registered, nothing is done, and it raises a violation of the foreign key of the jobs. '
+    'due_at is the time that scheduled jobs are compared with; NULL means now.';

@@ -1,0 +1,163 @@
+//! Outcomes that the database refuses, for instance because of a trigger of the application's. Each of them is tried again
+//! later, less and less often, and delays neither the others nor the fetching.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::job::JobId;
+use crate::support::backoff::Backoff;
+
+/// How outcomes are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Mode {
+    /// All in one step, which costs the least.
+    #[default]
+    Together,
+    /// In one statement that keeps what it can and names the others: the statement before was refused.
+    OneByOne,
+    /// One in each statement, without fetching: the database has refused a statement as a whole, for instance because
+    /// its encoding lacks a character of a text.
+    Alone,
+}
+
+/// What the database has refused lately.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    mode: Mode,
+    of_jobs: HashMap<JobId, Refusal>,
+    /// That it hands out no jobs.
+    of_fetching: Option<(Backoff, Instant)>,
+}
+
+#[derive(Debug)]
+struct Refusal {
+    backoff: Backoff,
+    since: Instant,
+}
+
+impl Refusals {
+    /// How to store the outcomes of these jobs, and fetch for so many slots.
+    pub(super) fn plan(
+        &self,
+        mut jobs: impl ExactSizeIterator<Item = JobId>,
+        free_slots: usize,
+    ) -> (Mode, usize, usize) {
+        let (jobs_len, fetches) = (jobs.len(), free_slots > 0 && self.of_fetching.is_some());
+        match self.mode {
+            Mode::Together if fetches || jobs.any(|job_id| self.of_jobs.contains_key(&job_id)) => {
+                (Mode::OneByOne, jobs_len, free_slots)
+            }
+            Mode::Alone if jobs_len > 0 => (Mode::Alone, 1, 0),
+            mode => (mode, jobs_len, free_slots),
+        }
+    }
+
+    /// Until when no jobs are fetched, because the database has refused to hand out any.
+    pub(super) fn fetch_at(&self) -> Option<Instant> {
+        self.of_fetching.as_ref().map(|(_, fetch_at)| *fetch_at)
+    }
+
+    /// A statement was answered that stored outcomes, or fetched jobs, in this mode.
+    pub(super) fn answered(&mut self, mode: Mode) {
+        self.mode = if mode == Mode::Alone { Mode::OneByOne } else { Mode::Together };
+    }
+
+    /// The database has refused a statement in this mode as a whole. True if the one outcome in it is the reason.
+    pub(super) fn refused(&mut self, mode: Mode, stored: usize) -> bool {
+        self.mode = if mode == Mode::Together { Mode::OneByOne } else { Mode::Alone };
+        mode == Mode::Alone && stored == 1
+    }
+
+    /// How long to wait until the outcome of the job is tried again.
+    pub(super) fn refused_job(&mut self, job_id: JobId) -> Duration {
+        let refusal = self
+            .of_jobs
+            .entry(job_id)
+            .or_insert_with(|| Refusal { backoff: Backoff::default(), since: Instant::now() });
+        refusal.backoff.next_wait()
+    }
+
+    /// How long to wait until jobs are fetched again.
+    pub(super) fn refused_fetching(&mut self) -> Duration {
+        let (backoff, fetch_at) = self.of_fetching.get_or_insert_with(|| (Backoff::default(), Instant::now()));
+        let wait = backoff.next_wait();
+        *fetch_at = Instant::now() + wait;
+        wait
+    }
+
+    /// The outcome of the job is stored, or is nobody's business any more.
+    pub(super) fn forget_job(&mut self, job_id: JobId) {
+        self.of_jobs.remove(&job_id);
+    }
+
+    /// Jobs were fetched.
+    pub(super) fn forget_fetching(&mut self) {
+        self.of_fetching = None;
+    }
+
+    /// Since when an outcome is refused.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.of_jobs.values().map(|refusal| refusal.since).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jobs(ids: &[i64]) -> impl ExactSizeIterator<Item = JobId> {
+        ids.iter().map(|id| JobId::from(*id))
+    }
+
+    #[test]
+    fn outcomes_are_stored_together_until_the_database_refuses_and_again_after_it_has_named_them() {
+        let mut refusals = Refusals::default();
+        assert_eq!(refusals.plan(jobs(&[1, 2, 3]), 5), (Mode::Together, 3, 5));
+        assert!(!refusals.refused(Mode::Together, 3));
+        assert_eq!(refusals.plan(jobs(&[1, 2, 3]), 5), (Mode::OneByOne, 3, 5));
+        refusals.answered(Mode::OneByOne);
+        refusals.refused_job(JobId::from(2));
+        assert_eq!(refusals.plan(jobs(&[4]), 5), (Mode::Together, 1, 5));
+        // It would be refused again, and the others with it.
+        assert_eq!(refusals.plan(jobs(&[4, 2]), 5), (Mode::OneByOne, 2, 5));
+        refusals.forget_job(JobId::from(2));
+        assert_eq!(refusals.plan(jobs(&[4, 2]), 5), (Mode::Together, 2, 5));
+    }
+
+    #[test]
+    fn an_outcome_that_spoils_any_statement_goes_out_alone() {
+        let mut refusals = Refusals::default();
+        assert!(!refusals.refused(Mode::Together, 2));
+        assert!(!refusals.refused(Mode::OneByOne, 2));
+        assert_eq!(refusals.plan(jobs(&[1, 2]), 5), (Mode::Alone, 1, 0));
+        assert!(refusals.refused(Mode::Alone, 1));
+        // The other one.
+        assert_eq!(refusals.plan(jobs(&[2]), 5), (Mode::Alone, 1, 0));
+        refusals.answered(Mode::Alone);
+        assert_eq!(refusals.plan(jobs(&[]), 5), (Mode::OneByOne, 0, 5));
+        refusals.answered(Mode::OneByOne);
+        assert_eq!(refusals.plan(jobs(&[3]), 5), (Mode::Together, 1, 5));
+    }
+
+    #[test]
+    fn where_no_jobs_are_handed_out_outcomes_are_stored_all_the_same() {
+        let mut refusals = Refusals::default();
+        refusals.refused_fetching();
+        assert!(refusals.fetch_at().is_some());
+        assert_eq!(refusals.plan(jobs(&[1]), 0), (Mode::Together, 1, 0));
+        assert_eq!(refusals.plan(jobs(&[1]), 5), (Mode::OneByOne, 1, 5));
+        refusals.forget_fetching();
+        assert_eq!(refusals.plan(jobs(&[1]), 5), (Mode::Together, 1, 5));
+    }
+
+    #[test]
+    fn a_refused_outcome_is_tried_less_and_less_often() {
+        let mut refusals = Refusals::default();
+        let first = refusals.refused_job(JobId::from(1));
+        let last = (0..9).map(|_| refusals.refused_job(JobId::from(1))).last().unwrap_or_default();
+        assert!(last > first * 10, "{first:?}, {last:?}");
+        assert!(refusals.refused_job(JobId::from(2)) < last);
+    }
+}
