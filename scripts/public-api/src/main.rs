@@ -1,0 +1,20 @@
+//! Prints the public API of the crate: an item a line, from the JSON that rustdoc writes. See `scripts/check-public-api`.
+#![allow(clippy::print_stdout, reason = "it is what this program is for")]
+
+use std::error::Error;
+
+/// Diesel's definitions of the tables are generated; a test compares them with a migrated database.
+const GENERATED: &str = "procrastinate::schema::";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let json = std::env::args_os().nth(1).ok_or("usage: public-api-snapshot RUSTDOC_JSON")?;
+    let api = public_api::Builder::from_rustdoc_json(json)
+        .omit_blanket_impls(true)
+        .omit_auto_trait_impls(true)
+        .omit_auto_derived_impls(true)
+        .build()?;
+    for item in api.items().map(ToString::to_string).filter(|item| !item.contains(GENERATED)) {
+        println!("{item}");
+    }
+    Ok(())
+}
