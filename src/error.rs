@@ -1,218 +1,218 @@
-//! The crate's one error type.
+//! The error type of the crate.
 
 use std::error::Error as StdError;
 
 use crate::job::{JobId, JobStatus};
 
-/// What can go wrong in this crate.
+/// An error of this crate.
 ///
-/// One type for everything, so that one `From<procrastinate::Error>` in an application covers all of it. The
-/// `is_…` questions answer what callers usually want to know; match on the variants for the details.
+/// There is one type for everything, so an application needs only one `From<procrastinate::Error>`. The methods `is_…`
+/// answer the most common questions. Match on the variants for details.
 ///
 /// # Example
 ///
 /// ```
 /// # use procrastinate::{Error, JobToDefer};
 /// fn explain(error: &Error) -> &'static str {
-///     if error.is_already_enqueued() { "it is on its way already" } else { "try again later" }
+///     if error.is_already_enqueued() { "it is already pending" } else { "try again later" }
 /// }
 /// # let error = Error::AlreadyEnqueued { task_name: "report".into(), queueing_lock: "report-7".into() };
-/// assert_eq!(explain(&error), "it is on its way already");
+/// assert_eq!(explain(&error), "it is already pending");
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Something that was asked for cannot be: a name that is too long, arguments that are not an object, a date out
-    /// of range. Found before the database was asked, so nothing was stored.
+    /// An input is invalid, such as a name that is too long, arguments that are not an object, or a date out of range.
+    ///
+    /// It is checked before the database is asked, so nothing was stored.
     #[error("invalid {what} {value}: {rule}")]
     Invalid {
-        /// Which input.
+        /// The kind of input.
         what: &'static str,
-        /// The input as it came, shortened where it is long.
+        /// The input, shortened if it is long.
         value: String,
         /// The rule that it breaks.
         rule: String,
     },
 
-    /// The queueing lock of the job is held by a job that waits already, so the job was not deferred.
+    /// Another pending job holds the job's queueing lock, so the job was not deferred.
     ///
-    /// The caller's transaction, if there is one, is intact: other than a violated constraint, this can be ignored and
-    /// the transaction committed.
+    /// Your transaction, if there is one, is intact. You can ignore this error and commit.
     #[error(
-        "task \"{task_name}\" was not deferred: a job with the queueing lock \"{queueing_lock}\" is waiting already"
+        "could not defer task \"{task_name}\": a job with the queueing lock \"{queueing_lock}\" is already pending"
     )]
     AlreadyEnqueued {
-        /// The task of the job that was not deferred; of a batch, of its first job with that queueing lock.
+        /// The task of the job that was not deferred. In a batch, the task of the first such job.
         task_name: String,
         /// The lock that is taken.
         queueing_lock: String,
     },
 
-    /// There is no job of this number: it was deleted, or never was.
+    /// There is no job with this ID, or it was deleted.
     #[error("could not {action} job {job_id}: there is no such job")]
     JobNotFound {
-        /// What was being done.
+        /// The attempted action.
         action: &'static str,
-        /// The number that was asked for.
+        /// The ID that was not found.
         job_id: JobId,
     },
 
-    /// The job is in a status in which this cannot be done with it. Nothing was changed, and the caller's transaction, if
-    /// there is one, is intact.
+    /// The status of the job does not allow the action. Nothing was changed, and your transaction, if there is one, is
+    /// intact.
     #[error("could not {action} job {job_id}: it is {status}, and must be {allowed}")]
     WrongStatus {
-        /// What was being done.
+        /// The attempted action.
         action: &'static str,
         /// The job.
         job_id: JobId,
-        /// The status that it has.
+        /// The status that the job has.
         status: JobStatus,
-        /// The statuses in which it can be done.
+        /// The statuses that allow the action.
         allowed: &'static str,
     },
 
-    /// A job cannot be put back to wait, because another one that waits holds its queueing lock. Nothing was changed, and
-    /// the caller's transaction, if there is one, is intact.
+    /// A job cannot be retried, because another pending job holds its queueing lock.
+    ///
+    /// Nothing was changed, and your transaction, if there is one, is intact.
     #[error(
-        "job {job_id} of task \"{task_name}\" was not put back to wait: another job with its queueing lock \
-         \"{queueing_lock}\" is waiting already"
+        "could not retry job {job_id} of task \"{task_name}\": another job with its queueing lock \"{queueing_lock}\" is \
+         already pending"
     )]
     QueueingLockTaken {
-        /// The job that was to wait.
+        /// The job that was not retried.
         job_id: JobId,
-        /// Its task.
+        /// The task of that job.
         task_name: String,
         /// The lock that is taken.
         queueing_lock: String,
     },
 
-    /// No task of this name was given to the application.
-    #[error("there is no task \"{name}\" in this application; it knows: {}", known.join(", "))]
+    /// The application has no task of this name.
+    #[error("unknown task \"{name}\"; the tasks of this application are: {}", known.join(", "))]
     UnknownTask {
-        /// The name that was asked for.
+        /// The name that was not found.
         name: String,
         /// The names of the application's tasks, sorted.
         known: Vec<String>,
     },
 
-    /// A task asked for a value that nobody put into the state.
+    /// A task asked for a type of which the state has no value.
     #[error(
-        "there is no value of the type {wanted} in the state; give it with App::builder(…).state(…) or \
-         app.worker().state(…). There are: {}",
+        "could not get a {wanted} from the state: no value of this type was added; add one with \
+         App::builder(…).state(…) or app.worker().state(…). The types in the state are: {}",
         known.join(", ")
     )]
     MissingState {
-        /// The type's name.
+        /// The name of the type.
         wanted: &'static str,
         /// The types of which there are values.
         known: Vec<&'static str>,
     },
 
-    /// Two tasks of one application have the same name or alias, so a job's name would not say which one to run; or one
-    /// task was added twice.
+    /// Two tasks of an application share a name or alias, or one task was added twice.
     #[error("{}", explain_duplicate(name, tasks))]
     DuplicateTask {
-        /// The name they share.
+        /// The name that they share.
         name: String,
-        /// Their types.
+        /// The types of the tasks.
         tasks: [&'static str; 2],
     },
 
-    /// The pool gave no connection.
-    #[error("could not {action}: no connection from the pool: {source}")]
+    /// The pool returned no connection.
+    #[error("could not {action}: could not get a connection from the pool: {source}")]
     Pool {
-        /// What the connection was wanted for.
+        /// The action that needed the connection.
         action: &'static str,
-        /// What the pool said.
+        /// The error of the pool.
         source: Box<dyn StdError + Send + Sync>,
     },
 
-    /// The tables or functions of the queue are not there.
+    /// The database has no tables or functions of the queue.
     #[error(
-        "could not {action}: {source}. The queue's tables or functions were not found: run the migrations of the \
-         procrastinate crate on this database, and check that search_path names their schema"
+        "could not {action}: {source}. The queue's tables or functions were not found; run the migrations of the \
+         procrastinate crate on this database, and check that search_path contains their schema"
     )]
     SchemaMissing {
-        /// What was being done.
+        /// The attempted action.
         action: &'static str,
-        /// The database's answer.
+        /// The error of the database.
         source: diesel::result::Error,
     },
 
     /// The database refused a statement or could not be reached.
     #[error("could not {action}: {source}")]
     Database {
-        /// What was being done.
+        /// The attempted action.
         action: &'static str,
-        /// The database's answer.
+        /// The error of the database.
         source: diesel::result::Error,
     },
 
-    /// The server did not answer in time. What was asked of it may have been done.
-    #[error("could not {action}: the server did not answer within {timeout:?}")]
+    /// The server did not respond in time. The action may have been carried out nevertheless.
+    #[error("could not {action}: the server did not respond within {timeout:?}")]
     NoAnswer {
-        /// What was asked of it.
+        /// The attempted action.
         action: &'static str,
-        /// How long the answer was waited for.
+        /// The time limit.
         timeout: std::time::Duration,
     },
 
-    /// The connection on which jobs are listened for was lost, or could not be made.
+    /// The connection for notifications was lost or could not be established.
     #[error("could not listen for jobs: {source}")]
     Listening {
-        /// What went wrong.
+        /// The cause.
         source: Box<dyn StdError + Send + Sync>,
     },
 
-    /// A [test worker](crate::testing::TestWorker) cannot go on.
+    /// A [test worker](crate::testing::TestWorker) cannot continue.
     #[cfg(feature = "testing")]
-    #[error("the test worker cannot go on: {problem}")]
+    #[error("could not run the test worker: {problem}")]
     Testing {
-        /// Why, and what may be the cause.
+        /// The problem, and its likely cause.
         problem: String,
     },
 
-    /// The worker's own thread could not be started.
-    #[error("the worker was not started: there is no thread to be had for its heartbeat: {source}")]
+    /// The heartbeat thread of the worker could not be started.
+    #[error("could not start the worker: failed to spawn the heartbeat thread: {source}")]
     Thread {
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 
-    /// A migration failed; nothing of that migration was kept, and those before it stay applied.
+    /// A migration failed. It left no changes behind. Earlier migrations stay applied.
     #[error("could not migrate the database: {source}")]
     Migration {
-        /// What the migration's runner said.
+        /// The error of the migration runner.
         source: Box<dyn StdError + Send + Sync>,
     },
 
-    /// The queue's migrations could not be written into a directory.
+    /// The queue's migrations could not be written to a directory.
     #[error("could not write the migration {}: {source}", path.display())]
     WriteMigrations {
         /// The file or directory.
         path: std::path::PathBuf,
-        /// What the operating system said, or how the file differs.
+        /// The error of the operating system, or how the file differs.
         source: std::io::Error,
     },
 
-    /// A worker was stopped while the database could not be reached, so it could not store how some jobs ended.
+    /// A worker stopped while it could not reach the database, so it could not store some outcomes.
     ///
-    /// They are still marked as running. Once the worker's heartbeat is overdue they count as stalled.
+    /// These jobs are still marked as running. They count as stalled once the worker has missed its heartbeats.
     #[error(
-        "the worker stopped, but how these jobs ended could not be stored, and they are still marked as running \
-         (job ids: {}): {source}",
+        "could not store the outcomes of some jobs before the worker stopped, so they are still marked as running \
+         (job IDs: {}): {source}",
         join(job_ids)
     )]
     UnsavedJobs {
-        /// The jobs, whose tasks have ended.
+        /// The jobs whose outcomes were not stored.
         job_ids: Vec<JobId>,
-        /// Why it failed the last time.
+        /// The error of the last attempt to store them.
         source: Box<Error>,
     },
 }
 
 impl Error {
-    /// Whether a job was not deferred, or not put back to wait, because one with its queueing lock is waiting already.
+    /// Returns whether a job was not deferred or not retried because another pending job holds its queueing lock.
     ///
     /// # Example
     ///
@@ -225,7 +225,7 @@ impl Error {
         matches!(self, Self::AlreadyEnqueued { .. } | Self::QueueingLockTaken { .. })
     }
 
-    /// Whether the input was at fault, so that trying again cannot help.
+    /// Returns whether the input was invalid, so that trying again cannot help.
     ///
     /// # Example
     ///
@@ -238,8 +238,9 @@ impl Error {
         matches!(self, Self::Invalid { .. } | Self::UnknownTask { .. } | Self::DuplicateTask { .. })
     }
 
-    /// The error of Diesel behind this one, if there is one: for instance to see whether the transaction should be
-    /// tried again after a serialization failure.
+    /// Returns the Diesel error behind this one, if there is one.
+    ///
+    /// Use it, for instance, to retry a transaction after a serialization failure.
     ///
     /// # Example
     ///
@@ -260,7 +261,6 @@ impl Error {
         }
     }
 
-    /// An [`Error::Invalid`], with the value in quotes and cut where it is long.
     /// Whether the database understood the statement and refused it, so that it would refuse it again.
     pub(crate) fn is_refusal(&self) -> bool {
         use diesel::result::{DatabaseErrorKind as Kind, Error::DatabaseError};
@@ -268,6 +268,7 @@ impl Error {
             if !matches!(kind, Kind::ClosedConnection | Kind::UnableToSendCommand | Kind::SerializationFailure))
     }
 
+    /// An [`Error::Invalid`] with the value in quotes, shortened if it is long.
     pub(crate) fn invalid(what: &'static str, value: impl AsRef<str>, rule: impl Into<String>) -> Self {
         const LONGEST: usize = 150;
         let value = value.as_ref();
@@ -280,7 +281,7 @@ impl Error {
         Self::Invalid { what, value: shown, rule: rule.into() }
     }
 
-    /// The error of a statement, told apart by whether the queue's schema is there at all.
+    /// The error of a statement. It distinguishes whether the queue's schema exists.
     pub(crate) fn database(action: &'static str, source: diesel::result::Error) -> Self {
         if says_that_schema_is_missing(&source) {
             Self::SchemaMissing { action, source }
@@ -290,11 +291,8 @@ impl Error {
     }
 }
 
-/// Diesel does not hand out SQLSTATE codes. An undefined table, function or type is known by the place in the statement
-/// that the server points at, which our functions' own messages lack, and by a name of ours in the message: both are
-/// the same in every language of the server.
-/// So that a transaction which only uses this crate can have its error type: what Diesel says of `BEGIN`, `COMMIT` and the
-/// application's own statements becomes an [`Error::Database`].
+/// Lets a transaction that only uses this crate have [`Error`] as its error type. Errors of `BEGIN`, `COMMIT` and your
+/// own statements become an [`Error::Database`].
 ///
 /// ```no_run
 /// use diesel_async::{AsyncConnection, AsyncPgConnection};
@@ -317,6 +315,10 @@ impl From<diesel::result::Error> for Error {
     }
 }
 
+/// Recognises an undefined table, function or type without a SQLSTATE, which Diesel does not expose.
+///
+/// The server's error has a position in the statement, which errors raised by our functions lack, and its message has one
+/// of our names. Both are the same in every language of the server.
 fn says_that_schema_is_missing(error: &diesel::result::Error) -> bool {
     use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
     match error {
@@ -330,11 +332,11 @@ fn says_that_schema_is_missing(error: &diesel::result::Error) -> bool {
 
 fn explain_duplicate(name: &str, [one, other]: &[&'static str; 2]) -> String {
     if one == other {
-        return format!("the task \"{name}\" ({one}) was added twice");
+        return format!("could not build the application: the task \"{name}\" ({one}) was added twice");
     }
     format!(
-        "two tasks are named \"{name}\", {one} and {other}: give one of them another name with #[task(name = \"…\")], or \
-         a namespace with #[task(namespace = \"…\")]"
+        "could not build the application: the tasks {one} and {other} are both named \"{name}\"; rename one with \
+         #[task(name = \"…\")] or give it a namespace with #[task(namespace = \"…\")]"
     )
 }
 

@@ -26,8 +26,8 @@ mod worker;
 /// The pages are the Markdown files in the folder `docs` of the repository. Their code is compiled with the crate's
 /// documentation tests.
 pub mod guide {
-    // A page links to another one by its file. The definitions before the page lead to the modules here instead: of two
-    // definitions with one label, Markdown takes the first.
+    // A page links to another page by its file name. The definitions that come first lead to the modules here instead,
+    // because Markdown takes the first of two definitions with the same label.
     macro_rules! pages {
         ($($(#[$summary:meta])* $page:ident: $text:expr;)+) => {
             $(
@@ -96,7 +96,7 @@ pub use crate::task::worker_handle::WorkerHandle;
 pub use crate::worker::{DeleteJobs, Worker};
 pub use procrastinate_macros::{periodic, task};
 
-/// What the macros write refers to. Not for use by hand: it changes without notice.
+/// Items that the macros' expansions refer to. Not public API: they change without notice.
 #[doc(hidden)]
 pub mod __private {
     pub use diesel;

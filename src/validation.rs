@@ -1,4 +1,4 @@
-//! The rules for names, locks and arguments, checked before the database sees them.
+//! Rules for names, locks and arguments. They are checked before a statement is sent.
 
 use std::time::Duration;
 
@@ -6,23 +6,24 @@ use serde_json::Value;
 
 use crate::error::Error;
 
-/// The longest name of a queue or task, in bytes. The columns hold 128 characters; bytes are the stricter rule, and the
+/// The longest name of a queue or task, in bytes. The columns hold 128 characters. Counting bytes is stricter, and the
 /// same for every script.
 const LONGEST_NAME: usize = 128;
 
-/// The longest lock, in bytes: PostgreSQL cannot index values over a third of a page, 2,704 bytes with the other column.
+/// The longest lock, in bytes. PostgreSQL cannot index values over a third of a page: 2,704 bytes with the other
+/// column.
 const LONGEST_LOCK: usize = 2_600;
 
-/// The longest time that something can have been ago.
+/// The longest age, in PostgreSQL's range of dates.
 const LONGEST_AGE: Duration = Duration::from_secs(1_000 * 31_557_600);
 
-/// Checks the name of a queue or task: `what` says which.
+/// Checks the name of a queue or task. `what` names the kind.
 pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
     if name.is_empty() {
-        return Err(Error::invalid(what, name, "it must not be empty"));
+        return Err(Error::invalid(what, name, "must not be empty"));
     }
     if name.len() > LONGEST_NAME {
-        let rule = format!("it has {} bytes, and {LONGEST_NAME} are allowed", name.len());
+        let rule = format!("must be at most {LONGEST_NAME} bytes, but is {}", name.len());
         return Err(Error::invalid(what, name, rule));
     }
     check_no_nul(what, name)
@@ -31,33 +32,33 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), Error> {
 pub(crate) fn check_lock(what: &'static str, lock: Option<&str>) -> Result<(), Error> {
     let Some(lock) = lock else { return Ok(()) };
     if lock.len() > LONGEST_LOCK {
-        let rule = format!("it has {} bytes, and {LONGEST_LOCK} are allowed", lock.len());
+        let rule = format!("must be at most {LONGEST_LOCK} bytes, but is {}", lock.len());
         return Err(Error::invalid(what, lock, rule));
     }
     check_no_nul(what, lock)
 }
 
-/// Checks what a filter compares with: names that cannot be stored here may still be in the database.
+/// Checks a value of a filter. Names that are too long to be stored may still be compared.
 pub(crate) fn check_filter(what: &'static str, text: Option<&str>) -> Result<(), Error> {
     text.map_or(Ok(()), |text| check_no_nul(what, text))
 }
 
 fn check_no_nul(what: &'static str, text: &str) -> Result<(), Error> {
     if text.contains('\0') {
-        return Err(Error::invalid(what, text, "PostgreSQL cannot store the NUL character"));
+        return Err(Error::invalid(what, text, "must not contain the NUL character, which PostgreSQL cannot store"));
     }
     Ok(())
 }
 
-/// Checks how long ago something is to be, at most a thousand years: a date before it must be one that there is.
+/// Checks an age: a thousand years at most, so that the date it leads to exists.
 pub(crate) fn check_age(what: &'static str, age: Duration) -> Result<(), Error> {
     if age > LONGEST_AGE {
-        return Err(Error::invalid(what, format!("{age:?}"), "it must be at most 1,000 years"));
+        return Err(Error::invalid(what, format!("{age:?}"), "must be at most 1,000 years"));
     }
     Ok(())
 }
 
-/// Checks that the arguments of a job are what `procrastinate_jobs.args` holds: an object.
+/// Checks the arguments of a job: `procrastinate_jobs.args` holds an object.
 pub(crate) fn check_args(task_name: &str, args: &Result<Value, serde_json::Error>) -> Result<(), Error> {
     let args = args.as_ref().map_err(|error| unserializable(task_name, error))?;
     if !args.is_object() {
@@ -82,11 +83,11 @@ fn contains_nul(value: &Value) -> bool {
     }
 }
 
-/// The error of arguments that cannot be written as JSON.
+/// The error of arguments that cannot be serialized to JSON.
 pub(crate) fn unserializable(task_name: &str, error: &serde_json::Error) -> Error {
-    invalid_args(task_name, "", &format!("cannot be written as JSON: {error}"))
+    invalid_args(task_name, "", &format!("must be serializable to JSON: {error}"))
 }
 
 fn invalid_args(task_name: &str, args: &str, rule: &str) -> Error {
-    Error::invalid("arguments", args, format!("those of the task \"{task_name}\" {rule}"))
+    Error::invalid("arguments", args, format!("arguments of the task \"{task_name}\" {rule}"))
 }

@@ -1,10 +1,10 @@
-//! How a job is written: `task[7](a=3, b="x")`.
+//! The text form of a job: `task[7](a=3, b="x")`.
 
 use std::fmt;
 
 use super::JobId;
 
-/// `task[7](a=3, b="x")`: how Procrastinate writes a job.
+/// Writes a job the way Procrastinate does: `task[7](a=3, b="x")`.
 pub(crate) struct CallString<'a> {
     pub(crate) task_name: &'a str,
     pub(crate) job_id: JobId,
@@ -17,7 +17,7 @@ impl fmt::Display for CallString<'_> {
     }
 }
 
-/// `(a=3, b="x")`: the arguments in it.
+/// Writes the arguments of a job: `(a=3, b="x")`.
 pub(crate) struct Arguments<'a>(pub(crate) &'a serde_json::Value);
 
 impl fmt::Display for Arguments<'_> {

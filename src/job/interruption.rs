@@ -1,10 +1,10 @@
-//! Why a job can be told to stop before it has come to its end.
+//! Reasons to stop a job before it has finished.
 
 use std::time::Duration;
 
-/// Why a job is to stop.
+/// The reason why a job is asked to stop.
 ///
-/// An async task is cancelled at its next await point; code that blocks its thread sees
+/// An async task is cancelled at its next await point. Blocking code has to check
 /// [`JobContext::should_abort`](crate::JobContext::should_abort).
 ///
 /// # Example
@@ -28,19 +28,19 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AbortReason {
-    /// Somebody asked for it. The job ends as aborted, and is not tried again.
+    /// Someone requested it. The job ends as aborted and is not retried.
     UserRequest,
-    /// The worker is shutting down, and the time that it gave its jobs is over. The job is tried again if its task's
-    /// [`retry`](crate::Task::retry) says so, else it ends as aborted.
+    /// The worker is shutting down and its grace period is over. The job is retried if the task's
+    /// [`retry`](crate::Task::retry) allows it. Otherwise it ends as aborted.
     Shutdown,
-    /// The job took longer than its timeout. It fails with [`TimedOut`], or is tried again.
+    /// The job exceeded its timeout. It fails with [`TimedOut`], or is retried.
     Timeout,
-    /// The worker could not say in time that it is alive, so that others may take it for dead and run the job. It ends as
-    /// its task's [`stalled`](crate::Task::stalled) says, unless somebody else has it already.
+    /// The worker could not send a heartbeat in time, so another worker may consider it stalled and run the job. The
+    /// task's [`stalled`](crate::Task::stalled) policy decides, unless another worker has already taken the job.
     WorkerLost,
 }
 
-/// The error of an attempt that took longer than its timeout.
+/// The error of an attempt that exceeded its timeout.
 ///
 /// # Example
 ///
@@ -51,15 +51,16 @@ pub enum AbortReason {
 /// let strategy = RetryStrategy::new().max_attempts(3).retry_on::<TimedOut>();
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the task took longer than its timeout of {timeout:?}")]
+#[error("the task exceeded its timeout of {timeout:?}")]
 #[non_exhaustive]
 pub struct TimedOut {
-    /// How long it might have taken.
+    /// The limit that the attempt exceeded.
     pub timeout: Duration,
 }
 
-/// The error of an attempt that was interrupted by what happened to its worker. [`RetryStrategy`](crate::retry::RetryStrategy)
-/// does not ask its filters about it: it says nothing about the task.
+/// The error of an attempt that was interrupted because its worker stopped.
+///
+/// The filters of a [`RetryStrategy`](crate::retry::RetryStrategy) ignore it, because it says nothing about the task.
 ///
 /// # Example
 ///
@@ -71,15 +72,13 @@ pub struct TimedOut {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Interrupted {
-    /// [`AbortReason::Shutdown`].
-    #[error("the worker was shut down before the task had ended")]
+    /// See [`AbortReason::Shutdown`].
+    #[error("the worker was shut down before the task finished")]
     Shutdown,
-    /// [`AbortReason::WorkerLost`].
-    #[error(
-        "the worker could not reach the database for so long that others may have taken it for dead, and stopped the task"
-    )]
+    /// See [`AbortReason::WorkerLost`].
+    #[error("the worker aborted the task because it could not reach the database in time to send a heartbeat")]
     WorkerLost,
-    /// The worker was killed, or lost its machine or its network.
+    /// The worker was killed, or its machine or network failed.
     #[error("the worker that ran the job died")]
     WorkerDied,
 }

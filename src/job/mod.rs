@@ -1,4 +1,4 @@
-//! A job, as a worker and a task see it.
+//! A job as a worker and a task see it.
 
 mod display;
 pub(crate) mod interruption;
@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) use display::{Arguments, CallString};
 pub use status::{JobEventType, JobStatus};
 
-/// The number of a job: `procrastinate_jobs.id`.
+/// The ID of a job, from `procrastinate_jobs.id`.
 ///
-/// It binds to a `BigInt` column, so an application's own table can keep it (`orders.job_id = job_id`), and it turns
-/// into the `i64` that the models carry with `i64::from`.
+/// It binds to a `BigInt` column, so your own table can store it (`orders.job_id = job_id`). `i64::from` converts it
+/// into the `i64` that the models use.
 ///
 /// # Example
 ///
@@ -74,9 +74,9 @@ impl FromSql<BigInt, Pg> for JobId {
     }
 }
 
-/// A job that a worker has taken: what was asked for when it was deferred, and how often it was tried.
+/// A job that a worker has fetched.
 ///
-/// A task finds it in its [`JobContext`](crate::JobContext). To look at jobs in the database there is
+/// A task gets it from its [`JobContext`](crate::JobContext). To read jobs from the database, use
 /// [`ProcrastinateJob`](crate::models::ProcrastinateJob).
 ///
 /// # Example
@@ -89,27 +89,27 @@ impl FromSql<BigInt, Pg> for JobId {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Job {
-    /// Its number.
+    /// The job's ID.
     pub id: JobId,
-    /// The queue it was deferred to.
+    /// The job's queue.
     pub queue: String,
-    /// The name under which the worker found the task.
+    /// The task name under which the job was deferred. It can be an alias.
     pub task_name: String,
-    /// Higher ones go first; 0 unless set.
+    /// The priority. Jobs with a higher one are fetched first. Default: 0.
     pub priority: i32,
-    /// Of the jobs with one lock one runs at a time.
+    /// The lock. Jobs that share a lock run one at a time.
     pub lock: Option<String>,
-    /// Of the jobs with one queueing lock one waits at a time.
+    /// The queueing lock. Only one pending job can hold it.
     pub queueing_lock: Option<String>,
-    /// The arguments by name: always a JSON object.
+    /// The arguments by name, always a JSON object.
     pub args: serde_json::Value,
-    /// When it was due, if it was scheduled.
+    /// The earliest start time, if the job was scheduled or retried.
     pub scheduled_at: Option<DateTime<Utc>>,
-    /// How many attempts have ended: 0 while the first one runs.
+    /// The number of finished attempts: 0 while the first one runs.
     pub attempts: i32,
-    /// Whether somebody had asked to abort it when the worker took it.
+    /// Whether an abort had been requested when the worker fetched the job.
     pub abort_requested: bool,
-    /// The worker that took it: `procrastinate_workers.id`.
+    /// The worker that fetched the job, from `procrastinate_workers.id`.
     pub worker_id: Option<i64>,
 }
 

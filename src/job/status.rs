@@ -1,4 +1,4 @@
-//! The statuses and events of a job: enums of the database.
+//! The statuses and events of a job. Both are enums in the database.
 
 use std::fmt;
 use std::io::Write;
@@ -11,7 +11,7 @@ use diesel::serialize::{self, IsNull, Output, ToSql};
 
 use crate::schema::sql_types::{ProcrastinateJobEventType, ProcrastinateJobStatus};
 
-/// A PostgreSQL enum that can read a label it does not know: a newer Procrastinate may have added one.
+/// Declares a PostgreSQL enum that accepts unknown labels, because a newer Procrastinate may add some.
 macro_rules! labels {
     (
         $(#[$attribute:meta])*
@@ -28,7 +28,7 @@ macro_rules! labels {
         }
 
         impl $name {
-            /// The label in the database.
+            /// Returns the label in the database.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 match self {
@@ -77,7 +77,7 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Where a job stands: the type `procrastinate_job_status`.
+    /// The status of a job, from the type `procrastinate_job_status`.
     ///
     /// # Example
     ///
@@ -89,25 +89,25 @@ labels! {
     /// assert_eq!(JobStatus::from("paused"), JobStatus::Unknown("paused".into()));
     /// ```
     pub enum JobStatus: ProcrastinateJobStatus {
-        /// It waits.
+        /// Pending.
         Todo = "todo",
-        /// A worker has taken it.
+        /// Running: a worker has fetched it.
         Doing = "doing",
-        /// Its task ended well.
+        /// Finished without an error.
         Succeeded = "succeeded",
-        /// Its task ended with an error, and is not tried again.
+        /// Finished with an error, and not retried.
         Failed = "failed",
-        /// It was called off while it waited.
+        /// Cancelled while it was pending.
         Cancelled = "cancelled",
-        /// Written by old versions of Procrastinate only.
+        /// Written only by old versions of Procrastinate.
         Aborting = "aborting",
-        /// It was stopped while it ran.
+        /// Aborted while it was running.
         Aborted = "aborted",
     }
 }
 
 labels! {
-    /// What happened to a job: the type `procrastinate_job_event_type`.
+    /// An event in the life of a job, from the type `procrastinate_job_event_type`.
     ///
     /// # Example
     ///
@@ -117,25 +117,25 @@ labels! {
     /// assert_eq!(JobEventType::DeferredForRetry.as_str(), "deferred_for_retry");
     /// ```
     pub enum JobEventType: ProcrastinateJobEventType {
-        /// It was deferred.
+        /// The job was deferred.
         Deferred = "deferred",
-        /// A worker took it.
+        /// A worker fetched the job.
         Started = "started",
-        /// An attempt failed, and it waits for the next one.
+        /// An attempt failed, and the job is pending again.
         DeferredForRetry = "deferred_for_retry",
-        /// It failed for good.
+        /// The job failed and is not retried.
         Failed = "failed",
-        /// It succeeded.
+        /// The job succeeded.
         Succeeded = "succeeded",
-        /// It was called off, or ended otherwise, while it waited.
+        /// The job was cancelled, or finished otherwise, while it was pending.
         Cancelled = "cancelled",
-        /// Somebody asked to abort it.
+        /// An abort of the job was requested.
         AbortRequested = "abort_requested",
-        /// It was aborted while it ran.
+        /// The job was aborted while it was running.
         Aborted = "aborted",
-        /// It is scheduled: this event's time is the one it is scheduled for.
+        /// The job was scheduled. The time of this event is the time for which it was scheduled.
         Scheduled = "scheduled",
-        /// It had failed, and waits again.
+        /// The job had failed, and was retried manually.
         Retried = "retried",
     }
 }

@@ -1,4 +1,29 @@
-//! When a job whose task failed is tried again.
+//! Retries of failed jobs: strategies, policies and decisions.
+//!
+//! | item | purpose |
+//! |---|---|
+//! | [`RetryStrategy`] | delays, a limit and a choice of errors; enough for most tasks |
+//! | [`RetryPolicy`] | a trait for custom decisions |
+//! | [`RetryDecision`] | when to retry, and with which priority, queue and lock |
+//! | [`Retry`] | what a task has: a policy or none |
+//! | [`AttemptError`] | the error of a failed attempt |
+//! | [`StalledJobPolicy`] | what happens to a job whose worker died |
+//!
+//! A task without `retry` is not retried. See [Retries and errors](crate::guide::retries_and_errors).
+//!
+//! # Example
+//!
+//! ```
+//! use procrastinate::retry::RetryStrategy;
+//! use procrastinate::task;
+//!
+//! #[task(retry = RetryStrategy::new().max_attempts(5).exponential_wait(2))]
+//! async fn send_invoice(order: i64) -> Result<(), std::io::Error> {
+//!     println!("the invoice of order {order}");
+//!     Ok(())
+//! }
+//! # let job = send_invoice(7);
+//! ```
 
 mod stalled;
 mod strategy;
@@ -21,13 +46,13 @@ pub(crate) use stalled::Rescue;
 pub use stalled::StalledJobPolicy;
 pub use strategy::RetryStrategy;
 
-/// The last year in which a job is retried: dates beyond it are written in ways that not every reader understands.
+/// The last year in which a job is retried. Not every reader understands how later dates are written.
 const LAST_YEAR: i32 = 9_999;
 
-/// Why an attempt failed, as a strategy sees it.
+/// The error of a failed attempt, as a retry policy sees it.
 pub type AttemptError = dyn StdError + Send + Sync;
 
-/// The error of this type in the chain of an error and its sources, the outermost if there are several.
+/// The error of this type in the chain of an error and its sources. If there are several, the outermost one.
 pub(crate) fn find_cause<E: StdError + 'static>(error: &AttemptError) -> Option<&E> {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -39,10 +64,10 @@ pub(crate) fn find_cause<E: StdError + 'static>(error: &AttemptError) -> Option<
     None
 }
 
-/// What a task does about its failures: a strategy, or nothing.
+/// The retry setting of a task: a policy or none.
 ///
-/// It is made from `true` (again at once, for ever), a number (again at once, that many times), a [`RetryStrategy`] or any
-/// type of yours that implements [`RetryPolicy`]; the default is not to try again.
+/// Default: none, so a failed job is not retried. It converts from `true` (immediate retries without a limit), from a
+/// number (that many immediate retries), from a [`RetryStrategy`], and from any type that implements [`RetryPolicy`].
 ///
 /// # Example
 ///
@@ -57,26 +82,26 @@ pub(crate) fn find_cause<E: StdError + 'static>(error: &AttemptError) -> Option<
 pub struct Retry(Option<Arc<dyn RetryPolicy>>);
 
 impl Retry {
-    /// Whether, and how, the job is tried again after this error.
+    /// Decides whether and how the job is retried after this error.
     pub(crate) fn decide(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision> {
         let strategy = self.0.as_ref()?;
         answer_of(job, || strategy.decide(error, job))
     }
 
-    /// Whether nothing is ever tried again.
+    /// Whether failed jobs are never retried.
     pub(crate) fn is_never(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Whether no attempt can follow the one that the job is in.
+    /// Whether this attempt at the job is the last one.
     pub(crate) fn is_last_attempt(&self, job: &Job) -> bool {
         let Some(strategy) = &self.0 else { return true };
         answer_of(job, || strategy.max_attempts()).is_some_and(|most| u32::try_from(job.attempts).unwrap_or(0) >= most)
     }
 }
 
-/// What a strategy answers. It is the application's code, and is asked where its panic would end a worker: one that panics
-/// has no answer.
+/// The result of a retry policy. It is the application's code, and its panic would end the worker. A policy that panics
+/// returns nothing.
 fn answer_of<T>(job: &Job, ask: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
         tracing::error!(
@@ -84,7 +109,7 @@ fn answer_of<T>(job: &Job, ask: impl FnOnce() -> Option<T>) -> Option<T> {
             job.id = i64::from(job.id),
             job.task_name = %job.task_name,
             job.queue = %job.queue,
-            "the retry strategy of job {} of task {} panicked: {}", job.id, job.task_name, message(&*panic),
+            "the retry policy of job {} of task {} panicked: {}", job.id, job.task_name, message(&*panic),
         );
         None
     })
@@ -114,10 +139,10 @@ impl<S: RetryPolicy> From<S> for Retry {
     }
 }
 
-/// Decides whether a job whose attempt failed is tried again.
+/// Decides whether a failed job is retried.
 ///
-/// [`RetryStrategy`] is the one that most tasks need. A strategy of your own sees the error and the job, and may change
-/// the job's priority, queue and lock.
+/// [`RetryStrategy`] is enough for most tasks. Implement this trait for a custom decision based on the error and the
+/// job. It can also change the job's priority, queue and lock.
 ///
 /// # Example
 ///
@@ -126,7 +151,7 @@ impl<S: RetryPolicy> From<S> for Retry {
 /// use procrastinate::Job;
 /// use procrastinate::retry::{AttemptError, RetryPolicy, Retry, RetryDecision};
 ///
-/// /// Tries again in a quieter queue, unless the file is gone.
+/// /// Retries in a slower queue, unless the file is gone.
 /// struct Later;
 ///
 /// impl RetryPolicy for Later {
@@ -140,20 +165,24 @@ impl<S: RetryPolicy> From<S> for Retry {
 ///
 /// let retry = Retry::from(Later);
 /// ```
+#[doc(alias = "BaseRetryStrategy")]
 pub trait RetryPolicy: Send + Sync + 'static {
-    /// When the job is tried again after this error; `None`: not at all, it fails. `job.attempts` does not count the
-    /// attempt that has just failed: it is 0 after the first one.
+    /// Returns when to retry the job after this error, or `None` to let it fail.
+    ///
+    /// `job.attempts` does not count the attempt that has just failed: it is 0 after the first one.
+    #[doc(alias = "get_retry_decision")]
     fn decide(&self, error: &AttemptError, job: &Job) -> Option<RetryDecision>;
 
-    /// How often a job is tried again at most, if there is a limit: for
-    /// [`JobContext::is_last_attempt`](crate::JobContext::is_last_attempt), and for tasks that ask for another attempt
-    /// themselves. Unless written: there is none.
+    /// Returns the maximum number of retries, if there is a limit. Default: no limit.
+    ///
+    /// [`JobContext::is_last_attempt`](crate::JobContext::is_last_attempt) uses it. It also limits the retries that a
+    /// task requests itself.
     fn max_attempts(&self) -> Option<u32> {
         None
     }
 }
 
-/// When a job is tried again, and with what.
+/// When to retry a job, and with which options.
 ///
 /// # Example
 ///
@@ -164,7 +193,7 @@ pub trait RetryPolicy: Send + Sync + 'static {
 /// let decision = RetryDecision::retry_in(Duration::from_secs(60)).priority(-1).queue("slow").lock("one");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a decision does nothing until a strategy returns it"]
+#[must_use = "a decision does nothing until a policy returns it"]
 pub struct RetryDecision {
     pub(crate) retry_at: RetryTime,
     pub(crate) priority: Option<i32>,
@@ -172,7 +201,7 @@ pub struct RetryDecision {
     pub(crate) lock: Option<String>,
 }
 
-/// When to try again. A delay counts from when the ending of the attempt is stored.
+/// When to retry. A delay counts from the time when the outcome is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RetryTime {
     At(DateTime<Utc>),
@@ -180,7 +209,7 @@ pub(crate) enum RetryTime {
 }
 
 impl RetryDecision {
-    /// Not before this time.
+    /// Retries at this time or later.
     ///
     /// ```
     /// # use procrastinate::retry::RetryDecision;
@@ -191,7 +220,7 @@ impl RetryDecision {
         Self { retry_at: RetryTime::At(time), priority: None, queue: None, lock: None }
     }
 
-    /// Not before this much time has passed.
+    /// Retries after this delay.
     ///
     /// ```
     /// # use procrastinate::retry::RetryDecision;
@@ -201,7 +230,7 @@ impl RetryDecision {
         Self { retry_at: RetryTime::In(delay), priority: None, queue: None, lock: None }
     }
 
-    /// With this priority from now on. Unless set: the one it has.
+    /// Sets the job's priority from now on. Default: unchanged.
     ///
     /// ```
     /// # use procrastinate::retry::RetryDecision;
@@ -212,7 +241,7 @@ impl RetryDecision {
         self
     }
 
-    /// In this queue from now on. Unless set: the one it is in.
+    /// Moves the job to this queue. Default: unchanged.
     ///
     /// ```
     /// # use procrastinate::retry::RetryDecision;
@@ -223,7 +252,7 @@ impl RetryDecision {
         self
     }
 
-    /// With this lock from now on. Unless set: the one it has, if any.
+    /// Sets the job's lock from now on. Default: unchanged.
     ///
     /// ```
     /// # use procrastinate::retry::RetryDecision;
@@ -238,7 +267,7 @@ impl RetryDecision {
         Self::retry_in(Duration::ZERO)
     }
 
-    /// When that is, counted from now; `None`: at once, by the database's clock.
+    /// The time of the retry, counted from now. `None` means immediately, by the database's clock.
     pub(crate) fn time(&self) -> Option<DateTime<Utc>> {
         match self.retry_at {
             RetryTime::At(time) => Some(time),
@@ -250,7 +279,7 @@ impl RetryDecision {
         }
     }
 
-    /// Whether the database can store what the strategy decided.
+    /// Checks whether the database can store the decision.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if let Some(queue) = &self.queue {
             check_name("queue name", queue)?;
@@ -258,7 +287,7 @@ impl RetryDecision {
         check_lock("lock", self.lock.as_deref())?;
         match self.retry_at {
             RetryTime::At(time) if time.year() > LAST_YEAR || time < DateTime::<Utc>::UNIX_EPOCH => {
-                Err(Error::invalid("retry_at", time.to_string(), "it must be in the years from 1970 to 9999"))
+                Err(Error::invalid("retry_at", time.to_string(), "must be in the years from 1970 to 9999"))
             }
             _ => Ok(()),
         }
@@ -269,13 +298,13 @@ impl fmt::Display for RetryDecision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.retry_at {
             RetryTime::At(time) => write!(f, "at {time}"),
-            RetryTime::In(delay) if delay.is_zero() => f.write_str("at once"),
+            RetryTime::In(delay) if delay.is_zero() => f.write_str("immediately"),
             RetryTime::In(delay) => write!(f, "in {delay:?}"),
         }
     }
 }
 
-/// When a job is retried whose wait ends later than that.
+/// The time of a retry whose delay ends after `LAST_YEAR`.
 fn last_time() -> DateTime<Utc> {
     Utc.with_ymd_and_hms(LAST_YEAR, 12, 31, 0, 0, 0).single().unwrap_or(DateTime::<Utc>::MAX_UTC)
 }

@@ -1,23 +1,25 @@
-//! What becomes of a job whose worker died while it ran.
+//! What happens to a job whose worker died while running it.
 
 use crate::job::Job;
 use crate::job::interruption::Interrupted;
 use crate::retry::{Retry, RetryDecision};
 
-/// How often a job whose task has no limit of its own is taken up again after its worker died.
+/// The maximum number of rescues for a task without a retry limit.
 const MOST_RESCUES: i32 = 3;
 
-/// What becomes of a job whose worker died while it ran: `#[task(stalled = "…")]`, or [`Task::stalled`](crate::Task::stalled).
+/// What happens to a job whose worker died while running it.
 ///
-/// A worker counts as dead when it has not said for its `stalled_worker_timeout` that it is alive. Any worker that knows
-/// the task finds the job. The attempt that died counts.
+/// Default: [`Retry`](Self::Retry). Set it with `#[task(stalled = "…")]` or [`Task::stalled`](crate::Task::stalled).
+///
+/// A worker is considered stalled when it has sent no heartbeat for its `stalled_worker_timeout`. Any worker that knows
+/// the task can then rescue the job. The interrupted attempt counts.
 ///
 /// # Example
 ///
 /// ```
 /// use procrastinate::task;
 ///
-/// /// Money is not to be sent twice: somebody has to look.
+/// /// A transfer must not run twice, so a person decides what to do.
 /// #[task(stalled = "fail")]
 /// async fn transfer(account: i64, cents: i64) -> Result<(), String> {
 ///     println!("{cents} to {account}");
@@ -28,17 +30,17 @@ const MOST_RESCUES: i32 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum StalledJobPolicy {
-    /// It is tried again: as the task's [`retry`](crate::Task::retry) says, or, where the task has none, at once and up to
-    /// three times. A job with no attempt left fails.
+    /// Retries the job by the task's [`retry`](crate::Task::retry). A task without one is retried immediately, up to
+    /// three times. The job fails if no attempt is left.
     #[default]
     Retry,
-    /// It fails.
+    /// Lets the job fail.
     Fail,
-    /// It is left as it is, for the application to find: see `get_stalled_jobs`.
+    /// Leaves the job as it is. Find it with `get_stalled_jobs`.
     Leave,
 }
 
-/// What is to be done with a job whose attempt was interrupted by what happened to its worker.
+/// The decision about a job whose worker died.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rescue {
     Retry(RetryDecision),
@@ -46,7 +48,7 @@ pub(crate) enum Rescue {
 }
 
 impl StalledJobPolicy {
-    /// What is to be done with the job; `None`: nothing.
+    /// Decides what to do with the job. `None` means nothing.
     pub(crate) fn decide(self, cause: Interrupted, job: &Job, retry: &Retry) -> Option<Rescue> {
         match self {
             Self::Leave => None,

@@ -1,4 +1,4 @@
-//! Procrastinate's strategy: waits that grow with the attempts.
+//! Procrastinate's retry strategy, with delays that grow with each attempt.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,15 +9,15 @@ use crate::job::Job;
 use crate::job::interruption::Interrupted;
 use crate::retry::{AttemptError, RetryDecision, RetryPolicy, find_cause};
 
-/// The longest wait unless another is set: a day. Growth by powers soon waits for months otherwise.
+/// The default of `max_wait`, one day. Exponential growth soon reaches months otherwise.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 type ErrorFilter = Arc<dyn Fn(&AttemptError) -> bool + Send + Sync>;
 
-/// Waits that grow with the attempts: Procrastinate's strategy and formula.
+/// Delays that grow with each attempt, by Procrastinate's formula.
 ///
-/// The wait after an attempt is `wait + linear_wait × attempts + exponential_wait ^ (attempts + 1)` seconds, where
-/// `attempts` is 0 after the first one, and at most `max_wait`. Unless anything is set it is tried again at once, for ever.
+/// The delay after an attempt is `wait + linear_wait × attempts + exponential_wait ^ (attempts + 1)` seconds, at most
+/// `max_wait`. `attempts` is 0 after the first attempt. By default, jobs are retried immediately and without a limit.
 ///
 /// # Example
 ///
@@ -30,7 +30,7 @@ type ErrorFilter = Arc<dyn Fn(&AttemptError) -> bool + Send + Sync>;
 /// assert_eq!(waits, [1 + 0 + 2, 1 + 10 + 4, 1 + 20 + 8]);
 /// ```
 #[derive(Clone)]
-#[must_use = "a strategy does nothing until a task has it"]
+#[must_use = "a strategy does nothing until a task uses it"]
 pub struct RetryStrategy {
     max_attempts: Option<u32>,
     wait: u32,
@@ -56,7 +56,7 @@ impl Default for RetryStrategy {
 }
 
 impl RetryStrategy {
-    /// Again at once, for ever.
+    /// Creates a strategy that retries immediately, without a limit.
     ///
     /// ```
     /// # use procrastinate::retry::RetryStrategy;
@@ -66,7 +66,9 @@ impl RetryStrategy {
         Self::default()
     }
 
-    /// How often a job is tried again: with 5, it fails for good with its sixth attempt. Unless set: without end.
+    /// Sets the maximum number of retries. Default: no limit.
+    ///
+    /// With 5, the job fails after its sixth attempt.
     ///
     /// ```
     /// # use procrastinate::retry::RetryStrategy;
@@ -77,7 +79,7 @@ impl RetryStrategy {
         self
     }
 
-    /// Seconds to wait each time. Unless set: 0.
+    /// Sets a fixed delay before each retry, in seconds. Default: 0.
     ///
     /// ```
     /// # use procrastinate::retry::RetryStrategy;
@@ -88,7 +90,7 @@ impl RetryStrategy {
         self
     }
 
-    /// Seconds to wait longer after each attempt. Unless set: 0.
+    /// Sets the seconds that are added to the delay with each attempt. Default: 0.
     ///
     /// ```
     /// # use procrastinate::retry::RetryStrategy;
@@ -99,7 +101,7 @@ impl RetryStrategy {
         self
     }
 
-    /// The base, in seconds, of a wait that multiplies with each attempt. Unless set: 0, which adds nothing.
+    /// Sets the base of an exponential delay, in seconds. Default: 0, which adds nothing.
     ///
     /// ```
     /// # use procrastinate::retry::RetryStrategy;
@@ -110,7 +112,7 @@ impl RetryStrategy {
         self
     }
 
-    /// The longest wait. Unless set: a day. Procrastinate has none.
+    /// Sets the longest delay. Default: one day. Procrastinate has no such limit.
     ///
     /// ```
     /// # use procrastinate::retry::RetryStrategy;
@@ -124,9 +126,10 @@ impl RetryStrategy {
         self
     }
 
-    /// Makes each wait at random shorter or longer, by up to this fraction of it: with 0.1, a wait of 60 seconds becomes
-    /// one of 54 to 66. So jobs that failed together do not come back together. Unless set: 0, none. A value that is no
-    /// fraction counts as 0 or 1, whichever is nearer.
+    /// Varies each delay at random by up to this fraction of it. Default: 0.
+    ///
+    /// With 0.1, a delay of 60 seconds becomes one of 54 to 66. Use it so that jobs that failed together are not
+    /// retried together. Values below 0 count as 0, and values above 1 as 1.
     ///
     /// ```
     /// # use procrastinate::retry::RetryStrategy;
@@ -137,7 +140,7 @@ impl RetryStrategy {
         self
     }
 
-    /// Tries again only after errors for which this is true. Unless set: after any, a panic included.
+    /// Retries only after errors for which the function returns true. Default: after any error, including panics.
     ///
     /// ```
     /// # use procrastinate::retry::RetryStrategy;
@@ -148,13 +151,15 @@ impl RetryStrategy {
         self
     }
 
-    /// Tries again after errors of this type too, be it the error itself or one of its sources. Without any such call,
-    /// after errors of whatever type.
+    /// Retries after errors of this type, or with a source of this type. Default: after any error.
+    ///
+    /// Call it once for each type.
     ///
     /// ```
     /// # use procrastinate::retry::RetryStrategy;
     /// let strategy = RetryStrategy::new().retry_on::<std::io::Error>().retry_on::<std::fmt::Error>();
     /// ```
+    #[doc(alias = "retry_exceptions")]
     pub fn retry_on<E: StdError + 'static>(mut self) -> Self {
         let others = self.filter.take();
         self.retry_if(move |error| {
@@ -162,7 +167,7 @@ impl RetryStrategy {
         })
     }
 
-    /// How long is waited after the attempt with this number, 0 for the first, without jitter.
+    /// Returns the delay after this attempt, without jitter. The first attempt is 0.
     ///
     /// ```
     /// # use procrastinate::retry::RetryStrategy;
@@ -196,7 +201,7 @@ impl RetryPolicy for RetryStrategy {
         if self.max_attempts.is_some_and(|most| attempts >= most) {
             return None;
         }
-        // What happened to the worker says nothing about the task.
+        // A worker that stopped says nothing about the task.
         let of_task = !error.is::<Interrupted>();
         if of_task && self.filter.as_ref().is_some_and(|filter| !filter(error)) {
             return None;

@@ -1,27 +1,28 @@
-//! How long to wait after a failure.
+//! Delays between attempts to reach the database.
 
 use std::time::Duration;
 
-/// The wait after the first failure.
+/// The delay after the first failure.
 const FIRST: Duration = Duration::from_millis(100);
 
-/// The longest wait.
+/// The longest delay.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Counts failures in a row.
+/// Counts consecutive failures.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// Nothing has failed lately.
+    /// Starts over after a success.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// How long to wait after one more failure: twice as long as after the one before, up to five seconds, and at random
-    /// up to half of it less, so that workers which lost a server together do not come back together.
+    /// The delay after another failure. It doubles each time, up to five seconds.
+    ///
+    /// A random half is subtracted, so that workers that lost a server together do not reconnect together.
     pub(crate) fn next_wait(&mut self) -> Duration {
         let wait = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);

@@ -1,21 +1,21 @@
-//! Values that tasks find by their type: the application's state.
+//! Values that tasks look up by type: the application's state.
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// One value of each type, shared. Adding one to a copy leaves the others alone.
+/// One shared value for each type. Adding a value to a clone does not change the original.
 #[derive(Clone, Default)]
 pub(crate) struct Extensions {
     values: Arc<HashMap<TypeId, Value>>,
 }
 
-/// A value, with the name of its type.
+/// A value and the name of its type.
 type Value = (&'static str, Arc<dyn Any + Send + Sync>);
 
 impl Extensions {
-    /// Adds a value, in place of one of the same type.
+    /// Adds a value. It replaces one of the same type.
     pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
         Arc::make_mut(&mut self.values).insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)));
     }
@@ -25,7 +25,7 @@ impl Extensions {
         self.values.get(&TypeId::of::<T>()).and_then(|(_, value)| value.downcast_ref())
     }
 
-    /// These values, and those of the other; of two of one type the other's.
+    /// Merges two sets of values. For a type in both, the value of `other` wins.
     pub(crate) fn overridden_by(&self, other: &Self) -> Self {
         if other.values.is_empty() {
             return self.clone();

@@ -1,4 +1,4 @@
-//! Parts that know nothing of jobs.
+//! Helpers that do not depend on jobs.
 
 pub(crate) mod backoff;
 pub(crate) mod clock;

@@ -1,4 +1,4 @@
-//! Where a panic happened. Only the process's panic hook is told.
+//! The location of a panic. Only the process's panic hook receives it.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -6,12 +6,13 @@ use std::panic::{PanicHookInfo, set_hook, take_hook};
 use std::sync::Once;
 
 thread_local! {
-    /// The place of the last panic on this thread: written by the hook, taken by whoever catches the panic there.
+    /// The location of the last panic on this thread. The hook writes it, and the code that catches the panic takes it.
     static LAST_LOCATION: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Has the process's panic hook note the place of each panic before it does what it did before. Once for a process; a
-/// hook that is set later and does not call this one leaves panics without a place.
+/// Installs a panic hook, once per process, that records the location of each panic and then calls the former hook.
+///
+/// A hook that is set later and does not call this one leaves panics without a location.
 pub(crate) fn note_locations() {
     static NOTED: Once = Once::new();
     NOTED.call_once(|| {
@@ -23,12 +24,12 @@ pub(crate) fn note_locations() {
     });
 }
 
-/// The place of the panic that was just caught on this thread.
+/// Takes the location of the panic that was just caught on this thread.
 pub(crate) fn take_location() -> Option<String> {
     LAST_LOCATION.try_with(|place| place.try_borrow_mut().ok()?.take()).ok().flatten()
 }
 
-/// For a panic that is carried here from another thread.
+/// Sets the location of a panic that came from another thread.
 pub(crate) fn set_location(place: Option<String>) {
     let _ = LAST_LOCATION.try_with(|last| {
         if let Ok(mut last) = last.try_borrow_mut() {
@@ -37,11 +38,11 @@ pub(crate) fn set_location(place: Option<String>) {
     });
 }
 
-/// The message of a panic: what `panic!` was given, if that was text.
+/// The message of a panic, if it was raised with a text.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "its message is not text".to_owned())
+        .unwrap_or_else(|| "the panic message is not text".to_owned())
 }

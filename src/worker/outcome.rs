@@ -359,13 +359,13 @@ mod tests {
     fn a_task_that_took_too_long_fails_as_with_any_error() {
         let ended = || Completion::Cancelled;
         let outcome = decide(ended(), Some(AbortReason::Timeout), &job(0), &never());
-        assert_eq!(outcome, Outcome::Failed { error: "the task took longer than its timeout of 30s".into() });
+        assert_eq!(outcome, Outcome::Failed { error: "the task exceeded its timeout of 30s".into() });
         let once = |strategy: RetryStrategy| decide(ended(), Some(AbortReason::Timeout), &job(0), &policy(strategy));
         assert!(matches!(once(RetryStrategy::new().retry_on::<TimedOut>()), Outcome::Retried { .. }));
         assert!(matches!(once(RetryStrategy::new().retry_on::<NotSent>()), Outcome::Failed { .. }));
         // Code that blocks its thread notices, and says what it likes.
         let outcome = decide(not_sent(), Some(AbortReason::Timeout), &job(0), &never());
-        let error = "the task took longer than its timeout of 30s: the mail was not sent: connection refused".into();
+        let error = "the task exceeded its timeout of 30s: the mail was not sent: connection refused".into();
         assert_eq!(outcome, Outcome::Failed { error });
     }
 

@@ -60,7 +60,7 @@ async fn a_task_in_a_namespace_is_deferred_under_its_whole_name_whichever_way() 
     }
 
     let error = app.configure_task("welcome", json!({ "customer": 11 })).unwrap_err();
-    assert_eq!(error.to_string(), r#"there is no task "welcome" in this application; it knows: mails:welcome"#);
+    assert_eq!(error.to_string(), r#"unknown task "welcome"; the tasks of this application are: mails:welcome"#);
     let plain = app.defer(configure_task("welcome", json!({ "customer": 11 }))).await.unwrap();
     app.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(job(&mut connection, plain).status, JobStatus::Failed);

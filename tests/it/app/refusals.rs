@@ -37,8 +37,8 @@ async fn a_name_or_an_alias_that_says_two_tasks_is_refused_with_both() {
     let in_both = |name: &str, one: &str, other: &str| {
         let module = module_path!();
         format!(
-            "two tasks are named \"{name}\", {module}::{one} and {module}::{other}: give one of them another name with \
-             #[task(name = \"…\")], or a namespace with #[task(namespace = \"…\")]"
+            "could not build the application: the tasks {module}::{one} and {module}::{other} are both named \"{name}\"; \
+             rename one with #[task(name = \"…\")] or give it a namespace with #[task(namespace = \"…\")]"
         )
     };
     assert_eq!(refusal(builder().await.task::<plain>().task::<namesake>()), in_both("plain", "plain", "namesake"));
@@ -60,9 +60,9 @@ async fn a_name_or_an_alias_that_says_two_tasks_is_refused_with_both() {
     );
     let builtin = "procrastinate.builtin_tasks.remove_old_jobs";
     assert!(
-        refusal(builder().await.task::<plain>().add_task_alias::<plain>(builtin)).starts_with(&format!(
-            "two tasks are named \"{builtin}\", procrastinate::builtin_tasks::RemoveOldJobs and "
-        ))
+        refusal(builder().await.task::<plain>().add_task_alias::<plain>(builtin)).starts_with(
+            "could not build the application: the tasks procrastinate::builtin_tasks::RemoveOldJobs and "
+        )
     );
 }
 
@@ -76,11 +76,11 @@ async fn a_name_that_is_told_twice_of_one_task_says_nothing_new() {
 #[tokio::test]
 async fn a_task_that_is_added_twice_is_refused() {
     let twice = format!("({}::plain) was added twice", module_path!());
-    assert_eq!(refusal(builder().await.task::<plain>().task::<plain>()), format!("the task \"plain\" {twice}"));
+    assert_eq!(refusal(builder().await.task::<plain>().task::<plain>()), format!("could not build the application: the task \"plain\" {twice}"));
     let parts = || Blueprint::new().task::<packed>();
     assert_eq!(
         refusal(builder().await.add_tasks_from(parts(), "part").add_tasks_from(parts(), "part")),
-        format!("the task \"part:packed\" ({}::packed) was added twice", module_path!())
+        format!("could not build the application: the task \"part:packed\" ({}::packed) was added twice", module_path!())
     );
 }
 
@@ -106,25 +106,25 @@ async fn a_task_without_the_namespace_of_its_blueprint_is_refused() {
 #[tokio::test]
 async fn a_namespace_or_an_alias_that_cannot_be_is_refused() {
     let part = || Blueprint::new().task::<packed>();
-    assert_eq!(refusal(builder().await.add_tasks_from(part(), "")), r#"invalid namespace "": it must not be empty"#);
+    assert_eq!(refusal(builder().await.add_tasks_from(part(), "")), r#"invalid namespace "": must not be empty"#);
     assert!(
         refusal(builder().await.add_tasks_from(part(), "n".repeat(129)))
-            .ends_with("it has 129 bytes, and 128 are allowed")
+            .ends_with("must be at most 128 bytes, but is 129")
     );
     assert!(builder().await.add_tasks_from(Blueprint::new(), "n".repeat(128)).build().is_ok());
     assert_eq!(
         refusal(builder().await.task::<plain>().add_task_alias::<plain>("")),
-        r#"invalid alias of a task "": it must not be empty"#
+        r#"invalid alias of a task "": must not be empty"#
     );
     assert_eq!(
         refusal(builder().await.task::<plain>().add_task_alias::<plain>("a\0")),
-        r#"invalid alias of a task "a\0": PostgreSQL cannot store the NUL character"#
+        r#"invalid alias of a task "a\0": must not contain the NUL character, which PostgreSQL cannot store"#
     );
 }
 
 #[tokio::test]
 async fn an_alias_or_a_schedule_of_a_task_that_was_not_added_is_refused() {
-    let unknown = r#"there is no task "renamed" in this application; it knows: plain"#;
+    let unknown = r#"unknown task "renamed"; the tasks of this application are: plain"#;
     assert_eq!(refusal(builder().await.task::<plain>().add_task_alias::<renamed>("a")), unknown);
     let part = Blueprint::new().periodic(PeriodicTask::new::<renamed>("@daily"));
     assert_eq!(refusal(builder().await.task::<plain>().add_tasks_from(part, "a")), unknown);

@@ -211,7 +211,7 @@ async fn a_name_that_the_application_does_not_know_is_an_error_that_lists_those_
     let database = database();
     let app = App::builder(connector(&database).await).task::<plain>().task::<greet>().build().unwrap();
     let error = app.configure_task("grete", json!({})).unwrap_err();
-    assert_eq!(error.to_string(), r#"there is no task "grete" in this application; it knows: greet, plain"#);
+    assert_eq!(error.to_string(), r#"unknown task "grete"; the tasks of this application are: greet, plain"#);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn a_taken_queueing_lock_is_a_value_and_the_transaction_lives_on() {
             let error = locked().defer_blocking(connection).unwrap_err();
             assert!(error.is_already_enqueued());
             let expected =
-                r#"task "plain" was not deferred: a job with the queueing lock "one at a time" is waiting already"#;
+                r#"could not defer task "plain": a job with the queueing lock "one at a time" is already pending"#;
             assert_eq!(error.to_string(), expected);
             let error = batch_defer_blocking([greet("Ada".into()), locked()], connection).unwrap_err();
             assert_eq!(error.to_string(), expected);
@@ -294,15 +294,15 @@ fn bad_input_is_refused_by_name_and_rule_before_anything_is_stored() {
     let ancient: DateTime<Utc> = "-4713-06-01T00:00:00Z".parse().unwrap();
     let now = Utc::now();
     let cases: [(JobToDefer, &str); 13] = [
-        (configure_task("", json!({})), r#"invalid task name "": it must not be empty"#),
+        (configure_task("", json!({})), r#"invalid task name "": must not be empty"#),
         (configure_task(&long, json!({})), "and 128 are allowed"),
         (plain().queue(&long), "invalid queue name \"xxx"),
-        (plain().queue("ä".repeat(65)), "it has 130 bytes, and 128 are allowed"),
-        (plain().queue("a\0b"), r#"invalid queue name "a\0b": PostgreSQL cannot store the NUL character"#),
-        (plain().lock("l".repeat(2_601)), "it has 2601 bytes, and 2600 are allowed"),
+        (plain().queue("ä".repeat(65)), "must be at most 128 bytes, but is 130"),
+        (plain().queue("a\0b"), r#"invalid queue name "a\0b": must not contain the NUL character, which PostgreSQL cannot store"#),
+        (plain().lock("l".repeat(2_601)), "must be at most 2600 bytes, but is 2601"),
         (plain().queueing_lock("\0"), "invalid queueing lock"),
-        (configure_task("t", json!([1])), r#"invalid arguments "[1]": those of the task "t" must be a JSON object"#),
-        (configure_task("t", ()), r#"invalid arguments "null": those of the task "t" must be a JSON object"#),
+        (configure_task("t", json!([1])), r#"invalid arguments "[1]": arguments of the task "t" must be a JSON object"#),
+        (configure_task("t", ()), r#"invalid arguments "null": arguments of the task "t" must be a JSON object"#),
         (configure_task("t", json!({ "a": ["\0"] })), "must not contain the NUL character"),
         (plain().schedule_at(ancient), "invalid schedule_at \"-4713-06-01 00:00:00 UTC\""),
         (plain().schedule_in(Duration::MAX), "it ends after the last date that there is"),
@@ -323,7 +323,7 @@ fn bad_input_is_refused_by_name_and_rule_before_anything_is_stored() {
 fn arguments_that_json_cannot_hold_are_refused() {
     let keys_must_be_text = std::collections::HashMap::from([((1, 2), 3)]);
     let error = configure_task("t", keys_must_be_text).check().unwrap_err();
-    assert!(error.to_string().contains("cannot be written as JSON: key must be a string"), "{error}");
+    assert!(error.to_string().contains("must be serializable to JSON: key must be a string"), "{error}");
 }
 
 #[test]

@@ -145,8 +145,8 @@ async fn a_retry_that_meets_a_taken_queueing_lock_is_told_and_changes_nothing(mu
     assert!(error.is_already_enqueued(), "{error}");
     assert_eq!(
         error.to_string(),
-        "job 1 of task \"work\" was not put back to wait: another job with its queueing lock \"one \" (at) a = time\" \
-         is waiting already"
+        "could not retry job 1 of task \"work\": another job with its queueing lock \"one \" (at) a = time\" is already \
+         pending"
     );
     assert_eq!(statuses(&mut desk.connection), [JobStatus::Failed, JobStatus::Todo]);
     assert_eq!(job(&mut desk.connection, failed).priority, 0);
@@ -168,7 +168,7 @@ async fn what_cannot_be_is_refused_before_the_database_is_asked(mut desk: Desk) 
     ]
     .map(|error| if error.is_invalid() { error.to_string() } else { panic!("{error}") });
     assert_eq!(refused[0], "invalid status \"cancelled\": a job ends as succeeded, failed or aborted");
-    assert_eq!(refused[1], "invalid queue name \"\": it must not be empty");
+    assert_eq!(refused[1], "invalid queue name \"\": must not be empty");
 }
 
 /// Two jobs with one queueing lock: the first has failed, the second waits.

@@ -49,7 +49,7 @@ async fn what_cannot_be_is_refused_with_the_value_and_the_rule() {
             r#"the argument "timestamp" of the periodic task "report" is the time of the tick"#,
         ),
         (PeriodicTask::new::<clean_up>("@daily").args([5]), "must be a JSON object with the arguments by name"),
-        (customer_report("@daily").queue(""), r#"invalid queue name "": it must not be empty"#),
+        (customer_report("@daily").queue(""), r#"invalid queue name "": must not be empty"#),
     ] {
         let refusal = refusal(periodic_task).await;
         assert!(refusal.contains(expected), "{refusal}");

@@ -221,8 +221,8 @@ async fn two_tasks_of_one_name_are_refused() {
     assert_eq!(
         error.to_string(),
         format!(
-            "two tasks are named \"sum\", {module}::{one} and {module}::{other}: give one of them another name with \
-             #[task(name = \"…\")], or a namespace with #[task(namespace = \"…\")]"
+            "could not build the application: the tasks {module}::{one} and {module}::{other} are both named \"sum\"; \
+             rename one with #[task(name = \"…\")] or give it a namespace with #[task(namespace = \"…\")]"
         )
     );
 }

@@ -112,7 +112,7 @@ async fn a_job_that_cannot_be_run_says_why_and_where() {
     app.worker().stop_when_empty().run().await.unwrap();
     let mut connection = connect(&database);
     for (id, expected) in [
-        (ids[0], "1: there is no task \"bil\" in this application; it knows: bill"),
+        (ids[0], "1: unknown task \"bil\"; the tasks of this application are: bill"),
         (
             ids[1],
             "1: the job's arguments do not fit the task \"bill\" at items[1].price: invalid type: string \"two\", \

@@ -157,6 +157,6 @@ async fn a_task_finds_state_of_the_application_of_the_worker_and_of_a_middleware
     let id = app.defer(look_for_more()).await.unwrap();
     app.worker().stop_when_empty().run().await.unwrap();
     let [error] = <[_; 1]>::try_from(errors(&mut connect(&database), id)).unwrap();
-    assert!(error.contains("there is no value of the type") && error.contains("Missing"), "{error}");
+    assert!(error.contains("no value of this type") && error.contains("Missing"), "{error}");
     assert!(error.contains("Counter") && error.contains("Language"), "{error}");
 }

@@ -110,7 +110,7 @@ async fn after_the_graceful_timeout_jobs_are_aborted_and_go_back_where_their_tas
     let ends: Vec<_> = jobs(&mut connection).into_iter().map(|job| (job.status, job.attempts)).collect();
     assert_eq!(ends, [(JobStatus::Todo, 1), (JobStatus::Aborted, 1), (JobStatus::Todo, 1)]);
     assert_eq!(*REASON.lock().unwrap(), Some(AbortReason::Shutdown));
-    assert_eq!(errors(&mut connection, ids[0]), ["1: the worker was shut down before the task had ended"]);
+    assert_eq!(errors(&mut connection, ids[0]), ["1: the worker was shut down before the task finished"]);
     assert_eq!(workers(&mut connection).len(), 0);
 }
 

@@ -109,7 +109,7 @@ async fn a_signal_stops_the_worker_after_its_job_and_a_second_one_aborts_the_job
         assert!(process.ended().await.success());
         assert_eq!(job(&mut connection, id).status, end, "{first} {second:?}");
         let expected: &[&str] =
-            if second.is_some() { &["1: the worker was shut down before the task had ended"] } else { &[] };
+            if second.is_some() { &["1: the worker was shut down before the task finished"] } else { &[] };
         assert_eq!(errors(&mut connection, id), expected);
         assert_eq!(rows(&mut connection, "SELECT count(*) FROM procrastinate_workers"), ["0"]);
     }

@@ -20,7 +20,7 @@ async fn a_job_that_takes_too_long_fails_and_says_so() {
     app.worker().stop_when_empty().run().await.unwrap();
     let mut connection = connect(&database);
     assert_eq!(job(&mut connection, id).status, JobStatus::Failed);
-    assert_eq!(errors(&mut connection, id), ["1: the task took longer than its timeout of 20ms"]);
+    assert_eq!(errors(&mut connection, id), ["1: the task exceeded its timeout of 20ms"]);
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn a_blocking_task_is_told_and_its_slot_is_free_only_when_it_ends() {
     app.worker().stop_when_empty().run().await.unwrap();
     let mut connection = connect(&database);
     assert_eq!(statuses(&mut connection), [JobStatus::Failed, JobStatus::Succeeded]);
-    assert_eq!(errors(&mut connection, ids[0]), ["1: the task took longer than its timeout of 10ms: half done"]);
+    assert_eq!(errors(&mut connection, ids[0]), ["1: the task exceeded its timeout of 10ms: half done"]);
 }
 
 #[tokio::test]

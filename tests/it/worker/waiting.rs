@@ -162,11 +162,11 @@ async fn settings_that_cannot_be_are_refused() {
     for (worker, expected) in [
         (app.worker().concurrency(0), r#"invalid concurrency "0": a worker runs at least 1"#),
         (app.worker().queues([""; 0]), r#"invalid queues "": a worker serves at least one queue"#),
-        (app.worker().queues(["x".repeat(129)]), "it has 129 bytes, and 128 are allowed"),
+        (app.worker().queues(["x".repeat(129)]), "must be at most 128 bytes, but is 129"),
         (app.worker().fetch_job_polling_interval(zero), "invalid fetch_job_polling_interval \"0s\""),
         (app.worker().update_heartbeat_interval(zero), "invalid update_heartbeat_interval \"0s\""),
-        (app.worker().fetch_job_polling_interval(Duration::MAX), "it must be at most 1,000 years"),
-        (app.worker().stalled_worker_timeout(Duration::MAX), "it must be at most 1,000 years"),
+        (app.worker().fetch_job_polling_interval(Duration::MAX), "must be at most 1,000 years"),
+        (app.worker().stalled_worker_timeout(Duration::MAX), "must be at most 1,000 years"),
         (app.worker().stalled_worker_timeout(Duration::from_secs(10)), "longer than update_heartbeat_interval, 10s"),
     ] {
         let error = worker.run().await.unwrap_err();
