@@ -12,18 +12,18 @@ use crate::database::connection::{Connection, Connector};
 use crate::database::notification::{Notification, channels};
 use crate::error::Error;
 
-/// Why nothing is heard on a connection that is otherwise as it should be.
-pub(crate) const SILENT: &str = "the connections that are made for it deliver no notifications: they go through a pooler \
-     that gives each transaction another connection to the server (see `DieselConnector::dedicated_connections`), or are \
-     made with AsyncPgConnection::try_from(client) instead of try_from_client_and_connection";
+/// Why a working connection receives no notifications.
+pub(crate) const SILENT: &str = "the dedicated connections receive no notifications. Either they go through a pooler in \
+     transaction mode (use `DieselConnector::dedicated_connections`), or they are made with \
+     AsyncPgConnection::try_from(client) (use try_from_client_and_connection)";
 
-/// How long the server may take to answer.
+/// How long the server may take to respond.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long nothing may be heard before the connection is tried: a network that went away says nothing.
+/// How long to wait for a notification before pinging the connection. A failed network sends no error.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Hears of jobs that are deferred or are to be aborted, on a connection of its own: what workers hear.
+/// Notifications about new jobs and abort requests, on a dedicated connection. Workers receive the same ones.
 ///
 /// # Example
 ///
@@ -42,12 +42,12 @@ impl Notifications {
         Ok(Self { connection })
     }
 
-    /// The next notification, whenever it comes. Dropping the future loses none.
+    /// Waits for the next notification. Dropping the future loses none.
     ///
     /// # Errors
     ///
-    /// [`Error::Listening`] when the connection is lost. What is announced meanwhile is not heard: listen again, and look
-    /// at the table.
+    /// [`Error::Listening`] if the connection is lost. Notifications sent in the meantime are lost too, so listen again
+    /// and read the table.
     ///
     /// # Example
     ///
@@ -72,7 +72,7 @@ impl fmt::Debug for Notifications {
     }
 }
 
-/// Listens on the channels.
+/// Starts listening on the channels.
 pub(crate) async fn register_interest(connection: &mut Connection, channels: &[String]) -> Result<(), String> {
     let statements: String = channels.iter().map(|channel| format!("LISTEN {};", quote_identifier(channel))).collect();
     match connection {
@@ -85,19 +85,19 @@ pub(crate) async fn register_interest(connection: &mut Connection, channels: &[S
     }
 }
 
-/// Has a notification sent to it, on a channel of its own, and sees whether it arrives.
+/// Sends a notification to the connection, on a separate channel, and checks whether it arrives.
 ///
-/// Another connection sends it, while this one does nothing: through a pooler that gives each transaction another
-/// connection to the server, a notification of one's own may arrive by chance, and none after that. For the same reason
-/// this comes before interest in the queues is registered, which there would stay behind on a connection of others.
+/// Another connection sends it while this one is idle. Through a pooler in transaction mode, a connection may receive
+/// its own notification by chance, and none after that. For the same reason this check comes before `LISTEN` on the
+/// queues, which would stay behind on another client's connection.
 pub(crate) async fn delivers_notifications(connection: &mut Connection, connector: &Connector) -> Result<bool, Error> {
     const LONGEST_WAIT: Duration = Duration::from_secs(2);
     let Some(connection) = connection.database_mut() else { return Ok(true) };
     answer(connection.batch_execute("LISTEN procrastinate_diesel_probe")).await.map_err(lost)?;
-    let mut sender = connector.dedicated("try whether notifications arrive").await?;
+    let mut sender = connector.dedicated("check whether notifications arrive").await?;
     let Some(sender) = sender.database_mut() else { return Ok(true) };
     answer(sender.batch_execute("NOTIFY procrastinate_diesel_probe")).await.map_err(lost)?;
-    // Whatever arrives will do, also another worker's probe.
+    // Any notification will do, including another worker's probe.
     let arrived = {
         let mut notifications = pin!(connection.notifications_stream());
         timeout(LONGEST_WAIT, notifications.next()).await
@@ -111,7 +111,7 @@ pub(crate) async fn delivers_notifications(connection: &mut Connection, connecto
     }
 }
 
-/// The next notification, or none by that time.
+/// Waits for the next notification until that time.
 pub(crate) async fn hear(connection: &mut Connection, until: Instant) -> Result<Option<Notification>, String> {
     #[cfg(feature = "testing")]
     if let Connection::InMemory(connection) = connection {
@@ -119,7 +119,7 @@ pub(crate) async fn hear(connection: &mut Connection, until: Instant) -> Result<
         return Ok(message.ok().map(|message| Notification::from_payload(&message)));
     }
     let Some(connection) = connection.database_mut() else { return Ok(None) };
-    // Dropping the stream keeps what has arrived.
+    // Dropping the stream keeps the notifications that have arrived.
     let mut notifications = pin!(connection.notifications_stream());
     match timeout_at(until, notifications.next()).await {
         Ok(Some(Ok(notification))) => Ok(Some(Notification::from_payload(&notification.payload))),
@@ -129,7 +129,7 @@ pub(crate) async fn hear(connection: &mut Connection, until: Instant) -> Result<
     }
 }
 
-/// Tries the connection.
+/// Checks whether the connection still works.
 pub(crate) async fn ping(connection: &mut Connection) -> Result<(), String> {
     match connection.database_mut() {
         Some(connection) => answer(connection.batch_execute("SELECT 1")).await,
@@ -137,11 +137,11 @@ pub(crate) async fn ping(connection: &mut Connection) -> Result<(), String> {
     }
 }
 
-/// What the server answers, if it does so in time. After a time-out the connection is not used again.
+/// Waits for the server's response. The connection is not used again after a timeout.
 async fn answer(statement: impl Future<Output = diesel::QueryResult<()>>) -> Result<(), String> {
     match timeout(ANSWER_TIMEOUT, statement).await {
         Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("the server did not answer within {ANSWER_TIMEOUT:?}")),
+        Err(_) => Err(format!("the server did not respond within {ANSWER_TIMEOUT:?}")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is counted and timed, with the feature `metrics`. `no_metrics` has the same interface and does nothing.
+//! Metrics, with the feature `metrics`. The module `no_metrics` has the same interface and does nothing.
 
 use std::time::{Duration, Instant};
 
@@ -7,42 +7,52 @@ use chrono::{DateTime, Utc};
 
 use crate::job::Job;
 
-/// Tells the recorder what the metrics of this crate mean, and their units, for those that hand that on: Prometheus shows
-/// it as help. To be called once the recorder is installed, as often as one likes; all is counted without it, too.
+/// Describes the crate's metrics to the installed recorder, with their units.
 ///
-/// The metrics go through the facade [`metrics`](https://docs.rs/metrics) to whichever recorder the application has
-/// installed for its own. Without one they cost next to nothing.
+/// Call it after you have installed a recorder. Prometheus shows the descriptions as help texts. Metrics are also
+/// recorded without this call, and calling it again does no harm. Without a recorder, metrics cost next to nothing.
 ///
-/// | name | kind | labels | |
+/// | name | kind | labels | meaning |
 /// |---|---|---|---|
-/// | `procrastinate_jobs_deferred_total` | counter | `task`, `queue` | jobs that this program has deferred, by hand and when their periodic tasks came round; also those of a transaction that is rolled back later |
-/// | `procrastinate_jobs_started_total` | counter | `task`, `queue` | attempts at jobs that this program's workers have started |
-/// | `procrastinate_jobs_finished_total` | counter | `task`, `queue`, `outcome` | attempts that have ended: `succeeded`, `failed`, `retried` (failed, to be tried again), `aborted`, `interrupted` (aborted, to be tried again) or `snoozed` (to run again later) |
-/// | `procrastinate_job_duration_seconds` | histogram | `task`, `queue` | how long an attempt took, however it ended |
-/// | `procrastinate_job_latency_seconds` | histogram | `task`, `queue` | for how long a job had been due when it was started, by this machine's clock: of jobs that were scheduled, retried ones among them |
-/// | `procrastinate_jobs_running` | gauge | `worker` | attempts that are running now, by the name of the worker |
-/// | `procrastinate_fetch_duration_seconds` | histogram | | how long the database took to store how jobs ended and hand out new ones, in one statement; without those that failed |
+/// | `procrastinate_jobs_deferred_total` | counter | `task`, `queue` | jobs this program deferred, including those rolled back later |
+/// | `procrastinate_jobs_started_total` | counter | `task`, `queue` | attempts this program started |
+/// | `procrastinate_jobs_finished_total` | counter | `task`, `queue`, `outcome` | finished attempts |
+/// | `procrastinate_job_duration_seconds` | histogram | `task`, `queue` | how long attempts took |
+/// | `procrastinate_job_latency_seconds` | histogram | `task`, `queue` | how late scheduled and retried jobs started, by this machine's clock |
+/// | `procrastinate_jobs_running` | gauge | `worker` | running attempts, by the name of the worker |
+/// | `procrastinate_fetch_duration_seconds` | histogram | | how long the database took to store outcomes and hand out jobs, without failures |
 ///
-/// A job that was not scheduled does not say when it was deferred, and to ask would take another statement: the latency
-/// is that of scheduled jobs only. The label `task` is the name by which a job asks for its task, an alias if it is one.
+/// The outcomes are:
+///
+/// | outcome | meaning |
+/// |---|---|
+/// | `succeeded` | finished without an error |
+/// | `failed` | finished with an error, and not retried |
+/// | `retried` | failed, and will be retried |
+/// | `aborted` | aborted, and not retried |
+/// | `interrupted` | aborted, and will be retried |
+/// | `snoozed` | will run again later, without counting this attempt |
+///
+/// The latency covers scheduled jobs only, because other jobs do not carry the time when they were deferred. The label
+/// `task` is the name in the job, which can be an alias.
 ///
 /// # Example
 ///
 /// ```
-/// // The application's recorder, for instance `PrometheusBuilder::new().install()?`; then:
+/// // First install a recorder, for instance with `PrometheusBuilder::new().install()?`. Then:
 /// procrastinate::describe_metrics();
 /// ```
 pub fn describe_metrics() {
-    describe_counter!(JOBS_DEFERRED, Unit::Count, "jobs that this program has deferred");
-    describe_counter!(JOBS_STARTED, Unit::Count, "attempts at jobs that this program's workers have started");
-    describe_counter!(JOBS_FINISHED, Unit::Count, "attempts at jobs that have ended, by their outcome");
-    describe_histogram!(JOB_DURATION, Unit::Seconds, "how long an attempt at a job took");
-    describe_histogram!(JOB_LATENCY, Unit::Seconds, "for how long a scheduled job had been due when it was started");
-    describe_gauge!(JOBS_RUNNING, Unit::Count, "attempts at jobs that are running now, by worker");
+    describe_counter!(JOBS_DEFERRED, Unit::Count, "jobs this program deferred");
+    describe_counter!(JOBS_STARTED, Unit::Count, "attempts this program started");
+    describe_counter!(JOBS_FINISHED, Unit::Count, "finished attempts, by outcome");
+    describe_histogram!(JOB_DURATION, Unit::Seconds, "how long attempts took");
+    describe_histogram!(JOB_LATENCY, Unit::Seconds, "how late scheduled and retried jobs started");
+    describe_gauge!(JOBS_RUNNING, Unit::Count, "running attempts, by worker");
     describe_histogram!(
         FETCH_DURATION,
         Unit::Seconds,
-        "how long the database took to store how jobs ended and hand out new ones"
+        "how long the database took to store outcomes and hand out jobs"
     );
 }
 const JOBS_DEFERRED: &str = "procrastinate_jobs_deferred_total";
@@ -53,15 +63,15 @@ const JOB_LATENCY: &str = "procrastinate_job_latency_seconds";
 const JOBS_RUNNING: &str = "procrastinate_jobs_running";
 const FETCH_DURATION: &str = "procrastinate_fetch_duration_seconds";
 
-/// Jobs that are counted once they are deferred.
-#[must_use = "they are counted when they are deferred"]
+/// Jobs to count once they are deferred.
+#[must_use = "jobs are counted by `deferred`"]
 pub(crate) struct JobsToCount {
-    /// Task, queue, and how many in a row are of them.
+    /// The task, the queue, and the number of such jobs in a row.
     jobs: Vec<(String, String, u64)>,
 }
 
 impl JobsToCount {
-    /// Jobs, each by its task and queue.
+    /// Takes the task and queue of each job.
     pub(crate) fn new<'a>(jobs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut rows: Vec<(String, String, u64)> = Vec::new();
         for (task, queue) in jobs {
@@ -73,7 +83,7 @@ impl JobsToCount {
         Self { jobs: rows }
     }
 
-    /// They were deferred.
+    /// Counts the jobs as deferred.
     pub(crate) fn deferred(self) {
         for (task, queue, count) in self.jobs {
             counter!(JOBS_DEFERRED, "task" => task, "queue" => queue).increment(count);
@@ -81,17 +91,17 @@ impl JobsToCount {
     }
 }
 
-/// A running attempt at a job. It counts as running until this value is dropped.
+/// A running attempt at a job. It counts as running until the value is dropped.
 pub(crate) struct RunningJob {
     running: Gauge,
 }
 
 impl RunningJob {
-    /// The attempt begins.
+    /// Records the start of an attempt.
     pub(crate) fn start(job: &Job, worker_name: &str, now: DateTime<Utc>) -> Self {
         let (task, queue) = (job.task_name.clone(), job.queue.clone());
         if let Some(scheduled_at) = job.scheduled_at {
-            // The clocks may differ.
+            // The clocks of the two machines may differ.
             let latency = (now - scheduled_at).to_std().unwrap_or_default();
             histogram!(JOB_LATENCY, "task" => task.clone(), "queue" => queue.clone()).record(latency);
         }
@@ -101,7 +111,7 @@ impl RunningJob {
         Self { running }
     }
 
-    /// The attempt has ended.
+    /// Records the end of an attempt.
     pub(crate) fn end(self, job: &Job, outcome: &'static str, duration: Duration) {
         let (task, queue) = (job.task_name.clone(), job.queue.clone());
         histogram!(JOB_DURATION, "task" => task.clone(), "queue" => queue.clone()).record(duration);
@@ -115,18 +125,18 @@ impl Drop for RunningJob {
     }
 }
 
-/// A statement that stores outcomes and fetches jobs.
+/// Times a statement that stores outcomes and fetches jobs.
 pub(crate) struct FetchTimer {
     since: Instant,
 }
 
 impl FetchTimer {
-    /// The statement is sent.
+    /// Starts when the statement is sent.
     pub(crate) fn start() -> Self {
         Self { since: Instant::now() }
     }
 
-    /// The response has come.
+    /// Records the time when the response arrives.
     pub(crate) fn end(self) {
         histogram!(FETCH_DURATION).record(self.since.elapsed());
     }

@@ -1,12 +1,12 @@
-//! What an application can ask of the queue.
+//! The queue as an application uses it.
 //!
-//! | module | what it does |
+//! | module | purpose |
 //! |---|---|
-//! | `defer` | deferring jobs: one, many, a tick of a periodic task |
-//! | `job_manager` | finding, counting, changing and deleting jobs |
-//! | `listener` | notifications about jobs |
-//! | `retention` | which old jobs to delete |
-//! | `metrics` | what is counted and timed |
+//! | `defer` | defers jobs: one, many, or a tick of a periodic task |
+//! | `job_manager` | finds, counts, changes and deletes jobs |
+//! | `listener` | receives notifications about jobs |
+//! | `retention` | selects old jobs to delete |
+//! | `metrics` | counts and times jobs |
 
 pub(crate) mod defer;
 pub mod job_manager;

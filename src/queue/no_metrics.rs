@@ -1,4 +1,4 @@
-//! The interface of `metrics`, without the feature: nothing is counted, and the values have no size.
+//! The interface of `metrics` without the feature. Nothing is recorded, and the values have no size.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 
 use crate::job::Job;
 
-/// Jobs that are counted once they are deferred.
-#[must_use = "they are counted when they are deferred"]
+/// Jobs to count once they are deferred.
+#[must_use = "jobs are counted by `deferred`"]
 pub(crate) struct JobsToCount;
 
 impl JobsToCount {
@@ -29,7 +29,7 @@ impl RunningJob {
     pub(crate) fn end(self, _job: &Job, _outcome: &'static str, _duration: Duration) {}
 }
 
-/// A statement that stores outcomes and fetches jobs.
+/// Times a statement that stores outcomes and fetches jobs.
 pub(crate) struct FetchTimer;
 
 impl FetchTimer {

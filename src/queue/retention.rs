@@ -1,4 +1,4 @@
-//! Which old jobs to delete, step by step.
+//! Deletion of old jobs in small steps.
 
 use std::time::Duration;
 
@@ -10,16 +10,15 @@ use crate::error::Error;
 use crate::job::JobStatus;
 use crate::validation::{check_age, check_filter};
 
-/// How many final events one step looks at: some hundredths of a second, and no longer are the deleted rows locked.
+/// How many final events one step reads. It takes some hundredths of a second, and deleted rows are locked that long.
 pub(crate) const SWEEP_SIZE: i32 = 1_000;
 
-/// How long to leave the database alone after a step that took so long: as long again, so that it has half of its time for
-/// others, and the more of it the busier it is.
+/// The pause after a step: as long as the step took, so that the database has half of its time for other work.
 pub(crate) fn pause_after(step: Duration) -> Duration {
     step.clamp(Duration::from_millis(10), Duration::from_secs(10))
 }
 
-/// What is to be cleared away.
+/// Which jobs to delete.
 #[derive(Debug, Clone)]
 pub(crate) struct RetentionRule {
     statuses: Vec<JobStatus>,
@@ -27,18 +26,18 @@ pub(crate) struct RetentionRule {
     pub(crate) queue: Option<String>,
 }
 
-/// What one step has done.
+/// The result of one step.
 #[derive(Debug)]
 pub(crate) struct SweepResult {
     pub(crate) deleted: u64,
     /// Whether it stopped before the end.
     pub(crate) has_more: bool,
-    /// Where the next step is to go on.
+    /// The position from which the next step continues.
     pub(crate) stopped_at: Value,
 }
 
 impl RetentionRule {
-    /// Jobs of this status, which is one that jobs end with.
+    /// Selects jobs with this final status.
     pub(crate) fn of(status: JobStatus, older_than: Duration) -> Self {
         Self { statuses: vec![status], older_than, queue: None }
     }
@@ -55,7 +54,7 @@ impl RetentionRule {
         }
     }
 
-    /// Whether this can be asked for.
+    /// Checks the values of the rule.
     pub(crate) fn check(&self) -> Result<(), Error> {
         check_age("age of old jobs", self.older_than)?;
         check_filter("queue name", self.queue.as_deref())?;
@@ -66,8 +65,9 @@ impl RetentionRule {
         self.statuses.iter().map(label).collect()
     }
 
-    /// Looks at so many final events, oldest first, or at all of them, and deletes the jobs among them that are old. It
-    /// goes on where an earlier step stopped.
+    /// Reads up to `max_events` final events, oldest first, and deletes the old jobs among them.
+    ///
+    /// It continues where an earlier step stopped. `None` reads all events.
     pub(crate) async fn step<R: Run>(
         &self,
         max_events: Option<i32>,
@@ -88,7 +88,7 @@ impl RetentionRule {
     }
 }
 
-/// The label of a status that jobs end with.
+/// The label of a final status.
 fn label(status: &JobStatus) -> Result<&'static str, Error> {
     match status {
         JobStatus::Succeeded => Ok("succeeded"),
@@ -96,7 +96,7 @@ fn label(status: &JobStatus) -> Result<&'static str, Error> {
         JobStatus::Cancelled => Ok("cancelled"),
         JobStatus::Aborted => Ok("aborted"),
         other => {
-            let rule = "only jobs that succeeded, failed, or were cancelled or aborted can be cleared away";
+            let rule = "must be succeeded, failed, cancelled or aborted";
             Err(Error::invalid("status", other.as_str(), rule))
         }
     }

@@ -11,13 +11,14 @@ use crate::job::JobId;
 use crate::queue::defer::JobToDefer;
 use crate::queue::metrics::JobsToCount;
 
-/// Defers any number of jobs in one statement on an async connection, all or none, and returns their numbers in the
-/// order of the input. They may be of different tasks.
+/// Defers any number of jobs in one statement on an async connection, all or none.
+///
+/// It returns their IDs in the order of the input. The jobs may be of different tasks.
 ///
 /// # Errors
 ///
-/// As [`JobToDefer::defer`]; when one job cannot be deferred none is. A queueing lock that occurs twice among the jobs is
-/// [`Error::AlreadyEnqueued`] too. In any of these but [`Error::Database`] the caller's transaction is intact.
+/// As [`JobToDefer::defer`]. If one job cannot be deferred, none is. [`Error::AlreadyEnqueued`] is also returned if a
+/// queueing lock occurs twice among the jobs. Your transaction stays intact except after [`Error::Database`].
 ///
 /// # Example
 ///
@@ -37,7 +38,7 @@ where
     batch_defer_or_fail(new_jobs(jobs)?, &mut Async(connection)).await
 }
 
-/// As [`batch_defer`], on a blocking connection.
+/// Defers any number of jobs, as [`batch_defer`] does, on a blocking connection.
 ///
 /// # Errors
 ///
@@ -63,12 +64,12 @@ where
     complete(batch_defer_or_fail(new_jobs(jobs)?, &mut Blocking(connection)))
 }
 
-/// The rows that they become, once all have been checked.
+/// Checks all jobs and converts them into rows.
 pub(crate) fn new_jobs(jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<NewJob>, Error> {
     jobs.into_iter().map(JobToDefer::into_new_job).collect()
 }
 
-/// The one body behind both ways of deferring a batch.
+/// The common implementation of the functions that defer a batch.
 pub(crate) async fn batch_defer_or_fail<R: Run>(jobs: Vec<NewJob>, run: &mut R) -> Result<Vec<JobId>, Error> {
     if jobs.is_empty() {
         return Ok(Vec::new());

@@ -1,9 +1,10 @@
-//! Deferring one job while other tasks of the program do so, too: it is stored in one transaction and announced in another.
+//! Defers a job while other defers are in flight: one transaction stores it, and another one notifies workers.
 //!
-//! PostgreSQL commits transactions that have notified one after the other, so that listeners hear of them in their order: each
-//! takes one lock of the whole server, and keeps it until its commit is durable (`PreCommit_Notify` in its source). With many
-//! producers that is what they wait for. A transaction that does nothing but notify has nothing to make durable, and keeps the
-//! lock for microseconds; the ones that store become durable together.
+//! PostgreSQL commits transactions that have called `NOTIFY` one after the other, so that listeners receive the
+//! notifications in order. Each takes a lock of the whole server and keeps it until its commit is durable
+//! (`PreCommit_Notify` in PostgreSQL's source). With many producers, this lock is the bottleneck. A transaction that
+//! only notifies has nothing to make durable and holds the lock for microseconds. The transactions that store jobs are
+//! made durable together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,24 +19,23 @@ use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::NamesOfJob;
 
-/// How many jobs an application is deferring at this time, one by one, on connections of its pool. Written by each of those
-/// calls.
+/// The number of jobs that the application is deferring now, one by one, on connections from its pool.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InFlightDefers(Arc<AtomicUsize>);
 
 impl InFlightDefers {
-    /// One more, until this is dropped.
+    /// Counts one more defer until the returned value is dropped.
     pub(crate) fn enter(&self) -> InFlightDefer {
         self.0.fetch_add(1, Ordering::Relaxed);
         InFlightDefer(self.0.clone())
     }
 }
 
-/// A call among those that are under way.
+/// A defer that is in flight.
 pub(crate) struct InFlightDefer(Arc<AtomicUsize>);
 
 impl InFlightDefer {
-    /// Whether there are others. What they do next is open, so this may be wrong either way; it decides about speed alone.
+    /// Whether other defers are in flight. The result may be outdated, because it only affects speed.
     pub(crate) fn has_others(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 1
     }
@@ -47,8 +47,9 @@ impl Drop for InFlightDefer {
     }
 }
 
-/// Stores a job and then announces it, on a connection where each statement is a transaction. The caller may go away
-/// meanwhile: what was stored is announced all the same.
+/// Stores a job and then notifies workers, on a connection where each statement is a transaction.
+///
+/// The second step runs even if the caller is dropped in between.
 pub(crate) async fn store_and_announce(job: NewJob, mut connection: Connection) -> Result<JobId, Error> {
     let both = async move {
         let names = NamesOfJob::of(&job);
@@ -60,8 +61,8 @@ pub(crate) async fn store_and_announce(job: NewJob, mut connection: Connection) 
                 action = "announce_job_error",
                 job.id = i64::from(job_id),
                 job.task_name = %task_name,
-                "job {job_id} of task {task_name} is stored, but could not be announced; workers find it when they next \
-                 look for jobs: {error}",
+                "could not notify workers about job {job_id} of task {task_name}, which is stored; they find it when they \
+                 poll next: {error}",
             );
         }
         Ok(job_id)

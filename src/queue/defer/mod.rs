@@ -1,4 +1,4 @@
-//! A job before it exists: what to run, with which options, and on which connection to store it.
+//! A job before it is stored: its task, arguments and options, and the connection to store it on.
 
 pub(crate) mod batch;
 pub(crate) mod concurrent;
@@ -22,14 +22,13 @@ use crate::queue::defer::options::JobOptions;
 use crate::queue::metrics::JobsToCount;
 use crate::validation::{check_args, check_name, unserializable};
 
-/// The queue of jobs for which none was chosen.
+/// The queue of jobs without a queue option.
 const DEFAULT_QUEUE: &str = "default";
 
-/// A job that has not been deferred yet: a task's name, its arguments, and options.
+/// A job that has not been deferred yet: the name of a task, its arguments, and options.
 ///
-/// A task's function makes one, [`Task::job`](crate::Task::job) makes one from a hand-written task, and
-/// [`configure_task`] makes one by name. It does nothing until it is deferred on a connection, and is part of whatever
-/// transaction that connection is in.
+/// Three functions make one: a task's function, [`Task::job`](crate::Task::job) and [`configure_task`]. It does nothing
+/// until it is deferred on a connection. It then belongs to the transaction of that connection, if there is one.
 ///
 /// # Example
 ///
@@ -52,15 +51,16 @@ const DEFAULT_QUEUE: &str = "default";
 #[must_use = "a job does nothing until it is deferred on a connection"]
 pub struct JobToDefer {
     task_name: String,
-    /// A failure to serialize them is kept until the job is checked, so that building a job needs no `?`.
+    /// An error of serialization is kept until the job is checked, so that building a job needs no `?`.
     args: Result<Value, serde_json::Error>,
     options: JobOptions,
 }
 
-/// A job of a task whose code this program need not know, in another language for instance.
+/// Makes a job for a task by its name. The task's code does not have to be in this program.
 ///
-/// The arguments are anything that serializes to a JSON object: the task's arguments by name. To have the name checked
-/// against an application's tasks use [`App::configure_task`](crate::App::configure_task).
+/// Use it for tasks in another program or language. The arguments are anything that serializes to a JSON object with
+/// the task's arguments by name. [`App::configure_task`](crate::App::configure_task) also checks the name against the
+/// application's tasks.
 ///
 /// # Example
 ///
@@ -80,7 +80,7 @@ impl JobToDefer {
         Self { task_name: task_name.into(), args: serde_json::to_value(args), options }
     }
 
-    /// The name of the task that it asks for.
+    /// Returns the name of the job's task.
     ///
     /// ```
     /// assert_eq!(procrastinate::configure_task("bill", serde_json::json!({})).task_name(), "bill");
@@ -90,7 +90,7 @@ impl JobToDefer {
         &self.task_name
     }
 
-    /// Its arguments, if they can be serialized.
+    /// The job's arguments, if they could be serialized.
     #[cfg(feature = "testing")]
     pub(crate) fn args(&self) -> Option<&Value> {
         self.args.as_ref().ok()
@@ -101,7 +101,7 @@ impl JobToDefer {
         &self.options
     }
 
-    /// Sets every option that is set there.
+    /// Sets every option that is set in `options`.
     ///
     /// ```
     /// # use procrastinate::{JobOptions, configure_task};
@@ -153,7 +153,7 @@ impl JobToDefer {
         self
     }
 
-    /// Sets the time before which it is not started; see [`JobOptions::schedule_at`].
+    /// Sets the earliest time at which the job may start; see [`JobOptions::schedule_at`].
     ///
     /// ```
     /// let job = procrastinate::configure_task("bill", serde_json::json!({})).schedule_at("2030-01-01T08:00:00Z".parse()?);
@@ -164,7 +164,7 @@ impl JobToDefer {
         self
     }
 
-    /// Sets the delay before it may be started; see [`JobOptions::schedule_in`].
+    /// Sets the delay before the job may start; see [`JobOptions::schedule_in`].
     ///
     /// ```
     /// let job = procrastinate::configure_task("bill", serde_json::json!({})).schedule_in(std::time::Duration::from_secs(300));
@@ -174,13 +174,17 @@ impl JobToDefer {
         self
     }
 
-    /// Whether the job could be deferred, as far as that can be told without a database. Deferring checks the same.
+    /// Checks whether the job can be deferred, without a database. Deferring checks the same.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`], which names the value and the rule: a queue's or task's name that is empty or longer than 128
-    /// bytes, a lock longer than 2,600 bytes, arguments that are not an object, a NUL character anywhere, a date that
-    /// PostgreSQL cannot hold, or `schedule_at` together with `schedule_in`.
+    /// [`Error::Invalid`], which names the value and the rule:
+    ///
+    /// - the name of a queue or task must not be empty or longer than 128 bytes
+    /// - a lock must not be longer than 2,600 bytes
+    /// - the arguments must be an object
+    /// - no text may contain a NUL character
+    /// - `schedule_at` must be a date that PostgreSQL can hold, and cannot be combined with `schedule_in`
     ///
     /// # Example
     ///
@@ -199,17 +203,19 @@ impl JobToDefer {
         self.options.check()
     }
 
-    /// Defers the job on an async connection, bare or pooled, in a transaction or not, and returns its number.
+    /// Defers the job on an async connection, pooled or not, and returns its ID.
     ///
-    /// In a transaction the job is part of it: it exists if and only if the transaction is committed, and no worker sees
-    /// it before.
+    /// In a transaction, the job is stored if and only if the transaction is committed. No worker sees it before that.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] as [`check`](Self::check) says, before the database is asked; [`Error::AlreadyEnqueued`] when a
-    /// job with its queueing lock is waiting, after which the caller's transaction is intact; [`Error::Database`] when
-    /// the statement fails, after which it is not. In a transaction of isolation level repeatable read or serializable,
-    /// a queueing lock that another transaction took meanwhile is a serialization failure, as usual there.
+    /// [`Error::Invalid`] for the reasons listed at [`check`](Self::check), before a statement is sent.
+    ///
+    /// [`Error::AlreadyEnqueued`] if another pending job holds the queueing lock. Your transaction stays intact.
+    ///
+    /// [`Error::Database`] if the statement fails. Your transaction is then lost. In a transaction with the isolation
+    /// level repeatable read or serializable, a queueing lock taken by a concurrent transaction is a serialization
+    /// failure.
     ///
     /// # Example
     ///
@@ -239,7 +245,7 @@ impl JobToDefer {
         defer_or_fail(self.into_new_job()?, &mut Async(connection)).await
     }
 
-    /// Defers the job on a blocking connection: `PgConnection`, one from an r2d2 pool, in a transaction or not.
+    /// Defers the job on a blocking connection, such as `PgConnection` or one from an r2d2 pool, and returns its ID.
     ///
     /// # Errors
     ///
@@ -264,7 +270,7 @@ impl JobToDefer {
         complete(defer_or_fail(self.into_new_job()?, &mut Blocking(connection)))
     }
 
-    /// As [`defer`](Self::defer), for callers to whom a taken queueing lock is good news: `None` then.
+    /// Defers the job like [`defer`](Self::defer), but returns `Ok(None)` if the queueing lock is already taken.
     ///
     /// # Errors
     ///
@@ -290,7 +296,7 @@ impl JobToDefer {
         none_if_enqueued(self.defer(connection).await)
     }
 
-    /// As [`defer_unless_enqueued`](Self::defer_unless_enqueued), on a blocking connection.
+    /// Does the same as [`defer_unless_enqueued`](Self::defer_unless_enqueued) on a blocking connection.
     ///
     /// # Errors
     ///
@@ -313,7 +319,7 @@ impl JobToDefer {
         none_if_enqueued(self.defer_blocking(connection))
     }
 
-    /// The row that it becomes, once it has been checked.
+    /// Checks the job and converts it into a row.
     pub(crate) fn into_new_job(self) -> Result<NewJob, Error> {
         self.check()?;
         let scheduled_at = self.options.scheduled_at()?;
@@ -330,7 +336,7 @@ impl JobToDefer {
     }
 }
 
-/// The one body behind all ways of deferring a single job that are part of a transaction, or may be.
+/// The common implementation of the functions that defer one job in a transaction.
 pub(crate) async fn defer_or_fail<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
     let names = NamesOfJob::of(&job);
     let ids = if job.queueing_lock.is_some() {
@@ -341,7 +347,7 @@ pub(crate) async fn defer_or_fail<R: Run>(job: NewJob, run: &mut R) -> Result<Jo
     names.deferred(ids.first().copied())
 }
 
-/// What is told of a job when it was deferred, or was not.
+/// The names that a log line or error about a job needs.
 pub(crate) struct NamesOfJob {
     pub(crate) task_name: String,
     pub(crate) queue: String,
@@ -354,7 +360,7 @@ impl NamesOfJob {
         Self { task_name: task_name.clone(), queue: queue.clone(), queueing_lock: queueing_lock.clone() }
     }
 
-    /// Counts the job, and has it in the log. None was stored where its queueing lock is taken.
+    /// Counts and logs the job. There is no ID if its queueing lock was taken.
     pub(crate) fn deferred(&self, id: Option<JobId>) -> Result<JobId, Error> {
         let Self { task_name, queue, queueing_lock } = self;
         let Some(id) = id else {

@@ -1,4 +1,4 @@
-//! How a job is to be deferred, apart from its task and arguments.
+//! The options of a job, apart from its task and arguments.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::error::Error;
 use crate::support::clock;
 use crate::validation::{check_lock, check_name};
 
-/// The first whole year that PostgreSQL's `timestamptz` can hold: 4713 BC. Its last one is beyond chrono's.
+/// The first whole year that PostgreSQL's `timestamptz` can hold, 4713 BC. Its last year is beyond chrono's.
 const FIRST_YEAR: i32 = -4_712;
 
-/// How a job is to be deferred, apart from its task and arguments: everything optional.
+/// The options of a job. All of them are optional.
 ///
-/// A task has defaults of this type, and a set of options can be kept and used for several jobs with
-/// [`JobToDefer::configure`](crate::JobToDefer::configure). What is set later wins: the task's defaults, then what `configure` was given, then the
-/// builder's own methods, in the order of the calls.
+/// A task has defaults of this type. To use one set of options for several jobs, pass it to
+/// [`JobToDefer::configure`](crate::JobToDefer::configure). Later values win: first the task's defaults, then those
+/// passed to `configure`, then the methods of the job, in the order of the calls.
 ///
 /// # Example
 ///
@@ -39,12 +39,14 @@ pub struct JobOptions {
 }
 
 impl JobOptions {
-    /// Nothing set.
+    /// Creates options with nothing set.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The queue: workers choose the queues they serve. Unless set: the task's, or `default`. At most 128 bytes.
+    /// Sets the queue, at most 128 bytes. Default: the task's queue, or `default`.
+    ///
+    /// Each worker serves all queues or the ones you list.
     ///
     /// ```
     /// # use procrastinate::JobOptions;
@@ -55,7 +57,8 @@ impl JobOptions {
         self
     }
 
-    /// Higher priorities are fetched first; may be negative. Unless set: the task's, or 0.
+    /// Sets the priority. Jobs with a higher one are fetched first. Default: the task's priority, or 0. May be
+    /// negative.
     ///
     /// ```
     /// # use procrastinate::JobOptions;
@@ -66,8 +69,10 @@ impl JobOptions {
         self
     }
 
-    /// Of the jobs with one lock, of whatever task and queue, one runs at a time, in the order of priority and id; one
-    /// that is scheduled for later holds back those behind it. Unless set: the task's, or none. At most 2,600 bytes.
+    /// Sets the lock, at most 2,600 bytes. Default: the task's lock, or none.
+    ///
+    /// Jobs that share a lock run one at a time, across all tasks and queues. They run in the order of priority and ID.
+    /// A scheduled job holds back the jobs behind it.
     ///
     /// ```
     /// # use procrastinate::JobOptions;
@@ -78,8 +83,10 @@ impl JobOptions {
         self
     }
 
-    /// Of the jobs with one queueing lock one can wait at a time; deferring a second one is
-    /// [`Error::AlreadyEnqueued`](crate::Error::AlreadyEnqueued). Unless set: the task's, or none. At most 2,600 bytes.
+    /// Sets the queueing lock, at most 2,600 bytes. Default: the task's queueing lock, or none.
+    ///
+    /// Only one pending job can hold it. Deferring another one returns
+    /// [`Error::AlreadyEnqueued`](crate::Error::AlreadyEnqueued).
     ///
     /// ```
     /// # use procrastinate::JobOptions;
@@ -90,8 +97,9 @@ impl JobOptions {
         self
     }
 
-    /// Not to be started before this time, by the database's clock. Not together with
-    /// [`schedule_in`](Self::schedule_in).
+    /// Sets the earliest time at which the job may start, by the database's clock. Default: none.
+    ///
+    /// Cannot be combined with [`schedule_in`](Self::schedule_in).
     ///
     /// ```
     /// # use procrastinate::JobOptions;
@@ -103,8 +111,9 @@ impl JobOptions {
         self
     }
 
-    /// Not to be started before this much time has passed since the call that defers, by this machine's clock. Not
-    /// together with [`schedule_at`](Self::schedule_at).
+    /// Sets the delay before the job may start, by this machine's clock. Default: none.
+    ///
+    /// The delay counts from the call that defers the job. Cannot be combined with [`schedule_at`](Self::schedule_at).
     ///
     /// ```
     /// # use procrastinate::JobOptions;
@@ -116,7 +125,7 @@ impl JobOptions {
         self
     }
 
-    /// These options, with what is set in the others put over them.
+    /// Returns these options, overridden by those set in `others`.
     pub(crate) fn overridden_by(self, others: &Self) -> Self {
         let others = others.clone();
         Self {
@@ -129,7 +138,7 @@ impl JobOptions {
         }
     }
 
-    /// Whether a job could be deferred with these options.
+    /// Checks whether a job with these options can be deferred.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if let Some(queue) = &self.queue {
             check_name("queue name", queue)?;
@@ -139,17 +148,17 @@ impl JobOptions {
         self.scheduled_at().map(|_| ())
     }
 
-    /// When a job with these options may be started, if it is scheduled.
+    /// The earliest start time of a job with these options, if it is scheduled.
     pub(crate) fn scheduled_at(&self) -> Result<Option<DateTime<Utc>>, Error> {
         match (self.schedule_at, self.schedule_in) {
             (None, None) => Ok(None),
             (Some(at), Some(delay)) => Err(Error::invalid(
                 "schedule",
                 format!("{at} and in {delay:?}"),
-                "schedule_at and schedule_in cannot be set together",
+                "must be set with either schedule_at or schedule_in, not both",
             )),
             (Some(at), None) if Some(at) < earliest_timestamp() => {
-                Err(Error::invalid("schedule_at", at.to_string(), "PostgreSQL holds dates from the year 4713 BC on"))
+                Err(Error::invalid("schedule_at", at.to_string(), "must be in the year 4713 BC or later"))
             }
             (Some(at), None) => Ok(Some(at)),
             (None, Some(delay)) => TimeDelta::from_std(delay)
@@ -157,13 +166,13 @@ impl JobOptions {
                 .and_then(|delay| clock::now().checked_add_signed(delay))
                 .map(Some)
                 .ok_or_else(|| {
-                    Error::invalid("schedule_in", format!("{delay:?}"), "it ends after the last date that there is")
+                    Error::invalid("schedule_in", format!("{delay:?}"), "must not end after the last possible date")
                 }),
         }
     }
 }
 
-/// The first whole year that `timestamptz` can hold; `None` could only be if chrono's range were smaller.
+/// The first whole year that `timestamptz` can hold. `None` is only possible if chrono's range shrinks.
 fn earliest_timestamp() -> Option<DateTime<Utc>> {
     Utc.with_ymd_and_hms(FIRST_YEAR, 1, 1, 0, 0, 0).single()
 }

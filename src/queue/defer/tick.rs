@@ -1,4 +1,4 @@
-//! A tick of a periodic task on its way to being a job.
+//! Deferring a tick of a periodic task.
 
 use crate::database::connection::run::Run;
 use crate::database::statements::periodic::DeferPeriodicJob;
@@ -6,17 +6,17 @@ use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::metrics::JobsToCount;
 
-/// What became of a tick.
+/// The result of deferring a tick.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TickOutcome {
     Deferred(JobId),
-    /// This tick, or a later one of the same schedule.
+    /// This tick, or a later tick of the same schedule, was already deferred.
     AlreadyDeferred,
-    /// A job with its queueing lock is waiting.
+    /// Another pending job holds the queueing lock.
     QueueingLockTaken,
 }
 
-/// Defers a tick of a periodic task once, whoever else tries. Nothing is raised that would spoil a transaction.
+/// Defers a tick once, even if several programs try. It raises no error that would abort a transaction.
 pub(crate) async fn defer_periodic_job<R: Run>(tick: DeferPeriodicJob, run: &mut R) -> Result<TickOutcome, Error> {
     let count = JobsToCount::new([(tick.job.task_name.as_str(), tick.job.queue.as_str())]);
     match run.load_one(tick).await? {

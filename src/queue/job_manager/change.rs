@@ -1,4 +1,4 @@
-//! Operations that change how a job stands.
+//! Operations that change the status of a job.
 
 use chrono::{DateTime, Utc};
 
@@ -9,10 +9,10 @@ use crate::error::Error;
 use crate::job::{JobId, JobStatus};
 use crate::retry::RetryDecision;
 
-/// Calls off a job: one that waits becomes `cancelled`, and no worker starts it any more.
+/// Cancels a pending job, so that no worker starts it.
 ///
-/// The answer is whether there was anything to call off. It is `false` for a job that has ended, one that runs unless
-/// [`abort`](CancelJob::abort) is set, and one that does not exist.
+/// The operation returns whether the job was cancelled. It returns `false` for a job that has finished or does not
+/// exist. It also returns `false` for a running job, unless [`abort`](CancelJob::abort) is set.
 ///
 /// # Errors
 ///
@@ -30,11 +30,12 @@ use crate::retry::RetryDecision;
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "cancel_job_by_id")]
 pub fn cancel_job(id: impl Into<JobId>) -> CancelJob {
     CancelJob { job_id: id.into(), abort: false, delete_job: false }
 }
 
-/// Made by [`cancel_job`].
+/// The operation of [`cancel_job`].
 ///
 /// # Example
 ///
@@ -56,8 +57,9 @@ pub struct CancelJob {
 operation!(CancelJob -> bool);
 
 impl CancelJob {
-    /// Whether to ask for the end of a job that runs. Unless set: false. It is a request: the job stays `doing` until its
-    /// worker has stopped it.
+    /// Sets whether to request an abort if the job is running. Default: false.
+    ///
+    /// The job stays `doing` until its worker has stopped it.
     ///
     /// # Example
     ///
@@ -69,8 +71,9 @@ impl CancelJob {
         self
     }
 
-    /// Whether to delete a job that waits, and its events, instead of keeping it as `cancelled`. Unless set: false. A
-    /// job that runs is not deleted.
+    /// Sets whether to delete a pending job and its events instead of keeping it as `cancelled`. Default: false.
+    ///
+    /// A running job is not deleted.
     ///
     /// # Example
     ///
@@ -89,15 +92,18 @@ impl CancelJob {
     }
 }
 
-/// Ends a job that runs or waits: as `succeeded`, `failed` or `aborted`.
+/// Finishes a running or pending job as `succeeded`, `failed` or `aborted`.
 ///
-/// It is for workers of one's own and for jobs whose worker is gone. A worker of this crate that runs the job finds that
-/// it is not its own any more. A job that waited counts no attempt.
+/// Use it in a custom worker, or for a job whose worker is gone. If a worker of this crate is running the job, it
+/// notices that it has lost the job. Finishing a pending job does not count an attempt.
 ///
 /// # Errors
 ///
-/// Those of [every operation](crate::job_manager), [`Error::Invalid`] for another status, [`Error::JobNotFound`], and
-/// [`Error::WrongStatus`] for a job that has ended.
+/// Those of [every operation](crate::job_manager), and:
+///
+/// - [`Error::Invalid`] for another status
+/// - [`Error::JobNotFound`] if there is no such job
+/// - [`Error::WrongStatus`] if the job has finished already
 ///
 /// # Example
 ///
@@ -109,11 +115,12 @@ impl CancelJob {
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "finish_job_by_id")]
 pub fn finish_job(id: impl Into<JobId>, status: JobStatus) -> FinishJob {
     FinishJob { job_id: id.into(), status, delete_job: false }
 }
 
-/// Made by [`finish_job`] and [`finish_job`].
+/// The operation of [`finish_job`].
 ///
 /// # Example
 ///
@@ -136,7 +143,7 @@ pub struct FinishJob {
 operation!(FinishJob -> ());
 
 impl FinishJob {
-    /// Whether to delete the job, and its events, instead of keeping it with its status. Unless set: false.
+    /// Sets whether to delete the job and its events instead of keeping it. Default: false.
     ///
     /// # Example
     ///
@@ -169,20 +176,22 @@ fn end_status(status: &JobStatus) -> Result<&'static str, Error> {
         JobStatus::Succeeded => Ok("succeeded"),
         JobStatus::Failed => Ok("failed"),
         JobStatus::Aborted => Ok("aborted"),
-        other => Err(Error::invalid("status", other.as_str(), "a job ends as succeeded, failed or aborted")),
+        other => Err(Error::invalid("status", other.as_str(), "must be succeeded, failed or aborted")),
     }
 }
 
-/// Puts a job back to wait that has failed, or that is doing, for instance because its worker died. One more attempt is
-/// counted.
+/// Retries a failed job, or a running job whose worker has died. The retry counts as another attempt.
 ///
-/// The answer is the status that the job has now: `todo`; or `failed` for a job that was doing and that somebody had asked
-/// to abort, because that request wins.
+/// The operation returns the job's new status, which is `todo`. A running job with an abort request becomes `failed`
+/// instead, because the request wins.
 ///
 /// # Errors
 ///
-/// Those of [every operation](crate::job_manager), [`Error::JobNotFound`], [`Error::WrongStatus`] for a job that neither
-/// has failed nor is doing, and [`Error::QueueingLockTaken`] when another job that waits holds its queueing lock.
+/// Those of [every operation](crate::job_manager), and:
+///
+/// - [`Error::JobNotFound`] if there is no such job
+/// - [`Error::WrongStatus`] if the job is neither failed nor running
+/// - [`Error::QueueingLockTaken`] if another pending job holds its queueing lock
 ///
 /// # Example
 ///
@@ -195,11 +204,12 @@ fn end_status(status: &JobStatus) -> Result<&'static str, Error> {
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "retry_job_by_id")]
 pub fn retry_job(id: impl Into<JobId>) -> RetryJob {
     RetryJob { job_id: id.into(), decision: RetryDecision::retry_in(std::time::Duration::ZERO) }
 }
 
-/// Made by [`retry_job`] and [`retry_job`].
+/// The operation of [`retry_job`].
 ///
 /// # Example
 ///
@@ -220,7 +230,7 @@ pub struct RetryJob {
 operation!(RetryJob -> JobStatus);
 
 impl RetryJob {
-    /// Not before this time, which must be in the years from 1970 to 9999. Unless set: at once.
+    /// Sets the earliest time of the retry, in the years from 1970 to 9999. Default: immediately.
     ///
     /// # Example
     ///
@@ -234,7 +244,7 @@ impl RetryJob {
         self
     }
 
-    /// With this priority from now on. Unless set: the one it has.
+    /// Sets the job's priority from now on. Default: unchanged.
     ///
     /// # Example
     ///
@@ -246,7 +256,7 @@ impl RetryJob {
         self
     }
 
-    /// In this queue from now on. Unless set: the one it is in.
+    /// Moves the job to this queue. Default: unchanged.
     ///
     /// # Example
     ///
@@ -258,7 +268,7 @@ impl RetryJob {
         self
     }
 
-    /// With this lock from now on. Unless set: the one it has, if any.
+    /// Sets the job's lock from now on. Default: unchanged.
     ///
     /// # Example
     ///

@@ -10,7 +10,7 @@ use crate::database::statements::inspect::{CountJobs, CountedColumn, CountedJobs
 use crate::error::Error;
 use crate::job::JobStatus;
 
-/// How many jobs a queue, a task or a lock has, in all and by status.
+/// The number of jobs of a queue, task or lock, in total and by status.
 ///
 /// # Example
 ///
@@ -26,19 +26,19 @@ use crate::job::JobStatus;
 pub struct JobCounts {
     /// The queue, task or lock.
     pub name: String,
-    /// How many jobs it has in all.
+    /// The number of all its jobs.
     pub jobs_count: i64,
-    /// How many of them wait.
+    /// The number of pending jobs.
     pub todo: i64,
-    /// How many of them a worker has taken.
+    /// The number of running jobs.
     pub doing: i64,
-    /// How many of them have succeeded.
+    /// The number of succeeded jobs.
     pub succeeded: i64,
-    /// How many of them have failed.
+    /// The number of failed jobs.
     pub failed: i64,
-    /// How many of them were cancelled.
+    /// The number of cancelled jobs.
     pub cancelled: i64,
-    /// How many of them were aborted.
+    /// The number of aborted jobs.
     pub aborted: i64,
 }
 
@@ -58,7 +58,8 @@ impl JobCounts {
     }
 }
 
-/// `mails: 3 jobs (todo: 2, doing: 0, succeeded: 1, failed: 0, cancelled: 0, aborted: 0)`: how Procrastinate writes it.
+/// Writes the counts like Procrastinate, as in `mails: 3 jobs (todo: 2, doing: 0, succeeded: 1, failed: 0, cancelled:
+/// 0, aborted: 0)`.
 impl fmt::Display for JobCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, jobs_count, todo, doing, succeeded, failed, cancelled, aborted } = self;
@@ -70,8 +71,9 @@ impl fmt::Display for JobCounts {
     }
 }
 
-/// The one body behind the three: counts step by step, so that no statement takes long however many jobs there are, unless
-/// an index finds those that are meant.
+/// The common implementation of the three operations.
+///
+/// It counts in steps, so that no statement takes long. One statement is enough if an index finds the jobs.
 pub(crate) async fn count_jobs<R: Run>(
     column: CountedColumn,
     filter: JobFilter,
@@ -95,7 +97,7 @@ pub(crate) async fn count_jobs<R: Run>(
     }
 }
 
-/// Whether there is an index of just the jobs that stand so, which hold no more than what is unfinished or went wrong.
+/// Whether an index covers only the jobs with this status. Such an index is small.
 fn is_found_by_index(filter: &JobFilter) -> bool {
     match filter.status {
         Some(JobStatus::Todo | JobStatus::Doing | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Aborted) => {
@@ -150,9 +152,9 @@ macro_rules! counting {
         filters!($operation:
             /// Counts only jobs of this queue.
             queue(String),
-            /// Counts only jobs of the task of this name.
+            /// Counts only jobs of the task with this name.
             task(String),
-            /// Counts only jobs that stand so.
+            /// Counts only jobs with this status.
             status(JobStatus),
             /// Counts only jobs with this lock.
             lock(String),
@@ -168,28 +170,28 @@ macro_rules! counting {
 }
 
 counting!(
-    /// The queues that have jobs, by name, and how many each of them has.
+    /// Counts the jobs of each queue, sorted by name.
     ///
-    /// Unless only jobs of one status are counted, and one other than `succeeded`, it passes all jobs there are, 50,000 in
-    /// each statement, so that none takes long. Each job is counted once, as it stood when its statement ran: outside of a
-    /// transaction that is repeatable, the counts of more jobs than that are not of one moment.
+    /// With a status other than `succeeded`, an index finds the jobs. Otherwise the operation reads all jobs in
+    /// statements of 50,000 each. Several statements can see different states of the table, unless they run in a
+    /// repeatable read transaction.
     list_queues -> ListQueues by Queue
 );
 
 counting!(
-    /// The tasks that have jobs, by name, and how many each of them has.
+    /// Counts the jobs of each task, sorted by name.
     ///
-    /// Unless only jobs of one status are counted, and one other than `succeeded`, it passes all jobs there are, 50,000 in
-    /// each statement, so that none takes long. Each job is counted once, as it stood when its statement ran: outside of a
-    /// transaction that is repeatable, the counts of more jobs than that are not of one moment.
+    /// With a status other than `succeeded`, an index finds the jobs. Otherwise the operation reads all jobs in
+    /// statements of 50,000 each. Several statements can see different states of the table, unless they run in a
+    /// repeatable read transaction.
     list_tasks -> ListTasks by Task
 );
 
 counting!(
-    /// The locks that jobs have, by name, and how many each of them has. Jobs without a lock are not counted.
+    /// Counts the jobs of each lock, sorted by name. Jobs without a lock are not counted.
     ///
-    /// Unless only jobs of one status are counted, and one other than `succeeded`, it passes all jobs there are, 50,000 in
-    /// each statement, so that none takes long. Each job is counted once, as it stood when its statement ran: outside of a
-    /// transaction that is repeatable, the counts of more jobs than that are not of one moment.
+    /// With a status other than `succeeded`, an index finds the jobs. Otherwise the operation reads all jobs in
+    /// statements of 50,000 each. Several statements can see different states of the table, unless they run in a
+    /// repeatable read transaction.
     list_locks -> ListLocks by Lock
 );

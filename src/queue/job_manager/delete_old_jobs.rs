@@ -1,4 +1,4 @@
-//! Deleting old jobs.
+//! Deletion of old jobs in one statement.
 
 use std::time::Duration;
 
@@ -8,17 +8,18 @@ use crate::error::Error;
 use crate::job::JobStatus;
 use crate::queue::retention::RetentionRule;
 
-/// Deletes the succeeded jobs whose newest event is older than this, with their events.
+/// Deletes succeeded jobs whose newest event is older than `max_age`, with their events.
 ///
-/// The answer is how many they were. It is one statement, and deletes everything or nothing; the time that it takes depends
-/// on how many jobs there are to delete. To clear away regularly, and in small steps, there are
-/// [`Worker::delete_jobs_older_than`](crate::Worker::delete_jobs_older_than) and the task
-/// [`RemoveOldJobs`](crate::builtin_tasks::RemoveOldJobs). A job whose row is locked by another transaction is left for
-/// the next time.
+/// The operation returns the number of deleted jobs. It is one statement, so it deletes everything or nothing, and
+/// takes longer the more jobs there are. Jobs whose rows are locked by other transactions are skipped.
+///
+/// To delete old jobs regularly and in small steps, use
+/// [`Worker::delete_jobs_older_than`](crate::Worker::delete_jobs_older_than) or the task
+/// [`RemoveOldJobs`](crate::builtin_tasks::RemoveOldJobs).
 ///
 /// # Errors
 ///
-/// Those of [every operation](crate::job_manager), and [`Error::Invalid`] for more than 1,000 years.
+/// Those of [every operation](crate::job_manager), and [`Error::Invalid`] for an age over 1,000 years.
 ///
 /// # Example
 ///
@@ -36,7 +37,7 @@ pub fn delete_old_jobs(max_age: Duration) -> DeleteOldJobs {
     DeleteOldJobs { rule: RetentionRule::of(JobStatus::Succeeded, max_age) }
 }
 
-/// Made by [`delete_old_jobs`].
+/// The operation of [`delete_old_jobs`].
 ///
 /// # Example
 ///
@@ -58,7 +59,7 @@ pub struct DeleteOldJobs {
 operation!(DeleteOldJobs -> u64);
 
 impl DeleteOldJobs {
-    /// Only jobs of this queue. Unless set: of all queues.
+    /// Deletes only jobs of this queue. Default: all queues.
     ///
     /// # Example
     ///
@@ -71,7 +72,7 @@ impl DeleteOldJobs {
         self
     }
 
-    /// Whether to delete jobs that have failed, too. Unless set: false.
+    /// Sets whether to delete failed jobs too. Default: false.
     ///
     /// # Example
     ///
@@ -84,7 +85,7 @@ impl DeleteOldJobs {
         self
     }
 
-    /// Whether to delete jobs that were cancelled, too. Unless set: false.
+    /// Sets whether to delete cancelled jobs too. Default: false.
     ///
     /// # Example
     ///
@@ -97,7 +98,7 @@ impl DeleteOldJobs {
         self
     }
 
-    /// Whether to delete jobs that were aborted, too. Unless set: false.
+    /// Sets whether to delete aborted jobs too. Default: false.
     ///
     /// # Example
     ///

@@ -1,4 +1,4 @@
-//! Operations that look at jobs and change nothing.
+//! Operations that only read jobs.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::error::Error;
 use crate::job::{JobId, JobStatus};
 use crate::validation::{check_age, check_filter};
 
-/// For how long a worker may be silent before its jobs count as stalled, unless set.
+/// The default time without a heartbeat after which a worker is considered stalled.
 pub(super) const SECONDS_SINCE_HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// Whether the database answers and has the queue's tables.
+/// Checks whether the database has the queue's tables.
 ///
-/// The answer is `false` when it has not: then the migrations are to be run, or `search_path` is another one.
+/// The operation returns `false` if it has not. Then run the migrations, or check `search_path`.
 ///
 /// # Errors
 ///
@@ -33,7 +33,7 @@ pub fn check_connection() -> CheckConnection {
     CheckConnection {}
 }
 
-/// Made by [`check_connection`].
+/// The operation of [`check_connection`].
 ///
 /// # Example
 ///
@@ -55,7 +55,7 @@ impl CheckConnection {
     }
 }
 
-/// Where a job stands. The answer is `None` when there is no such job.
+/// Reads the status of a job. The operation returns `None` if there is no such job.
 ///
 /// # Errors
 ///
@@ -75,7 +75,7 @@ pub fn get_job_status(id: impl Into<JobId>) -> GetJobStatus {
     GetJobStatus { job_id: id.into() }
 }
 
-/// Made by [`get_job_status`].
+/// The operation of [`get_job_status`].
 ///
 /// # Example
 ///
@@ -100,10 +100,9 @@ impl GetJobStatus {
     }
 }
 
-/// The jobs for which everything that is set is so, by number. With nothing set: all jobs, which may be very many.
+/// Lists the jobs that pass all filters, sorted by ID. Without a filter it returns all jobs, which can be very many.
 ///
-/// To page through them, sort them otherwise, or join them with the application's own tables, there is
-/// [`ProcrastinateJob::query`].
+/// To use pages, another order or joins, write a query with [`ProcrastinateJob::query`].
 ///
 /// # Errors
 ///
@@ -125,7 +124,7 @@ pub fn list_jobs() -> ListJobs {
     ListJobs { filter: JobFilter::default() }
 }
 
-/// Made by [`list_jobs`].
+/// The operation of [`list_jobs`].
 ///
 /// # Example
 ///
@@ -145,19 +144,19 @@ pub struct ListJobs {
 operation!(ListJobs -> Vec<ProcrastinateJob>);
 
 filters!(ListJobs:
-    /// Only the job of this number.
+    /// Lists only the job with this ID.
     id(JobId),
-    /// Only jobs of this queue.
+    /// Lists only jobs of this queue.
     queue(String),
-    /// Only jobs of the task of this name.
+    /// Lists only jobs of the task with this name.
     task(String),
-    /// Only jobs that stand so.
+    /// Lists only jobs with this status.
     status(JobStatus),
-    /// Only jobs with this lock.
+    /// Lists only jobs with this lock.
     lock(String),
-    /// Only jobs with this queueing lock.
+    /// Lists only jobs with this queueing lock.
     queueing_lock(String),
-    /// Only jobs that this worker has taken: `procrastinate_workers.id`.
+    /// Lists only jobs held by this worker, from `procrastinate_workers.id`.
     worker_id(i64),
 );
 
@@ -168,7 +167,7 @@ impl ListJobs {
     }
 }
 
-/// The jobs that are `doing`, but whose worker is gone or has not said for a while that it is alive, by number.
+/// Lists running jobs whose worker is gone or has missed its heartbeats, sorted by ID.
 ///
 /// # Errors
 ///
@@ -190,7 +189,7 @@ pub fn get_stalled_jobs() -> GetStalledJobs {
     GetStalledJobs { seconds_since_heartbeat: SECONDS_SINCE_HEARTBEAT, filter: JobFilter::default() }
 }
 
-/// Made by [`get_stalled_jobs`].
+/// The operation of [`get_stalled_jobs`].
 ///
 /// # Example
 ///
@@ -209,12 +208,12 @@ pub struct GetStalledJobs {
 operation!(GetStalledJobs -> Vec<ProcrastinateJob>);
 
 filters!(GetStalledJobs:
-    /// Only jobs of this queue.
+    /// Lists only jobs of this queue.
     queue(String),
 );
 
 impl GetStalledJobs {
-    /// Only jobs of the task of this name.
+    /// Lists only jobs of the task with this name.
     ///
     /// # Example
     ///
@@ -226,8 +225,9 @@ impl GetStalledJobs {
         self
     }
 
-    /// For how long the worker must have been silent, at most 1,000 years. Unless set: 30 seconds, as a worker's
-    /// `stalled_worker_timeout`, which it should equal.
+    /// Sets the time without a heartbeat, at most 1,000 years. Default: 30 seconds.
+    ///
+    /// Use the same value as the workers' `stalled_worker_timeout`.
     ///
     /// # Example
     ///
@@ -249,7 +249,7 @@ impl GetStalledJobs {
     }
 }
 
-/// The numbers of the jobs that run and that somebody has asked to abort.
+/// Lists the IDs of running jobs with an abort request.
 ///
 /// # Errors
 ///
@@ -267,7 +267,7 @@ pub fn list_jobs_to_abort() -> ListJobsToAbort {
     ListJobsToAbort { filter: JobFilter::default() }
 }
 
-/// Made by [`list_jobs_to_abort`].
+/// The operation of [`list_jobs_to_abort`].
 ///
 /// # Example
 ///
@@ -285,7 +285,7 @@ pub struct ListJobsToAbort {
 operation!(ListJobsToAbort -> Vec<JobId>);
 
 filters!(ListJobsToAbort:
-    /// Only jobs of this queue.
+    /// Lists only jobs of this queue.
     queue(String),
 );
 
@@ -296,7 +296,7 @@ impl ListJobsToAbort {
     }
 }
 
-/// Whether the filters can be asked for.
+/// Checks the values of the filters.
 pub(super) fn check_filters(filter: &JobFilter) -> Result<(), Error> {
     check_filter("queue name", filter.queue.as_deref())?;
     check_filter("task name", filter.task.as_deref())?;

@@ -1,4 +1,4 @@
-//! The queue of an application, on the connections of its pool.
+//! The job manager of an application, on connections from its pool.
 
 use crate::database::connection::Connector;
 use crate::database::statements::Statement;
@@ -12,11 +12,11 @@ use crate::queue::job_manager::Operation;
 use crate::queue::listener::Notifications;
 use crate::validation::check_name;
 
-/// The queue, on connections from the application's pool: defers jobs, executes operations, and listens.
+/// Defers jobs, executes operations and listens, on connections from the application's pool.
 ///
-/// An [`App`](crate::App) has one ([`App::job_manager`](crate::App::job_manager)), and so has a running job
-/// ([`JobContext::job_manager`](crate::JobContext::job_manager)). It is cheap to clone. In a transaction of the
-/// application's use [`JobToDefer::defer`](crate::JobToDefer::defer) and [`Operation::execute`] instead.
+/// Get one from [`App::job_manager`](crate::App::job_manager), or in a running job from
+/// [`JobContext::job_manager`](crate::JobContext::job_manager). It is cheap to clone. In your own transaction, use
+/// [`JobToDefer::defer`](crate::JobToDefer::defer) and [`Operation::execute`] instead.
 ///
 /// # Example
 ///
@@ -45,16 +45,16 @@ impl JobManager {
         Self { connector, defers: InFlightDefers::default() }
     }
 
-    /// Defers a job on a connection from the pool, at once and on its own.
+    /// Defers a job on a connection from the pool. The job is committed immediately.
     ///
-    /// While several of these are under way in the program, each job is stored in one transaction and announced in another:
-    /// PostgreSQL makes transactions that notify durable one after the other. A process that is killed between the two
-    /// leaves a job that workers find when they next look, within their `fetch_job_polling_interval`.
+    /// While several defers are in flight in the program, one transaction stores each job and another one notifies
+    /// workers. This is faster, because PostgreSQL commits transactions that notify one after the other. If the process
+    /// is killed between the two, workers find the job within their `fetch_job_polling_interval`.
     ///
     /// # Errors
     ///
-    /// As [`JobToDefer::defer`], and [`Error::Pool`] when there is no connection to be had. After an [`Error::Database`]
-    /// that says the connection broke, the job may have been stored.
+    /// As [`JobToDefer::defer`], and [`Error::Pool`] if the pool returns no connection. If an [`Error::Database`] says
+    /// that the connection broke, the job may have been stored.
     ///
     /// # Example
     ///
@@ -66,6 +66,7 @@ impl JobManager {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "defer_job")]
     pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
         let job = job.into_new_job()?;
         let in_flight = self.defers.enter();
@@ -77,7 +78,7 @@ impl JobManager {
         }
     }
 
-    /// As [`defer`](Self::defer), for callers to whom a taken queueing lock is good news: `None` then.
+    /// Defers a job like [`defer`](Self::defer), but returns `Ok(None)` if the queueing lock is already taken.
     ///
     /// # Errors
     ///
@@ -97,12 +98,13 @@ impl JobManager {
         none_if_enqueued(self.defer(job).await)
     }
 
-    /// Defers any number of jobs in one statement on a connection from the pool, all or none, and returns their numbers
-    /// in the order of the input.
+    /// Defers any number of jobs in one statement on a connection from the pool, all or none.
+    ///
+    /// It returns their IDs in the order of the input.
     ///
     /// # Errors
     ///
-    /// As [`batch_defer`](crate::batch_defer()), and [`Error::Pool`] when there is no connection to be had.
+    /// As [`batch_defer`](crate::batch_defer()), and [`Error::Pool`] if the pool returns no connection.
     ///
     /// # Example
     ///
@@ -114,6 +116,7 @@ impl JobManager {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "batch_defer_jobs")]
     pub async fn batch_defer(&self, jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<JobId>, Error> {
         let jobs = new_jobs(jobs)?;
         let mut connection = self.connector.get("defer the jobs").await?;
@@ -124,7 +127,7 @@ impl JobManager {
     ///
     /// # Errors
     ///
-    /// Those of the operation, and [`Error::Pool`] when there is no connection to be had.
+    /// Those of the operation, and [`Error::Pool`] if the pool returns no connection.
     ///
     /// # Example
     ///
@@ -141,12 +144,13 @@ impl JobManager {
         operation.execute_pooled(&mut connection).await
     }
 
-    /// Hears of jobs of these queues that are deferred or are to be aborted, on a connection of its own outside of the
-    /// pool. An empty list is all queues.
+    /// Subscribes to notifications about new jobs and abort requests in these queues, on a dedicated connection.
+    ///
+    /// An empty list means all queues.
     ///
     /// # Errors
     ///
-    /// [`Error::Pool`] or [`Error::Listening`] when the connection cannot be had.
+    /// [`Error::Pool`] or [`Error::Listening`] if no connection could be established.
     ///
     /// # Example
     ///
@@ -167,7 +171,7 @@ impl JobManager {
         Notifications::listen(&self.connector, (!queues.is_empty()).then_some(&queues)).await
     }
 
-    /// The connector whose connections it uses.
+    /// Returns the connector that provides the connections.
     ///
     /// # Example
     ///

@@ -1,33 +1,42 @@
-//! Looking at jobs, changing them and clearing them away by hand: what Procrastinate's `JobManager` does.
+//! Operations on jobs and workers: find, count, change and delete.
 //!
-//! An operation is a value, made by the function of its name, with methods for what is optional. It does nothing until it
-//! is executed: with `execute` on any async Diesel connection, with `execute_blocking` on any blocking one, in a
-//! transaction or not, or with [`App::execute`](crate::App::execute) on a connection from the pool. In a transaction it is
-//! part of it: what it changes is changed if and only if the transaction is committed.
+//! An operation is a value. The function of its name makes it, and its methods set options. It does nothing until it is
+//! executed, in one of three ways:
 //!
-//! | to | there is |
+//! - `execute` on any async Diesel connection
+//! - `execute_blocking` on any blocking Diesel connection
+//! - [`App::execute`](crate::App::execute) on a connection from the pool
+//!
+//! In a transaction, the changes take effect if and only if the transaction is committed.
+//!
+//! | to | use |
 //! |---|---|
-//! | call off a job | [`cancel_job`] |
-//! | put a job back to wait | [`retry_job`], [`retry_job`] |
+//! | cancel or abort a job | [`cancel_job`] |
+//! | retry a job | [`retry_job`] |
 //! | start a job at another time | [`reschedule_job`] |
-//! | end a job | [`finish_job`], [`finish_job`] |
-//! | look | [`get_job_status`], [`list_jobs`], [`get_stalled_jobs`], [`list_jobs_to_abort`], [`check_connection`] |
-//! | count | [`list_queues`], [`list_tasks`], [`list_locks`] |
-//! | clear away | [`delete_job`], [`delete_old_jobs`] |
-//! | be a worker of one's own | [`register_worker`], [`update_heartbeat`], [`fetch_job`], [`unregister_worker`], [`prune_stalled_workers`] |
+//! | finish a job | [`finish_job`] |
+//! | find jobs | [`get_job_status`], [`list_jobs`], [`get_stalled_jobs`], [`list_jobs_to_abort`] |
+//! | count jobs | [`list_queues`], [`list_tasks`], [`list_locks`] |
+//! | delete jobs | [`delete_job`], [`delete_old_jobs`] |
+//! | check the database | [`check_connection`] |
+//! | write a custom worker | [`register_worker`], [`update_heartbeat`], [`fetch_job`], [`unregister_worker`], [`prune_stalled_workers`] |
+//!
+//! This is the counterpart of Procrastinate's `JobManager`. To defer jobs, use [`JobToDefer`](crate::JobToDefer) and
+//! [`batch_defer`](crate::batch_defer()). For other questions, write your own queries on the
+//! [models](crate::models::ProcrastinateJob).
 //!
 //! Deferring is elsewhere: [`JobToDefer`](crate::JobToDefer) and [`batch_defer`](crate::batch_defer()). Other questions
 //! are queries of the application's own, on the [models](crate::models::ProcrastinateJob).
 //!
 //! # Errors
 //!
-//! Every operation may return [`Error::Invalid`] for a value that cannot be, before the database is asked, and
-//! [`Error::Database`] or [`Error::SchemaMissing`] when the statement fails, after which a transaction that it was part of
-//! is lost. Whatever else an operation may say leaves the caller's transaction intact.
+//! Every operation can return [`Error::Invalid`] for an invalid value, before a statement is sent. It can also return
+//! [`Error::Database`] or [`Error::SchemaMissing`] if the statement fails. A transaction is then lost. All other errors
+//! leave your transaction intact.
 //!
 //! # Example
 //!
-//! An order is withdrawn, and with it the job that was to send its invoice:
+//! Withdraws an order, and cancels the job that would send its invoice:
 //!
 //! ```no_run
 //! use diesel::prelude::*;
@@ -79,10 +88,10 @@ pub use workers::{
     register_worker, unregister_worker, update_heartbeat,
 };
 
-/// What can be executed on a connection: every operation of this module, and nothing else.
+/// An operation that can be executed on a connection. Only the operations of this module implement it.
 ///
-/// There is no need to import it, since each operation has the same two methods of its own. It is for functions that take
-/// any operation.
+/// You do not have to import it, because each operation has these two methods itself. Use it in functions that take any
+/// operation.
 ///
 /// # Example
 ///
@@ -96,23 +105,23 @@ pub use workers::{
 /// ```
 #[must_use = "an operation does nothing until it is executed on a connection"]
 pub trait Operation: sealed::Sealed<Answer = Self::Output> + Send + Sized {
-    /// What it answers.
+    /// The result of the operation.
     type Output: Send;
 
-    /// Does it on an async connection.
+    /// Executes the operation on an async connection.
     ///
     /// # Errors
     ///
-    /// As the operation says.
+    /// Those of the operation.
     fn execute<C>(self, connection: &mut C) -> impl Future<Output = Result<Self::Output, Error>> + Send
     where
         C: AsyncConnectionCore<Backend = Pg>;
 
-    /// Does it on a blocking connection.
+    /// Executes the operation on a blocking connection.
     ///
     /// # Errors
     ///
-    /// As the operation says.
+    /// Those of the operation.
     fn execute_blocking<C>(self, connection: &mut C) -> Result<Self::Output, Error>
     where
         C: LoadConnection<Backend = Pg>;
@@ -121,12 +130,12 @@ pub trait Operation: sealed::Sealed<Answer = Self::Output> + Send + Sized {
 pub(crate) mod sealed {
     use super::{Connection, Error, Future};
 
-    /// Keeps `Operation` to the types of this crate, so that it may grow.
+    /// Restricts `Operation` to types of this crate, so that it can be extended.
     pub trait Sealed: Sized {
-        /// What it answers.
+        /// The result of the operation.
         type Answer: Send;
 
-        /// Does it on a connection of the application's, as statements are to run there.
+        /// Executes the operation on a connection from the pool.
         fn execute_pooled(
             self,
             connection: &mut Connection,
@@ -134,9 +143,9 @@ pub(crate) mod sealed {
     }
 }
 
-/// Gives an operation its two ways of being executed. Its one body is `perform`, which is generic over the connection.
+/// Adds the two ways to execute an operation. Its implementation is `perform`, which is generic over the connection.
 ///
-/// The methods are the operation's own ones as well, because those of a trait would be ambiguous beside Diesel's `execute`.
+/// The methods are also inherent ones, because trait methods would be ambiguous with Diesel's `execute`.
 macro_rules! operation {
     ($operation:ident -> $output:ty) => {
         impl crate::queue::job_manager::sealed::Sealed for $operation {
@@ -169,11 +178,11 @@ macro_rules! operation {
         }
 
         impl $operation {
-            /// Does it on an async connection, bare or pooled, in a transaction or not.
+            /// Executes the operation on an async connection, pooled or not, in a transaction or not.
             ///
             /// # Errors
             ///
-            /// As the function says that makes this operation.
+            /// Those of the function that makes this operation.
             ///
             /// # Example
             ///
@@ -183,7 +192,7 @@ macro_rules! operation {
                         "# async fn example(operation: ", stringify!($operation),
                         ", connection: &mut diesel_async::AsyncPgConnection) -> Result<(), procrastinate::Error> {"
                     )]
-            /// let answer = operation.execute(connection).await?;
+            /// let result = operation.execute(connection).await?;
             /// # Ok(())
             /// # }
             /// ```
@@ -194,11 +203,11 @@ macro_rules! operation {
                 crate::queue::job_manager::Operation::execute(self, connection).await
             }
 
-            /// Does it on a blocking connection: `PgConnection`, one from an r2d2 pool, in a transaction or not.
+            /// Executes the operation on a blocking connection, such as `PgConnection` or one from an r2d2 pool.
             ///
             /// # Errors
             ///
-            /// As the function says that makes this operation.
+            /// Those of the function that makes this operation.
             ///
             /// # Example
             ///
@@ -208,7 +217,7 @@ macro_rules! operation {
                         "# fn example(operation: ", stringify!($operation),
                         ", connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {"
                     )]
-            /// let answer = operation.execute_blocking(connection)?;
+            /// let result = operation.execute_blocking(connection)?;
             /// # Ok(())
             /// # }
             /// ```
@@ -223,7 +232,7 @@ macro_rules! operation {
 }
 use operation;
 
-/// Gives an operation methods that set a filter each.
+/// Adds methods to an operation, each of which sets a filter.
 macro_rules! filters {
     ($operation:ident: $($(#[$attribute:meta])* $filter:ident($type:ty),)+) => {
         impl $operation {

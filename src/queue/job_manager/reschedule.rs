@@ -1,4 +1,4 @@
-//! Operations on jobs that wait or have ended: when they are to be started, and whether they are kept.
+//! Operations that reschedule or delete a job.
 
 use chrono::{DateTime, Utc};
 
@@ -9,13 +9,14 @@ use crate::error::Error;
 use crate::job::JobId;
 use crate::retry::RetryDecision;
 
-/// Sets when a job that waits may be started: at once, unless a time is given. A worker that is running finds it when it
-/// next polls, five seconds later unless set otherwise.
+/// Sets when a pending job may start. Default: immediately.
+///
+/// A running worker finds the job when it polls next, by default within five seconds.
 ///
 /// # Errors
 ///
-/// Those of [every operation](crate::job_manager), [`Error::JobNotFound`], and [`Error::WrongStatus`] for a job that does
-/// not wait.
+/// Those of [every operation](crate::job_manager), [`Error::JobNotFound`], and [`Error::WrongStatus`] for a job that is
+/// not pending.
 ///
 /// # Example
 ///
@@ -31,7 +32,7 @@ pub fn reschedule_job(id: impl Into<JobId>) -> RescheduleJob {
     RescheduleJob { job_id: id.into(), schedule_at: None }
 }
 
-/// Made by [`reschedule_job`].
+/// The operation of [`reschedule_job`].
 ///
 /// # Example
 ///
@@ -52,7 +53,7 @@ pub struct RescheduleJob {
 operation!(RescheduleJob -> ());
 
 impl RescheduleJob {
-    /// Not before this time, which must be in the years from 1970 to 9999. Unless set: at once.
+    /// Sets the earliest start time, in the years from 1970 to 9999. Default: immediately.
     ///
     /// # Example
     ///
@@ -76,14 +77,14 @@ impl RescheduleJob {
     }
 }
 
-/// Deletes a job, and its events and errors. A job that runs is not deleted: [abort](super::cancel_job) it first.
+/// Deletes a job with its events and errors. A running job is not deleted: [abort](super::cancel_job) it first.
 ///
-/// To clear old jobs away regularly there is
-/// [`Worker::delete_jobs_older_than`](crate::Worker::delete_jobs_older_than).
+/// To delete old jobs regularly, use [`Worker::delete_jobs_older_than`](crate::Worker::delete_jobs_older_than).
 ///
 /// # Errors
 ///
-/// Those of [every operation](crate::job_manager), [`Error::JobNotFound`], and [`Error::WrongStatus`] for a job that runs.
+/// Those of [every operation](crate::job_manager), [`Error::JobNotFound`], and [`Error::WrongStatus`] for a running
+/// job.
 ///
 /// # Example
 ///
@@ -97,7 +98,7 @@ pub fn delete_job(id: impl Into<JobId>) -> DeleteJob {
     DeleteJob { job_id: id.into() }
 }
 
-/// Made by [`delete_job`].
+/// The operation of [`delete_job`].
 ///
 /// # Example
 ///
@@ -121,7 +122,7 @@ impl DeleteJob {
         match rows.into_iter().next() {
             Some((_, true)) => Ok(()),
             Some((status, false)) => {
-                Err(Error::WrongStatus { action: "delete", job_id, status, allowed: "waiting or at its end" })
+                Err(Error::WrongStatus { action: "delete", job_id, status, allowed: "pending or finished" })
             }
             None => Err(Error::JobNotFound { action: "delete", job_id }),
         }

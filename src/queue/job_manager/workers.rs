@@ -1,4 +1,4 @@
-//! Operations of workers: for programs that are a worker of their own kind.
+//! Operations for custom workers.
 
 use std::time::Duration;
 
@@ -11,15 +11,14 @@ use crate::database::statements::workers;
 use crate::error::Error;
 use crate::validation::{check_age, check_filter};
 
-/// Takes the job that is to be run next, for a worker that has registered: it is `doing` then.
+/// Fetches the next job for a registered worker. The job becomes `doing`.
 ///
-/// The answer is `None` when there is none to be taken. It is the caller who then runs it, and
-/// [finishes](super::finish_job) or [retries](super::retry_job) it. [`App::worker`](crate::App::worker) does all of this by
-/// itself.
+/// The operation returns `None` if no job is due. The caller runs the job, then [finishes](super::finish_job) or
+/// [retries](super::retry_job) it. [`App::worker`](crate::App::worker) does all of this for you.
 ///
 /// # Errors
 ///
-/// Those of [every operation](crate::job_manager); [`Error::Database`] for a worker that is not registered.
+/// Those of [every operation](crate::job_manager), and [`Error::Database`] if the worker is not registered.
 ///
 /// # Example
 ///
@@ -40,7 +39,7 @@ pub fn fetch_job(worker_id: i64) -> FetchJob {
     FetchJob { queues: None, worker_id }
 }
 
-/// Made by [`fetch_job`].
+/// The operation of [`fetch_job`].
 ///
 /// # Example
 ///
@@ -59,7 +58,7 @@ pub struct FetchJob {
 operation!(FetchJob -> Option<ProcrastinateJob>);
 
 impl FetchJob {
-    /// Only a job of one of these queues; with an empty list there is none. Unless set: of any queue.
+    /// Fetches only a job of these queues. Default: all queues. An empty list means no queue.
     ///
     /// # Example
     ///
@@ -79,7 +78,7 @@ impl FetchJob {
     }
 }
 
-/// Enters a worker. The answer is its id: `procrastinate_workers.id`.
+/// Registers a worker and returns its ID, `procrastinate_workers.id`.
 ///
 /// # Errors
 ///
@@ -97,7 +96,7 @@ pub fn register_worker() -> RegisterWorker {
     RegisterWorker {}
 }
 
-/// Made by [`register_worker`].
+/// The operation of [`register_worker`].
 ///
 /// # Example
 ///
@@ -118,11 +117,11 @@ impl RegisterWorker {
     }
 }
 
-/// Removes a worker. Jobs that it still has lose their worker, and count as stalled.
+/// Removes a worker. Jobs that it still holds lose their worker and count as stalled.
 ///
 /// # Errors
 ///
-/// Those of [every operation](crate::job_manager). A worker that is not registered is none.
+/// Those of [every operation](crate::job_manager). Removing a worker that is not registered is not an error.
 ///
 /// # Example
 ///
@@ -136,7 +135,7 @@ pub fn unregister_worker(worker_id: i64) -> UnregisterWorker {
     UnregisterWorker { worker_id }
 }
 
-/// Made by [`unregister_worker`].
+/// The operation of [`unregister_worker`].
 ///
 /// # Example
 ///
@@ -161,9 +160,10 @@ impl UnregisterWorker {
     }
 }
 
-/// Says that a worker is alive.
+/// Sends a heartbeat for a worker.
 ///
-/// The answer is whether it is registered. If not, somebody has taken it for dead, and its jobs are not its own any more.
+/// The operation returns whether the worker is registered. If it is not, the worker was pruned as stalled and has lost
+/// its jobs.
 ///
 /// # Errors
 ///
@@ -181,7 +181,7 @@ pub fn update_heartbeat(worker_id: i64) -> UpdateHeartbeat {
     UpdateHeartbeat { worker_id }
 }
 
-/// Made by [`update_heartbeat`].
+/// The operation of [`update_heartbeat`].
 ///
 /// # Example
 ///
@@ -206,12 +206,13 @@ impl UpdateHeartbeat {
     }
 }
 
-/// Removes the workers that have not said for a while that they are alive. The answer is their ids. Their jobs lose their
-/// worker, and count as [stalled](super::get_stalled_jobs).
+/// Removes workers that have missed their heartbeats, and returns their IDs.
+///
+/// Their jobs lose their worker and count as [stalled](super::get_stalled_jobs).
 ///
 /// # Errors
 ///
-/// Those of [every operation](crate::job_manager), and [`Error::Invalid`] for more than 1,000 years.
+/// Those of [every operation](crate::job_manager), and [`Error::Invalid`] for a time over 1,000 years.
 ///
 /// # Example
 ///
@@ -225,7 +226,7 @@ pub fn prune_stalled_workers() -> PruneStalledWorkers {
     PruneStalledWorkers { seconds_since_heartbeat: SECONDS_SINCE_HEARTBEAT }
 }
 
-/// Made by [`prune_stalled_workers`].
+/// The operation of [`prune_stalled_workers`].
 ///
 /// # Example
 ///
@@ -244,8 +245,9 @@ pub struct PruneStalledWorkers {
 operation!(PruneStalledWorkers -> Vec<i64>);
 
 impl PruneStalledWorkers {
-    /// For how long a worker must have been silent, at most 1,000 years. Unless set: 30 seconds, as a worker's
-    /// `stalled_worker_timeout`, which it should equal.
+    /// Sets the time without a heartbeat, at most 1,000 years. Default: 30 seconds.
+    ///
+    /// Use the same value as the workers' `stalled_worker_timeout`.
     ///
     /// # Example
     ///

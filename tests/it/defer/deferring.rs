@@ -305,8 +305,8 @@ fn bad_input_is_refused_by_name_and_rule_before_anything_is_stored() {
         (configure_task("t", ()), r#"invalid arguments "null": arguments of the task "t" must be a JSON object"#),
         (configure_task("t", json!({ "a": ["\0"] })), "must not contain the NUL character"),
         (plain().schedule_at(ancient), "invalid schedule_at \"-4713-06-01 00:00:00 UTC\""),
-        (plain().schedule_in(Duration::MAX), "it ends after the last date that there is"),
-        (plain().schedule_at(now).schedule_in(Duration::ZERO), "schedule_at and schedule_in cannot be set together"),
+        (plain().schedule_in(Duration::MAX), "must not end after the last possible date"),
+        (plain().schedule_at(now).schedule_in(Duration::ZERO), "must be set with either schedule_at or schedule_in, not both"),
     ];
     let database = database();
     let mut connection = connect(&database);

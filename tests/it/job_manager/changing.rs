@@ -167,7 +167,7 @@ async fn what_cannot_be_is_refused_before_the_database_is_asked(mut desk: Desk) 
         desk.execute(retry_job(id).retry_at(chrono::DateTime::<chrono::Utc>::MAX_UTC)).await.unwrap_err(),
     ]
     .map(|error| if error.is_invalid() { error.to_string() } else { panic!("{error}") });
-    assert_eq!(refused[0], "invalid status \"cancelled\": a job ends as succeeded, failed or aborted");
+    assert_eq!(refused[0], "invalid status \"cancelled\": must be succeeded, failed or aborted");
     assert_eq!(refused[1], "invalid queue name \"\": must not be empty");
 }
 
