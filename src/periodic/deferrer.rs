@@ -12,19 +12,19 @@ use crate::database::connection::{Connection, Connector};
 use crate::queue::defer::tick::{TickOutcome, defer_periodic_job};
 use crate::support::backoff::Backoff;
 
-/// How long to sleep at most, so that a clock that was set is noticed.
+/// The longest sleep, so that a change of the system clock is noticed.
 const LONGEST_SLEEP: TimeDelta = TimeDelta::seconds(60);
 
-/// How long the server may take to answer.
+/// How long the server may take to respond.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Defers the periodic tasks of an application when they are due, as every running worker does by itself.
+/// Defers the periodic tasks of an application when they are due. Every running worker has one.
 ///
-/// On its own it is for programs that defer and run no worker, and for tests: it has no clock, the time is a parameter.
+/// Use it in programs that defer jobs and run no worker, and in tests. It has no clock: you pass the time.
 ///
 /// # Example
 ///
-/// A program that defers what is due, for ever:
+/// A program that only defers periodic tasks:
 ///
 /// ```no_run
 /// use chrono::Utc;
@@ -41,7 +41,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct PeriodicDeferrer {
     connector: Connector,
     schedules: Arc<[Schedule]>,
-    /// For each schedule of the application.
+    /// One for each schedule of the application.
     ticks: Vec<Ticks>,
     backoff: Backoff,
 }
@@ -52,17 +52,17 @@ impl PeriodicDeferrer {
         Self { connector, schedules, ticks, backoff: Backoff::default() }
     }
 
-    /// Defers what has become due up to `now`, and returns when to call again: at the next tick, sooner if something
-    /// failed, a minute later at the latest.
+    /// Defers all ticks that are due at `now`, and returns when to call again.
     ///
-    /// The first call does what a worker does that starts at that time, see [`MissedTicks`](crate::MissedTicks). Failures
-    /// are logged, and tried again by the next call.
+    /// That is the time of the next tick, but at most a minute later, and sooner after a failure. Failures are logged
+    /// and retried by the next call. The first call handles missed ticks like a worker that starts at that time. See
+    /// [`MissedTicks`](crate::MissedTicks).
     ///
     /// # Example
     ///
     /// ```no_run
     /// # async fn example(app: procrastinate::App) {
-    /// // What would be deferred at the turn of the year?
+    /// // Defer what would be due at the turn of the year.
     /// app.periodic_deferrer().defer_due("2027-01-01T00:00:00Z".parse().unwrap()).await;
     /// # }
     /// ```
@@ -79,7 +79,7 @@ impl PeriodicDeferrer {
         self.ticks.iter().filter_map(Ticks::next).fold(again_at, DateTime::min)
     }
 
-    /// Tries all ticks that wait, of each schedule in their order, and says whether none is left.
+    /// Defers the pending ticks of each schedule in order, and returns whether none is left.
     async fn defer_waiting(&mut self) -> bool {
         let mut connection = None;
         let mut is_away = None;
@@ -87,7 +87,7 @@ impl PeriodicDeferrer {
         for (schedule, ticks) in self.schedules.iter().zip(&mut self.ticks) {
             while let Some(tick) = ticks.first() {
                 let outcome = match &is_away {
-                    // One wait for a connection is enough.
+                    // One failed attempt to get a connection is enough.
                     Some(reason) => Err(TickFailure::Away(String::clone(reason))),
                     None => defer(&self.connector, &mut connection, schedule, tick).await,
                 };
@@ -114,13 +114,13 @@ impl PeriodicDeferrer {
 
 /// Why a tick could not be deferred.
 enum TickFailure {
-    /// There is no database to be had at the moment.
+    /// The database cannot be reached at the moment.
     Away(String),
-    /// The database did not do it.
+    /// The database returned an error.
     Refused(String),
 }
 
-/// Defers one tick on the connection that is at hand, or on a new one. A connection that has failed is not used again.
+/// Defers one tick on the connection, or on a new one. A connection that has failed is not used again.
 async fn defer(
     connector: &Connector,
     connection: &mut Option<Connection>,
@@ -137,7 +137,7 @@ async fn defer(
             Ok(outcome)
         }
         Ok(Err(error)) => Err(TickFailure::Refused(error.to_string())),
-        Err(_) => Err(TickFailure::Away(format!("the server did not answer within {ANSWER_TIMEOUT:?}"))),
+        Err(_) => Err(TickFailure::Away(format!("the server did not respond within {ANSWER_TIMEOUT:?}"))),
     }
 }
 
@@ -159,7 +159,7 @@ fn log_outcome(schedule: &Schedule, tick: DateTime<Utc>, outcome: &TickOutcome) 
             job.task_name = task_name,
             periodic_id,
             defer_timestamp,
-            "the periodic task {task_name} was deferred for {tick} already",
+            "the periodic task {task_name} was already deferred for {tick}",
         ),
         TickOutcome::QueueingLockTaken => tracing::debug!(
             action = "skip_periodic_task_queueing_lock",
@@ -167,7 +167,7 @@ fn log_outcome(schedule: &Schedule, tick: DateTime<Utc>, outcome: &TickOutcome) 
             periodic_id,
             defer_timestamp,
             queueing_lock = schedule.queueing_lock(),
-            "the periodic task {task_name} is left out for {tick}: a job with its queueing lock is waiting",
+            "skipped the periodic task {task_name} for {tick}: another pending job holds its queueing lock",
         ),
     }
 }
@@ -179,6 +179,6 @@ fn log_failure(schedule: &Schedule, tick: DateTime<Utc>, reason: &str) {
         job.task_name = task_name,
         periodic_id,
         defer_timestamp = tick.timestamp(),
-        "could not defer the periodic task {task_name} for {tick}; it is tried again: {reason}",
+        "could not defer the periodic task {task_name} for {tick}, will retry: {reason}",
     );
 }

@@ -1,10 +1,12 @@
-//! Tasks that come round: by which expression, and as which jobs.
+//! Periodic tasks: their schedules and ticks.
 //!
-//! | file | what it is |
+//! | file | purpose |
 //! |---|---|
-//! | `mod` | what users write |
-//! | `schedule` | the same, checked |
+//! | `mod` | the schedule as a user writes it |
+//! | `schedule` | the schedule after validation |
 //! | `ticks` | which ticks are due, and which were missed |
+//! | `deferrer` | defers the ticks that are due |
+//! | `cron` | cron expressions |
 
 pub(crate) mod cron;
 mod deferrer;
@@ -31,18 +33,18 @@ pub(crate) use self::schedule::{Schedule, check_distinct};
 #[cfg(feature = "testing")]
 pub(crate) use self::ticks::Ticks;
 
-/// How old a tick may be to be deferred, unless the application or the task says otherwise: ten minutes.
+/// The default of `max_delay`, ten minutes.
 pub(crate) const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(600);
 
-/// A tick to try arguments with: the first second of 2026.
+/// A tick with which the arguments are checked: the first second of 2026.
 const SAMPLE_TICK: i64 = 1_767_225_600;
 
-/// A schedule of a task: a cron expression, and what its jobs are to be.
+/// A schedule of a task: a cron expression, and the arguments and options of its jobs.
 ///
-/// Given to [`AppBuilder::periodic`](crate::AppBuilder::periodic), or written as
-/// [`#[periodic]`](macro@crate::periodic) at the task. Every running worker of the application defers the jobs, whichever
-/// queues it serves, and of all workers, Python's too, one succeeds for each tick. The job's arguments are those given
-/// here and `timestamp`, the tick in Unix seconds.
+/// Add it with [`AppBuilder::periodic`](crate::AppBuilder::periodic), or write [`#[periodic]`](macro@crate::periodic)
+/// at the task. Every running worker of the application defers the jobs, whichever queues it serves. However many
+/// workers there are, including Python's, each tick becomes one job. Each job gets the tick in Unix seconds as the
+/// argument `timestamp`.
 ///
 /// # Example
 ///
@@ -66,10 +68,10 @@ const SAMPLE_TICK: i64 = 1_767_225_600;
 /// # }
 /// ```
 #[derive(Debug)]
-#[must_use = "a schedule does nothing until an application has it"]
+#[must_use = "a schedule does nothing until it is added to an application"]
 pub struct PeriodicTask {
     task: TypeId,
-    /// The name that the task was declared with.
+    /// The name with which the task was declared.
     task_name: &'static str,
     cron: String,
     periodic_id: String,
@@ -79,12 +81,12 @@ pub struct PeriodicTask {
     time_zone: Option<String>,
     max_delay: Option<Duration>,
     missed: MissedTicks,
-    /// Whether the task's code can be called with these arguments.
+    /// Checks whether the task's code can be called with these arguments.
     try_args: fn(Value) -> Result<(), serde_json::Error>,
 }
 
 impl PeriodicTask {
-    /// The task of this type and name, with a schedule. `try_args` tells whether the task's code accepts arguments.
+    /// A schedule for the task of this type and name. `try_args` checks whether the task accepts arguments.
     pub(crate) fn of(
         task: TypeId,
         task_name: &'static str,
@@ -106,8 +108,9 @@ impl PeriodicTask {
         }
     }
 
-    /// Tells apart several schedules of one task. Unless set: empty. At most 128 bytes, and best never changed, since by
-    /// task and name it is known which ticks were deferred.
+    /// Sets the name that tells several schedules of one task apart, at most 128 bytes. Default: empty.
+    ///
+    /// Do not change it later, because deferred ticks are recorded under the task and this name.
     ///
     /// ```
     /// # use procrastinate::{PeriodicTask, task};
@@ -119,8 +122,9 @@ impl PeriodicTask {
         self
     }
 
-    /// All arguments of its jobs but `timestamp`: whatever serializes to a JSON object. Unless set: none. They are tried
-    /// on the task when the application is built.
+    /// Sets all arguments of the jobs except `timestamp`. Default: none.
+    ///
+    /// They are anything that serializes to a JSON object. `build` checks them against the task.
     ///
     /// ```
     /// # use procrastinate::{PeriodicTask, task};
@@ -131,13 +135,13 @@ impl PeriodicTask {
         let args = serde_json::to_value(args);
         self.args = check_args(self.task_name, &args).map(|()| match args {
             Ok(Value::Object(args)) => args,
-            // Not after the check.
+            // Keep an earlier error.
             _ => Map::new(),
         });
         self
     }
 
-    /// One argument of its jobs, beside those set before.
+    /// Adds one argument of the jobs, alongside those set before.
     ///
     /// ```
     /// # use procrastinate::{PeriodicTask, task};
@@ -190,8 +194,9 @@ impl PeriodicTask {
         self
     }
 
-    /// Sets the queueing lock; see [`JobOptions::queueing_lock`]. A tick that finds it taken is left out: the job that
-    /// waits will do.
+    /// Sets the queueing lock; see [`JobOptions::queueing_lock`].
+    ///
+    /// A tick is skipped while another pending job holds the lock.
     ///
     /// ```
     /// # use procrastinate::{PeriodicTask, task};
@@ -203,8 +208,9 @@ impl PeriodicTask {
         self
     }
 
-    /// The time zone by whose clock the expression is meant. Unless set: UTC, as Procrastinate's always are. See
-    /// [`Cron::in_time_zone`] for names, and for what happens when the clock is changed.
+    /// Sets the time zone of the expression. Default: UTC, as in Procrastinate.
+    ///
+    /// [`Cron::in_time_zone`] explains the names, and what happens when the clock changes.
     ///
     /// ```
     /// # use procrastinate::{PeriodicTask, task};
@@ -217,7 +223,7 @@ impl PeriodicTask {
         self
     }
 
-    /// How old a tick may be to be deferred still. Unless set: the application's, see
+    /// Sets how old a tick may be when it is deferred. Default: ten minutes, or the value of
     /// [`AppBuilder::periodic_max_delay`](crate::AppBuilder::periodic_max_delay).
     ///
     /// ```
@@ -230,7 +236,7 @@ impl PeriodicTask {
         self
     }
 
-    /// What happens to ticks for which no worker was there. Unless set: what Procrastinate does.
+    /// Sets what to do with missed ticks. Default: Procrastinate's rule.
     ///
     /// ```
     /// # use procrastinate::{MissedTicks, PeriodicTask, task};
@@ -247,13 +253,13 @@ impl PeriodicTask {
         self.task
     }
 
-    /// The name that the task was declared with.
+    /// The name with which the task was declared.
     pub(crate) fn task_name(&self) -> &'static str {
         self.task_name
     }
 
-    /// The schedule, checked. What the application knows is the task's name, with its namespaces, the options that the
-    /// task has unless given, and the longest delay unless given.
+    /// Validates the schedule. The application provides the task's full name, the default options and the default
+    /// `max_delay`.
     pub(crate) fn check(self, task_name: &str, defaults: JobOptions, max_delay: Duration) -> Result<Schedule, Error> {
         let cron = Cron::new(&self.cron)?;
         #[cfg(feature = "chrono-tz")]
@@ -268,8 +274,8 @@ impl PeriodicTask {
         try_args(task_name, &args, self.try_args)?;
         let job = JobToDefer::new(task_name, args, defaults).configure(&self.options).into_new_job()?;
         if let Some(scheduled_at) = job.scheduled_at {
-            let rule = format!("the periodic task \"{}\" comes when its cron expression says", job.task_name);
-            return Err(Error::invalid("schedule", scheduled_at.to_string(), rule));
+            let rule = format!("must not be set for the periodic task \"{}\"; remove it", job.task_name);
+            return Err(Error::invalid("schedule_at or schedule_in", scheduled_at.to_string(), rule));
         }
         let max_delay = self.max_delay.unwrap_or(max_delay);
         Ok(Schedule {
@@ -282,7 +288,7 @@ impl PeriodicTask {
     }
 }
 
-/// Tries the arguments on the task now, and not when the first job runs.
+/// Checks the arguments against the task now, rather than when the first job runs.
 fn try_args(
     task_name: &str,
     args: &Map<String, Value>,
@@ -291,13 +297,13 @@ fn try_args(
     let refuse = |rule: String| Err(Error::invalid("arguments", Value::from(args.clone()).to_string(), rule));
     if args.contains_key(TIMESTAMP) {
         return refuse(format!(
-            "the argument \"{TIMESTAMP}\" of the periodic task \"{task_name}\" is the time of the tick"
+            "must not contain \"{TIMESTAMP}\", which is the tick of the periodic task \"{task_name}\""
         ));
     }
     let mut sample = args.clone();
     sample.insert(TIMESTAMP.to_owned(), SAMPLE_TICK.into());
     match try_args(sample.into()) {
         Ok(()) => Ok(()),
-        Err(error) => refuse(format!("with a \"{TIMESTAMP}\" they do not fit the task \"{task_name}\": {error}")),
+        Err(error) => refuse(format!("must fit the task \"{task_name}\", with \"{TIMESTAMP}\" added: {error}")),
     }
 }

@@ -1,4 +1,4 @@
-//! A periodic task that was checked: when it comes round, and the job that it becomes then.
+//! A valid schedule of a periodic task, and the jobs that it defers.
 
 use std::collections::HashSet;
 
@@ -10,15 +10,16 @@ use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::error::Error;
 use crate::periodic::cron::Cron;
 
-/// The argument that tells a job its tick, in Unix seconds.
+/// The argument that contains the tick of a job, in Unix seconds.
 pub(super) const TIMESTAMP: &str = "timestamp";
 
-/// What happens to the ticks for which no worker was there: while all workers were stopped, while the machine slept, when
-/// the clock was set forward.
+/// What to do with ticks missed while no worker was running, or while the machine was suspended.
 ///
-/// However many workers there are, a tick is deferred once; and none is once a later one was. Of one schedule a worker
-/// defers at most a thousand missed ticks at a time, the last ones. A tick that came in time, but could not be deferred
-/// because the database was away, is none of these: it is tried again until it is `max_delay` old.
+/// Default: [`Procrastinate`](Self::Procrastinate). A tick is deferred only once, and not after a later tick of the
+/// same schedule. A worker defers at most the last thousand missed ticks of a schedule.
+///
+/// If the database is away when a tick is due, the worker retries until the tick is `max_delay` old. This does not
+/// count as missed.
 ///
 /// # Example
 ///
@@ -32,24 +33,24 @@ pub(super) const TIMESTAMP: &str = "timestamp";
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MissedTicks {
-    /// As Procrastinate does: a worker that starts defers the last tick, if it is at most `max_delay` old; one that was
-    /// held up defers all that it has missed since, however old.
+    /// Uses Procrastinate's rule. A worker that starts defers the latest missed tick if it is no older than
+    /// `max_delay`. A worker that was suspended defers all ticks it missed, however old.
     #[default]
     Procrastinate,
-    /// A tick that is more than a minute late is left out.
+    /// Skips ticks that are more than a minute late.
     Skip,
-    /// The last one is deferred, if it is at most `max_delay` old.
+    /// Defers the latest missed tick if it is no older than `max_delay`.
     Last,
-    /// All are deferred that are at most `max_delay` old, oldest first; at the very first start too.
+    /// Defers all missed ticks that are no older than `max_delay`, oldest first. This includes the very first start.
     All,
 }
 
-/// A periodic task that was checked.
+/// A valid schedule of a periodic task.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     pub(super) cron: Cron,
     pub(super) periodic_id: String,
-    /// The job, but for the tick among its arguments.
+    /// The job without the tick among its arguments.
     pub(super) job: NewJob,
     pub(super) max_delay: TimeDelta,
     pub(super) missed: MissedTicks,
@@ -72,7 +73,7 @@ impl Schedule {
         self.job.queueing_lock.as_deref()
     }
 
-    /// The job of a tick.
+    /// Makes the job of a tick.
     pub(crate) fn at(&self, tick: DateTime<Utc>) -> DeferPeriodicJob {
         let mut job = self.job.clone();
         if let Value::Object(args) = &mut job.args {
@@ -82,7 +83,7 @@ impl Schedule {
     }
 }
 
-/// Checks that each schedule of a task has a name of its own: by task and name a tick is claimed.
+/// Checks that the schedules of a task have different names. Ticks are claimed under the task and that name.
 pub(crate) fn check_distinct(schedules: &[Schedule]) -> Result<(), Error> {
     let mut seen = HashSet::new();
     match schedules.iter().find(|schedule| !seen.insert((schedule.task_name(), schedule.periodic_id()))) {
@@ -90,7 +91,7 @@ pub(crate) fn check_distinct(schedules: &[Schedule]) -> Result<(), Error> {
         Some(schedule) => Err(Error::invalid(
             "periodic_id",
             schedule.periodic_id(),
-            format!("the task \"{}\" has two schedules of that name; give each one its own", schedule.task_name()),
+            format!("must be different for each schedule of the task \"{}\"", schedule.task_name()),
         )),
     }
 }

@@ -6,29 +6,29 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::schedule::{MissedTicks, Schedule};
 
-/// A tick that is later than this was missed.
+/// A tick that is later than this counts as missed.
 const PUNCTUAL: TimeDelta = TimeDelta::seconds(60);
 
-/// If the clock shows so much less than it did before, it was set back.
+/// A clock that shows this much less than before was set back.
 const SET_BACK: TimeDelta = TimeDelta::seconds(60);
 
-/// How many ticks of one schedule may wait.
+/// The maximum number of pending ticks of one schedule.
 const LONGEST_QUEUE: usize = 1_000;
 
-/// The ticks of one schedule that wait to be deferred, and how far the clock was followed.
+/// The pending ticks of one schedule, and the time up to which the clock was followed.
 #[derive(Debug, Default)]
 pub(crate) struct Ticks {
-    /// All ticks up to this time have been waiting, or were left out. Unknown at the start.
+    /// All ticks up to this time have been pending or were skipped. Unknown at the start.
     followed_until: Option<DateTime<Utc>>,
-    /// The first tick after that; looked up once.
+    /// The first tick after that time, so that it is searched for only once.
     next: Option<DateTime<Utc>>,
     waiting: VecDeque<DateTime<Utc>>,
-    /// Why the first one could not be deferred when it was tried.
+    /// Why the first pending tick could not be deferred.
     failure: Option<String>,
 }
 
 impl Ticks {
-    /// Follows the clock: takes up what has become due since the last time, and drops what has failed for too long.
+    /// Follows the clock: adds ticks that have become due, and drops ticks that have failed for too long.
     pub(crate) fn follow(&mut self, schedule: &Schedule, now: DateTime<Utc>) {
         if self.followed_until.is_some_and(|until| until - now > SET_BACK) {
             *self = Self::default();
@@ -45,24 +45,23 @@ impl Ticks {
         self.drop_what_waits_too_long(schedule, now);
     }
 
-    /// The tick that is to be deferred now, if there is one.
+    /// The next tick to defer now, if any.
     pub(crate) fn first(&self) -> Option<DateTime<Utc>> {
         self.waiting.front().copied()
     }
 
-    /// When the next one comes round, if ever.
+    /// The time of the next tick, if any.
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
         self.next
     }
 
-    /// The first one needs no more.
+    /// Removes the first pending tick.
     pub(crate) fn forget_first(&mut self) {
         self.waiting.pop_front();
         self.failure = None;
     }
 
-    /// The first one could not be deferred. Returns whether that has not been known before, of this one and for this
-    /// reason.
+    /// Keeps the first pending tick after a failure. Returns whether this tick has not failed for this reason before.
     pub(crate) fn keep_first(&mut self, reason: &str) -> bool {
         let is_known = self.failure.as_deref() == Some(reason);
         self.failure = Some(reason.to_owned());
@@ -82,14 +81,14 @@ impl Ticks {
                 action = "ignore_periodic_task",
                 job.task_name = schedule.task_name(),
                 periodic_id = schedule.periodic_id(),
-                "{dropped} tick(s) of the periodic task {} could not be deferred for too long and are left out",
+                "dropped {dropped} tick(s) of the periodic task {} that could not be deferred within max_delay",
                 schedule.task_name(),
             );
         }
     }
 }
 
-/// What a worker that starts finds undone.
+/// The ticks to defer when a worker starts.
 fn ticks_at_start(schedule: &Schedule, now: DateTime<Utc>) -> VecDeque<DateTime<Utc>> {
     match schedule.missed {
         MissedTicks::Procrastinate | MissedTicks::Last => last_tick(schedule, oldest(now, schedule.max_delay), now),
@@ -98,9 +97,9 @@ fn ticks_at_start(schedule: &Schedule, now: DateTime<Utc>) -> VecDeque<DateTime<
     }
 }
 
-/// What has become due while a worker was running: one tick, unless it was held up.
+/// The ticks that have become due while a worker was running. There is more than one if it was suspended.
 fn ticks_since(schedule: &Schedule, since: DateTime<Utc>, now: DateTime<Utc>) -> VecDeque<DateTime<Utc>> {
-    // A tick at that time itself is known.
+    // The tick at that time itself is known already.
     let since = since + TimeDelta::nanoseconds(1);
     match schedule.missed {
         MissedTicks::Procrastinate => all_ticks(schedule, since, now),
@@ -110,7 +109,7 @@ fn ticks_since(schedule: &Schedule, since: DateTime<Utc>, now: DateTime<Utc>) ->
     }
 }
 
-/// The time so long before.
+/// The time minus the delay.
 fn oldest(now: DateTime<Utc>, delay: TimeDelta) -> DateTime<Utc> {
     now.checked_sub_signed(delay).unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
@@ -119,14 +118,14 @@ fn last_tick(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec
     ticks_backwards(schedule, from, to).take(1).collect()
 }
 
-/// All ticks, oldest first; of very many the last ones.
+/// All ticks, oldest first. If there are very many, only the last ones.
 fn all_ticks(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> VecDeque<DateTime<Utc>> {
     let mut ticks: VecDeque<_> = ticks_backwards(schedule, from, to).take(LONGEST_QUEUE).collect();
     ticks.make_contiguous().reverse();
     ticks
 }
 
-/// The ticks from a time up to another one, both with, latest first.
+/// The ticks between two times, both included, latest first.
 fn ticks_backwards(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
     let before = |tick: &DateTime<Utc>| schedule.cron.last_until(*tick - TimeDelta::nanoseconds(1));
     std::iter::successors(schedule.cron.last_until(to), before).take_while(move |tick| *tick >= from)
@@ -140,7 +139,7 @@ mod tests {
     use crate::database::statements::defer::NewJob;
     use crate::periodic::cron::Cron;
 
-    /// A schedule with a longest delay of ten minutes.
+    /// A schedule with a `max_delay` of ten minutes.
     fn schedule(cron: &str, missed: MissedTicks) -> Schedule {
         let job = NewJob {
             queue: "default".to_owned(),
@@ -159,7 +158,7 @@ mod tests {
         format!("2020-02-29T{time}Z").parse().unwrap()
     }
 
-    /// What waits after the clock showed these times; what waited after one was deferred before the next.
+    /// The ticks that are pending after the clock showed these times. Earlier ticks were deferred in between.
     fn waiting(schedule: &Schedule, times: &[&str]) -> Vec<String> {
         let mut ticks = Ticks::default();
         for (index, time) in times.iter().enumerate() {
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_starts_finds_the_ticks_that_its_policy_names() {
+    fn a_starting_worker_finds_the_ticks_of_its_policy() {
         use MissedTicks::{All, Last, Procrastinate, Skip};
         for (missed, cron, now, expected) in [
             (Procrastinate, "*/4 * * * *", "08:09:00", &["08:08"][..]),
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_was_held_up_finds_the_ticks_that_its_policy_names() {
+    fn a_suspended_worker_finds_the_ticks_of_its_policy() {
         use MissedTicks::{All, Last, Procrastinate, Skip};
         let held_up = ["08:00:30", "08:16:00.25"];
         for (missed, cron, expected) in [
@@ -215,7 +214,7 @@ mod tests {
         ticks.follow(&schedule, at("08:04:00"));
         assert_eq!((ticks.first(), ticks.next()), (Some(at("08:04:00")), Some(at("08:08:00"))));
         ticks.forget_first();
-        // A clock that is corrected by a little brings nothing back.
+        // A small correction of the clock does not repeat a tick.
         for time in ["08:04:00", "08:03:59.5", "08:04:00.5", "08:07:59.999"] {
             ticks.follow(&schedule, at(time));
             assert_eq!((ticks.first(), ticks.next()), (None, Some(at("08:08:00"))), "{time}");
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_is_followed_from_there() {
+    fn a_clock_that_was_set_back_is_followed_from_its_new_time() {
         let schedule = schedule("0 * * * *", MissedTicks::default());
         let mut ticks = Ticks::default();
         ticks.follow(&schedule, at("20:30:00"));
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_forward_by_years_brings_a_thousand_ticks_at_most() {
+    fn a_clock_set_forward_by_years_yields_at_most_a_thousand_ticks() {
         let schedule = schedule("* * * * * *", MissedTicks::default());
         let mut ticks = Ticks::default();
         ticks.follow(&schedule, "1970-01-01T00:00:00Z".parse().unwrap());
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_that_fails_is_kept_until_it_is_too_old_and_told_once_for_each_reason() {
+    fn a_failing_tick_is_kept_until_it_is_too_old_and_logged_once_for_each_reason() {
         let schedule = schedule("*/5 * * * *", MissedTicks::default());
         let mut ticks = Ticks::default();
         ticks.follow(&schedule, at("08:00:00"));
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_that_never_comes_is_looked_up_once() {
+    fn an_expression_without_ticks_is_searched_once() {
         let schedule = schedule("0 0 30 2 *", MissedTicks::All);
         assert_eq!(waiting(&schedule, &["08:00:00", "08:01:00"]), [""; 0]);
     }

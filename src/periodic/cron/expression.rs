@@ -1,13 +1,13 @@
-//! The fields of a cron expression, read by the rules of Python's croniter, and written for the library that searches.
+//! Parses a cron expression by the rules of Python's croniter, and writes it for the library that searches for ticks.
 
 use super::field::{DAY, DAY_OF_WEEK, Field, HOUR, MINUTE, MONTH, SECOND};
 use super::values::Values;
 use crate::error::Error;
 
-/// What characters stand between fields.
+/// The characters that separate fields.
 const BLANKS: [char; 6] = [' ', '\t', '\n', '\r', '\u{b}', '\u{c}'];
 
-/// Names for whole expressions.
+/// Names for complete expressions.
 const ALIASES: [(&str, &str); 7] = [
     ("@midnight", "0 0 * * *"),
     ("@daily", "0 0 * * *"),
@@ -21,7 +21,7 @@ const ALIASES: [(&str, &str); 7] = [
 /// The last day for which `W` means the same in every month.
 const LAST_NEAREST: u32 = 28;
 
-/// An expression that was read: for each field what it asks for.
+/// A parsed expression: the values of each field.
 #[derive(Debug)]
 pub(super) struct Fields {
     seconds: Values,
@@ -30,12 +30,12 @@ pub(super) struct Fields {
     days: Values,
     months: Values,
     weekdays: Values,
-    /// Whether it names no hours, or no minutes: it is about a pace more than about times of day.
+    /// Whether hours or minutes are not named, so that the schedule is about an interval rather than a time of day.
     pub(super) keeps_pace: bool,
 }
 
 impl Fields {
-    /// Reads an expression of five fields, or of six with seconds last.
+    /// Parses an expression of five fields, or of six with the second last.
     pub(super) fn read(expression: &str) -> Result<Self, Error> {
         let refuse = |rule: String| Error::invalid("cron expression", expression, rule);
         let lower = expression.to_lowercase();
@@ -46,7 +46,7 @@ impl Fields {
             ref five if five.len() == 5 => (five, None),
             ref other => {
                 let rule = format!(
-                    "it has {} fields, and there are five (minute, hour, day, month, day of week) or six (second last)",
+                    "must have five fields (minute, hour, day, month, day of week) or six (second last), not {}",
                     other.len()
                 );
                 return Err(refuse(rule));
@@ -70,10 +70,12 @@ impl Fields {
         Ok(fields)
     }
 
-    /// A field of days that lists all there are is a `*` if the other one has a `*`: then the other one alone decides.
-    /// Without that, either of two fields may say that a day is meant.
+    /// Decides which day fields restrict the days.
+    ///
+    /// If one field is `*`, the other one alone decides, and a field that lists all its values counts as `*` too.
+    /// Without a `*`, a day needs to match only one of the fields.
     fn settle_days(&mut self, days: &str, weekdays: &str) {
-        // The last day counts as one more, whichever it is.
+        // The last day of the month counts as one more value.
         let listed = self.days.numbers.len() + usize::from(self.days.last);
         self.days.star |= listed == DAY.size() && weekdays.contains('*');
         self.weekdays.star |= self.weekdays.numbers.len() == DAY_OF_WEEK.size() && days.contains('*');
@@ -82,26 +84,26 @@ impl Fields {
     fn check_days(&self) -> Result<(), String> {
         if !self.weekdays.nth.is_empty() {
             if self.weekdays.star || !self.weekdays.numbers.is_empty() {
-                return Err("its field day of week must not mix \"#\" and \"L\" with other values".to_owned());
+                return Err("field day of week must not mix \"#\" and \"L\" with other values".to_owned());
             }
             if !self.days.star {
-                return Err("beside \"#\" or \"L\" in its field day of week, its field day must be \"*\"".to_owned());
+                return Err("field day must be \"*\" if field day of week has \"#\" or \"L\"".to_owned());
             }
         }
         if let Some(day) = self.days.nearest {
             if !self.weekdays.star {
-                return Err("beside \"W\" in its field day, its field day of week must be \"*\"".to_owned());
+                return Err("field day of week must be \"*\" if field day has \"W\"".to_owned());
             }
             if day > LAST_NEAREST {
                 return Err(format!(
-                    "its field day must not ask for the weekday nearest to the {day}: not every month has that day"
+                    "field day must not have \"{day}W\", because not every month has that day"
                 ));
             }
         }
         Ok(())
     }
 
-    /// The same schedule, as the library that searches wants it: seconds first, every value by number.
+    /// The pattern for the library that searches: seconds first, and every value as a number.
     pub(super) fn pattern(&self) -> String {
         let fields = [&self.seconds, &self.minutes, &self.hours, &self.days, &self.months, &self.weekdays];
         fields.map(Values::pattern).join(" ")
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_written_with_seconds_first_and_every_value_by_number() {
+    fn a_pattern_has_seconds_first_and_every_value_as_a_number() {
         for (expression, pattern) in [
             ("*/20 9-11 * * *", "0 0,20,40 9,10,11 * * *"),
             ("0 0 1,15,l jan-mar ? 30", "30 0 0 1,15,L 1,2,3 *"),
@@ -127,31 +129,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_named_with_the_column_and_the_rule() {
+    fn a_refusal_names_the_field_and_the_rule() {
         for (expression, rule) in [
             (
                 "0 8 * *",
-                "it has 4 fields, and there are five (minute, hour, day, month, day of week) or six (second last)",
+                "must have five fields (minute, hour, day, month, day of week) or six (second last), not 4",
             ),
-            ("0 8 * * * 60", "its field second \"60\" has \"60\", and the values are 0 to 59"),
-            ("0 8 1,32 * *", "its field day \"1,32\" has \"32\", and the values are 1 to 31"),
-            ("0 8 * * 8", "its field day of week \"8\" has \"8\", and the values are 0 to 7"),
+            ("0 8 * * * 60", "field second \"60\" has \"60\", but values must be from 0 to 59"),
+            ("0 8 1,32 * *", "field day \"1,32\" has \"32\", but values must be from 1 to 31"),
+            ("0 8 * * 8", "field day of week \"8\" has \"8\", but values must be from 0 to 7"),
             (
                 "0 8 * * mo",
-                "its field day of week \"mo\" has \"mo\", which is no value of this field; its names are sun to sat",
+                "field day of week \"mo\" has \"mo\", but values must be numbers or the names sun to sat",
             ),
-            ("mon 8 * * *", "its field minute \"mon\" has \"mon\", which is no value of this field"),
-            ("*/0 8 * * *", "its field minute \"*/0\" must have a whole number from 1 on after \"/\", not \"0\""),
-            ("0 8 * * mon#6", "its field day of week \"mon#6\" must have a number from 1 to 5 after \"#\""),
-            ("0 8 * * 1-5#2", "its field day of week \"1-5#2\" must have one day, or a range of names, before \"#\""),
-            ("0 8 1,15w * *", "its field day \"1,15w\" must not have \"W\" in a list"),
-            ("h 8 * * *", "its field minute \"h\" must not use \"H\" or \"R\": programs would not agree on the time"),
-            ("0 8 1 * mon#1", "beside \"#\" or \"L\" in its field day of week, its field day must be \"*\""),
-            ("0 8 15w * 1", "beside \"W\" in its field day, its field day of week must be \"*\""),
-            ("0 8 * * 5,mon#1", "its field day of week must not mix \"#\" and \"L\" with other values"),
+            ("mon 8 * * *", "field minute \"mon\" has \"mon\", but values must be numbers"),
+            ("*/0 8 * * *", "field minute \"*/0\" must have a number of at least 1 after \"/\", not \"0\""),
+            ("0 8 * * mon#6", "field day of week \"mon#6\" must have a number from 1 to 5 after \"#\""),
+            ("0 8 * * 1-5#2", "field day of week \"1-5#2\" must have one day or a range of names before \"#\""),
+            ("0 8 1,15w * *", "field day \"1,15w\" must not have \"W\" in a list"),
+            ("h 8 * * *", "field minute \"h\" must not use \"H\" or \"R\", because programs would not agree on the time"),
+            ("0 8 1 * mon#1", "field day must be \"*\" if field day of week has \"#\" or \"L\""),
+            ("0 8 15w * 1", "field day of week must be \"*\" if field day has \"W\""),
+            ("0 8 * * 5,mon#1", "field day of week must not mix \"#\" and \"L\" with other values"),
             (
                 "0 8 31w * *",
-                "its field day must not ask for the weekday nearest to the 31: not every month has that day",
+                "field day must not have \"31W\", because not every month has that day",
             ),
         ] {
             let error = Fields::read(expression).map(drop).map_err(|error| error.to_string());
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_keeps_its_pace_if_it_names_no_hours_or_no_minutes() {
+    fn a_schedule_without_hours_or_minutes_keeps_its_pace() {
         for (expression, keeps_pace) in [
             ("*/5 * * * *", true),
             ("30 * * * *", true),

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::values::{Nth, Values};
 
-/// A field: what stands in it.
+/// A kind of field: its name and values.
 #[derive(Debug)]
 pub(super) struct Field {
     name: &'static str,
     first: u32,
     last: u32,
-    /// Names of values, in order, from this value on.
+    /// Names of values, in order, starting with `first`.
     names: &'static [&'static str],
     kind: FieldKind,
 }
@@ -41,24 +41,24 @@ pub(super) const DAY_OF_WEEK: Field = Field {
     kind: FieldKind::DayOfWeek,
 };
 
-/// Why a field is refused.
+/// The rule that a field breaks.
 type Rule = String;
 
 impl Field {
-    /// How many values there are.
+    /// The number of values.
     pub(super) fn size(&self) -> usize {
         (self.first..=self.last).count()
     }
 
-    /// The rule, with the name of the field and its text.
+    /// The rule with the name of the field and its text.
     pub(super) fn explain(&self, text: &str, rule: &str) -> Rule {
-        format!("its field {} {text:?} {rule}", self.name)
+        format!("field {} {text:?} {rule}", self.name)
     }
 
-    /// Reads the field. The text is in small letters.
+    /// Parses the field. The text is in lower case.
     pub(super) fn read(&self, text: &str) -> Result<Values, Rule> {
         if text.starts_with(['h', 'r']) {
-            return Err("must not use \"H\" or \"R\": programs would not agree on the time".to_owned());
+            return Err("must not use \"H\" or \"R\", because programs would not agree on the time".to_owned());
         }
         let mut values = Values::default();
         if text == "?" && self.kind != FieldKind::Plain {
@@ -94,7 +94,7 @@ impl Field {
         Ok(())
     }
 
-    /// `5#2`, `fri#2`, `mon-fri#2`: the second ones of the month.
+    /// Parses `5#2`, `fri#2` or `mon-fri#2`: the second such day of the month.
     fn read_nth(&self, item: &str, values: &mut Values) -> Result<(), Rule> {
         let (weekdays, nth) = item.split_once('#').unwrap_or((item, ""));
         if !is_number(nth) || !(1..=5).contains(&parse(nth)) {
@@ -102,14 +102,14 @@ impl Field {
         }
         let is_range_of_numbers = weekdays.contains('-') && weekdays.contains(|c: char| c.is_ascii_digit());
         if is_range_of_numbers || weekdays.contains(['/', '*']) {
-            return Err("must have one day, or a range of names, before \"#\"".to_owned());
+            return Err("must have one day or a range of names before \"#\"".to_owned());
         }
         let nth = Nth::Number(parse(nth));
         values.nth.extend(self.numbers(weekdays)?.into_iter().map(|weekday| (weekday, nth)));
         Ok(())
     }
 
-    /// A number, a range, either with a step, or `*` with a step.
+    /// Parses a number or a range, each with an optional step, or `*` with a step.
     fn numbers(&self, item: &str) -> Result<BTreeSet<u32>, Rule> {
         let (range, step) = match item.split_once('/') {
             Some((range, step)) => (range, Some(self.step(step)?)),
@@ -130,7 +130,7 @@ impl Field {
         let step = step.unwrap_or(1);
         Ok(match low.cmp(&high) {
             std::cmp::Ordering::Less => self.stepped(low, high, step),
-            // From a value to itself is once around, and starts at the first one.
+            // A range from a value to itself means all values, starting at the first one.
             std::cmp::Ordering::Equal => self.stepped(self.first, self.last, step),
             std::cmp::Ordering::Greater => self.wrapped(low, high, step),
         })
@@ -140,8 +140,10 @@ impl Field {
         (low..=high).step_by(usize::try_from(step).unwrap_or(usize::MAX)).collect()
     }
 
-    /// A range over the end, such as from Friday to Monday. The steps behind the end are croniter's: where they do not come
-    /// out even, they start one later than by counting on.
+    /// A range over the end, such as from Friday to Monday.
+    ///
+    /// The steps after the end are croniter's. If they do not divide evenly, they start one later than continued
+    /// counting.
     fn wrapped(&self, low: u32, high: u32, step: u32) -> BTreeSet<u32> {
         let mut values = self.stepped(low, self.last, step);
         let passed = values.last().map_or(0, |highest| self.last - highest);
@@ -154,32 +156,32 @@ impl Field {
         if is_number(text) && parse(text) > 0 {
             Ok(parse(text))
         } else {
-            Err(format!("must have a whole number from 1 on after \"/\", not {text:?}"))
+            Err(format!("must have a number of at least 1 after \"/\", not {text:?}"))
         }
     }
 
-    /// A number or a name. Day 7 of the week is day 0, Sunday.
+    /// Parses a number or a name. Day 7 of the week is day 0, Sunday.
     fn value(&self, text: &str) -> Result<u32, Rule> {
         let named = (self.first..).zip(self.names).find(|(_, name)| **name == text).map(|(value, _)| value);
         let value = match named {
             Some(value) => value,
             None if is_number(text) => parse(text),
-            None => return Err(format!("has {text:?}, which is no value of this field{}", self.known_names())),
+            None => return Err(format!("has {text:?}, but values must be {}", self.known_names())),
         };
         match value {
             7 if self.kind == FieldKind::DayOfWeek => Ok(0),
             value if (self.first..=self.last).contains(&value) => Ok(value),
             _ => {
                 let last = if self.kind == FieldKind::DayOfWeek { 7 } else { self.last };
-                Err(format!("has {text:?}, and the values are {} to {last}", self.first))
+                Err(format!("has {text:?}, but values must be from {} to {last}", self.first))
             }
         }
     }
 
     fn known_names(&self) -> String {
         match (self.names.first(), self.names.last()) {
-            (Some(first), Some(last)) => format!("; its names are {first} to {last}"),
-            _ => String::new(),
+            (Some(first), Some(last)) => format!("numbers or the names {first} to {last}"),
+            _ => "numbers".to_owned(),
         }
     }
 }
@@ -193,7 +195,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A number of any length: what is too large for any field is the largest one.
+/// Parses a number of any length. A number that is too large for `u32` becomes the largest one.
 fn parse(digits: &str) -> u32 {
     digits.parse().unwrap_or(u32::MAX)
 }

@@ -1,4 +1,4 @@
-//! Ticks by the clock of a time zone, whose hands are moved twice a year.
+//! Ticks in a time zone whose clock changes twice a year.
 
 use chrono::offset::LocalResult;
 use chrono::{DateTime, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc};
@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 
 use crate::error::Error;
 
-/// Within this time a clock is changed once at most.
+/// A clock changes at most once within this time.
 const BETWEEN_CHANGES: TimeDelta = TimeDelta::days(1);
 
 /// A schedule in a time zone.
@@ -20,7 +20,7 @@ pub(super) struct Local {
 impl Local {
     pub(super) fn new(name: &str, search: croner::Cron, keeps_pace: bool) -> Result<Self, Error> {
         let zone = name.parse().map_err(|_| {
-            Error::invalid("time zone", name, "it is no name of the IANA's database, such as \"Europe/Vienna\"")
+            Error::invalid("time zone", name, "must be a name of the IANA database, such as \"Europe/Vienna\"")
         })?;
         Ok(Self { zone, search, keeps_pace })
     }
@@ -32,7 +32,7 @@ impl Local {
     /// The first tick after this time.
     pub(super) fn next(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         if self.keeps_pace {
-            // The library does for such schedules what is said of them here.
+            // For such schedules the library already behaves as documented.
             let found = self.search.find_next_occurrence(&time.with_timezone(&self.zone), false).ok()?;
             return Some(found.to_utc());
         }
@@ -40,7 +40,7 @@ impl Local {
         loop {
             shown = self.search.find_next_occurrence(&shown, false).ok()?;
             let tick = self.moment(shown)?;
-            // Not so while the clock shows a range again.
+            // While a time of day repeats, the tick can be earlier.
             if tick > time {
                 return Some(tick);
             }
@@ -55,7 +55,7 @@ impl Local {
             return Some(found.to_utc());
         }
         let local = time.with_timezone(&self.zone).naive_local();
-        // What the clock is still to show again counts already: it counted the first time.
+        // Times of day that the clock will show again count already, because they counted the first time.
         let mut shown = match self.zone.from_local_datetime(&local) {
             LocalResult::Ambiguous(first, second) if second <= time => local + (second - first),
             _ => local,
@@ -71,7 +71,8 @@ impl Local {
         }
     }
 
-    /// When the clock shows this: the first time if it does so twice, right after the gap if it never does.
+    /// The moment at which the clock shows this: the first time if it does so twice, right after the gap if it never
+    /// does.
     fn moment(&self, shown: NaiveDateTime) -> Option<DateTime<Utc>> {
         match self.zone.from_local_datetime(&shown) {
             LocalResult::Single(moment) | LocalResult::Ambiguous(moment, _) => Some(moment.to_utc()),
@@ -79,7 +80,7 @@ impl Local {
         }
     }
 
-    /// The first moment after the gap in which this time of day lies.
+    /// The first moment after the gap that contains this time of day.
     fn end_of_gap(&self, shown: NaiveDateTime) -> Option<DateTime<Utc>> {
         let offset_at = |moment: NaiveDateTime| self.zone.offset_from_utc_datetime(&moment).fix();
         let mut before = shown.checked_sub_signed(BETWEEN_CHANGES)?;
@@ -110,24 +111,24 @@ mod tests {
         cron.between(time(from), time(to)).map(|tick| tick.format("%dT%H:%M").to_string()).collect()
     }
 
-    /// In Vienna it was never between 2:00 and 3:00 on this night.
+    /// In Vienna, the clock skipped 2:00 to 3:00 on this night.
     fn in_spring(expression: &str) -> Vec<String> {
         ticks(expression, "Europe/Vienna", "2026-03-28T22:59:59Z", "2026-03-29T02:59:59Z")
     }
 
-    /// In Vienna it was between 2:00 and 3:00 twice on this night.
+    /// In Vienna, the clock showed 2:00 to 3:00 twice on this night.
     fn in_autumn(expression: &str) -> Vec<String> {
         ticks(expression, "Europe/Vienna", "2026-10-24T22:59:59Z", "2026-10-25T02:59:59Z")
     }
 
     #[test]
-    fn a_time_of_day_that_is_skipped_comes_at_the_first_moment_after_the_gap() {
+    fn a_skipped_time_of_day_runs_at_the_first_moment_after_the_gap() {
         assert_eq!(in_spring("30 2 * * *"), ["29T01:00"]);
         assert_eq!(in_spring("0 2,4 * * *"), ["29T01:00", "29T02:00"]);
-        // Three times of day that fall together count once.
+        // Three times of day that coincide count once.
         assert_eq!(in_spring("0,20,40 2-3 * * *"), ["29T01:00", "29T01:20", "29T01:40"]);
         assert_eq!(in_spring("59 1 * * *"), ["29T00:59"]);
-        // Half an hour, in a zone that does so; and a whole day.
+        // A gap of half an hour, and one of a whole day.
         let half = ticks("15 2 * * *", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", "2026-10-03T23:00:00Z");
         assert_eq!(half, ["03T15:30"]);
         let day = ticks("0 12 * * *", "Pacific/Apia", "2011-12-29T00:00:00Z", "2012-01-01T00:00:00Z");
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_of_day_that_comes_twice_counts_once_the_first_time() {
+    fn a_repeated_time_of_day_counts_only_the_first_time() {
         assert_eq!(in_autumn("30 2 * * *"), ["25T00:30"]);
         assert_eq!(
             in_autumn("0,30 1,2,3 * * *"),
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn looking_back_finds_what_looking_forward_finds() {
+    fn searching_backward_finds_what_searching_forward_finds() {
         for (zone, start) in [
             ("Europe/Vienna", "2026-03-28T20:00:00Z"),
             ("Europe/Vienna", "2026-10-24T20:00:00Z"),
@@ -188,11 +189,11 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_that_does_not_exist_is_refused_by_name() {
+    fn an_unknown_zone_is_refused_by_name() {
         let error = Cron::new("@daily").unwrap().in_time_zone("Europe/Wien").unwrap_err();
         assert_eq!(
             error.to_string(),
-            r#"invalid time zone "Europe/Wien": it is no name of the IANA's database, such as "Europe/Vienna""#
+            r#"invalid time zone "Europe/Wien": must be a name of the IANA database, such as "Europe/Vienna""#
         );
     }
 }

@@ -1,10 +1,10 @@
-//! When a cron expression comes round. No database, and no clock either: every time is a parameter.
+//! Cron expressions and their ticks. There is no database and no clock: every time is a parameter.
 //!
-//! | file | what it is |
+//! | file | purpose |
 //! |---|---|
 //! | `mod` | an expression and its ticks |
-//! | `fields`, `field` | what an expression means, by the rules of Python's croniter |
-//! | `local` | ticks by the clock of a time zone |
+//! | `expression`, `field`, `values` | parsing, by the rules of Python's croniter |
+//! | `local_time` | ticks in a time zone |
 
 mod expression;
 mod field;
@@ -20,31 +20,33 @@ use chrono::{DateTime, Utc};
 use self::expression::Fields;
 use crate::error::Error;
 
-/// A cron expression: five fields, minute, hour, day, month and day of week, or six, with seconds **last**.
+/// A cron expression with five fields: minute, hour, day, month and day of week. A sixth field at the end is the
+/// second.
 ///
-/// Its ticks are those of Python's croniter, which Procrastinate uses, to the second and in UTC, so that programs in both
-/// languages agree on them. Another time zone is [`in_time_zone`](Self::in_time_zone), with the feature `chrono-tz`.
+/// The ticks are those of Python's croniter, which Procrastinate uses, to the second. So programs in both languages
+/// agree on them. Default: UTC. With the feature `chrono-tz`, [`in_time_zone`](Self::in_time_zone) sets another time
+/// zone.
 ///
-/// | in a field | means |
+/// | in a field | meaning |
 /// |---|---|
 /// | `*` | every value; `?` is the same for days |
-/// | `5`, `mon`, `jan` | that value; names have three letters, large or small; day 0 and 7 of the week are Sunday |
+/// | `5`, `mon`, `jan` | that value; names have three letters in any case; days 0 and 7 of the week are Sunday |
 /// | `1,15`, `9-17`, `fri-mon` | a list, a range, a range over the end; a range from a value to itself is all values |
-/// | `*/5`, `9-17/2`, `10/15` | every fifth value, every second one of a range, every fifteenth from 10 on; counted anew in each hour, day, month, … |
+/// | `*/5`, `9-17/2`, `10/15` | every fifth value, every second value of a range, every fifteenth value from 10 on; counted anew in each hour, day, month and so on |
 /// | `l` (day) | the last day of the month; also in a list, or at the end of a range |
-/// | `15w` or `w15` (day) | of Monday to Friday in the same month the day nearest to the 15th |
+/// | `15w` or `w15` (day) | the day from Monday to Friday nearest to the 15th, in the same month |
 /// | `fri#2`, `mon-wed#1`, `l5` (day of week) | the second Friday of the month, the first Monday, Tuesday and Wednesday, the last Friday |
 /// | `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually` | instead of fields |
 ///
-/// Where both day fields are chosen, a tick is on a day that fits either of them.
+/// If both day fields are set, a day needs to match only one of them.
 ///
-/// These croniter accepts, and they are refused here:
+/// Some expressions are refused although croniter accepts them:
 ///
 /// | refused | because |
 /// |---|---|
-/// | `r`, and `r(1-10)`, `r/5` | at random: programs would not agree on the time |
-/// | a seventh field, the year | a schedule that ends is a job to be scheduled |
-/// | `#` or `l5` beside other values of the field or beside a chosen day; `15w` beside a chosen day of week | croniter leaves some of it out, or stops with an error |
+/// | `r`, and `r(1-10)`, `r/5` | they are random, so programs would not agree on the time |
+/// | a seventh field, the year | a schedule that ends should be a scheduled job |
+/// | `#` or `l5` with other values in the field or with a set day; `15w` with a set day of week | croniter ignores some of it, or fails |
 /// | `29w`, `30w`, `31w` | not every month has the day |
 /// | `0` as an end of a range of days or months | there is no such day or month |
 ///
@@ -77,7 +79,7 @@ pub struct Cron {
 }
 
 impl Cron {
-    /// Reads an expression; `parse` does the same.
+    /// Parses an expression. `str::parse` does the same.
     ///
     /// # Errors
     ///
@@ -105,13 +107,12 @@ impl Cron {
         })
     }
 
-    /// The same expression by the clock of a time zone: one of the names of the IANA's database, such as `Europe/Vienna`.
+    /// Uses the clock of a time zone. The name is one of the IANA database, such as `Europe/Vienna`. Default: UTC.
     ///
-    /// Where the clock is changed, a time of day that is skipped comes at the first moment after the gap, and one that
-    /// comes twice counts once, the first time. Schedules that name no hours or no minutes (a `*` or `*/5` there) keep
-    /// their pace instead: nothing is made up for a gap, and what comes twice counts twice.
+    /// When the clock changes, a time of day that is skipped runs right after the gap. A time that occurs twice runs
+    /// the first time only. Schedules that name no hours or no minutes, such as `*/5 * * * *`, keep their pace instead.
     ///
-    /// Procrastinate knows no time zones: a periodic task that Python workers defer as well should stay without.
+    /// Procrastinate has no time zones. Do not set one for a task that Python workers defer too.
     ///
     /// # Errors
     ///
@@ -122,7 +123,7 @@ impl Cron {
     /// ```
     /// use procrastinate::Cron;
     ///
-    /// // On the night of the change to summer time there is no 2:30 in Vienna.
+    /// // There is no 2:30 in Vienna on the night when daylight saving time starts.
     /// let cron = Cron::new("30 2 * * *")?.in_time_zone("Europe/Vienna")?;
     /// let ticks = cron.after("2026-03-28T00:00:00Z".parse().unwrap());
     /// let ticks: Vec<String> = ticks.take(3).map(|tick| tick.to_rfc3339()).collect();
@@ -135,8 +136,9 @@ impl Cron {
         Ok(self)
     }
 
-    /// The ticks after this time, earliest first. There is no end to them, unless the expression has none, such as
-    /// `0 0 30 2 *`, or the year 5000 is over.
+    /// Iterates over the ticks after this time, earliest first.
+    ///
+    /// The iterator is endless, except for expressions without ticks, such as `0 0 30 2 *`, and after the year 5000.
     ///
     /// # Example
     ///
@@ -153,7 +155,7 @@ impl Cron {
         std::iter::successors(cron.next(time), move |tick| cron.next(*tick))
     }
 
-    /// The ticks after `from`, up to and with `to`, earliest first.
+    /// Iterates over the ticks after `from`, up to and including `to`, earliest first.
     ///
     /// # Example
     ///
@@ -169,7 +171,7 @@ impl Cron {
         self.after(from).take_while(move |tick| *tick <= to)
     }
 
-    /// The last tick at or before this time; `None` if there has never been one.
+    /// Returns the last tick at or before this time, or `None` if there is none.
     ///
     /// # Example
     ///
@@ -190,7 +192,7 @@ impl Cron {
         Some(found.and_utc())
     }
 
-    /// The expression, as it was given.
+    /// Returns the expression as it was passed.
     ///
     /// # Example
     ///

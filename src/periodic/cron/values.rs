@@ -2,24 +2,24 @@
 
 use std::collections::BTreeSet;
 
-/// Which weekday of a month.
+/// Which such weekday of a month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nth {
     Number(u32),
     Last,
 }
 
-/// What a field asks for.
+/// The values of a field.
 #[derive(Debug, Default)]
 pub(super) struct Values {
-    /// Every value: a `*` or a `?`.
+    /// Every value, from `*` or `?`.
     pub(super) star: bool,
     pub(super) numbers: BTreeSet<u32>,
-    /// Days: the last one of the month.
+    /// For days: the last day of the month.
     pub(super) last: bool,
-    /// Days: the weekday nearest to this one.
+    /// For days: the day from Monday to Friday nearest to this one.
     pub(super) nearest: Option<u32>,
-    /// Days of the week: of the month's first, second, …, last ones.
+    /// For days of the week: the first, second or last ones of the month.
     pub(super) nth: Vec<(u32, Nth)>,
 }
 

@@ -38,15 +38,15 @@ async fn what_cannot_be_is_refused_with_the_value_and_the_rule() {
         (customer_report("@daily").periodic_id("x".repeat(129)), "and 128 are allowed"),
         (
             PeriodicTask::new::<report>("@daily"),
-            r#"invalid arguments "{}": with a "timestamp" they do not fit the task "report": missing field `customer`"#,
+            r#"invalid arguments "{}": must fit the task "report", with "timestamp" added: missing field `customer`"#,
         ),
         (
             customer_report("@daily").arg("customer", 5),
-            r#"with a "timestamp" they do not fit the task "report": invalid type: integer `5`, expected a string"#,
+            r#"must fit the task "report", with "timestamp" added: invalid type: integer `5`, expected a string"#,
         ),
         (
             customer_report("@daily").arg("timestamp", 5),
-            r#"the argument "timestamp" of the periodic task "report" is the time of the tick"#,
+            r#"must not contain "timestamp", which is the tick of the periodic task "report""#,
         ),
         (PeriodicTask::new::<clean_up>("@daily").args([5]), "must be a JSON object with the arguments by name"),
         (customer_report("@daily").queue(""), r#"invalid queue name "": must not be empty"#),
@@ -81,7 +81,7 @@ async fn schedules_of_one_task_need_names_of_their_own() {
     let error = build("b", "b").await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"invalid periodic_id "b": the task "report" has two schedules of that name; give each one its own"#
+        r#"invalid periodic_id "b": must be different for each schedule of the task "report""#
     );
 }
 
@@ -108,7 +108,7 @@ async fn a_task_whose_options_schedule_its_jobs_cannot_come_round() {
     }
 
     let error = builder().await.task::<Later>().build().unwrap_err().to_string();
-    assert!(error.ends_with("the periodic task \"later\" comes when its cron expression says"), "{error}");
+    assert!(error.ends_with("must not be set for the periodic task \"later\"; remove it"), "{error}");
 }
 
 #[tokio::test]

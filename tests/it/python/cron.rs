@@ -33,12 +33,12 @@ const EXPRESSIONS: &str = include_str!("cron_expressions.txt");
 /// Why an expression that croniter accepts may be refused: the list in the documentation of `Cron`, by a part of the rule.
 const DEPARTURES: [&str; 7] = [
     "must not use \"H\" or \"R\"",
-    "it has 7 columns",
+    "(second last), not 7",
     "must not mix \"#\" and \"L\" with other values",
-    "its column day must be \"*\"",
-    "its column day of week must be \"*\"",
+    "field day must be \"*\"",
+    "field day of week must be \"*\"",
     "not every month has that day",
-    "has \"0\", and the values are 1 to",
+    "has \"0\", but values must be from 1 to",
 ];
 
 /// What croniter says of an expression: nothing if it refuses it; else for each start the ticks after and the last before.
