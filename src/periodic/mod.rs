@@ -135,7 +135,7 @@ impl PeriodicTask {
         let args = serde_json::to_value(args);
         self.args = check_args(self.task_name, &args).map(|()| match args {
             Ok(Value::Object(args)) => args,
-            // Keep an earlier error.
+            // Impossible after the check.
             _ => Map::new(),
         });
         self

@@ -33,9 +33,9 @@ async fn what_cannot_be_is_refused_with_the_value_and_the_rule() {
     for (periodic_task, expected) in [
         (
             customer_report("0 25 * * *"),
-            r#"invalid cron expression "0 25 * * *": its column hour "25" has "25", and the values are 0 to 23"#,
+            r#"invalid cron expression "0 25 * * *": field hour "25" has "25", but values must be from 0 to 23"#,
         ),
-        (customer_report("@daily").periodic_id("x".repeat(129)), "and 128 are allowed"),
+        (customer_report("@daily").periodic_id("x".repeat(129)), "must be at most 128 bytes, but is 129"),
         (
             PeriodicTask::new::<report>("@daily"),
             r#"invalid arguments "{}": must fit the task "report", with "timestamp" added: missing field `customer`"#,
