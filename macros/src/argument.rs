@@ -7,21 +7,21 @@ use syn::{Attribute, FnArg, Ident, Pat, PatType, Signature, Type};
 pub(crate) struct Argument {
     pub(crate) name: Ident,
     pub(crate) ty: Type,
-    /// `#[serde(…)]` and the like, which belong to the field.
+    /// Attributes that belong to the field, such as `#[serde(…)]`.
     pub(crate) attributes: Vec<Attribute>,
 }
 
-/// The arguments of the task. Attributes of serde move from the parameters to them.
+/// Takes the arguments of the task from its parameters, with their serde attributes.
 pub(crate) fn take_arguments(signature: &mut Signature, pass_context: bool) -> syn::Result<Vec<Argument>> {
     let span = signature.ident.span();
     let mut parameters = signature.inputs.iter_mut();
     if pass_context && parameters.next().is_none() {
-        return Err(syn::Error::new(span, "with `pass_context` the first parameter is the `JobContext`"));
+        return Err(syn::Error::new(span, "with `pass_context`, the first parameter must be the `JobContext`"));
     }
     parameters
         .map(|parameter| match parameter {
             FnArg::Receiver(receiver) => {
-                Err(syn::Error::new(receiver.span(), "a task is a free function, without `self`"))
+                Err(syn::Error::new(receiver.span(), "a task must be a free function without `self`"))
             }
             FnArg::Typed(parameter) => take_argument(parameter),
         })
@@ -30,16 +30,16 @@ pub(crate) fn take_arguments(signature: &mut Signature, pass_context: bool) -> s
 
 fn take_argument(parameter: &mut PatType) -> syn::Result<Argument> {
     let Pat::Ident(pattern) = &*parameter.pat else {
-        return Err(syn::Error::new(parameter.pat.span(), "give this argument a name: jobs carry arguments by name"));
+        return Err(syn::Error::new(parameter.pat.span(), "an argument of a task must have a name, because jobs store arguments by name"));
     };
     if let Type::Reference(reference) = &*parameter.ty {
         return Err(syn::Error::new(
             reference.span(),
-            "a task owns its arguments: take a `String` instead of a `&str`, say",
+            "an argument of a task must be an owned value, such as `String` instead of `&str`",
         ));
     }
     if let Type::ImplTrait(implementation) = &*parameter.ty {
-        return Err(syn::Error::new(implementation.span(), "name the type: a job carries values of one type"));
+        return Err(syn::Error::new(implementation.span(), "an argument of a task must have a named type instead of `impl Trait`"));
     }
     let (moved, kept) =
         std::mem::take(&mut parameter.attrs).into_iter().partition(|attribute| attribute.path().is_ident("serde"));

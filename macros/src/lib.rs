@@ -1,4 +1,4 @@
-//! The attributes of the `procrastinate` crate. Use them from there: `procrastinate::task`, `procrastinate::periodic`.
+//! The attributes of the `procrastinate` crate. Use them as `procrastinate::task` and `procrastinate::periodic`.
 
 mod argument;
 mod options;
@@ -9,42 +9,42 @@ mod tests;
 
 use proc_macro::TokenStream;
 
-/// Makes a task of a function.
+/// Turns a function into a task.
 ///
-/// Under the function's name it writes a struct of the arguments with an implementation of `Task`, and a function that
-/// makes a job to defer from the arguments. The code stays callable as `name::body(…)`, for tests of the code alone.
+/// The attribute generates two items with the function's name: a struct of the arguments that implements `Task`, and a
+/// function that makes a job from the arguments. `name::body(…)` runs the code itself, without a job. Use it in tests.
 ///
-/// An `async fn` runs on the runtime; a plain `fn` runs on a thread where blocking is allowed. It returns nothing, or a
-/// `Result` whose error turns into `Box<dyn std::error::Error + Send + Sync>`.
+/// An `async fn` runs on the runtime. A plain `fn` runs on a thread where blocking is allowed. A task returns nothing,
+/// or a `Result` whose error converts into `Box<dyn std::error::Error + Send + Sync>`.
 ///
 /// # Options
 ///
-/// | option | meaning | unless given |
+/// | option | meaning | default |
 /// |---|---|---|
-/// | `name = "…"` | the name under which jobs ask for the task: best never changed | the function's name |
+/// | `name = "…"` | the task's name in its jobs; best never changed | the function's name |
 /// | `namespace = "…"` | a prefix of the name: `mails` makes `mails:welcome` | none |
-/// | `aliases = ["…", …]` | further names under which workers find it: those it had once, which jobs may still carry | none |
+/// | `aliases = ["…", …]` | former names, which older jobs may still have | none |
 /// | `queue = "…"` | the queue of its jobs | `default` |
-/// | `priority = …` | the priority of its jobs, higher ones first | 0 |
-/// | `lock = "…"` | of the jobs with one lock one runs at a time | none |
-/// | `queueing_lock = "…"` | of the jobs with one queueing lock one waits at a time | none |
-/// | `retry = …` | what happens when it fails: `true` (again at once, for ever), a number (again, that many times), or any `Retry` such as a `RetryStrategy` | not tried again |
-/// | `timeout = "30s"` | how long it may take: a duration written as `"1h 30min"`, `"500ms"` and so on, or an expression of the type `Duration` | the worker's `timeout`, which unless set is without limit |
-/// | `stalled = "…"` | what becomes of a job whose worker died: `"retry"`, `"fail"` or `"leave"` | `"retry"` |
-/// | `middleware = […]` | what runs around it, the outermost first | nothing |
-/// | `pass_context` | the first parameter is the `JobContext`, which is no argument of the job | |
-/// | `crate = path` | where the `procrastinate` crate is, if it is imported under another name | `::procrastinate` |
+/// | `priority = …` | the priority of its jobs; higher ones are fetched first | 0 |
+/// | `lock = "…"` | jobs that share a lock run one at a time | none |
+/// | `queueing_lock = "…"` | only one pending job can hold it | none |
+/// | `retry = …` | when to retry a failed job: `true` (immediately, without a limit), a number of immediate retries, or any `Retry` such as a `RetryStrategy` | not retried |
+/// | `timeout = "30s"` | the time limit of each attempt: a text such as `"1h 30min"` or `"500ms"`, or an expression of the type `Duration` | the worker's `timeout`, by default no limit |
+/// | `stalled = "…"` | what happens to a job whose worker died: `"retry"`, `"fail"` or `"leave"` | `"retry"` |
+/// | `middleware = […]` | the middleware of the task, outermost first | none |
+/// | `pass_context` | passes the `JobContext` as the first parameter, which is not an argument of the job | not passed |
+/// | `crate = path` | the path of the `procrastinate` crate, if it is imported under another name | `::procrastinate` |
 ///
-/// The queue, the priority, the lock and the queueing lock can be chosen anew for each job. The parameters own their values, and serialize and
-/// deserialize with serde; `#[serde(…)]` on a parameter is passed on, such as `#[serde(default)]` on one that was added
-/// while jobs without it wait.
+/// Each job can override the queue, priority, lock and queueing lock. The parameters must be owned values that
+/// serialize and deserialize with serde. Attributes such as `#[serde(default)]` on a parameter are passed on. Use that
+/// one for a parameter that older pending jobs lack.
 ///
 /// # Example
 ///
 /// ```
 /// use procrastinate::task;
 ///
-/// /// Adds.
+/// /// Adds two numbers.
 /// #[task(queue = "sums")]
 /// async fn sum(a: i64, b: i64) -> Result<i64, std::num::TryFromIntError> {
 ///     Ok(a + b)
@@ -58,7 +58,7 @@ use proc_macro::TokenStream;
 /// # });
 /// ```
 ///
-/// By hand it is:
+/// The same task written without the macro:
 ///
 /// ```
 /// use procrastinate::{JobContext, JobOptions, Task};
@@ -83,21 +83,21 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
     task::expand(&options, function).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Makes a task come round, beside `#[task]`, above or below it. It can stand there several times.
+/// Runs a task on a schedule. Use it together with `#[task]`, above or below it, once for each schedule.
 ///
 /// # Options
 ///
-/// | option | meaning | unless given |
+/// | option | meaning | default |
 /// |---|---|---|
-/// | `cron = "…"` | when: five columns, or six with seconds last; see `Cron` | it must be given |
-/// | `periodic_id = "…"` | tells apart several schedules of a task: best never changed | empty |
-/// | `args(name = …, …)` | the arguments of the jobs beside `timestamp`, checked by the compiler | none |
-/// | `queue`, `priority`, `lock`, `queueing_lock` | of these jobs | the task's |
-/// | `time_zone = "…"` | by whose clock, with the feature `chrono-tz` | UTC |
-/// | `max_delay = …` | a `Duration`: how old a tick may be to be deferred still | the application's |
-/// | `missed = …` | a `MissedTicks`: what happens to ticks for which no worker was there | as Procrastinate does |
+/// | `cron = "…"` | five fields, or six with the second last; see `Cron` | required |
+/// | `periodic_id = "…"` | tells several schedules of one task apart; never change it | empty |
+/// | `args(name = …, …)` | the other arguments, checked by the compiler | none |
+/// | `queue`, `priority`, `lock`, `queueing_lock` | options of these jobs | the task's |
+/// | `time_zone = "…"` | an IANA name such as `Europe/Vienna`, with the feature `chrono-tz` | UTC |
+/// | `max_delay = …` | a `Duration`: how old a tick may be when it is deferred | 10 minutes, or the application's |
+/// | `missed = …` | a `MissedTicks`: what to do with missed ticks | Procrastinate's rule |
 ///
-/// The jobs have the tick as the argument `timestamp`, in Unix seconds; a task that has no such parameter does without.
+/// Each job gets its tick as the argument `timestamp`, in Unix seconds. The task may also have no such parameter.
 ///
 /// # Example
 ///
@@ -108,10 +108,10 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// #[periodic(cron = "0 10 * * sat,sun", periodic_id = "weekends", args(customer = "Grace"), queue = "slow")]
 /// #[task]
 /// async fn report(timestamp: i64, customer: String) {
-///     println!("the report for {customer} of {timestamp}");
+///     println!("the report for {customer} at {timestamp}");
 /// }
 ///
-/// // By hand it works as ever.
+/// // You can still defer the task yourself.
 /// let job = report(0, "Ada".into());
 /// # assert_eq!(job.task_name(), "report");
 /// ```

@@ -1,4 +1,4 @@
-//! What stands in the parentheses of `#[task(…)]`.
+//! Parses the options of `#[task(…)]`.
 
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ pub(crate) struct Options {
     pub(crate) krate: Option<Path>,
 }
 
-/// How long a task may take.
+/// The time limit of a task.
 pub(crate) enum Timeout {
-    /// Written out, such as `"30s"`.
+    /// A text such as `"30s"`.
     Written(LitStr, Duration),
     /// An expression of the type `Duration`.
     Expression(Expr),
@@ -74,7 +74,7 @@ impl Parse for Entry {
             "middleware",
         ];
         if !known.iter().any(|known| key == known) {
-            let message = format!("unknown option `{key}`; there are: {}, pass_context, crate", known.join(", "));
+            let message = format!("unknown option `{key}`; the options are: {}, pass_context, crate", known.join(", "));
             return Err(syn::Error::new(key.span(), message));
         }
         input.parse::<Token![=]>()?;
@@ -106,7 +106,7 @@ impl Parse for Entry {
     }
 }
 
-/// The library checks names anew for each job; what is written in the source can be refused when it is compiled.
+/// Checks a value at compile time. The library checks names again for each job.
 pub(crate) fn check_value(key: &Ident, value: &LitStr) -> syn::Result<()> {
     const LONGEST_NAME: usize = 128;
     let text = value.value();
@@ -115,26 +115,26 @@ pub(crate) fn check_value(key: &Ident, value: &LitStr) -> syn::Result<()> {
         return Err(syn::Error::new(value.span(), format!("the {key} must not be empty")));
     }
     if is_name && text.len() > LONGEST_NAME {
-        let message = format!("the {key} has {} bytes, and {LONGEST_NAME} are allowed", text.len());
+        let message = format!("the {key} must be at most {LONGEST_NAME} bytes, but is {}", text.len());
         return Err(syn::Error::new(value.span(), message));
     }
     if key == "stalled" && !["retry", "fail", "leave"].contains(&text.as_str()) {
         return Err(syn::Error::new(
             value.span(),
-            format!("`stalled` is \"retry\", \"fail\" or \"leave\", not \"{text}\""),
+            format!("`stalled` must be \"retry\", \"fail\" or \"leave\", not \"{text}\""),
         ));
     }
     if text.contains('\0') {
-        return Err(syn::Error::new(value.span(), "PostgreSQL cannot store the NUL character"));
+        return Err(syn::Error::new(value.span(), "must not contain the NUL character, which PostgreSQL cannot store"));
     }
     Ok(())
 }
 
-/// Each is a name, written out.
+/// Checks that each alias is a text with a valid name.
 fn aliases(array: ExprArray) -> syn::Result<ExprArray> {
     for alias in &array.elems {
         let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = alias else {
-            return Err(syn::Error::new(alias.span(), "an alias is a name in quotation marks"));
+            return Err(syn::Error::new(alias.span(), "an alias must be a name in quotation marks"));
         };
         check_value(&Ident::new("alias", text.span()), text)?;
     }
@@ -144,10 +144,10 @@ fn aliases(array: ExprArray) -> syn::Result<ExprArray> {
 fn timeout(value: Expr) -> syn::Result<Timeout> {
     let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = value else { return Ok(Timeout::Expression(value)) };
     match humantime::parse_duration(&text.value()) {
-        Ok(duration) if duration.is_zero() => Err(syn::Error::new(text.span(), "a task needs longer than nothing")),
+        Ok(duration) if duration.is_zero() => Err(syn::Error::new(text.span(), "the timeout must be greater than zero")),
         Ok(duration) => Ok(Timeout::Written(text, duration)),
         Err(error) => {
-            let message = format!("this is no duration such as \"30s\", \"5min\" or \"1h 30min\": {error}");
+            let message = format!("the timeout must be a duration such as \"30s\", \"5min\" or \"1h 30min\": {error}");
             Err(syn::Error::new(text.span(), message))
         }
     }
@@ -188,7 +188,7 @@ impl quote::ToTokens for Timeout {
 
 pub(crate) fn set<T: quote::ToTokens>(place: &mut Option<T>, value: T) -> syn::Result<()> {
     if place.is_some() {
-        return Err(syn::Error::new_spanned(value, "this option is given twice"));
+        return Err(syn::Error::new_spanned(value, "this option must be set only once"));
     }
     *place = Some(value);
     Ok(())

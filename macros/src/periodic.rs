@@ -1,4 +1,4 @@
-//! What stands in the parentheses of `#[periodic(…)]`, and what becomes of it.
+//! Parses the options of `#[periodic(…)]` and expands them.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
@@ -10,20 +10,20 @@ use syn::{Attribute, Expr, ExprLit, Ident, ItemFn, Lit, LitStr, Token, Type, par
 use crate::argument::Argument;
 use crate::options::{check_value, set};
 
-/// The argument that is the tick.
+/// The argument that contains the tick.
 const TIMESTAMP: &str = "timestamp";
 
-/// `#[periodic]` does nothing by itself: it goes below `#[task]`, which reads it.
+/// Moves `#[periodic]` below `#[task]`, which expands it.
 pub(crate) fn leave_to_task(attribute: &TokenStream, mut function: ItemFn) -> syn::Result<TokenStream> {
     if !function.attrs.iter().any(|attribute| is_named(attribute, "task")) {
-        let message = "`#[periodic]` stands beside `#[task]`: this function needs that one as well";
+        let message = "`#[periodic]` must be used together with `#[task]`; add `#[task]` to this function";
         return Err(syn::Error::new(function.sig.ident.span(), message));
     }
     function.attrs.push(parse_quote!(#[periodic(#attribute)]));
     Ok(function.into_token_stream())
 }
 
-/// Takes the schedules off the function.
+/// Removes the schedules from the function and parses them.
 pub(crate) fn take(function: &mut ItemFn) -> syn::Result<Vec<Schedule>> {
     let (schedules, others): (Vec<_>, Vec<_>) =
         std::mem::take(&mut function.attrs).into_iter().partition(|attribute| is_named(attribute, "periodic"));
@@ -31,7 +31,7 @@ pub(crate) fn take(function: &mut ItemFn) -> syn::Result<Vec<Schedule>> {
     schedules.iter().map(Attribute::parse_args::<Schedule>).collect()
 }
 
-/// Whether it is this attribute, by whatever path.
+/// Whether the attribute has this name, by any path.
 fn is_named(attribute: &Attribute, name: &str) -> bool {
     attribute.path().segments.last().is_some_and(|segment| segment.ident == name)
 }
@@ -39,7 +39,7 @@ fn is_named(attribute: &Attribute, name: &str) -> bool {
 /// One `#[periodic(…)]`.
 pub(crate) struct Schedule {
     cron: LitStr,
-    /// The other options that are methods of `PeriodicTask` with one argument, in their order.
+    /// The other options, in their order. Each is a method of `PeriodicTask` with one argument.
     options: Vec<(Ident, Expr)>,
     args: Vec<(Ident, Expr)>,
 }
@@ -63,7 +63,7 @@ impl Parse for Schedule {
             } else if TEXTS.iter().chain(&VALUES).any(|known| key == known) {
                 input.parse::<Token![=]>()?;
                 if options.iter().any(|(other, _)| *other == key) {
-                    return Err(syn::Error::new(key.span(), "this option is given twice"));
+                    return Err(syn::Error::new(key.span(), "this option must be set only once"));
                 }
                 let value = if VALUES.iter().any(|known| key == known) {
                     input.parse()?
@@ -75,20 +75,20 @@ impl Parse for Schedule {
                 options.push((key, value));
             } else {
                 let known = [&TEXTS[..], &VALUES[..]].concat().join(", ");
-                let message = format!("unknown option `{key}`; there are: cron, args, {known}");
+                let message = format!("unknown option `{key}`; the options are: cron, args, {known}");
                 return Err(syn::Error::new(key.span(), message));
             }
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
             }
         }
-        let cron = cron.ok_or_else(|| syn::Error::new(whole, "when? Give `cron = \"…\"`"))?;
+        let cron = cron.ok_or_else(|| syn::Error::new(whole, "the schedule is missing; add `cron = \"…\"`"))?;
         let args = args.unwrap_or_default().into_iter().map(|NamedValue { name, value }| (name, value)).collect();
         Ok(Self { cron, options, args })
     }
 }
 
-/// `name = value`.
+/// An argument in the form `name = value`.
 struct NamedValue {
     name: Ident,
     value: Expr,
@@ -108,7 +108,7 @@ impl ToTokens for NamedValue {
     }
 }
 
-/// The function of `Task` that lists the schedules; nothing where there are none.
+/// Expands to the function of `Task` that lists the schedules, or to nothing if there are none.
 pub(crate) fn expand(schedules: &[Schedule], arguments: &[Argument], krate: &TokenStream) -> syn::Result<TokenStream> {
     if schedules.is_empty() {
         return Ok(TokenStream::new());
@@ -130,7 +130,7 @@ impl Schedule {
                 && !self.args.iter().any(|(name, _)| *name == argument.name)
         });
         if let Some(Argument { name, .. }) = missing {
-            let message = format!("the argument `{name}` is missing: give `args({name} = …)`");
+            let message = format!("the argument `{name}` is missing; add `args({name} = …)`");
             return Err(syn::Error::new(self.cron.span(), message));
         }
         let args = self.args.iter().map(|(name, value)| expand_arg(name, value, arguments));
@@ -141,10 +141,10 @@ impl Schedule {
     }
 }
 
-/// The value has the argument's type; text may be a literal.
+/// Expands one argument. The value must have the argument's type. A text may be a literal.
 fn expand_arg(name: &Ident, value: &Expr, arguments: &[Argument]) -> syn::Result<TokenStream> {
     if name == TIMESTAMP {
-        return Err(syn::Error::new(name.span(), "the argument `timestamp` is the time of the tick"));
+        return Err(syn::Error::new(name.span(), "the argument `timestamp` must not be set, because it is the tick"));
     }
     let Some(argument) = arguments.iter().find(|argument| argument.name == *name) else {
         return Err(syn::Error::new(name.span(), format!("the task has no argument `{name}`")));
@@ -158,7 +158,7 @@ fn expand_arg(name: &Ident, value: &Expr, arguments: &[Argument]) -> syn::Result
     Ok(quote!(.arg(#key, { let value: #ty = #value; value })))
 }
 
-/// Whether jobs may do without the argument: an `Option`, or one of which serde was told something.
+/// Whether jobs may omit the argument: it is an `Option`, or has a serde attribute.
 fn may_be_missing(argument: &Argument) -> bool {
     let is_option = match &argument.ty {
         Type::Path(path) => path.path.segments.last().is_some_and(|segment| segment.ident == "Option"),

@@ -1,4 +1,4 @@
-//! What the attribute refuses, and in which words. What it accepts is used by the tests and examples of `procrastinate`.
+//! Tests the refusals of the attributes. The tests and examples of `procrastinate` cover what they accept.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use syn::ItemFn;
@@ -6,7 +6,7 @@ use syn::ItemFn;
 use crate::options::Options;
 use crate::task::expand;
 
-/// The error of this attribute on this function, or nothing.
+/// The error of the attribute on this function, or an empty text.
 fn refusal(options: &str, function: &str) -> String {
     let expanded = syn::parse_str::<Options>(options)
         .and_then(|options| expand(&options, syn::parse_str::<ItemFn>(function).unwrap()));
@@ -14,53 +14,53 @@ fn refusal(options: &str, function: &str) -> String {
 }
 
 #[test]
-fn a_function_that_cannot_be_a_task_is_refused_in_plain_words() {
+fn an_unsuitable_function_is_refused_with_the_rule() {
     for (function, expected) in [
-        ("async fn f<T>(a: T) {}", "a task cannot be generic: a job carries values, not types"),
-        ("fn f(&self) {}", "a task is a free function, without `self`"),
-        ("fn f(a: &str) {}", "a task owns its arguments: take a `String` instead of a `&str`, say"),
-        ("fn f((a, b): (i64, i64)) {}", "give this argument a name: jobs carry arguments by name"),
-        ("fn f(_: i64) {}", "give this argument a name: jobs carry arguments by name"),
-        ("fn f(a: impl Clone) {}", "name the type: a job carries values of one type"),
-        ("unsafe fn f() {}", "a task cannot be unsafe"),
-        ("extern \"C\" fn f() {}", "a task is an ordinary Rust function"),
+        ("async fn f<T>(a: T) {}", "a task must not be generic, because jobs store values, not types"),
+        ("fn f(&self) {}", "a task must be a free function without `self`"),
+        ("fn f(a: &str) {}", "an argument of a task must be an owned value, such as `String` instead of `&str`"),
+        ("fn f((a, b): (i64, i64)) {}", "an argument of a task must have a name, because jobs store arguments by name"),
+        ("fn f(_: i64) {}", "an argument of a task must have a name, because jobs store arguments by name"),
+        ("fn f(a: impl Clone) {}", "an argument of a task must have a named type instead of `impl Trait`"),
+        ("unsafe fn f() {}", "a task must not be unsafe"),
+        ("extern \"C\" fn f() {}", "a task must be an ordinary Rust function"),
     ] {
         assert_eq!(refusal("", function), expected, "{function}");
     }
 }
 
 #[test]
-fn an_option_that_cannot_be_is_refused_in_plain_words() {
+fn an_invalid_option_is_refused_with_the_rule() {
     for (options, expected) in [
         (
             "que = \"a\"",
-            "unknown option `que`; there are: name, namespace, aliases, queue, priority, lock, queueing_lock, retry, \
+            "unknown option `que`; the options are: name, namespace, aliases, queue, priority, lock, queueing_lock, retry, \
              timeout, stalled, middleware, pass_context, crate",
         ),
         ("queue = \"\"", "the queue must not be empty"),
         ("aliases = \"a\"", "expected square brackets"),
-        ("aliases = [a]", "an alias is a name in quotation marks"),
+        ("aliases = [a]", "an alias must be a name in quotation marks"),
         ("aliases = [\"a\", \"\"]", "the alias must not be empty"),
-        ("name = \"a\\0\"", "PostgreSQL cannot store the NUL character"),
-        ("queue = \"a\", queue = \"b\"", "this option is given twice"),
+        ("name = \"a\\0\"", "must not contain the NUL character, which PostgreSQL cannot store"),
+        ("queue = \"a\", queue = \"b\"", "this option must be set only once"),
         ("queue = 5", "expected string literal"),
-        ("timeout = \"0s\"", "a task needs longer than nothing"),
+        ("timeout = \"0s\"", "the timeout must be greater than zero"),
         (
             "timeout = \"30\"",
-            "this is no duration such as \"30s\", \"5min\" or \"1h 30min\": time unit needed, for example 30sec or 30ms",
+            "the timeout must be a duration such as \"30s\", \"5min\" or \"1h 30min\": time unit needed, for example 30sec or 30ms",
         ),
-        ("stalled = \"again\"", "`stalled` is \"retry\", \"fail\" or \"leave\", not \"again\""),
+        ("stalled = \"again\"", "`stalled` must be \"retry\", \"fail\" or \"leave\", not \"again\""),
         ("middleware = logged", "expected square brackets"),
     ] {
         assert_eq!(refusal(options, "fn f() {}"), expected, "{options}");
     }
     let long = format!("name = \"{}\"", "x".repeat(129));
-    assert_eq!(refusal(&long, "fn f() {}"), "the name has 129 bytes, and 128 are allowed");
-    assert_eq!(refusal("pass_context", "fn f() {}"), "with `pass_context` the first parameter is the `JobContext`");
+    assert_eq!(refusal(&long, "fn f() {}"), "the name must be at most 128 bytes, but is 129");
+    assert_eq!(refusal("pass_context", "fn f() {}"), "with `pass_context`, the first parameter must be the `JobContext`");
 }
 
 #[test]
-fn what_can_be_a_task_is_accepted() {
+fn a_suitable_function_is_accepted() {
     let options = "name = \"shop.mail\", aliases = [\"mail\", \"shop.post\"], queue = \"mails\", priority = -5, lock = \"l\", queueing_lock = \"q\", pass_context, timeout = \"1h 30min\", \
          stalled = \"leave\", middleware = [a, b(3)]";
     assert_eq!(
@@ -70,7 +70,7 @@ fn what_can_be_a_task_is_accepted() {
     assert_eq!(refusal("crate = queue::inner", "fn f(r#type: Vec<String>) {}"), "");
 }
 
-/// The error of these lines above a task with two arguments, or nothing.
+/// The error of this schedule on a task with two arguments, or an empty text.
 fn refusal_of_periodic(periodic: &str) -> String {
     let function =
         format!("#[periodic({periodic})] async fn f(timestamp: i64, customer: String, note: Option<String>) {{}}");
@@ -78,21 +78,21 @@ fn refusal_of_periodic(periodic: &str) -> String {
 }
 
 #[test]
-fn a_schedule_that_cannot_be_is_refused_in_plain_words() {
+fn an_invalid_schedule_is_refused_with_the_rule() {
     for (periodic, expected) in [
-        ("periodic_id = \"a\"", "when? Give `cron = \"…\"`"),
-        ("cron = \"@daily\"", "the argument `customer` is missing: give `args(customer = …)`"),
+        ("periodic_id = \"a\"", "the schedule is missing; add `cron = \"…\"`"),
+        ("cron = \"@daily\"", "the argument `customer` is missing; add `args(customer = …)`"),
         ("cron = \"@daily\", args(customer = \"a\", color = 5)", "the task has no argument `color`"),
         (
             "cron = \"@daily\", args(customer = \"a\", timestamp = 5)",
-            "the argument `timestamp` is the time of the tick",
+            "the argument `timestamp` must not be set, because it is the tick",
         ),
-        ("cron = \"@daily\", cron = \"@hourly\"", "this option is given twice"),
-        ("cron = \"@daily\", queue = \"a\", queue = \"b\"", "this option is given twice"),
+        ("cron = \"@daily\", cron = \"@hourly\"", "this option must be set only once"),
+        ("cron = \"@daily\", queue = \"a\", queue = \"b\"", "this option must be set only once"),
         ("cron = \"@daily\", queue = \"\"", "the queue must not be empty"),
         (
             "cron = \"@daily\", id = \"a\"",
-            "unknown option `id`; there are: cron, args, periodic_id, queue, lock, queueing_lock, time_zone, priority, \
+            "unknown option `id`; the options are: cron, args, periodic_id, queue, lock, queueing_lock, time_zone, priority, \
              max_delay, missed",
         ),
         ("cron = \"@daily\", args(customer = name()), priority = -5,", ""),
@@ -102,12 +102,12 @@ fn a_schedule_that_cannot_be_is_refused_in_plain_words() {
 }
 
 #[test]
-fn a_schedule_needs_a_task_beside_it() {
+fn a_schedule_without_a_task_is_refused() {
     use crate::periodic::leave_to_task;
 
     let function = |text: &str| syn::parse_str::<ItemFn>(text).unwrap();
     let error = leave_to_task(&quote::quote!(cron = "@daily"), function("async fn f() {}")).unwrap_err();
-    assert_eq!(error.to_string(), "`#[periodic]` stands beside `#[task]`: this function needs that one as well");
+    assert_eq!(error.to_string(), "`#[periodic]` must be used together with `#[task]`; add `#[task]` to this function");
     let left = leave_to_task(&quote::quote!(cron = "@daily"), function("#[procrastinate::task] fn f() {}")).unwrap();
     assert_eq!(left.to_string(), "# [procrastinate :: task] # [periodic (cron = \"@daily\")] fn f () { }");
 }

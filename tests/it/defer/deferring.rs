@@ -295,7 +295,7 @@ fn bad_input_is_refused_by_name_and_rule_before_anything_is_stored() {
     let now = Utc::now();
     let cases: [(JobToDefer, &str); 13] = [
         (configure_task("", json!({})), r#"invalid task name "": must not be empty"#),
-        (configure_task(&long, json!({})), "and 128 are allowed"),
+        (configure_task(&long, json!({})), "must be at most 128 bytes, but is"),
         (plain().queue(&long), "invalid queue name \"xxx"),
         (plain().queue("ä".repeat(65)), "must be at most 128 bytes, but is 130"),
         (plain().queue("a\0b"), r#"invalid queue name "a\0b": must not contain the NUL character, which PostgreSQL cannot store"#),
