@@ -119,7 +119,7 @@ pub enum Error {
     },
 
     /// The pool returned no connection.
-    #[error("could not {action}: could not get a connection from the pool: {source}")]
+    #[error("could not {action}: could not get a connection: {source}")]
     Pool {
         /// The action that needed the connection.
         action: &'static str,

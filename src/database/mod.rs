@@ -1,13 +1,13 @@
-//! Everything that knows SQL.
+//! Everything that contains SQL.
 //!
-//! | folder | what it holds |
+//! | folder | purpose |
 //! |---|---|
 //! | `models` | the rows of the tables, for reading |
-//! | `migrations` | what creates the tables and functions |
+//! | `migrations` | the tables and functions |
 //! | `statements` | every statement of the crate, as a value |
-//! | `notification` | channels, and the messages on them |
+//! | `notification` | channels and their messages |
 //! | `in_memory` | the tables without a database, for tests |
-//! | `connection` | where a statement runs |
+//! | `connection` | connections that run statements |
 
 pub(crate) mod connection;
 #[cfg(feature = "testing")]

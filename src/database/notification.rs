@@ -1,4 +1,4 @@
-//! Channels, and the messages on them.
+//! Notification channels and their messages.
 
 use serde::Deserialize;
 
@@ -10,8 +10,9 @@ const LONGEST_CHANNEL: usize = 63;
 /// The channel of all queues.
 const ANY_QUEUE_CHANNEL: &str = "procrastinate_any_queue_v1";
 
-/// The channels on which jobs of these queues are announced. A queue whose name is too long for a channel of its own is
-/// announced on the channel of all queues only.
+/// The channels for notifications about these queues.
+///
+/// A queue whose name is too long for a channel only uses the channel of all queues.
 pub(crate) fn channels(queues: Option<&[String]>) -> Vec<String> {
     let own = |queue: &String| format!("procrastinate_queue_v1#{queue}");
     match queues {
@@ -22,7 +23,7 @@ pub(crate) fn channels(queues: Option<&[String]>) -> Vec<String> {
     }
 }
 
-/// What a notification says.
+/// A notification about jobs.
 ///
 /// # Example
 ///
@@ -30,11 +31,11 @@ pub(crate) fn channels(queues: Option<&[String]>) -> Vec<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notification {
-    /// A job was deferred: that one and perhaps others.
+    /// A job was deferred, and possibly others with it.
     JobInserted(JobId),
-    /// Somebody asked to abort this job.
+    /// An abort of this job was requested.
     AbortJobRequested(JobId),
-    /// Something else, as a later version may say. To look at the table is never wrong.
+    /// Another message, perhaps of a later version. Read the table to be safe.
     Other,
 }
 
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_queue_has_its_channel_unless_a_name_is_too_long_for_one() {
+    fn each_queue_has_its_channel_unless_a_name_is_too_long() {
         let fits = "q".repeat(LONGEST_CHANNEL - "procrastinate_queue_v1#".len());
         assert_eq!(channels(None), ["procrastinate_any_queue_v1"]);
         assert_eq!(
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notification_names_the_job_and_anything_else_is_something_else() {
+    fn a_notification_names_the_job_and_other_messages_are_other() {
         let job = JobId::from(7);
         for (payload, expected) in [
             (r#"{"type": "abort_job_requested", "job_id": 7}"#, Notification::AbortJobRequested(job)),

@@ -16,17 +16,17 @@ use crate::database::migrations::{
 };
 use crate::error::Error;
 
-/// How long to wait for a connection from a pool that itself would wait for ever.
+/// How long to wait for a connection from a pool that has no time limit of its own.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Why what needs a session is refused where there is none to be had.
-const NO_SESSION: &str = "this needs a connection to the server itself, and through a pooler that gives each transaction \
-                          another one there is none: give the connector such ones with `dedicated_connections`";
+/// Why an action that needs a session is refused.
+const NO_SESSION: &str = "it needs a session of the server, which a pooler in transaction mode does not keep; pass a pool of \
+                          direct connections to `DieselConnector::dedicated_connections`";
 
-/// The pool of the application, as the queue uses it.
+/// The connection pool of the application, as the queue uses it. It is cheap to clone.
 ///
-/// The queue takes connections from the pool for as long as it needs them, and one more outside of the pool for each
-/// running worker that listens for notifications. It is cheap to clone.
+/// The queue takes connections from the pool while it needs them. It also opens one dedicated connection for each
+/// running worker.
 ///
 /// # Example
 ///
@@ -45,31 +45,32 @@ const NO_SESSION: &str = "this needs a connection to the server itself, and thro
 /// # }
 /// ```
 ///
-/// Behind a pooler that gives each transaction another connection to the server, as PgBouncer does in transaction mode,
-/// two more things are to be said: see [`pools`](crate::guide::pools).
+/// PgBouncer in transaction mode needs two more settings. See [Connection pools and PgBouncer](crate::guide::pools).
 #[derive(Clone)]
 pub struct DieselConnector {
     pool: Arc<dyn AsyncPool>,
-    /// What makes the connections that are not the pool's, if it is not the pool.
+    /// The source of dedicated connections, if it is not the pool.
     direct: Option<Arc<dyn AsyncPool>>,
-    /// Whether the pool's connections lose what was prepared on them with each transaction.
+    /// Whether prepared statements are lost at the end of each transaction.
     without_prepared_statements: bool,
 }
 
 impl DieselConnector {
-    /// Uses this pool: one of bb8's (feature `bb8`, on by default), one of deadpool's (feature `deadpool`), or any other
-    /// for which the application implements [`AsyncPool`].
+    /// Creates a connector from a pool.
+    ///
+    /// Pools of bb8 (feature `bb8`, on by default) and deadpool (feature `deadpool`) are supported. For any other pool,
+    /// implement [`AsyncPool`].
     #[must_use]
     pub fn new(pool: impl AsyncPool) -> Self {
         Self { pool: Arc::new(pool), direct: None, without_prepared_statements: false }
     }
 
-    /// Makes the connections that are not the pool's as this other pool makes its own: those on which workers listen and
-    /// say that they are alive, one for each, and those on which migrations run. Unless set: as the pool itself does.
+    /// Uses the settings of another pool for dedicated connections. Default: the settings of the connector's own pool.
     ///
-    /// For a pool whose connections go through a pooler that gives each transaction another connection to the server:
-    /// nothing can be listened for through it, and no lock be held for longer than a transaction. Of the other pool, which
-    /// leads to the server itself, no connection is ever taken, so let it be one that makes none before it is asked.
+    /// Each worker has one dedicated connection for heartbeats and notifications. Migrations use another one while they
+    /// run. Use this method if your pool goes through PgBouncer in transaction mode, because `LISTEN` and session locks
+    /// do not work there. The pool `direct` must lead to the server itself. No connection is ever checked out of it, so
+    /// build it lazily.
     ///
     /// # Example
     ///
@@ -94,16 +95,16 @@ impl DieselConnector {
         self
     }
 
-    /// Runs each of the queue's own statements on the pool's connections in a transaction of its own, where it is prepared
-    /// and forgotten again. Unless set: a statement is prepared once for each connection, and runs by itself.
+    /// Runs each of the queue's own statements in a transaction and prepares it each time. Default: each statement is
+    /// prepared once per connection.
     ///
-    /// For a pool whose connections go through a pooler that gives each transaction another connection to the server and
-    /// knows nothing of prepared statements: PgBouncer in transaction mode before version 1.21, or with
-    /// `max_prepared_statements` at 0. A statement that is prepared there on one connection runs on another, where it is
-    /// not known. It costs three more round trips to the pooler for each statement.
+    /// Use it if your pool goes through a pooler in transaction mode that does not support prepared statements. These
+    /// are PgBouncer before version 1.21, and later versions with `max_prepared_statements = 0`. There, a statement may
+    /// be prepared on one connection to the server and run on another. The setting costs three more round trips for
+    /// each statement.
     ///
-    /// What the application runs on its pool's connections is its own affair, deferring among them: see
-    /// [`pools`](crate::guide::pools), also for what the pool itself has to be told.
+    /// It does not affect the statements of your application, including those that defer jobs on your own connections.
+    /// The pool itself needs settings too. See [Connection pools and PgBouncer](crate::guide::pools).
     ///
     /// # Example
     ///
@@ -121,22 +122,22 @@ impl DieselConnector {
         self
     }
 
-    /// Runs those migrations of the source that the database lacks, one process at a time, and returns their versions.
+    /// Runs the pending migrations of the source, and returns their versions.
     ///
-    /// As [`run_pending_migrations`](crate::migrations::run_pending_migrations), but async, on any flavour of tokio's runtime. It
-    /// takes a connection of its own, not one of the pool's.
+    /// It does the same as [`run_pending_migrations`](crate::migrations::run_pending_migrations), but is async. It
+    /// works on any flavor of the tokio runtime and uses a dedicated connection.
     ///
     /// # Errors
     ///
-    /// [`Error::Migration`] when a migration fails: that one leaves nothing behind, the ones before it stay.
-    /// [`Error::Pool`] when the database cannot be reached.
+    /// [`Error::Migration`] if a migration fails. It leaves no changes behind, and earlier migrations stay applied.
+    /// [`Error::Pool`] if the database cannot be reached.
     ///
     /// # Example
     ///
     /// ```no_run
     /// # async fn example(connector: procrastinate::DieselConnector) -> Result<(), procrastinate::Error> {
     /// connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
-    /// // connector.run_pending_migrations(MIGRATIONS_OF_THE_APPLICATION).await?;
+    /// // connector.run_pending_migrations(YOUR_MIGRATIONS).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -147,9 +148,10 @@ impl DieselConnector {
         self.blocking("run migrations", move |connection| run_pending_migrations(connection, source)).await
     }
 
-    /// Runs those migrations of the source that go before an upgrade of the program, and returns their versions.
+    /// Runs the migrations that must run before an upgrade of the program, and returns their versions.
     ///
-    /// As [`run_pre_migrations`](crate::migrations::run_pre_migrations()), but async, on a connection of its own.
+    /// It does the same as [`run_pre_migrations`](crate::migrations::run_pre_migrations()), but is async, on a
+    /// dedicated connection.
     ///
     /// # Errors
     ///
@@ -170,13 +172,15 @@ impl DieselConnector {
         self.blocking("run migrations", move |connection| run_pre_migrations(connection, source)).await
     }
 
-    /// Which migrations of the source the database has, without a change to it.
+    /// Returns which migrations of the source are applied and which are pending, without a change to the database.
     ///
-    /// As [`migration_status`](crate::migrations::migration_status()), but async, on a connection of its own.
+    /// It does the same as [`migration_status`](crate::migrations::migration_status()), but is async, on a dedicated
+    /// connection.
     ///
     /// # Errors
     ///
-    /// As [`migration_status`](crate::migrations::migration_status()), and [`Error::Pool`] when the database cannot be reached.
+    /// As [`migration_status`](crate::migrations::migration_status()), and [`Error::Pool`] if the database cannot be
+    /// reached.
     ///
     /// # Example
     ///
@@ -190,16 +194,19 @@ impl DieselConnector {
     where
         S: MigrationSource<Pg> + Send + 'static,
     {
-        self.blocking("look at the migrations", move |connection| migration_status(connection, source)).await
+        self.blocking("read the status of the migrations", move |connection| migration_status(connection, source)).await
     }
 
-    /// Checks that the tables, functions, triggers and unique indexes of Procrastinate's contract are there and unchanged.
+    /// Checks that the tables, functions, triggers and unique indexes of Procrastinate's contract exist and are
+    /// unchanged.
     ///
-    /// As [`check_contract`](crate::migrations::check_contract()), but async, on a connection of its own.
+    /// It does the same as [`check_contract`](crate::migrations::check_contract()), but is async, on a dedicated
+    /// connection.
     ///
     /// # Errors
     ///
-    /// As [`check_contract`](crate::migrations::check_contract()), and [`Error::Pool`] when the database cannot be reached.
+    /// As [`check_contract`](crate::migrations::check_contract()), and [`Error::Pool`] if the database cannot be
+    /// reached.
     ///
     /// # Example
     ///
@@ -213,8 +220,9 @@ impl DieselConnector {
         self.blocking("check the database contract", check_contract).await
     }
 
-    /// Calls a function, on a thread where blocking is allowed, with a connection of its own: Diesel's runner of migrations
-    /// is a blocking one.
+    /// Calls a function with a dedicated connection, on a thread where blocking is allowed.
+    ///
+    /// Diesel's migration runner is blocking.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         action: &'static str,
@@ -230,20 +238,20 @@ impl DieselConnector {
         }
     }
 
-    /// A connection from the pool, to be given back by dropping it.
+    /// Gets a connection from the pool. Drop it to return it.
     pub(crate) async fn get(&self, action: &'static str) -> Result<PooledConnection, Error> {
         let asked = get_in_time(self.pool.as_ref(), LONGEST_WAIT).await;
         let connection = asked.map_err(|source| Error::Pool { action, source })?;
         Ok(if self.without_prepared_statements { connection.without_prepared_statements() } else { connection })
     }
 
-    /// A connection that is not one of the pool's.
+    /// Opens a dedicated connection.
     pub(crate) async fn dedicated(&self, action: &'static str) -> Result<PooledConnection, Error> {
         let connection = PooledConnection::new(Box::new(self.establish(action).await?));
         Ok(if self.holds_sessions() { connection } else { connection.without_prepared_statements() })
     }
 
-    /// Whether a connection that is not one of the pool's leads to one session of the server's, for all that was said.
+    /// Whether a dedicated connection keeps one session of the server, according to the settings.
     pub(crate) fn holds_sessions(&self) -> bool {
         self.direct.is_some() || !self.without_prepared_statements
     }
@@ -251,7 +259,7 @@ impl DieselConnector {
     async fn establish(&self, action: &'static str) -> Result<AsyncPgConnection, Error> {
         let pool = self.direct.as_ref().unwrap_or(&self.pool);
         let answer = tokio::time::timeout(LONGEST_WAIT, pool.dedicated()).await;
-        let late = || Err(format!("the server did not answer within {} seconds", LONGEST_WAIT.as_secs()).into());
+        let late = || Err(format!("the server did not respond within {} seconds", LONGEST_WAIT.as_secs()).into());
         answer.unwrap_or_else(|_| late()).map_err(|source| Error::Pool { action, source })
     }
 }

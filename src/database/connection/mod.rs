@@ -1,4 +1,4 @@
-//! Where an application has its queue: behind its pool, or in memory for a test.
+//! Where the queue of an application is: behind its pool, or in memory for a test.
 
 pub(crate) mod diesel_connector;
 pub mod pool;
@@ -19,9 +19,9 @@ use crate::database::in_memory::{Memory, MemoryConnection};
 use crate::database::migrations::MigrationStatus;
 use crate::error::Error;
 
-/// What an [`App`](crate::App) was built with: a [`DieselConnector`], or what stands for one in a test.
+/// The connector of an [`App`](crate::App): a [`DieselConnector`], or its replacement in a test.
 ///
-/// It is cheap to clone, and a clone can be given to another [`App::builder`](crate::App::builder).
+/// It is cheap to clone. A clone can be passed to another [`App::builder`](crate::App::builder).
 ///
 /// # Example
 ///
@@ -55,11 +55,11 @@ impl From<Memory> for Connector {
 }
 
 impl Connector {
-    /// As [`DieselConnector::run_pending_migrations`]. In memory nothing is ever pending.
+    /// Does the same as [`DieselConnector::run_pending_migrations`]. In memory, no migration is ever pending.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`DieselConnector::run_pending_migrations`].
     ///
     /// # Example
     ///
@@ -75,11 +75,11 @@ impl Connector {
         }
     }
 
-    /// As [`DieselConnector::run_pre_migrations`]. In memory nothing is ever pending.
+    /// Does the same as [`DieselConnector::run_pre_migrations`]. In memory, no migration is ever pending.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`DieselConnector::run_pre_migrations`].
     ///
     /// # Example
     ///
@@ -100,11 +100,11 @@ impl Connector {
         }
     }
 
-    /// As [`DieselConnector::migration_status`]. In memory all of them count as applied.
+    /// Does the same as [`DieselConnector::migration_status`]. In memory, all migrations count as applied.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`DieselConnector::migration_status`].
     ///
     /// # Example
     ///
@@ -125,11 +125,11 @@ impl Connector {
         }
     }
 
-    /// As [`DieselConnector::check_contract`]. In memory there is nothing to check.
+    /// Does the same as [`DieselConnector::check_contract`]. In memory, there is nothing to check.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`DieselConnector::check_contract`].
     ///
     /// # Example
     ///
@@ -147,7 +147,7 @@ impl Connector {
         }
     }
 
-    /// See [`DieselConnector::blocking`]. In memory there is no connection to call it with.
+    /// See [`DieselConnector::blocking`]. In memory, there is no connection for the function.
     #[cfg(feature = "cli")]
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
@@ -158,12 +158,12 @@ impl Connector {
             ConnectorKind::Diesel(connector) => connector.blocking(action, call).await,
             #[cfg(feature = "testing")]
             ConnectorKind::InMemory(_) => {
-                Err(Error::Pool { action, source: "this application's queue is in memory".into() })
+                Err(Error::Pool { action, source: "the queue of this application is in memory".into() })
             }
         }
     }
 
-    /// A connection from the pool, to be given back by dropping it.
+    /// Gets a connection from the pool. Drop it to return it.
     pub(crate) async fn get(&self, action: &'static str) -> Result<Connection, Error> {
         match &self.0 {
             ConnectorKind::Diesel(connector) => Ok(Connection::Pooled(connector.get(action).await?)),
@@ -172,7 +172,7 @@ impl Connector {
         }
     }
 
-    /// A connection that is not one of the pool's.
+    /// Opens a dedicated connection.
     pub(crate) async fn dedicated(&self, action: &'static str) -> Result<Connection, Error> {
         match &self.0 {
             ConnectorKind::Diesel(connector) => Ok(Connection::Pooled(connector.dedicated(action).await?)),
@@ -191,18 +191,18 @@ impl Connector {
     }
 }
 
-/// A connection on which statements run. Public by name only: it stands in the signature of a sealed trait.
+/// A connection that runs statements. It is public only because the signature of a sealed trait contains it.
 #[derive(Debug)]
 pub enum Connection {
-    /// One of the application's pool, or made like those.
+    /// A connection from the application's pool, or a dedicated one.
     Pooled(PooledConnection),
-    /// What stands for one.
+    /// The in-memory replacement.
     #[cfg(feature = "testing")]
     InMemory(MemoryConnection),
 }
 
 impl Connection {
-    /// The connection itself, where it leads to a database.
+    /// The connection itself, if it leads to a database.
     pub(crate) fn database_mut(&mut self) -> Option<&mut PooledConnection> {
         match self {
             Self::Pooled(connection) => Some(connection),
@@ -213,7 +213,7 @@ impl Connection {
 }
 
 impl Connection {
-    /// Whether each statement on it is a transaction of its own, and costs one round trip.
+    /// Whether each statement on it is a transaction and costs one round trip.
     pub(crate) fn commits_each_statement(&mut self) -> bool {
         match self {
             Self::Pooled(connection) => connection.commits_each_statement(),

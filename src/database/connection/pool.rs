@@ -1,4 +1,24 @@
-//! What a pool has to offer, and the pools that offer it.
+//! Connection pools: the trait that a pool implements, and the connections that it returns.
+//!
+//! | item | purpose |
+//! |---|---|
+//! | [`AsyncPool`] | the trait for pools of async connections |
+//! | [`PooledConnection`] | a connection from such a pool |
+//! | [`PoolError`] | the error of such a pool |
+//!
+//! bb8's and deadpool's pools implement the trait with the features `bb8` and `deadpool`. You need this module only for
+//! another pool. See [Connection pools and PgBouncer](crate::guide::pools) for sizes and settings.
+//!
+//! # Example
+//!
+//! ```
+//! use procrastinate::DieselConnector;
+//! use procrastinate::pool::AsyncPool;
+//!
+//! fn connect(pool: impl AsyncPool) -> DieselConnector {
+//!     DieselConnector::new(pool)
+//! }
+//! ```
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -8,16 +28,17 @@ use futures_util::future::BoxFuture;
 
 pub use crate::database::connection::pooled::PooledConnection;
 
-/// Why a pool gave no connection: its own error.
+/// The error of a pool that returned no connection.
 pub type PoolError = Box<dyn StdError + Send + Sync>;
 
 /// A pool of diesel-async connections to PostgreSQL.
 ///
-/// Implemented for bb8's and deadpool's pools behind their features. For another pool it is two functions.
+/// It is implemented for bb8's and deadpool's pools, with the features of these names. For another pool, implement its
+/// two functions.
 ///
 /// # Example
 ///
-/// No pool at all, but a new connection each time:
+/// This example has no pool, and opens a new connection each time:
 ///
 /// ```
 /// use diesel_async::{AsyncConnection, AsyncPgConnection};
@@ -41,18 +62,18 @@ pub type PoolError = Box<dyn StdError + Send + Sync>;
 /// let connector = procrastinate::DieselConnector::new(Unpooled { database_url: "postgres://localhost/shop".into() });
 /// ```
 pub trait AsyncPool: Send + Sync + 'static {
-    /// A connection from the pool.
+    /// Gets a connection from the pool.
     ///
     /// # Errors
     ///
     /// The pool's error, which should name the cause.
     fn get(&self) -> BoxFuture<'_, Result<PooledConnection, PoolError>>;
 
-    /// A connection made as the pool makes its own, which takes no slot of the pool's.
+    /// Opens a connection with the pool's settings, without taking a slot of the pool.
     ///
     /// # Errors
     ///
-    /// Why the connection could not be made.
+    /// The reason why the connection could not be opened.
     fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, PoolError>>;
 }
 
@@ -66,12 +87,13 @@ where
             match self.get_owned().await {
                 Ok(connection) => Ok(PooledConnection::new(connection)),
                 Err(bb8::RunError::User(error)) => Err(error.into()),
-                // bb8 says the same of a busy pool and of a dead server. Trying to connect tells which it is.
+                // bb8 returns the same error for a busy pool and a dead server. Trying to connect distinguishes the
+                // two.
                 Err(bb8::RunError::TimedOut) => match self.dedicated_connection().await {
                     Err(error) => Err(error.into()),
                     Ok(_) => {
                         let size = self.state().connections;
-                        Err(format!("all {size} connections of the pool are in use, and none became free in time")
+                        Err(format!("all {size} connections of the pool are in use and none became free in time")
                             .into())
                     }
                 },
@@ -98,19 +120,19 @@ where
     }
 }
 
-/// How long to try to connect, in order to tell a busy pool from a dead server.
+/// How long to try to connect, to distinguish a busy pool from a dead server.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// What the pool gives, or why it gives nothing in time.
+/// Gets a connection from the pool, or an error with the reason if that takes too long.
 pub(crate) async fn get_in_time(pool: &dyn AsyncPool, longest: Duration) -> Result<PooledConnection, PoolError> {
     if let Ok(answer) = tokio::time::timeout(longest, pool.get()).await {
         return answer;
     }
-    // A pool may go on trying for as long as that, or for longer, and say nothing of the reason.
+    // A pool may keep trying for longer than that without giving a reason.
     match tokio::time::timeout(PROBE, pool.dedicated()).await {
-        Ok(Ok(_)) => Err(format!("none became free within {} seconds", longest.as_secs()).into()),
+        Ok(Ok(_)) => Err(format!("no connection became free within {} seconds", longest.as_secs()).into()),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(format!("the server did not answer within {} seconds", (longest + PROBE).as_secs()).into()),
+        Err(_) => Err(format!("the server did not respond within {} seconds", (longest + PROBE).as_secs()).into()),
     }
 }
 
@@ -118,7 +140,7 @@ pub(crate) async fn get_in_time(pool: &dyn AsyncPool, longest: Duration) -> Resu
 mod tests {
     use super::{AsyncPgConnection, AsyncPool, BoxFuture, Duration, PoolError, PooledConnection, get_in_time};
 
-    /// A pool that goes on trying, as bb8's does, to reach a server that is down.
+    /// A pool that keeps trying to reach a dead server, as bb8's does.
     struct OfADeadServer;
 
     impl AsyncPool for OfADeadServer {
@@ -132,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pool_that_says_nothing_in_time_is_not_taken_for_a_busy_one() {
+    async fn a_pool_without_a_result_in_time_is_not_reported_as_busy() {
         let Err(error) = get_in_time(&OfADeadServer, Duration::from_millis(10)).await else { panic!("connected") };
         assert_eq!(error.to_string(), "connection refused");
     }

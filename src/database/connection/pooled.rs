@@ -1,4 +1,4 @@
-//! A connection of the application's pool, and how a statement runs on it.
+//! A connection from the application's pool.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use diesel::connection::CacheSize;
 use diesel_async::{AnsiTransactionManager, AsyncConnection, AsyncPgConnection, TransactionManager};
 
-/// A connection on loan from a pool.
+/// A connection from a pool. Drop it to return it.
 ///
 /// # Example
 ///
@@ -14,31 +14,31 @@ use diesel_async::{AnsiTransactionManager, AsyncConnection, AsyncPgConnection, T
 /// use diesel_async::AsyncPgConnection;
 /// use procrastinate::pool::PooledConnection;
 ///
-/// /// Whatever a pool hands out, as long as it points to a connection.
+/// /// Wraps anything that dereferences to a connection.
 /// fn lend(connection: Box<AsyncPgConnection>) -> PooledConnection {
 ///     PooledConnection::new(connection)
 /// }
 /// ```
 pub struct PooledConnection {
     guard: Box<dyn DerefMut<Target = AsyncPgConnection> + Send>,
-    /// Whether what is prepared is there for the length of a transaction only.
+    /// Whether statements are prepared only for the length of a transaction.
     pub(crate) without_prepared_statements: bool,
 }
 
 impl PooledConnection {
-    /// Wraps a pool's own guard. Dropping this drops the guard.
+    /// Wraps the pool's own guard. Dropping the connection drops the guard.
     pub fn new(guard: impl DerefMut<Target = AsyncPgConnection> + Send + 'static) -> Self {
         Self { guard: Box::new(guard), without_prepared_statements: false }
     }
 
-    /// Prepares every statement anew, in a transaction of its own.
+    /// Prepares every statement each time, in a transaction.
     pub(crate) fn without_prepared_statements(mut self) -> Self {
         self.set_prepared_statement_cache_size(CacheSize::Disabled);
         self.without_prepared_statements = true;
         self
     }
 
-    /// Whether each statement on it is a transaction of its own, and costs one round trip.
+    /// Whether each statement on it is a transaction and costs one round trip.
     pub(crate) fn commits_each_statement(&mut self) -> bool {
         let status = AnsiTransactionManager::transaction_manager_status_mut(&mut **self);
         let is_outside = matches!(status.transaction_depth(), Ok(None));

@@ -1,4 +1,4 @@
-//! How a statement runs, on each kind of connection.
+//! Runs statements on each kind of connection.
 
 use std::future::Future;
 
@@ -18,14 +18,13 @@ use crate::database::in_memory::{Answer, MemoryConnection};
 use crate::database::statements::Statement;
 use crate::error::Error;
 
-/// A statement that [`Run`] accepts. With the feature `testing` it also has an answer in memory: one without does not
-/// compile.
+/// A statement that [`Run`] accepts. With the feature `testing`, it must have an in-memory implementation too.
 #[cfg(not(feature = "testing"))]
 pub(crate) trait Executable: Statement {}
 #[cfg(not(feature = "testing"))]
 impl<S: Statement> Executable for S {}
 
-/// A statement that [`Run`] accepts: it has an answer in memory, too. One without does not compile.
+/// A statement that [`Run`] accepts. It must have an in-memory implementation to compile.
 #[cfg(feature = "testing")]
 pub(crate) trait Executable: Statement + Answer {}
 #[cfg(feature = "testing")]
@@ -33,14 +32,14 @@ impl<S: Statement + Answer> Executable for S {}
 
 /// Runs statements.
 pub(crate) trait Run {
-    /// All rows of the statement's answer.
+    /// Runs the statement and returns all its rows.
     fn load<S>(&mut self, statement: S) -> impl Future<Output = Result<Vec<S::Row>, Error>> + Send
     where
         S: Executable,
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
         Pg: QueryMetadata<S::SqlType>;
 
-    /// The row of a statement that always has one.
+    /// Runs a statement that always has a row, and returns that row.
     fn load_one<S>(&mut self, statement: S) -> impl Future<Output = Result<S::Row, Error>> + Send
     where
         S: Executable,
@@ -52,17 +51,17 @@ pub(crate) trait Run {
     }
 }
 
-/// Adds what the statement was to do.
+/// Adds the statement's action to its error.
 fn explain<S: Statement>(answer: QueryResult<Vec<S::Row>>) -> Result<Vec<S::Row>, Error> {
     answer.map_err(|source| Error::database(S::ACTION, source))
 }
 
-/// The error of a statement that has no row where it must have one.
+/// The error of a statement that returned no row although it must.
 pub(crate) fn no_row<S: Statement>() -> Error {
     Error::database(S::ACTION, DieselError::NotFound)
 }
 
-/// Runs statements on a blocking connection: its futures are always ready.
+/// Runs statements on a blocking connection. Its futures are always ready.
 pub(crate) struct Blocking<'c, C>(pub(crate) &'c mut C);
 
 impl<C: LoadConnection<Backend = Pg>> Run for Blocking<'_, C> {
@@ -91,8 +90,8 @@ impl<C: AsyncConnectionCore<Backend = Pg>> Run for Async<'_, C> {
     }
 }
 
-/// How often a statement is run whose name somebody else has left behind on the server's connection. The next name is
-/// another one.
+/// How often a statement is retried if another client has left its name behind on the connection to the server. Each
+/// try uses the next name.
 const NAMES_TO_TRY: usize = 5;
 
 impl Run for PooledConnection {
@@ -111,7 +110,7 @@ impl Run for PooledConnection {
                 diesel_async::RunQueryDsl::load::<S::Row>(Runnable(&statement), &mut **connection).await
             });
             match answer.await {
-                // Nothing was done: the transaction was rolled back.
+                // The transaction was rolled back, so nothing was done.
                 Err(error) if names_tried < NAMES_TO_TRY && is_about_a_name(&error) => names_tried += 1,
                 answer => return explain::<S>(answer),
             }
@@ -119,7 +118,7 @@ impl Run for PooledConnection {
     }
 }
 
-/// Whether a statement of that name exists, or does not: only the message tells.
+/// Whether a prepared statement of that name exists already, or does not exist. Only the message shows it.
 fn is_about_a_name(error: &DieselError) -> bool {
     matches!(error, DieselError::DatabaseError(_, details) if details.message().starts_with("prepared statement \""))
 }
@@ -151,15 +150,15 @@ impl Run for MemoryConnection {
     }
 }
 
-/// The value of a future that only ran statements on a [`Blocking`] connection, and so never waited.
+/// The value of a future that only ran statements on a [`Blocking`] connection, and is therefore ready.
 pub(crate) fn complete<T>(future: impl Future<Output = T>) -> T {
     match future.now_or_never() {
         Some(value) => value,
-        None => unreachable!("a blocking connection answers before its future is polled"),
+        None => unreachable!("the futures of a blocking connection are always ready"),
     }
 }
 
-/// Diesel's blocking `load` wants `RunQueryDsl` on the statement, which can only be implemented for a type of ours.
+/// Diesel's blocking `load` needs `RunQueryDsl` on the statement, which can only be implemented for a local type.
 pub(crate) struct Runnable<S>(pub(crate) S);
 
 impl<S: Query> Query for Runnable<S> {

@@ -1,4 +1,4 @@
-//! Which jobs may be started.
+//! Fetching jobs.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use super::violations::Violation;
 use crate::job::JobStatus;
 
 impl Store {
-    /// Takes the next jobs of these queues, or of all, for a worker: at most so many, first those that come first.
+    /// Fetches up to `wanted` jobs of these queues, or of all, for a worker, in the usual order.
     pub(super) fn fetch(
         &mut self,
         worker_id: i64,
@@ -18,7 +18,7 @@ impl Store {
         now: DateTime<Utc>,
     ) -> Result<Vec<i64>, Violation> {
         let ids = self.next_jobs(queues, wanted, now);
-        // The first shows whether there is such a worker, before anything is changed.
+        // The first one shows whether the worker exists, before anything is changed.
         for id in &ids {
             self.update_job(*id, |job| {
                 job.status = JobStatus::Doing;
@@ -28,8 +28,8 @@ impl Store {
         Ok(ids)
     }
 
-    /// A job waits for its time, for the one of its lock that runs, and for those of its lock that come before it,
-    /// whatever their queue and their time.
+    /// A job must wait for its scheduled time, for a running job with the same lock, and for earlier jobs with that
+    /// lock, whatever their queue and time.
     fn next_jobs(&self, queues: Option<&[String]>, wanted: usize, now: DateTime<Utc>) -> Vec<i64> {
         let mut passed_locks = HashSet::new();
         self.waiting_jobs()

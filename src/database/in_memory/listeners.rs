@@ -1,4 +1,4 @@
-//! Who hears what is announced.
+//! Listeners and their notifications.
 
 use tokio::sync::mpsc;
 
@@ -21,17 +21,17 @@ impl Listeners {
         receiver
     }
 
-    /// A job was inserted, and perhaps others of its queue with it.
+    /// Notifies listeners that a job was inserted, possibly with others of its queue.
     pub(super) fn tell_of_job(&mut self, queue: &str, id: i64) {
         self.tell(queue, "job_inserted", id);
     }
 
-    /// A job that runs is to be aborted.
+    /// Notifies listeners that an abort of a running job was requested.
     pub(super) fn tell_of_abort(&mut self, queue: &str, id: i64) {
         self.tell(queue, "abort_job_requested", id);
     }
 
-    /// What a queue's channel and that of all queues are told. Who does not listen any more is forgotten.
+    /// Sends a message on a queue's channel and on the channel of all queues. Closed listeners are removed.
     fn tell(&mut self, queue: &str, message_type: &str, id: i64) {
         let message = serde_json::json!({ "type": message_type, "job_id": JobId::from(id) }).to_string();
         let own_channel = format!("procrastinate_queue_v1#{queue}");

@@ -1,18 +1,18 @@
-//! The queue's tables in memory, in place of a database: for tests (feature `testing`).
+//! The queue's tables in memory, as a replacement for the database in tests (feature `testing`).
 //!
-//! | file | what it is about |
+//! | file | purpose |
 //! |---|---|
-//! | `store` | the tables, and what the database does by itself when a row of theirs changes |
-//! | `fetching` | which jobs may be started |
-//! | `refusals` | what the database would refuse |
-//! | `listeners` | who hears what is announced |
-//! | `values` | what becomes of values when PostgreSQL stores them |
-//! | `answers` | what each statement comes to, in the groups of `queries` |
-//! | `tests` | random statements, put to PostgreSQL as well |
+//! | `store` | the tables, and what triggers and constraints do when a row changes |
+//! | `fetch` | which jobs may start |
+//! | `violations` | errors that the database would return |
+//! | `listeners` | listeners and their notifications |
+//! | `values` | how PostgreSQL changes values when it stores them |
+//! | `answers` | the implementation of each statement, grouped like `statements` |
+//! | `tests` | random statements, compared with PostgreSQL |
 //!
-//! One lock is around all of it, and a statement is answered while it is held: as if each were a transaction, one after
-//! the other. What is refused has changed nothing. Besides `tests`, `tests/it/conformance` holds it against PostgreSQL,
-//! through an application.
+//! One lock protects everything, and each statement holds it, as if transactions ran one after the other. A statement
+//! that fails changes nothing. Besides `tests`, `tests/it/conformance` compares it with PostgreSQL through an
+//! application.
 
 mod answers;
 mod fetch;
@@ -35,9 +35,9 @@ pub(crate) use store::Store;
 
 use crate::database::statements::Statement;
 
-/// What a statement comes to.
+/// The in-memory implementation of a statement.
 pub(crate) trait Answer: Statement {
-    /// The rows of its answer. Where it is refused the store is as it was.
+    /// Returns the rows of the statement. If it fails, the store is unchanged.
     fn answer(self, store: &mut Store) -> QueryResult<Vec<Self::Row>>;
 }
 
@@ -49,20 +49,21 @@ pub(crate) trait Answer: Statement {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExecutedQuery {
-    /// What it is called in this crate: `InsertJob`, `FinishAndFetchJobs`. Names may change with any version.
+    /// The name of the statement in this crate, such as `InsertJob` or `FinishAndFetchJobs`. It can change in any
+    /// version.
     pub name: &'static str,
-    /// What PostgreSQL would have been sent, with the values that are bound in it.
+    /// The SQL for PostgreSQL, with its bound values.
     pub sql: String,
 }
 
-/// The tables, shared by all who have a connection to them.
+/// The tables, shared by all their connections.
 #[derive(Clone, Default)]
 pub(crate) struct Memory(Arc<Mutex<Store>>);
 
 impl Memory {
-    /// For looking at the tables, and for clearing them.
+    /// Locks the tables, to read or clear them.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Store> {
-        // Nothing panics within it.
+        // Code that holds the lock never panics.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -77,7 +78,7 @@ impl fmt::Debug for Memory {
     }
 }
 
-/// What stands for a connection to the database. Public by name only.
+/// The replacement of a database connection. It is public by name only.
 #[derive(Debug)]
 pub struct MemoryConnection {
     memory: Memory,
@@ -85,14 +86,14 @@ pub struct MemoryConnection {
 }
 
 impl MemoryConnection {
-    /// Hears from now on what is announced on these channels.
+    /// Receives notifications on these channels from now on.
     pub(crate) fn listen(&mut self, channels: &[String]) {
         self.messages = Some(self.memory.lock().listeners.add(channels));
     }
 
-    /// The rows of a statement's answer.
+    /// Runs a statement and returns its rows.
     pub(crate) async fn answer<S: Answer>(&self, statement: S) -> QueryResult<Vec<S::Row>> {
-        // An answer is always there, so a caller that asks in a loop would keep other tasks from running.
+        // A statement never has to wait, so a caller that runs them in a loop would block other tasks.
         tokio::task::consume_budget().await;
         let sql = diesel::debug_query::<Pg, _>(&statement).to_string();
         let mut store = self.memory.lock();
@@ -100,7 +101,7 @@ impl MemoryConnection {
         statement.answer(&mut store)
     }
 
-    /// The next message; waits for ever where nothing is listened for. Dropping the future loses none.
+    /// Waits for the next message, indefinitely if there is no listener. Dropping the future loses none.
     pub(crate) async fn next_message(&mut self) -> String {
         let message = match &mut self.messages {
             Some(messages) => messages.recv().await,

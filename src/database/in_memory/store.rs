@@ -1,4 +1,4 @@
-//! The tables, and what the database does by itself when a row of theirs changes: constraints, numbers, events, messages.
+//! The tables, and what the database does when a row changes: constraints, sequences, events and notifications.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,7 +16,7 @@ use crate::database::statements::defer::NewJob;
 use crate::job::{JobEventType, JobStatus};
 use crate::support::clock;
 
-/// Numbers in a row. As those of a sequence in the database, one that was drawn is gone, whatever it was drawn for.
+/// A sequence of IDs. As in the database, an ID is used up even if it is never stored.
 #[derive(Debug, Default)]
 struct Sequence(i64);
 
@@ -30,19 +30,19 @@ impl Sequence {
 /// The tables.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    /// When the statement began that is being answered: PostgreSQL's `now()`.
+    /// The start of the current statement, PostgreSQL's `now()`.
     now: DateTime<Utc>,
-    /// By number. Changed through the functions of this module only, which keep the indexes.
+    /// Jobs by ID. Only the functions of this module change them, because they maintain the indexes.
     jobs: BTreeMap<i64, ProcrastinateJob>,
-    /// An index: the jobs that wait, in the order in which they are to be fetched.
+    /// An index: the pending jobs in the order in which they are fetched.
     waiting: BTreeSet<(Reverse<i32>, i64)>,
-    /// An index: who holds each queueing lock, of the jobs that wait.
+    /// An index: the pending job that holds each queueing lock.
     queueing_locks: HashMap<String, i64>,
-    /// An index: who holds each lock, of the jobs that run.
+    /// An index: the running job that holds each lock.
     running_locks: HashMap<String, i64>,
-    /// By the number of their job, oldest first.
+    /// Events by the ID of their job, oldest first.
     events: BTreeMap<i64, Vec<ProcrastinateEvent>>,
-    /// By job and attempt.
+    /// Errors by job and attempt.
     pub(super) errors: BTreeMap<(i64, i32), ProcrastinateJobError>,
     workers: BTreeMap<i64, ProcrastinateWorker>,
     periodic_defers: BTreeMap<i64, ProcrastinatePeriodicDefer>,
@@ -54,7 +54,7 @@ pub(crate) struct Store {
     periodic_defer_ids: Sequence,
 }
 
-/// Looking.
+/// Functions that read.
 impl Store {
     pub(super) fn now(&self) -> DateTime<Utc> {
         self.now
@@ -64,12 +64,12 @@ impl Store {
         self.jobs.get(&id)
     }
 
-    /// All jobs, by number.
+    /// All jobs, by ID.
     pub(crate) fn jobs(&self) -> impl DoubleEndedIterator<Item = &ProcrastinateJob> {
         self.jobs.values()
     }
 
-    /// The jobs that wait, in the order in which they are to be fetched.
+    /// The pending jobs in the order in which they are fetched.
     pub(super) fn waiting_jobs(&self) -> impl Iterator<Item = &ProcrastinateJob> {
         self.waiting.iter().filter_map(|(_, id)| self.jobs.get(id))
     }
@@ -78,7 +78,7 @@ impl Store {
         self.running_locks.contains_key(lock)
     }
 
-    /// Whether a job that waits has this queueing lock.
+    /// Whether a pending job holds this queueing lock.
     pub(super) fn is_enqueued(&self, queueing_lock: &str) -> bool {
         self.queueing_locks.contains_key(queueing_lock)
     }
@@ -87,7 +87,7 @@ impl Store {
         self.events.get(&job_id).map_or(&[], Vec::as_slice)
     }
 
-    /// All events, by number.
+    /// All events, by ID.
     pub(crate) fn events(&self) -> Vec<ProcrastinateEvent> {
         let mut events: Vec<_> = self.events.values().flatten().cloned().collect();
         events.sort_by_key(|event| event.id);
@@ -99,7 +99,7 @@ impl Store {
         self.errors.values()
     }
 
-    /// All workers, by number.
+    /// All workers, by ID.
     pub(crate) fn workers(&self) -> impl Iterator<Item = &ProcrastinateWorker> {
         self.workers.values()
     }
@@ -108,7 +108,7 @@ impl Store {
         self.workers.get(&id)
     }
 
-    /// All periodic defers, by number.
+    /// All deferred ticks, by ID.
     pub(crate) fn periodic_defers(&self) -> impl Iterator<Item = &ProcrastinatePeriodicDefer> {
         self.periodic_defers.values()
     }
@@ -118,23 +118,23 @@ impl Store {
     }
 }
 
-/// Beginning, a statement or from the start.
+/// Functions that start a statement, or reset everything.
 impl Store {
     pub(super) fn begin(&mut self, query: ExecutedQuery) {
         self.now = stored_time(clock::now());
         self.queries.push(query);
     }
 
-    /// Empties the tables and begins their numbers anew. Who listens goes on.
+    /// Empties the tables and restarts their sequences. Listeners stay.
     pub(crate) fn reset(&mut self) {
         let listeners = std::mem::take(&mut self.listeners);
         *self = Self { listeners, ..Self::default() };
     }
 }
 
-/// Changing jobs.
+/// Functions that change jobs.
 impl Store {
-    /// Inserts a job that waits, and says nothing to listeners.
+    /// Inserts a pending job without notifying listeners.
     pub(super) fn insert_job(&mut self, job: NewJob) -> Result<i64, Violation> {
         let id = self.job_ids.draw();
         let NewJob { queue, task_name, priority, lock, queueing_lock, args, scheduled_at } = job;
@@ -159,14 +159,14 @@ impl Store {
         Ok(id)
     }
 
-    /// Draws as many numbers of jobs for nothing.
+    /// Uses up IDs of jobs.
     pub(super) fn skip_job_ids(&mut self, count: usize) {
         for _ in 0..count {
             self.job_ids.draw();
         }
     }
 
-    /// Changes a job, if it is there, and writes the events that belong to it.
+    /// Changes a job, if it exists, and writes its events.
     pub(super) fn update_job(&mut self, id: i64, change: impl FnOnce(&mut ProcrastinateJob)) -> Result<(), Violation> {
         let Some(old) = self.jobs.get(&id) else { return Ok(()) };
         let mut new = old.clone();
@@ -181,7 +181,7 @@ impl Store {
         Ok(())
     }
 
-    /// Has a job that waits be cancelled, or asks for one that runs to be aborted.
+    /// Cancels a pending job, or requests an abort of a running one.
     pub(super) fn request_abort(&mut self, id: i64) -> Result<(), Violation> {
         let Some(job) = self.jobs.get(&id) else { return Ok(()) };
         if job.status == JobStatus::Doing && !job.abort_requested {
@@ -196,7 +196,7 @@ impl Store {
         })
     }
 
-    /// Deletes a job, and what belongs to it. A tick that it was deferred for stays on record.
+    /// Deletes a job with its events and errors. Its tick stays on record.
     pub(super) fn delete_job(&mut self, id: i64) {
         self.remove_from_indexes(id);
         self.jobs.remove(&id);
@@ -216,7 +216,7 @@ impl Store {
         }
     }
 
-    /// Whether a row can be as this one is.
+    /// Checks the constraints of a row.
     fn check(&self, job: &ProcrastinateJob) -> Result<(), Violation> {
         let is_others = |holder: Option<&i64>| holder.is_some_and(|holder| *holder != job.id);
         match (&job.status, &job.queueing_lock, &job.lock) {
@@ -260,7 +260,7 @@ impl Store {
         }
     }
 
-    /// A job that waits for its time gets one with every change, dated with that time.
+    /// Writes the event of a scheduled job, with the scheduled time as its time. Every change of the job adds one.
     fn write_scheduled_event(&mut self, job: &ProcrastinateJob) {
         if let (JobStatus::Todo, Some(scheduled_at)) = (&job.status, job.scheduled_at) {
             self.write_event_at(job.id, JobEventType::Scheduled, scheduled_at);
@@ -278,7 +278,7 @@ impl Store {
     }
 }
 
-/// The event of a change of status, if that is one.
+/// The event of a change of status, if it is a change.
 fn event_of(old: &JobStatus, new: &JobStatus) -> Option<JobEventType> {
     match (old, new) {
         (JobStatus::Todo, JobStatus::Doing) => Some(JobEventType::Started),
@@ -294,7 +294,7 @@ fn event_of(old: &JobStatus, new: &JobStatus) -> Option<JobEventType> {
     }
 }
 
-/// Changing workers and periodic defers.
+/// Functions that change workers and deferred ticks.
 impl Store {
     pub(super) fn insert_worker(&mut self) -> i64 {
         let id = self.worker_ids.draw();
@@ -306,14 +306,14 @@ impl Store {
         self.workers.get_mut(&id)
     }
 
-    /// Removes a worker. Its jobs have none then, those that have ended or wait again among them.
+    /// Removes a worker. All its jobs lose their worker, including finished and pending ones.
     pub(super) fn delete_worker(&mut self, id: i64) -> Result<(), Violation> {
         self.workers.remove(&id);
         let its_jobs: Vec<i64> = self.jobs().filter(|job| job.worker_id == Some(id)).map(|job| job.id).collect();
         its_jobs.into_iter().try_for_each(|job_id| self.update_job(job_id, |job| job.worker_id = None))
     }
 
-    /// Claims a tick; `None`: somebody has it already.
+    /// Claims a tick. `None` means that it was claimed already.
     pub(super) fn claim_tick(&mut self, task_name: &str, periodic_id: &str, defer_timestamp: i64) -> Option<i64> {
         let id = self.periodic_defer_ids.draw();
         let is_claimed = self.periodic_defers().any(|defer| {
@@ -335,12 +335,12 @@ impl Store {
         Some(id)
     }
 
-    /// Gives a tick back that nothing was deferred for.
+    /// Releases a tick for which nothing was deferred.
     pub(super) fn give_back_tick(&mut self, id: i64) {
         self.periodic_defers.remove(&id);
     }
 
-    /// Writes down which job a claimed tick was deferred as, and clears older ticks of its schedule away.
+    /// Records the job of a claimed tick, and deletes older ticks of its schedule.
     pub(super) fn settle_tick(&mut self, id: i64, job_id: i64) {
         let Some(settled) = self.periodic_defers.get_mut(&id) else { return };
         settled.job_id = Some(job_id);

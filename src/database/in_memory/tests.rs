@@ -1,5 +1,5 @@
-//! Random statements, each put to PostgreSQL and to the memory: also those that an application cannot ask by itself, with
-//! what only happens when workers die and answers get lost.
+//! Random statements, each run in PostgreSQL and in memory. They include statements that only a worker runs, and the
+//! effects of dead workers and lost responses.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -40,16 +40,16 @@ const QUEUES: [&str; 2] = ["one", "two"];
 const LOCKS: [&str; 3] = ["a", "b", "c"];
 const FUTURE: &str = "2100-01-01T00:00:00Z";
 
-/// A client of both.
+/// A connection to each of the two.
 struct Both {
     postgres: PgConnection,
     memory: MemoryConnection,
     _database: Database,
-    /// All that was answered.
+    /// Everything that the rows contained.
     told: BTreeSet<String>,
 }
 
-/// How things stood after the last step.
+/// The state after the last step.
 #[derive(Default)]
 struct Known {
     jobs: Vec<ProcrastinateJob>,
@@ -64,7 +64,7 @@ impl Both {
         Self { postgres, memory: Memory::default().connect(), _database: database, told: BTreeSet::new() }
     }
 
-    /// Puts a statement to both, compares what is told of their rows, in no order, and answers with the memory's rows.
+    /// Runs a statement in both, compares the texts of their rows in any order, and returns the rows of the memory.
     #[track_caller]
     fn ask<S>(&mut self, statement: impl Fn() -> S, told: impl Fn(&S::Row) -> String) -> Vec<S::Row>
     where
@@ -103,7 +103,7 @@ impl Both {
     }
 }
 
-/// What is told of the rows, or of the error.
+/// The texts of the rows, or of the error.
 fn told_of<R>(answer: &Result<Vec<R>, Error>, told: impl Fn(&R) -> String) -> Result<Vec<String>, String> {
     match answer {
         Ok(rows) => {
@@ -181,19 +181,19 @@ fn any_decision(random: &mut Rng) -> RetryDecision {
 }
 
 impl Known {
-    /// A worker, now and then one that is not registered.
+    /// A worker, sometimes one that is not registered.
     fn worker(&self, random: &mut Rng) -> i64 {
         random.choice(&self.workers).copied().filter(|_| random.u8(..12) > 0).unwrap_or(1_000)
     }
 
-    /// A job, mostly one that runs; now and then one that does not exist.
+    /// A job, usually a running one, sometimes one that does not exist.
     fn id(&self, random: &mut Rng) -> JobId {
         let running: Vec<_> = self.jobs.iter().filter(|job| job.status == JobStatus::Doing).collect();
         let job = if random.u8(..4) > 0 { random.choice(running) } else { random.choice(&self.jobs) };
         job.map_or(1_000, |job| job.id).into()
     }
 
-    /// Some jobs, each once.
+    /// Several different jobs.
     fn ids(&self, random: &mut Rng) -> Vec<JobId> {
         let mut ids: Vec<JobId> = (0..random.usize(..5)).map(|_| self.id(random)).collect();
         ids.sort_unstable();
@@ -201,7 +201,7 @@ impl Known {
         ids
     }
 
-    /// How many attempts of the job have ended; now and then it is one more or less.
+    /// The number of finished attempts of the job, sometimes one more or less.
     fn attempts(&self, random: &mut Rng, id: JobId) -> i32 {
         let attempts = self.jobs.iter().find(|job| id == job.id).map_or(0, |job| job.attempts);
         if random.u8(..8) > 0 { attempts } else { attempts + random.i32(-1..2) }
@@ -218,7 +218,7 @@ impl Known {
                 _ => statement.finish(id, random.choice(["succeeded", "failed", "aborted"]).unwrap()),
             }
             if random.bool() {
-                // Now and then as if it had been tried very often: then the error of the first attempt goes.
+                // Sometimes as if it had been tried very often, so that the error of the first attempt is deleted.
                 let attempts = if random.u8(..6) == 0 { 100 } else { attempts };
                 statement.keep_error(id, attempts, "it failed", "worker", Duration::from_millis(1_500));
             }
@@ -272,9 +272,9 @@ impl Known {
     }
 }
 
-/// Asks something of both.
+/// Runs one statement in both.
 fn step(both: &mut Both, known: &Known, random: &mut Rng) {
-    // So that the statement can be made for each of the two.
+    // So that the statement can be made twice.
     let seed = random.u64(..);
     let again = || Rng::with_seed(seed);
     match random.u8(..24) {
@@ -309,7 +309,7 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
     }
 }
 
-/// A tick of the next or the last minutes, by the clock of both.
+/// A tick of the next or last minutes, by both clocks.
 fn defer_tick(both: &mut Both, random: &mut Rng) {
     let defer_timestamp = Utc::now().timestamp() / 100 * 100 + 50 * random.i64(-4..5);
     let job = NewJob { scheduled_at: None, ..any_job(random) };
@@ -317,7 +317,7 @@ fn defer_tick(both: &mut Both, random: &mut Rng) {
     both.ask(|| DeferPeriodicJob { job: job.clone(), periodic_id: periodic_id.clone(), defer_timestamp }, debug);
 }
 
-/// Step by step: where each of them stops depends on numbers of events, which have no order within a statement.
+/// In steps. Where each of the two stops depends on the IDs of events, which have no order within a statement.
 fn clear_away(both: &mut Both, random: &mut Rng) {
     let labels = ["succeeded", "failed", "cancelled", "aborted"];
     let statuses: Vec<_> = labels.into_iter().filter(|_| random.bool()).collect();
@@ -379,7 +379,7 @@ fn every_statement_is_answered_as_by_postgresql() {
         }
         told.append(&mut both.told);
     }
-    // What rarely happens did happen.
+    // Rare cases did occur.
     for part in [
         "is lost",
         "is not retried",

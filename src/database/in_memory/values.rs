@@ -1,30 +1,32 @@
-//! What becomes of values when PostgreSQL stores them.
+//! How PostgreSQL changes values when it stores them.
 
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use serde_json::{Number, Value};
 
-/// A time that is bound: PostgreSQL's has microseconds, and Diesel leaves out what is beyond them.
+/// A bound time: PostgreSQL stores microseconds, and Diesel drops the rest.
 pub(super) fn stored_time(time: DateTime<Utc>) -> DateTime<Utc> {
     time.duration_trunc(TimeDelta::microseconds(1)).unwrap_or(time)
 }
 
-/// A time that comes as a text, which PostgreSQL rounds.
+/// A time passed as a text, which PostgreSQL rounds.
 pub(super) fn read_time(text: Option<&str>) -> Option<DateTime<Utc>> {
     let time: DateTime<Utc> = text?.parse().ok()?;
     Some(time.duration_round(TimeDelta::microseconds(1)).unwrap_or(time))
 }
 
-/// The time so many seconds before another; for ever ago if that is before all time.
+/// The time this many seconds before another, or the earliest time if there is none.
 pub(super) fn seconds_before(now: DateTime<Utc>, seconds: f64) -> DateTime<Utc> {
     let duration = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     let micros = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     now.checked_sub_signed(TimeDelta::microseconds(micros)).unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
 
-/// Arguments as `jsonb` has them. It keeps numbers as decimals: one that Rust writes with an exponent comes back with all
-/// its digits, as a whole number where it is one, and there is no negative zero.
+/// Arguments as `jsonb` stores them.
+///
+/// It keeps numbers as decimals, so a number that Rust writes with an exponent is returned with all its digits. If it
+/// is whole, it is returned as an integer. There is no negative zero.
 pub(super) fn stored_args(args: Value) -> Value {
     match args {
         Value::Number(number) => Value::Number(stored_number(number)),

@@ -1,13 +1,13 @@
-//! What the database would refuse, as Diesel tells of it.
+//! Errors that the database would return, in Diesel's form.
 
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error as DieselError};
 
 /// A constraint of the table of jobs that a change would violate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Violation {
-    /// Another job that waits has this queueing lock.
+    /// Another pending job holds this queueing lock.
     QueueingLock(String),
-    /// Another job that runs has this lock.
+    /// Another running job holds this lock.
     Lock(String),
     /// There is no such worker.
     Worker(i64),
@@ -36,13 +36,13 @@ impl From<Violation> for DieselError {
     }
 }
 
-/// What refers to a worker that is not there.
+/// The error of a reference to a missing worker.
 pub(super) fn worker_not_registered(message: String, details: Option<String>) -> DieselError {
     let kind = DatabaseErrorKind::ForeignKeyViolation;
     Refusal { kind, message, details, constraint: Some("procrastinate_jobs_worker_id_fkey") }.into()
 }
 
-/// What a function of the database raises.
+/// The error that a function of the database raises.
 pub(super) fn raised(message: String) -> DieselError {
     Refusal { kind: DatabaseErrorKind::Unknown, message, details: None, constraint: None }.into()
 }

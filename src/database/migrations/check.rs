@@ -1,4 +1,4 @@
-//! Whether the database contract is still what it was, whatever the record of migrations says.
+//! Checks the database contract, independently of the record of migrations.
 
 use diesel::connection::{Connection, LoadConnection};
 use diesel::dsl::sql;
@@ -10,20 +10,23 @@ use diesel::sql_types::Bool;
 use super::sql::SQL_MIGRATIONS;
 use crate::error::Error;
 
-/// Checks that the tables, types, functions, triggers and unique indexes of Procrastinate's contract are there, in the form
-/// of version 3.10, whoever created them: that nobody has dropped a trigger or altered a column since. It compares what
-/// can be seen from outside, not the bodies of functions, since those of Python's Procrastinate are others than this
-/// crate's.
+/// Checks that the tables, types, functions, triggers and unique indexes of Procrastinate 3.10 exist and are unchanged.
 ///
-/// It looks into the first schema of `search_path`, where the migrations put everything, in a read-only transaction or a
-/// savepoint of the caller's. What is this crate's own, beside the
-/// contract, it does not look at: see [`migration_status`](crate::migrations::migration_status()) for that.
+/// It does not matter who created them. The check finds, for instance, a dropped trigger or an altered column. It does
+/// not compare the bodies of functions, because Python's Procrastinate has other ones than this crate.
+///
+/// It reads the first schema of `search_path`, where the migrations put everything. It runs in a read-only transaction,
+/// or in a savepoint of yours. It does not check the objects that only this crate has. Use
+/// [`migration_status`](crate::migrations::migration_status()) for those.
 ///
 /// # Errors
 ///
-/// [`Error::SchemaMissing`] when there are no tables. [`Error::Migration`] when something differs: its message lists every
-/// difference, and says how a database of an older Procrastinate is brought up. [`Error::Database`] when the check itself
-/// fails.
+/// [`Error::SchemaMissing`] if there are no tables.
+///
+/// [`Error::Migration`] if something differs. The message lists every difference, and says how to update the database
+/// of an older Procrastinate.
+///
+/// [`Error::Database`] if the check itself fails.
 ///
 /// # Example
 ///
@@ -44,8 +47,8 @@ where
         if !RunQueryDsl::get_result::<bool>(diesel::select(is_there), connection)? {
             return Err(DieselError::NotFound);
         }
-        // The first migration describes what it finds, and raises if that is not the contract. Read-only, it could not
-        // create anything even if a table were dropped at this very moment.
+        // The first migration compares the objects that it finds with the contract, and raises an error if they differ.
+        // In a read-only transaction it cannot create anything, even if a table is dropped at this moment.
         connection.batch_execute("SET TRANSACTION READ ONLY")?;
         connection.batch_execute(SQL_MIGRATIONS[0].up)
     });

@@ -7,20 +7,20 @@ use std::fmt;
 use diesel::migration::{Migration, MigrationSource, Result};
 use diesel::pg::Pg;
 
-/// The migrations of several sources, the application's and the queue's, as one source.
+/// The migrations of several sources, such as the queue's and your own, as one source.
 ///
-/// Everything of Diesel's that takes migrations takes it, and sees one list, sorted by version: the queue's come first,
-/// so an application's table may refer to a job, and its own newest migration is the one that is reverted first. A single
-/// source cannot do that: Diesel's `revert_all_migrations` fails at the first version that the source does not have.
+/// Pass it wherever Diesel takes migrations. It is one list, sorted by version. The queue's migrations come first, so
+/// your tables can refer to jobs. Your own newest migration is reverted first. With only one of the sources, Diesel's
+/// `revert_all_migrations` fails at the first version that the source does not have.
 ///
-/// A migration that two sources have, under one version and one name, is in the list once, as the source that was added
-/// first has it: so an application may [write the queue's migrations](crate::migrations::write_migrations) into its own directory
-/// and need not change this.
+/// A migration with the same version and name in two sources is in the list once, from the source that was added first.
+/// So you can [write the queue's migrations](crate::migrations::write_migrations) to your own directory without a
+/// change here.
 ///
 /// # Errors
 ///
-/// Asked for its migrations, it answers with the error of a source that cannot be read, and with an error that names
-/// both where two sources have different migrations of one version: Diesel would run only one of them.
+/// `migrations` returns the error of a source that cannot be read. It also returns an error, with both names, if two
+/// sources have different migrations of one version, because Diesel would run only one of them.
 ///
 /// # Example
 ///
@@ -30,9 +30,9 @@ use diesel::pg::Pg;
 /// use procrastinate::migrations::{CombinedMigrations, MIGRATIONS};
 ///
 /// # fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-/// // Or the application's `embed_migrations!()`.
-/// let of_the_application = FileBasedMigrations::find_migrations_directory()?;
-/// let migrations = CombinedMigrations::new().add(MIGRATIONS).add(of_the_application);
+/// // Or your own `embed_migrations!()`.
+/// let own_migrations = FileBasedMigrations::find_migrations_directory()?;
+/// let migrations = CombinedMigrations::new().add(MIGRATIONS).add(own_migrations);
 ///
 /// let mut connection = PgConnection::establish("postgres://localhost/shop")?;
 /// connection.run_pending_migrations(migrations)?;
@@ -45,7 +45,7 @@ pub struct CombinedMigrations {
 }
 
 impl CombinedMigrations {
-    /// No migrations yet.
+    /// Creates an empty list.
     ///
     /// # Example
     ///
@@ -61,7 +61,7 @@ impl CombinedMigrations {
     ///
     /// See [`CombinedMigrations`].
     #[must_use]
-    #[allow(clippy::should_implement_trait, reason = "it adds to a list, and nothing like `a + b` is meant")]
+    #[allow(clippy::should_implement_trait, reason = "it adds to a list, and `a + b` has another meaning")]
     pub fn add(mut self, source: impl MigrationSource<Pg> + Send + Sync + 'static) -> Self {
         self.sources.push(Box::new(source));
         self
@@ -81,8 +81,8 @@ impl MigrationSource<Pg> for CombinedMigrations {
                         let (first, second) = (entry.get().name().to_string(), migration.name().to_string());
                         if first != second {
                             return Err(format!(
-                                "the migrations {first} and {second} have the same version, so only one of them would \
-                                 be run: rename the directory of one",
+                                "could not combine the migrations: {first} and {second} have the same version, so only \
+                                 one would run; rename the directory of one",
                             )
                             .into());
                         }

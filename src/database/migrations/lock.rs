@@ -1,4 +1,4 @@
-//! The lock under which migrations run, so that only one process does it at a time.
+//! The lock that lets only one process run migrations at a time.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,16 @@ use diesel::pg::Pg;
 
 use crate::error::Error;
 
-/// The advisory lock that whoever runs migrations holds: a number picked at random, which nothing else is likely to use.
+/// The advisory lock for running migrations. The number is random, so nothing else is likely to use it.
 const ADVISORY_LOCK: i64 = 0x5072_6f63_7261_7374;
 
-/// How long to wait between two tries to get the lock. A waiting `pg_advisory_lock` would hold a snapshot, which a
-/// `CREATE INDEX CONCURRENTLY` of the one who has the lock would wait for: a deadlock.
+/// How long to wait between two attempts to take the lock.
+///
+/// A blocking `pg_advisory_lock` would hold a snapshot. A `CREATE INDEX CONCURRENTLY` of the process with the lock
+/// would wait for it, which is a deadlock.
 const LOCK_POLLING_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often to say that the lock is still awaited.
+/// How often to log that the lock is not free yet.
 const LOCK_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 diesel::define_sql_function! {
@@ -29,22 +31,23 @@ diesel::define_sql_function! {
     fn pg_advisory_unlock(key: diesel::sql_types::BigInt) -> diesel::sql_types::Bool;
 }
 
-/// Refuses a connection whose statements do not all meet one process of the server's. A pooler that has little to do may go
-/// undetected.
+/// Refuses a connection whose statements run in different processes of the server.
+///
+/// A pooler with little traffic can go undetected.
 pub(super) fn check_session<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> Result<(), Error> {
     let mut process = || {
         diesel::RunQueryDsl::get_result::<i32>(diesel::select(pg_backend_pid()), connection)
-            .map_err(|source| Error::database("ask which process of the server answers", source))
+            .map_err(|source| Error::database("check whether the connection has a session of its own", source))
     };
     if process()? == process()? {
         return Ok(());
     }
-    let source = "the connection goes through a pooler that gives each transaction another connection to the server, where \
-                  the lock for migrations cannot be held: run them on a connection to the server itself";
+    let source = "the connection goes through a pooler in transaction mode, which cannot hold the lock for migrations; run \
+                  them on a direct connection to the server";
     Err(Error::Migration { source: source.into() })
 }
 
-/// Takes the lock, when whoever has it releases it.
+/// Waits for the lock and takes it.
 pub(super) fn lock<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> Result<(), Error> {
     let mut last_report = Instant::now();
     loop {
@@ -54,7 +57,7 @@ pub(super) fn lock<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> Resul
             return Ok(());
         }
         if last_report.elapsed() >= LOCK_REPORT_INTERVAL {
-            tracing::info!(action = "migrations_wait", "waiting for another process that runs migrations");
+            tracing::info!(action = "migrations_wait", "waiting for another process to finish its migrations");
             last_report = Instant::now();
         }
         std::thread::sleep(LOCK_POLLING_INTERVAL);
@@ -68,8 +71,8 @@ pub(super) fn unlock<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> Res
     if !unlocked.map_err(|source| Error::database("release the lock for migrations", source))? {
         tracing::warn!(
             action = "migrations_lock_lost",
-            "the lock for migrations was taken on another connection to the server, and stays there until that one is \
-             closed: run migrations on a direct connection, not through a pooler",
+            "could not release the lock for migrations: another connection of the pooler holds it until that connection is \
+             closed; run migrations on a direct connection to the server",
         );
     }
     Ok(())

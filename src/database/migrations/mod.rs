@@ -1,7 +1,31 @@
-//! The migrations that create the queue's tables and functions, and a runner that many processes may call at once.
+//! The migrations that create the queue's tables and functions, and functions that run them.
 //!
-//! Their versions sort below every date, so an application's own newest migration stays the last one for
-//! `diesel migration revert` and `redo`.
+//! | item | purpose |
+//! |---|---|
+//! | [`MIGRATIONS`] | the queue's migrations, for any Diesel runner |
+//! | [`CombinedMigrations`] | the queue's migrations and yours as one list |
+//! | [`run_pending_migrations`] | runs migrations, one process at a time |
+//! | [`run_pre_migrations`] | runs those that must run before an upgrade |
+//! | [`migration_status`] | returns which migrations are applied and pending |
+//! | [`check_contract`] | checks that Procrastinate's tables and functions are unchanged |
+//! | [`write_migrations`] | writes the migrations to a directory, for the Diesel CLI |
+//! | [`SQL_MIGRATIONS`] | the migrations as SQL, for other tools |
+//!
+//! The versions sort before every date. So your own newest migration stays the last one for `diesel migration revert`
+//! and `redo`. See [Migrations and upgrading](crate::guide::migrations_and_upgrading).
+//!
+//! # Example
+//!
+//! ```no_run
+//! use procrastinate::DieselConnector;
+//! use procrastinate::migrations::MIGRATIONS;
+//!
+//! # async fn example(connector: DieselConnector) -> Result<(), procrastinate::Error> {
+//! let versions = connector.run_pending_migrations(MIGRATIONS).await?;
+//! println!("applied {versions:?}");
+//! # Ok(())
+//! # }
+//! ```
 
 mod check;
 mod combined;
@@ -31,13 +55,13 @@ pub use status::{MigrationStatus, migration_status};
 
 /// The migrations of the queue.
 ///
-/// On a database that Python's Procrastinate 3.10 has set up they add only what is this crate's own. On one with an
-/// older or an altered form of Procrastinate's tables they fail with a list of the differences, and change nothing.
+/// On a database of Python's Procrastinate 3.10, they add only the objects that this crate needs. On a database with
+/// older or altered tables of Procrastinate, they fail with a list of the differences and change nothing.
 ///
 /// # Example
 ///
-/// Beside the application's own, on one connection and without a lock; for a runner that several processes may call at
-/// once see [`run_pending_migrations`] and
+/// This example runs them alongside your own migrations, without a lock. If several processes may run migrations at the
+/// same time, use [`run_pending_migrations`] or
 /// [`DieselConnector::run_pending_migrations`](crate::DieselConnector::run_pending_migrations).
 ///
 /// ```no_run
@@ -47,27 +71,31 @@ pub use status::{MigrationStatus, migration_status};
 /// # fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// let mut connection = PgConnection::establish("postgres://localhost/shop")?;
 /// connection.run_pending_migrations(procrastinate::migrations::MIGRATIONS)?;
-/// // connection.run_pending_migrations(MIGRATIONS_OF_THE_APPLICATION)?;
+/// // connection.run_pending_migrations(YOUR_MIGRATIONS)?;
 /// # Ok(())
 /// # }
 /// ```
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 
-/// Runs those migrations of the source that the database lacks, one process at a time, and returns their versions.
+/// Runs the pending migrations of the source, one process at a time, and returns their versions.
 ///
-/// The source may be [`MIGRATIONS`] or the application's own. While another process runs migrations through this
-/// function, or through [`DieselConnector::run_pending_migrations`](crate::DieselConnector::run_pending_migrations), it
-/// waits, and then finds nothing left to do. Where nothing is pending it takes no lock and writes nothing, so a role that
-/// may not create anything can call it. This one is for blocking connections.
+/// Use it with a blocking connection. For an async application, see
+/// [`DieselConnector::run_pending_migrations`](crate::DieselConnector::run_pending_migrations). The source may be
+/// [`MIGRATIONS`] or your own.
 ///
-/// The connection has to lead to the server itself, not through a pooler that gives each transaction another one: the lock
-/// is the session's. See [`pools`](crate::guide::pools).
+/// While another process runs migrations with either function, this one waits, and then usually finds none pending. If
+/// no migration is pending, it takes no lock and writes nothing. So a role that cannot create objects can call it.
+///
+/// The connection must lead to the server itself, because the lock belongs to the session. A pooler in transaction mode
+/// does not work. See [Connection pools and PgBouncer](crate::guide::pools).
 ///
 /// # Errors
 ///
-/// [`Error::Migration`] when a migration fails: that one leaves nothing behind, the ones before it stay; and when the
-/// connection is seen to go through such a pooler, before anything was done. [`Error::Database`] when the lock cannot be
-/// asked for.
+/// [`Error::Migration`] if a migration fails. It leaves no changes behind, and earlier migrations stay applied. The
+/// same error is returned, before anything is done, if the connection is found to go through a pooler in transaction
+/// mode.
+///
+/// [`Error::Database`] if the lock cannot be taken.
 ///
 /// # Example
 ///
@@ -88,7 +116,7 @@ where
     run(connection, source, |_| false)
 }
 
-/// Runs the pending migrations of the source in their order, up to the first for which this is true, one process at a time.
+/// Runs the pending migrations in order, up to the first for which `is_to_wait` is true, one process at a time.
 fn run<C, S>(connection: &mut C, source: S, is_to_wait: fn(&str) -> bool) -> Result<Vec<String>, Error>
 where
     C: MigrationHarness<Pg> + LoadConnection<Backend = Pg>,
@@ -101,7 +129,7 @@ where
     check_session(connection)?;
     lock(connection)?;
     let result = run_locked(connection, source, is_to_wait);
-    // The lock ends with the connection in any case; a failed migration must not be hidden by a failed unlock.
+    // The lock ends with the connection in any case. A failed unlock must not hide a failed migration.
     let unlocked = unlock(connection);
     let versions = result?;
     unlocked?;

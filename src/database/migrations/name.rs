@@ -1,7 +1,8 @@
-//! What the name of a migration says.
+//! The name of a migration.
 
-/// Whether a migration has to wait until the old version of the program is gone, by the name of its directory: after the
-/// version comes `post_`, or `procrastinate_post_`.
+/// Whether a migration must wait until the old version of the program is gone.
+///
+/// The name of its directory then has `post_` or `procrastinate_post_` after the version.
 pub(super) fn is_post(name: &str) -> bool {
     let words = name.split_once('_').map_or("", |(_, words)| words);
     words.strip_prefix("procrastinate_").unwrap_or(words).starts_with("post_")
@@ -12,7 +13,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_migration_waits_whose_name_begins_with_post() {
+    fn a_migration_named_post_must_wait() {
         for name in
             ["00000000032050_procrastinate_post_drop_old", "2026-01-01-000000_post_drop", "20260101000000_post_a"]
         {

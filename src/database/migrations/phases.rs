@@ -1,4 +1,4 @@
-//! Upgrades while the old version of the program still runs: what goes before, and what has to wait.
+//! Upgrades while the old version of the program is running: pre and post migrations.
 
 use diesel::connection::LoadConnection;
 use diesel::migration::MigrationSource;
@@ -9,18 +9,23 @@ use super::name::is_post;
 use super::{run, status};
 use crate::error::Error;
 
-/// Runs those migrations of the source that go before an upgrade of the program, one process at a time, and returns their
-/// versions: the pending ones up to the first that has to wait until the old version is gone.
+/// Runs the migrations that must run before an upgrade of the program, and returns their versions.
 ///
-/// In a rolling deployment this comes first, while the old version works; then the new version is started and the old one
-/// stopped; and then [`run_pending_migrations`](crate::migrations::run_pending_migrations()) runs the rest. One that has to wait says so
-/// in its name, in which `post_` follows the version: `00000000032050_procrastinate_post_…` of the queue's, and
-/// `2026-01-01-000000_post_…` of the application's own. It takes away what the old version needs; all others add, and leave
-/// what is there.
+/// These are the pending migrations up to the first post migration. A post migration removes what the old version of
+/// the program needs, so it must wait until that version is gone. All other migrations only add objects. In a rolling
+/// deployment:
 ///
-/// Migrations after one that waits wait with it, since they may build on it:
-/// [`MigrationStatus::is_ready_for_upgrade`](crate::migrations::MigrationStatus::is_ready_for_upgrade) tells whether the new version can
-/// be started. Where none of the source's migrations was ever applied there is no old version, and all of them run.
+/// 1. Run the pre migrations while the old version is running.
+/// 2. Start the new version and stop the old one.
+/// 3. Run the rest with [`run_pending_migrations`](crate::migrations::run_pending_migrations()).
+///
+/// The name of a post migration has `post_` after the version: `00000000032050_procrastinate_post_…` for the queue's,
+/// and `2026-01-01-000000_post_…` for your own. Migrations after a post migration have to wait too, because they may
+/// depend on it. [`MigrationStatus::is_ready_for_upgrade`](crate::migrations::MigrationStatus::is_ready_for_upgrade)
+/// returns whether the new version can be started. If none of the migrations was ever applied, there is no old version,
+/// and all of them run.
+///
+/// Only one process at a time runs migrations.
 ///
 /// # Errors
 ///
@@ -28,7 +33,7 @@ use crate::error::Error;
 ///
 /// # Example
 ///
-/// The program of a deployment, which is called once with `pre` and once with `post`:
+/// The migration step of a deployment. Call it once with `pre` and once with `post`:
 ///
 /// ```no_run
 /// use procrastinate::migrations::{MIGRATIONS, migration_status, run_pending_migrations, run_pre_migrations};

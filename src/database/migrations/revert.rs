@@ -1,4 +1,4 @@
-//! Taking migrations back.
+//! Reverting migrations.
 
 use diesel::connection::LoadConnection;
 use diesel::migration::MigrationSource;
@@ -8,8 +8,9 @@ use diesel_migrations::MigrationHarness;
 use super::status::status_of;
 use crate::error::Error;
 
-/// Reverts those migrations of the source that were applied, from the last one on, at most so many. Answers with their
-/// names. Migrations of other sources stay, wherever they are between them.
+/// Reverts at most `most` applied migrations of the source, the last one first, and returns their names.
+///
+/// Migrations of other sources stay applied, wherever they are in between.
 pub(crate) fn revert_migrations<C, S>(connection: &mut C, source: S, most: usize) -> Result<Vec<String>, Error>
 where
     C: MigrationHarness<Pg> + LoadConnection<Backend = Pg>,

@@ -1,4 +1,4 @@
-//! The migrations as texts: for the Diesel CLI, and for teams that migrate with something else.
+//! The migrations as texts, for the Diesel CLI and for other tools.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// A migration of the queue as SQL, for tools that know nothing of [`MIGRATIONS`](crate::migrations::MIGRATIONS).
+/// A migration of the queue as SQL, for tools other than Diesel.
 ///
 /// # Example
 ///
@@ -19,11 +19,11 @@ use crate::error::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqlMigration {
-    /// The name of its directory. Up to the first `_` it is the version, by which Diesel knows what was applied.
+    /// The name of its directory. The part before the first `_` is the version, by which Diesel identifies it.
     pub name: &'static str,
-    /// What applies it. Some of it is several statements: run all of it in one transaction.
+    /// The SQL that applies it. It can be several statements. Run all of them in one transaction.
     pub up: &'static str,
-    /// What reverts it.
+    /// The SQL that reverts it.
     pub down: &'static str,
 }
 
@@ -37,15 +37,15 @@ macro_rules! sql_migrations {
     };
 }
 
-/// The migrations of the queue as SQL, in the order in which they are applied: the same as
-/// [`MIGRATIONS`](crate::migrations::MIGRATIONS).
+/// The migrations of the queue as SQL, in the order in which they are applied.
 ///
-/// For teams whose migrations are run by another tool than Diesel's. That tool has to remember what was applied; to
-/// change over to Diesel's later, enter the versions into its table `__diesel_schema_migrations`.
+/// They are the same as [`MIGRATIONS`](crate::migrations::MIGRATIONS). Use them if another tool runs your migrations.
+/// That tool must record which ones it has applied. To switch to Diesel later, insert the versions into Diesel's table
+/// `__diesel_schema_migrations`.
 ///
 /// # Example
 ///
-/// One file for each, as many tools want them:
+/// One file for each migration, as many tools expect:
 ///
 /// ```no_run
 /// # fn example() -> std::io::Result<()> {
@@ -73,19 +73,23 @@ pub const SQL_MIGRATIONS: &[SqlMigration] = sql_migrations![
     "00000000031013_procrastinate_periodic",
 ];
 
-/// Writes the queue's migrations into a directory of migrations, where the Diesel CLI finds them beside the
-/// application's own. Answers with the directories that it made, one for each migration that was not there.
+/// Writes the queue's migrations to a directory for the Diesel CLI, and returns the directories that it created.
 ///
-/// They are the same migrations under the same versions: where [`MIGRATIONS`](crate::migrations::MIGRATIONS) were run before, none
-/// of them is pending, and the other way round. Call it again after an upgrade of this crate. A migration that is there
-/// already stays as it is. Each appears as a whole or not at all, so a program that is ended half-way can be called
-/// again.
+/// They are the same migrations with the same versions as [`MIGRATIONS`](crate::migrations::MIGRATIONS). Applying one
+/// form counts for the other. Call the function again after an upgrade of this crate. Migrations that exist are left as
+/// they are. Each migration is written completely or not at all, so you can call the function again if it was
+/// interrupted.
 ///
 /// # Errors
 ///
-/// [`Error::WriteMigrations`], with the path: the directory is not there, it cannot be written to, or a file that is
-/// there says something else than this version of the crate. In the last case nothing is written at all. A migration is
-/// never changed once it was released, so such a file was edited: take it away, and call this again.
+/// [`Error::WriteMigrations`], with the path, for one of these reasons:
+///
+/// - the directory does not exist
+/// - it cannot be written to
+/// - a file exists, but differs from this version of the crate
+///
+/// In the last case, nothing is written. A released migration never changes, so the file was edited. Remove it, and
+/// call the function again.
 ///
 /// # Example
 ///
@@ -119,17 +123,17 @@ pub fn write_migrations(directory: impl AsRef<Path>) -> Result<Vec<PathBuf>, Err
     Ok(missing.into_iter().map(|(_, path)| path).collect())
 }
 
-/// A file of a migration that is there has to say what it is to say; a checkout may have changed the ends of its lines.
+/// Checks that an existing file has the expected text. Line endings may differ after a checkout.
 fn check_file(path: &Path, expected: &str) -> Result<(), Error> {
     let found = fs::read_to_string(path).map_err(|source| failed(path, source))?;
     if found.lines().eq(expected.lines()) {
         return Ok(());
     }
-    let problem = "it is there already, and differs from what this version of procrastinate would write";
+    let problem = "the file exists but differs from this version of procrastinate; remove it and try again";
     Err(failed(path, io::Error::new(io::ErrorKind::AlreadyExists, problem)))
 }
 
-/// Under a name with a dot, which Diesel passes over, and then renamed: a migration is there as a whole or not at all.
+/// Writes the migration under a name with a dot, which Diesel ignores, and then renames it, so that it is complete.
 fn write_migration(migration: &SqlMigration, directory: &Path, path: &Path) -> Result<(), Error> {
     let unfinished = directory.join(format!(".{}.{}", migration.name, std::process::id()));
     let write = || {
@@ -139,7 +143,7 @@ fn write_migration(migration: &SqlMigration, directory: &Path, path: &Path) -> R
         fs::rename(&unfinished, path)
     };
     write().map_err(|source| {
-        // What cannot be taken away is in nobody's way.
+        // A directory that cannot be removed does no harm.
         let _ = fs::remove_dir_all(&unfinished);
         failed(path, source)
     })

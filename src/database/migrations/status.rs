@@ -1,4 +1,4 @@
-//! Which migrations were applied, and which were not, without a change to the database.
+//! The status of migrations, without a change to the database.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,7 +18,7 @@ diesel::table! {
     }
 }
 
-/// What is on record of a source's migrations. Its `Display` is a line for each, as the Diesel CLI lists them.
+/// The status of a source's migrations. `Display` writes a line for each, like the Diesel CLI.
 ///
 /// # Example
 ///
@@ -26,17 +26,17 @@ diesel::table! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MigrationStatus {
-    /// The names of those that were applied, by version.
+    /// The names of the applied migrations, sorted by version.
     pub applied: Vec<String>,
-    /// The names of those that were not, by version.
+    /// The names of the pending migrations, sorted by version.
     pub pending: Vec<String>,
-    /// The versions on record that the source does not have: those of other sources, and those of a newer version of the
-    /// program, before which an older one should not go on.
+    /// The recorded versions that the source does not have. They belong to other sources, or to a newer version of the
+    /// program. An older version should not run then.
     pub unknown: Vec<String>,
 }
 
 impl MigrationStatus {
-    /// Whether nothing is pending.
+    /// Returns whether no migration is pending.
     ///
     /// # Example
     ///
@@ -46,8 +46,9 @@ impl MigrationStatus {
         self.pending.is_empty()
     }
 
-    /// Whether the program whose migrations these are can be started, as far as they go: what is pending, if anything, are
-    /// only such migrations as have to wait until an older version of it is gone. See
+    /// Returns whether the new version of the program can be started.
+    ///
+    /// That is so if only post migrations are pending, which wait until an older version is gone. See
     /// [`run_pre_migrations`](crate::migrations::run_pre_migrations()).
     ///
     /// # Example
@@ -67,7 +68,7 @@ impl MigrationStatus {
 
 #[cfg(feature = "testing")]
 impl MigrationStatus {
-    /// That all of the source's migrations were applied.
+    /// The status with all migrations of the source applied.
     pub(crate) fn of_applied<S: MigrationSource<Pg>>(source: &S) -> Result<Self, Error> {
         let migrations = source.migrations().map_err(|source| Error::Migration { source })?;
         let mut applied: Vec<String> = migrations.iter().map(|migration| migration.name().to_string()).collect();
@@ -80,7 +81,7 @@ impl fmt::Display for MigrationStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let applied = self.applied.iter().map(|name| format!("[X] {name}"));
         let pending = self.pending.iter().map(|name| {
-            let when = if is_post(name) { " (when older versions are gone)" } else { "" };
+            let when = if is_post(name) { " (after older versions are gone)" } else { "" };
             format!("[ ] {name}{when}")
         });
         let unknown = self.unknown.iter().map(|version| format!("[X] {version} (not in this source)"));
@@ -89,19 +90,19 @@ impl fmt::Display for MigrationStatus {
     }
 }
 
-/// Which migrations of the source the database has. Nothing is changed, so a role may ask that may only read.
+/// Returns which migrations of the source are applied and which are pending.
 ///
-/// It goes by what is on record: that somebody changed a table by hand afterwards is not noticed. This one is for
-/// blocking connections; see
+/// It only reads, so a role without other rights can call it. It reads the record of migrations, and does not notice
+/// manual changes to the tables. Use it with a blocking connection. For an async application, see
 /// [`DieselConnector::migration_status`](crate::DieselConnector::migration_status).
 ///
 /// # Errors
 ///
-/// [`Error::Database`] when the record cannot be read, [`Error::Migration`] when the source cannot.
+/// [`Error::Database`] if the record cannot be read. [`Error::Migration`] if the source cannot be read.
 ///
 /// # Example
 ///
-/// A program that does not migrate by itself, but will not start on a database that is behind:
+/// A program that does not migrate, and does not start on an outdated database:
 ///
 /// ```no_run
 /// use procrastinate::migrations::{MIGRATIONS, migration_status};
@@ -128,7 +129,7 @@ where
     C: LoadConnection<Backend = Pg>,
 {
     let versions = recorded_versions(connection)
-        .map_err(|source| Error::database("read which migrations were applied", source))?;
+        .map_err(|source| Error::database("read which migrations are applied", source))?;
     let mut own: Vec<_> =
         migrations.iter().map(|migration| (migration.name().version().to_string(), migration.name())).collect();
     own.sort_by(|(first, _), (second, _)| first.cmp(second));
@@ -140,8 +141,10 @@ where
     Ok(MigrationStatus { applied: names(true), pending: names(false), unknown })
 }
 
-/// The versions on record; none where nothing was ever migrated. Diesel would create its table if there were none. It does
-/// so in the first schema of `search_path`, so a table in a later one is not the one that it would go by.
+/// Reads the recorded versions, or none if there is no record yet.
+///
+/// Diesel creates its table in the first schema of `search_path` if it is missing there. So a table in a later schema
+/// does not count.
 fn recorded_versions<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> QueryResult<BTreeSet<String>> {
     let is_there = diesel::dsl::sql::<Bool>(
         "to_regclass(quote_ident(current_schema()) || '.__diesel_schema_migrations') IS NOT NULL",

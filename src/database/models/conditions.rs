@@ -1,4 +1,4 @@
-//! Conditions on jobs that look into other tables. Each is an expression of Diesel's, for any query with jobs in it.
+//! Conditions on jobs that use other tables. Each is a Diesel expression for queries on jobs.
 
 use chrono::{DateTime, Utc};
 use diesel::expression::{AppearsOnTable, Expression, SelectableExpression, ValidGrouping, is_aggregate};
@@ -9,8 +9,9 @@ use diesel::sql_types::{Bool, Timestamptz};
 
 use crate::schema::procrastinate_jobs;
 
-/// Declares a condition: a time that is bound between two pieces of SQL. Statuses are literals in them, since an index on
-/// the jobs of one status is not used for a status that is a bind.
+/// Declares a condition: a bound time between two pieces of SQL.
+///
+/// Statuses in it are literals, because PostgreSQL does not use an index on one status for a bound status.
 macro_rules! condition {
     ($(#[$attribute:meta])* $name:ident: $before:literal, time, $after:literal) => {
         $(#[$attribute])*
@@ -50,7 +51,7 @@ condition! {
     ///
     /// # Example
     ///
-    /// See there.
+    /// See [`ProcrastinateJob::stalled`](crate::models::ProcrastinateJob::stalled).
     StalledJobs:
     r#"("procrastinate_jobs"."status" = 'doing' AND ("procrastinate_jobs"."worker_id" IS NULL OR EXISTS (
         SELECT FROM procrastinate_workers AS worker
@@ -62,7 +63,7 @@ condition! {
     ///
     /// # Example
     ///
-    /// See there.
+    /// See [`ProcrastinateJob::finished_before`](crate::models::ProcrastinateJob::finished_before).
     JobsFinishedBefore:
     r#"("procrastinate_jobs"."status" IN ('succeeded', 'failed', 'cancelled', 'aborted') AND EXISTS (
         SELECT FROM procrastinate_events AS event WHERE event.job_id = "procrastinate_jobs"."id") AND NOT EXISTS (

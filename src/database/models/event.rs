@@ -7,7 +7,9 @@ use crate::database::models::ProcrastinateJob;
 use crate::job::{JobEventType, JobId};
 use crate::schema::procrastinate_events;
 
-/// A row of `procrastinate_events`: something that happened to a job. Triggers write them; they go with the job.
+/// A row of `procrastinate_events`: an event in the life of a job.
+///
+/// Triggers write the events. They are deleted together with the job.
 ///
 /// # Example
 ///
@@ -23,7 +25,7 @@ use crate::schema::procrastinate_events;
 /// }
 /// ```
 ///
-/// Jobs with their events, in one query. Each event comes with its job:
+/// One query for jobs with their events, which repeats the job for each event:
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -48,7 +50,7 @@ use crate::schema::procrastinate_events;
 /// }
 /// ```
 ///
-/// Or in two, where a page of jobs is there already, however many events they have:
+/// Two queries, for example for one page of jobs that can have many events:
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -73,20 +75,21 @@ use crate::schema::procrastinate_events;
 #[cfg_attr(feature = "writable-models", derive(AsChangeset), diesel(treat_none_as_null = true))]
 #[non_exhaustive]
 pub struct ProcrastinateEvent {
-    /// Its number.
+    /// The event's ID.
     pub id: i64,
     /// The job.
     pub job_id: i64,
-    /// What happened.
+    /// The type of the event.
     #[diesel(column_name = type_)]
     pub event_type: Option<JobEventType>,
-    /// When; for [`JobEventType::Scheduled`], the time the job is scheduled for.
+    /// The time of the event. For [`JobEventType::Scheduled`], the time for which the job was scheduled.
     pub at: Option<DateTime<Utc>>,
 }
 
 impl ProcrastinateEvent {
-    /// A query of all events, with this model as its selection. It pins PostgreSQL as the backend, which the function of
-    /// the same name in Diesel's `HasQuery` leaves open, so that it can be counted too.
+    /// Starts a query of all events, with this model as its selection.
+    ///
+    /// Its backend is PostgreSQL, so it can also be counted. Diesel's `HasQuery::query` leaves the backend open.
     ///
     /// # Example
     ///
@@ -102,7 +105,7 @@ impl ProcrastinateEvent {
         procrastinate_events::table.select(Self::as_select())
     }
 
-    /// The events of this job.
+    /// Selects the events of this job.
     ///
     /// # Example
     ///
@@ -119,7 +122,7 @@ impl ProcrastinateEvent {
         procrastinate_events::job_id.eq(job_id)
     }
 
-    /// The events of this kind.
+    /// Selects the events of this type.
     ///
     /// # Example
     ///
@@ -136,11 +139,11 @@ impl ProcrastinateEvent {
         procrastinate_events::type_.eq(event_type)
     }
 
-    /// The order in which what happened last comes first.
+    /// Orders events from the latest to the first.
     ///
     /// # Example
     ///
-    /// The latest event of each of these jobs, in one query:
+    /// One query for the latest event of each job:
     ///
     /// ```
     /// use diesel::prelude::*;
@@ -160,7 +163,7 @@ impl ProcrastinateEvent {
         procrastinate_events::id.desc()
     }
 
-    /// The order in which things happened.
+    /// Orders events from the first to the latest.
     ///
     /// # Example
     ///

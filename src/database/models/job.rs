@@ -11,8 +11,8 @@ use crate::schema::procrastinate_jobs;
 
 /// A row of `procrastinate_jobs`.
 ///
-/// `ProcrastinateJob::query()` starts a query; the functions below are fragments of one, to be used with `filter` and
-/// `order` in any query in which the table appears, and loaded with Diesel's `RunQueryDsl` or diesel-async's.
+/// `ProcrastinateJob::query()` starts a query. The functions below are parts of one, for `filter` and `order`. Use them
+/// in any query that contains the table, with Diesel's `RunQueryDsl` or diesel-async's.
 ///
 /// # Example
 ///
@@ -31,7 +31,7 @@ use crate::schema::procrastinate_jobs;
 /// }
 /// ```
 ///
-/// How many jobs there are of each status:
+/// The number of jobs of each status:
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -43,11 +43,11 @@ use crate::schema::procrastinate_jobs;
 /// }
 /// ```
 ///
-/// On a large table the conditions by number and by status, and those for jobs that are stalled, go along an index,
-/// and so does either order with a limit; the others do so beside [`has_status`](Self::has_status), since few jobs wait, run
-/// or have failed.
+/// On a large table, use [`has_id`](Self::has_id), [`has_status`](Self::has_status) or [`stalled`](Self::stalled), or
+/// an order with a limit. These use an index. Combine the other conditions with `has_status`, because few jobs are
+/// pending, running or failed.
 ///
-/// A job cannot be inserted, since that would go past the rules of the queue:
+/// A job cannot be inserted, because that would bypass the rules of the queue:
 ///
 /// ```compile_fail,E0277
 /// use diesel::prelude::*;
@@ -59,8 +59,7 @@ use crate::schema::procrastinate_jobs;
 /// }
 /// ```
 ///
-/// Neither can one be saved, except with the feature `writable-models`, which is for tests. This compiles with it, and not
-/// without it:
+/// A job cannot be saved either, except in tests with the feature `writable-models`. This code compiles only with it:
 ///
 #[cfg_attr(feature = "writable-models", doc = "```no_run")]
 #[cfg_attr(not(feature = "writable-models"), doc = "```compile_fail,E0277")]
@@ -81,29 +80,30 @@ use crate::schema::procrastinate_jobs;
 #[cfg_attr(feature = "writable-models", derive(AsChangeset), diesel(treat_none_as_null = true))]
 #[non_exhaustive]
 pub struct ProcrastinateJob {
-    /// Its number.
+    /// The job's ID.
     pub id: i64,
-    /// The queue it was deferred to.
+    /// The job's queue.
     pub queue_name: String,
-    /// The name under which a worker finds its task.
+    /// The task name under which the job was deferred. It can be an alias.
     pub task_name: String,
-    /// Higher ones go first.
+    /// The priority. Jobs with a higher one are fetched first.
     pub priority: i32,
-    /// Of the jobs with one lock one runs at a time.
+    /// The lock. Jobs that share a lock run one at a time.
     pub lock: Option<String>,
-    /// Of the jobs with one queueing lock one waits at a time.
+    /// The queueing lock. Only one pending job can hold it.
     pub queueing_lock: Option<String>,
-    /// The arguments by name: always a JSON object.
+    /// The arguments by name, always a JSON object.
     pub args: serde_json::Value,
-    /// Where it stands.
+    /// The status of the job.
     pub status: JobStatus,
-    /// It is not started before this time.
+    /// The earliest start time, if the job was scheduled or retried.
     pub scheduled_at: Option<DateTime<Utc>>,
-    /// How many attempts have ended.
+    /// The number of finished attempts.
     pub attempts: i32,
-    /// Whether somebody has asked to abort it.
+    /// Whether an abort was requested.
     pub abort_requested: bool,
-    /// The worker that took it, while that worker is registered. When the job ends, this crate's workers let go of it.
+    /// The worker that holds the job, while that worker is registered. Workers of this crate clear it when the job
+    /// finishes.
     pub worker_id: Option<i64>,
 }
 
@@ -114,8 +114,9 @@ impl From<&ProcrastinateJob> for JobId {
 }
 
 impl ProcrastinateJob {
-    /// A query of all jobs, with this model as its selection. It pins PostgreSQL as the backend, which the function of
-    /// the same name in Diesel's `HasQuery` leaves open, so that it can be counted too.
+    /// Starts a query of all jobs, with this model as its selection.
+    ///
+    /// Its backend is PostgreSQL, so it can also be counted. Diesel's `HasQuery::query` leaves the backend open.
     ///
     /// # Example
     ///
@@ -131,7 +132,7 @@ impl ProcrastinateJob {
         procrastinate_jobs::table.select(Self::as_select())
     }
 
-    /// The job of this number.
+    /// Selects the job with this ID.
     ///
     /// # Example
     ///
@@ -148,7 +149,7 @@ impl ProcrastinateJob {
         procrastinate_jobs::id.eq(id)
     }
 
-    /// The jobs in this state.
+    /// Selects the jobs with this status.
     ///
     /// # Example
     ///
@@ -165,10 +166,10 @@ impl ProcrastinateJob {
         procrastinate_jobs::status.eq(status)
     }
 
-    /// The jobs of this queue.
+    /// Selects the jobs of this queue.
     ///
-    /// There is no index for it, which every job would have to be entered in once more when it ends: beside a condition that
-    /// has one, or in order with a limit, it is fast.
+    /// There is no index for it, because each job would have to update it once more when it finishes. It is fast
+    /// together with an indexed condition, or with an order and a limit.
     ///
     /// # Example
     ///
@@ -183,7 +184,7 @@ impl ProcrastinateJob {
         procrastinate_jobs::queue_name.eq(queue.into())
     }
 
-    /// The jobs of this task.
+    /// Selects the jobs of this task.
     ///
     /// # Example
     ///
@@ -198,7 +199,7 @@ impl ProcrastinateJob {
         procrastinate_jobs::task_name.eq(task_name.into())
     }
 
-    /// The jobs with this lock.
+    /// Selects the jobs with this lock.
     ///
     /// # Example
     ///
@@ -213,7 +214,7 @@ impl ProcrastinateJob {
         procrastinate_jobs::lock.eq(lock.into())
     }
 
-    /// The jobs with this queueing lock: at most one of them is waiting.
+    /// Selects the jobs with this queueing lock. At most one of them is pending.
     ///
     /// # Example
     ///
@@ -228,7 +229,7 @@ impl ProcrastinateJob {
         procrastinate_jobs::queueing_lock.eq(queueing_lock.into())
     }
 
-    /// The jobs that this worker has taken, as long as it is registered.
+    /// Selects the jobs held by this worker, while it is registered.
     ///
     /// # Example
     ///
@@ -243,11 +244,11 @@ impl ProcrastinateJob {
         procrastinate_jobs::worker_id.eq(worker_id)
     }
 
-    /// The jobs that are scheduled for a time before this one. Those that are not scheduled are not among them.
+    /// Selects the jobs scheduled for a time before this one. Jobs that were never scheduled are not selected.
     ///
     /// # Example
     ///
-    /// What should have been started by now:
+    /// Jobs that should have started by now:
     ///
     /// ```
     /// # use diesel::prelude::*;
@@ -263,7 +264,7 @@ impl ProcrastinateJob {
         procrastinate_jobs::scheduled_at.lt(time)
     }
 
-    /// The jobs that are scheduled for a time after this one.
+    /// Selects the jobs scheduled for a time after this one.
     ///
     /// # Example
     ///
@@ -278,8 +279,9 @@ impl ProcrastinateJob {
         procrastinate_jobs::scheduled_at.gt(time)
     }
 
-    /// The jobs that are marked as running while their worker is gone, or has not been heard of since this time. A worker
-    /// says every ten seconds that it is alive, and counts as dead after thirty, unless set otherwise.
+    /// Selects the running jobs whose worker is gone, or has sent no heartbeat since this time.
+    ///
+    /// By default, a worker sends a heartbeat every 10 seconds, and is considered stalled after 30 seconds without one.
     ///
     /// # Example
     ///
@@ -295,11 +297,11 @@ impl ProcrastinateJob {
         StalledJobs(not_heard_of_since)
     }
 
-    /// The jobs that have ended and to which nothing has happened since this time: what
-    /// [`delete_old_jobs`](crate::job_manager::delete_old_jobs) goes by. With a status beside it, those that ended so.
+    /// Selects the finished jobs whose newest event is older than this time.
     ///
-    /// It looks up the events of each job that has ended and passes the other filters, so on a large table give it some,
-    /// or an order and a limit.
+    /// [`delete_old_jobs`](crate::job_manager::delete_old_jobs) uses the same rule. Add a condition on the status to
+    /// select only some outcomes. The condition reads the events of each finished job that passes the other filters. On
+    /// a large table, combine it with other filters, or with an order and a limit.
     ///
     /// # Example
     ///
@@ -318,7 +320,7 @@ impl ProcrastinateJob {
         JobsFinishedBefore(time)
     }
 
-    /// The order in which the job that was deferred first comes first.
+    /// Orders jobs from the first deferred to the last.
     ///
     /// # Example
     ///
@@ -333,7 +335,7 @@ impl ProcrastinateJob {
         procrastinate_jobs::id.asc()
     }
 
-    /// The order in which the job that was deferred last comes first.
+    /// Orders jobs from the last deferred to the first.
     ///
     /// # Example
     ///

@@ -7,8 +7,9 @@ use crate::database::models::ProcrastinateJob;
 use crate::job::JobId;
 use crate::schema::procrastinate_diesel_job_errors;
 
-/// A row of `procrastinate_diesel_job_errors`: why an attempt at a job did not come to a good end. Workers of this crate
-/// write them, one for each such attempt, of which the last hundred of a job are kept; Python's do not. They go with the
+/// A row of `procrastinate_diesel_job_errors`: the error of a failed attempt at a job.
+///
+/// Only workers of this crate write them. The last hundred errors of a job are kept. They are deleted together with the
 /// job.
 ///
 /// # Example
@@ -26,7 +27,7 @@ use crate::schema::procrastinate_diesel_job_errors;
 /// }
 /// ```
 ///
-/// The last error of each of these jobs, in one query:
+/// One query for the last error of each job:
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -53,23 +54,24 @@ use crate::schema::procrastinate_diesel_job_errors;
 pub struct ProcrastinateJobError {
     /// The job.
     pub job_id: i64,
-    /// Which attempt it was: 1 for the first.
+    /// The number of the attempt. The first one is 1.
     pub attempt: i32,
-    /// The error with all its sources, or the message of the panic and its place. At most 10,000 bytes are kept.
+    /// The error with all its sources, or the message and location of the panic. At most 10,000 bytes are kept.
     pub error: String,
-    /// The worker that ran the job; `None` when it died.
+    /// The worker that ran the job. `None` if the worker died.
     pub worker_id: Option<i64>,
     /// The name of that worker.
     pub worker_name: Option<String>,
-    /// How long the attempt took, in seconds; `None` when its worker died.
+    /// How long the attempt took, in seconds. `None` if the worker died.
     pub duration_seconds: Option<f64>,
-    /// When it was stored.
+    /// The time when the error was stored.
     pub at: DateTime<Utc>,
 }
 
 impl ProcrastinateJobError {
-    /// A query of all errors, with this model as its selection. See
-    /// [`ProcrastinateEvent::query`](crate::models::ProcrastinateEvent::query).
+    /// Starts a query of all errors, with this model as its selection.
+    ///
+    /// Its backend is PostgreSQL, so it can also be counted. Diesel's `HasQuery::query` leaves the backend open.
     ///
     /// # Example
     ///
@@ -85,7 +87,7 @@ impl ProcrastinateJobError {
         procrastinate_diesel_job_errors::table.select(Self::as_select())
     }
 
-    /// The errors of this job.
+    /// Selects the errors of this job.
     ///
     /// # Example
     ///
@@ -102,7 +104,7 @@ impl ProcrastinateJobError {
         procrastinate_diesel_job_errors::job_id.eq(job_id)
     }
 
-    /// The order of the attempts, from the first on.
+    /// Orders errors from the first attempt to the last.
     ///
     /// # Example
     ///
@@ -117,7 +119,7 @@ impl ProcrastinateJobError {
         procrastinate_diesel_job_errors::attempt.asc()
     }
 
-    /// The order of the attempts, from the last on.
+    /// Orders errors from the last attempt to the first.
     ///
     /// # Example
     ///

@@ -1,9 +1,30 @@
-//! The queue's tables as Diesel models, for reading: the four of Procrastinate, and the errors, which are this crate's.
+//! The queue's tables as Diesel models, for reading.
 //!
-//! An application queries them as it queries its own tables, joins included (see
-//! [`allow_with_procrastinate!`](crate::allow_with_procrastinate)). Nothing on the models writes: they derive neither
-//! `Insertable` nor `AsChangeset`, but for tests, with the feature `writable-models`. Diesel itself cannot forbid `diesel::update(procrastinate_jobs::table)`; do not
-//! write to these tables by hand. Jobs come in by deferring, and change by the functions of this crate.
+//! | model | table | holds |
+//! |---|---|---|
+//! | [`ProcrastinateJob`] | `procrastinate_jobs` | one row per job, until it is deleted |
+//! | [`ProcrastinateEvent`] | `procrastinate_events` | what happened to each job, and when |
+//! | [`ProcrastinateWorker`] | `procrastinate_workers` | running workers and their heartbeats |
+//! | [`ProcrastinatePeriodicDefer`] | `procrastinate_periodic_defers` | the latest tick of each schedule |
+//! | [`ProcrastinateJobError`] | `procrastinate_diesel_job_errors` | the errors of failed attempts |
+//!
+//! Query them like your own tables, joins included (see
+//! [`allow_with_procrastinate!`](crate::allow_with_procrastinate)). The models implement neither `Insertable` nor
+//! `AsChangeset`, except in tests with the feature `writable-models`.
+//!
+//! Diesel cannot prevent `diesel::update` on these tables. Do not write to them. Defer jobs, and change them with the
+//! [job manager](crate::job_manager).
+//!
+//! # Example
+//!
+//! ```
+//! use diesel::prelude::*;
+//! use procrastinate::models::ProcrastinateWorker;
+//!
+//! fn workers(connection: &mut PgConnection) -> QueryResult<Vec<ProcrastinateWorker>> {
+//!     ProcrastinateWorker::query().load(connection)
+//! }
+//! ```
 
 mod conditions;
 mod event;
@@ -23,11 +44,11 @@ pub use worker::ProcrastinateWorker;
 #[cfg(feature = "writable-models")]
 pub use writable::{NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinatePeriodicDefer, NewProcrastinateWorker};
 
-/// Lets tables of the application appear in one query with the queue's.
+/// Allows your tables to appear in one query with the queue's tables.
 ///
-/// Diesel's own `allow_tables_to_appear_in_same_query!` does not compile when one of the tables comes from another
-/// crate. This takes the application's tables, by their names or paths (`schema::orders`), and pairs each of them with
-/// those of the queue. For a join without an explicit `on` there is Diesel's `joinable!`, which does work across crates.
+/// Pass your tables by their names or paths, such as `schema::orders`. Diesel's own
+/// `allow_tables_to_appear_in_same_query!` does not compile when one of the tables is in another crate. Diesel's
+/// `joinable!` does work across crates. Use it for joins without an explicit `on`.
 ///
 /// # Example
 ///

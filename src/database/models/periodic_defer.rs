@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use crate::database::models::ProcrastinateJob;
 use crate::schema::procrastinate_periodic_defers;
 
-/// A row of `procrastinate_periodic_defers`: one tick of a periodic task that has been deferred.
+/// A row of `procrastinate_periodic_defers`: a deferred tick of a periodic task.
 ///
 /// # Example
 ///
@@ -29,21 +29,22 @@ use crate::schema::procrastinate_periodic_defers;
 #[cfg_attr(feature = "writable-models", derive(AsChangeset), diesel(treat_none_as_null = true))]
 #[non_exhaustive]
 pub struct ProcrastinatePeriodicDefer {
-    /// Its number.
+    /// The row's ID.
     pub id: i64,
     /// The task.
     pub task_name: String,
     /// The tick, in Unix seconds.
     pub defer_timestamp: Option<i64>,
-    /// The job it became, while that job exists.
+    /// The job of the tick, while that job exists.
     pub job_id: Option<i64>,
-    /// Tells several schedules of one task apart; empty unless set.
+    /// The name that tells several schedules of one task apart. Default: empty.
     pub periodic_id: String,
 }
 
 impl ProcrastinatePeriodicDefer {
-    /// A query of all periodic defers, with this model as its selection. It pins PostgreSQL as the backend, which the function of
-    /// the same name in Diesel's `HasQuery` leaves open, so that it can be counted too.
+    /// Starts a query of all deferred ticks, with this model as its selection.
+    ///
+    /// Its backend is PostgreSQL, so it can also be counted. Diesel's `HasQuery::query` leaves the backend open.
     ///
     /// # Example
     ///

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 
 use crate::schema::procrastinate_workers;
 
-/// A row of `procrastinate_workers`: a worker that is running, in whatever language.
+/// A row of `procrastinate_workers`: a running worker, in any language.
 ///
 /// # Example
 ///
@@ -23,15 +23,16 @@ use crate::schema::procrastinate_workers;
 #[cfg_attr(feature = "writable-models", derive(AsChangeset), diesel(treat_none_as_null = true))]
 #[non_exhaustive]
 pub struct ProcrastinateWorker {
-    /// Its number: what `procrastinate_jobs.worker_id` refers to.
+    /// The worker's ID, to which `procrastinate_jobs.worker_id` refers.
     pub id: i64,
-    /// When it last said that it is alive.
+    /// The time of its last heartbeat.
     pub last_heartbeat: DateTime<Utc>,
 }
 
 impl ProcrastinateWorker {
-    /// A query of all workers, with this model as its selection. It pins PostgreSQL as the backend, which the function of
-    /// the same name in Diesel's `HasQuery` leaves open, so that it can be counted too.
+    /// Starts a query of all workers, with this model as its selection.
+    ///
+    /// Its backend is PostgreSQL, so it can also be counted. Diesel's `HasQuery::query` leaves the backend open.
     ///
     /// # Example
     ///

@@ -1,4 +1,4 @@
-//! Forms to insert rows of the queue's tables with, for an application's tests.
+//! Insertable rows of the queue's tables, for the tests of applications.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -7,11 +7,11 @@ use serde_json::json;
 use crate::job::{JobEventType, JobId, JobStatus};
 use crate::schema::{procrastinate_events, procrastinate_jobs, procrastinate_periodic_defers, procrastinate_workers};
 
-/// A job to insert in whatever state, for tests. With the feature `writable-models`.
+/// A job to insert with any status, for tests. Requires the feature `writable-models`.
 ///
-/// Triggers write its first events as they do for any job, and announce it if it waits. Where there is no need for a state of
-/// its own, a test does better to defer the job. What was inserted can be changed and saved:
-/// [`ProcrastinateJob`](crate::models::ProcrastinateJob) is a changeset then.
+/// Triggers write its first events as for any job. If it is pending, they also notify workers. Defer a job instead if
+/// you need no special status. An inserted job can be changed and saved, because
+/// [`ProcrastinateJob`](crate::models::ProcrastinateJob) is a changeset with this feature.
 ///
 /// # Example
 ///
@@ -44,28 +44,28 @@ pub struct NewProcrastinateJob {
     pub queue_name: String,
     /// The name of the task.
     pub task_name: String,
-    /// Higher ones go first.
+    /// The priority. Jobs with a higher one are fetched first.
     pub priority: i32,
-    /// Of the jobs with one lock one runs at a time.
+    /// The lock. Jobs that share a lock run one at a time.
     pub lock: Option<String>,
-    /// Of the jobs with one queueing lock one waits at a time.
+    /// The queueing lock. Only one pending job can hold it.
     pub queueing_lock: Option<String>,
-    /// The arguments by name: a JSON object.
+    /// The arguments by name, a JSON object.
     pub args: serde_json::Value,
-    /// Where it stands.
+    /// The status of the job.
     pub status: JobStatus,
-    /// It is not started before this time.
+    /// The earliest start time, if the job is scheduled.
     pub scheduled_at: Option<DateTime<Utc>>,
-    /// How many attempts have ended.
+    /// The number of finished attempts.
     pub attempts: i32,
-    /// Whether somebody has asked to abort it; not of a job that waits.
+    /// Whether an abort was requested. Must be false for a pending job.
     pub abort_requested: bool,
-    /// The worker that took it.
+    /// The worker that holds the job.
     pub worker_id: Option<i64>,
 }
 
 impl NewProcrastinateJob {
-    /// A job of this task that waits in the queue `default`, with priority 0, no arguments and nothing else.
+    /// Makes a pending job of this task in the queue `default`, with priority 0 and no arguments.
     ///
     /// # Example
     ///
@@ -94,12 +94,12 @@ impl NewProcrastinateJob {
     }
 }
 
-/// An event to insert, for tests: of another time than that at which a trigger would have written it, say. With the feature
+/// An event to insert, for example with another time than a trigger would write. For tests. Requires the feature
 /// `writable-models`.
 ///
 /// # Example
 ///
-/// A job that ended a week ago, to see it cleared away:
+/// A job that finished a week ago, to test its deletion:
 ///
 /// ```no_run
 /// use diesel::prelude::*;
@@ -121,14 +121,14 @@ impl NewProcrastinateJob {
 pub struct NewProcrastinateEvent {
     /// The job.
     pub job_id: JobId,
-    /// What happened.
+    /// The type of the event.
     #[diesel(column_name = type_)]
     pub event_type: Option<JobEventType>,
-    /// When; now, if it is `None`.
+    /// The time of the event. `None` means now.
     pub at: Option<DateTime<Utc>>,
 }
 
-/// A tick of a periodic task to insert as one that was deferred, for tests. With the feature `writable-models`.
+/// A deferred tick of a periodic task to insert, for tests. Requires the feature `writable-models`.
 ///
 /// # Example
 ///
@@ -153,13 +153,14 @@ pub struct NewProcrastinatePeriodicDefer {
     pub task_name: String,
     /// The tick, in Unix seconds.
     pub defer_timestamp: Option<i64>,
-    /// The job it became.
+    /// The job of the tick.
     pub job_id: Option<JobId>,
-    /// Tells several schedules of one task apart.
+    /// The name that tells several schedules of one task apart.
     pub periodic_id: String,
 }
 
-/// A worker to insert, for tests: one that has not been heard of for a while, say. With the feature `writable-models`.
+/// A worker to insert, for example one that has missed its heartbeats. For tests. Requires the feature
+/// `writable-models`.
 ///
 /// # Example
 ///
@@ -177,6 +178,6 @@ pub struct NewProcrastinatePeriodicDefer {
 #[derive(Debug, Clone, PartialEq, Eq, Insertable)]
 #[diesel(table_name = procrastinate_workers)]
 pub struct NewProcrastinateWorker {
-    /// When it last said that it is alive.
+    /// The time of its last heartbeat.
     pub last_heartbeat: DateTime<Utc>,
 }

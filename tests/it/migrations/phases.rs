@@ -31,7 +31,7 @@ fn before_an_upgrade_everything_runs_up_to_what_has_to_wait_and_the_rest_after_i
     let status = migration_status(&mut connection, upgraded()).unwrap();
     assert!(status.is_ready_for_upgrade() && !status.is_up_to_date());
     assert_eq!(status.pending, ["00000000099050_procrastinate_post_drop"]);
-    assert!(status.to_string().ends_with("[ ] 00000000099050_procrastinate_post_drop (when older versions are gone)"));
+    assert!(status.to_string().ends_with("[ ] 00000000099050_procrastinate_post_drop (after older versions are gone)"));
     assert_eq!(rows(&mut connection, "SELECT to_regclass('added')"), ["added"]);
     // Once more it has nothing to do, for whoever may write nothing too.
     assert_eq!(run_pre_migrations(&mut connection, upgraded()).unwrap(), [""; 0]);
