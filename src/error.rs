@@ -75,8 +75,8 @@ pub enum Error {
     ///
     /// Nothing was changed, and your transaction, if there is one, is intact.
     #[error(
-        "could not retry job {job_id} of task \"{task_name}\": another job with its queueing lock \"{queueing_lock}\" is \
-         already pending"
+        "could not retry job {job_id} of task \"{task_name}\": another job with its queueing lock \
+         \"{queueing_lock}\" is already pending"
     )]
     QueueingLockTaken {
         /// The job that was not retried.
@@ -317,8 +317,8 @@ impl From<diesel::result::Error> for Error {
 
 /// Recognises an undefined table, function or type without a SQLSTATE, which Diesel does not expose.
 ///
-/// The server's error has a position in the statement, which errors raised by our functions lack, and its message has one
-/// of our names. Both are the same in every language of the server.
+/// The server's error has a position in the statement, which errors raised by our functions lack. Its message contains
+/// one of our names. Both are the same in every language of the server.
 fn says_that_schema_is_missing(error: &diesel::result::Error) -> bool {
     use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
     match error {

@@ -30,7 +30,10 @@ pub(crate) fn take_arguments(signature: &mut Signature, pass_context: bool) -> s
 
 fn take_argument(parameter: &mut PatType) -> syn::Result<Argument> {
     let Pat::Ident(pattern) = &*parameter.pat else {
-        return Err(syn::Error::new(parameter.pat.span(), "an argument of a task must have a name, because jobs store arguments by name"));
+        return Err(syn::Error::new(
+            parameter.pat.span(),
+            "an argument of a task must have a name, because jobs store arguments by name",
+        ));
     };
     if let Type::Reference(reference) = &*parameter.ty {
         return Err(syn::Error::new(
@@ -39,7 +42,10 @@ fn take_argument(parameter: &mut PatType) -> syn::Result<Argument> {
         ));
     }
     if let Type::ImplTrait(implementation) = &*parameter.ty {
-        return Err(syn::Error::new(implementation.span(), "an argument of a task must have a named type instead of `impl Trait`"));
+        return Err(syn::Error::new(
+            implementation.span(),
+            "an argument of a task must have a named type instead of `impl Trait`",
+        ));
     }
     let (moved, kept) =
         std::mem::take(&mut parameter.attrs).into_iter().partition(|attribute| attribute.path().is_ident("serde"));

@@ -144,7 +144,9 @@ fn aliases(array: ExprArray) -> syn::Result<ExprArray> {
 fn timeout(value: Expr) -> syn::Result<Timeout> {
     let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = value else { return Ok(Timeout::Expression(value)) };
     match humantime::parse_duration(&text.value()) {
-        Ok(duration) if duration.is_zero() => Err(syn::Error::new(text.span(), "the timeout must be greater than zero")),
+        Ok(duration) if duration.is_zero() => {
+            Err(syn::Error::new(text.span(), "the timeout must be greater than zero"))
+        }
         Ok(duration) => Ok(Timeout::Written(text, duration)),
         Err(error) => {
             let message = format!("the timeout must be a duration such as \"30s\", \"5min\" or \"1h 30min\": {error}");

@@ -56,12 +56,16 @@ fn an_invalid_option_is_refused_with_the_rule() {
     }
     let long = format!("name = \"{}\"", "x".repeat(129));
     assert_eq!(refusal(&long, "fn f() {}"), "the name must be at most 128 bytes, but is 129");
-    assert_eq!(refusal("pass_context", "fn f() {}"), "with `pass_context`, the first parameter must be the `JobContext`");
+    assert_eq!(
+        refusal("pass_context", "fn f() {}"),
+        "with `pass_context`, the first parameter must be the `JobContext`"
+    );
 }
 
 #[test]
 fn a_suitable_function_is_accepted() {
-    let options = "name = \"shop.mail\", aliases = [\"mail\", \"shop.post\"], queue = \"mails\", priority = -5, lock = \"l\", queueing_lock = \"q\", pass_context, timeout = \"1h 30min\", \
+    let options = "name = \"shop.mail\", aliases = [\"mail\", \"shop.post\"], queue = \"mails\", priority = -5, \
+         lock = \"l\", queueing_lock = \"q\", pass_context, timeout = \"1h 30min\", \
          stalled = \"leave\", middleware = [a, b(3)]";
     assert_eq!(
         refusal(options, "pub(crate) async fn f(context: JobContext, mut a: i64) -> Result<(), E> { Ok(()) }"),

@@ -13,8 +13,8 @@ use crate::database::notification::{Notification, channels};
 use crate::error::Error;
 
 /// Why a working connection receives no notifications.
-pub(crate) const SILENT: &str = "the dedicated connections receive no notifications. Either they go through a pooler in \
-     transaction mode (use `DieselConnector::dedicated_connections`), or they are made with \
+pub(crate) const SILENT: &str = "the dedicated connections receive no notifications. Either they go through a \
+     pooler in transaction mode (use `DieselConnector::dedicated_connections`), or they are made with \
      AsyncPgConnection::try_from(client) (use try_from_client_and_connection)";
 
 /// How long the server may take to respond.

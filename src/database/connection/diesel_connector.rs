@@ -20,8 +20,8 @@ use crate::error::Error;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Why an action that needs a session is refused.
-const NO_SESSION: &str = "it needs a session of the server, which a pooler in transaction mode does not keep; pass a pool of \
-                          direct connections to `DieselConnector::dedicated_connections`";
+const NO_SESSION: &str = "it needs a session of the server, which a pooler in transaction mode does not keep; \
+                          pass a pool of direct connections to `DieselConnector::dedicated_connections`";
 
 /// The connection pool of the application, as the queue uses it. It is cheap to clone.
 ///

@@ -76,7 +76,7 @@ impl Both {
         let found = complete(self.memory.load(statement()));
         let sql = diesel::debug_query::<Pg, _>(&statement()).to_string();
         let (found_told, expected_told) = (told_of(&found, &told), told_of(&expected, &told));
-        assert_eq!(found_told, expected_told, "in memory, and in PostgreSQL, to {sql}");
+        assert_eq!(found_told, expected_told, "in memory, and in PostgreSQL, for {sql}");
         self.told.extend(found_told.unwrap_or_else(|error| vec![error]));
         found.unwrap_or_default()
     }
@@ -337,12 +337,12 @@ fn clear_away(both: &mut Both, random: &mut Rng) {
         let memory = complete(both.memory.load(statement(of_memory))).unwrap().remove(0);
         deleted = [deleted[0] + postgres.0, deleted[1] + memory.0];
         start_after = [Some(postgres.2), Some(memory.2)];
-        assert_eq!(memory.1, postgres.1, "whether there is more");
+        assert_eq!(memory.1, postgres.1, "whether there are more events");
         if !memory.1 {
             break;
         }
     }
-    assert_eq!(deleted[1], deleted[0], "how many jobs are deleted");
+    assert_eq!(deleted[1], deleted[0], "the number of deleted jobs");
 }
 
 fn browse(both: &mut Both, known: &Known, random: &mut Rng) {
@@ -367,7 +367,7 @@ fn browse(both: &mut Both, known: &Known, random: &mut Rng) {
 }
 
 #[test]
-fn every_statement_is_answered_as_by_postgresql() {
+fn every_statement_returns_what_postgresql_returns() {
     let mut told = BTreeSet::new();
     for seed in 0..10 {
         let mut random = Rng::with_seed(seed);
@@ -393,6 +393,6 @@ fn every_statement_is_answered_as_by_postgresql() {
         "Aborted)",
         "(None, true)",
     ] {
-        assert!(told.iter().any(|told| told.contains(part)), "nothing was answered with {part:?}");
+        assert!(told.iter().any(|told| told.contains(part)), "no row contained {part:?}");
     }
 }

@@ -42,8 +42,8 @@ pub(super) fn check_session<C: LoadConnection<Backend = Pg>>(connection: &mut C)
     if process()? == process()? {
         return Ok(());
     }
-    let source = "the connection goes through a pooler in transaction mode, which cannot hold the lock for migrations; run \
-                  them on a direct connection to the server";
+    let source = "the connection goes through a pooler in transaction mode, which cannot hold the lock for \
+                  migrations; run them on a direct connection to the server";
     Err(Error::Migration { source: source.into() })
 }
 
@@ -71,8 +71,8 @@ pub(super) fn unlock<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> Res
     if !unlocked.map_err(|source| Error::database("release the lock for migrations", source))? {
         tracing::warn!(
             action = "migrations_lock_lost",
-            "could not release the lock for migrations: another connection of the pooler holds it until that connection is \
-             closed; run migrations on a direct connection to the server",
+            "could not release the lock for migrations: another connection of the pooler holds it until that \
+             connection is closed; run migrations on a direct connection to the server",
         );
     }
     Ok(())

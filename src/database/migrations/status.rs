@@ -128,8 +128,8 @@ pub(super) fn status_of<C>(connection: &mut C, migrations: &[Box<dyn Migration<P
 where
     C: LoadConnection<Backend = Pg>,
 {
-    let versions = recorded_versions(connection)
-        .map_err(|source| Error::database("read which migrations are applied", source))?;
+    let versions =
+        recorded_versions(connection).map_err(|source| Error::database("read which migrations are applied", source))?;
     let mut own: Vec<_> =
         migrations.iter().map(|migration| (migration.name().version().to_string(), migration.name())).collect();
     own.sort_by(|(first, _), (second, _)| first.cmp(second));

@@ -47,7 +47,7 @@ macro_rules! condition {
 }
 
 condition! {
-    /// The condition that [`ProcrastinateJob::stalled`](crate::models::ProcrastinateJob::stalled) returns.
+    /// The condition for stalled jobs.
     ///
     /// # Example
     ///
@@ -59,7 +59,7 @@ condition! {
 }
 
 condition! {
-    /// The condition that [`ProcrastinateJob::finished_before`](crate::models::ProcrastinateJob::finished_before) returns.
+    /// The condition for jobs that finished before a time.
     ///
     /// # Example
     ///

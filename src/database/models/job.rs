@@ -158,8 +158,8 @@ impl ProcrastinateJob {
     /// use procrastinate::JobStatus;
     /// use procrastinate::models::ProcrastinateJob;
     ///
-    /// let waiting = ProcrastinateJob::query().filter(ProcrastinateJob::has_status(JobStatus::Todo)).count();
-    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&waiting).to_string().contains(r#""status" = $1"#));
+    /// let pending = ProcrastinateJob::query().filter(ProcrastinateJob::has_status(JobStatus::Todo)).count();
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&pending).to_string().contains(r#""status" = $1"#));
     /// ```
     #[must_use]
     pub fn has_status(status: JobStatus) -> dsl::Eq<procrastinate_jobs::status, JobStatus> {

@@ -63,11 +63,11 @@ pub use writable::{NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinateP
 /// diesel::joinable!(orders -> procrastinate_jobs (job_id));
 /// procrastinate::allow_with_procrastinate!(orders);
 ///
-/// let waiting = orders::table
+/// let pending = orders::table
 ///     .inner_join(procrastinate_jobs::table)
 ///     .filter(ProcrastinateJob::in_queue("mails"))
 ///     .select((orders::customer, ProcrastinateJob::as_select()));
-/// assert!(diesel::debug_query::<diesel::pg::Pg, _>(&waiting).to_string().contains("INNER JOIN"));
+/// assert!(diesel::debug_query::<diesel::pg::Pg, _>(&pending).to_string().contains("INNER JOIN"));
 /// ```
 #[macro_export]
 macro_rules! allow_with_procrastinate {

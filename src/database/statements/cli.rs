@@ -1,4 +1,4 @@
-//! Statements for people who look around.
+//! Statements for the command line.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -13,8 +13,7 @@ use crate::database::statements::statement;
 use crate::job::JobId;
 use crate::schema::{procrastinate_diesel_job_errors, procrastinate_events, procrastinate_jobs, procrastinate_workers};
 
-/// To whom the connection leads: the server's version, the database, the schema in which names are looked up first, the
-/// role.
+/// The database that the connection leads to: the server's version, the database, the current schema and the role.
 pub(crate) struct ServerInfo;
 
 statement!(
@@ -28,8 +27,8 @@ statement!(
     }
 );
 
-/// Which jobs are meant: those that pass the filter, and of these, where that is wanted, those alone whose worker is gone
-/// or has been silent for thirty seconds.
+/// Selects jobs: those that pass the filter and, if requested, only stalled ones. A worker is considered stalled after
+/// 30 seconds without a heartbeat.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct JobSelection {
     pub(crate) filter: JobFilter,
@@ -49,7 +48,7 @@ impl JobSelection {
     }
 }
 
-/// So many of the jobs that are meant, by number, on from one.
+/// One page of the selected jobs, sorted by ID, before or after a job.
 pub(crate) struct PageOfJobs {
     pub(crate) meant: JobSelection,
     pub(crate) newest_first: bool,
@@ -69,7 +68,7 @@ statement!(filtered "list the jobs": PageOfJobs -> ProcrastinateJob: procrastina
     Ok(())
 });
 
-/// How many jobs are meant.
+/// Counts the selected jobs.
 pub(crate) struct CountOfJobs(pub(crate) JobSelection);
 
 statement!(filtered "count the jobs": CountOfJobs -> i64: BigInt, |statement, out| {
@@ -77,9 +76,9 @@ statement!(filtered "count the jobs": CountOfJobs -> i64: BigInt, |statement, ou
     statement.0.write(out)
 });
 
-/// How many jobs have one of these statuses and are as old as those that `clean` deletes; at most 10,000 are counted.
+/// Counts the jobs that `clean` would delete with these values, up to 10,000.
 pub(crate) struct CountOfOldJobs {
-    /// The labels of their statuses.
+    /// The labels of the statuses.
     pub(crate) statuses: Vec<String>,
     pub(crate) older_than_seconds: f64,
     pub(crate) queue: Option<String>,
@@ -98,7 +97,7 @@ statement!("count the jobs": CountOfOldJobs -> i64: BigInt, |statement, out| {
     Ok(())
 });
 
-/// Whether the migrations of this crate have created the tables, which Python's Procrastinate may have done before.
+/// Whether the migrations of this crate created the tables, rather than Python's Procrastinate.
 pub(crate) struct AreTablesOurs;
 
 statement!("find out who created the tables": AreTablesOurs -> bool: Bool, |_, out| {
@@ -109,7 +108,7 @@ statement!("find out who created the tables": AreTablesOurs -> bool: Bool, |_, o
     Ok(())
 });
 
-/// The job because of whose lock another one waits: the one that runs, or else the one that goes before.
+/// The job that holds up another one with the same lock: the running one, or else the one that comes first.
 pub(crate) struct HolderOfLock {
     pub(crate) job_id: JobId,
     pub(crate) lock: String,
@@ -128,7 +127,7 @@ statement!("find the holder of the lock": HolderOfLock -> ProcrastinateJob: proc
     Ok(())
 });
 
-/// Whether a job goes before the one of this number and priority, where both can be started.
+/// Whether a job comes before the one with this ID and priority, if both are due.
 fn write_goes_before<'b>(job_id: &'b JobId, priority: &'b i32, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
     out.push_sql("(priority > ");
     out.push_bind_param::<Integer, _>(priority)?;
@@ -140,7 +139,7 @@ fn write_goes_before<'b>(job_id: &'b JobId, priority: &'b i32, out: &mut AstPass
     Ok(())
 }
 
-/// How many jobs of a queue go before a job of it that could be started now; at most 10,000 are counted.
+/// Counts the due jobs of a queue that come before a job, up to 10,000.
 pub(crate) struct JobsAhead {
     pub(crate) job_id: JobId,
     pub(crate) queue: String,
@@ -159,7 +158,7 @@ statement!("count the jobs ahead": JobsAhead -> i64: BigInt, |statement, out| {
     Ok(())
 });
 
-/// When a job of a queue was last started, by the last fifty of its jobs that do not wait.
+/// The last time a job of the queue was started, according to its last fifty jobs that are not pending.
 pub(crate) struct LastStart {
     pub(crate) queue: String,
 }
@@ -176,7 +175,7 @@ statement!("find the last start": LastStart -> Option<DateTime<Utc>>: Nullable<T
     Ok(())
 });
 
-/// The names of queues and tasks that the newest jobs have: whether it is a queue, and the name.
+/// The names of queues and tasks in the newest jobs: whether it is a queue, and the name.
 pub(crate) struct NamesInUse;
 
 statement!("look up names": NamesInUse -> (bool, String): (Bool, Text), |_, out| {
@@ -187,7 +186,7 @@ statement!("look up names": NamesInUse -> (bool, String): (Bool, Text), |_, out|
     Ok(())
 });
 
-/// What happened to a job, oldest first.
+/// The events of a job, oldest first.
 pub(crate) struct EventsOfJob {
     pub(crate) job_id: JobId,
 }
@@ -199,7 +198,7 @@ statement!("look up the job's events": EventsOfJob -> ProcrastinateEvent: procra
     Ok(())
 });
 
-/// Why a job's attempts failed, oldest first.
+/// The errors of a job's attempts, oldest first.
 pub(crate) struct ErrorsOfJob {
     pub(crate) job_id: JobId,
 }
@@ -214,7 +213,7 @@ statement!("look up the job's errors": ErrorsOfJob -> ProcrastinateJobError: pro
     Ok(())
 });
 
-/// The workers that are registered.
+/// The registered workers.
 pub(crate) struct RegisteredWorkers;
 
 statement!("list the workers": RegisteredWorkers -> ProcrastinateWorker: procrastinate_workers::SqlType, |_, out| {
@@ -222,8 +221,8 @@ statement!("list the workers": RegisteredWorkers -> ProcrastinateWorker: procras
     Ok(())
 });
 
-/// Puts a job back to wait by the contract's own function, which raises where it cannot: for databases on which no
-/// migrations but Procrastinate's were run.
+/// Retries a job with the function of the contract, which raises an error if it cannot. It also works on a database
+/// with only Procrastinate's migrations.
 pub(crate) struct RetryJobByContract(pub(crate) RetryJobQuery);
 
 statement!("retry the job": RetryJobByContract -> String: Text, |statement, out| {

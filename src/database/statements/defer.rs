@@ -9,7 +9,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Tim
 use crate::database::statements::statement;
 use crate::job::JobId;
 
-/// A job to insert: the columns of a row, checked.
+/// A valid job to insert, with the columns of its row.
 #[derive(Debug, Clone)]
 pub(crate) struct NewJob {
     pub(crate) queue: String,
@@ -30,10 +30,10 @@ statement!("defer the job": InsertJob -> JobId: BigInt, |statement, out| {
     Ok(())
 });
 
-/// Inserts a job unless one with its queueing lock is waiting: then there is no row in the answer.
+/// Inserts a job unless another pending job holds its queueing lock. It returns no row then.
 ///
-/// No violation is raised, so the caller's transaction lives on. The predicate is a literal, because a bound one keeps
-/// a generic plan from recognising the index.
+/// It violates no constraint, so your transaction stays intact. The predicate is a literal, because with a bound value
+/// a generic plan does not recognise the index.
 pub(crate) struct InsertJobUnlessEnqueued(pub(crate) NewJob);
 
 statement!("defer the job": InsertJobUnlessEnqueued -> JobId: BigInt, |statement, out| {
@@ -52,7 +52,7 @@ fn insert_values<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryRes
     Ok(())
 }
 
-/// The columns of a row, with commas between them.
+/// Writes the columns of a row, separated by commas.
 fn push_columns<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
     out.push_bind_param::<Text, _>(&job.queue)?;
     out.push_sql(", ");
@@ -70,7 +70,7 @@ fn push_columns<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryResu
     Ok(())
 }
 
-/// Inserts a job, and notifies nobody. The answer: its id, or a NULL where one with its queueing lock is waiting.
+/// Inserts a job without a notification. It returns the job's ID, or NULL if its queueing lock is taken.
 pub(crate) struct StoreJob(pub(crate) NewJob);
 
 statement!("defer the job": StoreJob -> Option<JobId>: Nullable<BigInt>, |statement, out| {
@@ -80,8 +80,9 @@ statement!("defer the job": StoreJob -> Option<JobId>: Nullable<BigInt>, |statem
     Ok(())
 });
 
-/// Notifies whoever listens of a job that is committed. Never part of a transaction with anything else: that one would not
-/// be made durable before it is confirmed. The answer: one row.
+/// Notifies listeners of a committed job, and returns one row.
+///
+/// It must not be part of another transaction, whose commit might be confirmed before it is durable.
 pub(crate) struct AnnounceJob {
     pub(crate) job_id: JobId,
     pub(crate) queue: String,
@@ -98,7 +99,7 @@ statement!("notify the workers": AnnounceJob -> bool: Bool, |statement, out| {
     Ok(())
 });
 
-/// Inserts any number of jobs, all or none. The answer: their ids in the order of the input, or one row with the
+/// Inserts any number of jobs, all or none. It returns their IDs in the order of the input, or one row with the
 /// queueing lock that is taken.
 #[derive(Debug, Default)]
 pub(crate) struct InsertJobs {
@@ -127,7 +128,7 @@ impl FromIterator<NewJob> for InsertJobs {
     }
 }
 
-/// A row of the answer to [`InsertJobs`]: an id, or the queueing lock because of which nothing was inserted.
+/// A row of [`InsertJobs`]: an ID, or the queueing lock that prevented the insertion.
 pub(crate) type InsertedOrTaken = (Option<JobId>, Option<String>);
 
 statement!("defer the jobs": InsertJobs -> InsertedOrTaken: (Nullable<BigInt>, Nullable<Text>), |statement, out| {

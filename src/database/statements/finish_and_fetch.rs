@@ -12,16 +12,16 @@ use crate::database::statements::statement;
 use crate::job::{Job, JobId};
 use crate::retry::RetryDecision;
 
-/// A job that a worker has taken.
+/// A fetched job.
 #[derive(Debug)]
 pub(crate) struct FetchedJob {
     pub(crate) job: Job,
-    /// Why the arguments could not be read, if so: PostgreSQL stores numbers that are too large for any of Rust's.
-    /// The job has no arguments then.
+    /// The reason why the arguments could not be read, if so. PostgreSQL stores numbers that are too large for Rust's
+    /// types. The job has no arguments then.
     pub(crate) unreadable_args: Option<String>,
 }
 
-/// Arguments that cannot be read must not make the whole answer unreadable: the jobs in it are taken already.
+/// One job with unreadable arguments must not fail the whole response, because its jobs are fetched already.
 #[derive(Debug, FromSqlRow)]
 pub(crate) struct ArgsOrProblem(Result<serde_json::Value, String>);
 
@@ -40,7 +40,7 @@ impl FromSql<Jsonb, Pg> for ArgsOrProblem {
 pub(super) const SELECT_FETCHED: &str = "SELECT kind, id, queue_name, task_name, priority, lock, queueing_lock, args, \
      scheduled_at, attempts, abort_requested, worker_id, problem FROM ";
 
-/// Those of the given jobs that the worker is doing: to find again what an answer lost on the way had handed out.
+/// Those of the given jobs that the worker holds. It recovers jobs that were fetched with a lost response.
 pub(crate) struct JobsOfWorker {
     pub(crate) worker_id: i64,
     pub(crate) job_ids: Vec<JobId>,
@@ -56,31 +56,31 @@ statement!("load the worker's jobs": JobsOfWorker -> FinishedOrFetched: Finished
     Ok(())
 });
 
-/// Ends the jobs that a worker has finished, and takes new ones for its free slots.
+/// Stores the outcomes of a worker's finished jobs, and fetches new ones for its free slots.
 #[derive(Debug)]
 pub(crate) struct FinishAndFetchJobs {
     pub(crate) worker_id: i64,
     pub(crate) finished: Vec<JobId>,
     /// Parallel to `finished`: the labels of their statuses.
     pub(crate) end_statuses: Vec<&'static str>,
-    /// Jobs to put back, as the function takes them; NULL when there are none.
+    /// Jobs to retry, as the function takes them. NULL if there are none.
     pub(crate) retries: Option<serde_json::Value>,
-    /// Jobs to delete at their end; `None` when there are none.
+    /// Jobs to delete when they finish. `None` if there are none.
     pub(crate) deleted: Option<Vec<JobId>>,
-    /// What went wrong, as the function takes it; NULL when nothing did.
+    /// The errors of attempts, as the function takes them. NULL if there are none.
     pub(crate) errors: Option<serde_json::Value>,
-    /// `None`: all queues.
+    /// The queues to fetch from. `None` means all queues.
     pub(crate) queues: Option<Vec<String>>,
     pub(crate) free_slots: i32,
-    /// Whether each outcome is stored in a subtransaction, so that one that the database refuses is returned as
-    /// [`FinishedOrFetched::Refused`] and does not keep the others from being stored.
+    /// Whether each outcome is stored in a subtransaction. An outcome that the database refuses is then returned as
+    /// [`FinishedOrFetched::Refused`], and the others are stored.
     pub(crate) one_by_one: bool,
-    /// The time that scheduled jobs are compared with. `None`: the time of the database.
+    /// The time with which scheduled jobs are compared. `None` means the time of the database.
     pub(crate) due_at: Option<DateTime<Utc>>,
 }
 
 impl FinishAndFetchJobs {
-    /// A statement that ends nothing yet.
+    /// Creates a statement without outcomes.
     pub(crate) fn new(worker_id: i64, queues: Option<Vec<String>>, free_slots: usize) -> Self {
         Self {
             worker_id,
@@ -96,12 +96,12 @@ impl FinishAndFetchJobs {
         }
     }
 
-    /// Has a job end and be deleted.
+    /// Adds a job that finishes and is deleted.
     pub(crate) fn delete(&mut self, job_id: JobId) {
         self.deleted.get_or_insert_default().push(job_id);
     }
 
-    /// Has an error kept beside its job, of which this many attempts had ended before.
+    /// Adds the error of an attempt. `attempts` is the number of attempts that had finished before it.
     pub(crate) fn keep_error(
         &mut self,
         job_id: JobId,
@@ -120,7 +120,7 @@ impl FinishAndFetchJobs {
         push(&mut self.errors, error);
     }
 
-    /// Writes the errors in characters that every encoding of a database has.
+    /// Writes the errors with characters that every encoding of a database has.
     pub(crate) fn write_errors_in_ascii(&mut self) {
         let to_ascii = |text: &str| -> String {
             let escaped = |character: char| {
@@ -137,14 +137,14 @@ impl FinishAndFetchJobs {
         }
     }
 
-    /// Has a job end with this status.
+    /// Adds a job that finishes with this status.
     pub(crate) fn finish(&mut self, job_id: JobId, end_status: &'static str) {
         self.finished.push(job_id);
         self.end_statuses.push(end_status);
     }
 
-    /// Has a job wait for another attempt, of which this many had ended before. Unless it counts, the attempt that ended is
-    /// not counted.
+    /// Adds a job to retry. `attempts` is the number of attempts that had finished before. The finished attempt is only
+    /// counted if `counts` is true.
     pub(crate) fn retry(&mut self, job_id: JobId, attempts: i32, decision: &RetryDecision, counts: bool) {
         let retry = json!({
             "job_id": job_id,
@@ -166,19 +166,20 @@ fn push(array: &mut Option<serde_json::Value>, value: serde_json::Value) {
     }
 }
 
-/// A row of the answer to [`FinishAndFetchJobs`], or to a statement that only finds jobs.
+/// A row of [`FinishAndFetchJobs`], or of a statement that only finds jobs.
 pub(crate) enum FinishedOrFetched {
-    /// A finished job that was not this worker's any more: it was left as it is.
+    /// A finished job that this worker had lost. It was left as it is.
     Lost(JobId),
-    /// A job that could not wait for another attempt: its abort was requested, or its queueing lock is taken. It failed.
+    /// A job that could not be retried, because its abort was requested or its queueing lock is taken. It failed.
     NotRetried(JobId),
-    /// A job whose outcome the database refused to store, and why. `None`: it refused to hand out jobs.
+    /// A job whose outcome the database refused to store, and the reason. `None` means that it refused to hand out
+    /// jobs.
     Refused(Option<JobId>, String),
-    /// A job that the worker has now taken.
+    /// A job that the worker has fetched.
     Fetched(Box<FetchedJob>),
 }
 
-/// The kind is always there, the ID nearly always, the problem for a refused job, and the rest for a fetched one.
+/// The kind is always set, the ID nearly always, the problem for a refused job, and the rest for a fetched one.
 pub(crate) type FinishedOrFetchedColumns = (
     Text,
     Nullable<BigInt>,

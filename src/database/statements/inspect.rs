@@ -1,4 +1,4 @@
-//! Statements that look at jobs and change nothing.
+//! Statements that only read jobs.
 
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
@@ -11,13 +11,15 @@ use crate::job::{JobId, JobStatus};
 use crate::schema::procrastinate_jobs;
 use crate::schema::sql_types::ProcrastinateJobStatus;
 
-/// A date that Rust has no value for is one that never comes. The status comes as a text, as in every statement of the
-/// crate: a connection asks the server what an enum is, once for each of its types, before it reads one.
+/// The columns of a job. An infinite date, which Rust cannot hold, becomes NULL.
+///
+/// The status is a text, as in every statement of the crate. Otherwise a connection would ask the server about the enum
+/// before it reads one.
 pub(crate) const SELECT_JOBS: &str = "SELECT id, queue_name, task_name, priority, lock, queueing_lock, args, status::text, \
      CASE WHEN isfinite(scheduled_at) THEN scheduled_at END, attempts, abort_requested, worker_id \
      FROM procrastinate_jobs WHERE ";
 
-/// Whether the table of jobs is there.
+/// Whether the table of jobs exists.
 pub(crate) struct CheckConnectionQuery;
 
 statement!("look for the tables": CheckConnectionQuery -> bool: Bool, |_, out| {
@@ -25,7 +27,7 @@ statement!("look for the tables": CheckConnectionQuery -> bool: Bool, |_, out| {
     Ok(())
 });
 
-/// The status of a job. The answer: no row when there is no such job.
+/// The status of a job, or no row if there is no such job.
 pub(crate) struct GetJobStatusQuery {
     pub(crate) job_id: JobId,
 }
@@ -36,10 +38,10 @@ statement!("look up the job": GetJobStatusQuery -> JobStatus: ProcrastinateJobSt
     Ok(())
 });
 
-/// Which jobs to look at: those for which everything that is set is so.
+/// Selects jobs by the filters that are set.
 ///
-/// Only what is set stands in the SQL. A statement for all cases, with `$1 IS NULL OR …`, would read the whole table as
-/// soon as its plan is made for all times.
+/// The SQL contains only those filters. A statement for all cases, with `$1 IS NULL OR …`, would read the whole table
+/// once it has a generic plan.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct JobFilter {
     pub(crate) id: Option<JobId>,
@@ -52,7 +54,7 @@ pub(crate) struct JobFilter {
 }
 
 impl JobFilter {
-    /// Writes `condition AND condition …` after a condition that is always there.
+    /// Appends `AND condition` for each filter after a condition that is always there.
     pub(crate) fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         if let Some(id) = &self.id {
             out.push_sql(" AND id = ");
@@ -75,12 +77,12 @@ impl JobFilter {
         }
         match &self.status {
             None => {}
-            // A label that the database does not know either is an error there, unless it is compared as a text.
+            // A label that the database does not know raises an error unless it is compared as a text.
             Some(JobStatus::Unknown(label)) => {
                 out.push_sql(" AND status::text = ");
                 out.push_bind_param::<Text, _>(label)?;
             }
-            // A literal, because only that tells the planner that an index on jobs of this status will do.
+            // A literal, because only then does the planner use an index on jobs of this status.
             Some(status) => {
                 out.push_sql(" AND status = '");
                 out.push_sql(status.as_str());
@@ -91,7 +93,7 @@ impl JobFilter {
     }
 }
 
-/// The jobs for which everything that is set is so, by number.
+/// The jobs that pass all filters, sorted by ID.
 pub(crate) struct ListJobsQuery(pub(crate) JobFilter);
 
 statement!(filtered "list the jobs": ListJobsQuery -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
@@ -102,7 +104,7 @@ statement!(filtered "list the jobs": ListJobsQuery -> ProcrastinateJob: procrast
     Ok(())
 });
 
-/// The jobs that are doing, but whose worker is gone, or was not heard of for so long. The filter is about other things.
+/// The running jobs whose worker is gone or has missed its heartbeats. The filter has the other conditions.
 pub(crate) struct StalledJobs {
     pub(crate) seconds_since_heartbeat: f64,
     pub(crate) filter: JobFilter,
@@ -121,7 +123,7 @@ statement!(filtered "find stalled jobs": StalledJobs -> ProcrastinateJob: procra
     Ok(())
 });
 
-/// The jobs that are doing and that somebody has asked to abort.
+/// The running jobs with an abort request.
 pub(crate) struct JobsToAbort(pub(crate) JobFilter);
 
 statement!(filtered "find the jobs to abort": JobsToAbort -> JobId: BigInt, |statement, out| {
@@ -131,19 +133,19 @@ statement!(filtered "find the jobs to abort": JobsToAbort -> JobId: BigInt, |sta
     Ok(())
 });
 
-/// How many jobs there are of each value of a column, by status.
+/// The number of jobs for each value of a column, by status.
 pub(crate) struct CountJobs {
     pub(crate) column: CountedColumn,
     pub(crate) filter: JobFilter,
-    /// Only of the first [`JOBS_IN_STEP`] jobs with a higher number than this, whether they pass the filter or not. Without
-    /// it of all that pass, for filters by which an index finds them.
+    /// Counts only the first [`JOBS_IN_STEP`] jobs with a higher ID than this, whether they pass the filter or not.
+    /// `None` counts all jobs that pass, for filters with an index.
     pub(crate) after: Option<i64>,
 }
 
-/// How many jobs are looked at in one statement: some tens of milliseconds' worth.
+/// How many jobs one statement reads, which takes some tens of milliseconds.
 pub(crate) const JOBS_IN_STEP: i64 = 50_000;
 
-/// What [`CountJobs`] counts by.
+/// The column by which [`CountJobs`] groups.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CountedColumn {
     Queue,
@@ -161,16 +163,16 @@ impl CountedColumn {
     }
 }
 
-/// A row of the answer to [`CountJobs`].
+/// A row of [`CountJobs`].
 #[derive(Debug, PartialEq, Eq, diesel::Queryable)]
 pub(crate) struct CountedJobs {
-    /// The value.
+    /// The value of the column.
     pub(crate) name: Option<String>,
-    /// How many jobs with it were looked at.
+    /// The number of jobs with this value that were read.
     pub(crate) looked_at: i64,
-    /// The highest of their numbers.
+    /// The highest of their IDs.
     pub(crate) last_id: i64,
-    /// How many of them pass the filter; and of these how many stand so:
+    /// The number of them that pass the filter, and of those the number with each status.
     pub(crate) jobs_count: i64,
     pub(crate) todo: i64,
     pub(crate) doing: i64,

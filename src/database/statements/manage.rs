@@ -1,4 +1,4 @@
-//! Statements that change jobs by hand, or clear them away.
+//! Statements that change or delete jobs.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -12,7 +12,7 @@ use crate::job::{JobId, JobStatus};
 use crate::schema::procrastinate_jobs;
 use crate::schema::sql_types::ProcrastinateJobStatus;
 
-/// Takes the next job of the queues, or of all queues, for a worker. The answer: the job, if there is one.
+/// Fetches the next job of the queues, or of all queues, for a worker. It returns the job, if there is one.
 pub(crate) struct FetchJobQuery {
     pub(crate) queues: Option<Vec<String>>,
     pub(crate) worker_id: i64,
@@ -27,12 +27,12 @@ statement!("fetch a job": FetchJobQuery -> ProcrastinateJob: procrastinate_jobs:
     out.push_bind_param::<Nullable<Array<Text>>, _>(&statement.queues)?;
     out.push_sql("::varchar[], ");
     out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
-    // Where there is none, the function answers with a row of NULLs.
+    // If there is none, the function returns a row of NULLs.
     out.push_sql(") WHERE id IS NOT NULL");
     Ok(())
 });
 
-/// Ends a job. The answer: whether it was ended, and the status that it had before, if there is such a job.
+/// Finishes a job. It returns whether the job was finished, and its previous status, if there is such a job.
 pub(crate) struct FinishJobQuery {
     pub(crate) job_id: JobId,
     pub(crate) end_status: &'static str,
@@ -53,7 +53,7 @@ statement!(
     }
 );
 
-/// Cancels a job, or asks to abort it. The answer: its number, or NULL when there was nothing to cancel.
+/// Cancels a job, or requests its abort. It returns the job's ID, or NULL if there was nothing to cancel.
 pub(crate) struct CancelJobQuery {
     pub(crate) job_id: JobId,
     pub(crate) abort: bool,
@@ -71,7 +71,7 @@ statement!("cancel the job": CancelJobQuery -> Option<JobId>: Nullable<BigInt>, 
     Ok(())
 });
 
-/// Puts a job back to wait. `retry_at` is `None` for at once.
+/// Retries a job. `None` as `retry_at` means immediately.
 pub(crate) struct RetryJobQuery {
     pub(crate) job_id: JobId,
     pub(crate) retry_at: Option<DateTime<Utc>>,
@@ -81,7 +81,7 @@ pub(crate) struct RetryJobQuery {
 }
 
 impl RetryJobQuery {
-    /// As the functions take it that retry a job.
+    /// The options, as the functions that retry a job take them.
     pub(crate) fn write_args<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_bind_param::<BigInt, _>(&self.job_id)?;
         out.push_sql(", ");
@@ -96,8 +96,8 @@ impl RetryJobQuery {
     }
 }
 
-/// The answer to [`RetryJobQuery`]: the status that the job had, if there is such a job; the one that it has now, if it was
-/// changed; the queueing lock, if another job that waits holds it; and its task.
+/// The row of [`RetryJobQuery`]: the previous status, if there is such a job, the new status, if it was changed, the
+/// queueing lock, if another pending job holds it, and the job's task.
 pub(crate) type RetriedOrNot = (Option<JobStatus>, Option<JobStatus>, Option<String>, Option<String>);
 
 statement!(
@@ -114,15 +114,16 @@ statement!(
     }
 );
 
-/// Deletes old jobs along their final events. The answer: how many, whether there are more to look at, and where to go on.
+/// Deletes old jobs along their final events. It returns the number of deleted jobs, whether there are more events, and
+/// the position at which it stopped.
 pub(crate) struct DeleteOldJobsQuery {
-    /// The labels of their statuses.
+    /// The labels of the statuses.
     pub(crate) statuses: Vec<&'static str>,
     pub(crate) older_than_seconds: f64,
     pub(crate) queue: Option<String>,
-    /// How many final events to look at; `None`: all of them.
+    /// How many final events to read. `None` means all of them.
     pub(crate) max_events: Option<i32>,
-    /// What an earlier answer said.
+    /// The position at which an earlier step stopped.
     pub(crate) start_after: Option<serde_json::Value>,
 }
 
@@ -141,7 +142,7 @@ statement!("delete old jobs": DeleteOldJobsQuery -> (i64, bool, serde_json::Valu
     Ok(())
 });
 
-/// Sets when a job that waits may be started; `None` is at once. The answer: the status that the job has, if there is
+/// Sets the earliest start time of a pending job. `None` means immediately. It returns the job's status, if there is
 /// such a job, and whether it was changed.
 pub(crate) struct RescheduleJobQuery {
     pub(crate) job_id: JobId,
@@ -163,8 +164,8 @@ statement!(
     }
 );
 
-/// Deletes a job that does not run. The answer: the status that the job had, if there is such a job, and whether it is
-/// gone.
+/// Deletes a job that is not running. It returns the job's previous status, if there is such a job, and whether it was
+/// deleted.
 pub(crate) struct DeleteJobQuery {
     pub(crate) job_id: JobId,
 }

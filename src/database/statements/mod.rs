@@ -1,7 +1,7 @@
 //! Every statement of the crate, as a value.
 //!
-//! A statement is a struct that holds its binds. It has a static `QueryId`, so that a connection prepares it once, and
-//! one row type. One with optional filters has in its SQL only those that are set, and is prepared by its SQL.
+//! A statement is a struct with its bound values, and has one row type. It has a static `QueryId`, so each connection
+//! prepares it once. A statement with optional filters contains only those that are set, and is cached by its SQL.
 
 #[cfg(feature = "cli")]
 pub(crate) mod cli;
@@ -17,21 +17,21 @@ use diesel::deserialize::FromSqlRow;
 use diesel::pg::Pg;
 use diesel::query_builder::{Query, QueryFragment, QueryId};
 
-/// One statement with its binds.
+/// A statement with its bound values.
 pub(crate) trait Statement: Query + QueryFragment<Pg> + QueryId + Send + Sync + 'static {
-    /// What one row of its answer becomes.
+    /// The type of its rows.
     type Row: FromSqlRow<Self::SqlType, Pg> + Send + 'static;
 
-    /// What it does, for errors: *could not …*.
+    /// The action in errors: *could not …*.
     const ACTION: &'static str;
 
-    /// Its name, for who looks at what was asked.
+    /// The name of the statement, for tests that inspect statements.
     #[cfg(feature = "testing")]
     const NAME: &'static str;
 }
 
-/// Declares a statement: its SQL in a function of its own, everything else the same for all. With `filtered` its SQL
-/// depends on which filters are set.
+/// Declares a statement with a function that writes its SQL. With `filtered`, the SQL depends on the filters that are
+/// set.
 macro_rules! statement {
     ($action:literal: $statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
         crate::database::statements::statement!(@ true, $action, $statement -> $row: $sql_type, $write);

@@ -15,7 +15,7 @@ pub(crate) struct DeferPeriodicJob {
     pub(crate) defer_timestamp: i64,
 }
 
-/// The job, if it was deferred, and whether it was not because its queueing lock is taken.
+/// The job, if it was deferred, and whether its queueing lock was taken.
 pub(crate) type DeferredOrTaken = (Option<JobId>, bool);
 
 statement!("defer the periodic task": DeferPeriodicJob -> DeferredOrTaken: (Nullable<BigInt>, Bool), |statement, out| {

@@ -9,7 +9,7 @@ use crate::job::{Job, JobId, JobStatus};
 use crate::retry::RetryDecision;
 use crate::schema::sql_types::ProcrastinateJobStatus;
 
-/// Jobs of these tasks that are marked as running while their worker is gone.
+/// Running jobs of these tasks whose worker is gone.
 pub(crate) struct JobsWithoutWorker {
     pub(crate) task_names: Vec<String>,
 }
@@ -22,14 +22,14 @@ statement!("find the jobs of stalled workers": JobsWithoutWorker -> FinishedOrFe
     Ok(())
 });
 
-/// Ends the attempts of jobs whose worker died. The answer: what became of each that was still without a worker.
+/// Ends the attempts of jobs whose worker died. It returns the new status of each job that still had no worker.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RescueJobs {
     pub(crate) rescues: Vec<serde_json::Value>,
 }
 
 impl RescueJobs {
-    /// Has the job wait for another attempt if there is a decision, or fail.
+    /// Adds a job, which is retried if there is a decision, and fails otherwise.
     pub(crate) fn add(&mut self, job: &Job, decision: Option<&RetryDecision>, error: &str) {
         self.rescues.push(json!({
             "job_id": job.id,
@@ -47,7 +47,7 @@ impl RescueJobs {
         self.rescues.is_empty()
     }
 
-    /// A statement for each of the jobs.
+    /// Makes a separate statement for each job.
     pub(crate) fn one_by_one(self) -> impl Iterator<Item = Self> {
         self.rescues.into_iter().map(|rescue| Self { rescues: vec![rescue] })
     }

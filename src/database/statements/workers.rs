@@ -1,11 +1,11 @@
-//! Statements about workers: registering them, their heartbeats, and removing those that are stalled.
+//! Statements about workers: registration, heartbeats and the removal of stalled ones.
 
 use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable};
 
 use super::statement;
 use crate::job::JobId;
 
-/// Enters a worker. The answer: its id.
+/// Registers a worker, and returns its ID.
 pub(crate) struct RegisterWorkerQuery;
 
 statement!("register the worker": RegisterWorkerQuery -> i64: BigInt, |_, out| {
@@ -13,7 +13,7 @@ statement!("register the worker": RegisterWorkerQuery -> i64: BigInt, |_, out| {
     Ok(())
 });
 
-/// Removes a worker. The answer: one row.
+/// Removes a worker, and returns one row.
 pub(crate) struct UnregisterWorkerQuery {
     pub(crate) worker_id: i64,
 }
@@ -25,7 +25,7 @@ statement!("unregister the worker": UnregisterWorkerQuery -> bool: Bool, |statem
     Ok(())
 });
 
-/// Removes the workers that have not been heard of for so long. The answer: their ids.
+/// Removes the workers that have missed their heartbeats, and returns their IDs.
 pub(crate) struct PruneStalledWorkersQuery {
     pub(crate) seconds_since_heartbeat: f64,
 }
@@ -37,11 +37,12 @@ statement!("prune stalled workers": PruneStalledWorkersQuery -> i64: BigInt, |st
     Ok(())
 });
 
-/// Enters a worker whose row was removed while it was running these jobs. The answer: its id beside each of them that it
-/// has again, and beside a NULL.
+/// Registers a worker again whose row was removed while it held these jobs. It returns the new ID with each job that
+/// the worker holds again, and once with NULL.
 pub(crate) struct RegisterWorkerAgain {
     pub(crate) job_ids: Vec<JobId>,
-    /// Parallel to `job_ids`: the attempts of each, so that a job which somebody else has had since is not taken for it.
+    /// Parallel to `job_ids`: the attempts of each job, so that a job that was run elsewhere in between is not
+    /// reclaimed.
     pub(crate) attempts: Vec<i32>,
 }
 
@@ -54,13 +55,13 @@ statement!("re-register the worker": RegisterWorkerAgain -> (i64, Option<JobId>)
     Ok(())
 });
 
-/// Says that a worker is alive. The answer: the jobs it is doing as far as the database knows, each with whether its abort
-/// was requested, and a row of NULLs; no row at all when the worker is not registered any more.
+/// Sends a heartbeat. It returns each job that the worker holds, with whether its abort was requested, and a row of
+/// NULLs. It returns no row if the worker is no longer registered.
 pub(crate) struct UpdateHeartbeatQuery {
     pub(crate) worker_id: i64,
 }
 
-/// The number of a job, and whether its abort was requested.
+/// The ID of a job, and whether its abort was requested.
 pub(crate) type JobOfHeartbeat = (Option<JobId>, Option<bool>);
 
 statement!("send the heartbeat": UpdateHeartbeatQuery -> JobOfHeartbeat: (Nullable<BigInt>, Nullable<Bool>), |statement, out| {

@@ -95,9 +95,7 @@ impl Fields {
                 return Err("field day of week must be \"*\" if field day has \"W\"".to_owned());
             }
             if day > LAST_NEAREST {
-                return Err(format!(
-                    "field day must not have \"{day}W\", because not every month has that day"
-                ));
+                return Err(format!("field day must not have \"{day}W\", because not every month has that day"));
             }
         }
         Ok(())
@@ -131,30 +129,24 @@ mod tests {
     #[test]
     fn a_refusal_names_the_field_and_the_rule() {
         for (expression, rule) in [
-            (
-                "0 8 * *",
-                "must have five fields (minute, hour, day, month, day of week) or six (second last), not 4",
-            ),
+            ("0 8 * *", "must have five fields (minute, hour, day, month, day of week) or six (second last), not 4"),
             ("0 8 * * * 60", "field second \"60\" has \"60\", but values must be from 0 to 59"),
             ("0 8 1,32 * *", "field day \"1,32\" has \"32\", but values must be from 1 to 31"),
             ("0 8 * * 8", "field day of week \"8\" has \"8\", but values must be from 0 to 7"),
-            (
-                "0 8 * * mo",
-                "field day of week \"mo\" has \"mo\", but values must be numbers or the names sun to sat",
-            ),
+            ("0 8 * * mo", "field day of week \"mo\" has \"mo\", but values must be numbers or the names sun to sat"),
             ("mon 8 * * *", "field minute \"mon\" has \"mon\", but values must be numbers"),
             ("*/0 8 * * *", "field minute \"*/0\" must have a number of at least 1 after \"/\", not \"0\""),
             ("0 8 * * mon#6", "field day of week \"mon#6\" must have a number from 1 to 5 after \"#\""),
             ("0 8 * * 1-5#2", "field day of week \"1-5#2\" must have one day or a range of names before \"#\""),
             ("0 8 1,15w * *", "field day \"1,15w\" must not have \"W\" in a list"),
-            ("h 8 * * *", "field minute \"h\" must not use \"H\" or \"R\", because programs would not agree on the time"),
+            (
+                "h 8 * * *",
+                "field minute \"h\" must not use \"H\" or \"R\", because programs would not agree on the time",
+            ),
             ("0 8 1 * mon#1", "field day must be \"*\" if field day of week has \"#\" or \"L\""),
             ("0 8 15w * 1", "field day of week must be \"*\" if field day has \"W\""),
             ("0 8 * * 5,mon#1", "field day of week must not mix \"#\" and \"L\" with other values"),
-            (
-                "0 8 31w * *",
-                "field day must not have \"31W\", because not every month has that day",
-            ),
+            ("0 8 31w * *", "field day must not have \"31W\", because not every month has that day"),
         ] {
             let error = Fields::read(expression).map(drop).map_err(|error| error.to_string());
             assert_eq!(error, Err(format!("invalid cron expression {expression:?}: {rule}")));

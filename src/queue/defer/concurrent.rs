@@ -61,8 +61,8 @@ pub(crate) async fn store_and_announce(job: NewJob, mut connection: Connection) 
                 action = "announce_job_error",
                 job.id = i64::from(job_id),
                 job.task_name = %task_name,
-                "could not notify workers about job {job_id} of task {task_name}, which is stored; they find it when they \
-                 poll next: {error}",
+                "could not notify workers about job {job_id} of task {task_name}, which is stored; they find it \
+                 when they poll next: {error}",
             );
         }
         Ok(job_id)

@@ -43,7 +43,7 @@ const DEFAULT_QUEUE: &str = "default";
 ///
 /// fn register(connection: &mut PgConnection) -> Result<(), procrastinate::Error> {
 ///     let id = welcome(7).lock("customer-7").defer_blocking(connection)?;
-///     println!("job {id} waits");
+///     println!("job {id} is pending");
 ///     Ok(())
 /// }
 /// ```

@@ -25,7 +25,7 @@ use crate::retry::RetryDecision;
 ///
 /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
 /// if !cancel_job(7).execute_blocking(connection)? {
-///     println!("job 7 does not wait any more");
+///     println!("job 7 is cancelled");
 /// }
 /// # Ok(())
 /// # }

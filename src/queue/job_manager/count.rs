@@ -17,7 +17,7 @@ use crate::job::JobStatus;
 /// ```
 /// use procrastinate::job_manager::JobCounts;
 ///
-/// fn waiting(queues: &[JobCounts]) -> i64 {
+/// fn pending(queues: &[JobCounts]) -> i64 {
 ///     queues.iter().map(|queue| queue.todo).sum()
 /// }
 /// ```

@@ -134,7 +134,7 @@ impl JobManager {
     /// ```no_run
     /// # async fn example(job_manager: procrastinate::JobManager) -> Result<(), procrastinate::Error> {
     /// for queue in job_manager.execute(procrastinate::job_manager::list_queues()).await? {
-    ///     println!("{} jobs wait in {}", queue.todo, queue.name);
+    ///     println!("{} pending jobs in {}", queue.todo, queue.name);
     /// }
     /// # Ok(())
     /// # }

@@ -28,7 +28,7 @@ use crate::validation::{check_age, check_filter};
 /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
 /// let worker_id = job_manager::register_worker().execute_blocking(connection)?;
 /// while let Some(job) = job_manager::fetch_job(worker_id).queues(["mails"]).execute_blocking(connection)? {
-///     println!("{job} is done at once");
+///     println!("running {job}");
 ///     job_manager::finish_job(&job, JobStatus::Succeeded).execute_blocking(connection)?;
 /// }
 /// job_manager::unregister_worker(worker_id).execute_blocking(connection)?;

@@ -60,9 +60,8 @@ async fn a_name_or_an_alias_that_says_two_tasks_is_refused_with_both() {
     );
     let builtin = "procrastinate.builtin_tasks.remove_old_jobs";
     assert!(
-        refusal(builder().await.task::<plain>().add_task_alias::<plain>(builtin)).starts_with(
-            "could not build the application: the tasks procrastinate::builtin_tasks::RemoveOldJobs and "
-        )
+        refusal(builder().await.task::<plain>().add_task_alias::<plain>(builtin))
+            .starts_with("could not build the application: the tasks procrastinate::builtin_tasks::RemoveOldJobs and ")
     );
 }
 
@@ -76,11 +75,17 @@ async fn a_name_that_is_told_twice_of_one_task_says_nothing_new() {
 #[tokio::test]
 async fn a_task_that_is_added_twice_is_refused() {
     let twice = format!("({}::plain) was added twice", module_path!());
-    assert_eq!(refusal(builder().await.task::<plain>().task::<plain>()), format!("could not build the application: the task \"plain\" {twice}"));
+    assert_eq!(
+        refusal(builder().await.task::<plain>().task::<plain>()),
+        format!("could not build the application: the task \"plain\" {twice}")
+    );
     let parts = || Blueprint::new().task::<packed>();
     assert_eq!(
         refusal(builder().await.add_tasks_from(parts(), "part").add_tasks_from(parts(), "part")),
-        format!("could not build the application: the task \"part:packed\" ({}::packed) was added twice", module_path!())
+        format!(
+            "could not build the application: the task \"part:packed\" ({}::packed) was added twice",
+            module_path!()
+        )
     );
 }
 

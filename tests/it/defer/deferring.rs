@@ -298,15 +298,24 @@ fn bad_input_is_refused_by_name_and_rule_before_anything_is_stored() {
         (configure_task(&long, json!({})), "must be at most 128 bytes, but is"),
         (plain().queue(&long), "invalid queue name \"xxx"),
         (plain().queue("ä".repeat(65)), "must be at most 128 bytes, but is 130"),
-        (plain().queue("a\0b"), r#"invalid queue name "a\0b": must not contain the NUL character, which PostgreSQL cannot store"#),
+        (
+            plain().queue("a\0b"),
+            r#"invalid queue name "a\0b": must not contain the NUL character, which PostgreSQL cannot store"#,
+        ),
         (plain().lock("l".repeat(2_601)), "must be at most 2600 bytes, but is 2601"),
         (plain().queueing_lock("\0"), "invalid queueing lock"),
-        (configure_task("t", json!([1])), r#"invalid arguments "[1]": arguments of the task "t" must be a JSON object"#),
+        (
+            configure_task("t", json!([1])),
+            r#"invalid arguments "[1]": arguments of the task "t" must be a JSON object"#,
+        ),
         (configure_task("t", ()), r#"invalid arguments "null": arguments of the task "t" must be a JSON object"#),
         (configure_task("t", json!({ "a": ["\0"] })), "must not contain the NUL character"),
         (plain().schedule_at(ancient), "invalid schedule_at \"-4713-06-01 00:00:00 UTC\""),
         (plain().schedule_in(Duration::MAX), "must not end after the last possible date"),
-        (plain().schedule_at(now).schedule_in(Duration::ZERO), "must be set with either schedule_at or schedule_in, not both"),
+        (
+            plain().schedule_at(now).schedule_in(Duration::ZERO),
+            "must be set with either schedule_at or schedule_in, not both",
+        ),
     ];
     let database = database();
     let mut connection = connect(&database);

@@ -1,4 +1,4 @@
-//! What people ask for who look around.
+//! Statements for the command line.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;

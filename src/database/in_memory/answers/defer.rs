@@ -1,4 +1,4 @@
-//! Deferring.
+//! Statements that defer jobs.
 
 use std::collections::HashSet;
 
@@ -54,7 +54,7 @@ fn insert(job: NewJob, store: &mut Store) -> Result<JobId, Violation> {
 impl Answer for InsertJobs {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<InsertedOrTaken>> {
         if let Some(lock) = first_taken(&self.queueing_locks, store) {
-            // All numbers were drawn.
+            // All IDs were used up.
             store.skip_job_ids(self.queueing_locks.len());
             return Ok(vec![(None, Some(lock))]);
         }
@@ -63,7 +63,7 @@ impl Answer for InsertJobs {
         for job in self.into_jobs() {
             let queue = job.queue.clone();
             let id = store.insert_job(job)?;
-            // For listeners, one for each queue is cause enough to look.
+            // One notification for each queue is enough.
             if told.insert(queue.clone()) {
                 store.listeners.tell_of_job(&queue, id);
             }
@@ -73,7 +73,7 @@ impl Answer for InsertJobs {
     }
 }
 
-/// The first queueing lock, in the order of the locks, that a pending job has or that is there twice.
+/// The first queueing lock, in the order of the locks, that a pending job holds or that occurs twice.
 fn first_taken(queueing_locks: &[Option<String>], store: &Store) -> Option<String> {
     let mut seen = HashSet::new();
     let taken = queueing_locks.iter().flatten().filter(|lock| !seen.insert(*lock) || store.is_enqueued(lock));

@@ -1,4 +1,4 @@
-//! The life of workers and of their jobs.
+//! Statements of workers: finishing, fetching and rescuing jobs.
 
 use diesel::result::QueryResult;
 use serde::Deserialize;
@@ -16,13 +16,13 @@ use crate::database::statements::workers::{
 };
 use crate::job::{Job, JobId, JobStatus};
 
-/// Of a job that is tried again for ever, the errors of the last hundred attempts are kept.
+/// How many errors of a job are kept, in case it is retried indefinitely.
 const MOST_ERRORS: i32 = 100;
 
-/// How many jobs that lost their worker are told of at once.
+/// How many jobs of stalled workers are returned at once.
 const MOST_WITHOUT_WORKER: usize = 1_000;
 
-/// A job as a worker gets it.
+/// The row of a fetched job.
 fn fetched(job: &ProcrastinateJob) -> FinishedOrFetched {
     let job = job.clone();
     let job = Job {
@@ -94,7 +94,7 @@ impl Answer for UpdateHeartbeatQuery {
     }
 }
 
-/// Whether the job runs, and is this worker's, or nobody's.
+/// Whether the job is running, and this worker or no worker holds it.
 fn is_doing(job: &ProcrastinateJob, worker_id: Option<i64>) -> bool {
     job.status == JobStatus::Doing && job.worker_id == worker_id
 }
@@ -113,7 +113,7 @@ impl Answer for JobsWithoutWorker {
     }
 }
 
-/// A job to put back, or to rescue.
+/// A job to retry or rescue.
 #[derive(Deserialize)]
 struct RetryEntry {
     job_id: JobId,
@@ -128,7 +128,7 @@ struct RetryEntry {
     error: Option<String>,
 }
 
-/// What went wrong with a job.
+/// The error of an attempt.
 #[derive(Deserialize)]
 struct ErrorEntry {
     job_id: JobId,
@@ -181,7 +181,7 @@ impl Answer for FinishAndFetchJobs {
         for retry in retries {
             rows.extend(store.retry_of_worker(retry, worker_id)?);
         }
-        // A worker without a row has no jobs, so nothing has been changed until here.
+        // A worker without a row has no jobs, so nothing has been changed so far.
         let is_lost = rows.iter().any(|row| matches!(row, FinishedOrFetched::Lost(_)));
         if is_lost && store.worker(worker_id).is_none() {
             return Err(worker_not_registered(format!("Worker {worker_id} is not registered"), None));
@@ -193,13 +193,14 @@ impl Answer for FinishAndFetchJobs {
     }
 }
 
-/// The parts of finishing and fetching.
+/// The steps of finishing and fetching.
 impl Store {
     fn is_of(&self, id: JobId, worker_id: i64) -> bool {
         self.job(id.into()).is_some_and(|job| is_doing(job, Some(worker_id)))
     }
 
-    /// Keeps what went wrong beside the job, if that is this worker's. An attempt that is there already stays as it is.
+    /// Stores the error of an attempt, if this worker holds the job. The error of an attempt that has one already is
+    /// kept.
     fn keep_error_entry(&mut self, entry: ErrorEntry, worker_id: i64) {
         let id = entry.job_id;
         let its_attempts = self.job(id.into()).filter(|job| is_doing(job, Some(worker_id))).map(|job| job.attempts);
@@ -228,7 +229,7 @@ impl Store {
         self.errors.entry((job_id, attempt)).or_insert(kept);
     }
 
-    /// Ends a job that runs. Whose it was stays written where nobody lets go of it.
+    /// Finishes a running job. Its worker stays recorded unless it is cleared.
     fn end(&mut self, id: JobId, status: JobStatus, lets_go: bool) -> Result<(), Violation> {
         self.update_job(id.into(), |job| {
             job.status = status;
@@ -238,7 +239,8 @@ impl Store {
         })
     }
 
-    /// Ends jobs that are this worker's, which lets go of them. One that stands so already was ended by an earlier call.
+    /// Finishes jobs of this worker and clears their worker. A job with that status already was finished by an earlier
+    /// call.
     fn finish_of_worker(
         &mut self,
         endings: impl Iterator<Item = (JobId, &'static str)>,
@@ -260,7 +262,7 @@ impl Store {
         Ok(lost)
     }
 
-    /// Deletes jobs that are this worker's. One that is not there any more was deleted by an earlier call, or by hand.
+    /// Deletes jobs of this worker. A missing job was deleted by an earlier call or manually.
     fn delete_of_worker(&mut self, ids: Vec<JobId>, worker_id: i64) -> Vec<FinishedOrFetched> {
         let mut lost = Vec::new();
         for id in ids {
@@ -273,8 +275,8 @@ impl Store {
         lost
     }
 
-    /// Has a job that is this worker's wait again. One that does not run, or that the worker runs in a later attempt, was
-    /// put back by an earlier call, or ended by hand.
+    /// Retries jobs of this worker. A job that is not running, or is in a later attempt, was retried by an earlier call
+    /// or finished manually.
     fn retry_of_worker(&mut self, retry: RetryEntry, worker_id: i64) -> Result<Option<FinishedOrFetched>, Violation> {
         let (id, attempts) = (retry.job_id, retry.attempts);
         match self.put_back(retry, Some(worker_id))? {
@@ -289,8 +291,7 @@ impl Store {
         Ok(self.job(id.into()).is_some_and(is_lost).then_some(FinishedOrFetched::Lost(id)))
     }
 
-    /// Has a job wait for another attempt that this worker, or nobody, has in that attempt; an abort that was requested
-    /// wins. Answers with what became of it.
+    /// Retries a job that this worker, or no worker, holds in this attempt. An abort request wins. Returns the result.
     fn put_back(&mut self, retry: RetryEntry, worker_id: Option<i64>) -> Result<Option<JobStatus>, Violation> {
         let RetryEntry { job_id, attempts, retry_at, priority, queue_name, lock, counts_as_attempt, .. } = retry;
         let predicate = |job: &&ProcrastinateJob| {
@@ -312,7 +313,7 @@ impl Store {
         });
         match put_back {
             Ok(()) => Ok(Some(JobStatus::Todo)),
-            // It cannot wait beside the one that holds its queueing lock.
+            // It cannot be pending alongside the job that holds its queueing lock.
             Err(Violation::QueueingLock(_)) => {
                 self.end(job_id, JobStatus::Failed, false)?;
                 Ok(Some(JobStatus::Failed))

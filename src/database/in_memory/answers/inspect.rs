@@ -1,4 +1,4 @@
-//! Looking.
+//! Statements that only read jobs.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::database::statements::inspect::{
 use crate::job::{JobId, JobStatus};
 
 impl JobFilter {
-    /// Whether everything that is set is so.
+    /// Whether the job passes all filters.
     pub(super) fn passes(&self, job: &ProcrastinateJob) -> bool {
         fn is<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
             wanted.is_none() || wanted == found
@@ -30,7 +30,7 @@ impl JobFilter {
 }
 
 impl Store {
-    /// Whether a job runs whose worker is gone, or was not heard of for so long.
+    /// Whether the job is running and its worker is gone or has missed its heartbeats.
     pub(super) fn is_stalled(&self, job: &ProcrastinateJob, seconds_since_heartbeat: f64) -> bool {
         let heard_of = seconds_before(self.now(), seconds_since_heartbeat);
         let worker = job.worker_id.and_then(|id| self.worker(id));

@@ -1,4 +1,4 @@
-//! Changing jobs by hand, and clearing them away.
+//! Statements that change or delete jobs.
 
 use chrono::{DateTime, Utc};
 use diesel::result::QueryResult;
@@ -57,16 +57,16 @@ impl Answer for CancelJobQuery {
     }
 }
 
-/// What can come of putting a job back.
+/// The result of a retry.
 pub(super) enum PutBack {
     Done(JobStatus),
-    /// It is neither failed nor running.
+    /// The job is neither failed nor running.
     NotAllowed,
     QueueingLockTaken(Violation),
 }
 
 impl Store {
-    /// Puts a failed or a running job back to wait. One whose abort was requested while it runs fails instead.
+    /// Retries a failed or running job. A running job with an abort request fails instead.
     pub(super) fn retry(
         &mut self,
         retry: RetryJobQuery,
@@ -136,7 +136,7 @@ impl Answer for DeleteJobQuery {
     }
 }
 
-/// Along the final events, each type by itself, oldest first; stops after so many of all types together.
+/// Reads the final events of each type, oldest first, and stops after `max_events` events of all types.
 impl Answer for DeleteOldJobsQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<(i64, bool, Value)>> {
         let statuses: Vec<JobStatus> = self.statuses.iter().map(|label| JobStatus::from(*label)).collect();
@@ -148,7 +148,8 @@ impl Answer for DeleteOldJobsQuery {
         let mut deleted = 0;
         let mut stopped_at = self.start_after.clone().unwrap_or_else(|| json!({}));
 
-        // A waiting job that is ended by hand as aborted has no final event at all. Looked for once, at the beginning.
+        // A pending job that is manually finished as aborted has no final event. Such jobs are only searched for in the
+        // first step.
         if self.start_after.is_none() && statuses.contains(&JobStatus::Aborted) {
             let of_type = |event: &ProcrastinateEvent| event.event_type == Some(JobEventType::Aborted);
             let jobs = store.jobs().filter(|job| job.status == JobStatus::Aborted && predicate(job));
@@ -182,7 +183,7 @@ impl Answer for DeleteOldJobsQuery {
     }
 }
 
-/// A waiting job that is ended by hand as failed or succeeded gets the event of a cancelled one.
+/// A pending job that is manually finished as failed or succeeded gets the event of a cancelled one.
 fn walked_types(statuses: &[JobStatus]) -> Vec<JobEventType> {
     let has = |status: JobStatus| statuses.contains(&status);
     let types = [
@@ -194,19 +195,19 @@ fn walked_types(statuses: &[JobStatus]) -> Vec<JobEventType> {
     types.into_iter().filter(|(_, is_walked)| *is_walked).map(|(event_type, _)| event_type).collect()
 }
 
-/// Where an earlier call stopped, if it has passed anything.
+/// The position at which an earlier step stopped, if it passed an event.
 fn position(stopped_at: &Value) -> Option<(DateTime<Utc>, i64)> {
     Some((stopped_at["at"].as_str()?.parse().ok()?, stopped_at["id"].as_i64()?))
 }
 
 impl Store {
-    /// Whether the job has events, and none that is younger.
+    /// Whether the job has events, and all of them are old.
     pub(super) fn is_old(&self, job_id: i64, youngest: DateTime<Utc>) -> bool {
         let events = self.events_of(job_id);
         !events.is_empty() && events.iter().all(|event| event.at.is_some_and(|at| at < youngest))
     }
 
-    /// The events of this type that are older, from a position on: when, which, and of which job.
+    /// The old events of this type after a position: the time, the event and the job.
     fn final_events(
         &self,
         event_type: &JobEventType,

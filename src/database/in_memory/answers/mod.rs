@@ -1,4 +1,4 @@
-//! What each statement comes to, in the groups of `queries`.
+//! The implementations of statements, grouped like `statements`.
 
 #[cfg(feature = "cli")]
 mod cli;

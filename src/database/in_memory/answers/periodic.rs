@@ -1,4 +1,4 @@
-//! Deferring periodic tasks.
+//! Statements about periodic tasks.
 
 use diesel::result::QueryResult;
 
@@ -6,7 +6,7 @@ use crate::database::in_memory::violations::Violation;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::statements::periodic::{DeferPeriodicJob, DeferredOrTaken};
 
-/// How far a tick may be ahead and still hold up those before it: beyond that it is of a clock that was wrong.
+/// How far in the future a tick may be and still block earlier ones. A tick beyond that came from a wrong clock.
 const LONGEST_AHEAD_SECONDS: i64 = 60;
 
 impl Answer for DeferPeriodicJob {
