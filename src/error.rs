@@ -19,6 +19,7 @@ use crate::job::{JobId, JobStatus};
 /// # let error = Error::AlreadyEnqueued { task_name: "report".into(), queueing_lock: "report-7".into() };
 /// assert_eq!(explain(&error), "it is already pending");
 /// ```
+#[doc(alias = "ProcrastinateException")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -88,6 +89,7 @@ pub enum Error {
     },
 
     /// The application has no task of this name.
+    #[doc(alias = "TaskNotFound")]
     #[error("unknown task \"{name}\"; the tasks of this application are: {}", known.join(", "))]
     UnknownTask {
         /// The name that was not found.
@@ -110,6 +112,7 @@ pub enum Error {
     },
 
     /// Two tasks of an application share a name or alias, or one task was added twice.
+    #[doc(alias = "TaskAlreadyRegistered")]
     #[error("{}", explain_duplicate(name, tasks))]
     DuplicateTask {
         /// The name that they share.

@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_up_to_five_seconds_and_start_over_after_a_success() {
+    fn delays_grow_up_to_five_seconds_and_start_over_after_a_success() {
         let mut backoff = Backoff::default();
         for longest in [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000] {
             let wait = backoff.next_wait();

@@ -47,6 +47,7 @@ const NO_SESSION: &str = "it needs a session of the server, which a pooler in tr
 ///
 /// PgBouncer in transaction mode needs two more settings. See [Connection pools and PgBouncer](crate::guide::pools).
 #[derive(Clone)]
+#[doc(alias = "BaseConnector")]
 pub struct DieselConnector {
     pool: Arc<dyn AsyncPool>,
     /// The source of dedicated connections, if it is not the pool.

@@ -108,6 +108,7 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// # Ok(())
 /// # }
 /// ```
+#[doc(alias = "apply_schema")]
 pub fn run_pending_migrations<C, S>(connection: &mut C, source: S) -> Result<Vec<String>, Error>
 where
     C: MigrationHarness<Pg> + LoadConnection<Backend = Pg>,

@@ -48,6 +48,7 @@ const DEFAULT_QUEUE: &str = "default";
 /// }
 /// ```
 #[derive(Debug)]
+#[doc(alias = "JobDeferrer")]
 #[must_use = "a job does nothing until it is deferred on a connection"]
 pub struct JobToDefer {
     task_name: String,
@@ -238,6 +239,7 @@ impl JobToDefer {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "defer_async")]
     pub async fn defer<C>(self, connection: &mut C) -> Result<JobId, Error>
     where
         C: AsyncConnectionCore<Backend = Pg>,
