@@ -1,4 +1,4 @@
-//! Groups of tasks, which an application adds together.
+//! Groups of tasks that are added to an application together.
 
 use std::any::TypeId;
 
@@ -8,14 +8,15 @@ use crate::periodic::PeriodicTask;
 use crate::task::Task;
 use crate::validation::check_name;
 
-/// The separator of a namespace and a name, as in `mails:welcome`: Procrastinate's.
+/// Separates a namespace from a name, as in `mails:welcome`. It is Procrastinate's separator.
 const SEPARATOR: char = ':';
 
-/// A group of tasks, with their schedules and aliases: what a part of an application, or a crate of its own, offers to an
-/// [`App`](crate::App).
+/// A group of tasks with their schedules and aliases, for one part of an application or a separate crate. Add it to an
+/// application with [`AppBuilder::add_tasks_from`](crate::AppBuilder::add_tasks_from).
 ///
-/// A namespace is a part of the name of a task: `#[task(namespace = "mails")]` on `welcome` makes `mails:welcome`. A blueprint
-/// that is added in a namespace may only have tasks of that namespace, so that two parts cannot share a name by accident.
+/// A namespace is part of the name of a task: `#[task(namespace = "mails")]` on `welcome` makes `mails:welcome`. A
+/// blueprint is added with a namespace, and all of its tasks must have that namespace. So two parts cannot use the same
+/// name by accident.
 ///
 /// # Example
 ///
@@ -41,16 +42,16 @@ const SEPARATOR: char = ':';
 /// # }
 /// ```
 #[derive(Debug, Default)]
-#[must_use = "a blueprint does nothing until an application has its tasks"]
+#[must_use = "a blueprint does nothing until it is added to an application"]
 pub struct Blueprint {
     tasks: Vec<RegisteredTask>,
     aliases: Vec<Alias>,
     periodic: Vec<PeriodicTask>,
-    /// Other blueprints, and their namespaces.
+    /// Nested blueprints and their namespaces.
     parts: Vec<(Self, String)>,
 }
 
-/// The contents of a blueprint and its parts.
+/// The contents of a blueprint and its nested blueprints.
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) tasks: Vec<RegisteredTask>,
@@ -59,7 +60,7 @@ pub(crate) struct Contents {
 }
 
 impl Blueprint {
-    /// No tasks.
+    /// Creates an empty blueprint.
     ///
     /// # Example
     ///
@@ -68,7 +69,8 @@ impl Blueprint {
         Self::default()
     }
 
-    /// Adds a task: a struct that implements [`Task`], such as the one that `#[task]` makes under the function's name.
+    /// Adds a task: a struct that implements [`Task`], such as the one that `#[task]` generates under the function's
+    /// name.
     ///
     /// # Example
     ///
@@ -82,8 +84,8 @@ impl Blueprint {
         self
     }
 
-    /// Adds a schedule of a task. Those that are written at a task with [`#[periodic]`](macro@crate::periodic) come with
-    /// the task.
+    /// Adds a schedule for a task. Schedules from [`#[periodic]`](macro@crate::periodic) are added together with their
+    /// task.
     ///
     /// # Example
     ///
@@ -97,7 +99,8 @@ impl Blueprint {
         self
     }
 
-    /// Lets workers find a task under a further name, which a job may still carry: at most 128 bytes.
+    /// Adds an alias: a further name under which workers find the task, at most 128 bytes. Use it for a former name
+    /// that jobs can still carry.
     ///
     /// # Example
     ///
@@ -111,10 +114,10 @@ impl Blueprint {
         self
     }
 
-    /// Adds the tasks, schedules and aliases of another blueprint, whose tasks all have this namespace: their names begin
-    /// with it and a colon.
+    /// Adds the tasks, schedules and aliases of another blueprint. The names of all its tasks must begin with this
+    /// namespace and a colon.
     ///
-    /// A task with another name is an error when the application is built.
+    /// If one does not, [`AppBuilder::build`](crate::AppBuilder::build) returns an error.
     ///
     /// # Example
     ///
@@ -129,7 +132,7 @@ impl Blueprint {
         self
     }
 
-    /// The contents of it and its parts, whose names are checked.
+    /// Returns the contents, including nested blueprints, after checking the names.
     pub(crate) fn into_contents(self) -> Result<Contents, Error> {
         let mut contents = Contents { tasks: self.tasks, aliases: self.aliases, periodic: self.periodic };
         for (part, namespace) in self.parts {
@@ -149,7 +152,7 @@ fn check_namespace(task_name: &str, namespace: &str) -> Result<(), Error> {
         return Ok(());
     }
     let rule = format!(
-        "it must begin with \"{namespace}:\", because its blueprint is added in the namespace \"{namespace}\"; write \
+        "must begin with \"{namespace}:\", because its blueprint is added with the namespace \"{namespace}\"; add \
          #[task(namespace = \"{namespace}\")]"
     );
     Err(Error::invalid("task name", task_name, rule))

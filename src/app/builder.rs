@@ -1,4 +1,4 @@
-//! From a connector and tasks to an application.
+//! Builds an application from a connector and tasks.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::support::extensions::Extensions;
 use crate::task::Task;
 
 impl App {
-    /// Starts an application on this connector: a [`DieselConnector`](crate::DieselConnector), or what stands for one in a
-    /// test.
+    /// Starts to build an application on this connector: a [`DieselConnector`](crate::DieselConnector), or an in-memory
+    /// connector in tests.
     ///
     /// # Example
     ///
@@ -31,7 +31,7 @@ impl App {
     }
 }
 
-/// Collects the tasks of an [`App`].
+/// Builds an [`App`] from a connector, tasks and settings.
 ///
 /// # Example
 ///
@@ -45,20 +45,20 @@ impl App {
 /// # }
 /// ```
 #[derive(Debug)]
-#[must_use = "an application does nothing before it is built"]
+#[must_use = "call `build` to get the application"]
 pub struct AppBuilder {
     connector: Connector,
     blueprint: Blueprint,
-    /// Tasks that were found. Those that are in the blueprint, too, are left out in the end.
+    /// Tasks from discovery. Those that are also in the blueprint are skipped in the end.
     discovered: Vec<RegisteredTask>,
     state: Extensions,
-    /// What the worker, which this floor does not know, keeps here.
+    /// The worker's default settings. This module does not depend on the worker.
     worker_defaults: Extensions,
     periodic_max_delay: Duration,
 }
 
 impl AppBuilder {
-    /// For what stands on a floor above this one.
+    /// Gives higher modules access to the worker's default settings.
     pub(crate) fn worker_defaults_mut(&mut self) -> &mut Extensions {
         &mut self.worker_defaults
     }
@@ -74,7 +74,8 @@ impl AppBuilder {
         }
     }
 
-    /// Adds a task: a struct that implements [`Task`], such as the one that `#[task]` makes under the function's name.
+    /// Adds a task: a struct that implements [`Task`], such as the one that `#[task]` generates under the function's
+    /// name.
     ///
     /// # Example
     ///
@@ -92,7 +93,7 @@ impl AppBuilder {
         self
     }
 
-    /// Adds the tasks, schedules and aliases of a blueprint, whose tasks all have this namespace; see [`Blueprint`].
+    /// Adds the tasks, schedules and aliases of a [`Blueprint`]. All of its tasks must have this namespace.
     ///
     /// # Example
     ///
@@ -111,9 +112,10 @@ impl AppBuilder {
         self
     }
 
-    /// Lets workers find a task under a further name, which a job may still carry: the one that it had before it was
-    /// renamed, or moved into a namespace. At most 128 bytes. An alias that belongs to the task is better written there, as
-    /// [`#[task(aliases = ["…"])]`](macro@crate::task).
+    /// Adds an alias: a further name under which workers find the task, at most 128 bytes.
+    ///
+    /// Use it for the name that a task had before it was renamed or moved into a namespace. If you can change the task,
+    /// prefer [`#[task(aliases = ["…"])]`](macro@crate::task).
     ///
     /// # Example
     ///
@@ -131,15 +133,18 @@ impl AppBuilder {
         self
     }
 
-    /// Adds every task that was written with [`#[task]`](macro@crate::task) and is linked into this program, in whichever
-    /// crate. A task that is added in another way, too, is added that way: by its name, or in the namespace of a
-    /// [`Blueprint`].
+    /// Adds every task that was written with [`#[task]`](macro@crate::task) and is linked into this program, from all
+    /// crates. A task that you also add in another way is added only once.
     ///
-    /// A crate of which nothing is used is not linked, and its tasks are not found: `use mails as _;` makes sure of it. A
-    /// task that is written by hand, as an implementation of [`Task`], is not found; nor is one in a library that is
-    /// loaded at run time, or on a platform which [`inventory`](https://docs.rs/inventory) does not know. Tasks that stand
-    /// in functions, in tests for instance, are found like all others, so in a test binary there may well be two of one
-    /// name: [`discover_tasks_in`](Self::discover_tasks_in) looks at a part.
+    /// Some tasks are not found:
+    ///
+    /// - tasks in a crate from which nothing is used, because it is not linked; write `use mails as _;` to link it
+    /// - implementations of [`Task`] without the macro
+    /// - tasks in a library that is loaded at run time
+    /// - tasks on platforms that [`inventory`](https://docs.rs/inventory) does not support
+    ///
+    /// Tasks inside functions are found too, for example in tests, so a test binary can contain two tasks with one
+    /// name. Use [`discover_tasks_in`](Self::discover_tasks_in) there.
     ///
     /// # Example
     ///
@@ -158,13 +163,14 @@ impl AppBuilder {
     /// # }
     /// ```
     #[cfg(feature = "discovery")]
+    #[doc(alias = "import_paths")]
     pub fn discover_tasks(mut self) -> Self {
         self.discovered.extend(discovered_tasks(|_| true));
         self
     }
 
-    /// As [`discover_tasks`](Self::discover_tasks), for the tasks of one crate or module, and of the modules in it, by its
-    /// path: `shop::mails`. With no task there it adds none.
+    /// Adds the tasks of one crate or module and of its submodules, such as `shop::mails`. Adds nothing if there are
+    /// none. See [`discover_tasks`](Self::discover_tasks).
     ///
     /// # Example
     ///
@@ -180,8 +186,8 @@ impl AppBuilder {
         self
     }
 
-    /// Gives the tasks a value that they find by its type: a pool, an HTTP client, settings. See
-    /// [`JobContext::state`](crate::JobContext::state). Of two of one type the later one stands.
+    /// Adds a value that tasks find by its type: a pool, an HTTP client, settings. See
+    /// [`JobContext::state`](crate::JobContext::state). A later value of the same type replaces an earlier one.
     ///
     /// # Example
     ///
@@ -197,8 +203,8 @@ impl AppBuilder {
         self
     }
 
-    /// Adds a schedule of one of its tasks. Those that are written at a task with
-    /// [`#[periodic]`](macro@crate::periodic) come with the task.
+    /// Adds a schedule for one of the tasks. Schedules from [`#[periodic]`](macro@crate::periodic) are added together
+    /// with their task.
     ///
     /// # Example
     ///
@@ -221,8 +227,8 @@ impl AppBuilder {
         self
     }
 
-    /// How old a tick of a periodic task may be when a worker finds it not deferred. Unless set: ten minutes. What happens
-    /// to older ones, see [`MissedTicks`](crate::MissedTicks).
+    /// Sets how old a missed tick of a periodic task may be for a worker to still defer it. Default: ten minutes. See
+    /// [`MissedTicks`](crate::MissedTicks) for older ticks.
     ///
     /// # Example
     ///
@@ -231,20 +237,21 @@ impl AppBuilder {
     /// let builder = procrastinate::App::builder(connector).periodic_max_delay(std::time::Duration::from_secs(60));
     /// # }
     /// ```
+    #[doc(alias = "periodic_defaults")]
     pub fn periodic_max_delay(mut self, max_delay: Duration) -> Self {
         self.periodic_max_delay = max_delay;
         self
     }
 
-    /// The application.
+    /// Builds the application and checks its tasks and schedules.
     ///
     /// # Errors
     ///
-    /// [`Error::DuplicateTask`] when two tasks share a name or an alias, or a task was added twice;
-    /// [`Error::Invalid`] when a task's name, alias or namespace is empty or longer than 128 bytes, its default
-    /// options cannot be, or a periodic task has a cron expression, arguments or options that cannot be, or the
-    /// `periodic_id` of another schedule of its task; [`Error::UnknownTask`] for a periodic task or an alias of a task that
-    /// was not added.
+    /// - [`Error::DuplicateTask`] if two tasks share a name or an alias, or if a task was added twice
+    /// - [`Error::Invalid`] if the name, alias or namespace of a task is empty or longer than 128 bytes; if the default
+    ///   options of a task are invalid; or if a schedule is invalid or has the same `periodic_id` as another one of its
+    ///   task
+    /// - [`Error::UnknownTask`] if a schedule or an alias belongs to a task that was not added
     ///
     /// # Example
     ///

@@ -1,4 +1,4 @@
-//! The tasks that every application knows without being told, under the names that Procrastinate gave them.
+//! Tasks that every application has, under Procrastinate's names.
 
 use std::time::{Duration, Instant};
 
@@ -12,18 +12,18 @@ use crate::queue::retention::{RetentionRule, SWEEP_SIZE, pause_after};
 use crate::task::Task;
 use crate::task::context::JobContext;
 
-/// The name under which [`RemoveOldJobs`] was known before it had a namespace; jobs that wait may still carry it.
+/// The name of [`RemoveOldJobs`] before Procrastinate gave it a namespace. Pending jobs can still carry it.
 const OLD_NAME: &str = "procrastinate.builtin_tasks.remove_old_jobs";
 
-/// The built-in tasks.
+/// Returns the built-in tasks.
 pub(crate) fn builtin_tasks() -> [RegisteredTask; 1] {
     [RegisteredTask::of::<RemoveOldJobs>()]
 }
 
-/// A task that deletes old jobs with their events, in small steps, each a transaction of its own.
+/// A built-in task that deletes old jobs and their events in small steps, each in its own transaction.
 ///
-/// It is Procrastinate's `remove_old_jobs`, in the queue `builtin` unless told otherwise: deferred in either language, it
-/// runs in a worker of either. Workers of this crate can also clear away by themselves, see
+/// It is Procrastinate's `remove_old_jobs`. Default queue: `builtin`. Programs in both languages can defer it and run
+/// it. Workers of this crate can also delete old jobs without it; see
 /// [`Worker::delete_jobs_older_than`](crate::Worker::delete_jobs_older_than).
 ///
 /// # Example
@@ -36,6 +36,7 @@ pub(crate) fn builtin_tasks() -> [RegisteredTask; 1] {
 /// assert_eq!(job.task_name(), "builtin:procrastinate.builtin_tasks.remove_old_jobs");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[doc(alias = "remove_old_jobs")]
 pub struct RemoveOldJobs {
     max_hours: u32,
     #[serde(default)]
@@ -49,7 +50,7 @@ pub struct RemoveOldJobs {
 }
 
 impl RemoveOldJobs {
-    /// Of the jobs that have succeeded, those whose newest event is more than this many hours ago.
+    /// Deletes succeeded jobs whose latest event is more than `max_hours` hours ago.
     ///
     /// # Example
     ///
@@ -61,7 +62,7 @@ impl RemoveOldJobs {
         Self { max_hours, queue: None, remove_failed: false, remove_cancelled: false, remove_aborted: false }
     }
 
-    /// Only jobs of this queue. Unless set: of all queues.
+    /// Deletes only jobs of this queue. Default: all queues.
     ///
     /// # Example
     ///
@@ -74,7 +75,7 @@ impl RemoveOldJobs {
         self
     }
 
-    /// Whether to delete jobs that have failed, too. Unless set: false.
+    /// Whether to delete failed jobs too. Default: false.
     ///
     /// # Example
     ///
@@ -87,7 +88,7 @@ impl RemoveOldJobs {
         self
     }
 
-    /// Whether to delete jobs that were cancelled, too. Unless set: false.
+    /// Whether to delete cancelled jobs too. Default: false.
     ///
     /// # Example
     ///
@@ -100,7 +101,7 @@ impl RemoveOldJobs {
         self
     }
 
-    /// Whether to delete jobs that were aborted, too. Unless set: false.
+    /// Whether to delete aborted jobs too. Default: false.
     ///
     /// # Example
     ///
@@ -140,7 +141,7 @@ impl Task for RemoveOldJobs {
         let mut deleted = 0;
         let mut start_after = None;
         loop {
-            // Not kept over the pause: others may be waiting for it.
+            // Do not hold the connection during the pause, because other code may need it.
             let mut connection = context.job_manager().connector().get("delete old jobs").await?;
             let began_at = Instant::now();
             let swept = rule.step(Some(SWEEP_SIZE), start_after, &mut connection).await?;
@@ -156,7 +157,7 @@ impl Task for RemoveOldJobs {
     }
 }
 
-/// Python may say `None` where it means `False`.
+/// Python may pass `None` for `False`.
 fn false_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -1,25 +1,25 @@
-//! Finding the functions with `#[task]` that are linked into a program.
+//! Discovery of the functions with `#[task]` that are linked into a program.
 //!
-//! The attribute writes `__private::discover!(name);` below each task, which is nothing unless the feature `discovery` is
-//! on: an attribute cannot see the features of the crate that its output refers to, a macro of that crate can.
+//! The attribute writes `__private::discover!(name);` after each task. The macro expands to nothing unless the feature
+//! `discovery` is enabled. The attribute itself cannot see the features of this crate, but a macro of this crate can.
 
 #[cfg(feature = "discovery")]
 use crate::app::registry::RegisteredTask;
 #[cfg(feature = "discovery")]
 use crate::task::Task;
 
-/// A task as the program carries it from its start.
+/// A task that is registered at link time.
 #[cfg(feature = "discovery")]
 #[derive(Debug)]
 pub struct DiscoverableTask {
-    /// The module in which it is written.
+    /// The module that contains the task.
     module: &'static str,
     register: fn() -> RegisteredTask,
 }
 
 #[cfg(feature = "discovery")]
 impl DiscoverableTask {
-    /// The task of this type, which is written in this module.
+    /// Creates the entry of a task in this module.
     #[must_use]
     pub const fn new<T: Task>(module: &'static str) -> Self {
         Self { module, register: RegisteredTask::of::<T> }
@@ -29,7 +29,7 @@ impl DiscoverableTask {
 #[cfg(feature = "discovery")]
 inventory::collect!(DiscoverableTask);
 
-/// The tasks of the modules for which this is true.
+/// Returns the tasks of the modules that match the predicate.
 #[cfg(feature = "discovery")]
 pub(crate) fn discovered_tasks(predicate: impl Fn(&str) -> bool) -> impl Iterator<Item = RegisteredTask> {
     inventory::iter::<DiscoverableTask>
@@ -38,13 +38,13 @@ pub(crate) fn discovered_tasks(predicate: impl Fn(&str) -> bool) -> impl Iterato
         .map(|task| (task.register)())
 }
 
-/// Whether the path is that of the module, or of one in it.
+/// Whether the path is the module itself or inside it.
 #[cfg(feature = "discovery")]
 pub(crate) fn is_within(path: &str, module: &str) -> bool {
     path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Lets the task be found.
+/// Registers the task for discovery.
 #[cfg(feature = "discovery")]
 #[doc(hidden)]
 #[macro_export]
@@ -56,7 +56,7 @@ macro_rules! __discover {
     };
 }
 
-/// Nobody looks for the task.
+/// Does nothing, because discovery is disabled.
 #[cfg(not(feature = "discovery"))]
 #[doc(hidden)]
 #[macro_export]

@@ -1,4 +1,4 @@
-//! An application: a connector and the tasks that its workers know.
+//! Applications: a connector and the tasks that its workers know.
 
 mod blueprint;
 mod builder;
@@ -24,11 +24,11 @@ use crate::support::extensions::Extensions;
 pub use blueprint::Blueprint;
 pub use builder::AppBuilder;
 
-/// The application's pool and its tasks.
+/// An application: the connection pool and the tasks.
 ///
-/// Workers are started from it ([`App::worker`](crate::App::worker)), and jobs can be deferred through it where there is
-/// no connection at hand. Deferring inside of a transaction needs no `App`: see
-/// [`JobToDefer::defer`](crate::JobToDefer::defer). It is cheap to clone.
+/// [`App::worker`](crate::App::worker) creates workers, and [`App::defer`] defers jobs where you have no connection. To
+/// defer inside a transaction you do not need an `App`; see [`JobToDefer::defer`](crate::JobToDefer::defer). It is
+/// cheap to clone.
 ///
 /// # Example
 ///
@@ -62,7 +62,7 @@ struct AppParts {
 }
 
 impl App {
-    /// What a builder has put together and checked.
+    /// Creates an application from the checked parts of a builder.
     pub(crate) fn new(
         connector: Connector,
         tasks: TaskRegistry,
@@ -74,13 +74,11 @@ impl App {
         Self { job_manager: JobManager::new(connector), shared: Arc::new(shared) }
     }
 
-    /// Defers a job on a connection from the pool, in a transaction of its own.
-    ///
-    /// The same as [`JobManager::defer`], which says more.
+    /// Defers a job on a connection from the pool, in a separate transaction. See [`JobManager::defer`] for details.
     ///
     /// # Errors
     ///
-    /// As [`JobManager::defer`].
+    /// The same as [`JobManager::defer`].
     ///
     /// # Example
     ///
@@ -100,7 +98,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// As [`JobManager::defer`], without [`Error::AlreadyEnqueued`].
+    /// The same as [`JobManager::defer`], without [`Error::AlreadyEnqueued`].
     ///
     /// # Example
     ///
@@ -116,11 +114,11 @@ impl App {
         self.job_manager.defer_unless_enqueued(job).await
     }
 
-    /// Defers any number of jobs in one statement, all or none, and returns their IDs in the order of the input.
+    /// Defers any number of jobs in one statement, all or none. Returns their IDs in the order of the input.
     ///
     /// # Errors
     ///
-    /// As [`JobManager::batch_defer`].
+    /// The same as [`JobManager::batch_defer`].
     ///
     /// # Example
     ///
@@ -140,7 +138,7 @@ impl App {
     ///
     /// # Errors
     ///
-    /// As [`JobManager::execute`].
+    /// The same as [`JobManager::execute`].
     ///
     /// # Example
     ///
@@ -156,12 +154,12 @@ impl App {
         self.job_manager.execute(operation).await
     }
 
-    /// Subscribes to notifications about new jobs and abort requests in these queues (all queues if empty), on a dedicated
-    /// connection.
+    /// Subscribes to notifications about new jobs and abort requests in these queues (all queues if empty), on a
+    /// dedicated connection.
     ///
     /// # Errors
     ///
-    /// As [`JobManager::listen_for_jobs`].
+    /// The same as [`JobManager::listen_for_jobs`].
     ///
     /// # Example
     ///
@@ -170,13 +168,12 @@ impl App {
         self.job_manager.listen_for_jobs(queues).await
     }
 
-    /// A job of one of this application's tasks, by the task's name, with its namespaces, or by an alias; the job then
-    /// carries the name. For a task that this application does not know there is
-    /// [`configure_task`](crate::configure_task).
+    /// Creates a job of one of this application's tasks from the task's full name or an alias. The job carries the
+    /// name. For a task that this application does not have, use [`configure_task`](crate::configure_task).
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownTask`], with the names that are known.
+    /// [`Error::UnknownTask`] if there is no such task. It lists the known names.
     ///
     /// # Example
     ///
@@ -192,7 +189,7 @@ impl App {
         Ok(configure_task(task.name, args).configure(&task.defaults))
     }
 
-    /// The connector it was built with.
+    /// Returns the connector of the application.
     ///
     /// # Example
     ///
@@ -206,7 +203,7 @@ impl App {
         self.job_manager.connector()
     }
 
-    /// The queue, without the tasks: for code that only defers jobs and manages them.
+    /// Returns the job manager, for code that only defers and manages jobs.
     ///
     /// # Example
     ///
@@ -220,7 +217,7 @@ impl App {
         &self.job_manager
     }
 
-    /// This application on another connector: the same tasks, state and schedules on another database, in a test say.
+    /// Returns this application on another connector, with the same tasks, state and schedules. Use it in tests.
     ///
     /// # Example
     ///
@@ -234,8 +231,8 @@ impl App {
         Self { job_manager: JobManager::new(connector.into()), shared: self.shared.clone() }
     }
 
-    /// The names of its tasks, with their namespaces, sorted. Aliases are not among them, nor are the
-    /// [built-in tasks](crate::builtin_tasks), which it knows too.
+    /// Returns the full names of its tasks, sorted. Aliases and [built-in tasks](crate::builtin_tasks) are not
+    /// included.
     ///
     /// # Example
     ///
@@ -249,27 +246,27 @@ impl App {
         self.shared.tasks.names()
     }
 
-    /// When which of its tasks come round.
+    /// The schedules of its periodic tasks.
     pub(crate) fn schedules(&self) -> &Arc<[Schedule]> {
         &self.shared.schedules
     }
 
-    /// The names and aliases of those of its tasks for which this is true.
+    /// Returns the names and aliases of the tasks that match the predicate.
     pub(crate) fn tasks_with(&self, predicate: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
         self.shared.tasks.names_where(predicate)
     }
 
-    /// What the worker keeps here.
+    /// The worker's default settings.
     pub(crate) fn worker_defaults(&self) -> &Extensions {
         &self.shared.worker_defaults
     }
 
-    /// What its tasks find by type.
+    /// The values that tasks find by type.
     pub(crate) fn state(&self) -> &Extensions {
         &self.shared.state
     }
 
-    /// The task of this name or alias.
+    /// Returns the task with this name or alias.
     pub(crate) fn find_task(&self, name: &str) -> Result<Arc<RegisteredTask>, Error> {
         self.shared.tasks.find(name)
     }

@@ -20,19 +20,19 @@ use crate::task::middleware::Middleware;
 use crate::task::output::{CannotRun, TaskError, TaskOutput, TaskResult};
 use crate::validation::check_name;
 
-/// A task as an application keeps it: its type is gone, its name, its settings and its code are left.
+/// A registered task: its name, settings and code, without its type.
 pub(crate) struct RegisteredTask {
-    /// The type that it was.
+    /// The ID of the task's type.
     pub(crate) task: TypeId,
-    /// The name of that type, for messages.
+    /// The name of the task's type, for messages.
     pub(crate) type_name: &'static str,
-    /// Whether every application has it.
+    /// Whether every application has this task.
     pub(crate) is_builtin: bool,
-    /// The name of its jobs.
+    /// The task name that jobs carry.
     pub(crate) name: &'static str,
-    /// Its further names.
+    /// Further names of the task.
     pub(crate) aliases: Vec<String>,
-    /// The options of its jobs where none are given.
+    /// The default options of its jobs.
     pub(crate) defaults: JobOptions,
     pub(crate) retry: Retry,
     pub(crate) timeout: Option<Duration>,
@@ -61,7 +61,7 @@ impl RegisteredTask {
         }
     }
 
-    /// Checks what the task was declared with.
+    /// Checks the name, aliases and settings of the task.
     pub(crate) fn check(&self) -> Result<(), Error> {
         check_name("task name", self.name)?;
         for alias in &self.aliases {
@@ -69,13 +69,13 @@ impl RegisteredTask {
         }
         self.defaults.check()?;
         if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
-            let rule = format!("the task \"{}\" needs longer than nothing", self.name);
+            let rule = format!("must be greater than zero for the task \"{}\"", self.name);
             return Err(Error::invalid("timeout", "0s", rule));
         }
         Ok(())
     }
 
-    /// When the task comes round by itself.
+    /// Returns the schedules of the task.
     pub(crate) fn periodic(&self) -> Vec<PeriodicTask> {
         (self.periodic)()
     }
@@ -94,11 +94,11 @@ async fn run_task<T: Task>(context: JobContext) -> TaskResult {
 
 fn misfit(task_name: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> TaskError {
     let path = error.path().to_string();
-    let place = if path == "." { String::new() } else { format!(" at {path}") };
-    CannotRun(format!("the job's arguments do not fit the task \"{task_name}\"{place}: {}", error.inner())).into()
+    let location = if path == "." { String::new() } else { format!(" at {path}") };
+    CannotRun(format!("the job's arguments do not fit the task \"{task_name}\"{location}: {}", error.inner())).into()
 }
 
-/// A further name of a task, given where the task was added.
+/// An alias that was added outside of the task's definition.
 #[derive(Debug)]
 pub(crate) struct Alias {
     pub(crate) task: TypeId,
@@ -107,16 +107,16 @@ pub(crate) struct Alias {
     pub(crate) alias: String,
 }
 
-/// The tasks of an application and the built-in ones. No two share a name or an alias.
+/// The tasks of an application, including the built-in ones. No two share a name or an alias.
 #[derive(Debug, Default)]
 pub(crate) struct TaskRegistry {
-    /// By their names and their aliases.
+    /// By name and by alias.
     by_name: HashMap<String, Arc<RegisteredTask>>,
     by_type: HashMap<TypeId, Arc<RegisteredTask>>,
 }
 
 impl TaskRegistry {
-    /// Checks the tasks, each by itself and all of them together.
+    /// Checks each task, and that their names are distinct.
     pub(crate) fn new(
         builtin_tasks: impl IntoIterator<Item = RegisteredTask>,
         mut tasks: Vec<RegisteredTask>,
@@ -161,17 +161,17 @@ impl TaskRegistry {
         Ok(())
     }
 
-    /// The task of this name or alias.
+    /// Returns the task with this name or alias.
     pub(crate) fn find(&self, name: &str) -> Result<Arc<RegisteredTask>, Error> {
         self.by_name.get(name).cloned().ok_or_else(|| self.unknown(name))
     }
 
-    /// The task of this type and name.
+    /// Returns the task with this type and name.
     pub(crate) fn find_type(&self, task: TypeId, name: &str) -> Result<Arc<RegisteredTask>, Error> {
         self.by_type.get(&task).cloned().ok_or_else(|| self.unknown(name))
     }
 
-    /// The names of the application's own tasks, sorted, without aliases.
+    /// Returns the names of the application's own tasks, sorted, without aliases.
     pub(crate) fn names(&self) -> Vec<&str> {
         let own_tasks = self.by_type.values().filter(|task| !task.is_builtin);
         let mut names: Vec<_> = own_tasks.map(|task| task.name).collect();
@@ -179,7 +179,7 @@ impl TaskRegistry {
         names
     }
 
-    /// The names and aliases of those tasks for which this is true.
+    /// Returns the names and aliases of the tasks that match the predicate.
     pub(crate) fn names_where(&self, predicate: impl Fn(&RegisteredTask) -> bool) -> Vec<String> {
         self.by_name.iter().filter(|(_, task)| predicate(task)).map(|(name, _)| name.clone()).collect()
     }

@@ -1,4 +1,4 @@
-//! Code that blocks its thread, on a thread where that is allowed.
+//! Runs blocking code on threads where it is allowed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -8,12 +8,13 @@ use crate::support::clock;
 use crate::support::panics::{set_location, take_location};
 
 tokio::task_local! {
-    /// How many calls of [`blocking`] a job is waiting for. Written by the job's own task, read by who would cancel it.
+    /// Counts the [`blocking`] calls that a job awaits. Written by the job's own task, read by the code that would
+    /// cancel it.
     pub(crate) static CALLS: BlockingCalls;
 }
 
-/// Counts the calls of [`blocking`] that a job is waiting for: it cannot be cancelled meanwhile, since the thread would
-/// run on.
+/// Counts the [`blocking`] calls that a job awaits. The job cannot be cancelled while there are any, because the thread
+/// would continue.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BlockingCalls(Arc<AtomicUsize>);
 
@@ -36,11 +37,11 @@ impl Drop for Running {
     }
 }
 
-/// Runs code that blocks its thread on one of the runtime's threads for that, and waits for it. A panic comes through.
+/// Runs blocking code on one of the runtime's threads for blocking work, and waits for its result. Resumes its panics.
 ///
-/// A job that is to be aborted, or that has used up its time, is not cancelled while it waits here: its thread would run
-/// on, beside the next attempt. The code can ask [`JobContext::should_abort`](crate::JobContext::should_abort) now and
-/// then, and return early.
+/// A job is not cancelled while it waits here, even if it should abort or has timed out. Otherwise the thread would
+/// continue and could overlap with the next attempt. The code should check
+/// [`JobContext::should_abort`](crate::JobContext::should_abort) regularly and return early.
 ///
 /// # Example
 ///
@@ -63,7 +64,7 @@ impl Drop for Running {
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let _running = CALLS.try_with(BlockingCalls::start).ok();
     let span = tracing::Span::current();
-    // A panic is caught on its thread, where its place is known.
+    // Catch the panic on its own thread, where its location is known.
     let time = clock::time_of_test();
     let caught = move || {
         let work = || clock::at_blocking(time, work);
@@ -71,11 +72,11 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     };
     match tokio::task::spawn_blocking(caught).await {
         Ok(Ok(value)) => value,
-        Ok(Err((panic, place))) => {
-            set_location(place);
+        Ok(Err((panic, location))) => {
+            set_location(location);
             resume_unwind(panic)
         }
-        // Only a runtime that is shutting down cancels blocking work, and it polls nothing any more.
+        // Blocking work is cancelled only if the runtime shuts down, which polls no futures any more.
         Err(_) => std::future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! What a task can know of the job it runs for.
+//! The context of a running job.
 
 use std::any::type_name;
 use std::fmt;
@@ -17,10 +17,10 @@ use crate::support::clock;
 use crate::support::extensions::Extensions;
 use crate::task::worker_handle::WorkerHandle;
 
-/// What a task can know of the job it runs for, and the queue, so that it can defer further jobs.
+/// The context of a running job: the job, its worker, shared state, and access to the queue.
 ///
-/// A hand-written task gets it as an argument; a function with `#[task(pass_context)]` takes it as its first one. It is
-/// cheap to clone.
+/// An implementation of [`Task`](crate::Task) receives it as an argument. A function with `#[task(pass_context)]`
+/// receives it as its first parameter. It is cheap to clone.
 ///
 /// # Example
 ///
@@ -50,11 +50,11 @@ struct JobParts {
     is_last_attempt: bool,
     /// Written once, by the worker or by the job's own timeout.
     abort_reason: OnceLock<AbortReason>,
-    /// Who waits to hear of it: the worker, around the task.
-    waits_for_abort: AtomicWaker,
+    /// Wakes the worker's future around the task.
+    abort_waker: AtomicWaker,
 }
 
-/// What a context knows of the worker: the same for all of its jobs.
+/// The part of a context that is the same for all jobs of a worker.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkerOfJob {
     pub(crate) name: Arc<str>,
@@ -77,12 +77,12 @@ impl JobContext {
             start_timestamp: clock::now(),
             is_last_attempt,
             abort_reason: OnceLock::new(),
-            waits_for_abort: AtomicWaker::new(),
+            abort_waker: AtomicWaker::new(),
         };
         Self { shared: Arc::new(shared), state }
     }
 
-    /// The queue, on connections from the application's pool.
+    /// Returns the job manager, which runs operations on connections from the application's pool.
     ///
     /// # Example
     ///
@@ -99,15 +99,16 @@ impl JobContext {
     /// }
     /// ```
     #[must_use]
+    #[doc(alias = "app")]
     pub fn job_manager(&self) -> &JobManager {
         &self.shared.job_manager
     }
 
-    /// Defers a further job on a connection from the pool: [`JobManager::defer`].
+    /// Defers another job on a connection from the pool. See [`JobManager::defer`].
     ///
     /// # Errors
     ///
-    /// As [`JobManager::defer`].
+    /// The same as [`JobManager::defer`].
     ///
     /// # Example
     ///
@@ -116,7 +117,7 @@ impl JobContext {
         self.job_manager().defer(job).await
     }
 
-    /// The job, as it was when the worker took it: `attempts` does not count the attempt that is running.
+    /// Returns the job as it was when the worker fetched it. `attempts` does not count the running attempt.
     ///
     /// # Example
     ///
@@ -126,7 +127,7 @@ impl JobContext {
         &self.shared.job
     }
 
-    /// The name of the task, as the job has it.
+    /// Returns the task name that the job carries.
     ///
     /// # Example
     ///
@@ -142,7 +143,7 @@ impl JobContext {
         &self.shared.job.task_name
     }
 
-    /// The name of the worker that runs the job.
+    /// Returns the name of the worker that runs the job.
     ///
     /// # Example
     ///
@@ -158,7 +159,7 @@ impl JobContext {
         &self.shared.worker.name
     }
 
-    /// The queues that the worker serves; `None`: all of them.
+    /// Returns the queues that the worker serves. `None` means all queues.
     ///
     /// # Example
     ///
@@ -175,14 +176,14 @@ impl JobContext {
         self.shared.worker.queues.as_deref()
     }
 
-    /// What stops the worker that runs the job.
+    /// Returns a handle to the worker that runs the job, for example to stop it.
     ///
     /// # Example
     ///
     /// ```
     /// use procrastinate::{JobContext, Next, TaskResult};
     ///
-    /// /// One job, and no more.
+    /// /// Runs one job and stops the worker.
     /// async fn only_one(context: JobContext, next: Next) -> TaskResult {
     ///     context.worker().stop();
     ///     next.run(context).await
@@ -194,7 +195,7 @@ impl JobContext {
         &self.shared.worker.handle
     }
 
-    /// When the job was started, by this machine's clock.
+    /// Returns when the job started, by the clock of this machine.
     ///
     /// # Example
     ///
@@ -210,8 +211,8 @@ impl JobContext {
         self.shared.start_timestamp
     }
 
-    /// Whether the job fails for good if this attempt fails: its task is not tried again, or not once more. A strategy of
-    /// one's own says so by [`max_attempts`](crate::retry::RetryPolicy::max_attempts).
+    /// Whether the job will not be retried if this attempt fails. A custom retry policy decides it with
+    /// [`max_attempts`](crate::retry::RetryPolicy::max_attempts).
     ///
     /// # Example
     ///
@@ -231,8 +232,10 @@ impl JobContext {
         self.shared.is_last_attempt
     }
 
-    /// Whether the job is to stop. An async task need not ask: it is cancelled at its next await point. Code that blocks
-    /// its thread has to, and then returns, with [`JobAborted`](crate::JobAborted) as its error if it is not done.
+    /// Whether the job should abort.
+    ///
+    /// An async task does not have to check this, because it is cancelled at its next await point. Blocking code must
+    /// check it and return. It returns [`JobAborted`](crate::JobAborted) as its error if its work is not done.
     ///
     /// # Example
     ///
@@ -242,7 +245,7 @@ impl JobContext {
         self.abort_reason().is_some()
     }
 
-    /// Why the job is to stop, if it is.
+    /// Returns why the job should abort. `None` if it should not.
     ///
     /// # Example
     ///
@@ -252,12 +255,15 @@ impl JobContext {
         self.shared.abort_reason.get().copied()
     }
 
-    /// The application's value of this type: the one that a [middleware](crate::Middleware) put here, else the worker's
-    /// ([`Worker::state`](crate::Worker::state)), else the application's ([`AppBuilder::state`](crate::AppBuilder::state)).
+    /// Returns the shared value of this type.
+    ///
+    /// A value from a [middleware](crate::Middleware) takes precedence over the worker's
+    /// ([`Worker::state`](crate::Worker::state)), and the worker's over the application's
+    /// ([`AppBuilder::state`](crate::AppBuilder::state)).
     ///
     /// # Errors
     ///
-    /// [`Error::MissingState`], with the types that there are.
+    /// [`Error::MissingState`] if there is no such value. It lists the types that exist.
     ///
     /// # Example
     ///
@@ -278,12 +284,12 @@ impl JobContext {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "additional_context")]
     pub fn state<T: Send + Sync + 'static>(&self) -> Result<&T, Error> {
         self.state.get().ok_or_else(|| Error::MissingState { wanted: type_name::<T>(), known: self.state.type_names() })
     }
 
-    /// This context with one value more, for a middleware to run the task with. Of two values of one type the task sees
-    /// this one.
+    /// Adds a value to this context, with which a middleware can run the task. It replaces a value of the same type.
     ///
     /// # Example
     ///
@@ -303,16 +309,16 @@ impl JobContext {
         self
     }
 
-    /// Tells the job to stop. The first reason stands. False if it was told already.
+    /// Asks the job to abort. Only the first reason counts. Returns false if the job was asked before.
     pub(crate) fn abort(&self, reason: AbortReason) -> bool {
         let is_first = self.shared.abort_reason.set(reason).is_ok();
-        self.shared.waits_for_abort.wake();
+        self.shared.abort_waker.wake();
         is_first
     }
 
-    /// Ready when the job is told to stop.
+    /// Ready when the job is asked to abort.
     pub(crate) fn poll_abort(&self, context: &Context<'_>) -> Poll<()> {
-        self.shared.waits_for_abort.register(context.waker());
+        self.shared.abort_waker.register(context.waker());
         if self.should_abort() { Poll::Ready(()) } else { Poll::Pending }
     }
 }

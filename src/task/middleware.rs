@@ -1,4 +1,4 @@
-//! Code around tasks: what sees a job before and after its task.
+//! Middleware: code that runs before and after a task.
 
 use std::fmt;
 use std::future::Future;
@@ -10,21 +10,21 @@ use futures_util::future::BoxFuture;
 use crate::task::context::JobContext;
 use crate::task::output::{CannotRun, TaskResult};
 
-/// Code around tasks: an `async fn` of two arguments, the job's context and what is to be run next.
+/// Code that runs around tasks: an `async fn` that takes the job's context and the next step.
 ///
-/// It calls `next.run(context)` and returns the result. It may look at both, put [state](JobContext::with_state) into the
-/// context, return another result, or stop the worker. A middleware that swallows an error has the job succeed, and one
-/// that does not call `next` has it end without its task.
+/// It calls `next.run(context)` and returns the result. It can also add [state](JobContext::with_state) to the context,
+/// return a different result, or stop the worker. If a middleware swallows an error, the job succeeds. If it does not
+/// call `next`, the job ends without running its task.
 ///
-/// There are three levels, the outermost first:
+/// There are three levels, from the outside in:
 ///
-/// | level | given by | runs around |
+/// | level | how to add it | runs around |
 /// |---|---|---|
-/// | of the worker | [`Worker::worker_middleware`](crate::Worker::worker_middleware) | every job, also one whose task is not known |
-/// | of its tasks | [`Worker::task_middleware`](crate::Worker::task_middleware) | every task |
-/// | of one task | `#[task(middleware = [name])]`, [`Task::middleware`](crate::Task::middleware) | this task |
+/// | worker | [`Worker::worker_middleware`](crate::Worker::worker_middleware) | every job, even if its task is unknown |
+/// | all tasks | [`Worker::task_middleware`](crate::Worker::task_middleware) | every task |
+/// | one task | `#[task(middleware = [name])]`, [`Task::middleware`](crate::Task::middleware) | this task |
 ///
-/// Within a level the first one given is the outermost.
+/// Within a level, the first one you add is the outermost.
 ///
 /// # Example
 ///
@@ -68,7 +68,7 @@ impl fmt::Debug for Middleware {
     }
 }
 
-/// What a middleware runs: the next one, or the task.
+/// The next step of a middleware: another middleware, or the task.
 ///
 /// # Example
 ///
@@ -89,25 +89,25 @@ pub struct Next {
     end: End,
 }
 
-/// What stands within all middlewares.
+/// The innermost step, inside all middleware.
 #[derive(Debug)]
 pub(crate) enum End {
     Task(fn(JobContext) -> BoxFuture<'static, TaskResult>),
-    /// A job that cannot be run, and why.
+    /// The job cannot run, for this reason.
     Refusal(String),
 }
 
 impl Next {
-    /// A job's way through the middleware of the worker, of its tasks, and of the task.
+    /// Creates the chain of the worker's middleware, the middleware of all tasks, and the task's own.
     pub(crate) fn new(levels: [Arc<[Middleware]>; 3], end: End) -> Self {
         Self { levels, level: 0, position: 0, end }
     }
 
-    /// Runs what is next, to its end.
+    /// Runs the next step and waits for its result.
     ///
     /// # Errors
     ///
-    /// The task's own, or that of a middleware further in.
+    /// The error of the task or of an inner middleware.
     ///
     /// # Example
     ///

@@ -1,4 +1,4 @@
-//! What a task is.
+//! Tasks: functions that can run later, in another process.
 
 pub(crate) mod blocking;
 pub(crate) mod context;
@@ -21,11 +21,11 @@ use crate::task::context::JobContext;
 use crate::task::middleware::Middleware;
 use crate::task::output::TaskOutput;
 
-/// A piece of work that can be deferred: its arguments, and the code that runs with them.
+/// A function that can run later and in another process: its arguments, and the code that runs with them.
 ///
-/// The struct is the arguments; it travels as a JSON object with the fields' names, which for a task that is called from
-/// Python are the keyword arguments. [`#[task]`](macro@crate::task) on a function writes this implementation; by hand it
-/// is the same in ten lines.
+/// The struct holds the arguments. It is stored as a JSON object with the names of its fields, which are the keyword
+/// arguments of a Python task. [`#[task]`](macro@crate::task) on a function writes this implementation for you. Write
+/// it yourself if you need full control.
 ///
 /// # Example
 ///
@@ -56,67 +56,69 @@ use crate::task::output::TaskOutput;
 /// assert_eq!(job.task_name(), "send_invoice");
 /// ```
 pub trait Task: Serialize + DeserializeOwned + Send + 'static {
-    /// The name under which jobs ask for this task: at most 128 bytes, and unique in an application. Do not change it
-    /// while jobs carry it; add an [alias](Self::aliases) instead. A namespace is a part of it, as in `mails:welcome`.
+    /// The task name that jobs carry: at most 128 bytes, and unique in an application. A namespace is part of it, as in
+    /// `mails:welcome`. Do not change the name while jobs carry it. Add an [alias](Self::aliases) instead.
     const NAME: &'static str;
 
-    /// What `run` returns: nothing, or a `Result` whose error says why the task failed.
+    /// The return type of `run`: `()`, or a `Result` whose error says why the task failed.
     type Output: TaskOutput;
 
-    /// Further names under which a worker finds this task, each at most 128 bytes: its former names, which jobs may still
-    /// carry. Default: none.
+    /// Returns further names under which workers find this task, each at most 128 bytes. Default: none. Use it for
+    /// former names that jobs can still carry.
     fn aliases() -> &'static [&'static str] {
         &[]
     }
 
-    /// The options of its jobs where none are given. Unless written: none, so queue `default` and priority 0.
+    /// Returns the default options of the task's jobs. Default: none, which means the queue `default` and priority 0.
     fn defaults() -> JobOptions {
         JobOptions::new()
     }
 
-    /// What happens when it fails. Unless written: it is not tried again.
+    /// Returns the retry policy for failed attempts. Default: no retry.
     fn retry() -> Retry {
         Retry::default()
     }
 
-    /// How long it may take. Unless written: as long as the worker's [`timeout`](crate::Worker::timeout) lets it, which
-    /// unless set is without limit. An async task is cancelled then, and code within [`blocking`](crate::blocking) should
-    /// ask whether to [abort](JobContext::should_abort); the attempt has failed with [`TimedOut`](crate::TimedOut).
+    /// Returns how long an attempt may take. Default: the worker's [`timeout`](crate::Worker::timeout), which is
+    /// unlimited by default.
+    ///
+    /// After that time an async task is cancelled. Code inside [`blocking`](crate::blocking) must check
+    /// [`JobContext::should_abort`]. The attempt fails with [`TimedOut`](crate::TimedOut).
     fn timeout() -> Option<Duration> {
         None
     }
 
-    /// What becomes of a job whose worker died while it ran. Unless written: it is tried again.
+    /// Returns what happens to a job whose worker died while it ran. Default: the job is retried.
     fn stalled() -> StalledJobPolicy {
         StalledJobPolicy::default()
     }
 
-    /// What runs around the task, the outermost first. Unless written: nothing.
+    /// Returns the middleware of this task, the outermost first. Default: none.
     fn middleware() -> Vec<Middleware> {
         Vec::new()
     }
 
-    /// When it comes round by itself, with which arguments. Unless written: never.
+    /// Returns the schedules on which the task is deferred automatically. Default: none.
     fn periodic() -> Vec<PeriodicTask> {
         Vec::new()
     }
 
-    /// Does the work.
+    /// Runs the task.
     ///
-    /// Code that blocks the thread belongs into [`blocking`](crate::blocking), which plain `fn` tasks of the macro use.
+    /// Put blocking code into [`blocking`](crate::blocking). The macro does that for a plain `fn`.
     fn run(self, context: JobContext) -> impl Future<Output = Self::Output> + Send;
 
-    /// A job of this task with these arguments, to be deferred. There is no need to write this one.
+    /// Returns a job of this task with these arguments, ready to be deferred. You do not have to implement this method.
     fn job(self) -> JobToDefer {
         JobToDefer::new(Self::NAME, self, Self::defaults())
     }
 }
 
 impl PeriodicTask {
-    /// The task, on the schedule of this cron expression: five fields, or six with seconds last. See
+    /// Creates a schedule of the task from a cron expression: five fields, or six with seconds last. See
     /// [`Cron`](crate::Cron).
     ///
-    /// An invalid expression is an error when the application is built.
+    /// If the expression is invalid, [`AppBuilder::build`](crate::AppBuilder::build) returns an error.
     ///
     /// # Example
     ///

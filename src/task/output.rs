@@ -1,4 +1,4 @@
-//! What a task can answer about its job, beside success and an ordinary error.
+//! The results of a task, and the values with which a task controls its own job.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -6,23 +6,24 @@ use std::time::Duration;
 
 use crate::retry::{AttemptError, RetryDecision, find_cause};
 
-/// Why a task failed: any error.
+/// The error of a failed task. Any error type converts into it.
 pub type TaskError = Box<dyn StdError + Send + Sync>;
 
-/// How a task ended, as a middleware sees it.
+/// The result of a task, as middleware sees it.
 pub type TaskResult = Result<(), TaskError>;
 
-/// What a task may return.
+/// A value that a task can return.
 ///
-/// | returned | the job |
+/// | returned | effect on the job |
 /// |---|---|
 /// | `()` | succeeds |
 /// | `Ok(…)` | succeeds; the value is dropped |
-/// | `Err(…)` | is tried again if the task's [`retry`](Task::retry) says so, else fails; the error with all its sources goes to the log |
-/// | `Err(…)` with a [`TaskControl`](crate::TaskControl) or [`JobAborted`](crate::JobAborted) in it | what that says: again at a time, again without counting this attempt, not again, aborted |
-/// | nothing, it panics | as after an error; the message of the panic and its place are kept |
+/// | `Err(…)` | is retried if the task's [`retry`](Task::retry) says so, otherwise it fails; the error with all its sources is logged |
+/// | `Err(…)` that contains a [`TaskControl`](crate::TaskControl) or [`JobAborted`](crate::JobAborted) | as that value says: retried at a time, snoozed, failed without a retry, or aborted |
+/// | nothing, because the task panics | as after an error; the panic message and its location are stored |
 ///
-/// The error is anything that turns into a `Box<dyn Error + Send + Sync>`: an error type, `anyhow::Error`, a `String`.
+/// The error type must convert into `Box<dyn Error + Send + Sync>`: an error type, `anyhow::Error`, a `String` and so
+/// on.
 ///
 /// # Example
 ///
@@ -34,14 +35,14 @@ pub type TaskResult = Result<(), TaskError>;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "a task cannot return `{Self}`",
-    note = "it returns nothing, or a `Result` whose error turns into `Box<dyn std::error::Error + Send + Sync>`"
+    note = "return nothing, or a `Result` whose error converts into `Box<dyn std::error::Error + Send + Sync>`"
 )]
 pub trait TaskOutput: Send {
-    /// Whether the task ended well.
+    /// Returns whether the task succeeded.
     ///
     /// # Errors
     ///
-    /// The task's own.
+    /// The error of the task.
     fn into_result(self) -> Result<(), TaskError>;
 }
 
@@ -57,16 +58,16 @@ impl<T: Send, E: Into<TaskError> + Send> TaskOutput for Result<T, E> {
     }
 }
 
-/// What a task says itself about its job, as an error value.
+/// An error value with which a task decides about its own job.
 ///
-/// It may be the task's error type, a variant of it, or the source of it: it is found all along the chain of sources.
+/// Return it as the error of the task, or as a variant or source of it. The worker searches the whole chain of sources.
 ///
-/// | answer | the job |
+/// | value | effect on the job |
 /// |---|---|
-/// | [`TaskControl::retry_in`], [`TaskControl::retry`] | has failed, and is tried again then, whatever the task's strategy would have said; only the strategy's limit of attempts is kept |
-/// | [`TaskControl::discard`] | fails for good, whatever the task's strategy says |
-/// | [`TaskControl::snooze`] | waits again, and this attempt does not count |
-/// | [`JobAborted`] | ends as aborted |
+/// | [`TaskControl::retry_in`], [`TaskControl::retry`] | retried at that time, whatever the task's strategy says; only the strategy's limit of attempts applies |
+/// | [`TaskControl::discard`] | fails without a retry, whatever the task's strategy says |
+/// | [`TaskControl::snooze`] | runs again after the delay, and this attempt does not count |
+/// | [`JobAborted`] | ends as `aborted` |
 ///
 /// # Example
 ///
@@ -95,10 +96,10 @@ impl<T: Send, E: Into<TaskError> + Send> TaskOutput for Result<T, E> {
 /// # let job = import("a.part".into());
 /// ```
 #[derive(Debug)]
-#[must_use = "an answer does nothing until the task returns it as its error"]
+#[must_use = "this does nothing unless the task returns it as its error"]
 pub struct TaskControl(Control);
 
-/// Ends the job as aborted when a task returns it as its error, or as a source of its error.
+/// An error that ends the job as `aborted`. A task returns it as its error, or as a source of its error.
 ///
 /// # Example
 ///
@@ -119,8 +120,8 @@ pub struct TaskControl(Control);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct JobAborted;
 
-/// What is found along a chain of sources. It is the source of what users hold, because an error that passes another one
-/// through (`#[error(transparent)]`) shows the sources of that one, not that one itself.
+/// The value that is found in a chain of sources. It is the source of the public types, because a transparent error
+/// (`#[error(transparent)]`) exposes the sources of the inner error and hides the inner error itself.
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) verdict: Verdict,
@@ -137,67 +138,68 @@ pub(crate) enum Verdict {
 
 static ABORTED: Control = Control { verdict: Verdict::Aborted, because: None };
 
-/// Why a job cannot be run at all: it cannot be run later either.
+/// An error for a job that can never run, so a retry cannot help.
 #[derive(Debug)]
 pub(crate) struct CannotRun(pub(crate) String);
 
 static DO_NOT_RETRY: Control = Control { verdict: Verdict::Discard, because: None };
 
 impl TaskControl {
-    /// Another attempt after so long.
+    /// Retries the job after a delay.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use procrastinate::TaskControl;
-    /// let answer = TaskControl::retry_in(Duration::from_secs(60));
-    /// assert_eq!(answer.to_string(), "the task asks for another attempt in 60s");
+    /// let control = TaskControl::retry_in(Duration::from_secs(60));
+    /// assert_eq!(control.to_string(), "the task requested a retry in 60s");
     /// ```
     pub fn retry_in(delay: Duration) -> Self {
         Self::retry(RetryDecision::retry_in(delay))
     }
 
-    /// Another attempt at a time, and perhaps with another priority, queue or lock.
+    /// Retries the job at a given time, optionally with a different priority, queue or lock.
     ///
     /// ```
     /// # use std::time::Duration;
     /// use procrastinate::TaskControl;
     /// use procrastinate::retry::RetryDecision;
     ///
-    /// let answer = TaskControl::retry(RetryDecision::retry_in(Duration::from_secs(60)).queue("slow"));
+    /// let control = TaskControl::retry(RetryDecision::retry_in(Duration::from_secs(60)).queue("slow"));
     /// ```
     pub fn retry(decision: RetryDecision) -> Self {
         Self::new(Verdict::Retry(decision))
     }
 
-    /// Again after so long, without using up an attempt: what the task waits for is not there yet.
+    /// Runs the job again after a delay, without counting this attempt. Use it if something the task needs is not ready
+    /// yet.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use procrastinate::TaskControl;
-    /// let answer = TaskControl::snooze(Duration::from_secs(60)).because("the file is not there yet");
+    /// let control = TaskControl::snooze(Duration::from_secs(60)).because("the file is not there yet");
     /// ```
     pub fn snooze(delay: Duration) -> Self {
         Self::new(Verdict::Snooze(delay))
     }
 
-    /// No other attempt: it would come to the same.
+    /// Fails the job without a retry. Use it if another attempt cannot succeed.
     ///
     /// ```
     /// # use procrastinate::TaskControl;
-    /// let answer = TaskControl::discard().because("the customer is gone");
+    /// let control = TaskControl::discard().because("the customer is gone");
     /// ```
     pub fn discard() -> Self {
         Self::new(Verdict::Discard)
     }
 
-    /// The reason: an error or a text, for the log and the job's errors.
+    /// Adds a reason, which is an error or a text. It is logged, and stored with the job except after a snooze.
     ///
     /// ```
     /// # use procrastinate::TaskControl;
     /// use std::error::Error;
     ///
-    /// let answer = TaskControl::discard().because("the customer is gone");
-    /// assert_eq!(answer.source().unwrap().to_string(), "the customer is gone");
+    /// let control = TaskControl::discard().because("the customer is gone");
+    /// assert_eq!(control.source().unwrap().to_string(), "the customer is gone");
     /// ```
     pub fn because(mut self, reason: impl Into<Box<AttemptError>>) -> Self {
         self.0.because = Some(reason.into());
@@ -210,12 +212,12 @@ impl TaskControl {
 }
 
 impl Control {
-    /// The answer in an error or its sources, if there is one.
+    /// Returns the control value in an error or its sources.
     pub(crate) fn find(error: &AttemptError) -> Option<&Self> {
         find_cause(error)
     }
 
-    /// Whether it has nothing to say that the error around it has not said.
+    /// Whether it adds nothing to the error around it.
     pub(crate) fn is_silent(&self) -> bool {
         self.because.is_none()
     }
@@ -225,9 +227,9 @@ impl fmt::Display for TaskControl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.verdict {
             Verdict::Aborted => f.write_str("the task aborted its job"),
-            Verdict::Retry(decision) => write!(f, "the task asks for another attempt {decision}"),
-            Verdict::Snooze(delay) => write!(f, "the task wants to run again in {delay:?}"),
-            Verdict::Discard => f.write_str("the task asks for no other attempt"),
+            Verdict::Retry(decision) => write!(f, "the task requested a retry {decision}"),
+            Verdict::Snooze(delay) => write!(f, "the task snoozed its job for {delay:?}"),
+            Verdict::Discard => f.write_str("the task discarded its job"),
         }
     }
 }
@@ -266,7 +268,7 @@ impl fmt::Display for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.because {
             Some(reason) => reason.fmt(f),
-            None => f.write_str("it gave no reason"),
+            None => f.write_str("no reason given"),
         }
     }
 }

@@ -1,11 +1,12 @@
-//! What stops a worker, and tells how it is.
+//! A handle to a running worker.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-/// Stops a worker and tells how it is, from wherever it is held: another task, a job, a middleware. It is cheap to clone.
+/// A handle to a worker: stops it and reports its liveness. It is cheap to clone and can be used from anywhere: another
+/// tokio task, a job, or a middleware.
 ///
 /// # Example
 ///
@@ -28,7 +29,7 @@ pub struct WorkerHandle {
     liveness: Arc<Mutex<Liveness>>,
 }
 
-/// When the worker's loop last did what.
+/// When the worker's loop last made progress.
 #[derive(Debug, Clone, Copy, Default)]
 struct Liveness {
     turn: Option<Instant>,
@@ -36,8 +37,9 @@ struct Liveness {
 }
 
 impl WorkerHandle {
-    /// Stops the worker: it takes no more jobs, lets those that run come to their end, or aborts them after its
-    /// `shutdown_graceful_timeout`, stores how they ended, and returns from `run`. Calling it again changes nothing.
+    /// Stops the worker gracefully. It fetches no more jobs, waits for the running ones, stores their outcomes and
+    /// returns from `run`. After `shutdown_graceful_timeout` it asks the remaining jobs to abort. Further calls have no
+    /// effect.
     ///
     /// ```no_run
     /// # fn example(worker: &procrastinate::Worker) {
@@ -48,7 +50,7 @@ impl WorkerHandle {
         self.stop.cancel();
     }
 
-    /// Stops the worker and aborts at once the jobs that run, as a second signal does.
+    /// Stops the worker and immediately asks its running jobs to abort, as a second signal does.
     ///
     /// ```no_run
     /// # fn example(worker: &procrastinate::Worker) {
@@ -60,7 +62,7 @@ impl WorkerHandle {
         self.abort.cancel();
     }
 
-    /// Whether the worker was told to stop.
+    /// Whether the worker was asked to stop.
     ///
     /// ```no_run
     /// # fn example(worker: &procrastinate::Worker) {
@@ -72,10 +74,10 @@ impl WorkerHandle {
         self.stop.is_cancelled()
     }
 
-    /// When the worker's loop last came round, which it does at least once in each of its `fetch_job_polling_interval`s,
-    /// also while the database is away. `None`: the worker does not run yet.
+    /// Returns when the worker's loop last ran. `None` if the worker has not started.
     ///
-    /// For a probe of the application's own. The command line has one: `worker --health-address`.
+    /// The loop runs at least once per `fetch_job_polling_interval`, even if the database is unreachable. Use it for
+    /// your own health probe. The command line has one: `worker --health-address`.
     ///
     /// ```no_run
     /// # fn example(handle: &procrastinate::WorkerHandle) {
@@ -87,14 +89,15 @@ impl WorkerHandle {
         self.liveness().turn
     }
 
-    /// When the database last answered the worker's question for jobs, be it with none. `None`: not yet.
+    /// Returns when the worker last fetched jobs successfully, even if there were none. `None` if it has not fetched
+    /// yet.
     ///
-    /// A worker with no free slot does not ask.
+    /// A worker without a free slot does not fetch.
     ///
     /// ```no_run
     /// # fn example(handle: &procrastinate::WorkerHandle) {
     /// if let Some(fetch) = handle.last_fetch() {
-    ///     println!("looked for jobs {} s ago", fetch.elapsed().as_secs());
+    ///     println!("fetched jobs {} s ago", fetch.elapsed().as_secs());
     /// }
     /// # }
     /// ```

@@ -1,4 +1,4 @@
-//! How an application's workers start out.
+//! Default settings of an application's workers.
 
 use futures_util::FutureExt;
 
@@ -9,7 +9,7 @@ use crate::worker::Worker;
 use crate::worker::settings::Settings;
 
 impl App {
-    /// A worker for this application's tasks, to be configured and run.
+    /// Creates a worker for this application. Configure it and call [`Worker::run`].
     ///
     /// # Example
     ///
@@ -33,11 +33,12 @@ impl App {
     }
 }
 
-/// How every worker of an application starts out.
+/// The application's function that configures each new worker.
 struct Defaults(Box<dyn Fn(Worker) -> Worker + Send + Sync>);
 
 impl AppBuilder {
-    /// How every worker of this application is set, unless it is set otherwise.
+    /// Sets the defaults for all workers of this application. Default: the built-in defaults. The settings of a single
+    /// worker take precedence.
     ///
     /// # Example
     ///

@@ -2,7 +2,7 @@
 
 use super::outcome::Outcome;
 
-/// Which jobs a worker deletes at their end, instead of keeping them with their status.
+/// Which jobs a worker deletes when they finish, instead of keeping them with their status.
 ///
 /// # Example
 ///
@@ -15,19 +15,20 @@ use super::outcome::Outcome;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
+#[doc(alias = "DeleteJobCondition")]
 pub enum DeleteJobs {
-    /// None.
+    /// Deletes no jobs.
     #[default]
     Never,
-    /// Those that succeeded.
+    /// Deletes jobs that succeeded.
     Successful,
-    /// All: also those that failed or were aborted, and with them the errors that were kept. One that is to be tried again
-    /// has not come to its end.
+    /// Deletes all jobs that finish, including failed and aborted ones and their stored errors. A job that will be
+    /// retried has not finished.
     Always,
 }
 
 impl DeleteJobs {
-    /// Whether a job with this outcome is deleted. One that will be retried has not finished.
+    /// Whether to delete a job with this outcome. A job that will be retried has not finished.
     pub(super) fn deletes(self, outcome: &Outcome) -> bool {
         match self {
             Self::Never => false,

@@ -1,4 +1,4 @@
-//! One job, from its name and arguments to an outcome.
+//! Runs one job, from its name and arguments to an outcome.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -25,7 +25,7 @@ use crate::task::middleware::{End, Middleware, Next};
 use crate::worker::log::{log_end, log_start, span};
 use crate::worker::outcome::{Completion, Outcome, Panicked, TaskPolicy, decide};
 
-/// What the jobs of a worker run in: the same for all of them.
+/// The environment of a worker's jobs. It is the same for all of them.
 #[derive(Debug, Clone)]
 pub(super) struct JobEnvironment {
     pub(super) app: App,
@@ -36,11 +36,11 @@ pub(super) struct JobEnvironment {
     pub(super) task_middleware: Arc<[Middleware]>,
 }
 
-/// A job whose attempt has ended, and whose ending is not stored yet.
+/// A job whose attempt has ended, and whose outcome is not stored yet.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) job_id: JobId,
-    /// The attempts before this one.
+    /// The number of previous attempts.
     pub(super) attempts: i32,
     pub(super) outcome: Outcome,
     pub(super) duration: Duration,
@@ -51,12 +51,13 @@ pub(super) struct Execution {
     pub(super) context: JobContext,
     next: Next,
     policy: TaskPolicy,
-    /// Whether other workers take the job if they consider this worker stalled.
+    /// Whether other workers rescue the job if they consider this worker stalled.
     pub(super) is_rescued: bool,
 }
 
 impl Execution {
-    /// Finds the task of the job. A job that cannot be run comes to the end of its middlewares and fails there.
+    /// Finds the task of the job. A job that cannot run still passes through the worker's middleware, and fails at its
+    /// end.
     pub(super) fn prepare(environment: &JobEnvironment, fetched: FetchedJob) -> Self {
         let FetchedJob { job, unreadable_args } = fetched;
         let refuse = |reason| (End::Refusal(reason), Arc::from([]), TaskPolicy::default());
@@ -69,7 +70,7 @@ impl Execution {
                 };
                 (End::Task(task.run), task.middleware.clone(), policy)
             }
-            (Some(problem), _) => refuse(format!("the job's arguments cannot be read: {problem}")),
+            (Some(problem), _) => refuse(format!("could not read the job's arguments: {problem}")),
             (None, Err(error)) => refuse(error.to_string()),
         };
         let is_rescued = matches!(end, End::Task(_)) && policy.stalled != StalledJobPolicy::Leave;
@@ -85,10 +86,10 @@ impl Execution {
         Self { context, next, policy, is_rescued }
     }
 
-    /// Runs the job and says how it ended. It never panics, and never fails in any other way.
+    /// Runs the job and returns its outcome. It never panics and never fails in another way.
     pub(super) async fn run(self) -> Finished {
         let Self { context, next, policy, .. } = self;
-        let _told = AbortOnDrop(context.clone());
+        let _abort_on_drop = AbortOnDrop(context.clone());
         let span = span(&context);
         async {
             let started = Instant::now();
@@ -106,8 +107,8 @@ impl Execution {
     }
 }
 
-/// Tells the job to stop when this is dropped before its end, as it is when the runtime shuts down: that waits for code
-/// which blocks its thread, and such code has to hear of it.
+/// Asks the job to abort if this is dropped early, which happens when the runtime shuts down. The runtime then waits
+/// for blocking code, which must notice it.
 struct AbortOnDrop(JobContext);
 
 impl Drop for AbortOnDrop {
@@ -116,8 +117,8 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Runs the task. A panic, in its first poll or a later one, ends here. When the job is told to stop, the task is cancelled
-/// where it waits, unless it waits for code that blocks a thread.
+/// Runs the task, and catches its panics. If the job is asked to abort, the task is cancelled at its await point,
+/// except while it awaits blocking code.
 async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Duration>) -> Completion {
     let blocking = BlockingCalls::default();
     let task = AssertUnwindSafe(next.run(context.clone())).catch_unwind();
@@ -126,7 +127,7 @@ async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Dur
     poll_fn(|poll| {
         if let Poll::Ready(caught) = task.as_mut().poll(poll) {
             return Poll::Ready(Completion::Returned(caught.unwrap_or_else(|panic| {
-                Err(Panicked { message: panics::message(&*panic), place: panics::take_location() }.into())
+                Err(Panicked { message: panics::message(&*panic), location: panics::take_location() }.into())
             })));
         }
         if timeout.as_mut().poll(poll) == Poll::Ready(Some(())) {

@@ -1,5 +1,5 @@
-//! The worker's lifeline: a thread, a runtime and a connection of its own, on which it says that it is alive, and hears
-//! what is announced. Jobs that hog the threads of the application's runtime do not hold it up.
+//! The heartbeat thread. It sends heartbeats and receives notifications, with its own runtime and connection. Jobs that
+//! block the application's runtime do not delay it.
 
 use std::convert::Infallible;
 use std::io;
@@ -24,47 +24,47 @@ use crate::support::backoff::Backoff;
 use crate::support::panics;
 use crate::worker::storage::{Heartbeat, update_heartbeat};
 
-/// How many notifications to hear before looking whether a beat is due.
+/// How many notifications to handle before checking whether a heartbeat is due.
 const MOST_AT_ONCE: usize = 1_000;
 
 /// How long to wait after a panic.
 const WAIT_AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// What the loop is told: what the database answered to a heartbeat that was sent at this time.
+/// The result of a heartbeat that was sent at this time, for the loop.
 #[derive(Debug)]
 pub(super) struct HeartbeatReport {
-    /// The worker it is about: the loop may have registered anew since.
+    /// The worker that sent it. The loop may have re-registered since.
     pub(super) worker_id: i64,
     pub(super) sent_at: Instant,
     pub(super) heartbeat: Heartbeat,
 }
 
-/// What the lifeline works with.
+/// The settings and channels of the heartbeat thread.
 pub(super) struct HeartbeatSettings {
     pub(super) connector: Connector,
-    /// The channels to listen on; `None`: it only beats.
+    /// The channels to listen on. `None`: it only sends heartbeats.
     pub(super) channels: Option<Vec<String>>,
     pub(super) update_heartbeat_interval: Duration,
     pub(super) abort_job_polling_interval: Duration,
     /// Written by the loop.
     pub(super) worker_id: watch::Receiver<i64>,
-    /// Whether jobs are running, which may be to be aborted. Written by the loop.
+    /// Whether jobs are running, which could be asked to abort. Written by the loop.
     pub(super) is_busy: Arc<AtomicBool>,
-    /// Told that there may be jobs to fetch.
+    /// Notified if there can be jobs to fetch.
     pub(super) wake: Arc<Notify>,
     /// Read by the loop.
     pub(super) reports: mpsc::UnboundedSender<HeartbeatReport>,
 }
 
-/// Dropping it ends the thread, a moment later.
+/// A handle to the heartbeat thread. Dropping it ends the thread soon after.
 pub(super) struct HeartbeatThread {
     _stop: DropGuard,
     ended: oneshot::Receiver<()>,
 }
 
 impl HeartbeatThread {
-    /// Starts the thread, and returns when interest in notifications is registered, or could not be: the loop looks at
-    /// the table only after.
+    /// Starts the thread, and returns when it has subscribed to notifications or failed to. The loop reads the table
+    /// only after that.
     pub(super) async fn start(settings: HeartbeatSettings) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let (ready, is_ready) = oneshot::channel();
@@ -87,7 +87,7 @@ impl HeartbeatThread {
         }
     }
 
-    /// Ends the thread, and waits for it.
+    /// Ends the thread and waits for it.
     pub(super) async fn end(self) {
         let Self { _stop, ended } = self;
         drop(_stop);
@@ -97,12 +97,12 @@ impl HeartbeatThread {
 
 struct HeartbeatLoop {
     settings: HeartbeatSettings,
-    /// Told once that the loop may look at the table.
+    /// Notified once, when the loop may read the table.
     ready: Option<oneshot::Sender<io::Result<()>>>,
     last_beat: Instant,
-    /// When the server was last heard of on this connection.
+    /// When the server last responded on this connection.
     last_heard: Instant,
-    /// Whether somebody has asked to abort a job since the last beat: perhaps one of this worker's.
+    /// Whether an abort was requested since the last heartbeat, perhaps of one of this worker's jobs.
     abort_requested: bool,
 }
 
@@ -112,27 +112,27 @@ impl HeartbeatLoop {
         Self { settings, ready: Some(ready), last_beat: now, last_heard: now, abort_requested: false }
     }
 
-    /// Beats and listens until it is dropped. Connecting is the application's code, as far as its pool is; a panic there
-    /// must not leave the worker without a lifeline.
+    /// Sends heartbeats and listens until it is dropped. Connecting can run code of the application's pool. The thread
+    /// must survive a panic there.
     async fn run_supervised(&mut self) {
         while let Err(panic) = AssertUnwindSafe(self.run()).catch_unwind().await {
             self.set_ready();
             let message = panics::message(&*panic);
             tracing::error!(
                 action = "lifeline_lost",
-                "the worker's lifeline panicked, and starts anew in {WAIT_AFTER_PANIC:?}: {message}",
+                "the heartbeat thread panicked; restarting in {WAIT_AFTER_PANIC:?}: {message}",
             );
             tokio::time::sleep(WAIT_AFTER_PANIC).await;
         }
     }
 
-    /// Beats and listens until it is dropped.
+    /// Sends heartbeats and listens until it is dropped.
     async fn run(&mut self) {
         let mut backoff = Backoff::default();
         loop {
             if self.settings.channels.is_none() {
                 self.set_ready();
-                // A worker that does not listen and ends soon needs no connection.
+                // A worker that does not listen and stops soon needs no connection.
                 self.wait_for_next_beat().await;
             }
             let Err(reason) = self.run_on_connection(&mut backoff).await;
@@ -142,35 +142,34 @@ impl HeartbeatLoop {
             tracing::warn!(
                 action = "lifeline_lost",
                 worker.id = worker_id,
-                "worker {worker_id} has lost the connection on which it says that it is alive and listens for jobs; \
-                 it polls, and connects again in {wait:?}: {reason}",
+                "worker {worker_id} lost its connection for heartbeats and notifications; polling for jobs and \
+                 reconnecting in {wait:?}: {reason}",
             );
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Does so on one connection, until that breaks.
+    /// Does the same on one connection, until that breaks.
     async fn run_on_connection(&mut self, backoff: &mut Backoff) -> Result<Infallible, String> {
-        let mut connection = self
-            .settings
-            .connector
-            .dedicated("say that the worker is alive")
-            .await
-            .map_err(|error| error.to_string())?;
-        if self.settings.channels.is_some() && self.ready.is_some() && !self.hears(&mut connection).await? {
+        let mut connection =
+            self.settings.connector.dedicated("send heartbeats").await.map_err(|error| error.to_string())?;
+        if self.settings.channels.is_some()
+            && self.ready.is_some()
+            && !self.receives_notifications(&mut connection).await?
+        {
             self.settings.channels = None;
-            tracing::warn!(action = "listener_silent", "jobs are found by polling only: {SILENT}");
+            tracing::warn!(action = "listener_silent", "polling for jobs without notifications: {SILENT}");
         }
         if let Some(channels) = &self.settings.channels {
             register_interest(&mut connection, channels).await?;
             if self.ready.is_none() {
-                // What came in while nobody listened was not heard: look once.
+                // Notifications were missed while the thread was not listening, so check the table once.
                 self.settings.wake.notify_one();
             }
         }
         self.set_ready();
         self.last_heard = Instant::now();
-        // The first beat on a new connection is due if the old one broke before it could.
+        // The first heartbeat on a new connection is due if the old one broke before it was sent.
         loop {
             if self.abort_requested || Instant::now() >= self.next_beat() {
                 self.beat(&mut connection).await?;
@@ -180,8 +179,8 @@ impl HeartbeatLoop {
         }
     }
 
-    /// Whether notifications arrive on the connections that the connector makes.
-    async fn hears(&self, connection: &mut Connection) -> Result<bool, String> {
+    /// Whether notifications arrive on the connector's connections.
+    async fn receives_notifications(&self, connection: &mut Connection) -> Result<bool, String> {
         let connector = &self.settings.connector;
         if !connector.holds_sessions() {
             return Ok(false);
@@ -195,7 +194,7 @@ impl HeartbeatLoop {
         }
     }
 
-    /// While jobs run, a beat also brings back which of them are to be aborted.
+    /// Returns when the next heartbeat is due. While jobs run, it also returns abort requests.
     fn next_beat(&self) -> Instant {
         let interval = if self.settings.is_busy.load(Ordering::Relaxed) {
             self.settings.update_heartbeat_interval.min(self.settings.abort_job_polling_interval)
@@ -205,8 +204,8 @@ impl HeartbeatLoop {
         self.last_beat + interval
     }
 
-    /// Waits until a beat is due. It looks up now and then, because a worker that was idle may have become busy, which
-    /// makes its next beat due sooner.
+    /// Waits until a heartbeat is due. It checks regularly, because an idle worker can become busy, and then its next
+    /// heartbeat is due sooner.
     async fn wait_for_next_beat(&self) {
         while Instant::now() < self.next_beat() {
             tokio::time::sleep_until(self.next_check()).await;
@@ -224,20 +223,21 @@ impl HeartbeatLoop {
             Ok(Ok(heartbeat)) => heartbeat,
             Ok(Err(error)) => return Err(error.to_string()),
             // The connection is not used again.
-            Err(_) => return Err(format!("the server did not answer within {ANSWER_TIMEOUT:?}")),
+            Err(_) => return Err(format!("the server did not respond within {ANSWER_TIMEOUT:?}")),
         };
         self.last_beat = sent_at;
         self.abort_requested = false;
         self.last_heard = Instant::now();
-        // The loop has ended if it reads no more: then this thread is about to.
+        // If the loop has ended, this thread is about to end.
         let _ = self.settings.reports.send(HeartbeatReport { worker_id, sent_at, heartbeat });
         Ok(())
     }
 
-    /// Waits for a notification or for the next beat, whichever comes first.
+    /// Waits for a notification or for the next heartbeat, whichever comes first.
     ///
-    /// A request to abort brings the next beat forward, which brings back which of this worker's jobs it is about, if any:
-    /// channels are the whole database's, and a queue in another schema has jobs of the same numbers.
+    /// An abort request makes the next heartbeat due. Its result tells whether the request is about one of this
+    /// worker's jobs. The notification itself cannot, because all schemas of a database share the channels, and another
+    /// schema can have jobs with the same IDs.
     async fn listen(&mut self, connection: &mut Connection) -> Result<(), String> {
         if self.settings.channels.is_none() {
             self.wait_for_next_beat().await;
@@ -246,7 +246,8 @@ impl HeartbeatLoop {
         match hear(connection, self.next_check().min(self.last_heard + PING_INTERVAL)).await? {
             Some(notification) => {
                 self.on_notification(notification);
-                // What has arrived with it, so that many requests are one beat; not for ever, since a beat may be due.
+                // Handle everything that arrived together, so that many requests cause one heartbeat. Limit it, because
+                // a heartbeat may be due.
                 for _ in 0..MOST_AT_ONCE {
                     let Some(notification) = hear(connection, Instant::now()).await? else { break };
                     self.on_notification(notification);

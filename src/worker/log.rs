@@ -1,4 +1,4 @@
-//! What the log hears of a job: a span while it runs, a line at its start, and one at its end.
+//! Log events of a job: a span while it runs, and events when it starts and ends.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::job::{Job, JobId};
 use crate::task::context::JobContext;
 use crate::worker::outcome::Outcome;
 
-/// The span in which a job runs: what its task logs can be told apart by it.
+/// Returns the span in which a job runs. It identifies what the task logs.
 pub(super) fn span(context: &JobContext) -> Span {
     let job = context.job();
     tracing::info_span!(
@@ -36,7 +36,7 @@ pub(super) fn log_start(job: &Job) {
     );
 }
 
-/// One line for each end. All have the same fields, and differ in their level, their action and their text.
+/// Logs how an attempt ended. All outcomes have the same fields, and differ in level, action and text.
 pub(super) fn log_end(job: &Job, outcome: &Outcome, duration: Duration) {
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     macro_rules! log {
@@ -56,20 +56,26 @@ pub(super) fn log_end(job: &Job, outcome: &Outcome, duration: Duration) {
         Outcome::Succeeded => log!(info, "job_success", "succeeded"),
         Outcome::Failed { error } => log!(error, "job_error", "failed ({error})"),
         Outcome::Retried { error, decision } => {
-            log!(warn, "job_error_retry", "failed and is to be tried again {decision} ({error})");
+            log!(warn, "job_error_retry", "failed and will be retried {decision} ({error})");
         }
         Outcome::Aborted { error } => log!(info, "job_aborted", "was aborted ({error})"),
         Outcome::Interrupted { error, decision } => {
-            log!(warn, "job_aborted_retry", "was interrupted and is to be tried again {decision} ({error})");
+            log!(warn, "job_aborted_retry", "was interrupted and will be retried {decision} ({error})");
         }
-        Outcome::Snoozed { error, decision } => log!(info, "job_snoozed", "is to run again {decision} ({error})"),
-        Outcome::NotStarted => log!(info, "job_not_started", "was put back, since the worker is stopping,"),
+        Outcome::Snoozed { error, decision } => {
+            log!(info, "job_snoozed", "was snoozed and will run again {decision} ({error})")
+        }
+        Outcome::NotStarted => log!(info, "job_not_started", "was requeued because the worker is shutting down,"),
     }
 }
 
 pub(super) fn log_stored(job_id: JobId, outcome: &Outcome) {
-    let how = outcome.as_str();
-    tracing::debug!(action = "finish_task", job.id = i64::from(job_id), "stored that job {job_id} has {how}");
+    let outcome = outcome.as_str();
+    tracing::debug!(
+        action = "finish_task",
+        job.id = i64::from(job_id),
+        "stored the outcome of job {job_id}: {outcome}"
+    );
 }
 
 pub(super) fn log_refused(job_id: JobId, outcome: &Outcome, problem: &str, wait: Duration) {
@@ -86,7 +92,7 @@ pub(super) fn log_lost(job_id: JobId, outcome: &Outcome, worker_id: i64) {
         action = "job_lost",
         job.id = i64::from(job_id),
         worker.id = worker_id,
-        "job {job_id} has {}, but meanwhile it was taken from worker {worker_id}, so that was not stored",
+        "could not store the outcome of job {job_id} ({}): worker {worker_id} no longer holds it",
         outcome.as_str(),
     );
 }
@@ -96,7 +102,7 @@ pub(super) fn log_not_retried(job_id: JobId, worker_id: i64) {
         action = "job_error",
         job.id = i64::from(job_id),
         worker.id = worker_id,
-        "job {job_id} has failed for good: it could not wait for another attempt, because somebody asked to abort it, or \
-         because a job with its queueing lock is waiting",
+        "job {job_id} failed and could not be retried: an abort was requested, or another pending job has its \
+         queueing lock",
     );
 }

@@ -1,22 +1,20 @@
-//! The worker: fetches jobs, runs them, stores how they ended.
+//! Workers: they fetch jobs, run them and store their outcomes.
 //!
-//! | file | what it is |
+//! | file | contents |
 //! |---|---|
-//! | `mod`, `options` | what users set and start |
+//! | `mod`, `settings`, `defaults`, `deletion` | what users configure and start |
 //! | `run` | the life of a worker: register, loop, unregister |
-//! | `main_loop` | the loop: when to go to the database, and what for |
-//! | `question`, `pace` | what it asks for, with how much of it at once |
-//! | `slots` | the jobs in hand: running, finished, waiting for a slot |
-//! | `execute` | one job, from its name and arguments to an outcome |
+//! | `event_loop` | the loop, its requests to the database, and the jobs it holds |
+//! | `executor` | running one job, from its name and arguments to an outcome |
 //! | `outcome` | what the end of an attempt means for its job |
-//! | `single` | one job and no more, for tests |
-//! | `report` | what the log hears of a job |
-//! | `lifeline` | a thread and a connection that say that the worker is alive, and hear notifications |
-//! | `rescue` | a side task that finds the jobs of dead workers |
+//! | `single_job` | running one job at a time, for tests |
+//! | `log` | log events of jobs |
+//! | `storage` | the operations that only a worker needs |
+//! | `heartbeat` | a thread with a connection for heartbeats and notifications |
+//! | `rescuer` | a side task that rescues the jobs of dead workers |
 //! | `periodic` | a side task that defers periodic tasks |
-//! | `housekeeping` | a side task that deletes old jobs, where that is wanted |
-//! | `signals` | a side task that stops the worker at SIGINT and SIGTERM |
-//! | `backoff` | how long to wait after a failure |
+//! | `retention` | a side task that deletes old jobs, if configured |
+//! | `signals` | a side task that stops the worker on SIGINT and SIGTERM |
 
 mod defaults;
 mod deletion;
@@ -52,10 +50,10 @@ pub(crate) use outcome::Outcome;
 #[cfg(feature = "testing")]
 pub(crate) use single_job::JobRunner;
 
-/// A worker that has not been started yet.
+/// A worker that fetches pending jobs and runs their tasks. It starts with [`run`](Self::run).
 ///
-/// It keeps up to `concurrency` jobs running. It listens for notifications, so that a new job starts within milliseconds,
-/// and polls all the same. While the database is away it waits for it.
+/// It runs up to `concurrency` jobs at the same time. It listens for notifications, so a new job starts within
+/// milliseconds, and also polls. If the database is unreachable, it reconnects.
 ///
 /// # Example
 ///
@@ -71,7 +69,7 @@ pub(crate) use single_job::JobRunner;
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "a worker does nothing until it is run"]
+#[must_use = "a worker does nothing until `run` is called"]
 pub struct Worker {
     app: App,
     settings: Settings,
@@ -80,9 +78,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Stops the worker when the future is ready: it takes no more jobs, lets those that run come to their end, or aborts
-    /// them after its [`shutdown_graceful_timeout`](Self::shutdown_graceful_timeout), stores how they ended, and then
-    /// returns from [`run`](Self::run).
+    /// Stops the worker gracefully when the future is ready. Default: no such future.
+    ///
+    /// The worker fetches no more jobs, waits for the running ones, stores their outcomes and returns from
+    /// [`run`](Self::run). After its [`shutdown_graceful_timeout`](Self::shutdown_graceful_timeout) it asks the
+    /// remaining jobs to abort.
     ///
     /// # Example
     ///
@@ -96,7 +96,7 @@ impl Worker {
         self
     }
 
-    /// What stops this worker, for whoever does not wait for it.
+    /// Returns a handle that stops the worker and reports its liveness.
     ///
     /// # Example
     ///
@@ -105,18 +105,22 @@ impl Worker {
         self.handle.clone()
     }
 
-    /// Runs the worker until it is stopped; with `wait(false)`, until there is no job left to start.
+    /// Runs the worker until it is stopped. With [`stop_when_empty`](Self::stop_when_empty) it runs until there is no
+    /// job left to start.
     ///
-    /// When its future is dropped, the worker stops in the background and aborts its jobs at once, as after a second
-    /// signal. Where the runtime ends with it, the jobs stay marked as running, and others find them when this worker
-    /// counts as dead.
+    /// If you drop the future, the worker immediately asks its jobs to abort and stops in the background. If the
+    /// runtime ends at the same time, the jobs keep the status `doing`. Other workers rescue them when they consider
+    /// this worker stalled.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a setting that cannot be; [`Error::Pool`], [`Error::SchemaMissing`] or [`Error::Database`]
-    /// when the worker cannot be registered at its start, [`Error::Thread`] when it cannot start a thread. Later failures
-    /// of the database are logged, and the worker goes on when it is back. [`Error::UnsavedJobs`] when it was stopped while
-    /// the database was away for longer than `stalled_worker_timeout`.
+    /// - [`Error::Invalid`] if a setting is invalid
+    /// - [`Error::Pool`], [`Error::SchemaMissing`] or [`Error::Database`] if the worker cannot be registered
+    /// - [`Error::Thread`] if it cannot start a thread
+    /// - [`Error::UnsavedJobs`] if it was stopped while the database was unreachable for longer than
+    ///   `stalled_worker_timeout`
+    ///
+    /// Later database errors are logged, and the worker retries.
     ///
     /// # Example
     ///
@@ -126,21 +130,23 @@ impl Worker {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "run_worker")]
+    #[doc(alias = "run_worker_async")]
     pub async fn run(self) -> Result<(), Error> {
         self.settings.check()?;
         let _aborted = AbortWhenDropped(self.handle.clone());
-        // As a task of its own it shares a thread with the jobs that it starts, need not be woken from another one, and is
-        // never cancelled in the middle of a statement.
+        // As a separate task, the worker shares threads with its jobs and is never cancelled in the middle of a
+        // statement.
         match tokio::spawn(run::run(self.app, self.settings, self.handle, self.shutdown)).await {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // Nothing but the end of the runtime cancels it, and then nothing is polled any more.
+            // Only the end of the runtime cancels it, and then nothing is polled any more.
             Err(_) => std::future::pending().await,
         }
     }
 }
 
-/// Stops a worker whose future nobody waits for any more. On one that has ended it has no effect.
+/// Stops a worker whose future was dropped. It has no effect on a worker that has ended.
 struct AbortWhenDropped(WorkerHandle);
 
 impl Drop for AbortWhenDropped {

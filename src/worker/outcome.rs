@@ -1,4 +1,4 @@
-//! What the end of an attempt means for its job: decided here, in plain code, and stored in one place.
+//! Decides what the end of an attempt means for its job. The decision is pure code, and the result is stored elsewhere.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use crate::job::interruption::{AbortReason, Interrupted, TimedOut};
 use crate::retry::{AttemptError, Rescue, Retry, RetryDecision, StalledJobPolicy};
 use crate::task::output::{Control, TaskResult, Verdict};
 
-/// The longest text of an error that is kept, in bytes.
+/// The maximum length of a stored error, in bytes.
 const LONGEST_ERROR: usize = 10_000;
 
-/// The error of a task that panicked, with the panic's message and its place.
+/// The error of a task that panicked, with the panic's message and location.
 #[derive(Debug, thiserror::Error)]
-#[error("the task panicked{}: {message}", place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default())]
+#[error("the task panicked{}: {message}", location.as_ref().map(|at| format!(" at {at}")).unwrap_or_default())]
 pub(super) struct Panicked {
     pub(super) message: String,
-    pub(super) place: Option<String>,
+    pub(super) location: Option<String>,
 }
 
-/// How the run of a task came to its end.
+/// How an attempt ended.
 #[derive(Debug)]
 pub(super) enum Completion {
-    /// By itself.
+    /// The task returned or panicked.
     Returned(TaskResult),
-    /// It was told to stop, and was cancelled at an await point.
+    /// The task was cancelled at an await point, because it was asked to abort.
     Cancelled,
 }
 
-/// What a task was declared with that matters at its end.
+/// The settings of a task that matter when an attempt ends.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TaskPolicy {
     pub(super) retry: Retry,
@@ -35,40 +35,40 @@ pub(super) struct TaskPolicy {
     pub(super) timeout: Option<Duration>,
 }
 
-/// What becomes of a job after an attempt: a closed list. Each error is a text with all its sources.
+/// What happens to a job after an attempt. This list is complete. Each error is a text that includes all sources.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The task ended well.
+    /// The task succeeded.
     Succeeded,
-    /// The task ended with this error, and is not tried again.
+    /// The task failed with this error and will not be retried.
     Failed { error: String },
-    /// The task ended with this error, and is tried again.
+    /// The task failed with this error and will be retried.
     Retried { error: String, decision: RetryDecision },
-    /// The task was told to stop, or stopped itself, and is not tried again.
+    /// The task was asked to abort or aborted itself, and will not be retried.
     Aborted { error: String },
-    /// The task was stopped because of what happened to the worker, and is tried again.
+    /// The task was aborted because of its worker, and will be retried.
     Interrupted { error: String, decision: RetryDecision },
-    /// The task wants to run again later, without having used up an attempt.
+    /// The task asked to run again later, and this attempt does not count.
     Snoozed { error: String, decision: RetryDecision },
-    /// The worker stops before the task could start.
+    /// The worker stopped before the task started.
     NotStarted,
 }
 
 impl Outcome {
-    /// What became of the job, for the log.
+    /// The outcome in a few words, for the log.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
             Self::Failed { .. } => "failed",
-            Self::Retried { .. } => "failed, to be tried again",
-            Self::Aborted { .. } => "been aborted",
-            Self::Interrupted { .. } => "been interrupted, to be tried again",
-            Self::Snoozed { .. } => "asked to run again later",
-            Self::NotStarted => "not been started",
+            Self::Retried { .. } => "failed, will be retried",
+            Self::Aborted { .. } => "aborted",
+            Self::Interrupted { .. } => "interrupted, will be retried",
+            Self::Snoozed { .. } => "snoozed",
+            Self::NotStarted => "not started",
         }
     }
 
-    /// One word for it, for metrics.
+    /// The outcome in one word, for metrics.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -81,7 +81,7 @@ impl Outcome {
         }
     }
 
-    /// What is to be kept beside the job: why an attempt that counts did not come to a good end.
+    /// Returns the error to store with the job, if the attempt counts and did not succeed.
     pub(super) fn error_to_keep(&self) -> Option<&str> {
         match self {
             Self::Failed { error }
@@ -93,16 +93,16 @@ impl Outcome {
     }
 }
 
-/// The outcome of an attempt that ended so, after it was told to stop, if it was.
-pub(super) fn decide(ended: Completion, told_to_stop: Option<AbortReason>, job: &Job, policy: &TaskPolicy) -> Outcome {
+/// Decides the outcome of an attempt from its end, and from the reason for which it was asked to abort, if any.
+pub(super) fn decide(ended: Completion, abort_reason: Option<AbortReason>, job: &Job, policy: &TaskPolicy) -> Outcome {
     let error = match ended {
         Completion::Returned(Ok(())) => return Outcome::Succeeded,
-        Completion::Cancelled => return stopped(told_to_stop, None, job, policy),
+        Completion::Cancelled => return stopped(abort_reason, None, job, policy),
         Completion::Returned(Err(error)) => error,
     };
     let text = with_sources(&*error);
-    match (Control::find(&*error).map(|answer| &answer.verdict), told_to_stop) {
-        (Some(Verdict::Aborted), _) | (_, Some(AbortReason::Timeout)) => stopped(told_to_stop, Some(text), job, policy),
+    match (Control::find(&*error).map(|control| &control.verdict), abort_reason) {
+        (Some(Verdict::Aborted), _) | (_, Some(AbortReason::Timeout)) => stopped(abort_reason, Some(text), job, policy),
         (Some(Verdict::Discard), _) => Outcome::Failed { error: text },
         (Some(Verdict::Snooze(delay)), _) => {
             Outcome::Snoozed { error: text, decision: RetryDecision::retry_in(*delay) }
@@ -115,7 +115,7 @@ pub(super) fn decide(ended: Completion, told_to_stop: Option<AbortReason>, job: 
     }
 }
 
-/// A task that did not come to its own end. `text` is what it had to say about that.
+/// Decides the outcome of a task that was aborted. `text` is the error that the task itself returned.
 fn stopped(reason: Option<AbortReason>, text: Option<String>, job: &Job, policy: &TaskPolicy) -> Outcome {
     let because = |cause: &AttemptError| match &text {
         Some(text) => limited(format!("{cause}: {text}")),
@@ -124,7 +124,7 @@ fn stopped(reason: Option<AbortReason>, text: Option<String>, job: &Job, policy:
     match reason {
         None => Outcome::Aborted { error: text.unwrap_or_default() },
         Some(AbortReason::UserRequest) => {
-            Outcome::Aborted { error: text.unwrap_or_else(|| "somebody asked to abort the job".to_owned()) }
+            Outcome::Aborted { error: text.unwrap_or_else(|| "an abort of the job was requested".to_owned()) }
         }
         Some(AbortReason::Timeout) => {
             let error = TimedOut { timeout: policy.timeout.unwrap_or_default() };
@@ -147,16 +147,16 @@ fn stopped(reason: Option<AbortReason>, text: Option<String>, job: &Job, policy:
     }
 }
 
-/// A failure, unless there is a decision to try again that the database can take.
+/// Retries the job if there is a valid decision to do so. Otherwise the job has failed.
 fn retried(error: String, decision: Option<RetryDecision>) -> Outcome {
     let Some(decision) = decision else { return Outcome::Failed { error } };
     match decision.check() {
         Ok(()) => Outcome::Retried { error, decision },
-        Err(refusal) => Outcome::Failed { error: format!("{error}; and it cannot be retried as decided: {refusal}") },
+        Err(refusal) => Outcome::Failed { error: format!("{error}; could not retry the job: {refusal}") },
     }
 }
 
-/// An error and everything that it says caused it, in one line.
+/// Formats an error and all of its sources in one line.
 fn with_sources(error: &AttemptError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -168,7 +168,7 @@ fn with_sources(error: &AttemptError) -> String {
     limited(text)
 }
 
-/// A text that the database can keep: it has no NUL characters, and is not too long.
+/// Makes a text storable: removes NUL characters and limits its length.
 fn limited(mut text: String) -> String {
     if text.contains('\0') {
         text = text.replace('\0', "\u{FFFD}");
@@ -200,11 +200,11 @@ mod tests {
         Completion::Returned(Err(NotSent(std::io::Error::other("connection refused")).into()))
     }
 
-    fn answered(answer: TaskControl) -> Completion {
-        Completion::Returned(Err(answer.into()))
+    fn failed_with(control: TaskControl) -> Completion {
+        Completion::Returned(Err(control.into()))
     }
 
-    /// A job of which this many attempts have ended.
+    /// A job with this many previous attempts.
     fn job(attempts: i32) -> Job {
         Job {
             id: JobId::from(1),
@@ -236,17 +236,17 @@ mod tests {
     }
 
     #[test]
-    fn a_long_error_is_cut_and_says_so_and_what_cannot_be_stored_is_replaced() {
+    fn a_long_error_is_truncated_and_characters_that_cannot_be_stored_are_replaced() {
         let error = format!("a\0{}", "ä".repeat(LONGEST_ERROR));
         let Outcome::Failed { error } = decide(Completion::Returned(Err(error.into())), None, &job(0), &never()) else {
-            panic!("it did not fail");
+            panic!("the job did not fail");
         };
         assert!(error.starts_with("a\u{FFFD}ä") && error.len() < LONGEST_ERROR + 30, "{}", error.len());
         assert!(error.ends_with("ä… (10004 bytes more)"), "{}", &error[error.len() - 40..]);
     }
 
     #[test]
-    fn a_failed_job_is_retried_as_often_as_its_strategy_says() {
+    fn a_failed_job_is_retried_up_to_the_limit_of_its_strategy() {
         let policy = policy(RetryStrategy::new().max_attempts(2).wait(3));
         for attempts in [0, 1] {
             let Outcome::Retried { decision, .. } = decide(not_sent(), None, &job(attempts), &policy) else {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_that_the_database_would_refuse_fails_the_job_and_says_why() {
+    fn an_invalid_retry_decision_fails_the_job_with_the_reason() {
         struct Odd(RetryDecision);
         impl RetryPolicy for Odd {
             fn decide(&self, _: &AttemptError, _: &Job) -> Option<RetryDecision> {
@@ -274,14 +274,14 @@ mod tests {
             (RetryDecision::retry_at(chrono::DateTime::<chrono::Utc>::MAX_UTC), "from 1970 to 9999"),
         ] {
             let Outcome::Failed { error } = decide(not_sent(), None, &job(0), &policy(Odd(odd))) else {
-                panic!("it is retried, and should not be");
+                panic!("the job was retried");
             };
             assert!(error.contains("the mail was not sent") && error.contains(expected), "{error}");
         }
     }
 
     #[test]
-    fn a_strategy_can_look_at_the_type_of_the_error_and_of_its_sources() {
+    fn a_strategy_can_check_the_type_of_the_error_and_of_its_sources() {
         let only = |strategy: RetryStrategy| {
             matches!(decide(not_sent(), None, &job(0), &policy(strategy)), Outcome::Retried { .. })
         };
@@ -293,8 +293,8 @@ mod tests {
     }
 
     #[test]
-    fn a_task_says_itself_when_it_is_tried_again_within_the_limit_of_its_strategy() {
-        let minute = || answered(TaskControl::retry_in(Duration::from_secs(60)).because("busy"));
+    fn a_task_can_request_a_retry_within_the_limit_of_its_strategy() {
+        let minute = || failed_with(TaskControl::retry_in(Duration::from_secs(60)).because("busy"));
         let expected = RetryDecision::retry_in(Duration::from_secs(60));
         for (policy, attempts, is_retried) in [
             (never(), 0, true),
@@ -306,7 +306,7 @@ mod tests {
             match decide(minute(), None, &job(attempts), &policy) {
                 Outcome::Retried { error, decision } if is_retried => {
                     assert_eq!(decision, expected);
-                    assert_eq!(error, "the task asks for another attempt in 60s: busy");
+                    assert_eq!(error, "the task requested a retry in 60s: busy");
                 }
                 Outcome::Failed { .. } if !is_retried => {}
                 other => panic!("{other:?} with {policy:?} after {attempts}"),
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_says_itself_that_it_is_not_tried_again_or_later_without_using_up_an_attempt() {
+    fn a_task_can_discard_or_snooze_its_job() {
         #[derive(Debug, thiserror::Error)]
         enum Mixed {
             #[error(transparent)]
@@ -325,13 +325,13 @@ mod tests {
         }
         let policy = policy(true);
         let no_more = TaskControl::discard().because("the customer is gone");
-        let error = "the task asks for no other attempt: the customer is gone".to_owned();
+        let error = "the task discarded its job: the customer is gone".to_owned();
         let through = Completion::Returned(Err(Mixed::from(no_more).into()));
         assert_eq!(decide(through, None, &job(0), &policy), Outcome::Failed { error });
 
         let around = Completion::Returned(Err(Mixed::Around(TaskControl::snooze(Duration::from_secs(5))).into()));
         let Outcome::Snoozed { decision, .. } = decide(around, None, &job(0), &policy) else {
-            panic!("it was not snoozed");
+            panic!("the job was not snoozed");
         };
         assert_eq!(decision, RetryDecision::retry_in(Duration::from_secs(5)));
     }
@@ -344,33 +344,33 @@ mod tests {
             assert!(matches!(outcome(AbortReason::UserRequest, policy(true)), Outcome::Aborted { .. }));
             assert!(matches!(outcome(AbortReason::Shutdown, policy(true)), Outcome::Interrupted { .. }));
             assert!(matches!(outcome(AbortReason::Shutdown, never()), Outcome::Aborted { .. }));
-            // What happened to the worker is not the task's error.
+            // The shutdown of the worker is not an error of the task.
             let only_io = RetryStrategy::new().retry_on::<std::io::Error>();
             assert!(matches!(outcome(AbortReason::Shutdown, policy(only_io)), Outcome::Interrupted { .. }));
         }
-        // A task that stops itself.
+        // A task can abort its own job.
         assert!(matches!(decide(aborted(), None, &job(0), &policy(true)), Outcome::Aborted { .. }));
-        // A task that comes to its end all the same has done so.
+        // A task that succeeds in spite of the abort request has succeeded.
         let ended = Completion::Returned(Ok(()));
         assert_eq!(decide(ended, Some(AbortReason::UserRequest), &job(0), &never()), Outcome::Succeeded);
     }
 
     #[test]
-    fn a_task_that_took_too_long_fails_as_with_any_error() {
+    fn a_task_that_exceeds_its_timeout_fails_as_with_any_error() {
         let ended = || Completion::Cancelled;
         let outcome = decide(ended(), Some(AbortReason::Timeout), &job(0), &never());
         assert_eq!(outcome, Outcome::Failed { error: "the task exceeded its timeout of 30s".into() });
         let once = |strategy: RetryStrategy| decide(ended(), Some(AbortReason::Timeout), &job(0), &policy(strategy));
         assert!(matches!(once(RetryStrategy::new().retry_on::<TimedOut>()), Outcome::Retried { .. }));
         assert!(matches!(once(RetryStrategy::new().retry_on::<NotSent>()), Outcome::Failed { .. }));
-        // Code that blocks its thread notices, and says what it likes.
+        // Blocking code notices the abort request and returns an error of its choice.
         let outcome = decide(not_sent(), Some(AbortReason::Timeout), &job(0), &never());
         let error = "the task exceeded its timeout of 30s: the mail was not sent: connection refused".into();
         assert_eq!(outcome, Outcome::Failed { error });
     }
 
     #[test]
-    fn a_job_of_a_worker_that_lost_touch_ends_as_its_policy_says() {
+    fn the_stalled_policy_decides_about_a_job_of_a_worker_that_lost_its_lease() {
         let outcome = |stalled, retry: bool, attempts| {
             let policy = TaskPolicy { stalled, ..policy(retry) };
             decide(Completion::Cancelled, Some(AbortReason::WorkerLost), &job(attempts), &policy)

@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 use crate::app::App;
 use crate::periodic::PeriodicDeferrer;
 
-/// Defers periodic tasks until it is dropped. `first_turn` is told when what was due at the start has been seen to.
+/// Defers periodic tasks until it is dropped. Sends on `first_turn` after it has deferred everything that was due at
+/// the start.
 pub(super) async fn defer_periodic_jobs(app: App, first_turn: oneshot::Sender<()>) {
     if app.schedules().is_empty() {
         return;
@@ -21,13 +22,13 @@ pub(super) async fn defer_periodic_jobs(app: App, first_turn: oneshot::Sender<()
             let _ = first_turn.send(());
         }
         let wait = (again_at - Utc::now()).to_std().unwrap_or_default();
-        // A timer may ring a little early by the other clock.
+        // The timer can fire slightly early by the other clock.
         tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
     }
 }
 
 impl App {
-    /// Defers this application's periodic tasks without a worker.
+    /// Creates a deferrer, which defers this application's periodic tasks without a worker.
     ///
     /// # Example
     ///

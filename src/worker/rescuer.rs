@@ -1,4 +1,4 @@
-//! A side task that finds the jobs of dead workers.
+//! A side task that rescues the jobs of dead workers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::queue::job_manager::sealed::Sealed;
 use crate::retry::{Rescue, StalledJobPolicy};
 use crate::worker::storage::{jobs_without_worker, rescue_jobs};
 
-/// Looks for the jobs of dead workers.
+/// Finds and rescues the jobs of dead workers.
 pub(super) struct Rescuer {
     app: App,
     stalled_worker_timeout: Duration,
-    /// Jobs that had lost their worker at the last look, with their attempts. A worker that is alive takes its jobs back
-    /// with its next heartbeat, so a job is rescued only when it has no worker at two looks in a row.
+    /// Jobs without a worker at the last check, with their attempts. A worker that was only slow reclaims its jobs with
+    /// its next heartbeat, so a job is rescued only if two consecutive checks find it without a worker.
     seen: HashMap<JobId, i32>,
 }
 
@@ -31,31 +31,32 @@ impl Rescuer {
         Self { app, stalled_worker_timeout, seen: HashMap::new() }
     }
 
-    /// Looks again and again, until it is dropped, and not at once: the look before was at the worker's start. `wake` is told that there may be jobs to fetch.
+    /// Checks at this interval until it is dropped. It waits first, because the worker has checked when it started.
+    /// Notifies `wake` if there can be jobs to fetch.
     pub(super) async fn run(mut self, interval: Duration, wake: Arc<Notify>) {
         loop {
             tokio::time::sleep(interval).await;
-            match self.look(false).await {
+            match self.check(false).await {
                 Ok(0) => {}
                 Ok(_) => wake.notify_one(),
                 Err(error) => tracing::warn!(
                     action = "rescue_error",
-                    "could not look for jobs of dead workers; looking again in {interval:?}: {error}",
+                    "could not rescue jobs of dead workers; retrying in {interval:?}: {error}",
                 ),
             }
         }
     }
 
-    /// Removes workers that are dead, and rescues jobs that had no worker at the last look either, or at once. Answers
-    /// with how many wait again.
-    pub(super) async fn look(&mut self, at_once: bool) -> Result<usize, Error> {
-        let mut connection = self.app.connector().get("look for jobs whose worker died").await?;
+    /// Prunes stalled workers, and rescues jobs that the last check also found without a worker, or all of them if
+    /// `immediately` is set. Returns how many are pending again.
+    pub(super) async fn check(&mut self, immediately: bool) -> Result<usize, Error> {
+        let mut connection = self.app.connector().get("rescue jobs of dead workers").await?;
         let prune = prune_stalled_workers().seconds_since_heartbeat(self.stalled_worker_timeout);
         for stalled in prune.execute_pooled(&mut connection).await? {
             tracing::warn!(
                 action = "prune_stalled_workers",
                 worker.id = stalled,
-                "worker {stalled} was not heard of for {:?} and was removed",
+                "pruned worker {stalled}, which sent no heartbeat for {:?}",
                 self.stalled_worker_timeout,
             );
         }
@@ -67,7 +68,7 @@ impl Rescuer {
         let seen = std::mem::take(&mut self.seen);
         let mut statement = RescueJobs::default();
         for job in &jobs {
-            if at_once || seen.get(&job.id) == Some(&job.attempts) {
+            if immediately || seen.get(&job.id) == Some(&job.attempts) {
                 self.decide(job, &mut statement);
             } else {
                 self.seen.insert(job.id, job.attempts);
@@ -77,10 +78,10 @@ impl Rescuer {
             return Ok(0);
         }
         let rescued = rescue(&mut connection, statement).await?;
-        for (job_id, became) in &rescued {
-            log_rescue(jobs.iter().find(|job| job.id == *job_id), *job_id, became);
+        for (job_id, new_status) in &rescued {
+            log_rescue(jobs.iter().find(|job| job.id == *job_id), *job_id, new_status);
         }
-        Ok(rescued.iter().filter(|(_, became)| *became == JobStatus::Todo).count())
+        Ok(rescued.iter().filter(|(_, new_status)| *new_status == JobStatus::Todo).count())
     }
 
     fn decide(&self, job: &Job, statement: &mut RescueJobs) {
@@ -94,8 +95,8 @@ impl Rescuer {
     }
 }
 
-/// Rescues the jobs; one by one if the database refuses to rescue them together, so that one which it refuses, be it
-/// because of a trigger of the application's, does not keep the others from being rescued.
+/// Rescues the jobs together, or one by one if the database rejects that. So a job that is rejected, for example by a
+/// trigger of the application, does not prevent the others from being rescued.
 async fn rescue(connection: &mut Connection, statement: RescueJobs) -> Result<Vec<(JobId, JobStatus)>, Error> {
     match rescue_jobs(connection, statement.clone()).await {
         Err(error) if error.is_refusal() => {}
@@ -106,7 +107,7 @@ async fn rescue(connection: &mut Connection, statement: RescueJobs) -> Result<Ve
         match rescue_jobs(connection, statement).await {
             Ok(one) => rescued.extend(one),
             Err(error) if error.is_refusal() => {
-                tracing::error!(action = "rescue_error", "a job whose worker died could not be rescued: {error}");
+                tracing::error!(action = "rescue_error", "could not rescue a job of a dead worker: {error}");
             }
             Err(error) => return Err(error),
         }
@@ -114,17 +115,17 @@ async fn rescue(connection: &mut Connection, statement: RescueJobs) -> Result<Ve
     Ok(rescued)
 }
 
-fn log_rescue(job: Option<&Job>, job_id: JobId, became: &JobStatus) {
-    let fate = match became {
-        JobStatus::Todo => "is to be tried again",
-        JobStatus::Aborted => "was to be aborted, and is",
-        _ => "has failed",
+fn log_rescue(job: Option<&Job>, job_id: JobId, new_status: &JobStatus) {
+    let outcome = match new_status {
+        JobStatus::Todo => "will be retried",
+        JobStatus::Aborted => "was aborted as requested",
+        _ => "failed",
     };
     tracing::warn!(
         action = "job_rescued",
         job.id = i64::from(job_id),
         job.task_name = job.map(|job| job.task_name.as_str()),
         job.queue = job.map(|job| job.queue.as_str()),
-        "the worker of job {job_id} died while it ran; the job {fate}",
+        "the worker of job {job_id} died; the job {outcome}",
     );
 }

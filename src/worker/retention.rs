@@ -11,14 +11,14 @@ use crate::job::JobStatus;
 use crate::queue::retention::{RetentionRule, SWEEP_SIZE, SweepResult, pause_after};
 use crate::support::backoff::Backoff;
 
-/// How long to wait for more jobs to grow old.
+/// How long to wait for more jobs to become old enough.
 const IDLE_DELAY: Duration = Duration::from_secs(60);
 
-/// How often to begin again with the oldest job. What was passed by may have become old since: a job that was locked, or
-/// one whose newest event was not its last one.
+/// How often to start again with the oldest job. Jobs that were skipped may be deletable by now: they were locked, or
+/// their latest event was not their final one.
 const RESTART_INTERVAL: Duration = Duration::from_secs(6 * 3_600);
 
-/// Deletes until it is dropped. A database that is away does not stop it.
+/// Deletes old jobs until it is dropped. It retries while the database is unreachable.
 pub(super) async fn delete_old_jobs(connector: Connector, retention: Vec<(JobStatus, Duration)>) {
     let mut sweeps: Vec<Sweep> = retention.into_iter().map(|(status, age)| Sweep::new(status, age)).collect();
     let mut backoff = Backoff::default();
@@ -32,7 +32,7 @@ pub(super) async fn delete_old_jobs(connector: Connector, retention: Vec<(JobSta
                 let wait = backoff.next_wait();
                 tracing::warn!(
                     action = "delete_old_jobs_error",
-                    "could not delete old jobs; the next try is in {wait:?}: {error}"
+                    "could not delete old jobs; retrying in {wait:?}: {error}"
                 );
                 tokio::time::sleep(wait).await;
             }
@@ -40,7 +40,7 @@ pub(super) async fn delete_old_jobs(connector: Connector, retention: Vec<(JobSta
     }
 }
 
-/// One step of each walk. Returns how long to wait before the next one.
+/// Does one step of each sweep. Returns how long to wait before the next one.
 async fn step(connector: &Connector, sweeps: &mut [Sweep]) -> Result<Duration, Error> {
     let mut connection = connector.get("delete old jobs").await?;
     let began_at = Instant::now();
@@ -49,12 +49,12 @@ async fn step(connector: &Connector, sweeps: &mut [Sweep]) -> Result<Duration, E
         let start_after = sweep.start_after(Instant::now());
         let swept = sweep.rule.step(Some(SWEEP_SIZE), start_after, &mut connection).await?;
         is_more |= swept.has_more;
-        sweep.take_note(swept);
+        sweep.record(swept);
     }
     Ok(if is_more { pause_after(began_at.elapsed()) } else { IDLE_DELAY })
 }
 
-/// Along the jobs of one status, oldest first.
+/// A sweep through the jobs of one status, oldest first.
 struct Sweep {
     status: JobStatus,
     rule: RetentionRule,
@@ -67,7 +67,7 @@ impl Sweep {
         Self { rule: RetentionRule::of(status.clone(), age), status, position: None, began_at: Instant::now() }
     }
 
-    /// Where to go on; `None`: at the beginning.
+    /// Returns where to continue. `None`: at the beginning.
     fn start_after(&mut self, now: Instant) -> Option<Value> {
         if now.duration_since(self.began_at) >= RESTART_INTERVAL {
             self.began_at = now;
@@ -76,11 +76,16 @@ impl Sweep {
         self.position.clone()
     }
 
-    fn take_note(&mut self, swept: SweepResult) {
+    fn record(&mut self, swept: SweepResult) {
         let SweepResult { deleted, stopped_at, .. } = swept;
         if deleted > 0 {
             let status = &self.status;
-            tracing::info!(action = "delete_old_jobs", %status, deleted, "deleted {deleted} old jobs that are {status}");
+            tracing::info!(
+                action = "delete_old_jobs",
+                %status,
+                deleted,
+                "deleted {deleted} old jobs with status {status}",
+            );
         }
         self.position = Some(stopped_at);
     }
@@ -93,14 +98,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_walk_goes_on_where_it_stopped_and_after_a_while_begins_anew() {
+    fn a_sweep_continues_where_it_stopped_and_restarts_after_an_interval() {
         let mut sweep = Sweep::new(JobStatus::Succeeded, Duration::ZERO);
         let now = sweep.began_at;
         assert_eq!(sweep.start_after(now), None);
-        sweep.take_note(SweepResult { deleted: 1, has_more: true, stopped_at: json!({ "id": 7 }) });
+        sweep.record(SweepResult { deleted: 1, has_more: true, stopped_at: json!({ "id": 7 }) });
         assert_eq!(sweep.start_after(now + RESTART_INTERVAL / 2), Some(json!({ "id": 7 })));
         assert_eq!(sweep.start_after(now + RESTART_INTERVAL), None);
-        sweep.take_note(SweepResult { deleted: 0, has_more: false, stopped_at: json!({ "id": 5 }) });
+        sweep.record(SweepResult { deleted: 0, has_more: false, stopped_at: json!({ "id": 5 }) });
         assert_eq!(sweep.start_after(now + RESTART_INTERVAL * 3 / 2), Some(json!({ "id": 5 })));
     }
 }

@@ -24,9 +24,9 @@ use crate::worker::periodic::defer_periodic_jobs;
 use crate::worker::rescuer::Rescuer;
 use crate::worker::retention::delete_old_jobs;
 use crate::worker::settings::Settings;
-use crate::worker::signals::heed_signals;
+use crate::worker::signals::handle_signals;
 
-/// Runs a worker until it is stopped, or until there is no job left where it is not to wait.
+/// Runs a worker until it is stopped, or until there is no job left to start if `stop_when_empty` is set.
 pub(super) async fn run(
     app: App,
     settings: Settings,
@@ -36,9 +36,9 @@ pub(super) async fn run(
     panics::note_locations();
     let connector = app.connector().clone();
     let mut rescuer = Rescuer::new(app.clone(), settings.stalled_worker_timeout);
-    // A worker that does not wait has no time for a second look.
-    rescuer.look(!settings.wait).await?;
-    let worker_id = enter(&connector, &settings).await?;
+    // A worker that stops when empty does not run long enough for a second check.
+    rescuer.check(!settings.wait).await?;
+    let worker_id = register(&connector, &settings).await?;
 
     let (worker_ids, current_worker_id) = watch::channel(worker_id);
     let (report_sender, reports) = mpsc::unbounded_channel();
@@ -57,16 +57,16 @@ pub(super) async fn run(
     let heartbeat = match heartbeat.await {
         Ok(heartbeat) => heartbeat,
         Err(source) => {
-            leave(&connector, worker_id).await;
+            unregister(&connector, worker_id).await;
             return Err(Error::Thread { source });
         }
     };
 
-    // The side tasks end when this set is dropped, at the latest when this future is.
+    // Dropping this set ends the side tasks, at the latest when this future is dropped.
     let mut side_tasks = JoinSet::new();
     side_tasks.spawn(stop_when_ready(shutdown, handle.clone()));
     if settings.install_signal_handlers {
-        side_tasks.spawn(heed_signals(handle.clone()));
+        side_tasks.spawn(handle_signals(handle.clone()));
     }
     side_tasks.spawn(delete_old_jobs(connector.clone(), settings.retention.clone()));
     let (first_turn, is_turned) = oneshot::channel();
@@ -74,7 +74,7 @@ pub(super) async fn run(
     if settings.wait {
         side_tasks.spawn(rescuer.run(settings.update_heartbeat_interval, wake.clone()));
     } else {
-        // What is due now belongs to what such a worker does.
+        // Such a worker also runs the periodic tasks that are due now.
         let _ = is_turned.await;
     }
 
@@ -83,11 +83,11 @@ pub(super) async fn run(
     let mut worker = EventLoop::new(connector.clone(), settings, slots, handles);
     let result = worker.run().await;
     let worker_id = worker.worker_id();
-    // Both may hold a connection of the pool's, and it may have one only.
+    // Each may hold a connection of a pool that has only one.
     drop(worker);
     side_tasks.shutdown().await;
     heartbeat.end().await;
-    leave(&connector, worker_id).await;
+    unregister(&connector, worker_id).await;
     result
 }
 
@@ -107,7 +107,7 @@ pub(super) fn environment(app: &App, settings: &Settings, handle: &WorkerHandle)
     }
 }
 
-async fn enter(connector: &Connector, settings: &Settings) -> Result<i64, Error> {
+async fn register(connector: &Connector, settings: &Settings) -> Result<i64, Error> {
     let mut connection = connector.get("register the worker").await?;
     let worker_id = register_worker().execute_pooled(&mut connection).await?;
     tracing::info!(
@@ -120,17 +120,17 @@ async fn enter(connector: &Connector, settings: &Settings) -> Result<i64, Error>
     Ok(worker_id)
 }
 
-async fn leave(connector: &Connector, worker_id: i64) {
-    let left = async {
+async fn unregister(connector: &Connector, worker_id: i64) {
+    let unregistered = async {
         let mut connection = connector.get("unregister the worker").await?;
         unregister_worker(worker_id).execute_pooled(&mut connection).await
     };
-    match left.await {
+    match unregistered.await {
         Ok(()) => tracing::info!(action = "stop_worker", worker.id = worker_id, "stopped worker {worker_id}"),
         Err(error) => tracing::warn!(
             action = "stop_worker",
             worker.id = worker_id,
-            "stopped worker {worker_id}, which stays registered until it is found stalled: {error}",
+            "stopped worker {worker_id}, but could not unregister it; it will be pruned as stalled: {error}",
         ),
     }
 }

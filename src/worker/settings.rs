@@ -18,7 +18,7 @@ pub(super) struct Settings {
     pub(super) name: Arc<str>,
     pub(super) queues: Option<Arc<[String]>>,
     pub(super) concurrency: usize,
-    /// How many jobs more than run at a time are fetched ahead.
+    /// How many more jobs are fetched ahead.
     pub(super) local_buffer: usize,
     pub(super) wait: bool,
     pub(super) listen_notify: bool,
@@ -29,7 +29,7 @@ pub(super) struct Settings {
     pub(super) shutdown_graceful_timeout: Option<Duration>,
     pub(super) install_signal_handlers: bool,
     pub(super) delete_jobs: DeleteJobs,
-    /// Which jobs are deleted when they are old: each status once.
+    /// Which old jobs are deleted. Each status occurs once.
     pub(super) retention: Vec<(JobStatus, Duration)>,
     pub(super) timeout: Option<Duration>,
     pub(super) state: Extensions,
@@ -65,16 +65,16 @@ impl Default for Settings {
 impl Settings {
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.concurrency == 0 || i32::try_from(self.concurrency).is_err() {
-            let rule = format!("a worker runs at least 1 and at most {} jobs at a time", i32::MAX);
+            let rule = format!("must be from 1 to {}", i32::MAX);
             return Err(Error::invalid("concurrency", self.concurrency.to_string(), rule));
         }
         if self.concurrency.checked_add(self.local_buffer).is_none_or(|most| i32::try_from(most).is_err()) {
-            let rule = format!("together with the concurrency it is at most {}", i32::MAX);
+            let rule = format!("must be at most {} together with the concurrency", i32::MAX);
             return Err(Error::invalid("local_buffer", self.local_buffer.to_string(), rule));
         }
         if let Some(queues) = &self.queues {
             if queues.is_empty() {
-                let rule = "a worker serves at least one queue; without this setting it serves all of them";
+                let rule = "must name at least one queue; leave the setting out to serve all queues";
                 return Err(Error::invalid("queues", "", rule));
             }
             queues.iter().try_for_each(|queue| check_name("queue name", queue))?;
@@ -88,7 +88,7 @@ impl Settings {
         ] {
             let Some(interval) = interval else { continue };
             if interval.is_zero() {
-                return Err(Error::invalid(what, "0s", "it must be longer than nothing"));
+                return Err(Error::invalid(what, "0s", "must be greater than zero"));
             }
             check_age(what, interval)?;
         }
@@ -97,7 +97,7 @@ impl Settings {
         }
         if self.stalled_worker_timeout <= self.update_heartbeat_interval {
             let rule = format!(
-                "it must be longer than update_heartbeat_interval, {:?}, or workers that are alive are taken for dead",
+                "must be longer than update_heartbeat_interval ({:?}); otherwise live workers are considered stalled",
                 self.update_heartbeat_interval
             );
             return Err(Error::invalid("stalled_worker_timeout", format!("{:?}", self.stalled_worker_timeout), rule));
@@ -107,35 +107,27 @@ impl Settings {
 }
 
 impl Worker {
-    /// The name that jobs see in their context, and that stands in the log. Unless set: `worker`.
+    /// Sets the name of the worker in job contexts and logs. Default: `worker`.
     ///
     /// # Example
     ///
-    /// ```no_run
-    /// # fn example(app: &procrastinate::App) {
-    /// let worker = app.worker().name("mailer-1");
-    /// # }
-    /// ```
+    /// See [`Worker`].
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = Arc::from(name.into());
         self
     }
 
-    /// The queues to serve. Unless set: all of them.
+    /// Serves only these queues. Default: all queues.
     ///
     /// # Example
     ///
-    /// ```no_run
-    /// # fn example(app: &procrastinate::App) {
-    /// let worker = app.worker().queues(["mails", "invoices"]);
-    /// # }
-    /// ```
+    /// See [`Worker`].
     pub fn queues<Q: Into<String>>(mut self, queues: impl IntoIterator<Item = Q>) -> Self {
         self.settings.queues = Some(queues.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Serves all queues, as unless set: where the application's [defaults](crate::AppBuilder::worker_defaults) say otherwise.
+    /// Serves all queues. Use it to override [`worker_defaults`](crate::AppBuilder::worker_defaults).
     ///
     /// # Example
     ///
@@ -149,42 +141,37 @@ impl Worker {
         self
     }
 
-    /// The queues that it serves; `None` for all.
+    /// Returns the queues that the worker serves. `None` means all queues.
     #[cfg(feature = "cli")]
     pub(crate) fn queue_names(&self) -> Option<&[String]> {
         self.settings.queues.as_deref()
     }
 
-    /// The loop comes round more often than this, or it is stuck.
+    /// If the loop has not run for this long, it is stuck.
     #[cfg(feature = "cli")]
     pub(crate) fn longest_turn(&self) -> Duration {
         self.settings.fetch_job_polling_interval.saturating_add(self.settings.stalled_worker_timeout)
     }
 
-    /// How many jobs run at a time. Unless set: 1.
+    /// Sets how many jobs run at the same time. Default: 1.
     ///
     /// # Example
     ///
-    /// ```no_run
-    /// # fn example(app: &procrastinate::App) {
-    /// let worker = app.worker().concurrency(10);
-    /// # }
-    /// ```
+    /// See [`Worker`].
     pub fn concurrency(mut self, concurrency: usize) -> Self {
         self.settings.concurrency = concurrency;
         self
     }
 
-    /// How many jobs to take ahead, beyond those that run: they wait in the worker until one of its slots is free. Unless
-    /// set: none, so that a job is taken by a worker which starts it at once.
+    /// Sets how many more jobs the worker fetches ahead. They start when a slot is free. Default: 0.
     ///
-    /// For very many very short jobs: a job that is taken and one that has ended each have to be stored durably, and the more
-    /// of them share a transaction the cheaper it is. With few slots a transaction has few jobs, unless there is a buffer.
+    /// Use it for very many very short jobs, because more jobs then share a transaction. It has a price:
     ///
-    /// What it costs: a job in the buffer is `doing` for everybody else, keeps its lock, and starts after those before it,
-    /// although another worker may be idle, and whatever comes in with a higher priority meanwhile. A worker that is told to
-    /// stop puts its buffer back into the queue. If it dies, these jobs are rescued like the ones that ran, and the attempt
-    /// counts, since nobody knows that it had not begun.
+    /// - A buffered job has the status `doing` and keeps its lock, although it has not started.
+    /// - It starts after the jobs before it, even if another worker is idle or a job with a higher priority arrives.
+    /// - If the worker dies, its buffered jobs are rescued like running ones, and the attempt counts.
+    ///
+    /// A worker that shuts down requeues its buffered jobs.
     ///
     /// # Example
     ///
@@ -198,7 +185,7 @@ impl Worker {
         self
     }
 
-    /// Stops when there is no job left that could start now, instead of waiting for more. Default: waits.
+    /// Stops the worker when there is no job left to start. Default: the worker waits for more jobs.
     ///
     /// Such a worker also defers the periodic tasks that are due when it starts.
     ///
@@ -216,21 +203,21 @@ impl Worker {
         self
     }
 
-    /// Undoes [`stop_when_empty`](Self::stop_when_empty), where the application's defaults set it.
+    /// Undoes [`stop_when_empty`](Self::stop_when_empty) from the application's defaults.
     #[cfg(feature = "cli")]
     pub(crate) fn keep_running(mut self) -> Self {
         self.settings.wait = true;
         self
     }
 
-    /// Whether to listen for notifications, on one connection outside of the pool. Unless set: true. Without, new jobs
-    /// are found by polling.
+    /// Whether to listen for notifications, on one connection outside of the pool. Default: true. Without them, the
+    /// worker only polls for new jobs.
     ///
     /// # Example
     ///
     /// ```no_run
     /// # fn example(app: &procrastinate::App) {
-    /// // Behind a pooler that passes no notifications on.
+    /// // Behind a pooler that does not forward notifications.
     /// let worker = app.worker().listen_notify(false);
     /// # }
     /// ```
@@ -239,14 +226,19 @@ impl Worker {
         self
     }
 
-    /// How long to wait at most before looking for jobs again. Unless set: 5 seconds. It is what finds jobs whose
-    /// scheduled time has come.
+    /// Sets how often the worker polls for jobs. Default: 5 seconds. Polling finds jobs whose scheduled time has come.
     ///
     /// # Example
     ///
     /// ```no_run
     /// # fn example(app: &procrastinate::App) {
-    /// let worker = app.worker().fetch_job_polling_interval(std::time::Duration::from_secs(1));
+    /// let seconds = std::time::Duration::from_secs;
+    /// let worker = app
+    ///     .worker()
+    ///     .fetch_job_polling_interval(seconds(2))
+    ///     .abort_job_polling_interval(seconds(2))
+    ///     .update_heartbeat_interval(seconds(5))
+    ///     .stalled_worker_timeout(seconds(20));
     /// # }
     /// ```
     pub fn fetch_job_polling_interval(mut self, interval: Duration) -> Self {
@@ -254,53 +246,42 @@ impl Worker {
         self
     }
 
-    /// How often to look, while jobs run, whether one of them is to be aborted. Unless set: 5 seconds. Requests are heard
-    /// at once by notification; this finds those that were not heard.
+    /// Sets how often the worker polls for abort requests while jobs run. Default: 5 seconds. Usually a notification
+    /// reports them immediately.
     ///
     /// # Example
     ///
-    /// ```no_run
-    /// # fn example(app: &procrastinate::App) {
-    /// let worker = app.worker().abort_job_polling_interval(std::time::Duration::from_secs(1));
-    /// # }
-    /// ```
+    /// See [`fetch_job_polling_interval`](Self::fetch_job_polling_interval).
     pub fn abort_job_polling_interval(mut self, interval: Duration) -> Self {
         self.settings.abort_job_polling_interval = interval;
         self
     }
 
-    /// How often the worker says that it is alive, from a thread and on a connection of its own. Unless set: 10 seconds.
+    /// Sets how often the worker sends a heartbeat, from a dedicated thread and connection. Default: 10 seconds.
     ///
     /// # Example
     ///
-    /// ```no_run
-    /// # fn example(app: &procrastinate::App) {
-    /// let worker = app.worker().update_heartbeat_interval(std::time::Duration::from_secs(5));
-    /// # }
-    /// ```
+    /// See [`fetch_job_polling_interval`](Self::fetch_job_polling_interval).
     pub fn update_heartbeat_interval(mut self, interval: Duration) -> Self {
         self.settings.update_heartbeat_interval = interval;
         self
     }
 
-    /// After how long without a heartbeat this worker takes another one for dead, and its jobs are handled as their tasks'
-    /// [`stalled`](crate::Task::stalled) says. A worker that could not beat itself for so long stops its jobs, since
-    /// others may have them by then. Unless set: 30 seconds. It should be the same for all workers of a database, and
-    /// several times their `update_heartbeat_interval`.
+    /// Sets after how long without a heartbeat the worker considers another one stalled. Default: 30 seconds.
+    ///
+    /// The [`stalled`](crate::Task::stalled) option of a task decides what happens to the jobs of a stalled worker. A
+    /// worker that could not send a heartbeat for this long aborts its own jobs. Use the same value for all workers of
+    /// a database, several times their `update_heartbeat_interval`.
     ///
     /// # Example
     ///
-    /// ```no_run
-    /// # fn example(app: &procrastinate::App) {
-    /// let worker = app.worker().stalled_worker_timeout(std::time::Duration::from_secs(60));
-    /// # }
-    /// ```
+    /// See [`fetch_job_polling_interval`](Self::fetch_job_polling_interval).
     pub fn stalled_worker_timeout(mut self, timeout: Duration) -> Self {
         self.settings.stalled_worker_timeout = timeout;
         self
     }
 
-    /// Which jobs are deleted at their end. Unless set: [none](DeleteJobs::Never).
+    /// Sets which jobs are deleted when they finish. Default: [none](DeleteJobs::Never).
     ///
     /// # Example
     ///
@@ -310,26 +291,18 @@ impl Worker {
         self
     }
 
-    /// Deletes jobs that ended with this status and whose newest event is longer ago than this, with their events. Unless
-    /// set: none. It can be called once for each of `Succeeded`, `Failed`, `Cancelled` and `Aborted`; of two calls for one
-    /// status the second counts.
+    /// Deletes jobs that finished with this status once their latest event is older than this. Default: none.
     ///
-    /// The worker does it while it runs, in small steps with pauses between them, for the jobs of all queues, whoever ran
-    /// them. Several workers may do it on one database; one is enough.
+    /// Call it once for each status: `Succeeded`, `Failed`, `Cancelled`, `Aborted`. A second call for a status replaces
+    /// the first one. The worker deletes in small steps while it runs, in all queues. One worker per database is
+    /// enough.
     ///
     /// # Example
     ///
     /// ```no_run
-    /// use std::time::Duration;
-    /// use procrastinate::JobStatus;
-    ///
-    /// const DAY: Duration = Duration::from_secs(24 * 3_600);
-    ///
     /// # fn example(app: &procrastinate::App) {
-    /// let worker = app
-    ///     .worker()
-    ///     .delete_jobs_older_than(JobStatus::Succeeded, 7 * DAY)
-    ///     .delete_jobs_older_than(JobStatus::Failed, 90 * DAY);
+    /// let week = std::time::Duration::from_secs(7 * 24 * 3_600);
+    /// let worker = app.worker().delete_jobs_older_than(procrastinate::JobStatus::Succeeded, week);
     /// # }
     /// ```
     pub fn delete_jobs_older_than(mut self, status: JobStatus, age: Duration) -> Self {
@@ -338,7 +311,7 @@ impl Worker {
         self
     }
 
-    /// How long a job may take whose task has no [`timeout`](crate::Task::timeout) of its own. Unless set: without limit.
+    /// Sets the time limit of jobs whose task has no [`timeout`](crate::Task::timeout). Default: no limit.
     ///
     /// # Example
     ///
@@ -352,7 +325,7 @@ impl Worker {
         self
     }
 
-    /// Gives the tasks that this worker runs a value that they find by its type, in place of one of the application's.
+    /// Adds a value that the tasks of this worker find by its type. It takes precedence over the application's value.
     /// See [`JobContext::state`](crate::JobContext::state).
     ///
     /// # Example
@@ -369,8 +342,8 @@ impl Worker {
         self
     }
 
-    /// Adds a [middleware](Middleware) that runs around every job, also one whose task is not known, within those that
-    /// were added before.
+    /// Adds a [middleware](Middleware) that runs around every job, even if its task is unknown. It runs inside those
+    /// added before.
     ///
     /// # Example
     ///
@@ -380,8 +353,8 @@ impl Worker {
         self
     }
 
-    /// Adds a [middleware](Middleware) that runs around every task, within those of the worker and those that were added
-    /// before.
+    /// Adds a [middleware](Middleware) that runs around every task. It runs inside the worker's middleware and those
+    /// added before.
     ///
     /// # Example
     ///
@@ -391,25 +364,22 @@ impl Worker {
         self
     }
 
-    /// How long the jobs that run may go on after the worker was told to stop; then they are
-    /// [aborted](crate::AbortReason::Shutdown). Unless set: as long as they take.
+    /// Sets how long running jobs may continue after the worker was asked to stop. Then they are asked to
+    /// [abort](crate::AbortReason::Shutdown). Default: no limit.
     ///
     /// # Example
     ///
-    /// ```no_run
-    /// # fn example(app: &procrastinate::App) {
-    /// let worker = app.worker().shutdown_graceful_timeout(std::time::Duration::from_secs(20));
-    /// # }
-    /// ```
+    /// See [`Worker`].
     pub fn shutdown_graceful_timeout(mut self, timeout: Duration) -> Self {
         self.settings.shutdown_graceful_timeout = Some(timeout);
         self
     }
 
-    /// Whether SIGINT and SIGTERM (elsewhere than on Unix: Ctrl-C) stop the worker as [`WorkerHandle::stop`] does, and a
-    /// second one aborts its jobs as [`WorkerHandle::abort`] does. Unless set: true. From then on these signals do not end
-    /// the process by themselves, also after the worker has ended. Other parts of the program that wait for a signal hear
-    /// it too.
+    /// Whether SIGINT and SIGTERM (Ctrl-C on other systems than Unix) stop the worker like [`WorkerHandle::stop`].
+    /// Default: true. A second signal aborts its jobs like [`WorkerHandle::abort`].
+    ///
+    /// From then on these signals do not end the process, not even after the worker has stopped. Other parts of the
+    /// program can wait for the same signals.
     ///
     /// # Example
     ///

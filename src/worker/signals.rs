@@ -1,18 +1,18 @@
-//! A side task that stops the worker at a signal.
+//! A side task that stops the worker on signals.
 
 use std::future::Future;
 use std::io;
 
 use crate::task::worker_handle::WorkerHandle;
 
-/// Installs handlers at once, so that no signal from now on ends the process by itself. The future stops the worker at the
-/// first signal and aborts its jobs at the second, and then has nothing more to do.
-pub(super) fn heed_signals(handle: WorkerHandle) -> impl Future<Output = ()> + Send + 'static {
+/// Installs the handlers immediately, so that these signals no longer end the process. The future stops the worker at
+/// the first signal, aborts its jobs at the second, and then ends.
+pub(super) fn handle_signals(handle: WorkerHandle) -> impl Future<Output = ()> + Send + 'static {
     let signals = Signals::new();
     async move {
-        let heeded = async { stop_then_abort(signals?, &handle).await };
-        if let Err(error) = heeded.await {
-            tracing::warn!(action = "signals_error", "the worker cannot be stopped by signals: {error}");
+        let handled = async { stop_then_abort(signals?, &handle).await };
+        if let Err(error) = handled.await {
+            tracing::warn!(action = "signals_error", "could not install signal handlers: {error}");
         }
     }
 }
@@ -21,11 +21,11 @@ async fn stop_then_abort(mut signals: Signals, handle: &WorkerHandle) -> io::Res
     let signal = signals.next().await?;
     tracing::info!(
         action = "signal",
-        "{signal}: the worker stops when its jobs have ended; a second signal aborts them"
+        "received {signal}; the worker stops when its jobs have finished, a second signal aborts them"
     );
     handle.stop();
     let signal = signals.next().await?;
-    tracing::info!(action = "signal", "{signal}: the worker aborts its jobs and stops");
+    tracing::info!(action = "signal", "received {signal} again; the worker aborts its jobs and stops");
     handle.abort();
     Ok(())
 }
@@ -44,7 +44,7 @@ impl Signals {
     }
 
     async fn next(&mut self) -> io::Result<&'static str> {
-        // A branch that is not taken loses nothing: its signal stays noted.
+        // Branches that are not taken lose nothing, because their signal stays recorded.
         tokio::select! {
             _ = self.interrupt.recv() => Ok("SIGINT"),
             _ = self.terminate.recv() => Ok("SIGTERM"),

@@ -1,4 +1,4 @@
-//! Jobs one at a time, for whoever fetches and stores by itself: no loop, no heartbeat, no signals.
+//! Runs jobs one at a time for a caller that fetches and stores them. There is no loop, heartbeat or signal handling.
 
 use crate::app::App;
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs};
@@ -13,7 +13,7 @@ use crate::worker::outcome::Outcome;
 use crate::worker::run::environment;
 use crate::worker::settings::Settings;
 
-/// What a worker's jobs run in, with its settings.
+/// The settings and the environment of a worker's jobs.
 #[derive(Debug)]
 pub(crate) struct JobRunner {
     settings: Settings,
@@ -24,12 +24,12 @@ pub(crate) struct JobRunner {
 pub(crate) struct Ran {
     pub(crate) job: Job,
     pub(crate) outcome: Outcome,
-    /// What stores how it ended, and fetches nothing.
-    pub(crate) ending: FinishAndFetchJobs,
+    /// The statement that stores the outcome and fetches nothing.
+    pub(crate) statement: FinishAndFetchJobs,
 }
 
 impl Worker {
-    /// This worker's way of running a job, without the worker.
+    /// Turns the worker into a runner of single jobs.
     pub(crate) fn into_job_runner(self) -> Result<JobRunner, Error> {
         self.settings.check()?;
         panics::note_locations();
@@ -43,23 +43,23 @@ impl JobRunner {
         &self.environment.app
     }
 
-    /// The queues to fetch from; `None`: all.
+    /// Returns the queues to fetch from. `None` means all queues.
     pub(crate) fn queues(&self) -> Option<Vec<String>> {
         self.settings.queues.as_deref().map(<[String]>::to_vec)
     }
 
-    /// Whether a job has told its worker to stop.
+    /// Whether a job has asked its worker to stop.
     pub(crate) fn is_stopping(&self) -> bool {
         self.environment.worker.handle.is_stopping()
     }
 
-    /// Runs a job that this worker has taken.
+    /// Runs a job that this worker has fetched.
     pub(crate) async fn run(&self, worker_id: i64, fetched: FetchedJob) -> Ran {
         let execution = Execution::prepare(&self.environment, fetched);
         let job = execution.context.job().clone();
         let finished = execution.run().await;
-        let mut ending = FinishAndFetchJobs::new(worker_id, None, 0);
-        add_outcome(&mut ending, &finished, &self.settings);
-        Ran { job, outcome: finished.outcome, ending }
+        let mut statement = FinishAndFetchJobs::new(worker_id, None, 0);
+        add_outcome(&mut statement, &finished, &self.settings);
+        Ran { job, outcome: finished.outcome, statement }
     }
 }

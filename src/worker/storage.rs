@@ -1,4 +1,4 @@
-//! What a worker asks of the database beyond what the job manager offers to all, each with a connection of its own choosing.
+//! The operations that only a worker needs, besides those of the job manager. The caller chooses the connection.
 
 use std::cmp::Reverse;
 
@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::job::{Job, JobId, JobStatus};
 use crate::queue::metrics::FetchTimer;
 
-/// Enters a worker anew that was removed while it was running these jobs. Answers with its id, and those of the jobs that
-/// nobody has taken since: they are its own again.
-pub(crate) async fn register_worker_again(
+/// Registers a worker again that was pruned while it held these jobs. Returns its new ID and the jobs that no other
+/// worker has taken since, which it holds again.
+pub(crate) async fn reregister_worker(
     connection: &mut impl Run,
     held: impl IntoIterator<Item = (JobId, i32)>,
 ) -> Result<(i64, Vec<JobId>), Error> {
@@ -23,16 +23,16 @@ pub(crate) async fn register_worker_again(
     Ok((*worker_id, rows.iter().filter_map(|(_, job_id)| *job_id).collect()))
 }
 
-/// What the database answered to a worker's heartbeat.
+/// The result of a heartbeat.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Heartbeat {
-    /// The worker is registered, and by the database's account is doing these jobs, some of which may be to be aborted.
+    /// The worker is registered. These are its jobs, and whether an abort of each is requested.
     Alive(Vec<(JobId, bool)>),
-    /// The worker is not registered any more: somebody took it for dead.
+    /// The worker is not registered any more, because another worker considered it stalled.
     Gone,
 }
 
-/// Says that the worker is alive.
+/// Sends a heartbeat.
 pub(crate) async fn update_heartbeat(connection: &mut impl Run, worker_id: i64) -> Result<Heartbeat, Error> {
     let statement = UpdateHeartbeatQuery { worker_id };
     let rows = connection.load(statement).await?;
@@ -42,7 +42,7 @@ pub(crate) async fn update_heartbeat(connection: &mut impl Run, worker_id: i64) 
     Ok(Heartbeat::Alive(rows.into_iter().filter_map(|(id, abort_requested)| Some((id?, abort_requested?))).collect()))
 }
 
-/// Those of the jobs that the worker is doing, in the order in which they are to be started.
+/// Returns those of the jobs that the worker holds, in the order in which they should start.
 pub(crate) async fn jobs_of_worker(
     connection: &mut impl Run,
     worker_id: i64,
@@ -53,13 +53,13 @@ pub(crate) async fn jobs_of_worker(
     Ok(FinishedAndFetched::from(rows).fetched)
 }
 
-/// Jobs of these tasks that are marked as running while their worker is gone.
+/// Returns jobs of these tasks that have the status `doing` and no worker.
 pub(crate) async fn jobs_without_worker(connection: &mut impl Run, task_names: Vec<String>) -> Result<Vec<Job>, Error> {
     let rows = connection.load(JobsWithoutWorker { task_names }).await?;
     Ok(FinishedAndFetched::from(rows).fetched.into_iter().map(|fetched| fetched.job).collect())
 }
 
-/// Ends the attempts of jobs whose worker died. Answers with what became of each that nobody else has taken.
+/// Ends the attempts of jobs whose worker died. Returns the new status of each job that no other worker has taken.
 pub(crate) async fn rescue_jobs(
     connection: &mut impl Run,
     statement: RescueJobs,
@@ -67,22 +67,22 @@ pub(crate) async fn rescue_jobs(
     connection.load(statement).await
 }
 
-/// The answer to [`finish_and_fetch`].
+/// The result of [`finish_and_fetch`].
 #[derive(Debug, Default)]
 pub(crate) struct FinishedAndFetched {
-    /// Finished jobs that were not the worker's any more.
+    /// Finished jobs that the worker no longer holds.
     pub(crate) lost: Vec<JobId>,
-    /// Jobs that could not wait for another attempt, and failed.
+    /// Jobs that could not be retried, and failed.
     pub(crate) not_retried: Vec<JobId>,
     /// Jobs whose outcome the database refused to store, and why.
     pub(crate) refused: Vec<(JobId, String)>,
-    /// Why the database refused to hand out jobs.
+    /// Why the database refused to fetch jobs.
     pub(crate) fetch_problem: Option<String>,
-    /// Jobs that the worker has taken, in the order in which they are to be started.
+    /// Jobs that the worker has fetched, in the order in which they should start.
     pub(crate) fetched: Vec<FetchedJob>,
 }
 
-/// Ends the jobs that a worker has finished and takes new ones, in one transaction and one round trip.
+/// Stores the outcomes of finished jobs and fetches new ones, in one transaction and one round trip.
 pub(crate) async fn finish_and_fetch(
     connection: &mut impl Run,
     statement: FinishAndFetchJobs,
@@ -95,18 +95,19 @@ pub(crate) async fn finish_and_fetch(
 
 impl From<Vec<FinishedOrFetched>> for FinishedAndFetched {
     fn from(rows: Vec<FinishedOrFetched>) -> Self {
-        let mut answer = Self::default();
+        let mut result = Self::default();
         for row in rows {
             match row {
-                FinishedOrFetched::Lost(id) => answer.lost.push(id),
-                FinishedOrFetched::NotRetried(id) => answer.not_retried.push(id),
-                FinishedOrFetched::Refused(Some(id), problem) => answer.refused.push((id, problem)),
-                FinishedOrFetched::Refused(None, problem) => answer.fetch_problem = Some(problem),
-                FinishedOrFetched::Fetched(job) => answer.fetched.push(*job),
+                FinishedOrFetched::Lost(id) => result.lost.push(id),
+                FinishedOrFetched::NotRetried(id) => result.not_retried.push(id),
+                FinishedOrFetched::Refused(Some(id), problem) => result.refused.push((id, problem)),
+                FinishedOrFetched::Refused(None, problem) => result.fetch_problem = Some(problem),
+                FinishedOrFetched::Fetched(job) => result.fetched.push(*job),
             }
         }
-        // Higher priority first, then lower id: the order of fetching, which PostgreSQL does not promise for `RETURNING`.
-        answer.fetched.sort_by_key(|fetched| (Reverse(fetched.job.priority), fetched.job.id));
-        answer
+        // Higher priority first, then lower ID. This is the order of fetching, which PostgreSQL does not guarantee for
+        // `RETURNING`.
+        result.fetched.sort_by_key(|fetched| (Reverse(fetched.job.priority), fetched.job.id));
+        result
     }
 }

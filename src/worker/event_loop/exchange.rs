@@ -1,4 +1,4 @@
-//! Which request goes out next, and what its response changes.
+//! Chooses the next request, and applies its response.
 
 use std::collections::HashMap;
 
@@ -18,14 +18,14 @@ use crate::worker::executor::Finished;
 use crate::worker::log::{log_lost, log_not_retried, log_refused, log_stored};
 use crate::worker::storage::FinishedAndFetched;
 
-/// How often the loop yields to the jobs that it has started, before it looks at which have finished.
+/// How often the loop yields to the jobs it has started before it checks which of them have finished.
 const YIELDS_AFTER_START: usize = 4;
 
-/// What the loop remembers of failed requests.
+/// The state of the loop that concerns failed requests.
 #[derive(Default)]
 pub(super) struct Failures {
     backoff: Backoff,
-    /// Since when no request has succeeded.
+    /// When requests started to fail. `None` after a success.
     failing_since: Option<Instant>,
     /// When to send the next request after a failure.
     pub(super) pause_until: Option<Instant>,
@@ -35,7 +35,7 @@ pub(super) struct Failures {
 }
 
 impl EventLoop {
-    /// The next request, if there is a reason for one.
+    /// Returns the next request, if there is a reason for one.
     pub(super) fn next_request(&mut self) -> Option<InFlight> {
         if !self.lease.is_registered {
             let held = self.slots.held().collect();
@@ -71,13 +71,13 @@ impl EventLoop {
             statement.write_errors_in_ascii();
         }
         if free_slots > 0 {
-            // A notification from now on may come too late for this fetch, and is a reason for another one.
+            // A notification from now on can be too late for this fetch, so it causes another one.
             self.fetch.is_due = false;
         }
         self.send(Request::Exchange { sent: Sent { mode, stored, free_slots }, statement })
     }
 
-    /// Sends a request on the connection of this burst of work.
+    /// Sends a request on the kept connection, if there is one.
     fn send(&mut self, request: Request) -> InFlight {
         let kept = self.connection.connection.take();
         self.failures.sent = if let Request::Exchange { sent, .. } = request { sent } else { Sent::default() };
@@ -104,8 +104,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Lets jobs that finish immediately do so, so that their outcomes go out together in the next request. Another thread
-    /// may have taken some of them, and needs a moment longer.
+    /// Lets very short jobs finish, so that their outcomes go into the next request together. Jobs on other threads
+    /// need a moment longer.
     async fn yield_to_jobs(&mut self) {
         for _ in 0..YIELDS_AFTER_START {
             tokio::task::yield_now().await;
@@ -142,7 +142,7 @@ impl EventLoop {
         } else if sent.free_slots > 0 {
             self.failures.refusals.forget_fetching();
             self.handles.handle.record_fetch();
-            // As many as there was room for: there may be more.
+            // All slots were filled, so there can be more jobs.
             self.fetch.is_due |= result.fetched.len() >= sent.free_slots;
             self.fetch.next_poll = Instant::now() + self.settings.fetch_job_polling_interval;
         }
@@ -177,7 +177,7 @@ impl EventLoop {
                 action = "job_found",
                 job.id = i64::from(fetched.job.id),
                 worker.id = fetched.job.worker_id,
-                "job {} was fetched in a response that was lost; starting it now",
+                "job {} was fetched in a lost response; starting it now",
                 fetched.job.id,
             );
         }
@@ -187,24 +187,24 @@ impl EventLoop {
     fn start_jobs(&mut self, jobs: Vec<FetchedJob>) {
         match self.phase {
             Phase::Working => self.slots.start(jobs),
-            // They were fetched before the worker was asked to stop. Those without a slot go back.
+            // They were fetched before the worker was asked to stop. Those without a slot are requeued.
             Phase::Stopping { .. } => {
                 self.slots.start(jobs);
-                self.slots.put_back([]);
+                self.slots.requeue([]);
             }
-            Phase::Aborting { .. } => self.slots.put_back(jobs),
+            Phase::Aborting { .. } => self.slots.requeue(jobs),
         }
     }
 
-    /// The response did not come in time.
+    /// Handles a response that did not arrive in time.
     pub(super) fn abandon_request(&mut self, late: InFlight) -> Result<(), Error> {
         late.abandon();
         let timeout = self.settings.stalled_worker_timeout;
         self.on_failure(Error::NoAnswer { action: "finish jobs and fetch new ones", timeout })
     }
 
-    /// After a failed request: nothing of it is forgotten, and it is sent again after a while. Jobs that the database may
-    /// have fetched in a response that was lost are found by the heartbeat.
+    /// Handles a failed request. Nothing is lost: the request is sent again later. The heartbeat recovers jobs that
+    /// were fetched in a lost response.
     fn on_failure(&mut self, error: Error) -> Result<(), Error> {
         self.fetch.is_due = true;
         let Sent { mode, stored, free_slots } = self.failures.sent;

@@ -1,6 +1,6 @@
-//! The lease: until when the jobs are this worker's, and how it loses and regains them.
+//! The lease: until when the worker holds its jobs, and how it loses and regains them.
 //!
-//! A heartbeat renews it. Without one for `stalled_worker_timeout`, other workers may take the jobs.
+//! Heartbeats renew the lease. After `stalled_worker_timeout` without one, other workers may take the jobs.
 
 use std::collections::HashSet;
 
@@ -16,17 +16,18 @@ use crate::worker::heartbeat::HeartbeatReport;
 use crate::worker::log::log_lost;
 use crate::worker::storage::Heartbeat;
 
-/// Whether the jobs are this worker's, as far as it knows.
+/// Whether the worker holds its jobs, as far as it knows.
 pub(super) struct Lease {
     /// Whether the worker has a row in the database.
     pub(super) is_registered: bool,
     /// Until when no other worker considers this one stalled.
     until: Instant,
-    /// Whether that time is over, and the jobs were aborted.
+    /// Whether the lease has expired and the jobs were asked to abort.
     is_over: bool,
-    /// The jobs that the database says this worker runs. The loop recovers those it does not know.
+    /// The jobs that the database lists for this worker. The loop recovers those it does not have.
     reported: Vec<JobId>,
-    /// Whether a response that fetched jobs may have been lost. Before the worker ends it asks once which jobs it has.
+    /// Whether a response that fetched jobs may have been lost. Before the worker ends, it checks once which jobs it
+    /// has.
     pub(super) is_in_doubt: bool,
 }
 
@@ -39,18 +40,18 @@ impl Lease {
         !self.is_over
     }
 
-    /// When the lease ends without another heartbeat; `None` if it has ended.
+    /// When the lease expires without another heartbeat. `None` if it has expired.
     pub(super) fn ends_at(&self) -> Option<Instant> {
         (!self.is_over).then_some(self.until)
     }
 }
 
 impl EventLoop {
-    /// No heartbeat reached the database in time, so others may take this worker's jobs: those that run are aborted, and no
-    /// more are fetched before the next heartbeat. A job that nobody else takes goes on.
+    /// Handles an expired lease. Other workers may take the jobs, so the running ones are asked to abort, and no more
+    /// are fetched until the next heartbeat. Jobs that other workers do not rescue continue.
     pub(super) fn lose_lease(&mut self) {
         self.lease.is_over = true;
-        self.slots.hold_back();
+        self.slots.pause();
         let worker_id = self.worker_id();
         tracing::error!(
             action = "worker_out_of_touch",
@@ -61,7 +62,7 @@ impl EventLoop {
         self.slots.abort_where(AbortReason::WorkerLost, |task| task.is_rescued);
     }
 
-    /// What the database answered to a heartbeat.
+    /// Handles the result of a heartbeat.
     pub(super) fn on_heartbeat(&mut self, report: HeartbeatReport) {
         if report.worker_id != self.worker_id() || !self.lease.is_registered {
             return;
@@ -72,7 +73,7 @@ impl EventLoop {
                 self.lease.until = report.sent_at + self.settings.stalled_worker_timeout;
                 if std::mem::take(&mut self.lease.is_over) {
                     self.fetch.is_due = true;
-                    self.slots.go_on();
+                    self.slots.resume();
                 }
                 for (job_id, _) in jobs.iter().filter(|(_, abort_requested)| *abort_requested) {
                     self.slots.abort(*job_id, AbortReason::UserRequest);
@@ -82,7 +83,7 @@ impl EventLoop {
         }
     }
 
-    /// The worker's row is gone: another worker considered this one stalled.
+    /// Handles the removal of the worker's row. Another worker considered this one stalled.
     pub(super) fn on_pruned(&mut self) {
         let worker_id = self.worker_id();
         tracing::error!(
@@ -93,7 +94,7 @@ impl EventLoop {
         self.lease.is_registered = false;
     }
 
-    /// The worker has a row again, and these of its jobs.
+    /// Handles a new registration, which has these of the worker's jobs.
     pub(super) fn on_registered(&mut self, worker_id: i64, kept: &[JobId]) {
         tracing::info!(
             action = "register_worker",
@@ -105,15 +106,15 @@ impl EventLoop {
         self.lease.is_registered = true;
         self.lease.until = Instant::now() + self.settings.stalled_worker_timeout;
         self.lease.is_over = false;
-        for Finished { job_id, outcome, .. } in self.slots.keep_only(kept) {
+        for Finished { job_id, outcome, .. } in self.slots.lose_all_except(kept) {
             self.failures.refusals.forget_job(job_id);
             log_lost(job_id, &outcome, worker_id);
         }
-        self.slots.go_on();
+        self.slots.resume();
     }
 
-    /// Jobs that the database says this worker runs, and that it does not know. Nothing is in flight, so the response that
-    /// fetched them was lost.
+    /// Returns jobs that the database lists for this worker and that the loop does not have. No request is in flight,
+    /// so the response that fetched them was lost.
     pub(super) fn take_unknown_jobs(&mut self) -> Vec<JobId> {
         let mut unknown = std::mem::take(&mut self.lease.reported);
         if !unknown.is_empty() {
@@ -124,8 +125,8 @@ impl EventLoop {
     }
 }
 
-/// A job cannot be given to a worker without a row. An application may have foreign keys of its own, which say nothing
-/// about the worker.
+/// Whether the error is the foreign key that rejects a job for a worker without a row. The application can have foreign
+/// keys of its own, which mean something else.
 pub(super) fn says_that_worker_is_gone(error: &Error) -> bool {
     matches!(error.as_diesel(), Some(DatabaseError(DatabaseErrorKind::ForeignKeyViolation, information))
         if information.constraint_name() == Some("procrastinate_jobs_worker_id_fkey"))

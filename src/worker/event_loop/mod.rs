@@ -1,11 +1,11 @@
-//! The event loop of a worker: one loop owns the slots, and has at most one request to the database in flight.
+//! The event loop of a worker. One loop owns the slots and has at most one request to the database in flight.
 //!
-//! | file | what it is about |
+//! | file | contents |
 //! |---|---|
-//! | `mod` | the one `select!`, and what is due when |
-//! | `exchange` | which request goes out next, and what its response changes |
-//! | `request` | a request, its response, and the future between them |
-//! | `lease` | until when the jobs are this worker's, and how it loses and regains them |
+//! | `mod` | the `select!` and its deadlines |
+//! | `exchange` | choosing the next request and applying its response |
+//! | `request` | requests, responses and the request in flight |
+//! | `lease` | until when the worker holds its jobs, and how it loses and regains them |
 //! | `shutdown` | stopping, and aborting the jobs that still run |
 //! | `refusals` | outcomes that the database refuses, and when to retry each |
 //! | `slots` | the jobs that the worker holds |
@@ -35,24 +35,24 @@ use crate::database::connection::{Connection, Connector};
 use crate::error::Error;
 use crate::task::worker_handle::WorkerHandle;
 
-/// How long an idle connection is kept before it goes back to the pool.
+/// How long an idle connection is kept before it is returned to the pool.
 const KEEP_CONNECTION: Duration = Duration::from_millis(100);
 
-/// What the loop shares with other tasks and threads. Each field says who writes it.
+/// The parts of the loop that are shared with other tasks and threads. Each field says who writes it.
 pub(super) struct LoopHandles {
     /// Written by users, signals and jobs, to stop the worker.
     pub(super) handle: WorkerHandle,
-    /// Written by the heartbeat thread and the rescuer: there may be jobs.
+    /// Written by the heartbeat thread and the rescuer, if there can be new jobs.
     pub(super) wake: Arc<Notify>,
     /// Written by the heartbeat thread.
     pub(super) reports: mpsc::UnboundedReceiver<HeartbeatReport>,
-    /// Written by the loop when the worker has re-registered; read by the heartbeat thread.
+    /// Written by the loop after re-registering. Read by the heartbeat thread.
     pub(super) worker_ids: watch::Sender<i64>,
-    /// Written by the loop: whether jobs are running. Read by the heartbeat thread.
+    /// Whether jobs are running. Written by the loop. Read by the heartbeat thread.
     pub(super) is_busy: Arc<AtomicBool>,
 }
 
-/// The state of the loop. Nothing else writes any of it.
+/// The state of the loop. Only the loop writes it.
 pub(super) struct EventLoop {
     connector: Connector,
     settings: Settings,
@@ -60,24 +60,24 @@ pub(super) struct EventLoop {
     handles: LoopHandles,
     phase: Phase,
     lease: Lease,
-    /// The request whose response the loop waits for.
+    /// The request in flight.
     in_flight: Option<InFlight>,
     connection: KeptConnection,
     fetch: FetchState,
     failures: Failures,
 }
 
-/// When the loop looks for jobs.
+/// When the loop fetches jobs.
 struct FetchState {
-    /// There may be jobs to fetch.
+    /// Whether there can be jobs to fetch.
     is_due: bool,
     next_poll: Instant,
 }
 
-/// A connection, kept over a burst of work: checking one out costs a round trip, with which the pool tests it.
+/// A connection that is kept during a burst of work. Checking one out costs a round trip, because the pool tests it.
 struct KeptConnection {
     connection: Option<Connection>,
-    /// When it goes back to the pool, unless there is something to do before.
+    /// When it is returned to the pool, unless it is used before.
     give_back_at: Instant,
 }
 
@@ -105,13 +105,13 @@ impl EventLoop {
         }
     }
 
-    /// The ID under which the worker is registered.
+    /// Returns the ID under which the worker is registered.
     pub(super) fn worker_id(&self) -> i64 {
         *self.handles.worker_ids.borrow()
     }
 
-    /// Each turn sends the next request if none is in flight, and waits for whatever comes first. Outcomes that arrive
-    /// while a request is in flight go out in the next one.
+    /// Runs the loop. Each turn sends the next request if none is in flight, and waits for the first event. Outcomes
+    /// that arrive while a request is in flight go into the next one.
     pub(super) async fn run(&mut self) -> Result<(), Error> {
         loop {
             self.handles.handle.record_turn();
@@ -129,7 +129,7 @@ impl EventLoop {
         }
     }
 
-    /// What [`wait`](Self::wait) would receive, for a worker that always has something else to do.
+    /// Polls what [`wait`](Self::wait) would receive, for a worker that always has other events.
     fn poll_signals(&mut self) {
         if self.phase == Phase::Working && self.handles.handle.is_stopping() {
             self.stop();
@@ -142,8 +142,8 @@ impl EventLoop {
         }
     }
 
-    /// The one place that waits. A branch that is not taken loses nothing: the request in flight and the tasks stay where
-    /// they are, a wake-up and a report stay where they were sent, and a request to stop is permanent.
+    /// All waiting happens here. Branches that are not taken lose nothing. The request and the tasks stay where they
+    /// are, wake-ups and reports stay queued, and a stop request is permanent.
     async fn wait(&mut self) -> Result<(), Error> {
         let deadline = self.next_deadline();
         let is_working = self.phase == Phase::Working;
@@ -163,7 +163,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// When the loop has something to do even if nothing happens.
+    /// Returns when the loop must act even if nothing happens.
     fn next_deadline(&self) -> Instant {
         let is_kept = self.connection.connection.is_some() && self.in_flight.is_none();
         // Nothing else goes out while a request is in flight, or in a pause.
@@ -181,7 +181,7 @@ impl EventLoop {
         others.into_iter().flatten().fold(self.fetch.next_poll, Instant::min)
     }
 
-    /// Does what is due.
+    /// Does the work that is due.
     fn on_deadline(&mut self) -> Result<(), Error> {
         let now = Instant::now();
         if now >= self.fetch.next_poll {
@@ -206,7 +206,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// For how many jobs there is room.
+    /// Returns how many jobs may be fetched.
     fn free_slots(&self) -> usize {
         let is_refused = self.failures.refusals.fetch_at().is_some_and(|fetch_at| Instant::now() < fetch_at);
         if self.phase == Phase::Working && self.lease.is_held() && !is_refused { self.slots.free() } else { 0 }

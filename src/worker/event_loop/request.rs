@@ -1,4 +1,4 @@
-//! A request to the database, its response, and the future between them.
+//! Requests to the database, and their responses.
 
 use std::future::pending;
 use std::time::Duration;
@@ -18,22 +18,23 @@ use crate::worker::heartbeat::HeartbeatReport;
 use crate::worker::outcome::Outcome;
 use crate::worker::settings::Settings;
 use crate::worker::storage::{
-    FinishedAndFetched, finish_and_fetch, jobs_of_worker, register_worker_again, update_heartbeat,
+    FinishedAndFetched, finish_and_fetch, jobs_of_worker, reregister_worker, update_heartbeat,
 };
 
-/// A request that has no response yet.
+/// A request without a response yet.
 pub(super) struct InFlight {
     operation: BoxFuture<'static, ResponseOrError>,
-    /// When the loop stops waiting for it.
+    /// When the loop abandons the request.
     pub(super) abandon_at: Instant,
 }
 
-/// A response, and the connection for what comes next. A connection that has failed is dropped, and the pool tests it.
+/// A response, and the connection for the next request. After an error the connection is dropped, and the pool tests
+/// it.
 pub(super) type ResponseOrError = Result<(Connection, Response), Error>;
 
 impl InFlight {
-    /// Sends the request on the connection that was kept, or on one from the pool. The future owns all that it needs, so
-    /// that it can be detached.
+    /// Sends the request on the kept connection, or on one from the pool. The future owns everything it needs, so it
+    /// can be detached.
     pub(super) fn send(
         request: Request,
         kept: Option<Connection>,
@@ -51,14 +52,14 @@ impl InFlight {
         Self { operation: operation.boxed(), abandon_at: Instant::now() + longest_wait }
     }
 
-    /// Detaches the request with its connection, which is of no use for anything else. What it stores and fetches is
-    /// recovered as after a lost response.
+    /// Detaches the request with its connection, which cannot be used for anything else. Its effects are recovered in
+    /// the same way as after a lost response.
     pub(super) fn abandon(self) {
         tokio::spawn(self.operation);
     }
 }
 
-/// The response to the request in flight; pending if there is none. Dropping this future loses nothing.
+/// Waits for the response to the request in flight. Pending if there is none. Dropping this future loses nothing.
 pub(super) async fn response(in_flight: &mut Option<InFlight>) -> ResponseOrError {
     match in_flight {
         Some(in_flight) => (&mut in_flight.operation).await,
@@ -68,13 +69,13 @@ pub(super) async fn response(in_flight: &mut Option<InFlight>) -> ResponseOrErro
 
 /// A request to the database.
 pub(super) enum Request {
-    /// Store outcomes, and fetch jobs.
+    /// Stores outcomes, and fetches jobs.
     Exchange { sent: Sent, statement: FinishAndFetchJobs },
-    /// Register the worker again, with the jobs that it holds and their attempts.
+    /// Registers the worker again, with the jobs that it holds and their attempts.
     Register { held: Vec<(JobId, i32)> },
-    /// Renew the lease, and list the worker's jobs.
+    /// Renews the lease, and lists the worker's jobs.
     Heartbeat { worker_id: i64 },
-    /// Load those of these jobs that are the worker's.
+    /// Loads those of these jobs that belong to the worker.
     Recover { worker_id: i64, job_ids: Vec<JobId> },
 }
 
@@ -86,7 +87,7 @@ impl Request {
                 Ok(Response::Exchanged { sent, result })
             }
             Self::Register { held } => {
-                let (worker_id, kept) = register_worker_again(connection, held).await?;
+                let (worker_id, kept) = reregister_worker(connection, held).await?;
                 Ok(Response::Registered { worker_id, kept })
             }
             Self::Heartbeat { worker_id } => {
@@ -113,11 +114,11 @@ pub(super) struct Sent {
 pub(super) enum Response {
     /// The outcomes are stored, except for those that the database refused, and jobs are fetched.
     Exchanged { sent: Sent, result: FinishedAndFetched },
-    /// The worker is registered again, and has these of its jobs.
+    /// The worker is registered again, and holds these of its jobs.
     Registered { worker_id: i64, kept: Vec<JobId> },
-    /// What the database knows of the worker.
+    /// The result of a heartbeat.
     Heartbeat(HeartbeatReport),
-    /// These jobs are the worker's, and it did not know them.
+    /// These jobs belong to the worker, which did not have them.
     Recovered(Vec<FetchedJob>),
 }
 

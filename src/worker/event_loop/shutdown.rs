@@ -1,15 +1,15 @@
-//! Stopping the worker: no more jobs are fetched, running ones may finish, and are aborted after the grace period.
+//! Shutdown: the worker fetches no more jobs, lets running ones finish, and aborts them after the grace period.
 
 use tokio::time::Instant;
 
 use super::EventLoop;
 use crate::job::interruption::AbortReason;
 
-/// How far the shutdown is.
+/// The phase of the shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Working,
-    /// No more jobs are fetched. Running jobs are aborted at a time, if one is set.
+    /// The worker fetches no more jobs. It aborts the running ones at `abort_at`, if that is set.
     Stopping {
         since: Instant,
         abort_at: Option<Instant>,
@@ -21,12 +21,12 @@ pub(super) enum Phase {
 }
 
 impl Phase {
-    /// When the running jobs are aborted, if that is set.
+    /// Returns when the running jobs will be aborted.
     pub(super) fn abort_at(self) -> Option<Instant> {
         if let Self::Stopping { abort_at, .. } = self { abort_at } else { None }
     }
 
-    /// When the shutdown began.
+    /// Returns when the shutdown began.
     pub(super) fn since(self) -> Option<Instant> {
         match self {
             Self::Working => None,
@@ -40,7 +40,7 @@ impl EventLoop {
         let since = Instant::now();
         let abort_at = self.settings.shutdown_graceful_timeout.and_then(|timeout| since.checked_add(timeout));
         self.phase = Phase::Stopping { since, abort_at };
-        self.slots.put_back([]);
+        self.slots.requeue([]);
         let worker_id = self.worker_id();
         tracing::info!(
             action = "stopping_worker",
@@ -64,7 +64,7 @@ impl EventLoop {
             return;
         }
         self.phase = Phase::Aborting { since: self.phase.since().unwrap_or_else(Instant::now) };
-        self.slots.put_back([]);
+        self.slots.requeue([]);
         self.slots.abort_where(AbortReason::Shutdown, |_| true);
     }
 }

@@ -1,4 +1,4 @@
-//! The jobs that a worker has in hand.
+//! The jobs that a worker holds.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -14,32 +14,32 @@ use crate::worker::executor::{Execution, Finished, JobEnvironment};
 use crate::worker::log::log_lost;
 use crate::worker::outcome::Outcome;
 
-/// The jobs that a worker has in hand. Only the loop holds this; running tasks share their contexts with it.
+/// The jobs that a worker holds. Only the loop owns this. Running tasks share their contexts with it.
 ///
-/// A job is in one of three places: it waits for a slot, runs in one, or is finished and not stored. A slot is free again
-/// when the job's task has ended. Jobs are fetched for free slots and for free places in the buffer.
+/// A job is in one of three states: buffered until a slot is free, running in a slot, or finished but not stored yet. A
+/// slot is free again when its task has ended. Jobs are fetched for free slots and for free places in the buffer.
 #[derive(Debug)]
 pub(crate) struct Slots {
     environment: JobEnvironment,
     concurrency: usize,
     local_buffer: usize,
-    waiting: VecDeque<FetchedJob>,
-    /// Whether those that wait go on waiting while a slot is free: others may have them by now.
-    is_held_back: bool,
+    buffered: VecDeque<FetchedJob>,
+    /// Whether buffered jobs do not start although a slot is free, because other workers may have taken them.
+    is_paused: bool,
     running: JoinSet<Finished>,
     tasks: HashMap<Id, RunningTask>,
-    /// Those of the running tasks whose jobs are somebody else's now.
+    /// The running tasks whose jobs were taken by another worker.
     lost: HashSet<Id>,
     finished: Vec<Finished>,
     /// Outcomes that the database has refused, and when to try each again.
     postponed: Vec<(Instant, Finished)>,
 }
 
-/// The task of a running job, as the loop knows it.
+/// The task of a running job, as the loop sees it.
 #[derive(Debug)]
 pub(crate) struct RunningTask {
     pub(crate) context: JobContext,
-    /// Whether other workers take the job if they consider this worker stalled.
+    /// Whether other workers rescue the job if they consider this worker stalled.
     pub(crate) is_rescued: bool,
 }
 
@@ -49,8 +49,8 @@ impl Slots {
             environment,
             concurrency,
             local_buffer,
-            waiting: VecDeque::new(),
-            is_held_back: false,
+            buffered: VecDeque::new(),
+            is_paused: false,
             running: JoinSet::new(),
             tasks: HashMap::new(),
             lost: HashSet::new(),
@@ -59,9 +59,9 @@ impl Slots {
         }
     }
 
-    /// How many jobs may be fetched.
+    /// Returns how many jobs may be fetched.
     pub(crate) fn free(&self) -> usize {
-        (self.concurrency + self.local_buffer).saturating_sub(self.running.len() + self.waiting.len())
+        (self.concurrency + self.local_buffer).saturating_sub(self.running.len() + self.buffered.len())
     }
 
     /// Whether a task is running.
@@ -69,30 +69,30 @@ impl Slots {
         !self.running.is_empty()
     }
 
-    /// Whether there is no job in hand.
+    /// Whether the worker holds no job.
     pub(crate) fn is_empty(&self) -> bool {
-        self.running.is_empty() && self.waiting.is_empty() && self.finished.is_empty() && self.postponed.is_empty()
+        self.running.is_empty() && self.buffered.is_empty() && self.finished.is_empty() && self.postponed.is_empty()
     }
 
-    /// All jobs in hand, with the attempts before this one.
+    /// Returns all jobs that the worker holds, with their previous attempts.
     pub(crate) fn held(&self) -> impl Iterator<Item = (JobId, i32)> {
         let of = |job: &Job| (job.id, job.attempts);
         let mine = self.tasks.iter().filter(|(id, _)| !self.lost.contains(id));
         let running = mine.map(move |(_, task)| of(task.context.job()));
-        let waiting = self.waiting.iter().map(move |waiting| of(&waiting.job));
-        running.chain(waiting).chain(self.unsaved().map(|finished| (finished.job_id, finished.attempts)))
+        let buffered = self.buffered.iter().map(move |buffered| of(&buffered.job));
+        running.chain(buffered).chain(self.unsaved().map(|finished| (finished.job_id, finished.attempts)))
     }
 
-    /// The jobs whose tasks are running.
+    /// Returns the contexts of the running jobs.
     pub(crate) fn running(&self) -> impl Iterator<Item = &JobContext> {
         self.tasks.values().map(|task| &task.context)
     }
 
-    /// Takes jobs in hand, and starts as many as there are slots.
+    /// Adds jobs, and starts as many as there are free slots.
     pub(crate) fn start(&mut self, jobs: impl IntoIterator<Item = FetchedJob>) {
-        self.waiting.extend(jobs);
-        while !self.is_held_back && self.running.len() < self.concurrency {
-            let Some(fetched) = self.waiting.pop_front() else { break };
+        self.buffered.extend(jobs);
+        while !self.is_paused && self.running.len() < self.concurrency {
+            let Some(fetched) = self.buffered.pop_front() else { break };
             let execution = Execution::prepare(&self.environment, fetched);
             let task = RunningTask { context: execution.context.clone(), is_rescued: execution.is_rescued };
             let handle = self.running.spawn(execution.run());
@@ -100,48 +100,48 @@ impl Slots {
         }
     }
 
-    /// Starts none of those that wait, until [`go_on`](Self::go_on).
-    pub(crate) fn hold_back(&mut self) {
-        self.is_held_back = true;
+    /// Starts no buffered jobs until [`resume`](Self::resume).
+    pub(crate) fn pause(&mut self) {
+        self.is_paused = true;
     }
 
-    /// Starts those that wait, as there are slots for them.
-    pub(crate) fn go_on(&mut self) {
-        self.is_held_back = false;
+    /// Starts buffered jobs again, as slots become free.
+    pub(crate) fn resume(&mut self) {
+        self.is_paused = false;
         self.start([]);
     }
 
-    /// Tells a job to stop. One that waits for a slot does not start any more.
+    /// Asks a job to abort. A buffered one will not start.
     pub(crate) fn abort(&mut self, job_id: JobId, reason: AbortReason) {
-        let place = self.waiting.iter().position(|waiting| waiting.job.id == job_id);
-        if let Some(waiting) = place.and_then(|place| self.waiting.remove(place)) {
-            let error = "somebody asked to abort the job before it was started".to_owned();
-            self.end_unstarted(&waiting.job, Outcome::Aborted { error });
+        let position = self.buffered.iter().position(|buffered| buffered.job.id == job_id);
+        if let Some(buffered) = position.and_then(|position| self.buffered.remove(position)) {
+            let error = "an abort of the job was requested before it started".to_owned();
+            self.end_unstarted(&buffered.job, Outcome::Aborted { error });
         }
         self.abort_where(reason, |task| task.context.job().id == job_id);
     }
 
-    /// Aborts the running jobs that match.
+    /// Asks the running jobs that match to abort.
     pub(crate) fn abort_where(&self, reason: AbortReason, matches: impl Fn(&RunningTask) -> bool) {
         for task in self.tasks.values().filter(|task| matches(task)) {
-            tell_to_stop(&task.context, reason);
+            request_abort(&task.context, reason);
         }
     }
 
-    /// Has the jobs that wait for a slot, and others that were just fetched, go back to where they came from.
-    pub(crate) fn put_back(&mut self, fetched: impl IntoIterator<Item = FetchedJob>) {
-        let waiting: Vec<FetchedJob> = self.waiting.drain(..).chain(fetched).collect();
-        for waiting in waiting {
-            self.end_unstarted(&waiting.job, Outcome::NotStarted);
+    /// Requeues the buffered jobs, and others that were just fetched.
+    pub(crate) fn requeue(&mut self, fetched: impl IntoIterator<Item = FetchedJob>) {
+        let unstarted: Vec<FetchedJob> = self.buffered.drain(..).chain(fetched).collect();
+        for unstarted in unstarted {
+            self.end_unstarted(&unstarted.job, Outcome::NotStarted);
         }
     }
 
-    /// All jobs but these are somebody else's now: those that wait are dropped, and those that run are told to stop. Those
-    /// that are finished are returned: their endings would be taken for those of the attempts that others make, or this
-    /// worker, which may fetch such a job anew.
-    pub(crate) fn keep_only(&mut self, kept: &[JobId]) -> Vec<Finished> {
+    /// Gives up all jobs but these, because other workers have taken them. Buffered ones are dropped, and running ones
+    /// are asked to abort. Finished ones are returned and will not be stored. Otherwise their outcomes would be stored
+    /// for later attempts of those jobs, which can even be on this worker.
+    pub(crate) fn lose_all_except(&mut self, kept: &[JobId]) -> Vec<Finished> {
         let is_lost = |job_id: JobId| !kept.contains(&job_id);
-        self.waiting.retain(|waiting| !is_lost(waiting.job.id));
+        self.buffered.retain(|buffered| !is_lost(buffered.job.id));
         self.abort_where(AbortReason::WorkerLost, |task| is_lost(task.context.job().id));
         let running = self.tasks.iter().filter(|(_, task)| is_lost(task.context.job().id));
         self.lost.extend(running.map(|(id, _)| *id));
@@ -163,7 +163,7 @@ impl Slots {
         }
     }
 
-    /// Gathers the tasks that have ended since, without waiting.
+    /// Collects the tasks that have ended, without waiting.
     pub(crate) fn gather(&mut self) {
         while let Some(joined) = self.running.try_join_next_with_id() {
             self.finish(joined);
@@ -181,12 +181,12 @@ impl Slots {
                     self.finished.push(finished);
                 }
             }
-            // The task's own panic was caught where it ran. This one came from what it dropped, or is ours, and must not
-            // lose the job.
+            // The task's own panic was caught where it ran. This one comes from a value that it dropped, or from a bug
+            // here, and must not lose the job.
             Err(error) => {
                 let is_lost = self.lost.remove(&error.id());
                 if let Some(task) = self.tasks.remove(&error.id()).filter(|_| !is_lost) {
-                    let outcome = Outcome::Failed { error: format!("the worker failed: {error}") };
+                    let outcome = Outcome::Failed { error: format!("the worker could not run the job: {error}") };
                     self.end_unstarted(task.context.job(), outcome);
                 }
             }
@@ -194,12 +194,12 @@ impl Slots {
         self.start([]);
     }
 
-    /// The jobs whose ending is to be stored.
+    /// Returns the jobs whose outcomes must be stored.
     pub(crate) fn finished(&self) -> &[Finished] {
         &self.finished
     }
 
-    /// The ending of these jobs is stored; the rest has finished since.
+    /// Removes the first jobs, whose outcomes are stored. The others have finished since.
     pub(crate) fn forget_finished(&mut self, stored: usize) -> Vec<Finished> {
         self.finished.drain(..stored.min(self.finished.len())).collect()
     }
@@ -226,7 +226,7 @@ impl Slots {
     }
 }
 
-fn tell_to_stop(context: &JobContext, reason: AbortReason) {
+fn request_abort(context: &JobContext, reason: AbortReason) {
     if context.abort(reason) {
         let job = context.job();
         tracing::info!(
@@ -236,7 +236,7 @@ fn tell_to_stop(context: &JobContext, reason: AbortReason) {
             job.queue = %job.queue,
             worker.id = job.worker_id,
             ?reason,
-            "job {} of task {} is told to stop", job.id, job.task_name,
+            "job {} of task {} was asked to abort", job.id, job.task_name,
         );
     }
 }

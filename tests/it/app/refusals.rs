@@ -94,7 +94,7 @@ async fn a_task_without_the_namespace_of_its_blueprint_is_refused() {
     #[task(namespace = "parts")]
     async fn elsewhere() {}
 
-    let rule = "it must begin with \"part:\", because its blueprint is added in the namespace \"part\"; write \
+    let rule = "must begin with \"part:\", because its blueprint is added with the namespace \"part\"; add \
                 #[task(namespace = \"part\")]";
     let part = Blueprint::new().task::<packed>().task::<plain>();
     assert_eq!(refusal(builder().await.add_tasks_from(part, "part")), format!("invalid task name \"plain\": {rule}"));

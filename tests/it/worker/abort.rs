@@ -57,7 +57,7 @@ async fn an_async_task_is_cancelled_where_it_waits_and_frees_what_it_holds() {
     let aborted = job(&mut connection, id);
     assert_eq!((aborted.attempts, aborted.abort_requested), (1, false));
     assert_eq!(events(&mut connection, id), ["deferred", "started", "abort_requested", "aborted"]);
-    assert_eq!(errors(&mut connection, id), ["1: somebody asked to abort the job"]);
+    assert_eq!(errors(&mut connection, id), ["1: an abort of the job was requested"]);
 }
 
 #[tokio::test]

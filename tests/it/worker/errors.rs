@@ -169,7 +169,7 @@ async fn a_task_says_itself_whether_and_when_it_is_tried_again() {
     assert_eq!((later.status, later.attempts), (JobStatus::Todo, 1));
     assert!((3_500..=3_600).contains(&wait.num_seconds()), "{wait}");
     assert_eq!(job(&mut connection, ids[1]).status, JobStatus::Failed);
-    assert_eq!(errors(&mut connection, ids[1]), ["1: the task asks for no other attempt: it would come to the same"]);
+    assert_eq!(errors(&mut connection, ids[1]), ["1: the task discarded its job: it would come to the same"]);
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ async fn each_end_has_the_action_that_procrastinate_gives_it() {
     for (job, expected) in [
         (fail_twice(), vec![(Level::WARN, "job_error_retry", "no paper"), (Level::ERROR, "job_error", "no paper")]),
         (give_up(), vec![(Level::INFO, "job_aborted", "aborted")]),
-        (say_no(), vec![(Level::ERROR, "job_error", "no other attempt: no")]),
+        (say_no(), vec![(Level::ERROR, "job_error", "the task discarded its job: no")]),
     ] {
         let lines = lines_of(vec![job]).await;
         let ends: Vec<&Line> = lines

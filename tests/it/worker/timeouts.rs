@@ -98,5 +98,5 @@ async fn a_timeout_of_nothing_is_refused() {
     let database = database();
     let app = App::builder(connector(&database).await).build().unwrap();
     let error = app.worker().timeout(Duration::ZERO).run().await.unwrap_err();
-    assert_eq!(error.to_string(), "invalid timeout \"0s\": it must be longer than nothing");
+    assert_eq!(error.to_string(), "invalid timeout \"0s\": must be greater than zero");
 }

@@ -160,14 +160,14 @@ async fn settings_that_cannot_be_are_refused() {
     let app = App::builder(connector(&database).await).build().unwrap();
     let zero = Duration::ZERO;
     for (worker, expected) in [
-        (app.worker().concurrency(0), r#"invalid concurrency "0": a worker runs at least 1"#),
-        (app.worker().queues([""; 0]), r#"invalid queues "": a worker serves at least one queue"#),
+        (app.worker().concurrency(0), r#"invalid concurrency "0": must be from 1 to"#),
+        (app.worker().queues([""; 0]), r#"invalid queues "": must name at least one queue"#),
         (app.worker().queues(["x".repeat(129)]), "must be at most 128 bytes, but is 129"),
         (app.worker().fetch_job_polling_interval(zero), "invalid fetch_job_polling_interval \"0s\""),
         (app.worker().update_heartbeat_interval(zero), "invalid update_heartbeat_interval \"0s\""),
         (app.worker().fetch_job_polling_interval(Duration::MAX), "must be at most 1,000 years"),
         (app.worker().stalled_worker_timeout(Duration::MAX), "must be at most 1,000 years"),
-        (app.worker().stalled_worker_timeout(Duration::from_secs(10)), "longer than update_heartbeat_interval, 10s"),
+        (app.worker().stalled_worker_timeout(Duration::from_secs(10)), "longer than update_heartbeat_interval (10s)"),
     ] {
         let error = worker.run().await.unwrap_err();
         assert!(error.is_invalid() && error.to_string().contains(expected), "{error}");
