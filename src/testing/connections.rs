@@ -1,4 +1,4 @@
-//! Where a test worker has connections from: each for one step, so that tasks can have it in between.
+//! The connections of a test worker. Each is held for one step only, so that tasks can use it in between.
 
 use std::ops::DerefMut;
 
@@ -14,33 +14,33 @@ use crate::database::connection::run::{Blocking, Executable, Run, complete};
 use crate::database::connection::{Connection as AppConnection, Connector};
 use crate::error::Error;
 
-/// What is being done, for errors.
+/// The name of the operation, for errors.
 const ACTION: &str = "run the jobs of a test";
 
-/// Lends connections.
+/// A source of connections.
 pub(super) trait ConnectionSource {
     type TestConnection: TestConnection;
 
-    /// One that nobody else has; to be dropped soon.
-    async fn lend(&mut self) -> Result<Self::TestConnection, Error>;
+    /// Returns a connection that nothing else uses. The caller drops it soon.
+    async fn get(&mut self) -> Result<Self::TestConnection, Error>;
 }
 
-/// A connection on loan.
+/// A connection that is held for one step.
 pub(super) trait TestConnection: Run {
-    /// Whether it is in a transaction, which one failed statement would spoil.
+    /// Whether it is in a transaction, which a failed statement would abort.
     fn is_in_transaction(&mut self) -> bool;
 
-    /// Runs statements that answer nothing.
+    /// Runs statements without results.
     async fn execute(&mut self, sql: &str) -> QueryResult<()>;
 }
 
-/// Lends connections of the application's pool, or to its queue in memory.
+/// Takes connections from the application's pool, or from its in-memory queue.
 pub(super) struct FromApp(pub(super) Connector);
 
 impl ConnectionSource for FromApp {
     type TestConnection = AppConnection;
 
-    async fn lend(&mut self) -> Result<AppConnection, Error> {
+    async fn get(&mut self) -> Result<AppConnection, Error> {
         self.0.get(ACTION).await
     }
 }
@@ -63,7 +63,7 @@ impl TestConnection for AppConnection {
     }
 }
 
-/// Lends blocking connections that a function gets.
+/// Takes blocking connections from a function.
 pub(super) struct FromFn<F>(pub(super) F);
 
 impl<F, G, E> ConnectionSource for FromFn<F>
@@ -74,12 +74,12 @@ where
 {
     type TestConnection = BlockingTestConnection<G>;
 
-    async fn lend(&mut self) -> Result<BlockingTestConnection<G>, Error> {
+    async fn get(&mut self) -> Result<BlockingTestConnection<G>, Error> {
         (self.0)().map(BlockingTestConnection).map_err(|error| Error::Pool { action: ACTION, source: error.into() })
     }
 }
 
-/// A blocking connection on loan.
+/// A blocking connection that is held for one step.
 pub(super) struct BlockingTestConnection<G>(G);
 
 impl<G> TestConnection for BlockingTestConnection<G>

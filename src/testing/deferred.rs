@@ -1,4 +1,4 @@
-//! What was deferred, as a test asserts it.
+//! Assertions about deferred jobs.
 
 use diesel::connection::LoadConnection;
 use diesel::dsl;
@@ -12,16 +12,17 @@ use crate::job::JobStatus;
 use crate::queue::defer::JobToDefer;
 use crate::schema::procrastinate_jobs;
 
-/// Asserts that a job like this one waits, and evaluates to it: a [`ProcrastinateJob`].
+/// Asserts that a job like this one is pending, and evaluates to it: a [`ProcrastinateJob`].
 ///
-/// The connection is an async one, bare or pooled. The task and its arguments must be the same, and each option that is set,
-/// be it by the task's defaults; the options that are not set may be anything. A time that is set with `schedule_in` may
-/// be a minute off. It is to be used in a function that is async; elsewhere there is
+/// It compares the task, the arguments and every option that is set, including the task's defaults. Other options can
+/// have any value. A time set with `schedule_in` may differ by one minute.
+///
+/// The connection is an async one, bare or pooled, and the macro awaits. In blocking code use
 /// [`assert_deferred_blocking!`](crate::assert_deferred_blocking).
 ///
 /// # Panics
 ///
-/// Fails the test if there is no such job, with what is different about those that wait.
+/// Panics if there is no such job. The message lists the pending jobs with their differences.
 ///
 /// # Example
 ///
@@ -34,7 +35,7 @@ use crate::schema::procrastinate_jobs;
 /// }
 ///
 /// # async fn example(connection: &mut diesel_async::AsyncPgConnection) {
-/// // What is tested.
+/// // The code under test.
 /// welcome(7).lock("customer-7").defer(connection).await.unwrap();
 ///
 /// let job = assert_deferred!(connection, welcome(7).lock("customer-7"));
@@ -51,11 +52,11 @@ macro_rules! assert_deferred {
     };
 }
 
-/// Asserts that no job like this one waits: the opposite of [`assert_deferred!`](crate::assert_deferred).
+/// Asserts that no job like this one is pending. See [`assert_deferred!`](crate::assert_deferred).
 ///
 /// # Panics
 ///
-/// Fails the test if there is one, with what it is.
+/// Panics if there is such a job. The message shows it.
 ///
 /// # Example
 ///
@@ -70,17 +71,17 @@ macro_rules! assert_deferred {
 macro_rules! assert_not_deferred {
     ($connection:expr, $job:expr $(,)?) => {
         match $crate::testing::find_deferred($job, $connection).await {
-            ::std::result::Result::Ok(job) => ::std::panic!("this job waits, and should not: {job}"),
+            ::std::result::Result::Ok(job) => ::std::panic!("this job is pending, but should not be: {job}"),
             ::std::result::Result::Err(not_deferred) => not_deferred.expect_answer(),
         }
     };
 }
 
-/// As [`assert_deferred!`](crate::assert_deferred), on a blocking connection.
+/// Does the same as [`assert_deferred!`](crate::assert_deferred), on a blocking connection.
 ///
 /// # Panics
 ///
-/// Fails the test if there is no such job, with what is different about those that wait.
+/// Panics if there is no such job. The message lists the pending jobs with their differences.
 ///
 /// # Example
 ///
@@ -102,11 +103,11 @@ macro_rules! assert_deferred_blocking {
     };
 }
 
-/// As [`assert_not_deferred!`](crate::assert_not_deferred), on a blocking connection.
+/// Does the same as [`assert_not_deferred!`](crate::assert_not_deferred), on a blocking connection.
 ///
 /// # Panics
 ///
-/// Fails the test if there is one, with what it is.
+/// Panics if there is such a job. The message shows it.
 ///
 /// # Example
 ///
@@ -121,18 +122,18 @@ macro_rules! assert_deferred_blocking {
 macro_rules! assert_not_deferred_blocking {
     ($connection:expr, $job:expr $(,)?) => {
         match $crate::testing::find_deferred_blocking($job, $connection) {
-            ::std::result::Result::Ok(job) => ::std::panic!("this job waits, and should not: {job}"),
+            ::std::result::Result::Ok(job) => ::std::panic!("this job is pending, but should not be: {job}"),
             ::std::result::Result::Err(not_deferred) => not_deferred.expect_answer(),
         }
     };
 }
 
-/// The job that waits and is like this one, as [`assert_deferred!`](crate::assert_deferred) looks for it; the newest one
-/// of several.
+/// Returns the pending job that is like this one, by the rules of [`assert_deferred!`](crate::assert_deferred). If
+/// there are several, returns the newest.
 ///
 /// # Errors
 ///
-/// [`NotDeferred`] if there is none, or if the database does not answer.
+/// [`NotDeferred`] if there is no such job, or if the query fails.
 ///
 /// # Example
 ///
@@ -152,11 +153,11 @@ where
     find_among(diesel_async::RunQueryDsl::load(waiting, connection).await, &expected)
 }
 
-/// As [`find_deferred`], on a blocking connection.
+/// Does the same as [`find_deferred`], on a blocking connection.
 ///
 /// # Errors
 ///
-/// [`NotDeferred`] if there is none, or if the database does not answer.
+/// [`NotDeferred`] if there is no such job, or if the query fails.
 ///
 /// # Example
 ///
@@ -191,15 +192,15 @@ fn find_among(
 ) -> Result<ProcrastinateJob, NotDeferred> {
     match waiting {
         Ok(waiting) => find_in(&waiting, expected).cloned(),
-        Err(error) => Err(NotDeferred::unanswered(&error)),
+        Err(error) => Err(NotDeferred::query_failed(&error)),
     }
 }
 
-/// The jobs that wait, oldest first, for assertions of a test's own.
+/// Returns the pending jobs, oldest first. Use it for custom assertions.
 ///
 /// # Errors
 ///
-/// Diesel's own.
+/// The error of Diesel.
 ///
 /// # Example
 ///
@@ -217,11 +218,11 @@ where
     diesel_async::RunQueryDsl::load(waiting_jobs().order(procrastinate_jobs::id), connection).await
 }
 
-/// As [`deferred_jobs`], on a blocking connection.
+/// Does the same as [`deferred_jobs`], on a blocking connection.
 ///
 /// # Errors
 ///
-/// Diesel's own.
+/// The error of Diesel.
 ///
 /// # Example
 ///

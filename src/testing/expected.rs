@@ -1,4 +1,4 @@
-//! A job that a test expects, and in what others differ from it.
+//! Comparing jobs with an expected one.
 
 use std::fmt;
 
@@ -10,42 +10,42 @@ use crate::job::Arguments;
 use crate::queue::defer::JobToDefer;
 use crate::support::clock;
 
-/// How many jobs a failure lists.
+/// How many jobs a message lists.
 const MOST_LISTED: usize = 20;
 
-/// How far the time of a job may be from the one that is expected: `schedule_in` counts from when it is called.
+/// How far the time of a job may differ from the expected one, because `schedule_in` counts from the call.
 const TOLERANCE: TimeDelta = TimeDelta::minutes(1);
 
-/// Why a job that a test expects was not found: what is expected, and what waits instead. It is meant to be read.
+/// The reason why an expected job was not found. Its message shows the expected job and the pending ones.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct NotDeferred {
     message: String,
-    /// Whether the database was asked in vain.
-    is_unanswered: bool,
+    /// Whether the query failed.
+    has_failed: bool,
 }
 
 impl NotDeferred {
-    pub(super) fn unanswered(error: &diesel::result::Error) -> Self {
-        Self { message: format!("cannot look for the deferred jobs: {error}"), is_unanswered: true }
+    pub(super) fn query_failed(error: &diesel::result::Error) -> Self {
+        Self { message: format!("could not load the deferred jobs: {error}"), has_failed: true }
     }
 
-    /// Fails the test if there was no answer at all.
+    /// Panics if the query failed.
     #[doc(hidden)]
     #[track_caller]
     #[allow(clippy::panic, reason = "it is an assertion")]
     pub fn expect_answer(self) {
-        if self.is_unanswered {
+        if self.has_failed {
             panic!("{self}");
         }
     }
 }
 
-/// The first of these jobs that is like the expected one.
+/// Returns the first of these jobs that is like the expected one.
 ///
 /// # Errors
 ///
-/// [`NotDeferred`] if there is none.
+/// [`NotDeferred`] if there is no such job.
 ///
 /// # Example
 ///
@@ -64,18 +64,18 @@ pub fn find_in<'j>(jobs: &'j [ProcrastinateJob], expected: &JobToDefer) -> Resul
         }
         others.push((job, differences));
     }
-    // What is nearest to it first: of the same task, and with the least that is different.
+    // The most similar jobs first: jobs of the same task, and those with the fewest differences.
     others.sort_by_key(|(job, differences)| (job.task_name != expected.task_name(), differences.len()));
-    Err(NotDeferred { message: describe(expected, &others), is_unanswered: false })
+    Err(NotDeferred { message: describe(expected, &others), has_failed: false })
 }
 
 fn describe(expected: &JobToDefer, others: &[(&ProcrastinateJob, Vec<String>)]) -> String {
-    let mut message = format!("no such job waits: {}", Expected(expected));
+    let mut message = format!("no such job is pending: {}", Expected(expected));
     if others.is_empty() {
-        message.push_str("\nno job waits at all");
+        message.push_str("\nno jobs are pending");
         return message;
     }
-    message.push_str("\nthese wait:");
+    message.push_str("\npending jobs:");
     for (job, differences) in others.iter().take(MOST_LISTED) {
         let differences = differences.join(", ");
         message.push_str(&format!("\n  {job} in the queue {:?}: {differences}", job.queue_name));
@@ -86,10 +86,10 @@ fn describe(expected: &JobToDefer, others: &[(&ProcrastinateJob, Vec<String>)]) 
     message
 }
 
-/// In what a job is not the expected one.
+/// Describes the differences between a job and the expected one.
 fn differences(job: &ProcrastinateJob, expected: &JobToDefer) -> Vec<String> {
     if job.task_name != expected.task_name() {
-        return vec!["another task".to_owned()];
+        return vec!["different task".to_owned()];
     }
     let mut differences = differences_of_args(&job.args, expected.args());
     let options = expected.options();
@@ -111,7 +111,7 @@ fn differences(job: &ProcrastinateJob, expected: &JobToDefer) -> Vec<String> {
 
 fn differences_of_args(is: &Value, wanted: Option<&Value>) -> Vec<String> {
     let (Value::Object(is), Some(Value::Object(wanted))) = (is, wanted) else {
-        return vec!["the arguments that are expected are no JSON object".to_owned()];
+        return vec!["the expected arguments are not a JSON object".to_owned()];
     };
     let mut differences: Vec<String> = wanted
         .iter()
@@ -129,7 +129,7 @@ fn differences_of_args(is: &Value, wanted: Option<&Value>) -> Vec<String> {
 fn difference_of_schedule(is: Option<DateTime<Utc>>, expected: &JobToDefer) -> Option<String> {
     let options = expected.options();
     let (wanted, tolerance) = match (options.schedule_at, options.schedule_in) {
-        // The database has microseconds.
+        // The database stores microseconds.
         (Some(at), _) => (at, TimeDelta::microseconds(1)),
         (None, Some(delay)) => (clock::now().checked_add_signed(TimeDelta::from_std(delay).ok()?)?, TOLERANCE),
         (None, None) => return None,
@@ -141,7 +141,7 @@ fn difference_of_schedule(is: Option<DateTime<Utc>>, expected: &JobToDefer) -> O
     }
 }
 
-/// A job that is expected, as Procrastinate writes one, with its options.
+/// Formats an expected job like Procrastinate, with its options.
 struct Expected<'e>(&'e JobToDefer);
 
 impl fmt::Display for Expected<'_> {

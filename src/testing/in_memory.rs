@@ -1,4 +1,4 @@
-//! A queue without a database, for tests.
+//! An in-memory queue for tests.
 
 use std::fmt;
 
@@ -13,26 +13,25 @@ use crate::queue::defer::JobToDefer;
 
 pub use crate::database::in_memory::ExecutedQuery;
 
-/// A connector without a database: the queue's tables are in memory, and open to be looked at.
+/// A connector for tests that keeps the queue's tables in memory, where tests can read them.
 ///
-/// It is for tests of an application, where an [`App`](crate::App) takes it in the place of a
-/// [`DieselConnector`](crate::DieselConnector). Everything that goes through the application works on it: deferring one job
-/// or many, a real [`Worker`](crate::Worker) with all its parts, a [`TestWorker`](super::TestWorker), the operations of the
-/// [job manager](crate::job_manager), notifications. Locks, queueing locks, priorities, schedules, periodic tasks, retries,
-/// aborts and events are as in PostgreSQL: one suite of tests of this crate runs against both.
+/// Give it to an [`App`](crate::App) in place of a [`DieselConnector`](crate::DieselConnector). Everything that goes
+/// through the application works: deferring jobs, real [workers](crate::Worker), [`TestWorker`](super::TestWorker), the
+/// operations of the [job manager](crate::job_manager), and notifications. Locks, queueing locks, priorities,
+/// schedules, periodic tasks, retries, aborts and events work as in PostgreSQL. One test suite of this crate runs
+/// against both.
 ///
-/// Clones share the tables. Whoever has one made with [`new`](Self::new) has tables of its own, so tests do not see each
-/// other.
+/// Clones share the tables. Each call of [`new`](Self::new) creates separate tables, so tests do not affect each other.
 ///
-/// # What is not like PostgreSQL
+/// # Differences from PostgreSQL
 ///
-/// - There is no Diesel connection, hence no transaction. What defers on a connection that it is given,
-///   [`sum(3, 5).defer(connection)`](crate::JobToDefer::defer), needs a database; see [`test_pool`](super::test_pool).
-/// - Each statement is a transaction, and one comes after the other.
-/// - Its clock is the time of the test, where [`testing::at`](super::at) or a [`TestWorker`](super::TestWorker) has set one
-///   for the code that asks. A real worker asks from tasks and threads of its own, and sees the real time.
-/// - Where names are sorted, it is by their bytes, whatever the collation of the database.
-/// - It keeps [what was asked](Self::queries), and so grows until it is [reset](Self::reset).
+/// - There is no Diesel connection and no transaction. Code that defers on a connection, such as [`sum(3,
+///   5).defer(connection)`](crate::JobToDefer::defer), needs a database. See [`test_pool`](super::test_pool).
+/// - Each statement is a separate transaction, and statements run one after the other.
+/// - Its clock is the time that [`testing::at`](super::at) or a [`TestWorker`](super::TestWorker) sets. A real worker
+///   uses its own tasks and threads, so it sees the real time.
+/// - Names are sorted by their bytes, whatever the collation of the database is.
+/// - It keeps all [queries](Self::queries), so it grows until it is [reset](Self::reset).
 ///
 /// # Example
 ///
@@ -65,7 +64,7 @@ pub struct InMemoryConnector {
 }
 
 impl InMemoryConnector {
-    /// Empty tables, in which the first job is number 1.
+    /// Creates empty tables. The first job has the ID 1.
     ///
     /// # Example
     ///
@@ -75,8 +74,8 @@ impl InMemoryConnector {
         Self::default()
     }
 
-    /// Empties the tables: the next job is number 1 again, and nothing is known of what was asked before. A worker that
-    /// runs meanwhile notices that it is not registered any more, and registers anew.
+    /// Empties the tables and the list of queries. The next job has the ID 1 again. A worker that is running
+    /// re-registers.
     ///
     /// # Example
     ///
@@ -96,7 +95,7 @@ impl InMemoryConnector {
         self.memory.lock().reset();
     }
 
-    /// All jobs, by number, those that have ended among them.
+    /// Returns all jobs by ID, including finished ones.
     ///
     /// # Example
     ///
@@ -106,7 +105,7 @@ impl InMemoryConnector {
         self.memory.lock().jobs().cloned().collect()
     }
 
-    /// The jobs that wait, by number: what [`deferred_jobs`](super::deferred_jobs) says of a database.
+    /// Returns the pending jobs by ID. For a database, see [`deferred_jobs`](super::deferred_jobs).
     ///
     /// # Example
     ///
@@ -126,12 +125,12 @@ impl InMemoryConnector {
         self.memory.lock().jobs().filter(|job| job.status == JobStatus::Todo).cloned().collect()
     }
 
-    /// The job that waits and is like this one, the newest of several: what [`assert_deferred!`](crate::assert_deferred)
-    /// looks for in a database, by the same rules.
+    /// Returns the pending job that is like this one, by the rules of [`assert_deferred!`](crate::assert_deferred). If
+    /// there are several, returns the newest.
     ///
     /// # Errors
     ///
-    /// [`NotDeferred`] if there is none, with what waits instead.
+    /// [`NotDeferred`] if there is no such job. It lists the pending jobs.
     ///
     /// # Example
     ///
@@ -141,7 +140,7 @@ impl InMemoryConnector {
         find_in(&waiting, &expected).cloned()
     }
 
-    /// All events, in the order in which they were written.
+    /// Returns all events, in the order in which they were written.
     ///
     /// # Example
     ///
@@ -161,7 +160,7 @@ impl InMemoryConnector {
         self.memory.lock().events()
     }
 
-    /// What happened to a job, oldest first.
+    /// Returns the types of a job's events, oldest first.
     ///
     /// # Example
     ///
@@ -171,7 +170,7 @@ impl InMemoryConnector {
         self.memory.lock().events_of(id.into()).iter().filter_map(|event| event.event_type.clone()).collect()
     }
 
-    /// Why attempts failed, by job and attempt.
+    /// Returns the errors of failed attempts, by job and attempt.
     ///
     /// # Example
     ///
@@ -198,7 +197,7 @@ impl InMemoryConnector {
         self.memory.lock().errors().cloned().collect()
     }
 
-    /// The workers that are registered, by number. One that has stopped is not.
+    /// Returns the registered workers by ID. A worker that has stopped is not registered.
     ///
     /// # Example
     ///
@@ -218,7 +217,7 @@ impl InMemoryConnector {
         self.memory.lock().workers().cloned().collect()
     }
 
-    /// The ticks of periodic tasks that were deferred, the last of each schedule.
+    /// Returns the deferred ticks of periodic tasks: the last one of each schedule.
     ///
     /// # Example
     ///
@@ -247,7 +246,7 @@ impl InMemoryConnector {
         self.memory.lock().periodic_defers().cloned().collect()
     }
 
-    /// The statements that were run, in their order, those that were refused among them.
+    /// Returns all statements in the order in which they ran, including failed ones.
     ///
     /// # Example
     ///
@@ -259,7 +258,7 @@ impl InMemoryConnector {
     /// let app = App::builder(memory.clone()).build()?;
     /// let jobs = (0..100).map(|order| configure_task("bill", serde_json::json!({ "order": order })));
     /// app.batch_defer(jobs).await?;
-    /// // A hundred jobs, one statement.
+    /// // One statement for a hundred jobs.
     /// assert_eq!(memory.queries().len(), 1);
     /// assert_eq!(memory.queries()[0].name, "InsertJobs");
     /// # Ok(())

@@ -1,16 +1,16 @@
-//! Testing an application that defers jobs: in a transaction that is rolled back, or without a database (feature
-//! `testing`).
+//! Tools to test an application that defers jobs, with or without a database. Requires the feature `testing`, which you
+//! enable in your `dev-dependencies`.
 //!
-//! | to | there is |
+//! | need | use |
 //! |---|---|
-//! | have all that the application does in one transaction | [`test_pool`], or a pool of another kind with one connection |
-//! | assert that a job waits | [`assert_deferred!`](crate::assert_deferred), [`assert_not_deferred!`](crate::assert_not_deferred), and both `_blocking` |
-//! | look at what waits | [`deferred_jobs`], or a query of one's own |
-//! | run the jobs there | [`App::test_worker`](crate::App::test_worker), a [`TestWorker`] |
-//! | do without a database | [`InMemoryConnector`], where everything goes through the application |
-//! | choose the time | [`TestWorker::at`], [`TestWorker::advance`], and [`at`] for what defers |
+//! | run all code in one transaction that is rolled back | [`test_pool`], or another pool with one connection |
+//! | assert that a job was deferred | [`assert_deferred!`](crate::assert_deferred), [`assert_not_deferred!`](crate::assert_not_deferred), and their `_blocking` forms |
+//! | look at the pending jobs | [`deferred_jobs`], or a custom query |
+//! | run the jobs | [`App::test_worker`](crate::App::test_worker), which makes a [`TestWorker`] |
+//! | choose the time | [`TestWorker::at`], [`TestWorker::advance`], and [`at`] for code that defers |
+//! | test without a database | [`InMemoryConnector`], if everything goes through the application |
 //!
-//! It is for tests: enable the feature among the `dev-dependencies`.
+//! The guide explains each of them: [`testing`](crate::guide::testing).
 //!
 //! # Example
 //!
@@ -28,7 +28,7 @@
 //!     println!("We miss you, {customer}!");
 //! }
 //!
-//! /// What is tested.
+//! /// The code under test.
 //! async fn register(app: &App, customer: i64) -> Result<(), Error> {
 //!     app.defer(welcome(customer)).await?;
 //!     app.defer(remind(customer).schedule_in(Duration::from_secs(30 * 24 * 3_600))).await?;

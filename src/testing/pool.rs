@@ -11,26 +11,25 @@ use diesel_async::{AsyncConnection, AsyncPgConnection};
 
 use crate::error::Error;
 
-/// How long who wants the connection waits while somebody else has it.
+/// How long code waits for the connection while other code has it.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// A pool for one test: it has a single connection, in a transaction that is never committed.
+/// Creates a pool for one test, with a single connection in a transaction that is never committed.
 ///
-/// Given to the application in place of its own pool, it has all that the application does happen in that transaction:
-/// transactions of the application's become savepoints in it. Dropping the pool rolls everything back, so that tests need
-/// no cleaning up and do not see each other.
+/// Give it to the application in place of its own pool. Everything that the application does then happens in that
+/// transaction, and the application's own transactions become savepoints. Dropping the pool rolls everything back, so
+/// tests do not affect each other.
 ///
-/// The database must have been migrated before: what a migration does on a test's pool is rolled back, too. It should be
-/// one for tests, since jobs that wait in it already are seen, and run, as well.
+/// Migrate the database first, because a migration on this pool would be rolled back too. Use a database that is only
+/// for tests: jobs that are already pending in it are visible, and are run as well.
 ///
-/// Who wants the connection while somebody else holds it gets an error after five seconds: in a test, code must give a
-/// connection back before it calls code that takes one. Diesel's
-/// [`begin_test_transaction`](diesel_async::AsyncConnection::begin_test_transaction) does the same for a pool of another
-/// kind with `max_size` 1.
+/// Code that needs the connection while other code holds it gets an error after five seconds. Return the connection
+/// before you call code that takes one. For other kinds of pools, set `max_size` to 1 and use Diesel's
+/// [`begin_test_transaction`](diesel_async::AsyncConnection::begin_test_transaction).
 ///
 /// # Errors
 ///
-/// [`Error::Pool`] when the database cannot be reached.
+/// [`Error::Pool`] if the database is unreachable.
 ///
 /// # Example
 ///
@@ -40,11 +39,11 @@ pub async fn test_pool(database_url: &str) -> Result<Pool<AsyncPgConnection>, Er
     Pool::builder()
         .max_size(1)
         .min_idle(Some(1))
-        // It must not be replaced by another one, which would be in a transaction of its own.
+        // The connection must not be replaced by another one, which would have its own transaction.
         .idle_timeout(None)
         .max_lifetime(None)
         .connection_timeout(LONGEST_WAIT)
-        // A statement that failed spoils the transaction, and the check would have the connection replaced for it.
+        // After a failed statement the transaction is aborted, so the check would fail and replace the connection.
         .test_on_check_out(false)
         .connection_customizer(Box::new(InTestTransaction))
         .build(manager)

@@ -1,4 +1,4 @@
-//! What a test worker has run.
+//! The jobs that a test worker has run.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,35 +6,35 @@ use std::ops::Deref;
 use crate::job::Job;
 use crate::retry::RetryDecision;
 
-/// How an attempt at a job ended: a closed list.
+/// The outcome of an attempt. This list is complete.
 ///
 /// # Example
 ///
 /// ```
 /// use procrastinate::testing::JobOutcome;
 ///
-/// let ending = JobOutcome::Failed { error: "no paper".into() };
-/// assert_eq!(ending.to_string(), "failed: no paper");
+/// let outcome = JobOutcome::Failed { error: "no paper".into() };
+/// assert_eq!(outcome.to_string(), "failed: no paper");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobOutcome {
-    /// Its task ended well.
+    /// The task succeeded.
     Succeeded,
-    /// Its task ended with this error, and is not tried again.
+    /// The task failed with this error and will not be retried.
     Failed {
         /// The error with all its sources.
         error: String,
     },
-    /// It called itself off, or its task was told to stop.
+    /// The job was asked to abort, or aborted itself.
     Aborted {
-        /// Why.
+        /// The reason.
         error: String,
     },
-    /// It waits for another attempt.
+    /// The job is pending again.
     Retried {
-        /// The error with all its sources, or what the task said when it asked to be run again.
+        /// The error with all its sources, or the reason for which the task requested a retry or a snooze.
         error: String,
-        /// When, and with what.
+        /// When it is retried, and with which changes.
         decision: RetryDecision,
     },
 }
@@ -45,7 +45,7 @@ impl fmt::Display for JobOutcome {
             Self::Succeeded => f.write_str("succeeded"),
             Self::Failed { error } => write!(f, "failed: {error}"),
             Self::Aborted { error } => write!(f, "was aborted: {error}"),
-            Self::Retried { error, decision } => write!(f, "is to be tried again {decision}: {error}"),
+            Self::Retried { error, decision } => write!(f, "will be retried {decision}: {error}"),
         }
     }
 }
@@ -64,9 +64,9 @@ impl fmt::Display for JobOutcome {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct JobRun {
-    /// The job as it was when it was taken: `attempts` does not count this attempt.
+    /// The job as it was when it was fetched. `attempts` does not count this attempt.
     pub job: Job,
-    /// How the attempt ended.
+    /// The outcome of the attempt.
     pub ending: JobOutcome,
 }
 
@@ -76,21 +76,21 @@ impl fmt::Display for JobRun {
     }
 }
 
-/// The attempts that a test worker has made, in their order. It derefs to a slice.
+/// The attempts that a test worker has made, in their order. It dereferences to a slice.
 ///
 /// # Example
 ///
 /// See [`TestWorker`](super::TestWorker).
 #[derive(Debug, Clone, Default, PartialEq)]
-#[must_use = "a job that failed does not fail the test by itself: see `expect_success`"]
+#[must_use = "a failed job does not fail the test unless `expect_success` is called"]
 pub struct JobRuns(pub(super) Vec<JobRun>);
 
 impl JobRuns {
-    /// These, if each of them succeeded.
+    /// Returns the attempts if all of them succeeded.
     ///
     /// # Panics
     ///
-    /// Fails the test if one did not, with a list of all of them.
+    /// Panics if an attempt did not succeed. The message lists all attempts.
     ///
     /// # Example
     ///
@@ -104,7 +104,7 @@ impl JobRuns {
         self
     }
 
-    /// The names of the tasks, in the order in which they ran.
+    /// Returns the names of the tasks, in the order in which they ran.
     ///
     /// # Example
     ///
@@ -138,7 +138,7 @@ impl IntoIterator for JobRuns {
 impl fmt::Display for JobRuns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
-            return f.write_str("  no job was run");
+            return f.write_str("  no jobs were run");
         }
         for (position, ran) in self.iter().enumerate() {
             let line_break = if position == 0 { "" } else { "\n" };

@@ -1,26 +1,26 @@
-//! A job that spoils the transaction of its test costs what it did itself.
+//! Savepoints around jobs. If a job aborts the transaction of its test, only the job's own changes are lost.
 
 use super::connections::TestConnection;
 use crate::error::Error;
 use crate::job::Job;
 
-/// What there is to say when the job, or the transaction that it was in, is not there any more.
+/// The error for a job that is missing after its run, or whose transaction is gone.
 pub(super) fn lost(job: &Job) -> Error {
     let problem = format!(
-        "job {job} is gone from the test's transaction, or is not running any more. A pool replaces a connection that is \
-         given back while its thread panics or in the middle of a transaction, and one that fails the pool's test at \
-         check-out after a statement has failed"
+        "could not find job {job} in the test's transaction, or it is no longer running. Did the pool replace its \
+         connection? A pool does that if a connection is returned while its thread panics or inside a transaction, or \
+         if it fails the pool's test after a failed statement"
     );
     Error::Testing { problem }
 }
 
-/// Where to go back to when a job spoils the transaction that the test is in.
+/// The savepoint before a job.
 pub(super) struct Savepoint {
     is_set: bool,
 }
 
 impl Savepoint {
-    /// Outside of a transaction none is needed.
+    /// Sets the savepoint, unless the connection is outside of a transaction.
     pub(super) async fn set(connection: &mut impl TestConnection) -> Result<Self, Error> {
         let is_set = connection.is_in_transaction();
         if is_set {
@@ -30,7 +30,7 @@ impl Savepoint {
         Ok(Self { is_set })
     }
 
-    /// Goes back if the transaction is spoilt.
+    /// Releases the savepoint, or rolls back to it if the transaction is aborted.
     pub(super) async fn leave(self, job: &Job, connection: &mut impl TestConnection) -> Result<(), Error> {
         if !self.is_set {
             return Ok(());

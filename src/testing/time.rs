@@ -1,15 +1,14 @@
-//! Time as a parameter.
+//! The time that the queue sees in tests.
 
 use chrono::{DateTime, Utc};
 
 use crate::support::clock;
 
-/// Runs the future with this time as the present, as far as the queue is concerned: jobs that it defers with
-/// [`schedule_in`](crate::JobOptions::schedule_in), and waits before jobs are tried again, count from it. The clock of the
-/// database and `Utc::now()` go on as they do.
+/// Runs the future at this time, as the queue sees it. [`schedule_in`](crate::JobOptions::schedule_in) and retry delays
+/// count from it. The clock of the database and `Utc::now()` do not change.
 ///
-/// It holds for the future itself and for what it runs within [`blocking`](crate::blocking), not for tasks of tokio's that
-/// it spawns.
+/// It applies to the future itself and to code inside [`blocking`](crate::blocking), but not to tokio tasks that the
+/// future spawns.
 ///
 /// # Example
 ///
@@ -20,7 +19,7 @@ use crate::support::clock;
 /// # #[task] async fn remind(customer: i64) { let _ = customer; }
 /// # async fn example(connection: &mut diesel_async::AsyncPgConnection) -> Result<(), Box<dyn std::error::Error>> {
 /// let christmas = "2030-12-24T18:00:00Z".parse()?;
-/// // For seven o'clock on that day.
+/// // Scheduled for seven o'clock on that day.
 /// testing::at(christmas, remind(7).schedule_in(Duration::from_secs(3_600)).defer(connection)).await?;
 /// # Ok(())
 /// # }
@@ -29,7 +28,7 @@ pub async fn at<F: Future>(time: DateTime<Utc>, future: F) -> F::Output {
     clock::at(time, future).await
 }
 
-/// As [`at`], for code that blocks its thread.
+/// Does the same as [`at`], for blocking code.
 ///
 /// # Example
 ///

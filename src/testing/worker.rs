@@ -1,4 +1,4 @@
-//! A worker that does what a test tells it to, when a test tells it to.
+//! A worker that runs jobs when a test asks for it.
 
 use std::ops::DerefMut;
 use std::time::Duration;
@@ -21,15 +21,15 @@ use crate::support::clock;
 use crate::worker::storage::finish_and_fetch;
 use crate::worker::{JobRunner, Outcome, Worker};
 
-/// How many jobs are run in one go at most.
+/// The maximum number of jobs in one run.
 const MOST_JOBS: usize = 1_000;
 
 impl App {
-    /// A worker for tests, with the application's [worker defaults](crate::AppBuilder::worker_defaults).
+    /// Creates a worker for tests, with the application's [worker defaults](crate::AppBuilder::worker_defaults).
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a default that cannot be.
+    /// [`Error::Invalid`] if a default is invalid.
     ///
     /// # Example
     ///
@@ -40,12 +40,12 @@ impl App {
 }
 
 impl Worker {
-    /// A worker for tests with these settings: its queues, state, middleware, timeout and `delete_jobs`. The others are for
-    /// workers that run by themselves.
+    /// Turns this worker into a worker for tests. It keeps its queues, state, middleware, timeout and `delete_jobs`.
+    /// The other settings do not apply.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a setting that cannot be.
+    /// [`Error::Invalid`] if a setting is invalid.
     ///
     /// # Example
     ///
@@ -58,29 +58,30 @@ impl Worker {
     pub fn into_test_worker(self) -> Result<TestWorker, Error> {
         let jobs = self.into_job_runner()?;
         let ticks = jobs.app().schedules().iter().map(|_| Ticks::default()).collect();
-        Ok(TestWorker { jobs, clock: Clock::Running(TimeDelta::zero()), ticks, is_moved: false, is_settled: false })
+        Ok(TestWorker { jobs, clock: Clock::Offset(TimeDelta::zero()), ticks, is_moved: false, has_started: false })
     }
 }
 
-/// A worker that runs jobs when a test tells it to: one after the other, each to its end, at a time of the test's choosing.
+/// A worker that runs jobs when a test asks for it: one after the other, and at a time that the test chooses.
 ///
-/// Fetching, middleware, retries, errors and endings are those of any [`Worker`]. It has a connection from the
-/// application's pool only between jobs, so the pool may have a single one, in a transaction that the test rolls back:
-/// what the test, the application and its jobs do is all in there, and gone at the end.
+/// Fetching, middleware, retries, errors and outcomes are the same as in a [`Worker`]. It holds a connection from the
+/// application's pool only between jobs. So the pool can have a single connection, in a transaction that the test rolls
+/// back at its end.
 ///
 /// # Time
 ///
-/// The worker sees the real time, unless it [stands at another one](Self::at), and until it is [moved](Self::advance). Its
-/// time decides which jobs are due and counts for what the jobs themselves defer and for when they are tried again. The
-/// ticks of periodic tasks that a move passes are deferred by the next run, as by a worker that was held up meanwhile:
-/// see [`MissedTicks`](crate::MissedTicks).
+/// The worker uses the real time until you [set](Self::at) or [advance](Self::advance) its clock. Its time decides
+/// which jobs are due and when retries are due, and `schedule_in` inside a job counts from it. After an advance, the
+/// next run defers the periodic ticks that were passed, as a delayed worker would. See
+/// [`MissedTicks`](crate::MissedTicks).
 ///
-/// # What is not like production
+/// # Differences from production
 ///
-/// Nobody is told of the jobs, and no job is aborted while it runs. What happens in the transaction has one and the same
-/// time for PostgreSQL's `now()`. When a task's statement fails outside of a transaction of the task's own, PostgreSQL
-/// wants the whole transaction rolled back: the worker rolls back to where the job started, and with the failed statement
-/// goes whatever the task did before it.
+/// No notifications are sent, and no job is aborted while it runs. PostgreSQL's `now()` returns the same time in the
+/// whole transaction.
+///
+/// If a statement of a task fails outside of a transaction of its own, PostgreSQL aborts the whole test transaction.
+/// The worker then rolls back to where the job started, so everything the task did before the statement is lost too.
 ///
 /// # Example
 ///
@@ -90,7 +91,7 @@ impl Worker {
 ///
 /// # async fn example(database_url: &str) -> Result<(), Box<dyn std::error::Error>> {
 /// let pool = testing::test_pool(database_url).await?;
-/// // Here stands what the application does to set itself up.
+/// // Build the application as your program does.
 /// let app = App::builder(DieselConnector::new(pool.clone())).task::<greet>().build()?;
 ///
 /// app.defer(greet("Ada".into())).await?;
@@ -103,25 +104,25 @@ impl Worker {
 pub struct TestWorker {
     jobs: JobRunner,
     clock: Clock,
-    /// For each schedule of the application.
+    /// One entry for each schedule of the application.
     ticks: Vec<Ticks>,
-    /// Whether the time has been moved since periodic tasks were deferred.
+    /// Whether the clock was advanced since periodic tasks were last deferred.
     is_moved: bool,
-    /// Whether the ticks have taken note of the time at which the worker starts.
-    is_settled: bool,
+    /// Whether the worker's start time was applied to the ticks.
+    has_started: bool,
 }
 
-/// The worker's time.
+/// The worker's clock.
 #[derive(Debug, Clone, Copy)]
 enum Clock {
-    /// So much later than it is.
-    Running(TimeDelta),
-    /// Always the same.
-    Standing(DateTime<Utc>),
+    /// The real time plus an offset.
+    Offset(TimeDelta),
+    /// A fixed time.
+    Fixed(DateTime<Utc>),
 }
 
 impl TestWorker {
-    /// Has the worker stand at this time, until it is moved.
+    /// Sets the clock to this time, which stays fixed until it is advanced.
     ///
     /// # Example
     ///
@@ -134,18 +135,18 @@ impl TestWorker {
     /// ```
     #[must_use]
     pub fn at(mut self, time: DateTime<Utc>) -> Self {
-        self.clock = Clock::Standing(time);
+        self.clock = Clock::Fixed(time);
         self
     }
 
-    /// Moves the worker's time on.
+    /// Advances the clock.
     ///
     /// # Example
     ///
     /// ```no_run
     /// # async fn example(app: procrastinate::App) -> Result<(), Box<dyn std::error::Error>> {
     /// let mut worker = app.test_worker()?;
-    /// // The first attempts; then those that follow within the hour.
+    /// // The first attempts, then those that follow within the hour.
     /// let first = worker.run_until_empty().await?;
     /// worker.advance(std::time::Duration::from_secs(3_600));
     /// let second = worker.run_until_empty().await?;
@@ -153,18 +154,16 @@ impl TestWorker {
     /// # }
     /// ```
     pub fn advance(&mut self, duration: Duration) {
-        self.settle();
+        self.apply_start();
         let duration = TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
         self.clock = match self.clock {
-            Clock::Running(ahead) => Clock::Running(ahead.checked_add(&duration).unwrap_or(TimeDelta::MAX)),
-            Clock::Standing(time) => {
-                Clock::Standing(time.checked_add_signed(duration).unwrap_or(DateTime::<Utc>::MAX_UTC))
-            }
+            Clock::Offset(ahead) => Clock::Offset(ahead.checked_add(&duration).unwrap_or(TimeDelta::MAX)),
+            Clock::Fixed(time) => Clock::Fixed(time.checked_add_signed(duration).unwrap_or(DateTime::<Utc>::MAX_UTC)),
         };
         self.is_moved = true;
     }
 
-    /// Moves the worker's time to this one, where it stands from then on.
+    /// Advances the clock to this time, which then stays fixed.
     ///
     /// # Example
     ///
@@ -172,18 +171,18 @@ impl TestWorker {
     /// # async fn example(app: procrastinate::App) -> Result<(), Box<dyn std::error::Error>> {
     /// let mut worker = app.test_worker()?.at("2030-01-01T07:59:00Z".parse()?);
     /// worker.advance_to("2030-01-01T08:00:00Z".parse()?);
-    /// // What comes round at eight o'clock.
+    /// // The ticks until eight o'clock.
     /// let ran = worker.run_until_empty().await?;
     /// # Ok(())
     /// # }
     /// ```
     pub fn advance_to(&mut self, time: DateTime<Utc>) {
-        self.settle();
-        self.clock = Clock::Standing(time);
+        self.apply_start();
+        self.clock = Clock::Fixed(time);
         self.is_moved = true;
     }
 
-    /// The worker's time.
+    /// Returns the worker's time.
     ///
     /// # Example
     ///
@@ -195,53 +194,57 @@ impl TestWorker {
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         match self.clock {
-            Clock::Running(ahead) => clock::now().checked_add_signed(ahead).unwrap_or(DateTime::<Utc>::MAX_UTC),
-            Clock::Standing(time) => time,
+            Clock::Offset(ahead) => clock::now().checked_add_signed(ahead).unwrap_or(DateTime::<Utc>::MAX_UTC),
+            Clock::Fixed(time) => time,
         }
     }
 
-    /// Runs jobs that are due until there are no more, those included that they defer. Where a job tells its
-    /// [worker](crate::JobContext::worker) to stop, it is the last one.
+    /// Runs due jobs until there are none left, including the jobs that they defer. A job that stops its
+    /// [worker](crate::JobContext::worker) is the last one.
     ///
     /// # Errors
     ///
-    /// Those of the database. [`Error::Testing`] after a thousand jobs, and where a job is gone at its end, as it is when
-    /// the pool has replaced the connection in whose transaction the test is. A job that fails is none.
+    /// - the errors of the database
+    /// - [`Error::Testing`] after a thousand jobs
+    /// - [`Error::Testing`] if a job has disappeared after its run, because the pool has replaced the connection of the
+    ///   test's transaction
+    ///
+    /// A failed job is not an error.
     ///
     /// # Example
     ///
     /// See [`TestWorker`].
     pub async fn run_until_empty(&mut self) -> Result<JobRuns, Error> {
-        let mut lender = self.lender();
-        self.run(&mut lender, MOST_JOBS).await
+        let mut source = self.source();
+        self.run(&mut source, MOST_JOBS).await
     }
 
-    /// Runs the next job that is due; `None`: there is none.
+    /// Runs the next due job. Returns `None` if there is none.
     ///
     /// # Errors
     ///
-    /// As [`run_until_empty`](Self::run_until_empty).
+    /// The same as [`run_until_empty`](Self::run_until_empty).
     ///
     /// # Example
     ///
     /// See [`JobRun`].
     pub async fn run_one(&mut self) -> Result<Option<JobRun>, Error> {
-        let mut lender = self.lender();
-        self.run_next(&mut lender).await
+        let mut source = self.source();
+        self.run_next(&mut source).await
     }
 
-    /// As [`run_until_empty`](Self::run_until_empty), on blocking connections that a function gets: from a pool of one, so
-    /// that the jobs can have it in between, or any other way.
+    /// Does the same as [`run_until_empty`](Self::run_until_empty), on blocking connections from a function, for
+    /// example from a pool with one connection. The jobs can use the connection in between.
     ///
     /// # Errors
     ///
-    /// As [`run_until_empty`](Self::run_until_empty), and [`Error::Testing`] within a runtime of tokio's, where nothing may
-    /// block.
+    /// The same as [`run_until_empty`](Self::run_until_empty), and [`Error::Testing`] inside a tokio runtime, where
+    /// blocking is not allowed.
     ///
     /// # Example
     ///
-    /// With r2d2, where Diesel's `TestCustomizer` starts the transaction that is rolled back. The pool must not test the
-    /// connection: it would replace it where a job's statement has failed.
+    /// With r2d2, Diesel's `TestCustomizer` starts the transaction that is rolled back. The pool must not test the
+    /// connection. After a failed statement it would replace it.
     ///
     /// ```no_run
     /// use diesel::pg::PgConnection;
@@ -264,20 +267,20 @@ impl TestWorker {
     {
         let problem = |problem: &str| Error::Testing { problem: problem.to_owned() };
         if tokio::runtime::Handle::try_current().is_ok() {
-            return Err(problem("it would block tokio's runtime: in an async test use run_until_empty"));
+            return Err(problem("must not block the tokio runtime; use run_until_empty in an async test"));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| problem(&format!("it has no runtime for its jobs: {error}")))?;
+        let runtime = runtime.map_err(|error| problem(&format!("could not create a runtime: {error}")))?;
         runtime.block_on(self.run(&mut FromFn(get), MOST_JOBS))
     }
 
-    fn lender(&self) -> FromApp {
+    fn source(&self) -> FromApp {
         FromApp(self.jobs.app().connector().clone())
     }
 
-    /// Takes note of the time at which the worker starts: ticks up to then are no concern of its.
-    fn settle(&mut self) {
-        if std::mem::replace(&mut self.is_settled, true) {
+    /// Applies the start time of the worker, so that earlier ticks are not deferred.
+    fn apply_start(&mut self) {
+        if std::mem::replace(&mut self.has_started, true) {
             return;
         }
         let now = self.now();
@@ -289,9 +292,9 @@ impl TestWorker {
         }
     }
 
-    async fn run<L: ConnectionSource>(&mut self, lender: &mut L, most: usize) -> Result<JobRuns, Error> {
+    async fn run<L: ConnectionSource>(&mut self, source: &mut L, most: usize) -> Result<JobRuns, Error> {
         let mut jobs = Vec::new();
-        while let Some(ran) = self.run_next(lender).await? {
+        while let Some(ran) = self.run_next(source).await? {
             jobs.push(ran);
             if self.jobs.is_stopping() {
                 break;
@@ -299,8 +302,8 @@ impl TestWorker {
             if jobs.len() == most {
                 let last = jobs.last().map(ToString::to_string).unwrap_or_default();
                 let problem = format!(
-                    "there are still jobs after {most} of them, the last of which was {last}. \
-                     Does a task defer itself without end, or is it tried again at once and for ever?"
+                    "there are still due jobs after {most} jobs, the last of which was {last}. \
+                     Does a task defer itself or retry without a limit or delay?"
                 );
                 return Err(Error::Testing { problem });
             }
@@ -308,10 +311,10 @@ impl TestWorker {
         Ok(JobRuns(jobs))
     }
 
-    /// Takes a job, runs it, and stores how it ended. The worker is registered while it does.
-    async fn run_next<L: ConnectionSource>(&mut self, lender: &mut L) -> Result<Option<JobRun>, Error> {
-        self.settle();
-        let mut connection = lender.lend().await?;
+    /// Fetches a job, runs it and stores its outcome. The worker is registered during that time.
+    async fn run_next<L: ConnectionSource>(&mut self, source: &mut L) -> Result<Option<JobRun>, Error> {
+        self.apply_start();
+        let mut connection = source.get().await?;
         self.defer_periodic_jobs(&mut connection).await?;
         let worker_id = register_worker().perform(&mut connection).await?;
         let Some(fetched) = self.fetch(worker_id, &mut connection).await? else {
@@ -323,14 +326,14 @@ impl TestWorker {
 
         let ran = clock::at(self.now(), self.jobs.run(worker_id, fetched)).await;
 
-        let mut connection = lender.lend().await?;
+        let mut connection = source.get().await?;
         savepoint.leave(&ran.job, &mut connection).await?;
-        let answer = finish_and_fetch(&mut connection, ran.ending).await?;
+        let result = finish_and_fetch(&mut connection, ran.statement).await?;
         unregister_worker(worker_id).perform(&mut connection).await?;
-        let ending = match answer {
-            _ if answer.lost.contains(&ran.job.id) => return Err(lost(&ran.job)),
-            _ if answer.not_retried.contains(&ran.job.id) => {
-                let error = "it was to be tried again, but its queueing lock is taken or it was called off".to_owned();
+        let ending = match result {
+            _ if result.lost.contains(&ran.job.id) => return Err(lost(&ran.job)),
+            _ if result.not_retried.contains(&ran.job.id) => {
+                let error = "could not retry the job: its queueing lock is taken, or it was cancelled".to_owned();
                 JobOutcome::Failed { error }
             }
             _ => JobOutcome::from(ran.outcome),
@@ -369,7 +372,7 @@ impl From<Outcome> for JobOutcome {
             Outcome::Retried { error, decision }
             | Outcome::Interrupted { error, decision }
             | Outcome::Snoozed { error, decision } => Self::Retried { error, decision },
-            Outcome::NotStarted => Self::Aborted { error: "it was not started".to_owned() },
+            Outcome::NotStarted => Self::Aborted { error: "the job was not started".to_owned() },
         }
     }
 }

@@ -52,15 +52,15 @@ fn a_failure_says_what_was_expected_and_what_waits_instead() {
         testing::find_deferred_blocking(expected, connection).unwrap_err().to_string()
     };
     let expected =
-        r#"no such job waits: welcome(customer=7, language="en"), queue "mails", lock "customer-7", priority 1"#;
-    assert_eq!(failure(&mut connection), format!("{expected}\nno job waits at all"));
+        r#"no such job is pending: welcome(customer=7, language="en"), queue "mails", lock "customer-7", priority 1"#;
+    assert_eq!(failure(&mut connection), format!("{expected}\nno jobs are pending"));
 
     report().defer_blocking(&mut connection).unwrap();
     welcome(8, "en".into()).defer_blocking(&mut connection).unwrap();
     let found = r#"
-these wait:
+pending jobs:
   welcome[2](customer=8, language="en") in the queue "mails": its argument customer is 8, not 7, its lock is none, not "customer-7", its priority is 0, not 1
-  report[1]() in the queue "default": another task"#;
+  report[1]() in the queue "default": different task"#;
     assert_eq!(failure(&mut connection), format!("{expected}{found}"));
 
     sql(
@@ -84,11 +84,11 @@ fn the_assertions_panic_where_they_are_wrong() {
         panic.downcast_ref::<String>().unwrap().clone()
     };
     let missing = message(&|connection| drop(assert_deferred_blocking!(connection, welcome(7, "en".into()))));
-    assert!(missing.starts_with("no such job waits: welcome("), "{missing}");
+    assert!(missing.starts_with("no such job is pending: welcome("), "{missing}");
     let superfluous = message(&|connection| assert_not_deferred_blocking!(connection, report()));
-    assert_eq!(superfluous, "this job waits, and should not: report[1]()");
+    assert_eq!(superfluous, "this job is pending, but should not be: report[1]()");
     // Where there is no answer, neither assertion may pass.
     sql(&mut connection, "ALTER TABLE procrastinate_jobs RENAME TO gone");
     let unanswered = message(&|connection| assert_not_deferred_blocking!(connection, report()));
-    assert!(unanswered.starts_with("cannot look for the deferred jobs"), "{unanswered}");
+    assert!(unanswered.starts_with("could not load the deferred jobs"), "{unanswered}");
 }

@@ -121,7 +121,7 @@ async fn a_job_that_failed_does_not_pass_for_success() {
     let panic = std::panic::catch_unwind(|| ran.expect_success()).unwrap_err();
     let message = panic.downcast_ref::<String>().unwrap();
     assert_eq!(*message, format!("not every job succeeded:\n  fail[{id}]() failed: no paper"));
-    assert_eq!(JobRuns::default().to_string(), "  no job was run");
+    assert_eq!(JobRuns::default().to_string(), "  no jobs were run");
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn a_task_without_end_is_noticed() {
     let (app, _pool) = app(&database, AppBuilder::task::<again>).await;
     app.defer(again()).await.unwrap();
     let error = app.test_worker().unwrap().run_until_empty().await.unwrap_err().to_string();
-    assert!(error.contains("still jobs after 1000") && error.contains("again["), "{error}");
+    assert!(error.contains("still due jobs after 1000") && error.contains("again["), "{error}");
 }
 
 #[tokio::test]
