@@ -1,8 +1,8 @@
-//! The program `procrastinate`: the command line without task code, for a database that any application shares.
+//! The program `procrastinate`: the command line for any Procrastinate database, without tasks.
 
 use std::process::ExitCode;
 
-/// One thread is enough for somebody who asks a question, and starts sooner than several.
+/// One thread is enough for a single command, and starts faster than several.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     procrastinate::cli::stand_alone().await

@@ -1,18 +1,43 @@
-//! The command line: what Python's `procrastinate` and `manage.py procrastinate` do, and some more.
+//! The command line: the commands of Python's `procrastinate`, and more.
 //!
-//! | for | there is |
+//! | use | for |
 //! |---|---|
-//! | a program that has a command line of its own | [`Commands`], to be mounted in it |
-//! | a program that is a worker and nothing else | [`main`] |
-//! | a database, without any program | the program `procrastinate`: `cargo install procrastinate --features cli` |
+//! | [`Commands`] | a program that has a command line of its own made with clap |
+//! | [`main`] | a program that only runs workers |
+//! | [`main_from`] | the same, with other arguments than those of the process |
+//! | [`stand_alone`] | a program without tasks, such as `procrastinate`: `cargo install procrastinate --features cli` |
 //!
-//! Every flag and every environment variable of Procrastinate's is there, under its name: see
-//! [`command_line`](crate::guide::command_line). Whatever is set by a flag wins over the environment, that over the application's
-//! [`worker_defaults`](crate::AppBuilder::worker_defaults), and those over the defaults that the documentation says. An
-//! environment variable that is empty counts as not set.
+//! The commands run workers, list and change jobs, set up the database and check it. The guide lists all commands,
+//! flags and environment variables: [`command_line`](crate::guide::command_line). They have Procrastinate's names.
 //!
-//! What was asked for goes to standard output, everything else to standard error. The exit status is 0, or 1 when
-//! something failed, or 2 when it was asked for in a way that cannot be understood.
+//! # Example
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use procrastinate::{App, DieselConnector, Error, cli, task};
+//!
+//! #[task(queue = "mails")]
+//! async fn welcome(customer: i64) {
+//!     println!("Welcome, customer {customer}!");
+//! }
+//!
+//! # fn connector() -> DieselConnector { unimplemented!() }
+//! async fn build() -> Result<App, Error> {
+//!     App::builder(connector()).task::<welcome>().build()
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> ExitCode {
+//!     // For example: `shop-worker worker --queues mails`, `shop-worker healthchecks`
+//!     cli::main(build).await
+//! }
+//! ```
+//!
+//! # Output and exit status
+//!
+//! Results go to standard output, everything else to standard error. The exit status is 0 for success, 1 for a failure,
+//! and 2 for invalid usage.
 
 mod commands;
 mod program;

@@ -1,4 +1,4 @@
-//! `retry`, `cancel`, `abort`, `reschedule` and `delete`: of jobs by number, or of all that pass a filter.
+//! `retry`, `cancel`, `abort`, `reschedule` and `delete`: change jobs by ID or by filter.
 
 use std::time::Duration;
 
@@ -16,57 +16,56 @@ use crate::error::Error;
 use crate::job::{JobId, JobStatus};
 use crate::queue::job_manager::{cancel_job, delete_job, get_job_status, reschedule_job, retry_job};
 
-/// Which jobs to do something with.
+/// The jobs to change.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Targets {
-    /// The numbers of the jobs, or filters as in list_jobs: queue=NAME, task=NAME, status=STATUS …
+    /// Job IDs, or filters as in list_jobs: queue=NAME, task=NAME, status=STATUS …
     #[arg(value_name = "JOB or KEY=VALUE")]
     words: Vec<String>,
 
     #[command(flatten)]
     flags: Flags,
 
-    /// Do not ask whether all jobs that pass the filters are meant
+    /// Skip the confirmation
     #[arg(short, long)]
     yes: bool,
 }
 
-/// Put jobs back to wait that have failed, or whose worker is gone; an attempt more is counted
+/// Retry jobs that have failed or whose worker has died; the last attempt counts
 ///
-/// With filters and no status, those that have failed are meant.
+/// Filters without a status select failed jobs.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  retry 7\n  retry queue=mails status=failed\n  retry stalled")]
 pub(crate) struct RetryArgs {
     #[command(flatten)]
     targets: Targets,
-    /// Not before this time, in ISO 8601
+    /// Start no earlier than this time (ISO 8601)
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     at: Option<DateTime<Utc>>,
-    /// From now on with this priority
+    /// Change the priority
     #[arg(long, value_parser = values::priority, allow_negative_numbers = true)]
     priority: Option<i32>,
-    /// From now on in this queue
+    /// Move the jobs to this queue
     #[arg(long)]
     to_queue: Option<String>,
 }
 
-/// Call off jobs that wait: no worker starts them any more
+/// Cancel pending jobs, so that no worker starts them
 ///
-/// With filters and no status, those that wait are meant. A job that runs is stopped with `abort`.
+/// Filters without a status select pending jobs. Use `abort` for running jobs.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  cancel 7 8 9\n  cancel task=send_newsletter")]
 pub(crate) struct Cancel {
     #[command(flatten)]
     targets: Targets,
-    /// Delete them, instead of keeping them as cancelled
+    /// Delete the jobs instead of marking them as cancelled
     #[arg(long)]
     delete: bool,
 }
 
-/// Stop jobs that run, or call them off if they wait
+/// Abort running jobs, or cancel pending ones
 ///
-/// It is a request, which the worker follows: code that blocks its thread has to look by itself. With filters and no
-/// status, those that run are meant.
+/// This is a request to the worker. Blocking code must check for it. Filters without a status select running jobs.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Example:\n  abort 7")]
 pub(crate) struct Abort {
@@ -74,25 +73,25 @@ pub(crate) struct Abort {
     targets: Targets,
 }
 
-/// Start jobs that wait at another time: at once, unless a time is given
+/// Reschedule pending jobs; without a time they start immediately
 ///
-/// With filters and no status, those that wait are meant.
+/// Filters without a status select pending jobs.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  reschedule 7 --in 2h\n  reschedule 7")]
 pub(crate) struct Reschedule {
     #[command(flatten)]
     targets: Targets,
-    /// Not before this time, in ISO 8601
+    /// Start no earlier than this time (ISO 8601)
     #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "in_")]
     at: Option<DateTime<Utc>>,
-    /// Not before so many seconds are over, or 5m, 2h, 7d
+    /// Start after this delay: seconds, or 5m, 2h, 7d
     #[arg(long = "in", value_name = "SECONDS", value_parser = values::duration, allow_negative_numbers = true)]
     in_: Option<Duration>,
 }
 
-/// Delete jobs that do not run, with their events and errors
+/// Delete jobs that are not running, with their events and errors
 ///
-/// With filters a status has to be among them.
+/// Filters must include a status.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  delete 7\n  delete status=cancelled queue=mails")]
 pub(crate) struct Delete {
@@ -100,13 +99,13 @@ pub(crate) struct Delete {
     targets: Targets,
 }
 
-/// `1 job`, `2 jobs`.
+/// Formats `1 job`, `2 jobs`.
 pub(crate) fn some_jobs(count: impl std::fmt::Display) -> String {
     let count = count.to_string();
     format!("{count} {}", if count == "1" { "job" } else { "jobs" })
 }
 
-/// What is to be done with each job.
+/// The change to each job.
 #[derive(Debug)]
 enum Action {
     Retry { at: Option<DateTime<Utc>>, priority: Option<i32>, queue: Option<String> },
@@ -140,7 +139,7 @@ impl Reschedule {
         let delay = self.in_.and_then(|delay| chrono::TimeDelta::from_std(delay).ok());
         let at = self.at.or_else(|| delay.and_then(|delay| Utc::now().checked_add_signed(delay)));
         if at.is_none() && self.in_.is_some() {
-            return Err(Failure::usage("that is too long"));
+            return Err(Failure::usage("invalid --in: the resulting time is too far in the future"));
         }
         self.targets.each(&Action::Reschedule { at }, session).await
     }
@@ -156,7 +155,7 @@ impl Targets {
     async fn each(self, action: &Action, session: &mut Session<'_>) -> Result<(), Failure> {
         let ids: Result<Vec<JobId>, _> = self.words.iter().map(|word| values::job_id(word)).collect();
         match ids {
-            Ok(ids) if !ids.is_empty() => by_number(&ids, action, session).await,
+            Ok(ids) if !ids.is_empty() => by_id(&ids, action, session).await,
             _ => {
                 let Wanted { jobs, .. } = read(&self.words, &self.flags)?;
                 by_filter(action.narrowed(jobs)?, self.yes, action, session).await
@@ -165,12 +164,12 @@ impl Targets {
     }
 }
 
-async fn by_number(ids: &[JobId], action: &Action, session: &mut Session<'_>) -> Result<(), Failure> {
+async fn by_id(ids: &[JobId], action: &Action, session: &mut Session<'_>) -> Result<(), Failure> {
     let mut failed = None;
     for id in ids {
         match action.perform(*id, session).await {
             Ok(()) => show(*id, session).await?,
-            // The others are done all the same; the last failure is the one that is left to say.
+            // Change the other jobs too. The last failure is returned, earlier ones are reported here.
             Err(failure) => {
                 if let Some(earlier) = failed.replace(failure) {
                     session.output.report(&earlier);
@@ -184,7 +183,7 @@ async fn by_number(ids: &[JobId], action: &Action, session: &mut Session<'_>) ->
 async fn show(id: JobId, session: &mut Session<'_>) -> Result<(), Failure> {
     match find(id, session).await? {
         Some(job) => session.output.line(one_line(&job)),
-        None => session.output.line(format!("#{id} is deleted")),
+        None => session.output.line(format!("#{id} was deleted")),
     }
 }
 
@@ -192,22 +191,22 @@ async fn by_filter(meant: JobSelection, yes: bool, action: &Action, session: &mu
     let counted = session.load(CountOfJobs(meant.clone())).await?;
     let count = counted.into_iter().next().unwrap_or_default();
     if count == 0 {
-        session.output.note("there are no such jobs");
+        session.output.note("no matching jobs");
         return Ok(());
     }
     if !session.confirm(yes, &format!("{} {}?", action.name(), some_jobs(count)))? {
-        session.output.note("nothing was changed");
+        session.output.note("nothing changed");
         return Ok(());
     }
-    let (mut done, mut left_alone, mut last) = (0_u64, 0_u64, None);
+    let (mut done, mut unchanged, mut last) = (0_u64, 0_u64, None);
     let mut pages = Pages::new(meant, false, None);
     while let Some(jobs) = pages.next(session).await? {
         for job in jobs {
             match action.perform(job.id.into(), session).await {
                 Ok(()) => done += 1,
-                // Somebody else was there in the meantime, or its queueing lock is taken.
+                // The job has changed since, or its queueing lock is taken.
                 Err(failure @ Failure::Failed { .. }) if failure.is_about_one_job() => {
-                    left_alone += 1;
+                    unchanged += 1;
                     last = Some(failure);
                 }
                 Err(failure) => return Err(failure),
@@ -217,11 +216,11 @@ async fn by_filter(meant: JobSelection, yes: bool, action: &Action, session: &mu
             session.output.progress(format!("{done} of {count}"));
         }
     }
-    session.output.line(format!("{} done: {}", some_jobs(done), action.name().to_lowercase()))?;
+    session.output.line(format!("{} changed: {}", some_jobs(done), action.name().to_lowercase()))?;
     match last {
         None => Ok(()),
         Some(last) => {
-            session.output.note(format!("{} left alone; the last one because:", some_jobs(left_alone)));
+            session.output.note(format!("{} not changed; the last error:", some_jobs(unchanged)));
             Err(last)
         }
     }
@@ -238,14 +237,14 @@ impl Action {
         }
     }
 
-    /// What is meant by a filter that says nothing of the status.
+    /// Completes a filter that has no status.
     fn narrowed(&self, mut meant: JobSelection) -> Result<JobSelection, Failure> {
         let filter = &meant.filter;
         let is_empty = filter.queue.is_none() && filter.task.is_none() && filter.lock.is_none();
         let is_empty = is_empty && filter.queueing_lock.is_none() && filter.worker_id.is_none() && filter.id.is_none();
         if is_empty && filter.status.is_none() && !meant.are_stalled {
             return Err(Failure::usage(format!(
-                "{} which jobs? Say their numbers, or filters such as queue=mails status=failed",
+                "{} which jobs? Give job IDs, or filters such as queue=mails status=failed",
                 self.name()
             )));
         }
@@ -254,7 +253,9 @@ impl Action {
                 Self::Retry { .. } => Some(JobStatus::Failed),
                 Self::Cancel { .. } | Self::Reschedule { .. } => Some(JobStatus::Todo),
                 Self::Abort => Some(JobStatus::Doing),
-                Self::Delete => return Err(Failure::usage("Delete jobs of which status? Say it, as in status=failed")),
+                Self::Delete => {
+                    return Err(Failure::usage("Delete jobs with which status? Add a filter such as status=failed"));
+                }
             };
         }
         Ok(meant)
@@ -279,7 +280,7 @@ impl Action {
     }
 }
 
-/// Why there was nothing to call off.
+/// Returns the error that explains why the job did not change.
 async fn explain(
     is_done: bool,
     action: &'static str,
@@ -316,7 +317,7 @@ async fn retry(
     }
     match session.app.execute(operation).await {
         Ok(_) => Ok(()),
-        // A database of Python's, to which nothing of ours was added.
+        // A database of Python's Procrastinate without this crate's migrations.
         Err(Error::SchemaMissing { .. }) => {
             let statement = RetryJobByContract(RetryJobQuery { job_id, retry_at, priority, queue, lock: None });
             session.load(statement).await.map(|_| ())

@@ -1,4 +1,4 @@
-//! `clean`: deletes old jobs, in small steps.
+//! `clean`: deletes old jobs in small steps.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,17 @@ use crate::error::Error;
 use crate::job::JobStatus;
 use crate::queue::retention::{RetentionRule, SWEEP_SIZE, pause_after};
 
-/// Delete jobs that have ended, and to which nothing has happened for so long
+/// Delete old finished jobs in small steps
 ///
-/// Those that succeeded, unless other statuses are given. It goes in small steps with pauses between them, so that it
-/// holds nobody up however many there are; a worker does the same by itself with --delete-jobs-older-than.
+/// Default: only succeeded jobs. Workers can do the same with --delete-jobs-older-than.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Example:\n  clean --older-than 30d --status succeeded --status cancelled")]
 pub(crate) struct Clean {
-    /// How old they are: a number of seconds, or 72h, 30d
+    /// Minimum age since the latest event: seconds, or 72h, 30d
     #[arg(long, value_name = "AGE", value_parser = values::duration, allow_negative_numbers = true)]
     older_than: Duration,
 
-    /// succeeded, failed, cancelled or aborted; may be repeated
+    /// Status: succeeded, failed, cancelled or aborted; may be repeated
     #[arg(long, value_parser = values::status)]
     status: Vec<JobStatus>,
 
@@ -30,7 +29,7 @@ pub(crate) struct Clean {
     #[arg(long)]
     queue: Option<String>,
 
-    /// Do not ask
+    /// Skip the confirmation
     #[arg(short, long)]
     yes: bool,
 }
@@ -43,7 +42,7 @@ impl Clean {
         for status in &self.status {
             RetentionRule::of(status.clone(), self.older_than).queue(self.queue.clone()).check()?;
         }
-        if !self.yes && !self.predicate(session).await? {
+        if !self.yes && !self.confirm(session).await? {
             return Ok(());
         }
         let mut deleted = 0;
@@ -51,11 +50,11 @@ impl Clean {
             let rule = RetentionRule::of(status.clone(), self.older_than).queue(self.queue.clone());
             deleted += sweep(&rule, deleted, session).await?;
         }
-        session.output.line(gone(deleted))
+        session.output.line(deleted_jobs(deleted))
     }
 
-    /// Says how many they are, and asks.
-    async fn predicate(&self, session: &mut Session<'_>) -> Result<bool, Failure> {
+    /// Counts the jobs and asks for confirmation.
+    async fn confirm(&self, session: &mut Session<'_>) -> Result<bool, Failure> {
         let statement = CountOfOldJobs {
             statuses: self.status.iter().map(|status| status.as_str().to_owned()).collect(),
             older_than_seconds: self.older_than.as_secs_f64(),
@@ -63,26 +62,26 @@ impl Clean {
         };
         let count = session.load(statement).await?.first().copied().unwrap_or_default();
         if count == 0 {
-            session.output.note("there are no such jobs");
+            session.output.note("no matching jobs");
             return Ok(false);
         }
         let count = if count >= 10_000 { some_jobs("10,000 or more") } else { some_jobs(count) };
         let labels: Vec<_> = self.status.iter().map(JobStatus::as_str).collect();
         let (labels, age) = (labels.join(" or "), in_words(self.older_than));
-        let question = format!("Delete {count} ({labels}), to which nothing has happened for {age}?");
-        let predicate = session.confirm(false, &question)?;
-        if !predicate {
-            session.output.note("nothing was changed");
+        let question = format!("Delete {count} ({labels}) without an event for {age}?");
+        let is_confirmed = session.confirm(false, &question)?;
+        if !is_confirmed {
+            session.output.note("nothing changed");
         }
-        Ok(predicate)
+        Ok(is_confirmed)
     }
 }
 
-fn gone(count: u64) -> String {
-    format!("{} {} gone", some_jobs(count), if count == 1 { "is" } else { "are" })
+fn deleted_jobs(count: u64) -> String {
+    format!("deleted {}", some_jobs(count))
 }
 
-/// An age in the largest unit that says it exactly.
+/// Formats an age in the largest unit that fits exactly.
 fn in_words(age: Duration) -> String {
     let seconds = age.as_secs();
     let fits = |length: u64| age.subsec_nanos() == 0 && seconds > 0 && seconds.is_multiple_of(length);
@@ -92,7 +91,7 @@ fn in_words(age: Duration) -> String {
     }
 }
 
-/// Step after step, until nothing is left.
+/// Deletes step by step, until no old job is left.
 async fn sweep(rule: &RetentionRule, before: u64, session: &mut Session<'_>) -> Result<u64, Failure> {
     let (mut deleted, mut stopped_at) = (0, None);
     loop {
@@ -102,17 +101,16 @@ async fn sweep(rule: &RetentionRule, before: u64, session: &mut Session<'_>) -> 
             rule.step(Some(SWEEP_SIZE), stopped_at, &mut connection).await
         };
         let step = step.map_err(|error| match error {
-            error @ Error::SchemaMissing { .. } => Failure::failed(
-                error,
-                "`schema adopt` adds to the database what this needs; jobs can be deleted one by one without it",
-            ),
+            error @ Error::SchemaMissing { .. } => {
+                Failure::failed(error, "run `schema adopt` first; `delete` works without it")
+            }
             error => error.into(),
         })?;
         deleted += step.deleted;
         if !step.has_more {
             return Ok(deleted);
         }
-        session.output.progress(gone(before + deleted));
+        session.output.progress(deleted_jobs(before + deleted));
         stopped_at = Some(step.stopped_at);
         tokio::time::sleep(pause_after(begin.elapsed())).await;
     }
@@ -123,7 +121,7 @@ mod tests {
     use super::{Duration, in_words};
 
     #[test]
-    fn an_age_is_said_as_it_was_given() {
+    fn an_age_is_shown_as_it_was_given() {
         for (seconds, expected) in
             [(2_592_000.0, "30 d"), (216_000.0, "60 h"), (90.0, "90 s"), (0.5, "0.5 s"), (0.0, "0 s")]
         {

@@ -11,19 +11,19 @@ use crate::database::statements::Statement;
 use crate::database::statements::inspect::{CountJobs, CountedColumn, JobFilter};
 use crate::queue::job_manager::{JobCounts, count_jobs};
 
-/// How many jobs there are by status.
+/// List the number of jobs by status.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Example:\n  list_queues task=send_mail status=failed")]
 pub(crate) struct Counts {
     #[command(flatten)]
     filter: Filter,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// The jobs that pass the filter, counted by a column.
+/// Counts the jobs that match the filter, grouped by a column.
 pub(crate) async fn count(
     column: CountedColumn,
     filter: JobFilter,
@@ -49,7 +49,7 @@ impl Counts {
             return array.end(&mut session.output);
         }
         if counts.is_empty() {
-            session.output.note(format!("there is no {what} with such jobs"));
+            session.output.note(format!("no {what} has matching jobs"));
             return Ok(());
         }
         table(what, &counts).write(&mut session.output)
@@ -63,7 +63,7 @@ pub(crate) fn table(what: &'static str, counts: &[JobCounts]) -> Table {
     for JobCounts { name, jobs_count, todo, doing, succeeded, failed, cancelled, aborted } in counts {
         let mut cells = vec![(name.clone(), Colour::Plain), (jobs_count.to_string(), Colour::Plain)];
         for (count, colour) in [todo, doing, succeeded, failed, cancelled, aborted].into_iter().zip(STATUSES) {
-            // What there is none of stays in the background.
+            // Zeros are dimmed.
             cells.push((count.to_string(), if *count == 0 { Colour::Faint } else { colour }));
         }
         table.row(cells);

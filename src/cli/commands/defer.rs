@@ -1,4 +1,4 @@
-//! `defer`: makes a job by the name of its task.
+//! `defer`: defers a job by the name of its task.
 
 use std::time::Duration;
 
@@ -13,64 +13,64 @@ use crate::error::Error;
 use crate::queue::defer::options::JobOptions;
 use crate::queue::defer::{JobToDefer, configure_task};
 
-/// Defer a job of a task, for a worker to run
+/// Defer a job of a task
 ///
-/// TASK is the name of the task, as workers know it: `list_tasks` shows those that have had jobs. JSON_ARGS are its
-/// arguments by name, as a JSON object.
+/// TASK is the full task name. `list_tasks` shows the tasks that have jobs. JSON_ARGS is a JSON object with the
+/// arguments.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Example:\n  defer sum '{\"a\": 3, \"b\": 5}' --queue sums --in 5m")]
 pub(crate) struct Defer {
-    /// The task's name
+    /// The task name
     task: String,
 
-    /// The arguments as a JSON object, {} unless set [env: PROCRASTINATE_DEFER_JSON_ARGS]
+    /// The arguments as a JSON object. Default: {} [env: PROCRASTINATE_DEFER_JSON_ARGS]
     #[arg(value_parser = values::arguments)]
     json_args: Option<Value>,
 
-    /// The queue; the task's own unless set, or "default" [env: PROCRASTINATE_DEFER_QUEUE]
+    /// The queue. Default: the task's queue, or "default" [env: PROCRASTINATE_DEFER_QUEUE]
     #[arg(long)]
     queue: Option<String>,
 
-    /// Of the jobs with one lock one runs at a time, in order [env: PROCRASTINATE_DEFER_LOCK]
+    /// The lock; jobs with the same lock run one at a time [env: PROCRASTINATE_DEFER_LOCK]
     #[arg(long)]
     lock: Option<String>,
 
-    /// Of the jobs with one queueing lock one waits at a time: it fails if there is one [env:
-    /// PROCRASTINATE_DEFER_QUEUEING_LOCK]
+    /// The queueing lock; fails if a pending job has the same one [env: PROCRASTINATE_DEFER_QUEUEING_LOCK]
     #[arg(long)]
     queueing_lock: Option<String>,
 
-    /// Exit with 0 even if the queueing lock is taken, still saying so [env: PROCRASTINATE_DEFER_IGNORE_ALREADY_ENQUEUED,
-    /// 1/y/t or 0/n/f]
+    /// Exit with 0 even if the queueing lock is taken [env: PROCRASTINATE_DEFER_IGNORE_ALREADY_ENQUEUED, 1/y/t or
+    /// 0/n/f]
     #[arg(short, long, overrides_with = "no_ignore_already_enqueued")]
     ignore_already_enqueued: bool,
 
-    /// The opposite, and what holds unless set
+    /// Fail if the queueing lock is taken (default)
     #[arg(long, overrides_with = "ignore_already_enqueued")]
     no_ignore_already_enqueued: bool,
 
-    /// Not before this time, in ISO 8601: 2030-01-31T08:00:00+01:00; in UTC without an offset [env:
+    /// Start no earlier than this time, in ISO 8601: 2030-01-31T08:00:00+01:00; UTC without an offset [env:
     /// PROCRASTINATE_DEFER_AT]
     #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "in_")]
     at: Option<DateTime<Utc>>,
 
-    /// Not before so many seconds are over, or 5m, 2h, 7d [env: PROCRASTINATE_DEFER_IN]
+    /// Start after this delay: seconds, or 5m, 2h, 7d [env: PROCRASTINATE_DEFER_IN]
     #[arg(long = "in", value_name = "SECONDS", value_parser = values::duration, allow_negative_numbers = true)]
     in_: Option<Duration>,
 
-    /// Jobs of a higher one go first; the task's own unless set, or 0 [env: PROCRASTINATE_DEFER_PRIORITY]
+    /// The priority; higher priorities start first. Default: the task's priority, or 0 [env:
+    /// PROCRASTINATE_DEFER_PRIORITY]
     #[arg(long, allow_negative_numbers = true, value_parser = values::priority)]
     priority: Option<i32>,
 
-    /// Defer also a task that this program does not know [env: PROCRASTINATE_DEFER_UNKNOWN, 1/y/t or 0/n/f]
+    /// Allow a task that this program does not have [env: PROCRASTINATE_DEFER_UNKNOWN, 1/y/t or 0/n/f]
     #[arg(long, overrides_with = "no_unknown")]
     unknown: bool,
 
-    /// The opposite; what holds unless set in a program with tasks
+    /// Fail if this program does not have the task (default in programs with tasks)
     #[arg(long, overrides_with = "unknown")]
     no_unknown: bool,
 
-    /// Say the job's number as JSON
+    /// Print the job ID as JSON
     #[arg(long)]
     json: bool,
 }
@@ -97,18 +97,18 @@ impl Defer {
         }
     }
 
-    /// The job as its task has it.
+    /// Creates the job with the defaults of its task.
     fn task(&self, args: Value, session: &Session<'_>) -> Result<JobToDefer, Failure> {
         let is_allowed = switch(self.unknown, self.no_unknown, "PROCRASTINATE_DEFER_UNKNOWN")?;
         match session.app.configure_task(&self.task, args.clone()) {
             Ok(job) => Ok(job),
-            // A program without tasks could defer nothing otherwise.
+            // A program without tasks could not defer anything otherwise.
             Err(Error::UnknownTask { .. }) if is_allowed.unwrap_or(!session.has_tasks) => {
                 Ok(configure_task(&self.task, args))
             }
             Err(Error::UnknownTask { name, .. }) if !session.has_tasks => Err(Failure::failed(
-                format!("this program has no tasks, so it does not know \"{name}\""),
-                "leave --no-unknown and PROCRASTINATE_DEFER_UNKNOWN away, or defer it with the application's program",
+                format!("could not find the task \"{name}\": this program has no tasks"),
+                "remove --no-unknown and PROCRASTINATE_DEFER_UNKNOWN, or use the application's program",
             )),
             Err(error) => Err(error.into()),
         }
@@ -131,7 +131,7 @@ impl Defer {
         self.schedule(options)
     }
 
-    /// A flag wins over both variables.
+    /// A flag overrides both variables.
     fn schedule(&self, options: JobOptions) -> Result<JobOptions, Failure> {
         match (self.at, self.in_) {
             (Some(at), _) => return Ok(options.schedule_at(at)),
@@ -141,9 +141,9 @@ impl Defer {
         let at = or_variable(None, "PROCRASTINATE_DEFER_AT", values::time)?;
         let delay = or_variable(None, "PROCRASTINATE_DEFER_IN", values::duration)?;
         match (at, delay) {
-            (Some(_), Some(_)) => Err(Failure::usage(
-                "PROCRASTINATE_DEFER_AT and PROCRASTINATE_DEFER_IN are both set, and a job has one time",
-            )),
+            (Some(_), Some(_)) => {
+                Err(Failure::usage("PROCRASTINATE_DEFER_AT and PROCRASTINATE_DEFER_IN are both set; unset one of them"))
+            }
             (Some(at), None) => Ok(options.schedule_at(at)),
             (None, Some(delay)) => Ok(options.schedule_in(delay)),
             (None, None) => Ok(options),
@@ -151,7 +151,7 @@ impl Defer {
     }
 }
 
-/// `a=3, b="x"`.
+/// Formats `a=3, b="x"`.
 fn shown(args: &Value) -> String {
     let args = args.as_object().into_iter().flatten();
     args.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")

@@ -1,15 +1,15 @@
-//! Which jobs are meant: as flags, or as the words of Procrastinate's shell.
+//! Job filters, as flags or as the words of Procrastinate's shell.
 
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::values;
 use crate::database::statements::cli::JobSelection;
 use crate::database::statements::inspect::JobFilter;
 
-/// What jobs are to be like. All that is given has to be so.
+/// Filters as words. All of them must match.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Filter {
-    /// Only jobs that are so: queue=NAME, task=NAME, status=STATUS, lock=LOCK; and of jobs also queueing_lock=LOCK, id=JOB,
-    /// worker=ID, stalled
+    /// Filters: queue=NAME, task=NAME, status=STATUS, lock=LOCK; for jobs also queueing_lock=LOCK, id=JOB, worker=ID,
+    /// stalled
     #[arg(value_name = "KEY=VALUE")]
     words: Vec<String>,
 
@@ -17,7 +17,7 @@ pub(crate) struct Filter {
     flags: Flags,
 }
 
-/// The same as flags.
+/// Filters as flags.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Which jobs")]
 pub(crate) struct Flags {
@@ -27,7 +27,7 @@ pub(crate) struct Flags {
     /// Only jobs of this task
     #[arg(long)]
     task: Option<String>,
-    /// Only jobs that stand so: todo, doing, succeeded, failed, cancelled, aborted
+    /// Only jobs with this status: todo, doing, succeeded, failed, cancelled, aborted
     #[arg(long)]
     status: Option<String>,
     /// Only jobs with this lock
@@ -36,19 +36,19 @@ pub(crate) struct Flags {
     /// Only jobs with this queueing lock
     #[arg(long)]
     queueing_lock: Option<String>,
-    /// Only jobs that this worker has taken
+    /// Only jobs of this worker
     #[arg(long, value_name = "ID")]
     worker: Option<String>,
-    /// Only jobs that are doing while their worker is gone, or silent for thirty seconds
+    /// Only running jobs whose worker is gone or has sent no heartbeat for 30 seconds
     #[arg(long)]
     stalled: bool,
 }
 
-/// What the words and flags say.
+/// The jobs that words and flags select.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) jobs: JobSelection,
-    /// Whether the word `details` is among them.
+    /// Whether the words include `details`.
     pub(crate) details: bool,
 }
 
@@ -57,18 +57,18 @@ impl Filter {
         read(&self.words, &self.flags)
     }
 
-    /// For counting, which goes by queue, task, status and lock alone.
+    /// The filter for counting jobs. It has only a queue, task, status and lock.
     pub(crate) fn of_counts(&self) -> Result<JobFilter, Failure> {
         let Wanted { jobs: JobSelection { filter, are_stalled }, .. } = self.wanted()?;
         let others = filter.id.is_some() || filter.queueing_lock.is_some() || filter.worker_id.is_some();
         if others || are_stalled {
-            return Err(Failure::usage("jobs are counted by queue, task, status and lock only"));
+            return Err(Failure::usage("invalid filter: jobs can be counted only by queue, task, status and lock"));
         }
         Ok(filter)
     }
 }
 
-/// The words, and the flags where they say something else.
+/// Reads words and flags. Flags take precedence.
 pub(crate) fn read(words: &[String], flags: &Flags) -> Result<Wanted, Failure> {
     let mut wanted = Wanted::default();
     let mut keys = Vec::new();
@@ -84,9 +84,10 @@ pub(crate) fn read(words: &[String], flags: &Flags) -> Result<Wanted, Failure> {
         match word.split_once('=') {
             Some((key, value)) => {
                 set(key, value, &mut wanted.jobs.filter)?;
-                // A job has one of each, so no two can hold, and the last one alone would be more than was meant.
+                // A job has one value of each, so two can never match. Using the last one would select more than
+                // intended.
                 if keys.contains(&key) {
-                    return Err(Failure::usage(format!("{key} is given twice: a job has only one")));
+                    return Err(Failure::usage(format!("{key} is given twice; must be given once")));
                 }
                 keys.push(key);
             }
@@ -94,10 +95,10 @@ pub(crate) fn read(words: &[String], flags: &Flags) -> Result<Wanted, Failure> {
             None if word == "stalled" => wanted.jobs.are_stalled = true,
             None => {
                 let rule = match values::job_id(word) {
-                    Ok(id) => format!("of jobs by number no filters are taken; among filters it is id={id}"),
-                    Err(_) => "a filter is KEY=VALUE, such as queue=mails or status=failed".to_owned(),
+                    Ok(id) => format!("must be used without filters; use id={id} to combine it with filters"),
+                    Err(_) => "must be KEY=VALUE, such as queue=mails or status=failed".to_owned(),
                 };
-                return Err(Failure::usage(format!("{word:?} is no filter: {rule}")));
+                return Err(Failure::usage(format!("invalid filter {word:?}: {rule}")));
             }
         }
     }
@@ -113,7 +114,7 @@ pub(crate) fn read(words: &[String], flags: &Flags) -> Result<Wanted, Failure> {
 fn set(key: &str, value: &str, filter: &mut JobFilter) -> Result<(), Failure> {
     let wrong = |rule: String| Failure::usage(format!("invalid {key} {value:?}: {rule}"));
     if value.contains('\0') {
-        return Err(wrong("a text in PostgreSQL has no NUL character".to_owned()));
+        return Err(wrong("must not contain NUL characters".to_owned()));
     }
     let text = Some(value.to_owned());
     match key {
@@ -124,11 +125,11 @@ fn set(key: &str, value: &str, filter: &mut JobFilter) -> Result<(), Failure> {
         "lock" => filter.lock = text,
         "queueing_lock" => filter.queueing_lock = text,
         "worker" | "worker_id" => {
-            filter.worker_id = Some(value.parse().map_err(|_| wrong("it is the number of a worker".to_owned()))?);
+            filter.worker_id = Some(value.parse().map_err(|_| wrong("must be a worker ID".to_owned()))?);
         }
         _ => {
             let known = "id, queue, task, status, lock, queueing_lock, worker, stalled";
-            return Err(Failure::usage(format!("jobs cannot be filtered by {key:?}; there are {known}")));
+            return Err(Failure::usage(format!("unknown filter {key:?}; must be one of {known}")));
         }
     }
     Ok(())
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_of_the_shell_and_flags_say_the_same() {
+    fn words_and_flags_select_the_same_jobs() {
         let wanted = read(&words("queue=mails status=failed id=7 details"), &Flags::default()).unwrap();
         assert!(wanted.details && wanted.jobs.filter.queue.as_deref() == Some("mails"));
         assert_eq!(wanted.jobs.filter.status, Some(JobStatus::Failed));
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_misspelt_is_refused() {
+    fn misspelt_filters_are_refused() {
         for text in ["colour=red", "status=fialed", "id=x", "failed", "queue=a status=failed queue=b", "7 queue=a"] {
             assert_eq!(read(&words(text), &Flags::default()).unwrap_err().status(), 2, "{text}");
         }

@@ -16,7 +16,7 @@ use crate::queue::job_manager::check_connection;
 use crate::task::worker_handle::WorkerHandle;
 use crate::worker::Worker;
 
-/// How long the database may take to answer.
+/// How long to wait for the database.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A server for `GET /live` and `GET /ready`.
@@ -26,20 +26,20 @@ pub(crate) struct Probe {
     subject: Subject,
 }
 
-/// What the probe looks at.
+/// The state that the probe checks.
 #[derive(Debug, Clone)]
 struct Subject {
     app: App,
     worker: WorkerHandle,
-    /// A worker whose loop takes longer than this for a turn is stuck.
+    /// If the loop has not run for this long, it is stuck.
     longest_turn: Duration,
 }
 
 impl Probe {
     pub(crate) async fn bind(address: SocketAddr, app: App, worker: &Worker) -> Result<Self, Failure> {
         let listener = TcpListener::bind(address).await.map_err(|source| {
-            let message = format!("could not listen for probes on {address}: {source}");
-            Failure::failed(message, "give another address with --health-address")
+            let message = format!("could not listen for health probes on {address}: {source}");
+            Failure::failed(message, "set another address with --health-address")
         })?;
         let subject = Subject { app, worker: worker.handle(), longest_turn: worker.longest_turn() };
         Ok(Self { listener, subject })
@@ -49,7 +49,7 @@ impl Probe {
         Ok(self.listener.local_addr()?)
     }
 
-    /// Serves until it is dropped.
+    /// Serves requests until it is dropped.
     pub(crate) async fn serve(self) {
         let router = Router::new()
             .route("/live", get(live))
@@ -72,8 +72,8 @@ async fn ready(State(Subject { app, worker, .. }): State<Subject>) -> (StatusCod
     (status, format!("{text}\n"))
 }
 
-/// A worker is alive while its loop turns. It also does so while the database is away: a restart of the worker would not
-/// help then.
+/// Whether the worker's loop runs. It also runs while the database is unreachable, because a restart of the worker
+/// would not help then.
 fn liveness(
     last_turn: Option<Instant>,
     last_fetch: Option<Instant>,
@@ -88,13 +88,13 @@ fn liveness(
             format!("not alive: the worker's loop has been stuck for {} s", ago(turn)),
         ),
         Some(_) => {
-            let fetch = last_fetch.map_or("not yet".to_owned(), |fetch| format!("{} s ago", ago(fetch)));
-            (StatusCode::OK, format!("alive; looked for jobs {fetch}"))
+            let fetch = last_fetch.map_or("never".to_owned(), |fetch| format!("{} s ago", ago(fetch)));
+            (StatusCode::OK, format!("alive; fetched jobs: {fetch}"))
         }
     }
 }
 
-/// A worker is ready if it is not shutting down, and its database answers and has the queue's tables.
+/// Whether the worker is not shutting down, and the database is reachable and has the queue's tables.
 async fn readiness(app: &App, worker: &WorkerHandle) -> (StatusCode, &'static str) {
     const NOT_READY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     if worker.is_stopping() {
@@ -105,9 +105,9 @@ async fn readiness(app: &App, worker: &WorkerHandle) -> (StatusCode, &'static st
         Ok(Ok(false)) => (NOT_READY, "the queue's tables do not exist"),
         Ok(Err(error)) => {
             tracing::debug!(action = "probe_error", "not ready: {error}");
-            (NOT_READY, "the database does not answer")
+            (NOT_READY, "the database is unreachable")
         }
-        Err(_) => (NOT_READY, "the database does not answer in time"),
+        Err(_) => (NOT_READY, "the database did not respond in time"),
     }
 }
 
@@ -118,14 +118,14 @@ mod tests {
     use super::{StatusCode, liveness};
 
     #[test]
-    fn a_worker_is_alive_while_its_loop_turns() {
+    fn a_worker_is_alive_while_its_loop_runs() {
         let longest = Duration::from_secs(35);
         let turn = Instant::now();
         let after = |seconds| turn + Duration::from_secs(seconds);
         assert_eq!(liveness(None, None, after(100), longest).0, StatusCode::OK);
-        assert_eq!(liveness(Some(turn), None, after(35), longest).1, "alive; looked for jobs not yet");
+        assert_eq!(liveness(Some(turn), None, after(35), longest).1, "alive; fetched jobs: never");
         let busy = liveness(Some(after(90)), Some(turn), after(100), longest);
-        assert_eq!(busy, (StatusCode::OK, "alive; looked for jobs 100 s ago".to_owned()));
+        assert_eq!(busy, (StatusCode::OK, "alive; fetched jobs: 100 s ago".to_owned()));
         let stuck = liveness(Some(turn), Some(turn), after(36), longest);
         assert_eq!(stuck.0, StatusCode::SERVICE_UNAVAILABLE);
         assert!(stuck.1.contains("36 s"), "{}", stuck.1);

@@ -1,4 +1,4 @@
-//! `healthchecks`: whether all is there that the queue needs.
+//! `healthchecks`: checks everything that the queue needs.
 
 use chrono::Utc;
 use serde_json::{Value, json};
@@ -10,12 +10,12 @@ use crate::database::migrations::MIGRATIONS;
 use crate::database::statements::cli::ServerInfo;
 use crate::queue::job_manager::check_connection;
 
-/// Check the connection, the tables, the migrations, the application and what its workers need
+/// Check the connection, the tables, the migrations, the tasks and the workers
 ///
-/// A line for each that is well. The first that is not ends it, with the reason and exit status 1.
+/// Prints a line for each check that passes. The first failure stops it with exit status 1.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Healthchecks {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -32,14 +32,14 @@ impl Healthchecks {
     }
 }
 
-/// What was found so far.
+/// The results so far.
 struct Report {
     is_json: bool,
     checks: Vec<Value>,
 }
 
 impl Report {
-    /// A check's line, if it went well. Answers with its failure otherwise.
+    /// Records a check. Returns its failure, if any.
     fn add(&mut self, name: &str, found: Result<String, Failure>, session: &mut Session<'_>) -> Result<(), Failure> {
         match found {
             Ok(detail) => {
@@ -64,7 +64,7 @@ async fn check(report: &mut Report, session: &mut Session<'_>) -> Result<(), Fai
     let detail = if session.has_tasks {
         format!("{tasks} {}", if tasks == 1 { "task" } else { "tasks" })
     } else {
-        "a program without tasks".to_owned()
+        "no tasks in this program".to_owned()
     };
     report.add("App configuration", Ok(detail), session)?;
     let found = connection(session).await;
@@ -74,7 +74,7 @@ async fn check(report: &mut Report, session: &mut Session<'_>) -> Result<(), Fai
     let found = migrations(session).await;
     report.add("Migrations", found, session)?;
     // A worker listens on a connection outside of the pool.
-    let found = session.app.connector().dedicated("make the connection of a worker").await;
+    let found = session.app.connector().dedicated("open a worker's connection").await;
     report.add("Worker pool", found.map(|_| String::new()).map_err(Failure::from), session)?;
     let found = living_workers(session).await;
     report.add("Workers", found, session)
@@ -83,7 +83,7 @@ async fn check(report: &mut Report, session: &mut Session<'_>) -> Result<(), Fai
 async fn connection(session: &Session<'_>) -> Result<String, Failure> {
     let rows = session.load(ServerInfo).await?;
     let (version, database, schema, role) = rows.into_iter().next().unwrap_or_default();
-    let schema = schema.unwrap_or_else(|| "that is not there".to_owned());
+    let schema = schema.unwrap_or_else(|| "(missing)".to_owned());
     Ok(format!("PostgreSQL {version}, database {database}, schema {schema}, as {role}"))
 }
 
@@ -92,8 +92,8 @@ async fn tables(session: &Session<'_>) -> Result<String, Failure> {
         return Ok(String::new());
     }
     Err(Failure::failed(
-        "the database answers, but has no table procrastinate_jobs",
-        "`schema apply` creates it; if it is there, search_path has to name its schema",
+        "could not find the table procrastinate_jobs",
+        "run `schema apply`; if the table exists, add its schema to search_path",
     ))
 }
 
@@ -105,10 +105,10 @@ async fn migrations(session: &Session<'_>) -> Result<String, Failure> {
     }
     let is_of_another = status.applied.is_empty() && !session.has_tasks;
     if is_of_another && connector.check_contract().await.is_ok() {
-        return Ok("Procrastinate's own; `schema adopt` adds what workers in Rust need".to_owned());
+        return Ok("of Python's Procrastinate; run `schema adopt` before you run Rust workers".to_owned());
     }
     let pending = status.pending.join(", ");
-    Err(Failure::failed(format!("these migrations are pending: {pending}"), "`schema apply` runs them"))
+    Err(Failure::failed(format!("there are pending migrations: {pending}"), "run `schema apply`"))
 }
 
 async fn living_workers(session: &Session<'_>) -> Result<String, Failure> {

@@ -1,4 +1,4 @@
-//! The commands about jobs: the same from the system's shell and from the queue's own.
+//! The commands about jobs, for the command line and the queue's shell.
 
 use clap::Subcommand;
 
@@ -14,19 +14,19 @@ use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::database::statements::inspect::CountedColumn;
 
-/// What can be asked about jobs, and done with them.
+/// A command about jobs.
 #[derive(Debug, Clone, Subcommand)]
 #[command(rename_all = "snake_case")]
 pub(crate) enum JobCommand {
     #[command(alias = "list-jobs")]
     ListJobs(ListJobsArgs),
-    /// List the queues, with how many jobs each has by status
+    /// List the queues with their number of jobs by status
     #[command(alias = "list-queues")]
     ListQueues(Counts),
-    /// List the tasks, with how many jobs each has by status
+    /// List the tasks with their number of jobs by status
     #[command(alias = "list-tasks")]
     ListTasks(Counts),
-    /// List the locks, with how many jobs each has by status
+    /// List the locks with their number of jobs by status
     #[command(alias = "list-locks")]
     ListLocks(Counts),
     #[command(alias = "list-workers")]

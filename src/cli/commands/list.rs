@@ -13,38 +13,38 @@ use crate::database::models::ProcrastinateJob;
 use crate::database::statements::cli::{JobSelection, PageOfJobs};
 use crate::job::JobStatus;
 
-/// List jobs, by number
+/// List jobs in the order of their IDs
 ///
-/// Filters are words, as in `list_jobs queue=mails status=failed`, or flags; all of them have to hold. The word `details`
-/// adds what is left out otherwise.
+/// Filters are words, as in `list_jobs queue=mails status=failed`, or flags. All of them must match. The word `details`
+/// adds more columns.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Example:\n  list_jobs queue=mails status=failed details")]
 pub(crate) struct ListJobsArgs {
     #[command(flatten)]
     filter: Filter,
 
-    /// Also priority, attempts, locks and arguments: the same as the word `details`
+    /// Also show the priority, attempts, locks and arguments, like the word `details`
     #[arg(short, long)]
     details: bool,
 
-    /// The newest ones first
+    /// Show the newest jobs first
     #[arg(long)]
     newest: bool,
 
-    /// At most so many
+    /// The maximum number of jobs
     #[arg(short, long, value_name = "NUMBER", value_parser = values::limit, allow_negative_numbers = true)]
     limit: Option<u32>,
 
-    /// Times by the clock
+    /// Show the clock time
     #[arg(long)]
     exact: bool,
 
-    /// As JSON, with all that is known of each
+    /// Print JSON with all columns
     #[arg(long)]
     json: bool,
 }
 
-/// How many jobs are fetched at a time: however many there are, no more are held.
+/// How many jobs are fetched at a time, so that memory use does not grow with the table.
 const PAGE: i64 = 1_000;
 
 impl ListJobsArgs {
@@ -55,7 +55,7 @@ impl ListJobsArgs {
         let mut table = table(details);
         let mut pages = Pages::new(wanted.jobs, self.newest, self.limit);
         let mut page = pages.next(session).await?;
-        // Not before there was an answer: half an array would be for no program.
+        // Start the array only after a successful query, so that no partial array is printed.
         let mut array = if self.json { Some(JsonArray::start(&mut session.output)?) } else { None };
         while let Some(jobs) = page {
             match &mut array {
@@ -75,19 +75,19 @@ impl ListJobsArgs {
             return array.end(&mut session.output);
         }
         if pages.found == 0 {
-            session.output.note("there are no such jobs");
+            session.output.note("no matching jobs");
         }
         Ok(())
     }
 }
 
-/// Jobs, page by page.
+/// Pages of jobs.
 pub(crate) struct Pages {
     meant: JobSelection,
     newest_first: bool,
     beyond: Option<i64>,
     left: i64,
-    /// How many there have been.
+    /// The number of jobs so far.
     pub(crate) found: usize,
 }
 
@@ -96,7 +96,7 @@ impl Pages {
         Self { meant, newest_first, beyond: None, left: limit.map_or(i64::MAX, i64::from), found: 0 }
     }
 
-    /// The next page; `None` after the last one.
+    /// Returns the next page, or `None` after the last one.
     pub(crate) async fn next(&mut self, session: &Session<'_>) -> Result<Option<Vec<ProcrastinateJob>>, Failure> {
         let limit = PAGE.min(self.left);
         let page = PageOfJobs {
@@ -146,10 +146,10 @@ fn cells(job: &ProcrastinateJob, details: bool, times: Times) -> Vec<(String, Co
     cells
 }
 
-/// Its status, and whether it is to be aborted.
+/// The status, and whether an abort is requested.
 pub(crate) fn status_text(job: &ProcrastinateJob) -> String {
     if job.abort_requested && job.status == JobStatus::Doing {
-        format!("{}, to be aborted", job.status)
+        format!("{}, abort requested", job.status)
     } else {
         job.status.to_string()
     }
@@ -165,7 +165,7 @@ pub(crate) fn status_colour(status: &JobStatus) -> Colour {
     }
 }
 
-/// A job on one line, as Procrastinate's shell writes it.
+/// Formats a job on one line, like Procrastinate's shell.
 pub(crate) fn one_line(job: &ProcrastinateJob) -> String {
     let line = format!("#{} {} on {} - [{}]", job.id, job.task_name, job.queue_name, status_text(job));
     crate::cli::terminal::table::on_one_line(&line)

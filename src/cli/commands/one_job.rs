@@ -1,4 +1,4 @@
-//! What a command is told that shows a single job, and the job.
+//! The arguments of commands that show a single job.
 
 use crate::cli::commands::list::Pages;
 use crate::cli::terminal::failure::Failure;
@@ -10,18 +10,18 @@ use crate::database::statements::cli::JobSelection;
 use crate::error::Error;
 use crate::job::JobId;
 
-/// Which job, and how to show it.
+/// A job, and how to show it.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct OneJob {
-    /// The number of the job
+    /// The job ID
     #[arg(value_name = "JOB", value_parser = values::job_id, allow_negative_numbers = true)]
     pub(crate) id: JobId,
 
-    /// Times by the clock
+    /// Show the clock time
     #[arg(long)]
     exact: bool,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -31,14 +31,14 @@ impl OneJob {
         Times::new(self.exact)
     }
 
-    /// The job, which has to be there.
+    /// Loads the job. Fails if it does not exist.
     pub(crate) async fn find(&self, action: &'static str, session: &Session<'_>) -> Result<ProcrastinateJob, Failure> {
         let job = find(self.id, session).await?;
         Ok(job.ok_or(Error::JobNotFound { action, job_id: self.id })?)
     }
 }
 
-/// The job of this number.
+/// Loads the job with this ID.
 pub(crate) async fn find(id: JobId, session: &Session<'_>) -> Result<Option<ProcrastinateJob>, Failure> {
     let mut meant = JobSelection::default();
     meant.filter.id = Some(id);

@@ -14,21 +14,21 @@ use crate::database::statements::cli::AreTablesOurs;
 use crate::error::Error;
 use crate::queue::job_manager;
 
-/// Create the queue's tables and functions, or say how they stand
+/// Create the queue's tables and functions, or inspect them
 ///
-/// Without more it is `schema apply`: it runs the migrations that are pending, and does nothing where none is.
+/// Default: `schema apply`, which runs pending migrations, if there are any.
 #[derive(Debug, Clone, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Schema {
-    /// The same as `schema apply`
+    /// Same as `schema apply`
     #[arg(long, group = "what")]
     apply: bool,
 
-    /// The same as `schema read`
+    /// Same as `schema read`
     #[arg(long, group = "what")]
     read: bool,
 
-    /// The same as `schema migrations-path`
+    /// Same as `schema migrations-path`
     #[arg(long, group = "what")]
     migrations_path: bool,
 
@@ -38,40 +38,40 @@ pub(crate) struct Schema {
 
 #[derive(Debug, Clone, Subcommand)]
 enum Action {
-    /// Run the migrations that are pending, one process at a time
+    /// Run pending migrations, one process at a time
     Apply,
-    /// List which migrations were applied, and which are pending
+    /// List applied and pending migrations
     Status {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Compare the tables, functions, triggers and unique indexes with what they are to be
+    /// Compare the tables, functions, triggers and unique indexes with the expected ones
     Check {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Take the last migration back, or all of them
+    /// Revert the last migration, or all of them
     Revert {
-        /// All of them: the tables go, and the jobs in them; those that Python's Procrastinate has created stay
+        /// Revert all migrations and drop their tables and jobs; keeps tables that Python's Procrastinate created
         #[arg(long)]
         all: bool,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(short, long)]
         yes: bool,
     },
-    /// Take a database over that Python's Procrastinate has set up: it is checked, and what workers in Rust need is added
+    /// Adopt a database created by Python's Procrastinate
     Adopt,
-    /// Print the SQL that sets up an empty database
+    /// Print the SQL that creates the schema in an empty database
     Read,
-    /// Write the migrations into a directory, where the Diesel CLI finds them beside the application's own
+    /// Write the migrations into a directory for the Diesel CLI
     Eject {
-        /// The directory, which is there
+        /// The directory, which must exist
         #[arg(default_value = "migrations")]
         directory: PathBuf,
     },
-    /// Print the path of a directory with the migrations as SQL
+    /// Print the path of a directory with the migrations as SQL files
     MigrationsPath,
 }
 
@@ -85,7 +85,7 @@ impl Schema {
         }
     }
 
-    /// Whether it has to do with a database.
+    /// Whether the command needs a database.
     pub(crate) fn needs_database(&self) -> bool {
         !matches!(self.action(), Action::Read | Action::Eject { .. } | Action::MigrationsPath)
     }
@@ -110,13 +110,13 @@ impl Schema {
                     return Ok(checked?);
                 }
                 checked?;
-                session.output.line("the tables, functions, triggers and unique indexes are as they are to be")
+                session.output.line("the tables, functions, triggers and unique indexes are as expected")
             }
             Action::Revert { all, yes } => revert(all, yes, session).await,
             Action::Adopt => match connector.check_contract().await {
                 Ok(()) => apply(session).await,
                 Err(error @ Error::SchemaMissing { .. }) => {
-                    Err(Failure::failed(error, "there is nothing to take over: `schema apply` creates it"))
+                    Err(Failure::failed(error, "run `schema apply` to create the schema"))
                 }
                 Err(error) => Err(error.into()),
             },
@@ -154,20 +154,20 @@ async fn revert(all: bool, yes: bool, session: &mut Session<'_>) -> Result<(), F
     let most = if all { applied.len() } else { 1 };
     let meant = applied.split_off(applied.len().saturating_sub(most));
     if meant.is_empty() {
-        return session.output.line("there is nothing to revert");
+        return session.output.line("nothing to revert");
     }
     let takes_tables = meant.iter().any(|name| name == SQL_MIGRATIONS[1].name);
     let loss = if takes_tables && session.load(AreTablesOurs).await? == [true] {
         let queues = session.app.execute(job_manager::list_queues()).await?;
         let jobs: i64 = queues.iter().map(|queue| queue.jobs_count).sum();
-        format!(", with the tables that they created, and {} in them", some_jobs(jobs))
+        format!(", and drop their tables, with {} in them", some_jobs(jobs))
     } else if takes_tables {
-        "; the tables, which Python's Procrastinate has created, and the jobs in them stay".to_owned()
+        ", and keep the tables and jobs of Python's Procrastinate".to_owned()
     } else {
         String::new()
     };
     if !session.confirm(yes, &format!("Revert {}{loss}?", meant.join(", ")))? {
-        session.output.note("nothing was changed");
+        session.output.note("nothing changed");
         return Ok(());
     }
     let reverted =
@@ -182,7 +182,7 @@ fn version(name: &str) -> &str {
     name.split('_').next().unwrap_or_default()
 }
 
-/// What sets up an empty database, with the record by which a later `apply` knows what is there.
+/// Returns the SQL for an empty database. It records the migrations, so that a later `apply` knows them.
 fn whole_schema() -> String {
     let mut sql = String::from(
         "CREATE TABLE IF NOT EXISTS __diesel_schema_migrations (\n    version varchar(50) PRIMARY KEY,\n    \
@@ -199,13 +199,13 @@ fn whole_schema() -> String {
     sql
 }
 
-/// The migrations are part of the program, so whoever wants them as files gets them written.
+/// Writes the embedded migrations as files.
 fn unpacked() -> Result<PathBuf, Failure> {
     let directory = cache_directory().join(concat!("migrations-", env!("CARGO_PKG_VERSION")));
     std::fs::create_dir_all(&directory).map_err(|source| {
         Failure::failed(
             format!("could not create {}: {source}", directory.display()),
-            "`schema eject DIRECTORY` writes the migrations into a directory of your choice",
+            "use `schema eject DIRECTORY` to choose a directory",
         )
     })?;
     write_migrations(&directory)?;

@@ -1,4 +1,4 @@
-//! `show`: all that is known of a job.
+//! `show`: shows everything about a job.
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use crate::database::statements::cli::{ErrorsOfJob, EventsOfJob};
 use crate::error::Error;
 use crate::job::{JobId, JobStatus};
 
-/// Show a job with its events, and the errors of its attempts
+/// Show a job with its events and the errors of its attempts
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Show {
     #[command(flatten)]
@@ -53,7 +53,9 @@ impl Show {
             }
         }
         if job.status == JobStatus::Failed && errors.is_empty() {
-            session.output.note("why it failed is not in the database: workers in Python say it in their log only");
+            session
+                .output
+                .note("the database has no error for this job; Python workers write errors only to their log");
         }
         Ok(())
     }
@@ -91,12 +93,12 @@ fn error_as_json(error: &ProcrastinateJobError) -> serde_json::Value {
     })
 }
 
-/// What happened to a job, oldest first.
+/// Returns the events of a job, oldest first.
 pub(crate) async fn events(id: JobId, session: &Session<'_>) -> Result<Vec<ProcrastinateEvent>, Failure> {
     session.load(EventsOfJob { job_id: id }).await
 }
 
-/// Why its attempts failed. A database of Python's to which nothing was added knows nothing of that.
+/// Returns the errors of the job's attempts. Without this crate's migrations there are none.
 async fn errors(id: JobId, session: &Session<'_>) -> Result<Vec<ProcrastinateJobError>, Failure> {
     let mut connection = session.app.connector().get(ErrorsOfJob::ACTION).await?;
     match connection.load(ErrorsOfJob { job_id: id }).await {

@@ -1,4 +1,4 @@
-//! `watch`: a table that is alive.
+//! `watch`: shows the queue and refreshes.
 
 use std::time::Duration;
 
@@ -16,34 +16,40 @@ use crate::database::statements::cli::{JobSelection, PageOfJobs};
 use crate::database::statements::inspect::{CountedColumn, JobFilter};
 use crate::job::JobStatus;
 
-/// Show the queues, the workers and what is running, again and again, until Ctrl-C
+/// Show queues, workers and running jobs, and refresh until Ctrl-C
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Watch {
     #[command(flatten)]
     filter: Filter,
 
-    /// How long to wait between two looks
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = values::duration, allow_negative_numbers = true)]
+    /// The time between two refreshes
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "2",
+        value_parser = values::duration,
+        allow_negative_numbers = true
+    )]
     interval: Duration,
 
-    /// Look so many times, and end
+    /// Stop after this many refreshes
     #[arg(long, value_name = "NUMBER", value_parser = values::limit, allow_negative_numbers = true)]
     count: Option<u32>,
 }
 
-/// How many of the jobs that run are shown.
+/// How many running jobs are shown.
 const SHOWN: i64 = 10;
 
 impl Watch {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let filter = self.filter.of_counts()?;
-        // A look costs something on a large table.
+        // A refresh is expensive on a large table.
         let interval = self.interval.max(Duration::from_millis(100));
-        let mut looks = 0;
+        let mut refreshes = 0;
         loop {
-            look(&filter, session).await?;
-            looks += 1;
-            if self.count.is_some_and(|count| looks >= count) {
+            refresh(&filter, session).await?;
+            refreshes += 1;
+            if self.count.is_some_and(|count| refreshes >= count) {
                 return Ok(());
             }
             tokio::select! {
@@ -54,7 +60,7 @@ impl Watch {
     }
 }
 
-async fn look(filter: &JobFilter, session: &mut Session<'_>) -> Result<(), Failure> {
+async fn refresh(filter: &JobFilter, session: &mut Session<'_>) -> Result<(), Failure> {
     let queues = count(CountedColumn::Queue, filter.clone(), session).await?;
     let workers = workers(session).await?;
     let mut meant = JobSelection { filter: filter.clone(), are_stalled: false };
@@ -62,7 +68,7 @@ async fn look(filter: &JobFilter, session: &mut Session<'_>) -> Result<(), Failu
     let page = PageOfJobs { meant, newest_first: false, beyond: None, limit: SHOWN };
     let running = session.load(page).await?;
 
-    // Written over the last look, where that can be done.
+    // On a terminal, overwrite the last output.
     session.output.text(if session.output.style().width.is_some() { "\x1b[H\x1b[2J" } else { "" })?;
     session.output.line(format!("{}   workers: {}", exact(Utc::now()), alive(&workers, Utc::now())))?;
     session.output.line("")?;

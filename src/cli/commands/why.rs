@@ -1,4 +1,4 @@
-//! `why`: why a job is not running.
+//! `why`: explains why a job is not running.
 
 use chrono::Utc;
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::database::models::ProcrastinateJob;
 use crate::database::statements::cli::{HolderOfLock, JobsAhead, LastStart};
 use crate::job::{JobEventType, JobStatus};
 
-/// Say why a job is not running: its schedule, its lock's holder, the jobs before it, the workers
+/// Explain why a job is not running: its schedule, its lock, the jobs before it, the workers
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Why {
     #[command(flatten)]
@@ -23,7 +23,7 @@ pub(crate) struct Why {
 
 impl Why {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let job = self.job.find("look into", session).await?;
+        let job = self.job.find("explain", session).await?;
         let times = self.job.times();
         let reasons = match job.status {
             JobStatus::Todo => waiting(&job, times, session).await?,
@@ -44,7 +44,7 @@ impl Why {
 async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) -> Result<Vec<String>, Failure> {
     let mut reasons = Vec::new();
     if let Some(time) = job.scheduled_at.filter(|time| *time > times.now) {
-        reasons.push(format!("it is scheduled, and may be started {}", times.show(time)));
+        reasons.push(format!("the job is scheduled to start {}", times.show(time)));
     }
     if let Some(lock) = &job.lock {
         let statement = HolderOfLock { job_id: job.id.into(), lock: lock.clone(), priority: job.priority };
@@ -62,16 +62,14 @@ async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
         let statement = JobsAhead { job_id: job.id.into(), queue: queue.clone(), priority: job.priority };
         let ahead = session.load(statement).await?.first().copied().unwrap_or_default();
         let ahead = if ahead >= 10_000 { "10,000 or more".to_owned() } else { ahead.to_string() };
-        reasons.push(format!("nothing holds it back; {ahead} jobs of its queue go before it"));
+        reasons.push(format!("the job can start; {ahead} jobs of its queue are before it"));
         let last = session.load(LastStart { queue: queue.clone() }).await?;
         let last = match last.into_iter().next().flatten() {
-            Some(time) => format!("the last job of that queue was started {}", times.show(time)),
-            None => "no job of that queue has ever been started, as far as is known".to_owned(),
+            Some(time) => format!("the last job of that queue started {}", times.show(time)),
+            None => "no job of that queue has ever started".to_owned(),
         };
         let found = alive(&workers, Utc::now());
-        reasons.push(format!(
-            "workers: {found}; which queues they serve is not in the database, see that one serves {queue:?}: {last}"
-        ));
+        reasons.push(format!("workers: {found}; check that one of them serves the queue {queue:?}: {last}"));
     }
     Ok(reasons)
 }
@@ -86,8 +84,8 @@ fn held(lock: &str, holder: &ProcrastinateJob, times: Times) -> String {
         (JobStatus::Doing, Some(worker)) => {
             format!("its lock {lock:?} is held by a job that worker {worker} runs: {job}")
         }
-        (JobStatus::Doing, None) => format!("its lock {lock:?} is held by a job whose worker is gone: {job}"),
-        _ => format!("of the jobs with the lock {lock:?} another one comes first{scheduled}: {job}"),
+        (JobStatus::Doing, None) => format!("its lock {lock:?} is held by a job of a dead worker: {job}"),
+        _ => format!("another job with the lock {lock:?} starts first{scheduled}: {job}"),
     }
 }
 
@@ -99,19 +97,17 @@ async fn running(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
     let worker = workers.iter().find(|worker| Some(worker.id) == job.worker_id);
     let mut reasons = vec![match worker {
         Some(worker) if Utc::now() - worker.last_heartbeat < SILENCE => {
-            format!("it is running: worker {} started it {since}", worker.id)
+            format!("the job is running; worker {} started it {since}", worker.id)
         }
         Some(worker) => format!(
-            "it is marked as running, but worker {} was last heard of {}: another worker takes it up, or `retry` does",
+            "the job is stalled: worker {} sent its last heartbeat {}; another worker will rescue it, or use `retry`",
             worker.id,
             times.show(worker.last_heartbeat)
         ),
-        None => {
-            "it is marked as running, but its worker is gone: another worker takes it up, or `retry` does".to_owned()
-        }
+        None => "the job is stalled: its worker is gone; another worker will rescue it, or use `retry`".to_owned(),
     }];
     if job.abort_requested {
-        reasons.push("somebody has asked to abort it".to_owned());
+        reasons.push("an abort of the job is requested".to_owned());
     }
     Ok(reasons)
 }
@@ -119,9 +115,9 @@ async fn running(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
 async fn ended(job: &ProcrastinateJob, times: Times, session: &Session<'_>) -> Result<Vec<String>, Failure> {
     let events = events(job.id.into(), session).await?;
     let when = times.show_some(events.last().and_then(|event| event.at));
-    let mut reasons = vec![format!("it has come to its end: {} {when}", job.status)];
+    let mut reasons = vec![format!("the job has finished: {} {when}", job.status)];
     if job.status == JobStatus::Failed {
-        reasons.push(format!("`retry {0}` puts it back to wait, and `show {0}` says what went wrong", job.id));
+        reasons.push(format!("`show {0}` shows its errors, and `retry {0}` retries it", job.id));
     }
     Ok(reasons)
 }

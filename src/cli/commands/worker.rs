@@ -1,4 +1,4 @@
-//! `worker`: runs jobs.
+//! `worker`: runs a worker.
 
 #[cfg(feature = "probe")]
 use std::net::SocketAddr;
@@ -13,58 +13,57 @@ use crate::cli::terminal::values;
 use crate::job::JobStatus;
 use crate::worker::{DeleteJobs, Worker};
 
-/// Run a worker: on the given queues, or on all of them
+/// Run a worker
 ///
-/// What is not set is as the application's worker_defaults say, and else as documented here. The worker stops at SIGINT
-/// and SIGTERM, when its jobs have ended; a second signal aborts them. Intervals are in seconds, or have a unit: 500ms,
-/// 5m, 2h.
+/// Options override the application's worker_defaults, which override the defaults below. The worker stops on SIGINT
+/// and SIGTERM after its jobs have finished; a second signal aborts them. Intervals are in seconds, or have a unit:
+/// 500ms, 5m, 2h.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Example:\n  worker --queues mails,invoices --concurrency 10 --shutdown-graceful-timeout 20")]
 pub(crate) struct RunWorker {
-    /// The worker's name, for the log and for jobs; "worker" unless set [env: PROCRASTINATE_WORKER_NAME]
+    /// The name in logs and job contexts. Default: worker [env: PROCRASTINATE_WORKER_NAME]
     #[arg(short, long)]
     name: Option<String>,
 
-    /// The queues, with commas between them; '' for all, as unless set [env: PROCRASTINATE_WORKER_QUEUES]
+    /// The queues, separated by commas; '' for all queues. Default: all queues [env: PROCRASTINATE_WORKER_QUEUES]
     #[arg(short, long, value_name = "QUEUE,…")]
     queues: Option<String>,
 
-    /// How many jobs run at a time; 1 unless set [env: PROCRASTINATE_WORKER_CONCURRENCY]
+    /// How many jobs run at the same time. Default: 1 [env: PROCRASTINATE_WORKER_CONCURRENCY]
     #[arg(short, long, value_name = "NUMBER", value_parser = values::concurrency)]
     concurrency: Option<usize>,
 
-    /// How long to wait for a notification before looking for jobs all the same; 5 unless set [env:
-    /// PROCRASTINATE_WORKER_FETCH_JOB_POLLING_INTERVAL]
+    /// How often to poll for jobs. Default: 5 [env: PROCRASTINATE_WORKER_FETCH_JOB_POLLING_INTERVAL]
     #[arg(short = 'p', long, value_name = "SECONDS", value_parser = values::duration)]
     fetch_job_polling_interval: Option<Duration>,
 
-    /// How often to look for jobs to be aborted, while jobs run; 5 unless set [env:
+    /// How often to poll for abort requests while jobs run. Default: 5 [env:
     /// PROCRASTINATE_WORKER_ABORT_JOB_POLLING_INTERVAL]
     #[arg(short = 'a', long, value_name = "SECONDS", value_parser = values::duration)]
     abort_job_polling_interval: Option<Duration>,
 
-    /// How long jobs may go on after the worker was told to stop, before they are aborted; without end unless set [env:
+    /// How long running jobs may continue after a signal, before they are aborted. Default: no limit [env:
     /// PROCRASTINATE_WORKER_SHUTDOWN_GRACEFUL_TIMEOUT]
     #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
     shutdown_graceful_timeout: Option<Duration>,
 
-    /// Wait for new jobs when none is left, as unless set [env: PROCRASTINATE_WORKER_WAIT, 1/y/t or 0/n/f]
+    /// Keep running when no job is left (default) [env: PROCRASTINATE_WORKER_WAIT, 1/y/t or 0/n/f]
     #[arg(short, long, overrides_with = "one_shot")]
     wait: bool,
 
-    /// End when no job is left
+    /// Stop when no job is left
     #[arg(long, overrides_with = "wait")]
     one_shot: bool,
 
-    /// Listen for new jobs, as unless set [env: PROCRASTINATE_WORKER_LISTEN_NOTIFY, 1/y/t or 0/n/f]
+    /// Listen for new jobs (default) [env: PROCRASTINATE_WORKER_LISTEN_NOTIFY, 1/y/t or 0/n/f]
     #[arg(short, long, overrides_with = "no_listen_notify")]
     listen_notify: bool,
 
-    /// Find new jobs by polling alone
+    /// Find new jobs by polling only
     #[arg(long, overrides_with = "listen_notify")]
     no_listen_notify: bool,
 
-    /// Which jobs to delete when they end: never, successful or always; never unless set [env:
+    /// Which finished jobs to delete: never, successful or always. Default: never [env:
     /// PROCRASTINATE_WORKER_DELETE_JOBS]
     #[arg(long, value_name = "WHICH", value_parser = values::delete_jobs)]
     delete_jobs: Option<DeleteJobs>,
@@ -73,40 +72,40 @@ pub(crate) struct RunWorker {
     beyond: Beyond,
 }
 
-/// What Procrastinate's command line has no flags for.
+/// Options that Procrastinate's command line does not have.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "More options")]
 struct Beyond {
-    /// Delete jobs that ended so, when they are so old; may be repeated [env:
-    /// PROCRASTINATE_WORKER_DELETE_JOBS_OLDER_THAN, with commas between them]
+    /// Delete jobs that finished with this status when they are this old; may be repeated [env:
+    /// PROCRASTINATE_WORKER_DELETE_JOBS_OLDER_THAN, separated by commas]
     #[arg(long, value_name = "STATUS=AGE", value_parser = values::retention)]
     delete_jobs_older_than: Vec<(JobStatus, Duration)>,
 
-    /// How many jobs to take ahead, beyond those that run; none unless set [env: PROCRASTINATE_WORKER_LOCAL_BUFFER]
+    /// How many more jobs to fetch ahead. Default: 0 [env: PROCRASTINATE_WORKER_LOCAL_BUFFER]
     #[arg(long, value_name = "NUMBER", value_parser = values::number)]
     local_buffer: Option<usize>,
 
-    /// How long a job may take whose task does not say; without end unless set [env: PROCRASTINATE_WORKER_TIMEOUT]
+    /// The time limit of jobs whose task has none. Default: no limit [env: PROCRASTINATE_WORKER_TIMEOUT]
     #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
     timeout: Option<Duration>,
 
-    /// Answer GET /live and GET /ready on this address, such as 0.0.0.0:8080, for an orchestrator [env:
+    /// Serve health probes, GET /live and GET /ready, on this address, such as 0.0.0.0:8080 [env:
     /// PROCRASTINATE_WORKER_HEALTH_ADDRESS]
     #[cfg(feature = "probe")]
     #[arg(long, value_name = "ADDRESS", value_parser = values::address)]
     health_address: Option<SocketAddr>,
 
-    /// How often to say that it is alive; 10 unless set [env: PROCRASTINATE_WORKER_UPDATE_HEARTBEAT_INTERVAL]
+    /// How often to send a heartbeat. Default: 10 [env: PROCRASTINATE_WORKER_UPDATE_HEARTBEAT_INTERVAL]
     #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
     update_heartbeat_interval: Option<Duration>,
 
-    /// After how long without a sign of life another worker counts as dead; 30 unless set [env:
+    /// After how long without a heartbeat another worker is considered stalled. Default: 30 [env:
     /// PROCRASTINATE_WORKER_STALLED_WORKER_TIMEOUT]
     #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
     stalled_worker_timeout: Option<Duration>,
 }
 
-/// Sets what is given, by a flag or by a variable.
+/// Applies the options that are set by a flag or a variable.
 macro_rules! set {
     ($worker:ident, $options:expr, $($name:ident: $parse:path, $variable:literal;)+) => {$(
         if let Some(value) = or_variable($options.$name, concat!("PROCRASTINATE_WORKER_", $variable), $parse)? {
@@ -119,7 +118,7 @@ impl RunWorker {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         if !session.has_tasks {
             return Err(Failure::usage(
-                "this program has the code of no task, so it cannot run jobs. Run the worker of your application: in \
+                "could not run a worker: this program has no tasks. Use your application's worker instead: in \
                  Rust procrastinate::cli mounts this command in its program, in Python it is `procrastinate --app=… \
                  worker`",
             ));
@@ -130,22 +129,22 @@ impl RunWorker {
         let (worker, queues) = self.configure(session.app.worker())?;
         session.output.note(format!("Launching a worker on {queues}"));
         session.output.flush()?;
-        tracing::debug!(action = "configure_worker", "the worker as it was set: {worker:?}");
-        // The probe ends with this set, when the worker has ended.
+        tracing::debug!(action = "configure_worker", "configured {worker:?}");
+        // Dropping this set stops the probe after the worker has ended.
         #[cfg(feature = "probe")]
         let mut side_tasks = tokio::task::JoinSet::new();
         #[cfg(feature = "probe")]
         if let Some(address) = health_address {
             let probe = Probe::bind(address, session.app.clone(), &worker).await?;
-            session.output.note(format!("Answering probes on http://{}/live and /ready", probe.address()?));
+            session.output.note(format!("Serving health probes on http://{}/live and /ready", probe.address()?));
             side_tasks.spawn(probe.serve());
         }
         Ok(worker.run().await?)
     }
 
-    /// Sets the worker as it was asked for, and says on which queues it is.
+    /// Configures the worker. Returns it with a description of its queues.
     fn configure(self, mut worker: Worker) -> Result<(Worker, String), Failure> {
-        // An empty flag is all queues; an empty variable is not there.
+        // An empty flag means all queues. An empty variable counts as not set.
         if let Some(queues) = or_variable(self.queues, "PROCRASTINATE_WORKER_QUEUES", values::text)? {
             let queues = values::queues(&queues).map_err(Failure::Usage)?;
             worker = if queues.is_empty() { worker.all_queues() } else { worker.queues(queues) };

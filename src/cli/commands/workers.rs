@@ -1,4 +1,4 @@
-//! `list_workers`, and which workers are alive.
+//! `list_workers`, and the check whether workers are alive.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
@@ -12,17 +12,17 @@ use crate::database::models::ProcrastinateWorker;
 use crate::database::statements::cli::{JobSelection, PageOfJobs, RegisteredWorkers};
 use crate::job::JobStatus;
 
-/// After how long without a heartbeat a worker counts as dead, unless it is set otherwise.
+/// After how long without a heartbeat a worker is considered stalled by default.
 pub(crate) const SILENCE: TimeDelta = TimeDelta::seconds(30);
 
-/// List the workers that are registered, and what each of them does
+/// List the registered workers with their jobs
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ListWorkers {
-    /// Times by the clock
+    /// Show the clock time
     #[arg(long)]
     exact: bool,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -41,7 +41,7 @@ impl ListWorkers {
                 let row = json!({ "id": worker.id, "alive": is_alive, "last_heartbeat": heartbeat, "jobs": jobs });
                 array.push(&row, &mut session.output)?;
             }
-            let state = if is_alive { ("alive", Colour::Good) } else { ("silent", Colour::Bad) };
+            let state = if is_alive { ("alive", Colour::Good) } else { ("stalled", Colour::Bad) };
             let jobs: Vec<String> = jobs.iter().map(ToString::to_string).collect();
             table.row(vec![
                 (worker.id.to_string(), Colour::Plain),
@@ -54,19 +54,19 @@ impl ListWorkers {
             return array.end(&mut session.output);
         }
         if workers.is_empty() {
-            session.output.note("no worker is running");
+            session.output.note("no workers");
             return Ok(());
         }
         table.write(&mut session.output)
     }
 }
 
-/// The workers that are registered.
+/// Returns the registered workers.
 pub(crate) async fn workers(session: &Session<'_>) -> Result<Vec<ProcrastinateWorker>, Failure> {
     session.load(RegisteredWorkers).await
 }
 
-/// The jobs that a worker is doing; the first hundred.
+/// Returns the first hundred jobs of a worker.
 async fn jobs_of(worker_id: i64, session: &Session<'_>) -> Result<Vec<i64>, Failure> {
     let mut page = PageOfJobs { meant: JobSelection::default(), newest_first: false, beyond: None, limit: 100 };
     page.meant.filter.worker_id = Some(worker_id);
@@ -75,14 +75,14 @@ async fn jobs_of(worker_id: i64, session: &Session<'_>) -> Result<Vec<i64>, Fail
     Ok(jobs.into_iter().map(|job| job.id).collect())
 }
 
-/// How many of the workers are alive. None is no failure: there may be nothing to do.
+/// Describes how many workers are alive. No workers is not an error, because there may be no jobs.
 pub(crate) fn alive(workers: &[ProcrastinateWorker], now: DateTime<Utc>) -> String {
     let alive = workers.iter().filter(|worker| now - worker.last_heartbeat < SILENCE).count();
     let last = workers.iter().map(|worker| now - worker.last_heartbeat).min().unwrap_or_default();
     match (alive, workers.len()) {
-        (0, 0) => "none is running".to_owned(),
-        (0, _) => format!("none is alive; the last one was heard of {} ago", length(last)),
-        (alive, all) if alive < all => format!("{alive} alive, {} silent", all - alive),
+        (0, 0) => "none".to_owned(),
+        (0, _) => format!("none alive; last heartbeat {} ago", length(last)),
+        (alive, all) if alive < all => format!("{alive} alive, {} stalled", all - alive),
         (alive, _) => format!("{alive} alive"),
     }
 }

@@ -1,4 +1,4 @@
-//! The commands, whatever program they are part of.
+//! The commands of all programs.
 
 use clap::Subcommand;
 
@@ -12,7 +12,7 @@ use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::Output;
 use crate::cli::terminal::session::Session;
 
-/// What can be asked for.
+/// A command.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Command {
     Worker(Box<RunWorker>),
@@ -25,7 +25,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it has to do with a database at all.
+    /// Whether the command needs an application.
     pub(crate) fn needs_application(&self) -> bool {
         match self {
             Self::Schema(schema) => schema.needs_database(),

@@ -1,4 +1,4 @@
-//! The connection of the stand-alone program, and where its address comes from.
+//! The database connection of the stand-alone program, and its address.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use crate::cli::terminal::failure::{Failure, chain};
 use crate::database::connection::pool::{AsyncPool, PoolError};
 use crate::database::connection::pooled::PooledConnection;
 
-/// Where the database is.
+/// The address of the database.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Database")]
 pub(crate) struct Address {
-    /// The database, as postgres://user:password@host:port/database [env: DATABASE_URL; or PGHOST, PGPORT, PGUSER,
+    /// The database: postgres://user:password@host:port/database [env: DATABASE_URL; or PGHOST, PGPORT, PGUSER,
     /// PGPASSWORD, PGDATABASE]
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
 }
 
 impl Address {
-    /// The flag, or `DATABASE_URL`, or what the variables of PostgreSQL's own programs say.
+    /// Returns the address from the flag, from `DATABASE_URL`, or from PostgreSQL's own variables.
     pub(crate) fn find(&self) -> Result<String, Failure> {
         let address = match &self.database_url {
             Some(url) => Some(url.clone()),
@@ -38,22 +38,22 @@ impl Address {
         };
         let address = address.ok_or_else(|| {
             Failure::usage(
-                "which database? Say --database-url postgres://user:password@host/database, or set DATABASE_URL, or \
-                 PGHOST, PGDATABASE and PGUSER",
+                "no database is set; use --database-url postgres://user:password@host/database, or set DATABASE_URL, \
+                 or PGHOST, PGDATABASE and PGUSER",
             )
         })?;
         match address.parse::<Config>() {
             Ok(_) => Ok(address),
             Err(error) => {
                 let (shown, reason) = (without_password(&address), chain(&error).join(": "));
-                let rule = "it is postgres://user:password@host:port/database, or what PGHOST, PGPORT and so on say";
-                Err(Failure::usage(format!("invalid address of the database {shown:?}: {rule} ({reason})")))
+                let rule = "must be postgres://user:password@host:port/database, or come from PGHOST, PGPORT and so on";
+                Err(Failure::usage(format!("invalid database address {shown:?}: {rule} ({reason})")))
             }
         }
     }
 }
 
-/// What the variables say that libpq reads, and so do Python's programs.
+/// Builds an address from the variables that libpq reads.
 fn of_postgresql_variables() -> Result<Option<String>, Failure> {
     const VARIABLES: [(&str, &str); 9] = [
         ("PGHOST", "host"),
@@ -82,28 +82,28 @@ fn of_postgresql_variables() -> Result<Option<String>, Failure> {
     Ok(Some(address))
 }
 
-/// The address without its password, to be shown.
+/// Returns the address without its password, for messages.
 pub(crate) fn without_password(address: &str) -> String {
     if let Some((scheme, rest)) = address.split_once("://") {
-        let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
-        let place = match place.rsplit_once('@') {
-            Some((user, place)) => format!("{}@{place}", user.split(':').next().unwrap_or_default()),
-            None => place.to_owned(),
+        let (server, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let server = match server.rsplit_once('@') {
+            Some((user, server)) => format!("{}@{server}", user.split(':').next().unwrap_or_default()),
+            None => server.to_owned(),
         };
         let parameters = parameters.split('&').filter(|one| !one.is_empty() && !one.starts_with("password"));
         let parameters = parameters.collect::<Vec<_>>().join("&");
         let mark = if parameters.is_empty() { "" } else { "?" };
-        return format!("{scheme}://{place}{mark}{parameters}");
+        return format!("{scheme}://{server}{mark}{parameters}");
     }
     match address.parse::<Config>() {
-        // A password may have spaces and quotation marks in it, so what is shown is made anew.
+        // A password can contain spaces and quotation marks, so the address is rebuilt without it.
         Ok(config) => of_config(&config),
         Err(_) if address.contains("password") || address.contains('@') => "…".to_owned(),
         Err(_) => address.to_owned(),
     }
 }
 
-/// Where an address leads, and as whom.
+/// Formats the server, the user and the database.
 fn of_config(config: &Config) -> String {
     let hosts = config.get_hosts().iter().map(|host| match host {
         Host::Tcp(name) => name.clone(),
@@ -121,17 +121,17 @@ fn of_config(config: &Config) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-/// A pool of one connection, which is made when it is first wanted.
+/// A pool of one connection, which is opened when it is first needed.
 pub(crate) struct OneConnection {
     address: String,
     kept: Arc<Mutex<Option<AsyncPgConnection>>>,
     last_used: std::sync::Mutex<Instant>,
 }
 
-/// How long to try to reach a server, unless the address says so.
+/// How long to try to connect, unless the address sets a timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection may have been idle without being tried before it is used.
+/// How long an idle connection is used without a test.
 const TRUSTED_FOR: Duration = Duration::from_secs(2);
 
 impl OneConnection {
@@ -148,22 +148,22 @@ impl OneConnection {
             if config.get_application_name().is_none() {
                 config.application_name("procrastinate");
             }
-            // Not with Diesel's own function, which keeps the reason to itself.
+            // Diesel's own function does not return the reason of a failure.
             let (client, connection) = config.connect(NoTls).await?;
             Ok::<_, PoolError>(AsyncPgConnection::try_from_client_and_connection(client, connection).await?)
         };
         connected.await.map_err(|source| {
             let hint = if self.address.contains("sslmode") {
-                "; this program speaks no TLS: leave sslmode out, and use a tunnel where the server wants it"
+                "; TLS is not supported: remove sslmode, and use a tunnel if your server requires TLS"
             } else {
                 ""
             };
             let reason = chain(source.as_ref()).join(": ");
-            format!("cannot connect to {}: {reason}{hint}", without_password(&self.address)).into()
+            format!("could not connect to {}: {reason}{hint}", without_password(&self.address)).into()
         })
     }
 
-    /// Whether the connection that is kept was idle for so long that it should be tried. It counts as used now.
+    /// Whether the kept connection was idle for so long that it must be tested. Records that it is used now.
     fn was_idle(&self) -> bool {
         let mut last_used = self.last_used.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         std::mem::replace(&mut *last_used, Instant::now()).elapsed() > TRUSTED_FOR

@@ -1,4 +1,4 @@
-//! `completions` and `man`: what is made from the definition of the commands.
+//! `completions` and `man`: documents that are generated from the commands.
 
 use std::path::PathBuf;
 
@@ -8,27 +8,27 @@ use clap_complete::Shell;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::Output;
 
-/// What helps with the program itself.
+/// A document about the program.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Document {
-    /// Print what makes a shell complete the commands
+    /// Print shell completions
     ///
-    /// For bash: source <(procrastinate completions bash); for other shells see their manuals.
+    /// For bash: source <(procrastinate completions bash). For other shells, see their manuals.
     Completions {
         /// bash, zsh, fish, elvish or powershell
         #[arg(value_parser = clap::value_parser!(Shell))]
         shell: Shell,
     },
-    /// Write the manual pages into a directory: one for the program, and one for each command
+    /// Write the manual pages, one for each command
     Man {
-        /// The directory, which is there
+        /// The directory, which must exist
         #[arg(default_value = ".")]
         directory: PathBuf,
     },
 }
 
 impl Document {
-    /// Makes it from the definition of the program.
+    /// Generates the document.
     pub(crate) fn write(self, mut program: clap::Command, output: &mut Output<'_>) -> Result<(), Failure> {
         match self {
             Self::Completions { shell } => {
@@ -41,7 +41,7 @@ impl Document {
                 let written = clap_mangen::generate_to(program, &directory);
                 written.map_err(|source| {
                     let message = format!("could not write the manual pages into {}: {source}", directory.display());
-                    Failure::failed(message, "the directory has to be there, and to be yours to write to")
+                    Failure::failed(message, "the directory must exist and be writable")
                 })?;
                 output.line(directory.display())
             }

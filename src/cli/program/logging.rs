@@ -1,4 +1,4 @@
-//! The log of a program whose command line is this crate's.
+//! Logging of programs that use this command line.
 
 use std::io::IsTerminal;
 
@@ -13,33 +13,33 @@ use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::allows_colour;
 use crate::cli::terminal::values;
 
-/// What the log shows, and how.
+/// The logging flags.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct Logging {
-    /// Log more: the level debug [env: PROCRASTINATE_VERBOSE, a number]
+    /// Log more (level debug) [env: PROCRASTINATE_VERBOSE, a number]
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "log_level")]
     verbose: u8,
 
-    /// The least important level to log; default: info [env: PROCRASTINATE_LOG_LEVEL]
+    /// The minimum level. Default: info [env: PROCRASTINATE_LOG_LEVEL]
     #[arg(long, global = true, value_name = "LEVEL", value_parser = parse_level)]
     log_level: Option<LevelFilter>,
 
-    /// How to write a line: text or json; default: text [env: PROCRASTINATE_LOG_FORMAT]
+    /// The format: text or json. Default: text [env: PROCRASTINATE_LOG_FORMAT]
     #[arg(long, global = true, value_name = "FORMAT", value_parser = parse_format)]
     log_format: Option<LogFormat>,
 
-    /// Accepted for Procrastinate's sake, and not used [env: PROCRASTINATE_LOG_FORMAT_STYLE]
+    /// Accepted for compatibility, without effect [env: PROCRASTINATE_LOG_FORMAT_STYLE]
     #[arg(long, global = true, value_name = "STYLE", hide = true)]
     log_format_style: Option<String>,
 }
 
-/// How a line of the log is written.
+/// The format of log lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum LogFormat {
     Text,
     Json,
-    /// A format of Python's logging, which deployments of Procrastinate have.
+    /// A format of Python's logging, from a deployment of Procrastinate.
     Python(String),
 }
 
@@ -58,18 +58,18 @@ impl Logging {
                 .with_writer(std::io::stderr)
                 .boxed(),
         };
-        // A program that has a subscriber keeps it.
+        // A program's own subscriber stays.
         let _ = tracing_subscriber::registry().with(layer.with_filter(level)).try_init();
         if let Some(LogFormat::Python(format)) = format {
-            tracing::warn!("the log format {format:?} is Python's and not supported; using text");
+            tracing::warn!("the log format {format:?} is not supported; using text");
         } else if style.is_some() {
-            tracing::warn!("--log-format-style is not supported; it has no effect");
+            tracing::warn!("--log-format-style is not supported and has no effect");
         }
         Ok(())
     }
 
     fn level(&self) -> Result<LevelFilter, Failure> {
-        // Any flag wins over both variables.
+        // Any flag overrides both variables.
         if self.verbose > 0 {
             return Ok(LevelFilter::DEBUG);
         }
@@ -77,7 +77,7 @@ impl Logging {
             return Ok(level);
         }
         let verbose = or_variable(None, "PROCRASTINATE_VERBOSE", |text| {
-            text.trim().parse::<u32>().map_err(|_| "it is a number, and 0 unless set".to_owned())
+            text.trim().parse::<u32>().map_err(|_| "must be a number".to_owned())
         })?;
         Ok(if verbose.unwrap_or(0) > 0 { LevelFilter::DEBUG } else { LevelFilter::INFO })
     }
@@ -89,9 +89,9 @@ fn parse_level(text: &str) -> Result<LevelFilter, String> {
         "info" => Ok(LevelFilter::INFO),
         "warning" => Ok(LevelFilter::WARN),
         "error" => Ok(LevelFilter::ERROR),
-        // Nothing here is graver than an error.
+        // Nothing here is logged at a higher level than error.
         "critical" => Ok(LevelFilter::OFF),
-        _ => Err("it is debug, info, warning, error or critical".to_owned()),
+        _ => Err("must be debug, info, warning, error or critical".to_owned()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A program whose command line is this one and nothing else.
+//! A program that has only this command line.
 
 pub(crate) mod command;
 mod connection;
@@ -24,7 +24,7 @@ use crate::cli::terminal::failure::{Failure, exit_code};
 use crate::cli::terminal::output::{Output, Style};
 use crate::cli::terminal::session::Session;
 
-/// Runs the workers of an application, and looks after its queue.
+/// Run workers and manage the queue.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = false, arg_required_else_help = true)]
 struct Program {
@@ -35,7 +35,7 @@ struct Program {
     command: ProgramCommand,
 }
 
-/// What a program can be asked for that is not mounted in another one.
+/// The commands that only a complete program has.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ProgramCommand {
     #[command(flatten)]
@@ -44,13 +44,12 @@ pub(crate) enum ProgramCommand {
     Document(Document),
 }
 
-/// The whole `main` of a program that is a worker and nothing else: reads the arguments, builds the application, does what
-/// was asked for, and answers with the exit status.
+/// Runs the command line of a program that only runs workers. Returns its exit status.
 ///
-/// The application is built only when it is needed: not for `--help`. Its log goes to standard error, as the logging flags
-/// say, unless the program has installed a subscriber of `tracing` before.
+/// It parses the arguments and builds the application if the command needs one, so not for `--help`. The logging flags
+/// configure the log on standard error, unless the program has installed a `tracing` subscriber before.
 ///
-/// A program with a command line of its own mounts [`Commands`](crate::cli::Commands) in it.
+/// If your program has its own command line, mount [`Commands`](crate::cli::Commands) in it.
 ///
 /// # Example
 ///
@@ -89,14 +88,15 @@ where
     main_from(std::env::args_os(), build).await
 }
 
-/// As [`main`](crate::cli::main()), with arguments that are not those of the process. The first one is the program's name.
+/// Does the same as [`main`](crate::cli::main()) with other arguments than those of the process. The first one is the
+/// name of the program.
 ///
 /// # Example
 ///
 /// ```no_run
-/// # async fn build() -> Result<procrastinate::App, Box<dyn std::error::Error + Send + Sync>> { Err("an example".into()) }
+/// # async fn build() -> Result<procrastinate::App, procrastinate::Error> { unimplemented!() }
 /// # async fn example() {
-/// // What a timer of the system calls.
+/// // What a timer of the operating system runs.
 /// let code = procrastinate::cli::main_from(["shop-worker", "worker", "--one-shot"], build).await;
 /// # }
 /// ```
@@ -113,18 +113,18 @@ where
     run::<Program>(&logging, command, true, async { build().await.map_err(Failure::of) }).await
 }
 
-/// The arguments of the process. Where there is nothing to be run, after `--help` or a mistake, all has been said.
+/// Parses the arguments. Returns the exit status if there is nothing to run, after `--help` or invalid usage.
 pub(crate) fn parse<P: Parser, A: Into<OsString> + Clone>(
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<P, ExitCode> {
     P::try_parse_from(arguments).map_err(|error| {
-        // There is nobody to be told that it cannot be written.
+        // There is nowhere to report a failed write.
         let _ = error.print();
         exit_code(u8::try_from(error.exit_code()).unwrap_or(2))
     })
 }
 
-/// Does what was asked for, with an application that is built for it.
+/// Builds the application and runs the command.
 pub(crate) async fn run<P: CommandFactory>(
     logging: &Logging,
     command: ProgramCommand,

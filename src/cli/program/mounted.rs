@@ -1,4 +1,4 @@
-//! The commands, to be mounted in an application's own command line.
+//! The commands, mounted in an application's own command line.
 
 use std::io::BufWriter;
 use std::process::ExitCode;
@@ -11,14 +11,13 @@ use crate::cli::terminal::exit::finish;
 use crate::cli::terminal::output::{Output, Style};
 use crate::cli::terminal::session::Session;
 
-/// The commands of the queue, for a program whose command line is made with clap: what `manage.py procrastinate` is to
-/// Django.
+/// The queue's commands for a program whose command line uses clap, like `manage.py procrastinate` for Django.
 ///
-/// It can be mounted as a subcommand, as here, or with `#[command(flatten)]` beside the program's own subcommands; and in
-/// a program that uses clap's builder, with the functions of clap's traits [`clap::Subcommand`] and [`clap::Args`] that it
-/// implements. Its flags have no meaning outside of its commands, so they cannot meet the program's own.
+/// Mount it as a subcommand, as below, or with `#[command(flatten)]` alongside your subcommands. With clap's builder,
+/// use the functions of [`clap::Subcommand`] and [`clap::Args`], which it implements. All flags belong to its
+/// subcommands, so they cannot conflict with yours.
 ///
-/// The program sees to its log itself.
+/// Your program sets up its own logging.
 ///
 /// # Example
 ///
@@ -29,9 +28,9 @@ use crate::cli::terminal::session::Session;
 /// /// The shop.
 /// #[derive(Parser)]
 /// enum Shop {
-///     /// Serves the web pages
+/// /// Serve the web pages
 ///     Serve,
-///     /// Runs the worker, and looks after the queue
+/// /// Run workers and manage the queue
 ///     Queue(cli::Commands),
 /// }
 ///
@@ -69,9 +68,8 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// Does what was asked for, with the application's tasks, pool and state, and answers with the exit status: 0, or 1
-    /// when it failed, or 2 when a value cannot be. What there is to say was said then, on standard output and standard
-    /// error.
+    /// Runs the command with the application's tasks, pool and state, and prints its output. Returns the exit status: 0
+    /// for success, 1 for a failure, 2 for invalid usage.
     ///
     /// # Example
     ///

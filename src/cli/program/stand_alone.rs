@@ -1,4 +1,4 @@
-//! The program `procrastinate`: the commands on a database, without the code of any task.
+//! The program `procrastinate`: the commands for any database, without tasks.
 
 use std::process::ExitCode;
 
@@ -11,13 +11,13 @@ use crate::cli::program::{self, ProgramCommand};
 use crate::cli::terminal::failure::Failure;
 use crate::database::connection::diesel_connector::DieselConnector;
 
-/// Looks after a queue of Procrastinate's, whichever language its programs are written in.
+/// Manage a Procrastinate queue, whichever language its programs use.
 ///
-/// Jobs are listed, explained, retried, cancelled, rescheduled and deleted; the database is set up and checked. Running
-/// jobs takes their code: that is for the worker of the application.
+/// Lists, explains, retries, cancels, reschedules and deletes jobs, and sets up and checks the database. To run jobs,
+/// use the worker of your application.
 #[derive(Debug, Parser)]
 #[command(name = "procrastinate", version, propagate_version = false, arg_required_else_help = true)]
-#[command(after_help = "Start with `procrastinate healthchecks`, and go on with `procrastinate shell`.")]
+#[command(after_help = "Start with `procrastinate healthchecks`, then try `procrastinate shell`.")]
 pub(crate) struct StandAlone {
     #[command(flatten)]
     logging: Logging,
@@ -25,7 +25,7 @@ pub(crate) struct StandAlone {
     #[command(flatten)]
     address: Address,
 
-    /// The application, of which this program knows nothing
+    /// The application. This program ignores it
     #[arg(short, long, value_name = "APP", hide = true)]
     app: Option<String>,
 
@@ -33,10 +33,10 @@ pub(crate) struct StandAlone {
     command: ProgramCommand,
 }
 
-/// What the program `procrastinate` does: its whole `main`.
+/// Runs the command line of the program `procrastinate`. Returns its exit status.
 ///
-/// It reads the arguments of the process, talks to standard output and standard error, and answers with the exit status.
-/// A program with tasks of its own uses [`main`](crate::cli::main()) or [`Commands`](crate::cli::Commands).
+/// It reads the arguments of the process. A program with tasks uses [`main`](crate::cli::main()) or
+/// [`Commands`](crate::cli::Commands).
 ///
 /// # Example
 ///
@@ -54,7 +54,7 @@ pub async fn stand_alone() -> ExitCode {
     let StandAlone { logging, address, app: python_app, command } = parsed;
     program::run::<StandAlone>(&logging, command, false, async {
         if python_app.is_some() {
-            tracing::debug!("--app has no meaning here: this program needs the database alone");
+            tracing::debug!("--app has no effect: this program needs only a database");
         }
         let app = App::builder(DieselConnector::new(OneConnection::new(address.find()?))).build();
         app.map_err(Failure::from)

@@ -1,4 +1,4 @@
-//! Reading lines from a terminal: with editing, a history, and completion.
+//! Reads lines from a terminal, with editing, a history and completion.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,9 @@ const PROMPT: &str = "procrastinate> ";
 
 type LineEditor = rustyline::Editor<Names, FileHistory>;
 
-/// Reads lines.
+/// Reads lines from a terminal.
 pub(super) struct Editor {
-    /// Away while a line is being read.
+    /// `None` while a line is being read.
     lines: Option<Box<LineEditor>>,
     history: Option<PathBuf>,
 }
@@ -36,13 +36,13 @@ impl Editor {
         lines.set_helper(Some(Names::new(session).await));
         let history = history_file();
         if let Some(path) = &history {
-            // There is none the first time.
+            // There is no history the first time.
             let _ = lines.load_history(path);
         }
         Ok(Self { lines: Some(Box::new(lines)), history })
     }
 
-    /// The next line; `None` at the end. Ctrl-C begins a line anew.
+    /// Returns the next line, or `None` at the end. Ctrl-C starts a new line.
     pub(super) async fn read(&mut self) -> Result<Option<String>, Failure> {
         loop {
             let Some(mut lines) = self.lines.take() else { return Ok(None) };
@@ -50,7 +50,7 @@ impl Editor {
             let read = tokio::task::spawn_blocking(move || {
                 let line = lines.readline(PROMPT);
                 if let Some(path) = &history {
-                    // A history that cannot be kept is no reason not to go on.
+                    // The shell also works without a history.
                     let _ = lines.append_history(path);
                 }
                 (lines, line)
@@ -66,7 +66,7 @@ impl Editor {
         }
     }
 
-    /// Learns the names of queues and tasks that have come since.
+    /// Loads new names of queues and tasks.
     pub(super) async fn refresh(&mut self, session: &Session<'_>) {
         let names = Names::new(session).await;
         if let Some(lines) = &mut self.lines {
@@ -75,7 +75,7 @@ impl Editor {
     }
 }
 
-/// Where what was typed is kept, as the XDG base directory specification has it.
+/// Returns the path of the history, as the XDG base directory specification defines it.
 fn history_file() -> Option<PathBuf> {
     let of = |variable: &str| std::env::var_os(variable).filter(|value| Path::new(value).is_absolute());
     let state = of("XDG_STATE_HOME").map(PathBuf::from);
@@ -85,7 +85,7 @@ fn history_file() -> Option<PathBuf> {
     Some(directory.join("history"))
 }
 
-/// What can be completed.
+/// The names that can be completed.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     commands: Vec<String>,
@@ -94,7 +94,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The names that jobs have and the application's tasks. Without them there is less to complete, and nothing else.
+    /// Loads the names of jobs and of the application's tasks. If that fails, there are fewer completions.
     async fn new(session: &Session<'_>) -> Self {
         let found = session.load(NamesInUse).await.unwrap_or_default();
         let mut tasks: BTreeSet<String> = session.app.task_names().into_iter().map(str::to_owned).collect();
@@ -109,7 +109,7 @@ impl Names {
         Self { commands: command_names(), queues, tasks: tasks.into_iter().collect() }
     }
 
-    /// Where the word at the cursor begins, and what it could become.
+    /// Returns where the word at the cursor begins, and its possible completions.
     fn candidates(&self, line: &str) -> (usize, Vec<String>) {
         const KEYS: [&str; 10] =
             ["queue=", "task=", "status=", "lock=", "queueing_lock=", "id=", "worker=", "stalled", "details", "--json"];

@@ -1,4 +1,4 @@
-//! What a line of the shell asks for.
+//! Parses and runs the lines of the shell.
 
 use clap::{CommandFactory, Parser};
 
@@ -12,32 +12,32 @@ use crate::cli::terminal::session::Session;
     no_binary_name = true,
     name = "",
     disable_help_flag = false,
-    help_template = "{subcommands}\n  exit          Leave, as Ctrl-D does"
+    help_template = "{subcommands}\n  exit          Leave the shell, like Ctrl-D"
 )]
 struct Line {
     #[command(subcommand)]
     command: JobCommand,
 }
 
-/// What comes after a line.
+/// What to do after a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextLine {
     GoOn,
     Leave,
 }
 
-/// The names of the commands.
+/// Returns the names of the commands.
 pub(super) fn command_names() -> Vec<String> {
     let commands = Line::command();
     let names = commands.get_subcommands().map(|command| command.get_name().to_owned());
     names.chain(["help".to_owned(), "exit".to_owned()]).collect()
 }
 
-/// Runs a line as it was typed: words with spaces between them, or quotes around them.
+/// Runs a line as it was typed. Words are separated by spaces, and quotes protect spaces.
 pub(super) async fn run_line(line: &str, session: &mut Session<'_>) -> Result<NextLine, Failure> {
     match shlex::split(line) {
         Some(words) => run_words(words, session).await,
-        None => Err(Failure::usage("a quotation mark is not closed")),
+        None => Err(Failure::usage("missing closing quotation mark")),
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn run_words(mut words: Vec<String>, session: &mut Session<'_>)
         Some(_) => {}
     }
     match Line::try_parse_from(words) {
-        // A command may hold much: it lives on the heap.
+        // A command can be large, so it is on the heap.
         Ok(line) => Box::pin(line.command.run(session)).await.map(|()| NextLine::GoOn),
         Err(error) if !error.use_stderr() => {
             session.output.text(error.render())?;

@@ -1,4 +1,4 @@
-//! `shell`: the commands about jobs, one after the other.
+//! `shell`: runs several commands about jobs.
 
 mod editor;
 mod lines;
@@ -10,16 +10,16 @@ use crate::cli::terminal::session::Session;
 use editor::Editor;
 use lines::{NextLine, run_line, run_words};
 
-/// Open a shell for looking after jobs; with a command, run that and no more
+/// Open a shell for managing jobs, or run one of its commands
 ///
-/// In it, `help` lists the commands. Lines that are piped into it are run one by one; it then ends with 1 if one of them
-/// failed.
+/// In the shell, `help` lists the commands. If its input is not a terminal, it runs the lines one by one, and exits
+/// with 1 if one of them failed.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
     after_help = "Examples:\n  shell\n  shell list_jobs queue=mails status=failed details\n  echo 'retry 7' | … shell"
 )]
 pub(super) struct Shell {
-    /// A command of the shell, with its words
+    /// A command of the shell with its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     shell_command: Vec<String>,
 }
@@ -29,7 +29,7 @@ impl Shell {
         match self.shell_command.as_slice() {
             [] if std::io::stdin().is_terminal() => interactive(session).await,
             [] => piped(session).await,
-            // A whole line in quotes is a line.
+            // A single argument in quotes is a whole line.
             [line] if line.contains(' ') => run_line(line, session).await.map(|_| ()),
             words => run_words(words.to_vec(), session).await.map(|_| ()),
         }
@@ -51,7 +51,7 @@ async fn interactive(session: &mut Session<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Lines that come from elsewhere than a terminal.
+/// Runs the lines of an input that is not a terminal.
 async fn piped(session: &mut Session<'_>) -> Result<(), Failure> {
     let mut has_failed = false;
     loop {

@@ -1,23 +1,23 @@
-//! Values that come from the environment where no flag gives them.
+//! Values from the environment.
 //!
-//! clap could read them, but takes an empty variable for a value, where Procrastinate takes it for none, and shows values
-//! in its help, passwords too.
+//! clap could read them, but it treats an empty variable as a value, while Procrastinate treats it as not set. It also
+//! shows the values in its help, including passwords.
 
 use crate::cli::terminal::failure::Failure;
 
-/// The value of a variable that is set and not empty.
+/// Returns the value of a variable that is set and not empty.
 pub(crate) fn text(variable: &str) -> Result<Option<String>, Failure> {
     match std::env::var(variable) {
         Ok(value) if value.is_empty() => Ok(None),
         Ok(value) => Ok(Some(value)),
         Err(std::env::VarError::NotPresent) => Ok(None),
         Err(std::env::VarError::NotUnicode(_)) => {
-            Err(Failure::usage(format!("the environment variable {variable} is no text in UTF-8")))
+            Err(Failure::usage(format!("invalid value in the environment variable {variable}: must be UTF-8")))
         }
     }
 }
 
-/// The flag's value, or else the variable's.
+/// Returns the flag's value, or else the variable's.
 pub(crate) fn or_variable<T>(
     flag: Option<T>,
     variable: &str,
@@ -35,18 +35,18 @@ pub(crate) fn or_variable<T>(
     }
 }
 
-/// Either of two flags that say the opposite of each other, or else the variable.
+/// Returns the value of two opposite flags, or else the variable's.
 pub(crate) fn switch(on: bool, off: bool, variable: &str) -> Result<Option<bool>, Failure> {
     let flag = if on || off { Some(on) } else { None };
     or_variable(flag, variable, parse_bool)
 }
 
-/// As Procrastinate reads it: the first letter counts.
+/// Parses a boolean like Procrastinate: only the first letter counts.
 fn parse_bool(text: &str) -> Result<bool, String> {
     match text.chars().next().map(|first| first.to_ascii_lowercase()) {
         Some('0' | 'n' | 'f') => Ok(false),
         Some('1' | 'y' | 't') => Ok(true),
-        _ => Err("it is 1, y or t for yes, and 0, n or f for no".to_owned()),
+        _ => Err("must be 1, y or t for yes, or 0, n or f for no".to_owned()),
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
     use super::parse_bool;
 
     #[test]
-    fn the_first_letter_says_yes_or_no() {
+    fn the_first_letter_decides() {
         for yes in ["1", "y", "t", "True", "YES"] {
             assert_eq!(parse_bool(yes), Ok(true));
         }

@@ -1,11 +1,11 @@
-//! The end of a command: its failure on standard error, and the exit status.
+//! The end of a command: reports its failure and returns the exit status.
 
 use std::process::ExitCode;
 
 use crate::cli::terminal::failure::{Failure, exit_code, status_of};
 use crate::cli::terminal::output::Output;
 
-/// Says what failed, if something did.
+/// Reports the failure, if any.
 pub(crate) fn finish(result: Result<(), Failure>, output: &mut Output<'_>) -> ExitCode {
     let result = result.and_then(|()| output.flush());
     if let Err(failure) = &result {

@@ -1,4 +1,4 @@
-//! What goes wrong on the command line: what is said about it, and with which exit status.
+//! Failures of commands: their messages and exit statuses.
 
 use std::error::Error as StdError;
 use std::io;
@@ -6,16 +6,16 @@ use std::process::ExitCode;
 
 use crate::error::Error;
 
-/// Why a command did not do what it was to do.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It was asked for in a way that cannot be.
+    /// Invalid usage.
     Usage(String),
-    /// It was tried, and failed.
+    /// The command failed.
     Failed { error: Box<dyn StdError + Send + Sync>, advice: Option<String> },
-    /// As `Failed`, where all was said already.
+    /// The command failed and has already reported why.
     Reported,
-    /// Nobody reads what it writes any more, as after `| head`. That is no failure.
+    /// The reader of the output has closed it, as `| head` does. This is not an error.
     OutputClosed,
 }
 
@@ -24,19 +24,19 @@ impl Failure {
         Self::Usage(message.into())
     }
 
-    /// A failure with what to do about it.
+    /// A failure with advice.
     pub(crate) fn failed(error: impl Into<Box<dyn StdError + Send + Sync>>, advice: impl Into<String>) -> Self {
         Self::Failed { error: error.into(), advice: Some(advice.into()) }
     }
 
-    /// An error of the application's.
+    /// An error of the application.
     pub(crate) fn of(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let error = error.into();
         let advice = error.downcast_ref::<Error>().and_then(advice).map(str::to_owned);
         Self::Failed { error, advice }
     }
 
-    /// Whether it is about the one job that was asked for, so that there is no reason not to go on with others.
+    /// Whether the failure concerns only one job, so that other jobs can still be processed.
     pub(crate) fn is_about_one_job(&self) -> bool {
         let Self::Failed { error, .. } = self else { return false };
         matches!(
@@ -53,7 +53,7 @@ impl Failure {
         }
     }
 
-    /// What is said about it: what failed, why, and what to do.
+    /// Returns the message: what failed, why, and what to do.
     pub(crate) fn message(&self) -> Option<String> {
         match self {
             Self::Usage(message) => Some(format!("error: {message}\n\nFor more, try --help.\n")),
@@ -72,7 +72,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            // The input was wrong, and whoever typed it sees why.
+            // The input was wrong, and the message explains why.
             Error::Invalid { .. } => Self::Usage(error.to_string()),
             error => Self::of(error),
         }
@@ -85,7 +85,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// An error and its causes, without those that the one above says already.
+/// Returns an error and its causes, without causes that the error before them already includes.
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
     let mut messages = vec![error.to_string()];
     let mut source = error.source();
@@ -101,26 +101,28 @@ pub(crate) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
 
 fn advice(error: &Error) -> Option<&'static str> {
     match error {
-        Error::SchemaMissing { .. } => Some("`healthchecks` says what is missing, and `schema apply` creates it"),
+        Error::SchemaMissing { .. } => {
+            Some("run `healthchecks` to find what is missing, and `schema apply` to create it")
+        }
         Error::Pool { .. } => {
-            Some("see that the server is up, and that its address, the database, the role and the password are right")
+            Some("check that the server is running, and check the address, database, role and password")
         }
         Error::Database { source, .. } if source.to_string().contains("permission denied") => {
-            Some("the role needs SELECT, INSERT, UPDATE and DELETE on the queue's tables, and USAGE on their sequences")
+            Some("grant the role SELECT, INSERT, UPDATE and DELETE on the queue's tables, and USAGE on their sequences")
         }
-        Error::AlreadyEnqueued { .. } => Some("nothing, if one job is enough: --ignore-already-enqueued says so"),
-        Error::UnknownTask { .. } => Some("if another program has the task, --unknown defers it all the same"),
-        Error::JobNotFound { .. } => Some("`list_jobs` shows the jobs that there are"),
+        Error::AlreadyEnqueued { .. } => Some("use --ignore-already-enqueued if one job is enough"),
+        Error::UnknownTask { .. } => Some("use --unknown if another program has the task"),
+        Error::JobNotFound { .. } => Some("run `list_jobs` to see the existing jobs"),
         _ => None,
     }
 }
 
-/// The exit status for this result.
+/// Returns the exit status for this result.
 pub(crate) fn status_of(result: &Result<(), Failure>) -> u8 {
     result.as_ref().err().map_or(0, Failure::status)
 }
 
-/// The exit code of a status.
+/// Converts a status to an exit code.
 pub(crate) fn exit_code(status: u8) -> ExitCode {
     ExitCode::from(status)
 }
@@ -130,7 +132,7 @@ mod tests {
     use super::{Error, Failure};
 
     #[test]
-    fn a_failure_says_each_cause_once_and_what_to_do() {
+    fn a_failure_shows_each_cause_once_and_what_to_do() {
         let source = Error::Pool { action: "list the jobs", source: "connection refused".into() };
         let message = Failure::from(source).message().unwrap();
         assert_eq!(message.matches("connection refused").count(), 1, "{message}");
@@ -139,8 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn wrong_input_is_a_matter_of_usage() {
-        assert_eq!(Failure::from(Error::invalid("queue name", "", "it is empty")).status(), 2);
+    fn invalid_input_is_invalid_usage() {
+        assert_eq!(Failure::from(Error::invalid("queue name", "", "must not be empty")).status(), 2);
         assert_eq!(Failure::from(Error::JobNotFound { action: "retry", job_id: 7.into() }).status(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! What a command reads and prints.
+//! The input and output of commands.
 
 pub(crate) mod environment;
 pub(crate) mod exit;

@@ -1,4 +1,4 @@
-//! Where a command writes to, and how what it writes looks.
+//! The output of commands and its style.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
@@ -7,23 +7,23 @@ use serde_json::Value;
 
 use crate::cli::terminal::failure::Failure;
 
-/// Standard output and standard error, or what stands for them.
+/// Standard output and standard error, or replacements in tests.
 pub(crate) struct Output<'w> {
     out: &'w mut (dyn Write + Send),
     err: &'w mut (dyn Write + Send),
     style: Style,
 }
 
-/// What the reader can make use of.
+/// The style that the output supports.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Style {
     pub(crate) colours: bool,
-    /// The columns of the terminal; `None` where it is none, and lines may have any length.
+    /// The width of the terminal. `None` if it is not a terminal, so lines can have any length.
     pub(crate) width: Option<usize>,
 }
 
 impl Style {
-    /// For this process's standard output: colours on a terminal, unless the user wants none (<https://no-color.org>).
+    /// The style of standard output: colours on a terminal, unless the user disables them (<https://no-color.org>).
     pub(crate) fn of_standard_output() -> Self {
         if !std::io::stdout().is_terminal() {
             return Self::default();
@@ -32,7 +32,7 @@ impl Style {
         Self { colours: allows_colour(), width }
     }
 
-    /// The text in a colour, where there are colours.
+    /// Colours the text, if colours are enabled.
     pub(crate) fn paint(self, colour: Colour, text: &str) -> String {
         match (self.colours, colour.code()) {
             (true, Some(code)) => format!("\x1b[{code}m{text}\x1b[0m"),
@@ -47,7 +47,7 @@ pub(crate) fn allows_colour() -> bool {
     !is_set("NO_COLOR") && !std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// The colours in use, by what they are for.
+/// Colours, named by their use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Colour {
     #[default]
@@ -83,28 +83,28 @@ impl<'w> Output<'w> {
         self.style
     }
 
-    /// A line of what was asked for.
+    /// Writes a line of the result.
     pub(crate) fn line(&mut self, text: impl Display) -> Result<(), Failure> {
         Ok(writeln!(self.out, "{text}")?)
     }
 
-    /// The same, without the end of a line.
+    /// Writes text without a line end.
     pub(crate) fn text(&mut self, text: impl Display) -> Result<(), Failure> {
         Ok(write!(self.out, "{text}")?)
     }
 
-    /// A value for programs, on one line.
+    /// Writes JSON on one line.
     pub(crate) fn json(&mut self, value: &Value) -> Result<(), Failure> {
         self.line(value)
     }
 
-    /// A line beside it, for people: what is being done, what came of it.
+    /// Writes a message for people to standard error.
     pub(crate) fn note(&mut self, text: impl Display) {
-        // Where nobody listens there is nobody to complain to.
+        // There is nowhere to report a failed write.
         let _ = writeln!(self.err, "{text}");
     }
 
-    /// A note that another one will be written over, where that can be done.
+    /// Writes a message that the next one replaces on a terminal.
     pub(crate) fn progress(&mut self, text: impl Display) {
         let _ = if std::io::stderr().is_terminal() && self.style.width.is_some() {
             write!(self.err, "\r\x1b[K{text}")
@@ -114,7 +114,7 @@ impl<'w> Output<'w> {
         let _ = self.err.flush();
     }
 
-    /// A question, without the end of a line.
+    /// Writes a question, without a line end.
     pub(crate) fn ask(&mut self, text: impl Display) {
         let _ = write!(self.err, "{text} ");
         let _ = self.err.flush();
@@ -124,9 +124,9 @@ impl<'w> Output<'w> {
         Ok(self.out.flush()?)
     }
 
-    /// Says what a failure has to say.
+    /// Writes the message of a failure.
     pub(crate) fn report(&mut self, failure: &Failure) {
-        // What was found before it failed comes first.
+        // Results that were found before the failure come first.
         let _ = self.out.flush();
         if let Some(message) = failure.message() {
             let _ = write!(self.err, "{message}");
@@ -134,7 +134,7 @@ impl<'w> Output<'w> {
     }
 }
 
-/// An array for programs, an element a line, written while it is read.
+/// A JSON array with one element per line, written while it is read.
 pub(crate) struct JsonArray {
     is_empty: bool,
 }

@@ -1,4 +1,4 @@
-//! What every command has at hand.
+//! The session of a command.
 
 use std::io::{BufRead, IsTerminal};
 
@@ -11,12 +11,12 @@ use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::Output;
 use crate::database::connection::run::{Executable, Run};
 
-/// An application, and somebody to talk to.
+/// An application and the user's terminal.
 pub(crate) struct Session<'s> {
     pub(crate) app: App,
-    /// Whether this program has the code of tasks, or only the database.
+    /// Whether this program has tasks, or only a database.
     pub(crate) has_tasks: bool,
-    /// Whether there is somebody who can answer a question.
+    /// Whether the user can answer questions.
     pub(crate) can_ask: bool,
     pub(crate) output: Output<'s>,
 }
@@ -27,7 +27,7 @@ impl<'s> Session<'s> {
         Self { app, has_tasks, can_ask, output }
     }
 
-    /// The rows of a statement, on a connection from the pool.
+    /// Loads the rows of a statement, on a connection from the pool.
     pub(crate) async fn load<S>(&self, statement: S) -> Result<Vec<S::Row>, Failure>
     where
         S: Executable,
@@ -38,13 +38,13 @@ impl<'s> Session<'s> {
         Ok(connection.load(statement).await?)
     }
 
-    /// Whether to go on. Without somebody to ask, that must have been said beforehand.
+    /// Asks for confirmation. Without a terminal, `--yes` is required.
     pub(crate) fn confirm(&mut self, is_said: bool, question: &str) -> Result<bool, Failure> {
         if is_said {
             return Ok(true);
         }
         if !self.can_ask {
-            return Err(Failure::usage(format!("{question} Nobody can be asked here: say --yes if you mean it")));
+            return Err(Failure::usage(format!("{question} Could not ask without a terminal; use --yes to confirm")));
         }
         self.output.ask(format!("{question} [y/N]"));
         let mut answer = String::new();

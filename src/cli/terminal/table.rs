@@ -5,12 +5,12 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::{Colour, Output};
 
-/// Rows of cells under headings.
+/// A table with headings.
 #[derive(Debug)]
 pub(crate) struct Table {
     columns: Vec<TableColumn>,
     rows: Vec<Vec<(String, Colour)>>,
-    /// Whether the headings were written.
+    /// Whether the headings are written.
     is_begun: bool,
 }
 
@@ -21,11 +21,11 @@ struct TableColumn {
     width: usize,
 }
 
-/// Between two columns.
+/// The space between two columns.
 const GAP: &str = "  ";
 
 impl Table {
-    /// A table with these headings. One that begins with `#` is over numbers, which stand on the right.
+    /// Creates a table with these headings. A `#` marks a column of numbers, which are right-aligned.
     pub(crate) fn new(headings: &[&'static str]) -> Self {
         let column = |heading: &&'static str| TableColumn {
             heading: heading.trim_start_matches('#'),
@@ -35,14 +35,14 @@ impl Table {
         Self { columns: headings.iter().map(column).collect(), rows: Vec::new(), is_begun: false }
     }
 
-    /// Adds a row with as many cells as there are columns.
+    /// Adds a row, which must have as many cells as there are columns.
     pub(crate) fn row(&mut self, cells: Vec<(String, Colour)>) {
         let cells = cells.into_iter().map(|(text, colour)| (on_one_line(&text), colour));
         self.rows.push(cells.collect());
     }
 
-    /// Writes the rows that were added since it was last written, the first time under the headings. On a terminal the last
-    /// column is cut where the line would not fit.
+    /// Writes the rows that were added since the last call. The first call also writes the headings. On a terminal, the
+    /// last column is truncated to fit.
     pub(crate) fn write(&mut self, output: &mut Output<'_>) -> Result<(), Failure> {
         let mut rows = std::mem::take(&mut self.rows);
         if !std::mem::replace(&mut self.is_begun, true) {
@@ -83,7 +83,7 @@ impl Table {
     }
 }
 
-/// Without what would end the line or drive the terminal: names come from whoever deferred the job.
+/// Escapes control characters. Names come from programs that defer jobs, and could control the terminal.
 pub(crate) fn on_one_line(text: &str) -> String {
     if text.chars().any(char::is_control) {
         text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
@@ -128,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_on_the_right_and_nothing_drives_the_terminal() {
+    fn numbers_are_right_aligned_and_control_characters_are_escaped() {
         let expected = "   id  name\n    7  寿司 for everybody\n12345  two\\nlines\\u{1b}[2J\n";
         assert_eq!(written(table(), Style::default()), expected);
     }
 
     #[test]
-    fn a_terminal_gets_colours_and_no_longer_lines_than_it_has_room_for() {
+    fn a_terminal_gets_colours_and_lines_that_fit() {
         let text = written(table(), Style { colours: true, width: Some(20) });
         assert!(text.contains("\u{1b}[32m寿司 for eve…\u{1b}[0m"), "{text:?}");
     }

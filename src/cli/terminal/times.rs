@@ -1,4 +1,4 @@
-//! Times as people say them, and as programs want them.
+//! Formats times for people and for programs.
 
 use chrono::{DateTime, Local, SecondsFormat, TimeDelta, Utc};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
     pub(crate) now: DateTime<Utc>,
-    /// By the clock, instead of how long ago or from now.
+    /// Whether to show the clock time instead of a relative time.
     pub(crate) is_exact: bool,
 }
 
@@ -16,7 +16,7 @@ impl Times {
         Self { now: Utc::now(), is_exact }
     }
 
-    /// `in 3 min`, or `2030-01-31 08:00:00 +01:00` by the clock of this machine.
+    /// Formats `in 3 min`, or `2030-01-31 08:00:00 +01:00` in the local time zone.
     pub(crate) fn show(self, time: DateTime<Utc>) -> String {
         if self.is_exact {
             return exact(time);
@@ -36,17 +36,17 @@ impl Times {
     }
 }
 
-/// By the clock of this machine, with its offset.
+/// Formats the clock time in the local time zone, with its offset.
 pub(crate) fn exact(time: DateTime<Utc>) -> String {
     time.with_timezone(&Local).format("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
-/// For programs: RFC 3339 in UTC.
+/// Formats a time for programs: RFC 3339 in UTC.
 pub(crate) fn json(time: Option<DateTime<Utc>>) -> Value {
     time.map_or(Value::Null, |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true).into())
 }
 
-/// A length of time in the one unit that suits it.
+/// Formats a length of time in one suitable unit.
 pub(crate) fn length(length: TimeDelta) -> String {
     let seconds = length.num_seconds();
     match seconds {
@@ -63,7 +63,7 @@ mod tests {
     use super::{TimeDelta, Times, Utc};
 
     #[test]
-    fn a_time_is_shown_as_how_far_it_is_away() {
+    fn times_are_shown_relative_to_now() {
         let times = Times { now: Utc::now(), is_exact: false };
         for (seconds, expected) in [
             (0, "now"),

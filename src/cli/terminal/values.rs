@@ -1,4 +1,4 @@
-//! How values are written on the command line and in the environment.
+//! Parsers for values on the command line and in the environment.
 
 #[cfg(feature = "probe")]
 use std::net::SocketAddr;
@@ -10,9 +10,9 @@ use serde_json::Value;
 use crate::job::{JobId, JobStatus};
 use crate::worker::DeleteJobs;
 
-/// Seconds as a number, as Procrastinate has them, or a number with a unit.
+/// Parses seconds, like Procrastinate, or a number with a unit.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    const RULE: &str = "it is a number of seconds, such as 2.5, or has a unit: 500ms, 30s, 5m, 2h, 7d";
+    const RULE: &str = "must be a number of seconds, such as 2.5, or have a unit: 500ms, 30s, 5m, 2h, 7d";
     let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit.trim() {
@@ -27,7 +27,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * scale).map_err(|_| RULE.to_owned())
 }
 
-/// A time in ISO 8601; without an offset it is in UTC, as Procrastinate reads it.
+/// Parses a time in ISO 8601. Like in Procrastinate, a time without an offset is in UTC.
 pub(crate) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     const WITH_OFFSET: [&str; 2] = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z"];
     const WITHOUT: [&str; 2] = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"];
@@ -40,38 +40,38 @@ pub(crate) fn time(text: &str) -> Result<DateTime<Utc>, String> {
     let naive = WITHOUT.iter().find_map(|format| NaiveDateTime::parse_from_str(&written, format).ok());
     let midnight = || NaiveDate::parse_from_str(&written, "%Y-%m-%d").ok().and_then(|day| day.and_hms_opt(0, 0, 0));
     naive.or_else(midnight).map(|time| time.and_utc()).ok_or_else(|| {
-        "it is a time in ISO 8601, such as 2030-01-31T08:00:00+01:00; without an offset in UTC".to_owned()
+        "must be a time in ISO 8601, such as 2030-01-31T08:00:00+01:00, or in UTC without an offset".to_owned()
     })
 }
 
-/// Names with commas between; spaces around them do not count. Nothing at all is all queues.
+/// Parses names separated by commas, with optional spaces. An empty text means all queues.
 pub(crate) fn queues(text: &str) -> Result<Vec<String>, String> {
     Ok(text.split(',').map(str::trim).filter(|queue| !queue.is_empty()).map(str::to_owned).collect())
 }
 
-/// Any text.
+/// Accepts any text.
 pub(crate) fn text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
 pub(crate) fn priority(text: &str) -> Result<i32, String> {
-    text.trim().parse().map_err(|_| format!("it is a whole number from {} to {}", i32::MIN, i32::MAX))
+    text.trim().parse().map_err(|_| format!("must be a whole number from {} to {}", i32::MIN, i32::MAX))
 }
 
 pub(crate) fn concurrency(text: &str) -> Result<usize, String> {
     match text.trim().parse() {
         Ok(number @ 1..) => Ok(number),
-        _ => Err("it is a whole number, 1 or more".to_owned()),
+        _ => Err("must be a whole number of at least 1".to_owned()),
     }
 }
 
 pub(crate) fn number(text: &str) -> Result<usize, String> {
-    text.trim().parse().map_err(|_| "it is a whole number, 0 or more".to_owned())
+    text.trim().parse().map_err(|_| "must be a whole number of at least 0".to_owned())
 }
 
-/// How many at most, or how often.
+/// Parses a maximum number.
 pub(crate) fn limit(text: &str) -> Result<u32, String> {
-    text.trim().parse().map_err(|_| format!("it is a whole number from 0 to {}", u32::MAX))
+    text.trim().parse().map_err(|_| format!("must be a whole number from 0 to {}", u32::MAX))
 }
 
 pub(crate) fn delete_jobs(text: &str) -> Result<DeleteJobs, String> {
@@ -79,44 +79,45 @@ pub(crate) fn delete_jobs(text: &str) -> Result<DeleteJobs, String> {
         "never" => Ok(DeleteJobs::Never),
         "successful" => Ok(DeleteJobs::Successful),
         "always" => Ok(DeleteJobs::Always),
-        _ => Err("it is never, successful or always".to_owned()),
+        _ => Err("must be never, successful or always".to_owned()),
     }
 }
 
-/// The number of a job; as it is shown, with a `#`, too.
+/// Parses a job ID, with or without a `#`.
 pub(crate) fn job_id(text: &str) -> Result<JobId, String> {
-    let number: i64 =
-        text.trim_start_matches('#').parse().map_err(|_| "it is the number of a job, such as 7".to_owned())?;
+    let number: i64 = text.trim_start_matches('#').parse().map_err(|_| "must be a job ID, such as 7".to_owned())?;
     Ok(number.into())
 }
 
-/// A status that this version knows: a misspelt one would merely find nothing.
+/// Parses a known status, because a misspelt one would silently find nothing.
 pub(crate) fn status(text: &str) -> Result<JobStatus, String> {
     match JobStatus::from(text.trim()) {
-        JobStatus::Unknown(_) => Err("it is todo, doing, succeeded, failed, cancelled, aborting or aborted".to_owned()),
+        JobStatus::Unknown(_) => {
+            Err("must be todo, doing, succeeded, failed, cancelled, aborting or aborted".to_owned())
+        }
         status => Ok(status),
     }
 }
 
-/// A status with which jobs end, and an age.
+/// Parses a final status and an age.
 pub(crate) fn retention(text: &str) -> Result<(JobStatus, Duration), String> {
-    const RULE: &str = "it is a final status and an age, such as succeeded=7d";
+    const RULE: &str = "must be a final status and an age, such as succeeded=7d";
     let (label, age) = text.split_once('=').ok_or(RULE)?;
     Ok((status(label)?, duration(age)?))
 }
 
-/// Where to listen.
+/// Parses the address to listen on.
 #[cfg(feature = "probe")]
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "it is an address and a port, such as 127.0.0.1:8080 or [::]:8080".to_owned())
+    text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:8080 or [::]:8080".to_owned())
 }
 
-/// A JSON object.
+/// Parses a JSON object.
 pub(crate) fn arguments(text: &str) -> Result<Value, String> {
     match serde_json::from_str(text) {
         Ok(value @ Value::Object(_)) => Ok(value),
-        Ok(_) => Err("the arguments of a task are a JSON object, such as '{\"a\": 3}'".to_owned()),
-        Err(error) => Err(format!("the arguments of a task are a JSON object, such as '{{\"a\": 3}}': {error}")),
+        Ok(_) => Err("must be a JSON object, such as '{\"a\": 3}'".to_owned()),
+        Err(error) => Err(format!("must be a JSON object, such as '{{\"a\": 3}}': {error}")),
     }
 }
 
@@ -126,7 +127,7 @@ mod tests {
     use crate::job::JobStatus;
 
     #[test]
-    fn a_duration_is_seconds_or_has_a_unit() {
+    fn durations_are_seconds_or_have_a_unit() {
         for (text, seconds) in
             [("2.5", 2.5), ("500ms", 0.5), ("30s", 30.0), ("5m", 300.0), ("2 h", 7_200.0), ("7d", 604_800.0)]
         {
@@ -155,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn queues_have_commas_between_them() {
+    fn queues_are_separated_by_commas() {
         assert_eq!(queues(" a, b ,,c"), Ok(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]));
         assert_eq!(queues(""), Ok(vec![]));
     }
 
     #[test]
-    fn a_misspelt_status_is_refused() {
+    fn a_misspelt_status_is_rejected() {
         assert_eq!(status("failed"), Ok(JobStatus::Failed));
         assert!(status("fialed").is_err());
         assert_eq!(retention("failed=2d"), Ok((JobStatus::Failed, Duration::from_secs(172_800))));

@@ -163,16 +163,16 @@ fn it_says_why_a_job_is_not_running() {
         let out = run(on(&database, &["why", job, "--json"])).well();
         assert!(serde_json::from_str::<Value>(&out).unwrap()["reasons"].is_array());
     };
-    why("1", "nothing holds it back; 0 jobs of its queue go before it", NOTHING);
-    why("5", "it is scheduled", NOTHING);
+    why("1", "the job can start; 0 jobs of its queue are before it", NOTHING);
+    why("5", "the job is scheduled to start", NOTHING);
     why("6", "held by a job that worker 1 runs: #2 send", NOTHING);
-    why("2", "it is running: worker 1 started it", NOTHING);
-    why("3", "it has come to its end: succeeded", NOTHING);
-    why("4", "`retry 4` puts it back", NOTHING);
-    why("2", "was last heard of", "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'");
+    why("2", "the job is running; worker 1 started it", NOTHING);
+    why("3", "the job has finished: succeeded", NOTHING);
+    why("4", "`retry 4` retries it", NOTHING);
+    why("2", "sent its last heartbeat", "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'");
     why("1", "no worker is alive", NOTHING);
-    why("6", "whose worker is gone", "DELETE FROM procrastinate_workers");
-    why("6", "another one comes first", "UPDATE procrastinate_jobs SET status = 'todo' WHERE id = 2");
+    why("6", "by a job of a dead worker", "DELETE FROM procrastinate_workers");
+    why("6", "another job with the lock", "UPDATE procrastinate_jobs SET status = 'todo' WHERE id = 2");
     assert!(run(on(&database, &["why", "4711"])).with(1).contains("no such job"));
 }
 
@@ -234,7 +234,7 @@ fn many_jobs_are_changed_by_a_filter_once_that_was_confirmed() {
 
     assert!(run(on(&database, &["retry"])).with(2).contains("which jobs"));
     assert!(run(on(&database, &["delete", "queue=mails", "-y"])).with(2).contains("which status"));
-    assert!(run(on(&database, &["retry", "queue=nowhere", "-y"])).err.contains("there are no such jobs"));
+    assert!(run(on(&database, &["retry", "queue=nowhere", "-y"])).err.contains("no matching jobs"));
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn one_of_many_that_cannot_be_changed_leaves_the_others_done() {
     let failed = configure_task("sum", json!({})).queue("sums").defer_blocking(&mut connection).unwrap();
     sql(&mut connection, &format!("UPDATE procrastinate_jobs SET status = 'failed' WHERE id = {failed}"));
     let ended = run(on(&database, &["retry", "status=failed", "-y"]));
-    assert!(ended.out.contains("1 job done") && ended.err.contains("1 job left alone"), "{ended:?}");
+    assert!(ended.out.contains("1 job changed") && ended.err.contains("1 job not changed"), "{ended:?}");
     assert!(ended.with(1).contains("queueing lock"));
     assert_eq!(job(&mut connection, failed).status, JobStatus::Todo);
 }
@@ -255,16 +255,16 @@ fn old_jobs_are_cleaned_up_by_status_and_queue() {
     sql(&mut connection, "UPDATE procrastinate_events SET at = now() - interval '3 days'");
     let said =
         run(on(&database, &["clean", "--older-than", "1d", "--status", "failed", "--status", "succeeded"])).with(2);
-    assert!(said.contains("Delete 2 jobs (failed or succeeded), to which nothing has happened for 1 d?"), "{said}");
+    assert!(said.contains("Delete 2 jobs (failed or succeeded) without an event for 1 d?"), "{said}");
     assert!(said.contains("--yes"), "{said}");
     let said = run(on(&database, &["clean", "--older-than", "1d", "--queue", "sums"]));
-    assert!(said.err.contains("there are no such jobs"), "{said:?}");
+    assert!(said.err.contains("no matching jobs"), "{said:?}");
     said.well();
     assert_eq!(jobs(&mut connection).len(), 6);
-    assert_eq!(run(on(&database, &["clean", "--older-than", "4d", "-y"])).well(), "0 jobs are gone\n");
-    assert_eq!(run(on(&database, &["clean", "--older-than", "1d", "-y"])).well(), "1 job is gone\n");
+    assert_eq!(run(on(&database, &["clean", "--older-than", "4d", "-y"])).well(), "deleted 0 jobs\n");
+    assert_eq!(run(on(&database, &["clean", "--older-than", "1d", "-y"])).well(), "deleted 1 job\n");
     let failed = ["clean", "--older-than", "48h", "--status", "failed", "--queue", "sums", "--yes"];
-    assert_eq!(run(on(&database, &failed)).well(), "1 job is gone\n");
+    assert_eq!(run(on(&database, &failed)).well(), "deleted 1 job\n");
     run(on(&database, &["clean", "--older-than", "1d", "--status", "todo", "-y"])).with(2);
     assert_eq!(jobs(&mut connection).len(), 4);
 }

@@ -42,7 +42,7 @@ fn a_worker_says_that_it_is_alive_and_whether_it_is_ready() {
     // It looks for jobs as soon as it has started.
     let (status, said) =
         std::iter::repeat_with(|| get(&address, "/live")).find(|(_, said)| said.ends_with("ago")).unwrap();
-    assert!(status == 200 && said.starts_with("alive; looked for jobs "), "{status} {said}");
+    assert!(status == 200 && said.starts_with("alive; fetched jobs: "), "{status} {said}");
     assert_eq!(get(&address, "/ready"), (200, "ready".to_owned()));
     assert_eq!(get(&address, "/jobs").0, 404);
     sql(&mut connect(&database), "ALTER TABLE procrastinate_jobs RENAME TO elsewhere");
@@ -61,7 +61,7 @@ fn an_address_that_cannot_be_had_is_told() {
     let database = database();
     let mut command = worker_program(&database, &["worker", "--one-shot"]);
     command.env("PROCRASTINATE_WORKER_HEALTH_ADDRESS", taken.local_addr().unwrap().to_string());
-    assert!(run(command).with(1).contains("could not listen for probes"));
+    assert!(run(command).with(1).contains("could not listen for health probes"));
     let said = run(worker_program(&database, &["worker", "--health-address", "8080"])).with(2);
     assert!(said.contains("127.0.0.1:8080"), "{said}");
 }

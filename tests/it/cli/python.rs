@@ -33,13 +33,13 @@ async fn jobs_of_python_are_looked_at_without_a_change_to_the_database() {
     let before = rows(&mut connect(&database), TABLES);
 
     let out = run(on(&database, &["healthchecks"])).well();
-    assert!(out.contains("Migrations: OK (Procrastinate's own"), "{out}");
+    assert!(out.contains("Migrations: OK (of Python's Procrastinate"), "{out}");
     let out = run(on(&database, &["list_jobs", "queue=echoes", "--json"])).well();
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap().as_array().unwrap().len(), 4);
     let shown = run(on(&database, &["show", "3"]));
-    assert!(shown.err.contains("workers in Python say it in their log only"), "{shown:?}");
+    assert!(shown.err.contains("Python workers write errors only to their log"), "{shown:?}");
     assert!(shown.well().contains("failed"));
-    assert!(run(on(&database, &["why", "2"])).well().contains("another one comes first"));
+    assert!(run(on(&database, &["why", "2"])).well().contains("another job with the lock"));
     run(on(&database, &["watch", "--count", "1"])).well();
     run(on(&database, &["list_workers"])).well();
     run(on(&database, &["schema", "check"])).well();
@@ -84,9 +84,9 @@ async fn jobs_of_python_are_changed_and_deferred() {
     assert_eq!(adopted.lines().count(), SQL_MIGRATIONS.len(), "{adopted}");
     // The first one's newest event is the time that it was once scheduled for.
     assert!(run(on(&database, &["clean", "--older-than", "0"])).with(2).contains("Delete 2 jobs"));
-    assert_eq!(run(on(&database, &["clean", "--older-than", "0", "-y"])).well(), "2 jobs are gone\n");
+    assert_eq!(run(on(&database, &["clean", "--older-than", "0", "-y"])).well(), "deleted 2 jobs\n");
     let said = run(on(&database, &["schema", "revert", "--all"])).with(2);
-    assert!(said.contains("the tables, which Python's Procrastinate has created, and the jobs in them stay"), "{said}");
+    assert!(said.contains("and keep the tables and jobs of Python's Procrastinate"), "{said}");
 }
 
 /// The words in a text that begin so.

@@ -98,5 +98,5 @@ fn all_is_taken_back_only_if_that_was_meant() {
 fn there_is_nothing_to_take_over_in_an_empty_database() {
     let database = empty_database();
     let said = run(on(&database, &["schema", "adopt"])).with(1);
-    assert!(said.contains("nothing to take over") && said.contains("no table procrastinate_jobs"), "{said}");
+    assert!(said.contains("run `schema apply`") && said.contains("no table procrastinate_jobs"), "{said}");
 }
