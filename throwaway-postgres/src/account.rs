@@ -1,11 +1,11 @@
-//! The user a cluster runs as when we are root: PostgreSQL refuses to run as root.
+//! The user that runs a cluster if this process runs as root, because PostgreSQL refuses to run as root.
 
 use std::fs;
 use std::process::Command;
 
 use crate::Error;
 
-/// A user of this machine who is not root.
+/// A user other than root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) name: String,
@@ -14,10 +14,10 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Nobody if this process is an ordinary user's. Else the user `postgres`, which the packages of the server create,
-    /// or else `nobody`.
+    /// Returns `None` if this process does not run as root. Otherwise returns the user `postgres`, which the server's
+    /// packages create, or else `nobody`.
     pub(crate) fn for_server() -> Result<Option<Account>, Error> {
-        // The standard library does not tell who we are.
+        // The standard library cannot return the current user.
         let id = Command::new("id").arg("-u").output().map_err(|error| Error::io("run `id -u`", &error))?;
         if id.stdout.trim_ascii() != b"0" {
             return Ok(None);
@@ -26,14 +26,14 @@ impl Account {
         let account = ["postgres", "nobody"].into_iter().find_map(|name| named(&users, name));
         account.map(Some).ok_or_else(|| {
             Error::new(
-                "PostgreSQL refuses to run as root, and this machine has neither a user `postgres` nor a user \
-                 `nobody` to run it as; run this program as an ordinary user, or set DATABASE_URL",
+                "could not start PostgreSQL: it refuses to run as root, and this machine has neither a user `postgres` \
+                 nor a user `nobody`; run this program as an ordinary user, or set DATABASE_URL",
             )
         })
     }
 }
 
-/// A line is `name:password:user:group:...`.
+/// Finds a user in lines of the form `name:password:user:group:...`.
 fn named(users: &str, wanted: &str) -> Option<Account> {
     users.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -1,4 +1,4 @@
-//! Where `initdb` and `postgres` are.
+//! Finds the programs `initdb` and `postgres`.
 
 use std::cmp::Reverse;
 use std::env;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// The two programs a cluster needs, always of one installation.
+/// The two programs that a cluster needs, from one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binaries {
     pub(crate) directory: PathBuf,
@@ -25,14 +25,14 @@ impl Binaries {
     }
 }
 
-/// The places to search, in this order. An argument, so that tests can name places of their own.
+/// The locations to search, in this order. It is an argument, so that tests can set it.
 #[derive(Debug)]
 pub(crate) struct Places {
-    /// The value of `POSTGRES_BIN`. If it is given, nothing else is searched.
+    /// The value of `POSTGRES_BIN`. If it is set, nothing else is searched.
     pub(crate) named: Option<OsString>,
     /// The value of `PATH`.
     pub(crate) path: Option<OsString>,
-    /// Where packages put one directory for each major version.
+    /// Directories in which packages create one directory for each major version.
     pub(crate) families: Vec<Family>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Family {
     pub(crate) prefix: &'static str,
 }
 
-// `scripts/setup` searches the same places; change them together.
+// `scripts/setup` searches the same locations; change them together.
 const USUAL_FAMILIES: [(&str, &str); 6] = [
     ("/usr/lib/postgresql", ""),
     ("/usr", "pgsql-"),
@@ -71,7 +71,7 @@ impl Places {
     }
 
     fn on_path(&self) -> Option<Binaries> {
-        // A relative directory on PATH would mean another place for the server, which has its own current directory.
+        // Skip relative directories, because the server has a different current directory.
         env::split_paths(self.path.as_ref()?)
             .filter(|directory| directory.is_absolute())
             .find_map(|directory| complete(&directory))
@@ -100,14 +100,14 @@ impl Family {
     }
 }
 
-/// The first number in what follows the prefix: 17 of `17`, `@17` or `17.2`; 0 if a directory carries no version.
+/// Returns the first number after the prefix: 17 for `17`, `@17` or `17.2`, and 0 without a version.
 fn major_version(text: &str) -> u32 {
     let digits: String = text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
     digits.parse().unwrap_or(0)
 }
 
 fn named_directory(directory: &Path) -> Result<Binaries, Error> {
-    // The server runs in a directory of its own, so a relative name has to be settled here.
+    // The server has a different current directory, so a relative path must be resolved here.
     let directory = std::path::absolute(directory)
         .map_err(|error| Error::io(format_args!("use POSTGRES_BIN={}", directory.display()), &error))?;
     let missing: Vec<&str> =
@@ -116,8 +116,8 @@ fn named_directory(directory: &Path) -> Result<Binaries, Error> {
         return Ok(Binaries { directory });
     }
     Err(Error::new(format!(
-        "POSTGRES_BIN names {}, but no program `{}` is there; \
-         set it to the directory which holds both `initdb` and `postgres`, or unset it",
+        "could not use POSTGRES_BIN={}: there is no program `{}`; \
+         set it to the directory that contains both `initdb` and `postgres`, or unset it",
         directory.display(),
         missing.join("` and no program `"),
     )))
@@ -133,7 +133,7 @@ fn is_program(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may end at once")]
+#[allow(clippy::unwrap_used, reason = "a test may fail immediately")]
 mod tests {
     use super::*;
     use crate::directory::PrivateDirectory;
@@ -165,7 +165,7 @@ mod tests {
     const BOTH: [&str; 2] = ["initdb", "postgres"];
 
     #[test]
-    fn nothing_found_is_answered_with_three_ways_out() {
+    fn if_nothing_is_found_the_error_lists_three_solutions() {
         let root = new_directory();
         install(&root.path().join("debian/17/bin"), &["postgres"]);
         let error = places(root.path()).find().unwrap_err();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_major_version_is_taken_whoever_packaged_it() {
+    fn the_newest_major_version_is_chosen_from_all_packages() {
         let root = new_directory();
         for directory in ["debian/9.6/bin", "debian/16/bin", "homebrew/postgresql@17/bin", "homebrew/postgresql/bin"] {
             install(&root.path().join(directory), &BOTH);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_which_cannot_be_run_is_no_program() {
+    fn a_file_that_is_not_executable_is_not_a_program() {
         let root = new_directory();
         let directory = root.path().join("on-path");
         install(&directory, &BOTH);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_directory_is_never_silently_left_for_another() {
+    fn if_the_set_directory_is_incomplete_no_other_one_is_used() {
         let root = new_directory();
         install(&root.path().join("on-path"), &BOTH);
         let named = root.path().join("named");

@@ -1,4 +1,4 @@
-//! One statement on a connection of its own, from blocking code.
+//! Runs one statement on a separate connection, from blocking code.
 
 use std::error::Error as _;
 use std::fmt;
@@ -11,7 +11,7 @@ use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// What a statement was answered with instead of a result.
+/// The error of a statement.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: Option<SqlState>,
@@ -19,7 +19,7 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Somebody is connected to the database which was to be copied.
+    /// Another session is connected to the database that should be copied.
     pub(crate) fn is_object_in_use(&self) -> bool {
         self.code == Some(SqlState::OBJECT_IN_USE)
     }
@@ -53,10 +53,9 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Runs one statement; the answer is the first column of the first row, if there is one.
+/// Runs one statement. Returns the first column of the first row, if there is one.
 ///
-/// The connection lives on a thread of its own with a runtime of its own: a runtime cannot be entered on a thread
-/// which is inside one already, and our caller may well be.
+/// The connection has a separate thread with a separate runtime, because the caller can already be inside a runtime.
 pub(crate) fn ask(url: &str, statement: &str) -> Result<Option<String>, Failure> {
     thread::scope(|scope| {
         let name = "throwaway-postgres".to_owned();
@@ -74,11 +73,11 @@ fn ask_on_this_thread(url: &str, statement: &str) -> Result<Option<String>, Fail
     runtime.block_on(async {
         let (client, connection) = config.connect(NoTls).await?;
         let connection = tokio::spawn(connection);
-        let answer = client.simple_query(statement).await;
-        // Ends the connection in an orderly way, so that the server does not log a lost client.
+        let result = client.simple_query(statement).await;
+        // Close the connection properly, so that the server does not log a lost client.
         drop(client);
         let _ = connection.await;
-        Ok(first_value(&answer?))
+        Ok(first_value(&result?))
     })
 }
 

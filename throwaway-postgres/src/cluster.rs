@@ -1,4 +1,4 @@
-//! A cluster of our own: created, started, and gone when its owner is gone.
+//! A private cluster, which stops when its owner ends.
 
 use std::env;
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 const PORTS_TO_TRY: usize = 10;
 
-/// A running cluster. The order of the fields matters: the server is stopped before its directory is removed.
+/// A running cluster. The order of the fields matters, because the server must stop before its directory is removed.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     watchdog: Watchdog,
@@ -30,7 +30,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Creates and starts a cluster; the other half of the answer is its connection URL.
+    /// Creates and starts a cluster. Also returns its connection URL.
     pub(crate) fn start(binaries: &Binaries, options: &Options) -> Result<(Cluster, String), Error> {
         let mut attempt = Cluster::start_on(free_port()?, binaries, options);
         for _ in 1..PORTS_TO_TRY {
@@ -48,13 +48,14 @@ impl Cluster {
         let account = Account::for_server()?;
         let password = random_hex::<16>()?;
         let path = PrivateDirectory::unused_path()?;
-        // The watchdog is there before the directory, so that nothing is left if we are killed between the two.
+        // Start the watchdog before creating the directory, so that nothing remains if this process is killed in
+        // between.
         let mut watchdog = Watchdog::spawn(binaries, &path, account.as_ref(), &settings(options, port))?;
         let directory = PrivateDirectory::create(path)?;
         if let Some(account) = &account {
             directory.give_to(account)?;
         }
-        watchdog.tell(&password).map_err(|error| Error::io("start a server of our own with /bin/sh", &error))?;
+        watchdog.tell(&password).map_err(|error| Error::io("start a private server with /bin/sh", &error))?;
         let mut cluster = Cluster { watchdog, directory, account };
         cluster.wait_until_ready(binaries)?;
         Ok((cluster, format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres")))
@@ -66,13 +67,13 @@ impl Cluster {
         loop {
             let ended = directory.join("ended").exists() || matches!(self.watchdog.0.try_wait(), Ok(Some(_)) | Err(_));
             if ended {
-                return Err(self.failure(binaries, "could not be started"));
+                return Err(self.failure(binaries, "could not start"));
             }
             if is_ready(&directory.join("data/postmaster.pid")) {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(self.failure(binaries, &format!("was not ready after {} s", START_LIMIT.as_secs())));
+                return Err(self.failure(binaries, &format!("did not become ready within {} s", START_LIMIT.as_secs())));
             }
             thread::sleep(LOOK_INTERVAL);
         }
@@ -82,7 +83,7 @@ impl Cluster {
         let log = fs::read(self.directory.path().join("log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let message = format!(
-            "a PostgreSQL server of our own (programs in {}) {what}. The end of its log:\n{}{}",
+            "a private PostgreSQL server (programs in {}) {what}. The end of its log:\n{}{}",
             binaries.directory.display(),
             tail(&log),
             advice_for_root(self.account.as_ref(), binaries, self.directory.path()),
@@ -91,12 +92,12 @@ impl Cluster {
     }
 }
 
-/// The shell which runs the server. Its standard input stays open as long as we live; then it stops the server.
+/// The shell that runs the server. Its standard input is open while this process lives. Then it stops the server.
 #[derive(Debug)]
 struct Watchdog(Child);
 
 impl Watchdog {
-    /// It waits for the password before it does anything.
+    /// Starts the shell, which waits for the password before it does anything.
     fn spawn(
         binaries: &Binaries,
         directory: &Path,
@@ -109,17 +110,17 @@ impl Watchdog {
         for (name, value) in settings {
             command.arg("-c").arg(format!("{name}={value}"));
         }
-        // Variables such as PGPORT or PGDATA mean another server, and messages must be in the language we look for.
+        // Variables such as PGPORT or PGDATA would select another server, and the log is searched for English messages.
         for (name, _) in env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"PG") {
                 command.env_remove(name);
             }
         }
-        // Our own current directory may be closed to the other user.
+        // The other user may have no access to this process's current directory.
         command.env("LC_ALL", "C").current_dir("/");
-        // It must not keep a pipe of its owner open: `cargo test | tee` has to end.
+        // It must not keep a pipe of its owner open, so that `cargo test | tee` ends.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // Ctrl-C in a terminal goes to the owner's process group; the server is still needed while the owner ends.
+        // Ctrl-C signals the owner's process group, but the owner still needs the server while it ends.
         command.process_group(0);
         if let Some(account) = account {
             command.uid(account.user).gid(account.group);
@@ -127,7 +128,7 @@ impl Watchdog {
         command.spawn().map(Watchdog).map_err(|error| Error::io("run /bin/sh", &error))
     }
 
-    /// The password is also the word to begin.
+    /// Sends the password, which also starts the work.
     fn tell(&mut self, password: &str) -> io::Result<()> {
         match &mut self.0.stdin {
             Some(stdin) => writeln!(stdin, "{password}"),
@@ -138,29 +139,29 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // Closes its standard input first. A failure means that it has been waited for already.
+        // Closes its standard input first. Fails only if it was waited for before.
         let _ = self.0.wait();
     }
 }
 
-/// A port which is free now. Somebody may take it before the server does; then we try again with another.
+/// Returns a free port. Another program can take it before the server does. In that case, another port is tried.
 fn free_port() -> Result<u16, Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| Ok(listener.local_addr()?.port()))
         .map_err(|error| Error::io("find a free port on 127.0.0.1", &error))
 }
 
-/// What to set on the server's command line; the last of two values for one name counts.
+/// Returns the settings for the server's command line. A later value for a name replaces an earlier one.
 fn settings(options: &Options, port: u16) -> Vec<(String, String)> {
     let durable = if options.is_durable() { "on" } else { "off" };
     let mut settings: Vec<(String, String)> = [
         ("max_connections", "200"),
-        // Dropping a database waits for every connection, also for one that has not been through its start: that of a test
-        // whose only thread is at this moment dropping a database, and cannot go on with it. A minute, unless set.
+        // Dropping a database waits for all connections, including those that are still being opened. A test may be
+        // opening one on the same thread that drops the database, so it would block for a minute by default.
         ("authentication_timeout", "5s"),
         ("shared_buffers", "64MB"),
-        // Nothing may assume that the server runs in UTC. This zone makes such mistakes visible: it is three quarters
-        // of an hour off, has summer time, and for more than half of the day its date is not the date in UTC.
+        // Code must not assume that the server runs in UTC. This zone reveals such mistakes. Its offset includes 45
+        // minutes, it has summer time, and its date differs from UTC's for more than half of the day.
         ("timezone", "Pacific/Chatham"),
         ("fsync", durable),
         ("synchronous_commit", durable),
@@ -169,7 +170,7 @@ fn settings(options: &Options, port: u16) -> Vec<(String, String)> {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     settings.extend(options.settings().iter().cloned());
-    // These are not up for discussion: the connection URL says the same.
+    // These cannot be changed, because the connection URL depends on them.
     settings.push(("listen_addresses".to_owned(), "127.0.0.1".to_owned()));
     settings.push(("port".to_owned(), port.to_string()));
     settings.push(("unix_socket_directories".to_owned(), String::new()));
@@ -177,7 +178,7 @@ fn settings(options: &Options, port: u16) -> Vec<(String, String)> {
     settings
 }
 
-/// Since version 10 the eighth line of this file says how far the server has come.
+/// Whether the server is ready. Since version 10, the eighth line of this file is its status.
 fn is_ready(pid_file: &Path) -> bool {
     fs::read_to_string(pid_file).is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
 }
@@ -197,7 +198,7 @@ fn advice_for_root(account: Option<&Account>, binaries: &Binaries, directory: &P
     };
     format!(
         "\nThis program runs as root, which PostgreSQL refuses, so the server ran as the user `{}`. \
-         That user must be able to reach {} (chosen with POSTGRES_BIN) and {} (chosen with TMPDIR).",
+         This user must have access to {} (set by POSTGRES_BIN) and {} (set by TMPDIR).",
         account.name,
         binaries.directory.display(),
         directory.display(),
@@ -205,13 +206,13 @@ fn advice_for_root(account: Option<&Account>, binaries: &Binaries, directory: &P
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may end at once")]
+#[allow(clippy::unwrap_used, reason = "a test may fail immediately")]
 mod tests {
     use super::*;
     use crate::binaries::Places;
 
     #[test]
-    fn a_port_taken_by_somebody_else_is_told_from_other_failures() {
+    fn a_port_in_use_is_distinguished_from_other_failures() {
         let binaries = Places::of_this_machine().find().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_of_the_caller_win_over_defaults_but_not_over_the_address() {
+    fn settings_of_the_caller_override_defaults_but_not_the_address() {
         let options = Options::new().setting("shared_buffers", "1GB").setting("port", "1");
         let settings = settings(&options, 5433);
         let last = |name| settings.iter().rfind(|(set, _)| set == name).map(|(_, value)| value.as_str());

@@ -1,4 +1,4 @@
-//! A database of our own, dropped with its value.
+//! A private database, which is dropped with its value.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,18 +11,20 @@ use crate::directory::random_hex;
 use crate::server::Shared;
 use crate::url::{quote_identifier, with_database};
 
-/// PostgreSQL cuts longer names.
+/// PostgreSQL truncates longer names.
 const LONGEST_NAME: usize = 63;
 const TEMPLATE_LIMIT: Duration = Duration::from_secs(30);
 const TEMPLATE_PAUSE: Duration = Duration::from_millis(50);
 
-/// A database with a fresh name, made by [`Server::create_database`](crate::Server::create_database).
+/// A database with a unique name, created by [`Server::create_database`](crate::Server::create_database).
 ///
-/// Dropping the value drops the database and ends all connections to it, which blocks for some milliseconds. If that
-/// fails, nobody is told. A value in a static is never dropped: on a cluster of our own it goes with the cluster, but
-/// on a server named by `DATABASE_URL` such a database stays.
+/// Dropping the value drops the database and closes all connections to it, which blocks for a few milliseconds. Errors
+/// are ignored.
 ///
-/// A database keeps the cluster of our own it is on alive.
+/// A value in a static is never dropped. On a private cluster its database is removed with the cluster. On a server
+/// that `DATABASE_URL` names, the database remains.
+///
+/// A database keeps its private cluster running.
 ///
 /// ```no_run
 /// use throwaway_postgres::Server;
@@ -44,7 +46,7 @@ impl Database {
         template: Option<&Database>,
     ) -> Result<Database, Error> {
         let name = unique_name(name_prefix)?;
-        // `template1` may hold anything on a server which is not ours; `template0` is always empty.
+        // On another server `template1` can contain anything, but `template0` is always empty.
         let source = match template {
             Some(template) => quote_identifier(&template.name),
             None => "template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'".to_owned(),
@@ -61,7 +63,8 @@ impl Database {
         Ok(Database { name, url, server: Arc::clone(server) })
     }
 
-    /// The connection URL of this database, for Diesel, tokio-postgres, `psql` and everything else built on libpq.
+    /// Returns the connection URL of this database, for Diesel, tokio-postgres, `psql` and other programs based on
+    /// libpq.
     ///
     /// ```no_run
     /// # let database = throwaway_postgres::Server::start()?.create_database("example")?;
@@ -72,7 +75,7 @@ impl Database {
         &self.url
     }
 
-    /// The name of this database.
+    /// Returns the name of this database.
     ///
     /// ```no_run
     /// # let database = throwaway_postgres::Server::start()?.create_database("example")?;
@@ -87,19 +90,19 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_identifier(&self.name));
-        // Nobody could act on a failure here.
+        // A failure here cannot be handled.
         let _ = client::ask(&self.server.url, &statement);
     }
 }
 
 impl fmt::Debug for Database {
-    /// Without the URL, since that holds a password.
+    /// Omits the URL, because it contains a password.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Database").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// Random, because other machines may use the same server, and a process id is not unique among containers.
+/// Returns a random name. A process ID would not be unique among machines or containers that share the server.
 fn unique_name(prefix: &str) -> Result<String, Error> {
     let unique = random_hex::<8>()?;
     let room = LONGEST_NAME - "procrastinate__".len() - unique.len();
@@ -115,7 +118,7 @@ fn could_not_create(url: &str, name: &str, failure: &Failure) -> Error {
     if failure.is_insufficient_privilege() {
         let role = client::ask(url, "SELECT current_user").ok().flatten().unwrap_or_else(|| "the role".to_owned());
         message.push_str(&format!(
-            "\nThe role which DATABASE_URL names may not create databases. A superuser can allow it with:\n    \
+            "\nThe role in DATABASE_URL must be allowed to create databases. A superuser can grant it with:\n    \
              ALTER ROLE {} CREATEDB;",
             quote_identifier(&role)
         ));
@@ -124,7 +127,7 @@ fn could_not_create(url: &str, name: &str, failure: &Failure) -> Error {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may end at once")]
+#[allow(clippy::unwrap_used, reason = "a test may fail immediately")]
 mod tests {
     use super::*;
 

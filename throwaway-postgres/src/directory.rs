@@ -1,4 +1,4 @@
-//! A directory nobody else can look into, and names nobody else has.
+//! Private directories and unique names.
 
 use std::env;
 use std::fs::{self, DirBuilder, File};
@@ -10,19 +10,19 @@ use std::process;
 use crate::Error;
 use crate::account::Account;
 
-/// A fresh directory with mode 0700, removed with all it holds when dropped.
+/// A new directory with mode 0700. Dropping it removes it with its contents.
 #[derive(Debug)]
 pub(crate) struct PrivateDirectory {
     path: PathBuf,
 }
 
 impl PrivateDirectory {
-    /// A path under the directory for temporary files which nobody else will think of.
+    /// Returns a unique path in the directory for temporary files.
     pub(crate) fn unused_path() -> Result<PathBuf, Error> {
         Ok(env::temp_dir().join(format!("throwaway-postgres-{}-{}", process::id(), random_hex::<8>()?)))
     }
 
-    /// A directory which was there before is an error: it is somebody else's.
+    /// Creates the directory. It is an error if the directory exists, because it may belong to another program.
     pub(crate) fn create(path: PathBuf) -> Result<PrivateDirectory, Error> {
         match DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => Ok(PrivateDirectory { path }),
@@ -34,7 +34,7 @@ impl PrivateDirectory {
         &self.path
     }
 
-    /// Makes it the other user's. What is in it stays as it is.
+    /// Changes the owner of the directory, but not of its contents.
     pub(crate) fn give_to(&self, account: &Account) -> Result<(), Error> {
         chown(&self.path, Some(account.user), Some(account.group)).map_err(|error| {
             Error::io(format_args!("give {} to the user `{}`", self.path.display(), account.name), &error)
@@ -44,12 +44,12 @@ impl PrivateDirectory {
 
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
-        // Nothing can be done about a failure here, and a directory that is gone already is what we want.
+        // A failure here cannot be handled, and the directory may already be gone.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// `BYTES` random bytes in hexadecimal, good enough for a password.
+/// Returns `BYTES` random bytes in hexadecimal, good enough for a password.
 pub(crate) fn random_hex<const BYTES: usize>() -> Result<String, Error> {
     let mut bytes = [0_u8; BYTES];
     File::open("/dev/urandom")

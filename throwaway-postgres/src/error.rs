@@ -1,12 +1,12 @@
-//! What can go wrong, as one type with one clear message.
+//! The error type.
 
 use std::fmt;
 use std::io;
 
-/// Says why there is no server, or no database, in one message meant for the person who started the program.
+/// The reason why there is no server or no database, in one message for the person who started the program.
 ///
-/// `Debug` prints the same text as `Display`: a `main` which returns the error, or a test which unwraps it, prints it
-/// with `Debug`, and that is the moment when a readable message matters.
+/// `Debug` prints the same text as `Display`, because a `main` that returns the error and a test that unwraps it print
+/// it with `Debug`.
 ///
 /// ```
 /// fn explain(error: &throwaway_postgres::Error) {
@@ -27,8 +27,8 @@ enum Kind {
 }
 
 impl Error {
-    /// Whether there is simply no PostgreSQL: none is installed, and `DATABASE_URL` names none. The message then
-    /// lists three ways out.
+    /// Whether no PostgreSQL server was found: none is installed, and `DATABASE_URL` is not set. The message lists
+    /// three solutions.
     ///
     /// ```no_run
     /// use throwaway_postgres::Server;
@@ -76,15 +76,15 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-// `scripts/setup` prints the same three ways; change them together.
+// `scripts/setup` prints the same three solutions; change them together.
 const NO_SERVER: &str = "\
-there is no PostgreSQL server to use: DATABASE_URL is not set, and the programs `initdb` and `postgres` are neither \
-on PATH nor in one of the usual directories. Three ways out:
+could not find a PostgreSQL server: DATABASE_URL is not set, and the programs `initdb` and `postgres` are neither \
+on PATH nor in one of the usual directories. Three solutions:
   1. Install the server, on Debian or Ubuntu with:
          apt-get install postgresql
-  2. Run one in a container, and name it:
+  2. Run one in a container:
          docker run --detach --rm --publish 5432:5432 --env POSTGRES_PASSWORD=secret postgres:17
          export DATABASE_URL=postgres://postgres:secret@localhost:5432/postgres
-  3. Name a server that you have, with a role which may create databases:
+  3. Use an existing server, with a role that can create databases:
          export DATABASE_URL=postgres://user:password@host:5432/database
-If the programs are somewhere else, set POSTGRES_BIN to the directory which holds them.";
+If the programs are somewhere else, set POSTGRES_BIN to the directory that contains them.";

@@ -1,6 +1,6 @@
-//! How to start a server.
+//! Options for starting a server.
 
-/// How to start a server. Every option has a default, which [`Server::start`](crate::Server::start) uses.
+/// Options for starting a server. [`Server::start`](crate::Server::start) uses the defaults.
 ///
 /// ```
 /// use throwaway_postgres::Options;
@@ -16,7 +16,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults: `DATABASE_URL` counts, nothing is durable, no further settings.
+    /// Creates the default options: `DATABASE_URL` is used if set, commits are not durable, and there are no more
+    /// settings.
     ///
     /// ```
     /// use throwaway_postgres::Options;
@@ -27,8 +28,8 @@ impl Options {
         Options::default()
     }
 
-    /// Whether a commit is on disk when it has been answered (`fsync`, `synchronous_commit` and `full_page_writes`).
-    /// Off by default, which suits tests; benchmarks want it on. It has no effect on a server named by `DATABASE_URL`.
+    /// Whether commits are durable (`fsync`, `synchronous_commit` and `full_page_writes`). Default: false, which suits
+    /// tests. Set it for benchmarks. It has no effect on a server that `DATABASE_URL` names.
     ///
     /// ```
     /// use throwaway_postgres::Options;
@@ -41,7 +42,7 @@ impl Options {
         self
     }
 
-    /// Whether to start a cluster of our own even if `DATABASE_URL` is set. Off by default.
+    /// Whether to start a private cluster even if `DATABASE_URL` is set. Default: false.
     ///
     /// ```
     /// use throwaway_postgres::Options;
@@ -55,9 +56,8 @@ impl Options {
         self
     }
 
-    /// One more setting for the server's configuration, as on the command line of `postgres` after `-c`; of two values
-    /// for one name the last counts. The address and the port are ours to choose. It has no effect on a server named
-    /// by `DATABASE_URL`.
+    /// Adds a setting of the server, like `-c` on the command line of `postgres`. A later value for a name replaces an
+    /// earlier one. The address and the port cannot be set. It has no effect on a server that `DATABASE_URL` names.
     ///
     /// ```
     /// use throwaway_postgres::Options;

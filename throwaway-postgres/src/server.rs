@@ -1,4 +1,4 @@
-//! The server: a cluster of our own or the one `DATABASE_URL` names.
+//! The server: a private cluster, or the server that `DATABASE_URL` names.
 
 use std::env;
 use std::fmt;
@@ -9,10 +9,10 @@ use crate::client::{self, Failure};
 use crate::cluster::Cluster;
 use crate::{Database, Error, Options};
 
-/// A PostgreSQL server: the one `DATABASE_URL` names, or else a cluster of our own.
+/// A PostgreSQL server: the one that `DATABASE_URL` names, or else a private cluster.
 ///
-/// A cluster of our own ends when the `Server` and the last [`Database`] on it have been dropped, and also when the
-/// process ends, in whatever way: it may exit with a server in a static, or be killed.
+/// A private cluster stops when the `Server` and the last [`Database`] on it have been dropped. It also stops when the
+/// process ends for any reason, even if the server is in a static or the process is killed.
 ///
 /// ```no_run
 /// use throwaway_postgres::Server;
@@ -26,21 +26,21 @@ pub struct Server {
     shared: Arc<Shared>,
 }
 
-/// What the server and its databases need for as long as one of them is there.
+/// The parts that the server and its databases share.
 pub(crate) struct Shared {
     pub(crate) url: String,
     cluster: Option<Cluster>,
 }
 
 impl Server {
-    /// The server `DATABASE_URL` names if that variable is set, else a new cluster with the default [`Options`].
+    /// Uses the server that `DATABASE_URL` names, or else starts a private cluster with the default [`Options`].
     ///
-    /// Blocks for about half a second. It may be called inside of a tokio runtime and outside.
+    /// Blocks for about half a second. You can call it inside and outside of a tokio runtime.
     ///
     /// # Errors
     ///
-    /// There is no server, or it does not start, or the one named does not answer. The [`Error`] says which, and what
-    /// to do about it.
+    /// If there is no server, if it does not start, or if the named server does not respond. The [`Error`] says why and
+    /// what to do.
     ///
     /// ```no_run
     /// use throwaway_postgres::Server;
@@ -53,12 +53,11 @@ impl Server {
         Server::start_with(&Options::default())
     }
 
-    /// Like [`start`](Server::start), with [`Options`].
+    /// Does the same as [`start`](Server::start), with [`Options`].
     ///
     /// # Errors
     ///
-    /// As for [`start`](Server::start); a setting which PostgreSQL does not accept is one of the reasons why a cluster
-    /// does not start.
+    /// The same as [`start`](Server::start). A setting that PostgreSQL rejects is also an error.
     ///
     /// ```no_run
     /// use throwaway_postgres::{Options, Server};
@@ -69,7 +68,7 @@ impl Server {
     pub fn start_with(options: &Options) -> Result<Server, Error> {
         let shared = match database_url()? {
             Some(url) if !options.ignores_database_url() => {
-                // Better now, where the message can say where the address comes from, than at the first database.
+                // Check the connection now, because the message can name the source of the address.
                 client::ask(&url, "SELECT 1").map_err(|failure| named_server_failed(&failure))?;
                 Shared { url, cluster: None }
             }
@@ -81,11 +80,11 @@ impl Server {
         Ok(Server { shared: Arc::new(shared) })
     }
 
-    /// One server for the whole process, started by whoever asks first; others who ask meanwhile wait for it.
+    /// Returns one server for the whole process. The first call starts it, and concurrent calls wait for it.
     ///
     /// # Errors
     ///
-    /// As for [`start`](Server::start). There is only one attempt, and everybody gets its error.
+    /// The same as [`start`](Server::start). It is tried only once, and all calls get its error.
     ///
     /// ```no_run
     /// use throwaway_postgres::Server;
@@ -98,8 +97,8 @@ impl Server {
         SERVER.get_or_init(Server::start).as_ref().map_err(Error::clone)
     }
 
-    /// The connection URL of the maintenance database: `postgres` on a cluster of our own (as superuser, with a
-    /// password), else `DATABASE_URL` itself.
+    /// Returns the connection URL of the maintenance database. On a private cluster that is `postgres`, as superuser
+    /// with a password. Otherwise it is `DATABASE_URL`.
     ///
     /// ```no_run
     /// # let server = throwaway_postgres::Server::start()?;
@@ -110,11 +109,11 @@ impl Server {
         &self.shared.url
     }
 
-    /// The server's major version, for instance 17.
+    /// Returns the server's major version, for example 17.
     ///
     /// # Errors
     ///
-    /// The server does not answer.
+    /// If the server does not respond.
     ///
     /// ```no_run
     /// # let server = throwaway_postgres::Server::start()?;
@@ -122,21 +121,20 @@ impl Server {
     /// # Ok::<(), throwaway_postgres::Error>(())
     /// ```
     pub fn major_version(&self) -> Result<u32, Error> {
-        let failed =
-            |reason: &dyn fmt::Display| Error::new(format!("could not ask for the server's version: {reason}"));
-        let answer = client::ask(self.url(), "SHOW server_version_num").map_err(|failure| failed(&failure))?;
+        let failed = |reason: &dyn fmt::Display| Error::new(format!("could not read the server's version: {reason}"));
+        let version = client::ask(self.url(), "SHOW server_version_num").map_err(|failure| failed(&failure))?;
         // The last four digits count the minor versions.
-        let number = answer.and_then(|number| number.parse::<u32>().ok());
-        number.map(|number| number / 10_000).ok_or_else(|| failed(&"the answer is no number"))
+        let number = version.and_then(|number| number.parse::<u32>().ok());
+        number.map(|number| number / 10_000).ok_or_else(|| failed(&"the version is not a number"))
     }
 
     /// Creates an empty database named `procrastinate_<prefix>_<unique>`, in UTF-8 and with the locale C.
     ///
-    /// A long prefix is cut so that the name keeps PostgreSQL's limit of 63 bytes.
+    /// A long prefix is truncated, because PostgreSQL limits names to 63 bytes.
     ///
     /// # Errors
     ///
-    /// The server does not answer, or the role may not create databases; the message says what to grant.
+    /// If the server does not respond, or if the role cannot create databases. The message says what to grant.
     ///
     /// ```no_run
     /// # let server = throwaway_postgres::Server::start()?;
@@ -147,15 +145,15 @@ impl Server {
         Database::create(&self.shared, name_prefix, None)
     }
 
-    /// Creates a database as a copy of another one on the same server, which costs some milliseconds; so each test
-    /// can have a database of its own, migrated once.
+    /// Creates a database as a copy of another one on the same server. A copy takes a few milliseconds, so each test
+    /// can have its own database that was migrated once.
     ///
-    /// Many threads may copy one template at once. Nobody may be connected to it, though: as long as somebody is, this
-    /// waits, for at most half a minute.
+    /// Several threads can copy one template at the same time. No session may be connected to the template. This waits
+    /// up to 30 seconds for sessions to end.
     ///
     /// # Errors
     ///
-    /// As for [`create_database`](Server::create_database); also if somebody stays connected to the template.
+    /// The same as [`create_database`](Server::create_database), or if a session stays connected to the template.
     ///
     /// ```no_run
     /// # let server = throwaway_postgres::Server::start()?;
@@ -172,7 +170,7 @@ impl Server {
 }
 
 impl fmt::Debug for Server {
-    /// Without the URL, since that holds a password.
+    /// Omits the URL, because it contains a password.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Server").field("cluster", &self.shared.cluster).finish_non_exhaustive()
     }
@@ -188,7 +186,7 @@ fn database_url() -> Result<Option<String>, Error> {
 
 fn named_server_failed(failure: &Failure) -> Error {
     Error::new(format!(
-        "the server which DATABASE_URL names cannot be used: {failure}. \
-         Correct DATABASE_URL, or unset it to let a PostgreSQL of our own be started"
+        "could not use the server in DATABASE_URL: {failure}. \
+         Correct DATABASE_URL, or unset it to start a private server"
     ))
 }

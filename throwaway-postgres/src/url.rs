@@ -1,22 +1,22 @@
-//! Connection URLs and names in SQL, each with its own way of quoting.
+//! Connection URLs and SQL names, with their quoting.
 
 use std::fmt::Write as _;
 
-/// The same connection, but to another database. Both forms are understood which PostgreSQL's own clients understand:
-/// `postgres://...` and `host=... dbname=...`.
+/// Returns the connection string for another database. It supports both forms of PostgreSQL's clients: `postgres://...`
+/// and `host=... dbname=...`.
 pub(crate) fn with_database(connection: &str, database: &str) -> String {
     let scheme_end = ["postgres://", "postgresql://"]
         .into_iter()
         .find_map(|scheme| connection.starts_with(scheme).then_some(scheme.len()));
     let Some(scheme_end) = scheme_end else {
-        // Of two values for one keyword the last counts.
+        // A later value for a keyword replaces an earlier one.
         let escaped = database.replace('\\', "\\\\").replace('\'', "\\'");
         return format!("{connection} dbname='{escaped}'");
     };
     let (before_query, query) = connection.split_once('?').unwrap_or((connection, ""));
     let path = before_query[scheme_end..].find('/').map_or(before_query.len(), |slash| scheme_end + slash);
     let mut url = format!("{}/{}", &before_query[..path], percent_encode(database));
-    // A parameter of that name would win over the path.
+    // A parameter with that name would override the path.
     let kept = query.split('&').filter(|parameter| !parameter.is_empty() && !parameter.starts_with("dbname="));
     for (index, parameter) in kept.enumerate() {
         url.push(if index == 0 { '?' } else { '&' });

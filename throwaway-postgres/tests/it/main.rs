@@ -275,7 +275,7 @@ fn a_wrong_postgres_bin_is_an_error_which_names_it() {
     let mut command = child("start");
     command.env("POSTGRES_BIN", "/no/such/directory");
     let told = told_by(command);
-    assert!(told[0].contains("POSTGRES_BIN names /no/such/directory"), "{told:?}");
+    assert!(told[0].contains("POSTGRES_BIN=/no/such/directory"), "{told:?}");
     assert!(told[0].contains("`initdb`") && told[0].contains("`postgres`"), "{told:?}");
 }
 
