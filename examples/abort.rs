@@ -1,5 +1,5 @@
-//! Aborting jobs that run: an async task is cancelled where it waits, a blocking one looks now and then, one that takes too
-//! long is stopped, and cancelling is part of a transaction.
+//! Aborts running jobs. An async task is cancelled at its await point, a blocking task checks for the abort request,
+//! and a task that takes too long is stopped. Cancelling can be part of a transaction.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -25,13 +25,13 @@ async fn wait_for_answer() {
     std::future::pending::<()>().await;
 }
 
-/// Works through many pieces on a thread of its own.
+/// Processes many pieces on a blocking thread.
 #[task(pass_context)]
 fn grind(context: JobContext, pieces: u32) -> Result<(), JobAborted> {
     STARTED.add_permits(1);
     for piece in 1..=pieces {
         if context.should_abort() {
-            println!("told to stop before piece {piece}: {:?}", context.abort_reason());
+            println!("asked to abort before piece {piece}: {:?}", context.abort_reason());
             return Err(JobAborted);
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -39,7 +39,7 @@ fn grind(context: JobContext, pieces: u32) -> Result<(), JobAborted> {
     Ok(())
 }
 
-/// May take a twentieth of a second, and takes longer.
+/// Takes longer than its timeout.
 #[task(timeout = "50ms")]
 async fn dawdle() {
     STARTED.add_permits(1);
@@ -66,7 +66,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut connection = pool.get().await?;
     connection
         .transaction(async |connection| {
-            // Two that run, and one that waits: that one is cancelled.
+            // Two jobs are running. The third one is pending, so it is cancelled.
             for id in [ids[0], ids[1], ids[3]] {
                 cancel_job(id).abort(true).execute(connection).await?;
             }
@@ -74,7 +74,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         })
         .await?;
 
-    // The worker ends when its jobs have.
+    // The worker stops after its jobs have finished.
     handle.stop();
     running.await??;
 
@@ -86,7 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if endings == ["aborted", "aborted", "failed", "cancelled"] {
         Ok(())
     } else {
-        Err("the jobs did not end as they should have".into())
+        Err("the jobs did not have the expected outcomes".into())
     }
 }
 

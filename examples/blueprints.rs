@@ -1,4 +1,4 @@
-//! A shop whose mails are a part of their own, in a namespace; tasks that were renamed, and jobs that do not know it.
+//! Groups tasks in a blueprint with a namespace, and keeps old names of renamed tasks as aliases.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -16,11 +16,11 @@ use throwaway_postgres::Server;
 
 use crate::mails::welcome;
 
-/// A part of the application, which might be a crate of its own.
+/// A part of the application, which could be a separate crate.
 mod mails {
     use procrastinate::{Blueprint, JobContext, PeriodicTask, task};
 
-    // It was called `greet` once.
+    // Its former name is `greet`.
     #[task(namespace = "mails", aliases = ["mails:greet"], queue = "mails", pass_context)]
     pub(crate) async fn welcome(context: JobContext, customer: String) {
         println!("{:<16} Welcome, {customer}!", context.task_name());
@@ -46,20 +46,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let app = App::builder(connector)
         .add_tasks_from(mails::blueprint(), "mails")
-        // Before there was a namespace.
+        // The name from before the namespace.
         .add_task_alias::<welcome>("welcome")
         .build()?;
     println!("tasks: {}", app.task_names().join(", "));
 
-    // The name of a job does not depend on an application.
+    // The job's name does not depend on the application.
     let mut connection = pool.get().await?;
     welcome("Ada".to_owned()).defer(&mut connection).await?;
-    // From other programs, and from other times.
+    // Jobs of other programs, and of older versions.
     for name in ["mails:welcome", "mails:greet", "welcome"] {
         configure_task(name, json!({ "customer": "Grace" })).queue("mails").defer(&mut connection).await?;
     }
     app.periodic_deferrer().defer_due("2027-01-04T08:00:00Z".parse()?).await;
-    // There is no task of this name.
+    // There is no task with this name.
     configure_task("newsletter", json!({})).defer(&mut connection).await?;
     app.worker().stop_when_empty().run().await?;
 
@@ -77,5 +77,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("mails:newsletter", &JobStatus::Succeeded),
         ("newsletter", &JobStatus::Failed),
     ];
-    if endings[..] == expected { Ok(()) } else { Err("the jobs did not end as they should have".into()) }
+    if endings[..] == expected { Ok(()) } else { Err("the jobs did not have the expected outcomes".into()) }
 }

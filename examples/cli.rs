@@ -1,6 +1,6 @@
-//! A shop whose program has commands of its own, and those of the queue beside them: `shop take-order`, `shop queue worker`,
-//! `shop queue list_jobs` and so on. With arguments it is that program, on `DATABASE_URL`; without any it plays through
-//! what somebody might type.
+//! Mounts the queue's commands alongside a program's own: `shop take-order`, `shop queue worker`, `shop queue
+//! list_jobs` and so on. With arguments it runs that program on `DATABASE_URL`. Without arguments it runs a series of
+//! commands.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -27,11 +27,11 @@ async fn send_confirmation(order: i64) -> Result<(), String> {
 enum Shop {
     /// Take an order
     TakeOrder { number: i64 },
-    /// Run workers, and look after the queue
+    /// Run workers and manage the queue
     Queue(cli::Commands),
 }
 
-/// The application: its pool, its tasks, and how its workers are set unless somebody says otherwise.
+/// Builds the application: its pool, its tasks, and the default settings of its workers.
 fn build(database_url: &str) -> Result<App, Failure> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database_url);
     let pool = Pool::builder().max_size(5).build_unchecked(manager);
@@ -77,7 +77,7 @@ async fn main() -> Result<ExitCode, Failure> {
         let shop = Shop::try_parse_from(["shop"].into_iter().chain(line.split(' ')))?;
         let code = run(shop, &app).await?;
         if (code == ExitCode::SUCCESS) != is_well {
-            return Err(format!("`shop {line}` should not have ended so: {code:?}").into());
+            return Err(format!("unexpected exit status of `shop {line}`: {code:?}").into());
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! Tasks of several modules that nobody lists, one of which has a namespace all the same.
+//! Finds the tasks of all modules without a list. One module has a namespace.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -44,6 +44,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if app.task_names() == ["reports:build", "welcome"] && succeeded == 2 {
         Ok(())
     } else {
-        Err("the tasks were not found, or did not run".into())
+        Err("the tasks were not found or did not run".into())
     }
 }

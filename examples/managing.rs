@@ -1,4 +1,4 @@
-//! Jobs looked at, called off, tried again and cleared away by hand.
+//! Lists, cancels, retries and deletes jobs manually.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -16,7 +16,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 #[task(queue = "mails")]
 async fn send(to: String) -> Result<(), String> {
-    if to.contains('@') { Ok(()) } else { Err(format!("{to} is no address")) }
+    if to.contains('@') { Ok(()) } else { Err(format!("invalid address {to}")) }
 }
 
 #[tokio::main]
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Failure> {
     let [ada, grace, nobody] = ["ada@example.org", "grace@example.org", "nobody"].map(|to| send(to.to_owned()));
     let ids = app.batch_defer([ada, grace, nobody]).await?;
 
-    // Calling off is part of the transaction that it is for.
+    // Cancelling is part of the transaction.
     let mut connection = pool.get().await?;
     connection
         .transaction(async |connection| {
@@ -47,18 +47,18 @@ async fn main() -> Result<(), Failure> {
         println!("{queue}");
     }
     for job in app.execute(list_jobs().queue("mails").status(JobStatus::Failed)).await? {
-        println!("{job} has failed, and is tried again");
+        println!("retrying {job}, which has failed");
         app.execute(retry_job(&job).priority(-1)).await?;
     }
     let retried = app.execute(get_job_status(ids[2])).await?;
 
-    // As if all that had been long ago.
+    // Pretend that the jobs are old.
     let deleted = app.execute(delete_old_jobs(Duration::ZERO).include_cancelled(true)).await?;
     let left = app.execute(list_jobs()).await?;
-    println!("{deleted} jobs are gone, {} is left", left.len());
+    println!("deleted {deleted} jobs, {} is left", left.len());
     if retried == Some(JobStatus::Todo) && deleted == 2 && left.len() == 1 {
         Ok(())
     } else {
-        Err("the jobs do not stand as they should".into())
+        Err("the jobs do not have the expected statuses".into())
     }
 }

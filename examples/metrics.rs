@@ -1,5 +1,5 @@
-//! What a worker counts, shown by a recorder of a few lines. An application has one already, for Prometheus or OpenTelemetry
-//! for instance.
+//! Shows a worker's metrics with a small recorder. An application usually has a recorder for Prometheus or
+//! OpenTelemetry.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -16,10 +16,10 @@ use throwaway_postgres::Server;
 
 #[task(queue = "mails", retry = 2)]
 async fn send(to: String) -> Result<(), String> {
-    if to.contains('@') { Ok(()) } else { Err(format!("{to} is no address")) }
+    if to.contains('@') { Ok(()) } else { Err(format!("invalid address {to}")) }
 }
 
-/// Keeps counters, and leaves gauges and histograms alone.
+/// Stores counters and ignores gauges and histograms.
 #[derive(Clone, Default)]
 struct Counters(Arc<Mutex<BTreeMap<String, u64>>>);
 
@@ -84,5 +84,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
         (format!("procrastinate_jobs_finished_total {labels} outcome=succeeded"), 2),
         (format!("procrastinate_jobs_started_total {labels}"), 5),
     ];
-    if counted == BTreeMap::from(expected) { Ok(()) } else { Err("this is not what was done".into()) }
+    if counted == BTreeMap::from(expected) { Ok(()) } else { Err("unexpected counters".into()) }
 }

@@ -1,5 +1,5 @@
-//! Code around tasks, and the state that they find: one middleware measures every task, one opens a session for those that
-//! want it, and the application's settings are found by their type.
+//! Runs middleware around tasks and gives them shared state. One middleware measures every task, and one opens a
+//! session for the tasks that need it. Tasks find the application's settings by type.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -13,13 +13,13 @@ use diesel_async::pooled_connection::bb8::Pool;
 use procrastinate::{App, DieselConnector, JobContext, Next, TaskResult, task};
 use throwaway_postgres::Server;
 
-/// The application's settings, and what it counts: given to the application once.
+/// The application's settings and counters, shared by all tasks.
 struct Shop {
     name: &'static str,
     letters: AtomicU32,
 }
 
-/// What one job works with: put there by a middleware.
+/// The session of one job, added by a middleware.
 struct Session {
     number: u32,
 }
@@ -54,7 +54,7 @@ async fn count_letters(context: JobContext) -> Result<(), String> {
     let shop: &Shop = context.state().map_err(|error| error.to_string())?;
     match shop.letters.load(Ordering::Relaxed) {
         2 => Ok(()),
-        other => Err(format!("there are {other} letters")),
+        other => Err(format!("expected 2 letters, found {other}")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tasks that come round: every second here, with arguments of their own, and once a day, for which the time is made up.
+//! Defers periodic tasks: two schedules every second with different arguments, and a daily one at a given time.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 static HEARD: Semaphore = Semaphore::const_new(0);
 
-// Six columns: seconds are the last one.
+// Six fields: the last one is for seconds.
 #[periodic(cron = "* * * * * *", periodic_id = "ada", args(name = "Ada"))]
 #[periodic(cron = "* * * * * *", periodic_id = "grace", args(name = "Grace"))]
 #[task(queue = "greetings")]
@@ -25,7 +25,7 @@ async fn greet(timestamp: i64, name: String) {
     HEARD.add_permits(1);
 }
 
-// Whoever defers it by hand need not know what time it is.
+// The default makes the timestamp optional if the task is deferred manually.
 #[task(queue = "reports")]
 async fn report(#[serde(default)] timestamp: i64, region: String) {
     println!("{timestamp}: the report about {region}");
@@ -40,18 +40,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let connector = DieselConnector::new(pool.clone());
     connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
 
-    // Schedules can also be written where the application is put together.
+    // A schedule can also be added to the application.
     let daily = PeriodicTask::new::<report>("0 8 * * *").args(json!({ "region": "Styria" }));
     let app = App::builder(connector).task::<greet>().task::<report>().periodic(daily).build()?;
 
-    // Without a worker, at eight o'clock of a day of our choice.
+    // Defers the tick of eight o'clock on a given day, without a worker.
     let eight: DateTime<Utc> = "2020-02-29T08:00:00Z".parse()?;
     app.periodic_deferrer().defer_due(eight).await;
 
-    // A worker of each process does this by itself, and each tick has one job.
+    // Each worker process does this, and each tick has one job.
     let workers = [app.worker().queues(["greetings"]), app.worker().queues(["greetings"])].map(|worker| {
         worker.with_graceful_shutdown(async {
-            // Those of 2020 are two of them.
+            // Two of them are from 2020.
             drop(HEARD.acquire_many(6).await);
         })
     });
@@ -73,6 +73,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     {
         Ok(())
     } else {
-        Err("the tasks did not come round as they should have".into())
+        Err("the periodic tasks did not run as expected".into())
     }
 }

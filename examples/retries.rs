@@ -1,4 +1,5 @@
-//! A task that fails twice before it succeeds, one that gives up, and one whose error is not worth another attempt.
+//! Shows retries: a task that fails twice before it succeeds, one that reaches its limit, and one whose error is not
+//! retried.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -22,21 +23,21 @@ enum MailError {
     NoSuchAddress,
 }
 
-// Again at once, as often as it takes.
+// Retries immediately and without a limit.
 #[task(retry = true, pass_context)]
 async fn send(context: JobContext, to: String) -> Result<(), MailError> {
     println!("attempt {} for {to}", context.job().attempts + 1);
     if context.job().attempts < 2 { Err(MailError::Busy) } else { Ok(()) }
 }
 
-// Twice again, then no more.
+// Retries twice.
 #[task(retry = 2, pass_context)]
 async fn send_to_busy_server(context: JobContext) -> Result<(), MailError> {
     println!("attempt {} at the busy server", context.job().attempts + 1);
     Err(MailError::Busy)
 }
 
-// Not after every error.
+// Retries only after some errors.
 #[task(retry = RetryStrategy::new().retry_if(|error| error.to_string().contains("busy")))]
 async fn send_to_nobody() -> Result<(), MailError> {
     println!("the only attempt for nobody");
@@ -66,6 +67,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if endings == [(&JobStatus::Succeeded, 3), (&JobStatus::Failed, 3), (&JobStatus::Failed, 1)] {
         Ok(())
     } else {
-        Err("the jobs did not end as they should have".into())
+        Err("the jobs did not have the expected outcomes".into())
     }
 }

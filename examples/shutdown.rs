@@ -1,5 +1,5 @@
-//! A web server with a worker beside it, in one process: one token stops both, the server finishes its requests and the
-//! worker its jobs. Ctrl-C does the same.
+//! Runs a web server and a worker in one process. One token stops both: the server finishes its requests and the worker
+//! its jobs. Ctrl-C does the same.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Takes a moment: the worker is told to stop in the middle of it.
+/// Takes a moment, so that the worker is asked to stop while it runs.
 #[task]
 async fn send_newsletter(to: String) {
     println!("writing to {to}");
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let stopped = token.clone().cancelled_owned();
     let web = tokio::spawn(async move { axum::serve(listener, routes).with_graceful_shutdown(stopped).await });
 
-    // Ctrl-C stops the worker by itself, and here the server too. A second one aborts the jobs.
+    // Ctrl-C stops the worker, and here the server too. A second one aborts the jobs.
     tokio::spawn({
         let token = token.clone();
         async move {
@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     });
 
-    // A visitor comes; the job is started within milliseconds; and then somebody stops the program.
+    // A visitor sends a request. The job starts within milliseconds. Then the program is stopped.
     let id: i64 = visit(address, "/subscribe/ada").await?.parse()?;
     while app.execute(job_manager::get_job_status(id)).await? == Some(JobStatus::Todo) {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -81,17 +81,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     match app.execute(job_manager::get_job_status(id)).await? {
         Some(JobStatus::Succeeded) => Ok(()),
-        other => Err(format!("the job should have come to its end, and is {other:?}").into()),
+        other => Err(format!("the job has the status {other:?} and not succeeded").into()),
     }
 }
 
-/// What a visitor's browser does. The answer's body.
+/// Sends a request like a browser. Returns the body of the response.
 async fn visit(address: std::net::SocketAddr, path: &str) -> Result<String, Box<dyn Error>> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("POST {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    let (_, body) = answer.split_once("\r\n\r\n").ok_or("there is no body")?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    let (_, body) = response.split_once("\r\n\r\n").ok_or("the response has no body")?;
     Ok(body.to_owned())
 }

@@ -1,4 +1,4 @@
-//! What a test of an application looks like: in a transaction that is rolled back, with its jobs run in there.
+//! Tests an application in a transaction that is rolled back, and runs its jobs in it.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -16,12 +16,12 @@ diesel::table! {
     customers (id) { id -> BigInt, name -> Text, welcomed -> Integer, }
 }
 
-/// The application: its pool among the state of its tasks, and the tasks.
+/// Builds the application, with its pool as shared state.
 fn set_up(pool: Pool<AsyncPgConnection>) -> Result<App, procrastinate::Error> {
     App::builder(DieselConnector::new(pool.clone())).state(pool).task::<welcome>().task::<remind>().build()
 }
 
-/// The application: who registers is welcomed, and reminded a month later.
+/// The code under test: welcomes a new customer, and reminds them a month later.
 async fn register(pool: &Pool<AsyncPgConnection>, name: &str) -> Result<i64, TaskError> {
     let name = name.to_owned();
     let mut connection = pool.get().await?;
@@ -37,7 +37,7 @@ async fn register(pool: &Pool<AsyncPgConnection>, name: &str) -> Result<i64, Tas
         .await
 }
 
-/// The application: the mail server has a bad day, and is tried again a minute later.
+/// A task of the application. The mail server is busy once, and the task is retried a minute later.
 #[task(queue = "mails", retry = RetryStrategy::new().max_attempts(3).wait(60), pass_context)]
 async fn welcome(context: JobContext, customer: i64) -> Result<(), TaskError> {
     if context.job().attempts == 0 {
@@ -54,7 +54,7 @@ async fn remind(customer: i64) {
     println!("  Dear customer {customer}, we miss you.");
 }
 
-/// The test. In an application it is a `#[tokio::test]`.
+/// The test. In an application this is a `#[tokio::test]`.
 async fn a_customer_is_welcomed_and_reminded(database_url: &str) -> Result<(), Box<dyn Error>> {
     let pool = testing::test_pool(database_url).await?;
     let app = set_up(pool.clone())?;
@@ -65,13 +65,13 @@ async fn a_customer_is_welcomed_and_reminded(database_url: &str) -> Result<(), B
         assert_deferred!(&mut connection, welcome(ada).queue("mails"));
         assert_not_deferred!(&mut connection, welcome(ada + 1));
         if let Err(not_deferred) = testing::find_deferred(welcome(ada + 1), &mut connection).await {
-            println!("what a failed assertion says:\n{not_deferred}");
+            println!("the message of a failed assertion:\n{not_deferred}");
         }
     }
 
     let mut worker = app.test_worker()?;
     let ran = worker.run_until_empty().await?;
-    println!("at once:\n{ran}");
+    println!("immediately:\n{ran}");
     worker.advance(Duration::from_secs(60));
     let ran = worker.run_until_empty().await?.expect_success();
     println!("a minute later:\n{ran}");
@@ -98,7 +98,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     a_customer_is_welcomed_and_reminded(database.url()).await?;
 
-    // All of it is rolled back.
+    // Everything is rolled back.
     assert_eq!(customers::table.count().get_result::<i64>(&mut connection).await?, 0);
     Ok(())
 }

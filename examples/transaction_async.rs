@@ -1,5 +1,5 @@
-//! Deferring on async connections: in a transaction, in one that rolls back, in a savepoint, with a taken queueing lock,
-//! in a batch, and without a transaction.
+//! Defers jobs on async connections: in a transaction, in one that is rolled back, in a savepoint, with a taken
+//! queueing lock, in a batch, and without a transaction.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -38,14 +38,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
     let mut connection = pool.get().await?;
 
-    // A bare statement: the job exists when it returns.
+    // Without a transaction: the job exists when the call returns.
     build_report(2020).defer(&mut connection).await?;
 
-    // In a transaction: it exists from the commit on.
+    // In a transaction: the job exists after the commit.
     connection
         .transaction(async |connection| {
             build_report(2021).priority(5).defer(connection).await?;
-            // A savepoint inside, rolled back: the outer job stays, the inner one never was.
+            // A savepoint inside, which is rolled back. Only the outer job is stored.
             let inner = connection
                 .transaction(async |connection| {
                     build_report(1999).defer(connection).await?;
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         })
         .await?;
 
-    // A taken queueing lock is a value, and the transaction goes on.
+    // A taken queueing lock is a value, and the transaction continues.
     connection
         .transaction(async |connection| {
             let job = || build_report(2022).queueing_lock("report-2022");
@@ -79,12 +79,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("a batch: {ids:?}");
     drop(connection);
 
-    // No connection at hand: one from the pool.
+    // Without a connection: takes one from the pool.
     let app = App::builder(connector).task::<build_report>().build()?;
     app.defer(build_report(2027)).await?;
     app.worker().stop_when_empty().run().await?;
 
     let mut connection = pool.get().await?;
     let jobs: i64 = procrastinate_jobs::table.count().get_result(&mut connection).await?;
-    if jobs == 8 { Ok(()) } else { Err(format!("8 jobs were deferred, and there are {jobs}").into()) }
+    if jobs == 8 { Ok(()) } else { Err(format!("expected 8 jobs, found {jobs}").into()) }
 }

@@ -1,4 +1,4 @@
-//! Deferring on blocking connections: a `PgConnection`, and one from an r2d2 pool.
+//! Defers jobs on blocking connections: a `PgConnection`, and one from an r2d2 pool.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -13,7 +13,7 @@ use procrastinate::{batch_defer_blocking, configure_task, task};
 use serde_json::json;
 use throwaway_postgres::Server;
 
-// A plain `fn`: the worker runs it on a thread where blocking is allowed.
+// A plain `fn` runs on a thread where blocking is allowed.
 #[task(queue = "pictures")]
 fn resize(picture: i64, width: u32) {
     println!("picture {picture}: {width} pixels wide");
@@ -39,12 +39,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     // In a transaction that is committed.
     connection.transaction(|connection| {
         resize(7, 640).lock("picture-7").defer_blocking(connection)?;
-        // A task whose code is elsewhere, in Python for instance: by its name, with JSON.
+        // A task in another program, for example in Python: by its name, with JSON.
         configure_task("pictures.tasks.describe", json!({ "picture": 7 })).defer_blocking(connection)?;
         Ok::<_, MyError>(())
     })?;
 
-    // In one that is not.
+    // In a transaction that is rolled back.
     let rolled_back = connection.transaction(|connection| {
         resize(8, 640).defer_blocking(connection)?;
         Err::<(), _>(MyError::ChangedMyMind)
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("rolled back: {error}");
     }
 
-    // A taken queueing lock is a value, and the transaction goes on.
+    // A taken queueing lock is a value, and the transaction continues.
     connection.transaction(|connection| {
         let job = || resize(9, 640).queueing_lock("picture-9");
         println!("first:  {:?}", job().defer_unless_enqueued_blocking(connection)?.is_some());
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok::<_, MyError>(())
     })?;
 
-    // From an r2d2 pool, and many at once.
+    // A batch on a connection from an r2d2 pool.
     let pool = Pool::builder().max_size(2).build(ConnectionManager::<PgConnection>::new(database.url()))?;
     let mut pooled = pool.get()?;
     batch_defer_blocking((10..13).map(|picture| resize(picture, 320)), &mut pooled)?;
@@ -70,5 +70,5 @@ fn main() -> Result<(), Box<dyn Error>> {
     for job in &jobs {
         println!("{:<10} {job}", job.status);
     }
-    if jobs.len() == 6 { Ok(()) } else { Err(format!("6 jobs were deferred, and there are {}", jobs.len()).into()) }
+    if jobs.len() == 6 { Ok(()) } else { Err(format!("expected 6 jobs, found {}", jobs.len()).into()) }
 }

@@ -1,6 +1,6 @@
-//! A shop takes orders, and each order's e-mail is a job that is deferred in the order's own transaction.
+//! A shop takes orders. The e-mail of each order is a job, deferred in the order's own transaction.
 //!
-//! `cargo run --example quickstart` starts a private PostgreSQL for it, or uses a database of its own on the server that
+//! `cargo run --example quickstart` starts a private PostgreSQL server, or creates a database on the server that
 //! `DATABASE_URL` names.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
@@ -32,12 +32,12 @@ diesel::table! {
 diesel::joinable!(orders -> procrastinate_jobs (mail_job_id));
 procrastinate::allow_with_procrastinate!(orders);
 
-// A task: what is to be done later, in a worker.
+// A task, which runs later in a worker.
 
 #[task(queue = "mails")]
 async fn send_confirmation(order: i64, customer: String) -> Result<(), String> {
     if customer == "Nobody" {
-        return Err(format!("order {order}: nobody has no address"));
+        return Err(format!("order {order}: the customer has no address"));
     }
     println!("  worker: dear {customer}, thank you for order {order}");
     Ok(())
@@ -59,7 +59,7 @@ async fn place_order(
             let job = send_confirmation(order, customer.to_owned()).lock(customer).defer(connection).await?;
             diesel::update(orders::table.find(order)).set(orders::mail_job_id.eq(job)).execute(connection).await?;
             if amount_cents > 100_000 {
-                // The order and its job, both stored by now, go with the transaction.
+                // The order and its job are both stored, and are rolled back with the transaction.
                 return Err(ShopError::CardDeclined);
             }
             Ok(job)
@@ -69,7 +69,7 @@ async fn place_order(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // What the worker has to say goes to the log: here its warnings and errors, such as a job that failed and why.
+    // Show the worker's warnings and errors, such as failed jobs.
     tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN).without_time().init();
     let server = Server::start()?;
     let database = server.create_database("quickstart")?;
@@ -91,13 +91,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         [("Ada", 1_999), ("Grace", 250_000), ("Edsger", 4_900), ("Nobody", 100), ("Ada", 700)]
     {
         match place_order(&mut connection, customer, amount_cents).await {
-            Ok(job) => println!("  {customer}: committed, job {job} waits"),
+            Ok(job) => println!("  {customer}: committed, job {job} is pending"),
             Err(error) => println!("  {customer}: rolled back, {error}; no order and no job"),
         }
     }
     drop(connection);
 
-    println!("\nA worker, until nothing waits:");
+    println!("\nA worker runs until no job is left:");
     let app = App::builder(connector).task::<send_confirmation>().build()?;
     app.worker().queues(["mails"]).concurrency(10).stop_when_empty().run().await?;
 
@@ -113,11 +113,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("  order {order:<2} {customer:<8} {:<10} {job}", job.status);
     }
 
-    // The example is also a check that what it shows is so.
+    // Check that the outcomes are as shown.
     let mut statuses = rows.iter().map(|(_, _, job)| &job.status);
     let expected = [JobStatus::Succeeded, JobStatus::Succeeded, JobStatus::Failed, JobStatus::Succeeded];
     if !statuses.by_ref().eq(&expected) {
-        return Err("the jobs did not end as they should have".into());
+        return Err("the jobs did not have the expected outcomes".into());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The program is built anew when a migration is added.
+//! Rebuilds the program when a migration is added.
 
 fn main() {
     println!("cargo:rerun-if-changed=migrations");

@@ -1,13 +1,13 @@
 //! A web shop. Its e-mails, invoices and reports are jobs.
 //!
-//! | file | what it is |
+//! | file | contents |
 //! |---|---|
-//! | `orders` | placing an order with its jobs in one transaction; the order with its jobs in one query |
-//! | `tasks` | the jobs' code |
-//! | `queue` | the shop's pool and tasks as a queue |
+//! | `orders` | orders, and the jobs that belong to them |
+//! | `tasks` | the tasks |
+//! | `queue` | the application with its pool, tasks and migrations |
 //! | `web` | the pages |
-//! | `mail` | the mail server |
-//! | `main` | the program: web pages, worker, or both |
+//! | `mail` | sending mails |
+//! | `main` | the program, which runs the pages, the worker or both |
 #![allow(missing_docs, reason = "an application, not a library")]
 
 pub mod mail;
@@ -24,24 +24,24 @@ use mail::Mailer;
 
 pub type Pool = bb8::Pool<AsyncPgConnection>;
 
-/// What pages and tasks share.
+/// The state that pages and tasks share.
 #[derive(Debug, Clone)]
 pub struct Shop {
     pub pool: Pool,
     pub mailer: Mailer,
 }
 
-/// What can go wrong in the shop.
+/// The errors of the shop.
 #[derive(Debug, thiserror::Error)]
 pub enum ShopError {
-    #[error("an order costs at least a cent, not {amount_cents}")]
+    #[error("invalid amount {amount_cents}: must be at least one cent")]
     FreeOfCharge { amount_cents: i64 },
-    #[error("the database has no connection to give")]
+    #[error("could not get a connection")]
     Pool(#[from] bb8::RunError),
-    #[error("the database refused")]
+    #[error("database error")]
     Database(#[from] diesel::result::Error),
-    #[error("the queue refused")]
+    #[error("queue error")]
     Queue(#[from] procrastinate::Error),
-    #[error("no mail was sent to {address}: {reason}")]
+    #[error("could not send a mail to {address}: {reason}")]
     Mail { address: String, reason: String },
 }

@@ -1,4 +1,4 @@
-//! The mail server: a log, or whatever a test wants.
+//! Sends mails to a log, or to a list in tests.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,17 +23,17 @@ struct Outbox {
 }
 
 impl Mailer {
-    /// Mails that only the log sees.
+    /// Creates a mailer that only logs.
     pub fn log() -> Self {
         Self::default()
     }
 
-    /// Mails that are kept for a test to look at.
+    /// Creates a mailer that keeps its mails for tests.
     pub fn outbox() -> Self {
         Self { outbox: Some(Arc::default()) }
     }
 
-    /// Has the next mail that is not yet spoken for fail.
+    /// Lets the next mail fail that is not set to fail yet.
     pub fn fail_once(&self, reason: &str) {
         self.with_outbox(|outbox| outbox.failures.push_back(reason.to_owned()));
     }
@@ -46,7 +46,7 @@ impl Mailer {
     ///
     /// # Errors
     ///
-    /// [`ShopError::Mail`] when the server does not take it.
+    /// [`ShopError::Mail`] if the server rejects it.
     pub async fn send(&self, to: &str, text: String) -> Result<(), ShopError> {
         tracing::info!(to, text, "mail");
         let failure = self.with_outbox(|outbox| match outbox.failures.pop_front() {

@@ -1,7 +1,8 @@
-//! The shop's program: `shop` serves the pages and works, `shop web` only serves, `shop worker` only works.
+//! The shop's program. `shop` runs the pages and the worker, `shop web` only the pages, and `shop worker` only the
+//! worker.
 //!
-//! `DATABASE_URL` names the database, `PORT` where the pages are: 8000 unless set.
-#![allow(clippy::print_stdout, reason = "it says where it is")]
+//! `DATABASE_URL` names the database. `PORT` is the port of the pages. Default: 8000.
+#![allow(clippy::print_stdout, reason = "it prints its address")]
 
 use std::error::Error;
 
@@ -17,18 +18,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let database_url = std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL to the shop's database")?;
     let shop = Shop { pool: pool(&database_url).await?, mailer: Mailer::log() };
     let queue = queue(&shop)?;
-    // Any number of processes may do so at once.
+    // Several processes can do this at the same time.
     queue.connector().run_pending_migrations(migrations()).await?;
 
     match std::env::args().nth(1).as_deref() {
         None => {
-            // One program: both hear the signal, and both come to their ends.
+            // In one program, both handle the signal and shut down.
             let (served, worked) = tokio::join!(serve(shop), work(queue));
             served.and(worked)
         }
         Some("web") => serve(shop).await,
         Some("worker") => work(queue).await,
-        Some(other) => Err(format!("there is \"web\", \"worker\", and neither for both, but no {other:?}").into()),
+        Some(other) => {
+            Err(format!("unknown argument {other:?}: must be \"web\" or \"worker\", or nothing for both").into())
+        }
     }
 }
 
@@ -45,7 +48,7 @@ async fn work(queue: App) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Ready at SIGINT and at SIGTERM, as the worker is.
+/// Waits for SIGINT or SIGTERM, like the worker.
 async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))

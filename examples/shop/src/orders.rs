@@ -1,4 +1,4 @@
-//! Orders, and the jobs about them.
+//! Orders, and the jobs that belong to them.
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::{count_star, sql};
@@ -14,7 +14,7 @@ use crate::ShopError;
 use crate::schema::{order_jobs, orders};
 use crate::tasks::{send_confirmation, write_invoice};
 
-// The shop's tables beside the queue's: a join follows the foreign key.
+// Lets queries join the shop's tables with the queue's, along the foreign key.
 procrastinate::allow_with_procrastinate!(orders, order_jobs);
 diesel::joinable!(order_jobs -> procrastinate_jobs (job_id));
 
@@ -28,7 +28,7 @@ pub struct Order {
     pub placed_at: DateTime<Utc>,
 }
 
-/// What a customer fills in.
+/// The fields of the order form.
 #[derive(Debug, Clone, Deserialize, Insertable)]
 #[diesel(table_name = orders)]
 pub struct NewOrder {
@@ -37,7 +37,7 @@ pub struct NewOrder {
     pub amount_cents: i64,
 }
 
-/// What is being done about an order. The job is gone when it was deleted for its age.
+/// A job about an order. `None` if the job was deleted because of its age.
 #[derive(Debug, Queryable)]
 pub struct OrderJob {
     pub purpose: String,
@@ -53,7 +53,7 @@ impl Order {
         orders::table.order(orders::id.desc()).limit(50).select(Self::as_select()).load(connection).await
     }
 
-    /// Takes an order: with it come its confirmation and its invoice, or none of them.
+    /// Stores an order and defers its confirmation and its invoice, in one transaction.
     pub async fn place(new: NewOrder, connection: &mut AsyncPgConnection) -> Result<Self, ShopError> {
         if new.amount_cents < 1 {
             return Err(ShopError::FreeOfCharge { amount_cents: new.amount_cents });
@@ -78,7 +78,7 @@ impl Order {
         Ok(())
     }
 
-    /// The jobs about this order, as they stand: one query.
+    /// Loads the jobs about this order in one query.
     pub async fn jobs(&self, connection: &mut AsyncPgConnection) -> QueryResult<Vec<OrderJob>> {
         order_jobs::table
             .left_join(procrastinate_jobs::table)
@@ -89,7 +89,7 @@ impl Order {
             .await
     }
 
-    /// How many orders there were since then, and what they were worth.
+    /// Returns the number and the total amount of the orders since then.
     pub async fn sales_since(since: DateTime<Utc>, connection: &mut AsyncPgConnection) -> QueryResult<(i64, i64)> {
         let cents = sql::<BigInt>("coalesce(sum(amount_cents), 0)::bigint");
         orders::table.filter(orders::placed_at.ge(since)).select((count_star(), cents)).first(connection).await

@@ -1,4 +1,4 @@
-//! The shop's pool and tasks as a queue.
+//! The shop's queue: its pool, tasks and migrations.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use procrastinate::{App, DieselConnector, JobStatus};
 use crate::tasks::{mail_invoice, report_sales, send_confirmation, write_invoice};
 use crate::{Pool, Shop};
 
-/// The shop's own.
+/// The shop's own migrations.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// The queue's migrations and the shop's as one list.
+/// Returns the queue's migrations and the shop's as one list.
 ///
 /// # Errors
 ///
-/// Diesel's, for migrations that cannot be read.
+/// The error of Diesel, if migrations cannot be read.
 pub fn migrations() -> CombinedMigrations {
     CombinedMigrations::new().add(procrastinate::migrations::MIGRATIONS).add(MIGRATIONS)
 }
@@ -30,11 +30,11 @@ pub async fn pool(database_url: &str) -> Result<Pool, PoolError> {
     bb8::Pool::builder().max_size(10).connection_timeout(Duration::from_secs(5)).build(manager).await
 }
 
-/// The queue: on the shop's own pool, with the shop as the state of its tasks.
+/// Builds the queue on the shop's pool, with the shop as shared state.
 ///
 /// # Errors
 ///
-/// Whatever is wrong with a task's declaration.
+/// Returns an error if a task is invalid.
 pub fn queue(shop: &Shop) -> Result<App, procrastinate::Error> {
     App::builder(DieselConnector::new(shop.pool.clone()))
         .state(shop.clone())

@@ -1,4 +1,4 @@
-//! As `diesel print-schema` writes it, and how the shop's tables stand to the queue's.
+//! The output of `diesel print-schema`, and the relation between the shop's tables and the queue's.
 
 diesel::table! {
     orders (id) {

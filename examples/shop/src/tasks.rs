@@ -1,4 +1,4 @@
-//! What is done after a page has been answered. Each task may run more than once: after a crash, say.
+//! The tasks. Each task can run more than once, for example after a crash.
 
 use chrono::{DateTime, TimeDelta};
 use diesel::dsl::max;
@@ -12,25 +12,25 @@ use crate::ShopError;
 use crate::orders::Order;
 use crate::schema::invoices;
 
-/// Who reads the reports.
+/// The address that receives the reports.
 const OFFICE: &str = "office@shop.example";
 
 fn patiently() -> RetryStrategy {
     RetryStrategy::new().max_attempts(5).wait(10).exponential_wait(2)
 }
 
-/// Thanks the customer. The mail server may be busy.
+/// Sends the confirmation of an order. Retries while the mail server is busy.
 #[task(queue = "mails", retry = patiently(), pass_context)]
 pub async fn send_confirmation(context: JobContext, order: i64) -> Result<(), TaskError> {
     let shop: &Shop = context.state()?;
-    // The connection is back in the pool before the mail server is asked, which may take its time.
+    // Return the connection to the pool before sending the mail, which can take long.
     let order = Order::find(order, &mut *shop.pool.get().await?).await?;
     let text = format!("Dear {}, thank you for order {}.", order.customer, order.id);
     shop.mailer.send(&order.email, text).await?;
     Ok(())
 }
 
-/// Writes the invoice and has it mailed. One at a time, so that the numbers have no gaps.
+/// Writes the invoice and defers its mail. Only one runs at a time, so the invoice numbers have no gaps.
 #[task(queue = "invoices", lock = "invoices", retry = patiently(), pass_context)]
 pub async fn write_invoice(context: JobContext, order: i64) -> Result<(), TaskError> {
     let shop: &Shop = context.state()?;
@@ -48,7 +48,7 @@ pub async fn write_invoice(context: JobContext, order: i64) -> Result<(), TaskEr
                 let number = last.unwrap_or(0) + 1;
                 let values = (invoices::number.eq(number), invoices::order_id.eq(order));
                 diesel::insert_into(invoices::table).values(values).execute(connection).await?;
-                // With the invoice or not at all.
+                // Defers the mail in the transaction that stores the invoice.
                 mail_invoice(number, order).defer(connection).await?;
             }
             Ok::<_, ShopError>(())
@@ -66,12 +66,12 @@ pub async fn mail_invoice(context: JobContext, number: i64, order: i64) -> Resul
     Ok(())
 }
 
-/// Every morning at seven (UTC): the sales of the last day.
+/// Reports the orders of the last day, every morning at seven (UTC).
 #[periodic(cron = "0 7 * * *")]
 #[task(queue = "reports", pass_context)]
 pub async fn report_sales(context: JobContext, timestamp: i64) -> Result<(), TaskError> {
     let shop: &Shop = context.state()?;
-    let morning = DateTime::from_timestamp(timestamp, 0).ok_or("this is not a time")?;
+    let morning = DateTime::from_timestamp(timestamp, 0).ok_or("invalid timestamp")?;
     let (orders, cents) = Order::sales_since(morning - TimeDelta::days(1), &mut *shop.pool.get().await?).await?;
     shop.mailer.send(OFFICE, format!("{orders} orders, {cents} cents")).await?;
     Ok(())

@@ -53,7 +53,7 @@ fn page(page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => Html(html).into_response(),
         Err(error) => {
-            tracing::error!("a page cannot be written: {error}");
+            tracing::error!("could not render a page: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

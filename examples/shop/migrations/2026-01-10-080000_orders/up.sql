@@ -11,12 +11,12 @@ CREATE TABLE invoices (
     order_id bigint NOT NULL UNIQUE REFERENCES orders (id)
 );
 
--- What is being done about an order. Old jobs are deleted one day; the row stays.
+-- The jobs about an order. Old jobs are deleted after a while, but the row remains.
 CREATE TABLE order_jobs (
     order_id bigint NOT NULL REFERENCES orders (id) ON DELETE CASCADE,
     purpose text NOT NULL,
     job_id bigint REFERENCES procrastinate_jobs (id) ON DELETE SET NULL,
     PRIMARY KEY (order_id, purpose)
 );
--- Deleting a job looks for what refers to it.
+-- Deleting a job searches for rows that refer to it.
 CREATE INDEX order_jobs_job_id ON order_jobs (job_id);

@@ -1,4 +1,4 @@
-//! The shop's tests: each in a transaction of its own on one migrated database, and two with the program itself.
+//! Tests of the shop. Most of them run in a transaction on one migrated database, and two run the program itself.
 #![allow(missing_docs, unreachable_pub, reason = "nothing here is a public surface")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -67,7 +67,7 @@ async fn a_busy_mail_server_is_tried_again() {
     let mut worker = test.queue.worker().queues(["mails"]).into_test_worker().unwrap();
     let ran = worker.run_until_empty().await.unwrap();
     let JobOutcome::Retried { error, .. } = &ran[0].ending else { panic!("{ran}") };
-    assert_eq!(error, "no mail was sent to ada@example.org: busy");
+    assert_eq!(error, "could not send a mail to ada@example.org: busy");
     assert_eq!(test.shop.mailer.sent(), []);
 
     // 10 seconds, and 2 to the power of the attempts.
@@ -83,7 +83,7 @@ async fn a_busy_mail_server_is_tried_again() {
 async fn an_invoice_that_is_written_twice_has_one_number() {
     let test = TestShop::new().await;
     let order = test.place(by_ada(500)).await;
-    // As after a crash: the work was done, and nobody knows.
+    // As after a crash: the work was done, but its outcome was not stored.
     test.queue.defer(write_invoice(order.id)).await.unwrap();
     let ran = test.queue.test_worker().unwrap().run_until_empty().await.unwrap().expect_success();
     assert_eq!(ran.task_names().iter().filter(|name| **name == "mail_invoice").count(), 1, "{ran}");

@@ -1,4 +1,4 @@
-//! The program itself: with its worker inside, and with one beside it.
+//! Tests of the program, with its worker in the same process and in a separate one.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ fn the_web_process_works_off_its_own_jobs() {
 #[test]
 fn a_second_process_works_off_the_jobs() {
     let database = database();
-    // They start at once, on a database in which there is nothing yet.
+    // They start at the same time, on an empty database.
     let worker = Program::start(&["worker"], database.url());
     let mut web = Program::start(&["web"], database.url());
     let address = web.address();
@@ -28,24 +28,25 @@ fn a_second_process_works_off_the_jobs() {
     worker.stop();
 }
 
-/// Places an order as a browser does, and reloads its page until both of its jobs are done.
+/// Places an order like a browser, and reloads its page until both of its jobs have succeeded.
 fn order_and_wait(address: &str) {
     let form = "customer=Ada&email=ada%40example.org&amount_cents=500";
-    let answer = ask(
+    let response = ask(
         address,
         &format!(
-            "POST /orders HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+            "POST /orders HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
             form.len()
         ),
     );
-    assert!(answer.contains("location: /orders/1\r\n"), "{answer}");
+    assert!(response.contains("location: /orders/1\r\n"), "{response}");
     let patience = Instant::now() + Duration::from_secs(30);
     loop {
         let page = ask(address, "GET /orders/1 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n");
         if page.matches("<td>succeeded</td>").count() == 2 {
             return;
         }
-        assert!(Instant::now() < patience, "the jobs were not done in time:\n{page}");
+        assert!(Instant::now() < patience, "the jobs did not succeed in time:\n{page}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -53,9 +54,9 @@ fn order_and_wait(address: &str) {
 fn ask(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
 }
 
 struct Program(Child);
@@ -67,19 +68,19 @@ impl Program {
         Self(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
     }
 
-    /// Where it serves.
+    /// Returns the address of the pages.
     fn address(&mut self) -> String {
         let mut line = String::new();
         BufReader::new(self.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
         line.trim().strip_prefix("http://").unwrap_or_else(|| panic!("no address in {line:?}")).to_owned()
     }
 
-    /// Asks it to stop, as an operator does, and waits for its good end.
+    /// Stops the program with a signal, and waits until it has ended successfully.
     fn stop(mut self) {
         let asked = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
         assert!(asked.success());
         let ended = self.0.wait().unwrap();
-        assert!(ended.success(), "it ended with {ended}");
+        assert!(ended.success(), "the program ended with {ended}");
     }
 }
 

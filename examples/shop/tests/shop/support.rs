@@ -1,4 +1,4 @@
-//! A shop on one connection, whose transaction is rolled back.
+//! A shop on one connection, in a transaction that is rolled back.
 
 use std::sync::OnceLock;
 
@@ -24,12 +24,12 @@ pub struct Page {
     pub body: String,
 }
 
-/// An empty database.
+/// Creates an empty database.
 pub fn database() -> Database {
     Server::shared().unwrap().create_database("shop").unwrap()
 }
 
-/// The one database of all tests that roll back.
+/// Returns the database of all tests that roll back.
 async fn migrated() -> &'static Database {
     static DATABASE: OnceLock<Database> = OnceLock::new();
     static MIGRATED: OnceCell<()> = OnceCell::const_new();
