@@ -1,4 +1,4 @@
-"""Python's Procrastinate on the work that the other queues have; prints what it measured as one line of JSON."""
+"""Measures Python's Procrastinate on the same work as the other queues. Prints one line of JSON."""
 
 import asyncio
 import json

@@ -1,23 +1,23 @@
-//! What to measure, and how much of it.
+//! The command line: what to measure, and how much.
 
 use clap::{Parser, ValueEnum};
 
-/// One table or two each.
+/// The groups of measurements, each with one or two tables.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Group {
-    /// Deferring: one at a time, ten producers, batches of 1,000.
+    /// Deferring: one at a time, ten producers, batches of 1,000
     Defer,
-    /// Working off, with one worker.
+    /// Processing, with one worker
     Work,
-    /// From the defer to the start of the task.
+    /// The time from the defer to the start of the task
     Latency,
-    /// What a job writes.
+    /// The cost of a job in the database
     Cost,
-    /// The contract's own functions, with the crate's migrations and without.
+    /// The contract's own functions, with this crate's migrations and without
     Contract,
-    /// Beside many jobs that are not to be started.
+    /// Processing with many other jobs in the table
     Growth,
-    /// What is done once in a while, on a large history.
+    /// Maintenance with many finished jobs
     Upkeep,
 }
 
@@ -35,30 +35,30 @@ impl Group {
     }
 }
 
-/// Measures the queue beside plain SQL on the same tables.
+/// Compares the queue with raw SQL on the same tables.
 #[derive(Parser)]
 #[command(name = "speed")]
 pub(crate) struct Arguments {
-    /// The groups to measure; all of them unless some are named.
+    /// The groups to measure. Default: all
     groups: Vec<Group>,
-    /// How often everything is measured. Unless set: 5, with --quick 3; growth and latency 3, with --quick 2. One at
-    /// a time it is three times as often.
+    /// The number of rounds. Default: 5, with --quick 3; for growth and latency 3, with --quick 2. Deferring one at a
+    /// time has three times as many
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..1_000))]
     rounds: Option<u32>,
-    /// How many jobs are worked off and deferred in bulk in a round; one at a time it is a tenth or less. Unless set: 20,000,
-    /// with --quick 5,000.
+    /// The number of jobs that are processed and deferred in batches per round; a tenth or less for one at a time.
+    /// Default: 20,000, with --quick 5,000
     #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..))]
     jobs: Option<u32>,
-    /// How many other rows there are in growth and upkeep. Unless set: 1,000,000, with --quick 100,000.
+    /// The number of other rows in growth and upkeep. Default: 1,000,000, with --quick 100,000
     #[arg(long, value_parser = clap::value_parser!(u32).range(50_000..))]
     rows: Option<u32>,
-    /// Sets `synchronous_commit` to off: what was committed in the last moments is lost if the server crashes.
+    /// Set `synchronous_commit` to off; a crash of the server then loses the latest commits
     #[arg(long)]
     synchronous_commit_off: bool,
-    /// Everything smaller.
+    /// Use smaller numbers
     #[arg(long)]
     quick: bool,
-    /// What `cargo bench` says to every benchmark.
+    /// An argument that `cargo bench` passes to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -76,7 +76,7 @@ impl Arguments {
             .collect()
     }
 
-    /// The server's setting `synchronous_commit`.
+    /// Returns the server's setting `synchronous_commit`.
     pub(crate) fn synchronous_commit(&self) -> &'static str {
         if self.synchronous_commit_off { "off" } else { "on" }
     }
@@ -89,32 +89,32 @@ impl Arguments {
         set.unwrap_or(if self.quick { quick } else { full })
     }
 
-    /// How often everything is measured.
+    /// Returns the number of rounds.
     pub(crate) fn rounds(&self) -> u32 {
         self.or(self.rounds, 5, 3)
     }
 
-    /// How often what takes long is measured.
+    /// Returns the number of rounds for groups that take long.
     pub(crate) fn long_rounds(&self) -> u32 {
         self.or(self.rounds, 3, 2)
     }
 
-    /// How many jobs are worked off, and deferred in bulk.
+    /// Returns the number of jobs that are processed, and deferred in batches.
     pub(crate) fn jobs(&self) -> u32 {
         self.or(self.jobs, 20_000, 5_000)
     }
 
-    /// How many are deferred one at a time.
+    /// Returns the number of jobs that are deferred one at a time.
     pub(crate) fn single_jobs(&self) -> u32 {
         self.jobs() / 10
     }
 
-    /// How many jobs are waited for, one after the other.
+    /// Returns the number of jobs for latencies.
     pub(crate) fn latency_jobs(&self) -> u32 {
         self.or(None, 300, 100)
     }
 
-    /// How many other rows there are.
+    /// Returns the number of other rows.
     pub(crate) fn rows(&self) -> u32 {
         self.or(self.rows, 1_000_000, 100_000)
     }

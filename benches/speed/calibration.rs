@@ -1,7 +1,7 @@
-//! Whether the machine was quiet enough to tell.
+//! Checks whether the machine was quiet.
 //!
-//! Before the first group and after each one the same piece of arithmetic is timed, and how long a small write takes to be
-//! on disk. Where the slowest of these differs from the fastest by more than a bound, somebody else was at work.
+//! The same arithmetic and the same small durable write are timed before the first group and after each group. If the
+//! slowest differs too much from the fastest, other programs used the machine.
 
 use std::fs::File;
 use std::hint::black_box;
@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use crate::Measured;
 use crate::table::Table;
 
-/// By how much the arithmetic may take longer at one time than at another.
+/// How much longer the arithmetic may take at one time than at another.
 const CPU_BOUND: f64 = 0.15;
-/// The same of a write. Disks vary by more.
+/// The same for a write. Disks vary more.
 const SYNC_BOUND: f64 = 0.5;
 
 struct Calibration {
     when: String,
-    /// The arithmetic: the median of nine times.
+    /// The arithmetic: the median of nine runs.
     cpu: Duration,
-    /// One write of 8 KiB, until it is on disk: the median of five hundred.
+    /// A durable write of 8 KiB: the median of five hundred.
     sync: Duration,
     /// The system's load average over the last minute.
     load: String,
@@ -57,14 +57,14 @@ impl Calibrations {
             100.0 * SYNC_BOUND
         );
         if cpu > CPU_BOUND || sync > SYNC_BOUND {
-            format!("TOO NOISY TO TELL: {figures}. Ratios may still hold, since both sides were measured in turns.")
+            format!("Too noisy to tell: {figures}. Ratios may still hold, because both sides were measured in turns.")
         } else {
             format!("Quiet: {figures}.")
         }
     }
 }
 
-/// By how much the longest is longer than the shortest.
+/// Returns how much longer the longest time is than the shortest.
 fn excess(times: impl Iterator<Item = Duration> + Clone) -> f64 {
     let shortest = times.clone().min().unwrap_or_default().as_secs_f64();
     let longest = times.max().unwrap_or_default().as_secs_f64();
@@ -95,7 +95,7 @@ fn arithmetic() -> Duration {
     median((0..9).map(once).collect())
 }
 
-/// In the directory for temporary files, where the server's are.
+/// Times writes in the directory for temporary files, which also has the server's files.
 fn sync() -> Measured<Duration> {
     let path = std::env::temp_dir().join(format!("procrastinate_speed_{}", std::process::id()));
     let mut file = File::create(&path)?;

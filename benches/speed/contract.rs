@@ -1,5 +1,4 @@
-//! The contract's own functions, as Python's clients call them: with everything that the crate adds to the tables, and
-//! without.
+//! The contract's own functions, called as Python's clients call them, with this crate's migrations and without.
 
 use std::time::Instant;
 
@@ -7,15 +6,15 @@ use procrastinate::migrations::SQL_MIGRATIONS;
 use throwaway_postgres::Database;
 
 use crate::Measured;
+use crate::bench_server::{self, BenchServer, Contents};
 use crate::deferring::Figures;
-use crate::place::{self, BenchServer, Contents};
 use crate::table::Table;
 use crate::tasks::arguments;
 
-/// How many jobs Python defers in one statement.
+/// The number of jobs that Python defers in one statement.
 const BATCH: u32 = 1_000;
 
-/// Has Python's Procrastinate create its tables.
+/// Makes Python's Procrastinate create its tables.
 const APPLY_SCHEMA: &str = "
 import sys, procrastinate
 connector = procrastinate.SyncPsycopgConnector(conninfo=sys.argv[1])
@@ -23,27 +22,27 @@ with procrastinate.App(connector=connector).open() as app:
     app.schema_manager.apply_schema()
 ";
 
-pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
-    let head = ["what", "with the crate's migrations", "with the contract alone", "with / without"];
-    let mut table = Table::new("The contract's own functions, jobs a second", &head);
-    let (single, bulk) = (place.arguments.single_jobs(), place.arguments.jobs());
-    let (alone, origin) = contract_alone(place).await?;
-    let full = place.database_like(&alone)?;
-    place::migrate(full.url()).await?;
+pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
+    let head = ["what", "with this crate's migrations", "without", "ratio"];
+    let mut table = Table::new("The contract's own functions, jobs per second", &head);
+    let (single, bulk) = (bench.arguments.single_jobs(), bench.arguments.jobs());
+    let (alone, origin) = contract_alone(bench).await?;
+    let full = bench.database_like(&alone)?;
+    bench_server::migrate(full.url()).await?;
 
     for (name, jobs, at_a_time) in [("one at a time", single, 1), ("in batches of 1,000", bulk, BATCH)] {
         let mut figures = Figures::default();
-        for round in 0..3 * place.arguments.rounds() {
-            let defer = async |template| defer(&place.database_like(template)?, jobs, at_a_time).await;
+        for round in 0..3 * bench.arguments.rounds() {
+            let defer = async |template| defer(&bench.database_like(template)?, jobs, at_a_time).await;
             figures.take(round, async || defer(&full).await, async || defer(&alone).await).await?;
         }
         figures.print(&format!("deferred {name}"), &mut table);
     }
-    for (name, queues) in [("of one queue", Some(vec!["work"])), ("of all queues", None)] {
+    for (name, queues) in [("one queue", Some(vec!["work"])), ("all queues", None)] {
         let mut figures = Figures::default();
-        for round in 0..3 * place.arguments.rounds() {
-            let work_off = async |template| work_off(&place.database_like(template)?, single, queues.as_deref()).await;
-            figures.take(round, async || work_off(&full).await, async || work_off(&alone).await).await?;
+        for round in 0..3 * bench.arguments.rounds() {
+            let process = async |template| process(&bench.database_like(template)?, single, queues.as_deref()).await;
+            figures.take(round, async || process(&full).await, async || process(&alone).await).await?;
         }
         figures.print(&format!("fetched and finished one at a time, {name}"), &mut table);
     }
@@ -51,24 +50,24 @@ pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     Ok(vec![table])
 }
 
-/// A database that has the contract and nothing of the crate's beside it, and where it comes from.
-async fn contract_alone(place: &BenchServer) -> Measured<(Database, &'static str)> {
-    let database = place.empty_database()?;
+/// Creates a database that has only the contract. Also returns a description of its origin.
+async fn contract_alone(bench: &BenchServer) -> Measured<(Database, &'static str)> {
+    let database = bench.empty_database()?;
     let Some(python) = std::env::var_os("PROCRASTINATE_PYTHON").filter(|python| !python.is_empty()) else {
         for migration in &SQL_MIGRATIONS[..2] {
-            place::connect(database.url()).await?.batch_execute(migration.up).await?;
+            bench_server::connect(database.url()).await?.batch_execute(migration.up).await?;
         }
-        return Ok((database, "the crate's first two migrations alone, which create the contract"));
+        return Ok((database, "only this crate's first two migrations, which create the contract"));
     };
     let applied = std::process::Command::new(python).args(["-c", APPLY_SCHEMA, database.url()]).output()?;
     if !applied.status.success() {
         return Err(String::from_utf8_lossy(&applied.stderr).into());
     }
-    Ok((database, "the tables as Python's Procrastinate creates them, at PROCRASTINATE_PYTHON"))
+    Ok((database, "the tables as Python's Procrastinate in PROCRASTINATE_PYTHON creates them"))
 }
 
 async fn defer(database: &Database, jobs: u32, at_a_time: u32) -> Measured<f64> {
-    let client = place::connect(database.url()).await?;
+    let client = bench_server::connect(database.url()).await?;
     let statement = client
         .prepare(
             "SELECT procrastinate_defer_jobs_v1(ARRAY(
@@ -87,10 +86,10 @@ async fn defer(database: &Database, jobs: u32, at_a_time: u32) -> Measured<f64> 
     Ok(f64::from(jobs) / took.as_secs_f64())
 }
 
-/// As a worker of Python's does with each of its slots.
-async fn work_off(database: &Database, jobs: u32, queues: Option<&[&str]>) -> Measured<f64> {
-    place::fill_with_jobs(database.url(), jobs).await?;
-    let client = place::connect(database.url()).await?;
+/// Fetches and finishes jobs like one slot of a Python worker.
+async fn process(database: &Database, jobs: u32, queues: Option<&[&str]>) -> Measured<f64> {
+    bench_server::fill_with_jobs(database.url(), jobs).await?;
+    let client = bench_server::connect(database.url()).await?;
     let worker: i64 = client.query_one("SELECT worker_id FROM procrastinate_register_worker_v1()", &[]).await?.get(0);
     let fetch = client.prepare("SELECT id, args::text FROM procrastinate_fetch_job_v2($1::varchar[], $2)").await?;
     let finish = client.prepare("SELECT procrastinate_finish_job_v1($1, 'succeeded', false)").await?;
@@ -101,6 +100,6 @@ async fn work_off(database: &Database, jobs: u32, queues: Option<&[&str]>) -> Me
         client.execute(&finish, &[&id]).await?;
     }
     let took = started_at.elapsed();
-    Contents::worked_off(jobs).expect(database.url()).await?;
+    Contents::processed(jobs).expect(database.url()).await?;
     Ok(f64::from(jobs) / took.as_secs_f64())
 }

@@ -1,4 +1,4 @@
-//! What a job writes, and how often somebody waits for the database. These figures hardly depend on the machine.
+//! What a job writes, and how many round trips it takes. These figures hardly depend on the machine.
 
 use std::time::Duration;
 
@@ -7,36 +7,36 @@ use procrastinate::DeleteJobs;
 use tokio_postgres::Client;
 
 use crate::Measured;
-use crate::place::{self, BenchServer, Contents};
+use crate::bench_server::{self, BenchServer, Contents};
 use crate::table::{Table, number};
 use crate::tasks::{TEXT, no_op};
 
-/// What the server counts.
+/// The server's counters.
 struct Counts {
     /// Bytes of the write-ahead log.
     wal: i64,
     transactions: i64,
     inserted: i64,
     updated: i64,
-    /// Of the rows updated, those that needed no new entry in any index.
+    /// The updated rows that needed no new index entries.
     hot: i64,
     deleted: i64,
 }
 
-pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
+pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
     let head = [
         "what",
         "transactions",
         "rows inserted",
         "rows updated",
-        "of these without an index entry",
+        "of these without index writes",
         "rows deleted",
         "WAL, bytes",
     ];
-    let mut table = Table::new("What one job costs the database", &head);
-    let (single, bulk) = (place.arguments.single_jobs(), place.arguments.jobs());
+    let mut table = Table::new("Cost of a job in the database", &head);
+    let (single, bulk) = (bench.arguments.single_jobs(), bench.arguments.jobs());
 
-    let database = place.database()?;
+    let database = bench.database()?;
     let before = settled(database.url()).await?;
     let mut connection = AsyncPgConnection::establish(database.url()).await?;
     for a in 0..single {
@@ -46,9 +46,9 @@ pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     row("deferred one at a time", &before, &settled(database.url()).await?, single, &mut table);
     Contents::deferred(single).expect(database.url()).await?;
 
-    let database = place.database()?;
+    let database = bench.database()?;
     let before = settled(database.url()).await?;
-    let app = place::app(place::pool(database.url()).await?)?;
+    let app = bench_server::app(bench_server::pool(database.url()).await?)?;
     let numbers: Vec<u32> = (0..bulk).collect();
     for chunk in numbers.chunks(1_000) {
         app.batch_defer(chunk.iter().map(|a| no_op((*a).into(), TEXT.to_owned()))).await?;
@@ -58,22 +58,22 @@ pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     Contents::deferred(bulk).expect(database.url()).await?;
 
     for (concurrency, delete_jobs) in [(1, false), (10, false), (100, false), (10, true), (100, true)] {
-        let database = place.database_with_jobs(bulk).await?;
+        let database = bench.database_with_jobs(bulk).await?;
         let before = settled(database.url()).await?;
-        let app = place::app(place::pool(database.url()).await?)?;
+        let app = bench_server::app(bench_server::pool(database.url()).await?)?;
         let deletes = if delete_jobs { DeleteJobs::Always } else { DeleteJobs::Never };
         let worker = app.worker().concurrency(concurrency).delete_jobs(deletes);
         worker.install_signal_handlers(false).stop_when_empty().run().await?;
         drop(app);
         let after = settled(database.url()).await?;
-        let kept = if delete_jobs { "deleted at their end" } else { "history kept" };
-        row(&format!("worked off, concurrency {concurrency}, {kept}"), &before, &after, bulk, &mut table);
-        let contents = if delete_jobs { Contents::nothing() } else { Contents::worked_off(bulk) };
+        let kept = if delete_jobs { "jobs deleted when they finish" } else { "jobs kept" };
+        row(&format!("processed, concurrency {concurrency}, {kept}"), &before, &after, bulk, &mut table);
+        let contents = if delete_jobs { Contents::nothing() } else { Contents::processed(bulk) };
         contents.expect(database.url()).await?;
     }
     table.note(
-        "The write-ahead log has whole pages in it where a page is written for the first time after a checkpoint. Just \
-         before jobs are worked off here there is one.",
+        "The write-ahead log contains a whole page when the page changes for the first time after a checkpoint. There \
+         is a checkpoint just before jobs are processed here.",
     );
     Ok(vec![table])
 }
@@ -95,9 +95,9 @@ fn row(what: &str, before: &Counts, after: &Counts, jobs: u32, table: &mut Table
     ]);
 }
 
-/// The counts once all others have left the database: a connection that ends hands in what it has counted.
+/// Returns the counters after all other sessions have ended, because a session reports its counts when it ends.
 async fn settled(url: &str) -> Measured<Counts> {
-    let client = place::connect(url).await?;
+    let client = bench_server::connect(url).await?;
     for _ in 0..200 {
         let others: i64 = client
             .query_one(
@@ -111,7 +111,7 @@ async fn settled(url: &str) -> Measured<Counts> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Err("somebody stays connected to the database".into())
+    Err("a session stays connected to the database".into())
 }
 
 async fn counts(client: &Client) -> Measured<Counts> {

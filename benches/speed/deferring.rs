@@ -1,60 +1,60 @@
-//! Deferring: one at a time, ten producers with a connection each and through the application, batches of 1,000.
+//! Deferring: one at a time, ten producers on connections and through the application, and batches of 1,000.
 
 use std::time::Instant;
 
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 
 use crate::Measured;
-use crate::place::{self, BenchServer, Contents};
+use crate::bench_server::{self, BenchServer, Contents};
 use crate::raw::{BulkInsert, Insert};
 use crate::table::Table;
 use crate::tasks::{TEXT, arguments, no_op};
 
-/// How many producers there are at a time.
+/// The number of concurrent producers.
 const PRODUCERS: u32 = 10;
-/// How many jobs go into one batch.
+/// The number of jobs in a batch.
 const BATCH: usize = 1_000;
-/// How many jobs a connection defers before the time is taken: it has to prepare its statement.
+/// How many jobs a connection defers before the measurement, so that its statement is prepared.
 const WARM_UP: u32 = 20;
 
-pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
-    let mut table = Table::new("Deferring, jobs a second", &["what", "the crate", "raw SQL", "the crate / raw SQL"]);
-    let (single, bulk) = (place.arguments.single_jobs() / 2, place.arguments.jobs());
+pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
+    let mut table = Table::new("Deferring, jobs per second", &["what", "this crate", "raw SQL", "ratio"]);
+    let (single, bulk) = (bench.arguments.single_jobs() / 2, bench.arguments.jobs());
 
-    // What a commit takes varies from second to second: so it is many short rounds.
+    // The time of a commit varies from second to second, so many short rounds are measured.
     let mut figures = Figures::default();
-    for round in 0..3 * place.arguments.rounds() {
-        figures.take(round, async || ours(place, 1, single).await, async || theirs(place, 1, single).await).await?;
+    for round in 0..3 * bench.arguments.rounds() {
+        figures.take(round, async || ours(bench, 1, single).await, async || theirs(bench, 1, single).await).await?;
     }
     figures.print("one at a time, one connection", &mut table);
 
     let mut figures = Figures::default();
-    for round in 0..3 * place.arguments.rounds() {
+    for round in 0..3 * bench.arguments.rounds() {
         let each = single / PRODUCERS;
         figures
-            .take(round, async || ours(place, PRODUCERS, each).await, async || theirs(place, PRODUCERS, each).await)
+            .take(round, async || ours(bench, PRODUCERS, each).await, async || theirs(bench, PRODUCERS, each).await)
             .await?;
     }
     figures.print("ten producers on ten connections", &mut table);
 
     let mut figures = Figures::default();
-    for round in 0..3 * place.arguments.rounds() {
+    for round in 0..3 * bench.arguments.rounds() {
         let each = single / PRODUCERS;
         figures
-            .take(round, async || through_application(place, each).await, async || theirs(place, PRODUCERS, each).await)
+            .take(round, async || through_application(bench, each).await, async || theirs(bench, PRODUCERS, each).await)
             .await?;
     }
-    figures.print("ten producers, through the application and its pool", &mut table);
+    figures.print("ten producers, through `App::defer`", &mut table);
 
     let mut figures = Figures::default();
-    for round in 0..place.arguments.rounds() {
-        figures.take(round, async || our_bulk(place, bulk).await, async || their_bulk(place, bulk).await).await?;
+    for round in 0..bench.arguments.rounds() {
+        figures.take(round, async || our_bulk(bench, bulk).await, async || their_bulk(bench, bulk).await).await?;
     }
     figures.print("in batches of 1,000", &mut table);
     Ok(vec![table])
 }
 
-/// The figures of both sides, a pair each round.
+/// The figures of both sides, one pair per round.
 #[derive(Default)]
 pub(crate) struct Figures {
     pub(crate) ours: Vec<f64>,
@@ -62,7 +62,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Measures both, in a round the one first and in the next one the other.
+    /// Measures both sides. The other side begins in each round.
     pub(crate) async fn take(
         &mut self,
         round: u32,
@@ -88,9 +88,9 @@ fn rate(jobs: u32, started_at: Instant) -> f64 {
     f64::from(jobs) / started_at.elapsed().as_secs_f64()
 }
 
-/// So many producers, each with a connection and so many jobs.
-async fn ours(place: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
-    let database = place.database()?;
+/// Measures this many producers, each with a connection and this many jobs.
+async fn ours(bench: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
+    let database = bench.database()?;
     let mut connections = Vec::new();
     for _ in 0..producers {
         let mut connection = AsyncPgConnection::establish(database.url()).await?;
@@ -119,10 +119,10 @@ async fn ours(place: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
     Ok(rate)
 }
 
-/// As many producers, which defer through the application, on connections of its pool.
-async fn through_application(place: &BenchServer, jobs: u32) -> Measured<f64> {
-    let database = place.database()?;
-    let app = place::app(place::pool_of(database.url(), PRODUCERS).await?)?;
+/// Measures as many producers that defer through the application, on connections of its pool.
+async fn through_application(bench: &BenchServer, jobs: u32) -> Measured<f64> {
+    let database = bench.database()?;
+    let app = bench_server::app(bench_server::pool_of(database.url(), PRODUCERS).await?)?;
     let producers = |jobs: u32| {
         let each = (0..PRODUCERS).map(|_| {
             let app = app.clone();
@@ -147,11 +147,11 @@ async fn through_application(place: &BenchServer, jobs: u32) -> Measured<f64> {
     Ok(rate)
 }
 
-async fn theirs(place: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
-    let database = place.database()?;
+async fn theirs(bench: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
+    let database = bench.database()?;
     let mut clients = Vec::new();
     for _ in 0..producers {
-        let client = place::connect(database.url()).await?;
+        let client = bench_server::connect(database.url()).await?;
         let insert = Insert::prepare(&client).await?;
         for a in 0..WARM_UP {
             insert.run("work", "no_op", a.into()).await?;
@@ -179,9 +179,9 @@ async fn theirs(place: &BenchServer, producers: u32, jobs: u32) -> Measured<f64>
     Ok(rate)
 }
 
-async fn our_bulk(place: &BenchServer, jobs: u32) -> Measured<f64> {
-    let database = place.database()?;
-    let app = place::app(place::pool(database.url()).await?)?;
+async fn our_bulk(bench: &BenchServer, jobs: u32) -> Measured<f64> {
+    let database = bench.database()?;
+    let app = bench_server::app(bench_server::pool(database.url()).await?)?;
     app.batch_defer((0..WARM_UP).map(|a| no_op(a.into(), TEXT.to_owned()))).await?;
     let numbers: Vec<u32> = (0..jobs).collect();
     let started_at = Instant::now();
@@ -193,10 +193,10 @@ async fn our_bulk(place: &BenchServer, jobs: u32) -> Measured<f64> {
     Ok(rate)
 }
 
-async fn their_bulk(place: &BenchServer, jobs: u32) -> Measured<f64> {
-    let database = place.database()?;
-    place::disable_triggers(database.url()).await?;
-    let client = place::connect(database.url()).await?;
+async fn their_bulk(bench: &BenchServer, jobs: u32) -> Measured<f64> {
+    let database = bench.database()?;
+    bench_server::disable_triggers(database.url()).await?;
+    let client = bench_server::connect(database.url()).await?;
     let insert = BulkInsert::prepare(&client).await?;
     let args = |numbers: &[u32]| numbers.iter().map(|a| arguments((*a).into())).collect::<Vec<_>>();
     let numbers: Vec<u32> = (0..jobs).collect();

@@ -1,5 +1,5 @@
-//! Beside a million jobs that are not to be started: the same jobs are worked off by the same worker, beside them and in a
-//! database where there is nothing else, in turns.
+//! Processing with a million other jobs that do not start. The same worker processes the same jobs with them and
+//! without them, in turns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,44 +9,44 @@ use throwaway_postgres::Database;
 use tokio_postgres::Client;
 
 use crate::Measured;
+use crate::bench_server::{self, BenchServer};
 use crate::deferring::Figures;
-use crate::place::{self, BenchServer};
 use crate::rows::jobs_to_do;
 use crate::shapes::{Queues, Shape, shapes};
 use crate::table::Table;
 use crate::tasks::Limit;
 
-/// How many jobs are worked off each time.
+/// The number of jobs that are processed each time.
 const JOBS: u32 = 2_000;
-/// How often at most that is done in one table in a round: for three workers, and for one with statistics.
+/// How often that is done at most in one table and round: for three workers, and for one with statistics.
 const TIMES: u32 = 4;
 
-pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
-    let head = ["beside", "beside them", "nothing else", "beside them / nothing else"];
-    let title = |statistics| format!("2,000 jobs at concurrency 10 in a large table, {statistics}, jobs a second");
-    let mut stale = Table::new(title("never analysed and never vacuumed"), &head);
-    let mut fresh = Table::new(title("vacuumed and analysed"), &head);
-    let is_quick = place.arguments.is_quick();
+pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
+    let head = ["other jobs in the table; queues served", "with them", "without", "ratio"];
+    let title = |statistics| format!("2,000 jobs at concurrency 10 with other jobs, {statistics}, jobs per second");
+    let mut stale = Table::new(title("never analyzed or vacuumed"), &head);
+    let mut fresh = Table::new(title("vacuumed and analyzed"), &head);
+    let is_quick = bench.arguments.is_quick();
     let began_at = Instant::now();
-    for shape in shapes(place.arguments.rows(), (JOBS + 100) * TIMES * place.arguments.long_rounds()) {
+    for shape in shapes(bench.arguments.rows(), (JOBS + 100) * TIMES * bench.arguments.long_rounds()) {
         eprintln!("  {} after {:.0} s", shape.name, began_at.elapsed().as_secs_f64());
-        let database = place.database()?;
-        place::fill(database.url(), &shape.fill).await?;
+        let database = bench.database()?;
+        bench_server::fill(database.url(), &shape.fill).await?;
         maintain(&database, "CHECKPOINT").await?;
-        compare(place, &shape, &database, None, &mut stale).await?;
+        compare(bench, &shape, &database, None, &mut stale).await?;
         if is_quick {
             continue;
         }
         let maintenance = "VACUUM ANALYZE; CHECKPOINT";
         maintain(&database, maintenance).await?;
-        compare(place, &shape, &database, Some(maintenance), &mut fresh).await?;
+        compare(bench, &shape, &database, Some(maintenance), &mut fresh).await?;
     }
     Ok(if is_quick { vec![stale] } else { vec![stale, fresh] })
 }
 
 async fn maintain(database: &Database, sql: &str) -> Measured<()> {
-    let client = place::connect(database.url()).await?;
-    // Several in one message would be one transaction.
+    let client = bench_server::connect(database.url()).await?;
+    // Several statements in one message would be one transaction.
     for statement in sql.split(';') {
         client.batch_execute(statement).await?;
     }
@@ -54,26 +54,26 @@ async fn maintain(database: &Database, sql: &str) -> Measured<()> {
 }
 
 async fn compare(
-    place: &BenchServer,
+    bench: &BenchServer,
     shape: &Shape,
     database: &Database,
     maintenance: Option<&str>,
     table: &mut Table,
 ) -> Measured<()> {
-    // With statistics, and with --quick, it is the first worker alone.
-    let workers = if maintenance.is_some() || place.arguments.is_quick() { 1 } else { shape.queues.len() };
+    // With statistics, and with --quick, only the first worker is measured.
+    let workers = if maintenance.is_some() || bench.arguments.is_quick() { 1 } else { shape.queues.len() };
     for queues in &shape.queues[..workers] {
-        let empty = place.database()?;
+        let empty = bench.database()?;
         if let Some(maintenance) = maintenance {
             maintain(&empty, maintenance).await?;
         }
         let mut figures = Figures::default();
-        for round in 0..place.arguments.long_rounds() {
+        for round in 0..bench.arguments.long_rounds() {
             figures
                 .take(
                     round,
-                    async || work_off(database, *queues, !shape.is_due).await,
-                    async || work_off(&empty, *queues, true).await,
+                    async || process(database, *queues, !shape.is_due).await,
+                    async || process(&empty, *queues, true).await,
                 )
                 .await
                 .map_err(|error| format!("{}; {}: {error}", shape.name, queues.name()))?;
@@ -84,16 +84,16 @@ async fn compare(
     Ok(())
 }
 
-/// Works off so many jobs, which are inserted first if they are not there, from the start of the worker until its end.
-async fn work_off(database: &Database, queues: Queues, is_to_insert: bool) -> Measured<f64> {
+/// Processes this many jobs, from the start of the worker to its end. Inserts them first if necessary.
+async fn process(database: &Database, queues: Queues, must_insert: bool) -> Measured<f64> {
     let url = database.url();
-    if is_to_insert {
-        place::fill(url, &jobs_to_do(JOBS, "counted", queues.of_job())).await?;
+    if must_insert {
+        bench_server::fill(url, &jobs_to_do(JOBS, "counted", queues.of_job())).await?;
     }
-    let client = place::connect(url).await?;
+    let client = bench_server::connect(url).await?;
     let last_event: i64 = client.query_one("SELECT coalesce(max(id), 0) FROM procrastinate_events", &[]).await?.get(0);
 
-    let app = place::app(place::pool(url).await?)?;
+    let app = bench_server::app(bench_server::pool(url).await?)?;
     let mut worker = app.worker().concurrency(10).install_signal_handlers(false).stop_when_empty();
     if let Some(names) = queues.names() {
         worker = worker.queues(names);
@@ -103,16 +103,16 @@ async fn work_off(database: &Database, queues: Queues, is_to_insert: bool) -> Me
     worker.state(Arc::clone(&limit)).run().await?;
     let took = started_at.elapsed().as_secs_f64();
 
-    // Some are under way when the last one that counts has run.
+    // Some are still running when the last counted job has run.
     let ran = limit.ran.load(Ordering::Relaxed);
     if ran < JOBS {
-        return Err(format!("only {ran} jobs have run").into());
+        return Err(format!("expected {JOBS} jobs to run, found {ran}").into());
     }
     expect_stored(&client, last_event, ran).await?;
     Ok(f64::from(ran) / took)
 }
 
-/// Fails unless the events since the last one are those of so many jobs, and these have succeeded.
+/// Fails unless the new events are those of this many jobs, and all of these have succeeded.
 async fn expect_stored(client: &Client, last_event: i64, ran: u32) -> Measured<()> {
     let events = client
         .query_one(
@@ -122,13 +122,13 @@ async fn expect_stored(client: &Client, last_event: i64, ran: u32) -> Measured<(
         )
         .await?;
     let (started, ended): (i64, Vec<i64>) = (events.get(0), events.get(1));
-    // By the numbers of the jobs, since nobody has told the planner how many rows there are.
+    // Select by ID, because the table has no statistics yet.
     let succeeded: i64 = client
         .query_one("SELECT count(*) FROM procrastinate_jobs WHERE id = ANY ($1) AND status = 'succeeded'", &[&ended])
         .await?
         .get(0);
     if (started, succeeded) != (ran.into(), ran.into()) {
-        return Err(format!("{ran} jobs have run, {started} were started and {succeeded} have succeeded").into());
+        return Err(format!("{ran} jobs ran, but {started} started and {succeeded} succeeded").into());
     }
     Ok(())
 }

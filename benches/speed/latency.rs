@@ -1,4 +1,4 @@
-//! From just before the defer to the start of the task, on a worker that has nothing else to do.
+//! The time from just before the defer to the start of the task, on an idle worker.
 
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
@@ -10,30 +10,30 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use crate::Measured;
+use crate::bench_server::{self, BenchServer};
 use crate::deferring::Figures;
-use crate::place::{self, BenchServer};
 use crate::raw::{self, Insert};
 use crate::table::Table;
 use crate::tasks::{Starts, TEXT, timed};
 
 /// How long the worker has to become idle again.
 const PAUSE: Duration = Duration::from_millis(10);
-/// After which something is broken.
+/// After this time a measurement has failed.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How many come first, while connections prepare their statements.
+/// The number of jobs before the measurement, so that connections prepare their statements.
 const WARM_UP: u32 = 10;
 
-pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
-    let head = ["what", "the crate", "raw SQL", "the crate / raw SQL"];
-    let mut table = Table::new("From defer to start, milliseconds", &head);
-    for (name, is_busy) in [("idle worker", false), ("idle worker, another one is busy with another queue", true)] {
+pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
+    let head = ["what", "this crate", "raw SQL", "ratio"];
+    let mut table = Table::new("Latency from defer to start, milliseconds", &head);
+    for (name, is_busy) in [("idle worker", false), ("idle worker, while another worker is busy", true)] {
         let mut percentiles = [(50, Figures::default()), (99, Figures::default())];
-        for round in 0..place.arguments.long_rounds() {
+        for round in 0..bench.arguments.long_rounds() {
             let mut times = [Vec::new(), Vec::new()];
-            // Each of them first in every other round.
+            // Each side begins in every other round.
             for turn in 0..2 {
                 let is_ours = (round + turn) % 2 == 1;
-                times[usize::from(is_ours)] = latencies(place, is_ours, is_busy).await?;
+                times[usize::from(is_ours)] = latencies(bench, is_ours, is_busy).await?;
             }
             for (percent, figures) in &mut percentiles {
                 figures.others.push(percentile(&mut times[0], *percent));
@@ -45,8 +45,8 @@ pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
         }
     }
     table.note(
-        "Raw SQL: the job is inserted, a connection that listens is notified, and another one fetches the job: two commits \
-         and a notification.",
+        "Raw SQL inserts the job, notifies a listening connection, and another connection fetches the job. That is two \
+         commits and one notification.",
     );
     Ok(vec![table])
 }
@@ -60,14 +60,14 @@ fn milliseconds(time: Duration) -> f64 {
     1_000.0 * time.as_secs_f64()
 }
 
-async fn latencies(place: &BenchServer, is_ours: bool, is_busy: bool) -> Measured<Vec<f64>> {
-    let jobs = place.arguments.latency_jobs();
-    let database = if is_busy { place.database_with_jobs(200 * jobs).await? } else { place.database()? };
+async fn latencies(bench: &BenchServer, is_ours: bool, is_busy: bool) -> Measured<Vec<f64>> {
+    let jobs = bench.arguments.latency_jobs();
+    let database = if is_busy { bench.database_with_jobs(200 * jobs).await? } else { bench.database()? };
     let url = database.url();
     let busy = if is_busy { Some(start_busy_worker(url).await?) } else { None };
     let times = if is_ours { ours(url, jobs).await? } else { theirs(url, jobs).await? };
     if let Some((handle, running)) = busy {
-        let client = place::connect(url).await?;
+        let client = bench_server::connect(url).await?;
         let left: i64 = client
             .query_one("SELECT count(*) FROM procrastinate_jobs WHERE queue_name = 'work' AND status = 'todo'", &[])
             .await?
@@ -75,7 +75,7 @@ async fn latencies(place: &BenchServer, is_ours: bool, is_busy: bool) -> Measure
         handle.stop();
         running.await??;
         if left == 0 {
-            return Err("the other queue was empty before the measurement had ended".into());
+            return Err("the busy worker ran out of jobs during the measurement".into());
         }
     }
     Ok(times)
@@ -84,7 +84,7 @@ async fn latencies(place: &BenchServer, is_ours: bool, is_busy: bool) -> Measure
 type Running = JoinHandle<Result<(), procrastinate::Error>>;
 
 async fn start_busy_worker(url: &str) -> Measured<(WorkerHandle, Running)> {
-    let app = place::app(place::pool(url).await?)?;
+    let app = bench_server::app(bench_server::pool(url).await?)?;
     let worker = app.worker().queues(["work"]).concurrency(10).install_signal_handlers(false);
     let handle = worker.handle();
     Ok((handle, tokio::spawn(worker.run())))
@@ -92,7 +92,7 @@ async fn start_busy_worker(url: &str) -> Measured<(WorkerHandle, Running)> {
 
 async fn ours(url: &str, jobs: u32) -> Measured<Vec<f64>> {
     let (sender, mut starts) = unbounded_channel();
-    let app = place::builder(place::pool(url).await?).state(Starts(sender)).build()?;
+    let app = bench_server::builder(bench_server::pool(url).await?).state(Starts(sender)).build()?;
     let worker = app.worker().queues(["quick"]).install_signal_handlers(false);
     let handle = worker.handle();
     let running = tokio::spawn(worker.run());
@@ -104,7 +104,8 @@ async fn ours(url: &str, jobs: u32) -> Measured<Vec<f64>> {
         let began_at = Instant::now();
         timed(a.into(), TEXT.to_owned()).defer(&mut connection).await?;
         let started = tokio::time::timeout(LIMIT, starts.recv()).await?;
-        let (_, started_at) = started.filter(|(started, _)| *started == i64::from(a)).ok_or("another job started")?;
+        let (_, started_at) =
+            started.filter(|(started, _)| *started == i64::from(a)).ok_or("a different job started")?;
         if a >= WARM_UP {
             times.push(milliseconds(started_at - began_at));
         }
@@ -117,15 +118,15 @@ async fn ours(url: &str, jobs: u32) -> Measured<Vec<f64>> {
 
 async fn theirs(url: &str, jobs: u32) -> Measured<Vec<f64>> {
     let (listener, mut notifications) = listen(url).await?;
-    let producer = place::connect(url).await?;
+    let producer = bench_server::connect(url).await?;
     let insert = Insert::prepare(&producer).await?;
-    let fetcher = place::connect(url).await?;
+    let fetcher = bench_server::connect(url).await?;
     let fetch = raw::prepare_fetch_one(&fetcher).await?;
-    // The one commits, the other one listens and fetches.
+    // One connection commits, the other one listens and fetches.
     let worker = tokio::spawn(async move {
         let mut starts = Vec::new();
         for _ in 0..(WARM_UP + jobs) {
-            let id = tokio::time::timeout(LIMIT, notifications.recv()).await?.ok_or("the listener has ended")?;
+            let id = tokio::time::timeout(LIMIT, notifications.recv()).await?.ok_or("the listener ended")?;
             fetcher.query_one(&fetch, &[&id]).await?;
             starts.push(Instant::now());
         }
@@ -144,7 +145,7 @@ async fn theirs(url: &str, jobs: u32) -> Measured<Vec<f64>> {
     Ok(times.map(|(started_at, began_at)| milliseconds(started_at - began_at)).collect())
 }
 
-/// A connection that listens to the queue `quick`, and its notifications.
+/// Opens a connection that listens to the queue `quick`. Returns it with its notifications.
 async fn listen(url: &str) -> Measured<(Client, UnboundedReceiver<i64>)> {
     let (client, mut connection) = tokio_postgres::connect(url, NoTls).await?;
     let (sender, receiver) = unbounded_channel();
@@ -152,7 +153,7 @@ async fn listen(url: &str) -> Measured<(Client, UnboundedReceiver<i64>)> {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             let AsyncMessage::Notification(notification) = message else { continue };
             let payload: serde_json::Value = serde_json::from_str(notification.payload()).unwrap_or_default();
-            // Nobody waits for the last one.
+            // Nothing receives the last one.
             let _ = sender.send(payload["job_id"].as_i64().unwrap_or_default());
         }
     });
@@ -161,7 +162,7 @@ async fn listen(url: &str) -> Measured<(Client, UnboundedReceiver<i64>)> {
 }
 
 async fn expect_quick(url: &str, status: &str, jobs: u32) -> Measured<()> {
-    let client = place::connect(url).await?;
+    let client = bench_server::connect(url).await?;
     let counted = client
         .query_one(
             "SELECT count(*), count(DISTINCT event.job_id)

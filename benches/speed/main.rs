@@ -1,4 +1,4 @@
-//! How fast the queue is, beside the fastest that plain SQL is on the same tables, measured in the same run.
+//! Compares the queue with raw SQL on the same tables, measured in the same run.
 //!
 //! ```text
 //! cargo bench --bench speed                        everything, in about twenty minutes
@@ -7,42 +7,42 @@
 //! cargo bench --bench speed -- --rounds 9 --jobs 50000 --rows 5000000
 //! ```
 //!
-//! With `PROCRASTINATE_PYTHON` naming an interpreter that has Procrastinate, `contract` compares with the tables that Python
-//! creates.
+//! If `PROCRASTINATE_PYTHON` names an interpreter that has Procrastinate, `contract` compares with the tables that
+//! Python creates.
 //!
-//! On a private PostgreSQL that stores durably. The crate and raw SQL take turns, round by round, and in each round the
-//! other one begins; each has a fresh database. A table shows medians, with the slowest and the fastest round, and the
-//! ratio of the two in the same round. Everything measured is checked afterwards: that all jobs are there, have ended as
-//! they should, and have their events. The tables are Markdown, to be pasted into PERFORMANCE.md as they are.
+//! It runs on a private PostgreSQL server with durable storage. This crate and raw SQL take turns, each in a new
+//! database, and the other one begins in each round. A table shows medians with the slowest and the fastest round, and
+//! the ratio of both sides in the same round. After each measurement, all jobs, their statuses and their events are
+//! checked. The tables are Markdown for docs/performance.md.
 //!
-//! | file | what it is |
+//! | file | contents |
 //! |---|---|
-//! | `arguments` | what to measure, and how much of it |
-//! | `calibration` | whether the machine was quiet enough to tell |
-//! | `table` | medians, ratios, and how they are printed |
-//! | `place` | the server, databases, connections, and the checks |
-//! | `tasks` | the tasks that are run |
-//! | `raw` | the limit: plain SQL on the same tables |
-//! | `deferring` | one at a time, ten producers, bulk |
-//! | `working` | worked off by one worker |
+//! | `arguments` | the command line |
+//! | `calibration` | the check whether the machine was quiet |
+//! | `table` | medians, ratios, and tables |
+//! | `bench_server` | the server, databases, connections, and the checks |
+//! | `tasks` | the tasks |
+//! | `raw` | the limit: raw SQL on the same tables |
+//! | `deferring` | one at a time, ten producers, batches |
+//! | `working` | processing with one worker |
 //! | `latency` | from the defer to the start of the task |
-//! | `cost` | what a job writes, and how often somebody waits for the database |
-//! | `contract` | the contract's own functions, with everything that the crate adds and without |
-//! | `growth`, `shapes` | beside a million jobs that are not to be started |
-//! | `upkeep` | what is done once in a while, on a large history |
-//! | `resources` | processor time and memory of this process |
+//! | `cost` | what a job writes, and how many round trips it takes |
+//! | `contract` | the contract's own functions, with this crate's migrations and without |
+//! | `growth`, `shapes` | processing with a million other jobs |
+//! | `upkeep` | maintenance with many finished jobs |
+//! | `resources` | CPU time and memory of this process |
 #![allow(missing_docs, reason = "nothing here is a public surface")]
-#![allow(clippy::print_stdout, reason = "it reports")]
-#![allow(clippy::print_stderr, reason = "it says how far it is")]
+#![allow(clippy::print_stdout, reason = "it prints the tables")]
+#![allow(clippy::print_stderr, reason = "it prints the progress")]
 
 mod arguments;
+mod bench_server;
 mod calibration;
 mod contract;
 mod cost;
 mod deferring;
 mod growth;
 mod latency;
-mod place;
 mod raw;
 mod resources;
 mod rows;
@@ -56,8 +56,8 @@ use std::error::Error;
 use std::time::Instant;
 
 use arguments::{Arguments, Group};
+use bench_server::BenchServer;
 use calibration::Calibrations;
-use place::BenchServer;
 use table::Table;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -67,15 +67,15 @@ type Measured<T> = Result<T, Failure>;
 async fn main() -> Measured<()> {
     let arguments = Arguments::read();
     let began_at = Instant::now();
-    let place = BenchServer::prepare(arguments).await?;
-    println!("{}\n", place.introduction().await?);
+    let bench = BenchServer::prepare(arguments).await?;
+    println!("{}\n", bench.introduction().await?);
 
     let mut calibrations = Calibrations::default();
     calibrations.take("at the beginning")?;
-    for group in place.arguments.groups() {
-        // For whoever waits; the tables alone are on the standard output.
+    for group in bench.arguments.groups() {
+        // The progress goes to standard error, so that standard output has only the tables.
         eprintln!("measuring `{}` after {:.0} s", group.name(), began_at.elapsed().as_secs_f64());
-        for table in measure(group, &place).await? {
+        for table in measure(group, &bench).await? {
             println!("{table}");
         }
         calibrations.take(&format!("after `{}`", group.name()))?;
@@ -86,14 +86,14 @@ async fn main() -> Measured<()> {
     Ok(())
 }
 
-async fn measure(group: Group, place: &BenchServer) -> Measured<Vec<Table>> {
+async fn measure(group: Group, bench: &BenchServer) -> Measured<Vec<Table>> {
     match group {
-        Group::Defer => deferring::measure(place).await,
-        Group::Work => working::measure(place).await,
-        Group::Latency => latency::measure(place).await,
-        Group::Cost => cost::measure(place).await,
-        Group::Contract => contract::measure(place).await,
-        Group::Growth => growth::measure(place).await,
-        Group::Upkeep => upkeep::measure(place).await,
+        Group::Defer => deferring::measure(bench).await,
+        Group::Work => working::measure(bench).await,
+        Group::Latency => latency::measure(bench).await,
+        Group::Cost => cost::measure(bench).await,
+        Group::Contract => contract::measure(bench).await,
+        Group::Growth => growth::measure(bench).await,
+        Group::Upkeep => upkeep::measure(bench).await,
     }
 }

@@ -1,5 +1,5 @@
-//! The limit: plain SQL on the crate's own tables, with prepared statements, that does no more than what must be in the
-//! database afterwards.
+//! The limit: raw SQL on the crate's own tables, with prepared statements. It writes only what must be in the database
+//! afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
 use crate::tasks::arguments;
-use crate::{Measured, place};
+use crate::{Measured, bench_server};
 
-/// How many jobs are fetched, and ended, in one statement.
+/// The number of jobs that one statement fetches or finishes.
 const BATCH: i64 = 500;
-/// On how many connections.
+/// The number of connections.
 const CONNECTIONS: usize = 4;
 
-/// One job in one statement; the tables' triggers write the event and notify.
+/// Inserts one job per statement. The tables' triggers write the event and notify.
 pub(crate) struct Insert<'a> {
     client: &'a Client,
     statement: Statement,
@@ -41,7 +41,7 @@ impl<'a> Insert<'a> {
     }
 }
 
-/// A thousand jobs, or as many as there are, their events, and one notification for each channel, in one statement.
+/// Inserts up to a thousand jobs, their events, and one notification per channel in one statement.
 pub(crate) struct BulkInsert<'a> {
     client: &'a Client,
     statement: Statement,
@@ -75,7 +75,7 @@ impl<'a> BulkInsert<'a> {
     }
 }
 
-/// The job of which a notification told, fetched.
+/// Prepares the statement that fetches the job of a notification.
 pub(crate) async fn prepare_fetch_one(client: &Client) -> Measured<Statement> {
     Ok(client
         .prepare(
@@ -85,21 +85,22 @@ pub(crate) async fn prepare_fetch_one(client: &Client) -> Measured<Statement> {
         .await?)
 }
 
-/// Works off all that waits, and says how long that took.
-pub(crate) async fn work_off(url: &str, delete_jobs: bool) -> Measured<Duration> {
+/// Processes all pending jobs, and returns how long that took.
+pub(crate) async fn process(url: &str, delete_jobs: bool) -> Measured<Duration> {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
-        clients.push(place::connect(url).await?);
+        clients.push(bench_server::connect(url).await?);
     }
     let started_at = Instant::now();
-    let running: Vec<_> = clients.into_iter().map(|client| tokio::spawn(work_off_alone(client, delete_jobs))).collect();
+    let running: Vec<_> =
+        clients.into_iter().map(|client| tokio::spawn(process_on_connection(client, delete_jobs))).collect();
     for one in running {
         one.await??;
     }
     Ok(started_at.elapsed())
 }
 
-/// What fetching and ending have in common: how jobs start, and how they end.
+/// The parts of the statements that start and finish jobs.
 const START: &str = "UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = $1
     FROM (SELECT id FROM procrastinate_jobs
           WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NULL
@@ -116,7 +117,7 @@ async fn register(client: &Client) -> Measured<i64> {
     Ok(client.query_one("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id", &[]).await?.get(0))
 }
 
-async fn work_off_alone(client: Client, delete_jobs: bool) -> Measured<()> {
+async fn process_on_connection(client: Client, delete_jobs: bool) -> Measured<()> {
     let worker = register(&client).await?;
     let fetch = client
         .prepare(&format!(
@@ -143,10 +144,10 @@ async fn work_off_alone(client: Client, delete_jobs: bool) -> Measured<()> {
     }
 }
 
-/// Works off all that waits as a worker has to that takes no more than it has room for: on one connection, so many jobs at a
-/// time, the next of which are fetched by the statement that ends the last.
-pub(crate) async fn work_off_few_by_few(url: &str, at_a_time: usize, delete_jobs: bool) -> Measured<Duration> {
-    let client = place::connect(url).await?;
+/// Processes all pending jobs like a worker that holds this many: on one connection. The statement that finishes jobs
+/// also fetches the next ones.
+pub(crate) async fn process_in_small_batches(url: &str, at_a_time: usize, delete_jobs: bool) -> Measured<Duration> {
+    let client = bench_server::connect(url).await?;
     let limit = i64::try_from(at_a_time)?;
     let started_at = Instant::now();
     let worker = register(&client).await?;

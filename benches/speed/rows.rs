@@ -1,8 +1,9 @@
-//! Rows for the tables, as SQL.
+//! SQL that inserts rows.
 
 use crate::tasks::TEXT;
 
-/// SQL that inserts jobs that wait, with their events, without any trigger. The queue is an expression of the number `n`.
+/// Returns SQL that inserts pending jobs with their events, without triggers. `queue` is an SQL expression of the
+/// number `n`.
 pub(crate) fn jobs_to_do(jobs: u32, task: &str, queue: &str) -> String {
     format!(
         r#"WITH inserted AS (

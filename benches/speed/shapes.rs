@@ -1,9 +1,9 @@
-//! What else may stand in the tables while jobs are worked off.
+//! Other jobs that are in the tables during a measurement.
 
 use crate::table::number;
 use crate::tasks::TEXT;
 
-/// Which queues a worker serves.
+/// The queues of a worker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Queues {
     One,
@@ -20,7 +20,7 @@ impl Queues {
         }
     }
 
-    /// Their names; `None` for all.
+    /// Returns their names. `None` means all queues.
     pub(crate) fn names(self) -> Option<Vec<String>> {
         match self {
             Self::One => Some(vec!["work-0".to_owned()]),
@@ -29,7 +29,7 @@ impl Queues {
         }
     }
 
-    /// The queue of the job number `n`, in SQL.
+    /// Returns the queue of job `n`, in SQL.
     pub(crate) fn of_job(self) -> &'static str {
         if self == Self::One { "'work-0'" } else { "'work-' || n % 10" }
     }
@@ -37,21 +37,21 @@ impl Queues {
 
 const EVERY: &[Queues] = &[Queues::One, Queues::Ten, Queues::All];
 
-/// What else stands there.
+/// A kind of other jobs.
 pub(crate) struct Shape {
     pub(crate) name: String,
-    /// SQL that inserts it.
+    /// SQL that inserts them.
     pub(crate) fill: String,
-    /// The workers for which it may make a difference.
+    /// The workers for which they can make a difference.
     pub(crate) queues: &'static [Queues],
-    /// Whether it is these rows themselves that are worked off, and no others behind them.
+    /// Whether these jobs themselves are processed, instead of others.
     pub(crate) is_due: bool,
 }
 
-/// All of them, with so many rows in the largest. Of the rows that are worked off there are as many as that takes.
-pub(crate) fn shapes(rows: u32, worked_off: u32) -> Vec<Shape> {
-    let locked = worked_off.max(rows / 10);
-    let due = worked_off.max(rows);
+/// Returns all kinds, with this many rows in the largest. Jobs that are processed themselves are as many as that takes.
+pub(crate) fn shapes(rows: u32, processed: u32) -> Vec<Shape> {
+    let locked = processed.max(rows / 10);
+    let due = processed.max(rows);
     let count = |rows: u32| number(rows.into());
     let mut shapes = vec![
         Shape {
@@ -62,33 +62,33 @@ pub(crate) fn shapes(rows: u32, worked_off: u32) -> Vec<Shape> {
         },
         Shape {
             name: format!("{} scheduled for tomorrow", count(rows)),
-            fill: waiting(rows, "'work-0'", "NULL", "now() + interval '1 day' + n * interval '1 ms'"),
+            fill: pending(rows, "'work-0'", "NULL", "now() + interval '1 day' + n * interval '1 ms'"),
             queues: EVERY,
             is_due: false,
         },
         Shape {
-            name: format!("{} of another queue in front", count(rows)),
-            fill: waiting(rows, "'other'", "NULL", "NULL"),
+            name: format!("{} of another queue, with earlier IDs", count(rows)),
+            fill: pending(rows, "'other'", "NULL", "NULL"),
             queues: &[Queues::One, Queues::Ten],
             is_due: false,
         },
     ];
     shapes.extend([rows / 50, rows / 5].map(|rows| Shape {
-        name: format!("{} in front, behind one lock that is held", count(rows)),
-        fill: format!("{};\n{HOLD}", waiting(rows, "'work-0'", "'held'", "NULL")),
+        name: format!("{} with earlier IDs, blocked by one lock", count(rows)),
+        fill: format!("{};\n{HOLD}", pending(rows, "'work-0'", "'held'", "NULL")),
         queues: EVERY,
         is_due: false,
     }));
     shapes.extend([
         Shape {
-            name: format!("{} due, each with a lock of its own", count(locked)),
-            fill: waiting(locked, "'work-0'", "'lock ' || n", "NULL"),
+            name: format!("{} due, each with a different lock", count(locked)),
+            fill: pending(locked, "'work-0'", "'lock ' || n", "NULL"),
             queues: EVERY,
             is_due: true,
         },
         Shape {
-            name: format!("{} scheduled, all due at once", count(due)),
-            fill: waiting(due, "'work-0'", "NULL", "now() - interval '1 hour' + n * interval '1 ms'"),
+            name: format!("{} scheduled, all due", count(due)),
+            fill: pending(due, "'work-0'", "NULL", "now() - interval '1 hour' + n * interval '1 ms'"),
             queues: EVERY,
             is_due: true,
         },
@@ -96,7 +96,7 @@ pub(crate) fn shapes(rows: u32, worked_off: u32) -> Vec<Shape> {
     shapes
 }
 
-/// Starts the first job with a lock, by a worker that nobody takes for dead.
+/// Starts the first job with a lock, for a worker that never counts as stalled.
 const HOLD: &str = "
     WITH worker AS (
         INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() + interval '1 day') RETURNING id)
@@ -104,8 +104,8 @@ const HOLD: &str = "
     FROM worker
     WHERE procrastinate_jobs.id = (SELECT min(id) FROM procrastinate_jobs)";
 
-/// Jobs that wait, with their events. The arguments are expressions of the number `n`.
-fn waiting(rows: u32, queue: &str, lock: &str, scheduled_at: &str) -> String {
+/// Returns SQL that inserts pending jobs with their events. The arguments are SQL expressions of the number `n`.
+fn pending(rows: u32, queue: &str, lock: &str, scheduled_at: &str) -> String {
     format!(
         r#"WITH inserted AS (
                INSERT INTO procrastinate_jobs (queue_name, task_name, args, lock, scheduled_at)
@@ -119,7 +119,8 @@ fn waiting(rows: u32, queue: &str, lock: &str, scheduled_at: &str) -> String {
     )
 }
 
-/// Jobs that have succeeded, with their events, the last of which was at a time that is an expression of the number `n`.
+/// Returns SQL that inserts succeeded jobs with their events. `at` is an SQL expression of `n` for the time of the
+/// latest one.
 pub(crate) fn finished(rows: u32, at: &str) -> String {
     format!(
         r#"WITH inserted AS (
@@ -128,8 +129,9 @@ pub(crate) fn finished(rows: u32, at: &str) -> String {
                FROM generate_series(1, {rows}) AS n
                RETURNING id, (args ->> 'a')::integer AS n)
            INSERT INTO procrastinate_events (job_id, type, at)
-           SELECT id, type, {at} + (place - 3) * interval '1 second'
+           SELECT id, type, {at} + (step - 3) * interval '1 second'
            FROM inserted,
-                unnest('{{deferred, started, succeeded}}'::procrastinate_job_event_type[]) WITH ORDINALITY AS event (type, place)"#
+                unnest('{{deferred, started, succeeded}}'::procrastinate_job_event_type[])
+                    WITH ORDINALITY AS event (type, step)"#
     )
 }

@@ -1,18 +1,18 @@
-//! Medians, ratios, and how they are printed.
+//! Medians, ratios, and Markdown tables.
 
 use std::fmt;
 
-/// How far apart, in parts of its median, the middle half of a figure may lie; a row beyond that is marked. With fewer than
-/// five rounds it is all of them.
+/// The maximum width of the middle half of a figure, as a share of its median. Wider rows are marked. With fewer than
+/// five rounds, all of them count.
 const SPREAD_BOUND: f64 = 0.2;
 
-/// The same figure, measured in several rounds.
+/// A figure that was measured in several rounds.
 #[derive(Clone, Copy)]
 pub(crate) struct Spread {
     pub(crate) lowest: f64,
     pub(crate) median: f64,
     pub(crate) highest: f64,
-    /// Between which the middle half lies.
+    /// The bounds of the middle half.
     middle: (f64, f64),
 }
 
@@ -21,8 +21,8 @@ impl Spread {
         let mut values = values.to_vec();
         values.sort_by(f64::total_cmp);
         let last = values.len().saturating_sub(1);
-        let at = |place: usize| values.get(place).copied().unwrap_or(f64::NAN);
-        // Of an even number of rounds the median is between two.
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        // With an even number of rounds, the median is between two of them.
         let median = f64::midpoint(at(last / 2), at(last.div_ceil(2)));
         Self { lowest: at(0), median, highest: at(last), middle: (at(last / 4), at((3 * last).div_ceil(4))) }
     }
@@ -32,22 +32,22 @@ impl Spread {
     }
 }
 
-/// `12,345 (11,987 to 12,400)`.
+/// Formats `12,345 (11,987 to 12,400)`.
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({} to {})", number(self.median), number(self.lowest), number(self.highest))
     }
 }
 
-/// Whole from a hundred on, with commas between thousands; else with two decimals.
+/// Formats whole numbers from 100, with commas between thousands, and two decimals below.
 pub(crate) fn number(value: f64) -> String {
     if value.abs() < 99.5 {
         return format!("{value:.2}");
     }
     let digits = format!("{value:.0}");
     let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -55,13 +55,13 @@ pub(crate) fn number(value: f64) -> String {
     text
 }
 
-/// The ratio of two figures of the same round, over all rounds.
+/// Returns the ratio of two figures of the same round, over all rounds.
 pub(crate) fn ratio(ours: &[f64], others: &[f64]) -> Spread {
     let ratios: Vec<f64> = ours.iter().zip(others).map(|(ours, other)| ours / other).collect();
     Spread::of(&ratios)
 }
 
-/// A Markdown table under its title.
+/// A Markdown table with a title.
 pub(crate) struct Table {
     title: String,
     lines: Vec<Vec<String>>,
@@ -78,13 +78,13 @@ impl Table {
         self.lines.push(cells.into_iter().collect());
     }
 
-    /// A sentence below the table.
+    /// Adds a sentence below the table.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// A row of the crate's figures beside those of something else in the same rounds, and further cells. A row whose other
-    /// figures differ too much among themselves is marked.
+    /// Adds a row that compares the crate with other figures of the same rounds, and further cells. Marks the row if
+    /// the other figures differ too much.
     pub(crate) fn compare(&mut self, what: &str, ours: &[f64], others: &[f64], more: impl IntoIterator<Item = String>) {
         let other = Spread::of(others);
         let mark = if other.is_wide() { " (!)" } else { "" };
@@ -93,8 +93,8 @@ impl Table {
         self.row(cells.into_iter().chain(more));
         if other.is_wide() && self.notes.iter().all(|note| !note.starts_with("(!)")) {
             self.note(format!(
-                "(!) TOO NOISY TO TELL: between rounds even the middle half of this figure differs by more than {:.0} % of \
-                 its median.",
+                "(!) Too noisy to tell: between rounds even the middle half of this figure differs by more than {:.0} % \
+                 of its median.",
                 100.0 * SPREAD_BOUND
             ));
         }
@@ -104,9 +104,9 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "### {}\n", self.title)?;
-        for (place, line) in self.lines.iter().enumerate() {
+        for (index, line) in self.lines.iter().enumerate() {
             writeln!(f, "| {} |", line.join(" | "))?;
-            if place == 0 {
+            if index == 0 {
                 writeln!(f, "|{}", "---|".repeat(line.len()))?;
             }
         }

@@ -1,4 +1,4 @@
-//! The tasks that are run. They do nothing, so that the queue is all that is measured.
+//! The tasks. They do nothing, so that only the queue is measured.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,10 +7,10 @@ use std::time::Instant;
 use procrastinate::{Error, JobContext, WorkerHandle, task};
 use tokio::sync::mpsc::UnboundedSender;
 
-/// The short string that every job has among its arguments.
+/// A short string in the arguments of every job.
 pub(crate) const TEXT: &str = "a short string";
 
-/// The arguments as the raw side writes them.
+/// Returns the arguments as raw SQL writes them.
 pub(crate) fn arguments(a: i64) -> String {
     format!(r#"{{"a": {a}, "b": "{TEXT}"}}"#)
 }
@@ -20,20 +20,20 @@ pub(crate) async fn no_op(a: i64, b: String) {
     drop((a, b));
 }
 
-/// Says when it was started.
+/// Reports when it started.
 #[task(queue = "quick", pass_context)]
 pub(crate) async fn timed(context: JobContext, a: i64, b: String) -> Result<(), Error> {
     let now = Instant::now();
     drop(b);
-    // Nobody waits for the last ones.
+    // Nothing receives the last ones.
     let _ = context.state::<Starts>()?.0.send((a, now));
     Ok(())
 }
 
-/// Where `timed` says it.
+/// The channel to which `timed` reports.
 pub(crate) struct Starts(pub(crate) UnboundedSender<(i64, Instant)>);
 
-/// Stops its worker once so many have run.
+/// Stops its worker after this many jobs.
 #[task(queue = "work-0", pass_context)]
 pub(crate) async fn counted(context: JobContext, a: i64, b: String) -> Result<(), Error> {
     drop((a, b));
@@ -44,7 +44,7 @@ pub(crate) async fn counted(context: JobContext, a: i64, b: String) -> Result<()
     Ok(())
 }
 
-/// What `counted` counts.
+/// The counter of `counted`.
 pub(crate) struct Limit {
     pub(crate) jobs: u32,
     pub(crate) ran: AtomicU32,

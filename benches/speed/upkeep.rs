@@ -1,4 +1,4 @@
-//! What is done once in a while, beside many finished jobs.
+//! Maintenance with many finished jobs.
 
 use std::time::{Duration, Instant};
 
@@ -7,14 +7,14 @@ use procrastinate::job_manager::{delete_old_jobs, get_stalled_jobs, list_queues,
 use throwaway_postgres::Database;
 
 use crate::Measured;
-use crate::place::{self, BenchServer};
+use crate::bench_server::{self, BenchServer};
 use crate::shapes::finished;
 use crate::table::{Spread, Table, number, ratio};
 
-/// How many jobs one step deletes, and how many hours lie between those of one step and those of the next.
+/// The number of jobs that one step deletes, and the hours between the jobs of consecutive steps.
 const STEP: u32 = 1_000;
 const HOURS: u32 = 100;
-/// How many jobs are stalled.
+/// The number of stalled jobs.
 const STALLED: u32 = 10;
 
 const OPERATIONS: [&str; 5] = [
@@ -25,11 +25,11 @@ const OPERATIONS: [&str; 5] = [
     "1,000 old jobs are deleted",
 ];
 
-pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
-    let (rounds, rows) = (place.arguments.rounds(), place.arguments.rows());
-    // Without others there are just those that are deleted.
-    let small = prepare(place, rounds * STEP).await?;
-    let large = prepare(place, rows.max(rounds * STEP)).await?;
+pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
+    let (rounds, rows) = (bench.arguments.rounds(), bench.arguments.rows());
+    // The small table has only the jobs that will be deleted.
+    let small = prepare(bench, rounds * STEP).await?;
+    let large = prepare(bench, rows.max(rounds * STEP)).await?;
     let mut times: [[Vec<f64>; 2]; OPERATIONS.len()] = Default::default();
     for round in 0..rounds {
         for turn in 0..2 {
@@ -42,12 +42,12 @@ pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     }
     let head = [
         "what".to_owned(),
-        format!("beside {} finished jobs", number(rows.into())),
-        format!("beside {}", number((rounds * STEP).into())),
+        format!("with {} finished jobs", number(rows.into())),
+        format!("with {}", number((rounds * STEP).into())),
         "ratio".to_owned(),
     ];
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
-    let mut table = Table::new("Once in a while, milliseconds", &head);
+    let mut table = Table::new("Maintenance, milliseconds", &head);
     for (operation, [small, large]) in OPERATIONS.iter().zip(&times) {
         table.row([
             (*operation).to_owned(),
@@ -59,23 +59,24 @@ pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
     Ok(vec![table])
 }
 
-/// Finished jobs: the oldest of them, a step for each round, far apart in time, the others young.
-async fn prepare(place: &BenchServer, rows: u32) -> Measured<Database> {
-    let database = place.database()?;
-    let rounds = place.arguments.rounds();
+/// Creates finished jobs. The oldest ones are grouped into one step for each round, far apart in time, and the others
+/// are new.
+async fn prepare(bench: &BenchServer, rows: u32) -> Measured<Database> {
+    let database = bench.database()?;
+    let rounds = bench.arguments.rounds();
     let at = format!(
         "now() - CASE WHEN n <= {} THEN {HOURS} * ({rounds} - (n - 1) / {STEP}) * interval '1 hour' ELSE '1 hour' END",
         rounds * STEP
     );
-    place::fill(database.url(), &finished(rows, &at)).await?;
-    place::settle(database.url()).await?;
+    bench_server::fill(database.url(), &finished(rows, &at)).await?;
+    bench_server::settle(database.url()).await?;
     Ok(database)
 }
 
-/// All of the operations, each of them checked, and how long they took.
+/// Runs and checks all operations, and returns their times.
 async fn operate(database: &Database, rounds: u32, round: u32) -> Measured<[Duration; OPERATIONS.len()]> {
-    let app = place::app(place::pool(database.url()).await?)?;
-    // So that no operation has to open a connection of the pool, or to prepare a statement.
+    let app = bench_server::app(bench_server::pool(database.url()).await?)?;
+    // Warm up, so that no operation has to open a connection or prepare a statement.
     let warm_up = app.worker().install_signal_handlers(false).stop_when_empty();
     warm_up.run().await?;
 
@@ -93,7 +94,7 @@ async fn operate(database: &Database, rounds: u32, round: u32) -> Measured<[Dura
     let stalled = app.execute(get_stalled_jobs()).await?;
     let find = started_at.elapsed();
     expect("stalled jobs", stalled.len() as u64, (STALLED).into())?;
-    place::connect(database.url())
+    bench_server::connect(database.url())
         .await?
         .batch_execute("DELETE FROM procrastinate_jobs WHERE status = 'doing'")
         .await?;
@@ -121,7 +122,7 @@ fn expect(what: &str, found: u64, expected: u64) -> Measured<()> {
     if found == expected { Ok(()) } else { Err(format!("expected {expected} {what}, found {found}").into()) }
 }
 
-/// A worker that has not been heard of for an hour, and its jobs.
+/// Adds a worker without a heartbeat for an hour, and its jobs.
 async fn stall(database: &Database) -> Measured<()> {
     let sql = format!(
         "WITH worker AS (
@@ -129,6 +130,6 @@ async fn stall(database: &Database) -> Measured<()> {
          INSERT INTO procrastinate_jobs (queue_name, task_name, status, worker_id)
          SELECT 'work-0', 'counted', 'doing', worker.id FROM worker, generate_series(1, {STALLED})"
     );
-    place::connect(database.url()).await?.batch_execute(&sql).await?;
+    bench_server::connect(database.url()).await?.batch_execute(&sql).await?;
     Ok(())
 }

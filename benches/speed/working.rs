@@ -1,10 +1,10 @@
-//! Worked off by one worker.
+//! Processing with one worker.
 
 use std::time::{Duration, Instant};
 
 use procrastinate::DeleteJobs;
 
-use crate::place::{self, BenchServer, Contents};
+use crate::bench_server::{self, BenchServer, Contents};
 use crate::resources::Usage;
 use crate::table::{Spread, Table, number, ratio};
 use crate::{Measured, raw};
@@ -12,11 +12,11 @@ use crate::{Measured, raw};
 /// A kind of worker.
 #[derive(Clone, Copy)]
 struct Kind {
-    /// How many of them there are.
+    /// The number of workers.
     workers: usize,
     concurrency: usize,
     local_buffer: usize,
-    /// Whether jobs are deleted at their end.
+    /// Whether jobs are deleted when they finish.
     deletes: bool,
 }
 
@@ -34,79 +34,79 @@ const WORKERS: [Kind; 8] = [
 impl Kind {
     fn name(self) -> String {
         let Self { workers, concurrency, local_buffer, deletes } = self;
-        let count = if workers == 1 { String::new() } else { format!("{workers} workers, each: ") };
-        let buffer = if local_buffer > 0 { format!(", a local buffer of {local_buffer}") } else { String::new() };
-        let kept = if deletes { "deleted at their end" } else { "history kept" };
+        let count = if workers == 1 { String::new() } else { format!("{workers} workers, each with ") };
+        let buffer = if local_buffer > 0 { format!(", local buffer of {local_buffer}") } else { String::new() };
+        let kept = if deletes { "jobs deleted when they finish" } else { "jobs kept" };
         format!("{count}concurrency {concurrency}{buffer}, {kept}")
     }
 }
 
-/// One kind of worker, round by round.
+/// The figures of a kind of worker, round by round.
 #[derive(Default)]
-struct Worked {
+struct Figures {
     rates: Vec<f64>,
-    /// Raw SQL that has as many jobs in hand, for one worker.
+    /// Raw SQL with the same batch size, for one worker.
     raw_rates: Vec<f64>,
-    /// Microseconds a job.
-    processor_time: Vec<f64>,
+    /// Microseconds per job.
+    cpu_time: Vec<f64>,
     /// In MiB.
     peak_growth: Vec<f64>,
 }
 
-pub(crate) async fn measure(place: &BenchServer) -> Measured<Vec<Table>> {
-    let jobs = place.arguments.jobs();
-    // Raw SQL with history, and without.
+pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
+    let jobs = bench.arguments.jobs();
+    // Raw SQL that keeps jobs, and raw SQL that deletes them.
     let mut limits = [Vec::new(), Vec::new()];
-    let mut worked: [Worked; WORKERS.len()] = Default::default();
-    for round in 0..place.arguments.rounds() {
+    let mut figures: [Figures; WORKERS.len()] = Default::default();
+    for round in 0..bench.arguments.rounds() {
         for deletes in [false, true] {
             let is_first = round.is_multiple_of(2);
             if is_first {
-                limits[usize::from(deletes)].push(limit(place, jobs, deletes).await?);
+                limits[usize::from(deletes)].push(limit(bench, jobs, deletes).await?);
             }
-            for (worker, worked) in WORKERS.iter().zip(&mut worked).filter(|(worker, _)| worker.deletes == deletes) {
+            for (worker, figures) in WORKERS.iter().zip(&mut figures).filter(|(worker, _)| worker.deletes == deletes) {
                 if is_first {
-                    few_by_few(place, jobs, *worker, worked).await?;
+                    small_batches(bench, jobs, *worker, figures).await?;
                 }
-                work_off(place, jobs, *worker, worked).await?;
+                process(bench, jobs, *worker, figures).await?;
                 if !is_first {
-                    few_by_few(place, jobs, *worker, worked).await?;
+                    small_batches(bench, jobs, *worker, figures).await?;
                 }
             }
             if !is_first {
-                limits[usize::from(deletes)].push(limit(place, jobs, deletes).await?);
+                limits[usize::from(deletes)].push(limit(bench, jobs, deletes).await?);
             }
         }
     }
 
     let head = [
-        "what",
-        "the crate",
+        "setting",
+        "this crate",
         "raw SQL",
-        "the crate / raw SQL",
-        "raw SQL, as many at a time on one connection",
-        "the crate / that",
-        "processor time of the process, µs a job",
-        "peak memory, MiB more",
+        "ratio",
+        "raw SQL, same batch size, one connection",
+        "ratio",
+        "CPU time of the worker, µs per job",
+        "extra memory, MiB",
     ];
-    let mut table = Table::new("Worked off by one worker, jobs a second", &head);
-    for (worker, worked) in WORKERS.into_iter().zip(&worked) {
-        let processor_time = some(&worked.processor_time, |spread| number(spread.median));
-        let peak_growth = some(&worked.peak_growth, |spread| format!("{:.1}", spread.highest));
-        let few_by_few = match &*worked.raw_rates {
+    let mut table = Table::new("Processing, jobs per second", &head);
+    for (worker, figures) in WORKERS.into_iter().zip(&figures) {
+        let cpu_time = some(&figures.cpu_time, |spread| number(spread.median));
+        let peak_growth = some(&figures.peak_growth, |spread| format!("{:.1}", spread.highest));
+        let small_batches = match &*figures.raw_rates {
             [] => [String::new(), String::new()],
-            rates => [Spread::of(rates).to_string(), ratio(&worked.rates, rates).to_string()],
+            rates => [Spread::of(rates).to_string(), ratio(&figures.rates, rates).to_string()],
         };
         table.compare(
             &worker.name(),
-            &worked.rates,
+            &figures.rates,
             &limits[usize::from(worker.deletes)],
-            few_by_few.into_iter().chain([processor_time, peak_growth]),
+            small_batches.into_iter().chain([cpu_time, peak_growth]),
         );
     }
-    table.note("Raw SQL: four connections that fetch and end 500 jobs at a time, and run nothing.");
+    table.note("Raw SQL fetches and finishes 500 jobs at a time on four connections, and runs nothing.");
     table.note(
-        "Raw SQL, as many at a time on one connection: has no more jobs in hand than the worker, and ends them in the \
+        "The second raw SQL column holds no more jobs than the worker, on one connection. It finishes jobs in the \
          statement that fetches the next.",
     );
     Ok(vec![table])
@@ -117,39 +117,39 @@ fn some(values: &[f64], show: impl Fn(Spread) -> String) -> String {
 }
 
 fn contents(jobs: u32, deletes: bool) -> Contents {
-    if deletes { Contents::nothing() } else { Contents::worked_off(jobs) }
+    if deletes { Contents::nothing() } else { Contents::processed(jobs) }
 }
 
-async fn limit(place: &BenchServer, jobs: u32, deletes: bool) -> Measured<f64> {
-    raw_rate(place, jobs, deletes, async |url| raw::work_off(url, deletes).await).await
+async fn limit(bench: &BenchServer, jobs: u32, deletes: bool) -> Measured<f64> {
+    raw_rate(bench, jobs, deletes, async |url| raw::process(url, deletes).await).await
 }
 
-/// For one worker only.
-async fn few_by_few(place: &BenchServer, jobs: u32, kind: Kind, worked: &mut Worked) -> Measured<()> {
+/// Measures raw SQL with the same batch size, for one worker only.
+async fn small_batches(bench: &BenchServer, jobs: u32, kind: Kind, figures: &mut Figures) -> Measured<()> {
     let Kind { workers, concurrency, local_buffer, deletes } = kind;
     if workers == 1 {
-        let work_off = async |url: &str| raw::work_off_few_by_few(url, concurrency + local_buffer, deletes).await;
-        worked.raw_rates.push(raw_rate(place, jobs, deletes, work_off).await?);
+        let process = async |url: &str| raw::process_in_small_batches(url, concurrency + local_buffer, deletes).await;
+        figures.raw_rates.push(raw_rate(bench, jobs, deletes, process).await?);
     }
     Ok(())
 }
 
 async fn raw_rate(
-    place: &BenchServer,
+    bench: &BenchServer,
     jobs: u32,
     deletes: bool,
-    work_off: impl AsyncFnOnce(&str) -> Measured<Duration>,
+    process: impl AsyncFnOnce(&str) -> Measured<Duration>,
 ) -> Measured<f64> {
-    let database = place.database_with_jobs(jobs).await?;
-    place::disable_triggers(database.url()).await?;
-    let took = work_off(database.url()).await?;
+    let database = bench.database_with_jobs(jobs).await?;
+    bench_server::disable_triggers(database.url()).await?;
+    let took = process(database.url()).await?;
     contents(jobs, deletes).expect(database.url()).await?;
     Ok(f64::from(jobs) / took.as_secs_f64())
 }
 
-async fn work_off(place: &BenchServer, jobs: u32, kind: Kind, worked: &mut Worked) -> Measured<()> {
-    let database = place.database_with_jobs(jobs).await?;
-    let app = place::app(place::pool(database.url()).await?)?;
+async fn process(bench: &BenchServer, jobs: u32, kind: Kind, figures: &mut Figures) -> Measured<()> {
+    let database = bench.database_with_jobs(jobs).await?;
+    let app = bench_server::app(bench_server::pool(database.url()).await?)?;
     let one = || {
         app.worker()
             .concurrency(kind.concurrency)
@@ -164,8 +164,8 @@ async fn work_off(place: &BenchServer, jobs: u32, kind: Kind, worked: &mut Worke
     for worker in workers {
         worker.await??;
     }
-    worked.rates.push(f64::from(jobs) / started_at.elapsed().as_secs_f64());
-    worked.processor_time.extend(usage.processor_time_per_job(jobs));
-    worked.peak_growth.extend(usage.peak_growth());
+    figures.rates.push(f64::from(jobs) / started_at.elapsed().as_secs_f64());
+    figures.cpu_time.extend(usage.cpu_time_per_job(jobs));
+    figures.peak_growth.extend(usage.peak_growth());
     contents(jobs, kind.deletes).expect(database.url()).await
 }

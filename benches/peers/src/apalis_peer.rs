@@ -1,4 +1,4 @@
-//! apalis with apalis-postgres, with notifications.
+//! apalis with apalis-postgres and notifications.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use apalis::prelude::*;
 use apalis_postgres::{Config, PgPool, PostgresStorage};
 use serde::{Deserialize, Serialize};
 
-use crate::{BATCH, CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, latencies, rate, started, worked_off};
+use crate::{BATCH, CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, latencies, rate, started, processed};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct NoOp {
@@ -46,7 +46,7 @@ pub async fn measure(url: &str, sizes: Sizes) -> Measured<Sample> {
     let worker = WorkerBuilder::new("worker").backend(backend).concurrency(CONCURRENCY as usize).build(run);
     let running = tokio::spawn(worker.run());
     let left = "SELECT count(*) FROM apalis.jobs WHERE status <> 'Done'";
-    let work = worked_off(url, sizes.single + sizes.bulk, left, began_at).await?;
+    let work = processed(url, sizes.single + sizes.bulk, left, began_at).await?;
     let latency = latencies(sizes.latency, async |_| {
         storage.push(no_op(0)).await?;
         Ok(())

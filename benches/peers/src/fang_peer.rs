@@ -1,5 +1,5 @@
-//! fang, async. It has no batches, deletes jobs at their end, and finds new ones by polling, every five seconds and less
-//! often when there are none: so its latency is not measured.
+//! fang, async. It has no batches and deletes finished jobs. It polls for new jobs every five seconds or less often
+//! when idle, so its latency is not measured.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use fang::asynk::async_worker_pool::AsyncWorkerPool;
 use fang::{FangError, run_migrations_postgres};
 use serde::{Deserialize, Serialize};
 
-use crate::{CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, rate, started, worked_off};
+use crate::{CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, rate, started, processed};
 
 #[derive(Serialize, Deserialize)]
 struct NoOp {
@@ -49,6 +49,6 @@ pub async fn measure(url: &str, sizes: Sizes) -> Measured<Sample> {
         AsyncWorkerPool::builder().number_of_workers(CONCURRENCY).queue(queue.clone()).build();
     pool.start().await;
     let left = "SELECT count(*) FROM fang_tasks";
-    let work = worked_off(url, sizes.single, left, began_at).await?;
+    let work = processed(url, sizes.single, left, began_at).await?;
     Ok(Sample { single, bulk: None, work, latency: Vec::new() })
 }

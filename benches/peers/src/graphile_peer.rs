@@ -1,4 +1,4 @@
-//! graphile_worker. It deletes jobs at their end.
+//! graphile_worker. It deletes finished jobs.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use graphile_worker::{IntoTaskHandlerResult, JobSpec, LocalQueueConfig, TaskHandler, WorkerContext, WorkerOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::{BATCH, CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, latencies, rate, started, worked_off};
+use crate::{BATCH, CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, latencies, rate, started, processed};
 
 #[derive(Clone, Serialize, Deserialize)]
 struct NoOp {
@@ -57,8 +57,8 @@ pub async fn measure(url: &str, sizes: Sizes, local_queue: Option<usize>) -> Mea
     let bulk = rate(sizes.bulk, began_at);
 
     let began_at = begin_work();
-    // Without a local queue `run` takes up one job for each notification and, for each slot, one at each poll, so that a
-    // backlog is a matter of `run_once`, which goes on until no job is left.
+    // Without a local queue, `run` fetches one job per notification, and one per slot and poll. So a backlog is
+    // processed with `run_once`, which continues until no job is left.
     if local_queue.is_none() {
         worker.run_once().await?;
     }
@@ -67,7 +67,7 @@ pub async fn measure(url: &str, sizes: Sizes, local_queue: Option<usize>) -> Mea
         async move { worker.run().await.map_err(|error| error.to_string()) }
     });
     let left = "SELECT count(*) FROM graphile_worker.jobs";
-    let work = worked_off(url, sizes.single + sizes.bulk, left, began_at).await?;
+    let work = processed(url, sizes.single + sizes.bulk, left, began_at).await?;
     let latency = latencies(sizes.latency, async |_| {
         utils.add_job(no_op(0), JobSpec::default()).await?;
         Ok(())

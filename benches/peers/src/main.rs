@@ -1,10 +1,10 @@
-//! Other queues on the same work as this crate, in the same run: one private PostgreSQL, a fresh database for each, all of
-//! them in turns. `benches/peers/run` builds and starts it.
+//! Measures other queues on the same work as this crate, in one run: a private PostgreSQL server, a new database for
+//! each, and all of them in turns. `benches/peers/run` builds and starts it.
 //!
-//! In each database jobs are deferred one at a time and in batches of 1,000, worked off by one worker of concurrency 10
-//! until the database says that all have ended, and then deferred one by one while that worker is idle. The tasks do
-//! nothing. Each queue is set as its documentation says, and does what it does by default: what is not the same is said
-//! beside the tables in PERFORMANCE.md.
+//! In each database, jobs are deferred one at a time and in batches of 1,000. One worker with concurrency 10 processes
+//! them, until the database shows that all have finished. Then jobs are deferred one by one while that worker is idle.
+//! The tasks do nothing. Each queue has the settings of its documentation and its default behaviour. Differences are
+//! listed in docs/performance.md.
 
 mod apalis_peer;
 mod fang_peer;
@@ -27,7 +27,7 @@ pub const TEXT: &str = "a short string";
 pub const BATCH: u32 = 1_000;
 pub const CONCURRENCY: u32 = 10;
 
-/// How many jobs there are.
+/// The numbers of jobs.
 #[derive(Clone, Copy)]
 pub struct Sizes {
     pub single: u32,
@@ -35,7 +35,7 @@ pub struct Sizes {
     pub latency: u32,
 }
 
-/// What was measured of one queue in one round. What it cannot do is missing.
+/// The figures of one queue in one round. Unsupported operations have none.
 #[derive(Default)]
 pub struct Sample {
     pub single: f64,
@@ -49,7 +49,7 @@ static RAN: AtomicU32 = AtomicU32::new(0);
 static IS_TIMED: AtomicBool = AtomicBool::new(false);
 static STARTS: Mutex<Option<UnboundedSender<Instant>>> = Mutex::new(None);
 
-/// What every task does.
+/// The body of every task.
 pub fn started() {
     let now = Instant::now();
     RAN.fetch_add(1, Ordering::Relaxed);
@@ -61,7 +61,7 @@ pub fn started() {
     }
 }
 
-/// Where the starts of tasks are heard while they are timed.
+/// Starts timing, and returns the start times of tasks.
 pub fn timed() -> UnboundedReceiver<Instant> {
     let (sender, receiver) = unbounded_channel();
     if let Ok(mut starts) = STARTS.lock() {
@@ -77,9 +77,9 @@ pub fn begin_work() -> Instant {
     Instant::now()
 }
 
-/// Waits until so many have run, and then until the database has stored the end of them all: until the statement counts none
-/// that is left.
-pub async fn worked_off(url: &str, jobs: u32, left: &str, began_at: Instant) -> Measured<f64> {
+/// Waits until this many jobs have run, and until the database has stored all outcomes, that is, until the statement
+/// counts no jobs that are left.
+pub async fn processed(url: &str, jobs: u32, left: &str, began_at: Instant) -> Measured<f64> {
     let deadline = Instant::now() + Duration::from_secs(120);
     let check = |what: &str| {
         if Instant::now() > deadline {
@@ -90,17 +90,17 @@ pub async fn worked_off(url: &str, jobs: u32, left: &str, began_at: Instant) -> 
     };
     let client = connect(url).await?;
     while RAN.load(Ordering::Relaxed) < jobs {
-        check("not all jobs have run")?;
+        check("not all jobs ran in time")?;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     while client.query_one(left, &[]).await?.get::<_, i64>(0) > 0 {
-        check("not all endings are stored")?;
+        check("not all outcomes were stored in time")?;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     Ok(f64::from(jobs) / began_at.elapsed().as_secs_f64())
 }
 
-/// Defers one job after the other, each after the last one was started and the worker is idle again.
+/// Defers jobs one after the other, each after the last one has started and the worker is idle again.
 pub async fn latencies(jobs: u32, mut defer: impl AsyncFnMut(i64) -> Measured<()>) -> Measured<Vec<f64>> {
     let mut starts = timed();
     let mut times = Vec::new();
@@ -108,7 +108,8 @@ pub async fn latencies(jobs: u32, mut defer: impl AsyncFnMut(i64) -> Measured<()
         tokio::time::sleep(Duration::from_millis(20)).await;
         let began_at = Instant::now();
         defer(a.into()).await?;
-        let started_at = tokio::time::timeout(Duration::from_secs(30), starts.recv()).await?.ok_or("no start")?;
+        let started_at =
+            tokio::time::timeout(Duration::from_secs(30), starts.recv()).await?.ok_or("the channel is closed")?;
         times.push(1_000.0 * (started_at - began_at).as_secs_f64());
     }
     Ok(times)
@@ -126,10 +127,10 @@ pub async fn connect(url: &str) -> Measured<tokio_postgres::Client> {
 
 const PEERS: [&str; 7] = [
     "procrastinate (this crate)",
-    "procrastinate (this crate), a local buffer of 500",
+    "procrastinate (this crate), local buffer of 500",
     "Procrastinate (Python)",
     "graphile_worker",
-    "graphile_worker, a local queue of 500",
+    "graphile_worker, local queue of 500",
     "apalis-postgres",
     "fang",
 ];
@@ -174,9 +175,9 @@ async fn main() -> Measured<()> {
             }
         }
     }
-    println!("### Other queues: the median of {rounds} rounds, with the slowest and the fastest\n");
+    println!("### Other queues: median of {rounds} rounds, with the slowest and the fastest\n");
     println!(
-        "| queue | one at a time, jobs/s | in batches of 1,000, jobs/s | worked off at concurrency 10, jobs/s | from defer to start, ms: p50, p99 |"
+        "| queue | deferred one at a time, jobs/s | in batches of 1,000, jobs/s | processed at concurrency 10, jobs/s | defer to start, ms: p50, p99 |"
     );
     println!("|---|---|---|---|---|");
     for (name, samples) in PEERS.iter().zip(&samples).filter(|(_, samples)| !samples.is_empty()) {

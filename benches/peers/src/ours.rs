@@ -7,7 +7,7 @@ use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use procrastinate::{App, DieselConnector, task};
 
-use crate::{BATCH, CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, latencies, rate, started, worked_off};
+use crate::{BATCH, CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, latencies, rate, started, processed};
 
 #[task]
 async fn no_op(a: i64, b: String) {
@@ -40,7 +40,7 @@ pub async fn measure(url: &str, sizes: Sizes, local_buffer: usize) -> Measured<S
     let handle = worker.handle();
     let running = tokio::spawn(worker.run());
     let left = "SELECT count(*) FROM procrastinate_jobs WHERE status <> 'succeeded'";
-    let work = worked_off(url, sizes.single + sizes.bulk, left, began_at).await?;
+    let work = processed(url, sizes.single + sizes.bulk, left, began_at).await?;
     let latency = latencies(sizes.latency, async |a| {
         no_op(a, TEXT.to_owned()).defer(&mut connection).await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! The server, its databases, connections to them, and the checks of what was done there.
+//! The server, its databases, connections to them, and checks of their contents.
 
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
@@ -12,17 +12,17 @@ use crate::arguments::Arguments;
 use crate::rows::jobs_to_do;
 use crate::tasks::{counted, no_op, timed};
 
-/// What is measured where.
+/// The server on which everything is measured.
 pub(crate) struct BenchServer {
     pub(crate) arguments: Arguments,
-    // Before the server, which it is on.
+    // Before the server, because it must be dropped first.
     template: Database,
     server: Server,
 }
 
 impl BenchServer {
-    /// Starts a server of our own. What would fall into some rounds and not into others is kept away from all of them: the
-    /// server neither vacuums nor writes checkpoints by itself; where it matters, it is told to.
+    /// Starts a private server. Work that would affect only some rounds is disabled: the server neither vacuums nor
+    /// writes checkpoints, except on request.
     pub(crate) async fn prepare(arguments: Arguments) -> Measured<Self> {
         let options = Options::new()
             .ignore_database_url(true)
@@ -38,7 +38,7 @@ impl BenchServer {
         Ok(Self { arguments, template, server })
     }
 
-    /// What ran where.
+    /// Describes the versions, the machine and the settings.
     pub(crate) async fn introduction(&self) -> Measured<String> {
         let client = connect(self.server.url()).await?;
         let setting =
@@ -49,7 +49,7 @@ impl BenchServer {
              {}, full_page_writes {}, shared_buffers {}; {} jobs, {} rounds (growth and latency {}), {} other rows",
             env!("CARGO_PKG_VERSION"),
             setting("server_version").await?,
-            if cfg!(debug_assertions) { "DEBUG BUILD, not to be compared" } else { "release build" },
+            if cfg!(debug_assertions) { "DEBUG BUILD, not comparable" } else { "release build" },
             setting("fsync").await?,
             setting("synchronous_commit").await?,
             setting("full_page_writes").await?,
@@ -61,22 +61,22 @@ impl BenchServer {
         ))
     }
 
-    /// A database with the crate's tables, and nothing in them.
+    /// Creates a database with the crate's tables, which are empty.
     pub(crate) fn database(&self) -> Measured<Database> {
         self.database_like(&self.template)
     }
 
-    /// A copy of a database that nobody is connected to.
+    /// Copies a database without sessions.
     pub(crate) fn database_like(&self, template: &Database) -> Measured<Database> {
         Ok(self.server.create_database_from(template, "speed")?)
     }
 
-    /// A database with nothing in it.
+    /// Creates an empty database.
     pub(crate) fn empty_database(&self) -> Measured<Database> {
         Ok(self.server.create_database("speed")?)
     }
 
-    /// One with so many jobs of the task `no_op` to be worked off, as a database that is well kept has them.
+    /// Creates a database with this many pending jobs of the task `no_op`, vacuumed and analyzed.
     pub(crate) async fn database_with_jobs(&self, jobs: u32) -> Measured<Database> {
         let database = self.database()?;
         fill_with_jobs(database.url(), jobs).await?;
@@ -84,58 +84,58 @@ impl BenchServer {
     }
 }
 
-/// Gives a database what the crate has in it.
+/// Runs the crate's migrations.
 pub(crate) async fn migrate(url: &str) -> Measured<()> {
     let connector = DieselConnector::new(pool_of(url, 1).await?);
     connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
     Ok(())
 }
 
-/// Adds so many jobs of the task `no_op` to be worked off.
+/// Adds this many pending jobs of the task `no_op`.
 pub(crate) async fn fill_with_jobs(url: &str, jobs: u32) -> Measured<()> {
     fill(url, &jobs_to_do(jobs, "no_op", "'work'")).await?;
     settle(url).await
 }
 
-/// Leaves a database as one that is well kept is, and nothing to be written later.
+/// Vacuums, analyzes and writes a checkpoint, so that no such work is left.
 pub(crate) async fn settle(url: &str) -> Measured<()> {
     let client = connect(url).await?;
     client.batch_execute("VACUUM ANALYZE").await?;
     Ok(client.batch_execute("CHECKPOINT").await?)
 }
 
-/// Runs SQL that inserts rows, as fast as that goes: no trigger fires, and no foreign key is checked.
+/// Runs SQL that inserts rows as fast as possible, without triggers and foreign key checks.
 pub(crate) async fn fill(url: &str, sql: &str) -> Measured<()> {
     let client = connect(url).await?;
     client.batch_execute("SET session_replication_role = replica").await?;
     Ok(client.batch_execute(sql).await?)
 }
 
-/// For raw SQL that writes events itself. Foreign keys are still checked.
+/// Disables triggers for raw SQL that writes events itself. Foreign keys are still checked.
 pub(crate) async fn disable_triggers(url: &str) -> Measured<()> {
     Ok(connect(url).await?.batch_execute("ALTER TABLE procrastinate_jobs DISABLE TRIGGER USER").await?)
 }
 
-/// A connection for raw SQL.
+/// Opens a connection for raw SQL.
 pub(crate) async fn connect(url: &str) -> Measured<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    // It ends with the client.
+    // The task ends with the client.
     tokio::spawn(connection);
     Ok(client)
 }
 
-/// The application's pool, as large as one might have it.
+/// Creates a pool of a usual size for an application.
 pub(crate) async fn pool(url: &str) -> Measured<Pool<AsyncPgConnection>> {
     pool_of(url, 5).await
 }
 
-/// A pool of so many connections.
+/// Creates a pool of this many connections.
 pub(crate) async fn pool_of(url: &str, connections: u32) -> Measured<Pool<AsyncPgConnection>> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
     Ok(Pool::builder().max_size(connections).build(manager).await?)
 }
 
-/// An application that knows the tasks.
+/// Builds an application with the tasks.
 pub(crate) fn app(pool: Pool<AsyncPgConnection>) -> Measured<App> {
     Ok(builder(pool).build()?)
 }
@@ -144,7 +144,7 @@ pub(crate) fn builder(pool: Pool<AsyncPgConnection>) -> AppBuilder {
     App::builder(DieselConnector::new(pool)).task::<no_op>().task::<timed>().task::<counted>()
 }
 
-/// What must be in a database after something was measured in it.
+/// The expected contents of a database after a measurement.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Contents {
     pub(crate) jobs: i64,
@@ -153,22 +153,22 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// So many jobs that wait.
+    /// This many pending jobs.
     pub(crate) fn deferred(jobs: u32) -> Self {
         Self { jobs: jobs.into(), succeeded: 0, events: jobs.into() }
     }
 
-    /// So many jobs that have succeeded, with their history.
-    pub(crate) fn worked_off(jobs: u32) -> Self {
+    /// This many succeeded jobs, with their events.
+    pub(crate) fn processed(jobs: u32) -> Self {
         Self { jobs: jobs.into(), succeeded: jobs.into(), events: 3 * i64::from(jobs) }
     }
 
-    /// Nothing: all were deleted.
+    /// No jobs, because all were deleted.
     pub(crate) fn nothing() -> Self {
         Self { jobs: 0, succeeded: 0, events: 0 }
     }
 
-    /// Fails if the database holds anything else.
+    /// Fails if the database has different contents.
     pub(crate) async fn expect(self, url: &str) -> Measured<()> {
         let counted = connect(url)
             .await?
