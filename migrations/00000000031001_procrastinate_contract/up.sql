@@ -20,8 +20,8 @@ COMMENT ON TYPE procrastinate_job_status IS
     'The status of a job. aborting is no longer written; old rows may have it.';
 
 CREATE TYPE procrastinate_job_event_type AS ENUM (
-    'deferred', 'started', 'deferred_for_retry', 'failed', 'succeeded', 'cancelled', 'abort_requested', 'aborted',
-    'scheduled', 'retried');
+    'deferred', 'started', 'deferred_for_retry', 'failed', 'succeeded', 'cancelled',
+    'abort_requested', 'aborted', 'scheduled', 'retried');
 COMMENT ON TYPE procrastinate_job_event_type IS 'A change in the life of a job.';
 
 CREATE TYPE procrastinate_job_to_defer_v1 AS (

@@ -55,8 +55,7 @@ CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
         target_queue_names varchar[], free_slots integer, retries jsonb DEFAULT NULL,
         deleted_job_ids bigint[] DEFAULT NULL, errors jsonb DEFAULT NULL, one_by_one boolean DEFAULT false,
         due_at timestamptz DEFAULT NULL)
-    RETURNS SETOF procrastinate_diesel_fetched_v1
-    LANGUAGE plpgsql
+    RETURNS SETOF procrastinate_diesel_fetched_v1 LANGUAGE plpgsql
     SET jit = off SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off SET enable_bitmapscan = off
     SET enable_hashjoin = off SET enable_mergejoin = off

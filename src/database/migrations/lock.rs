@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use diesel::connection::LoadConnection;
+use diesel::migration;
 use diesel::pg::Pg;
 
 use crate::error::Error;
@@ -18,6 +19,16 @@ const LOCK_POLLING_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How often to log that the lock is not free yet.
 const LOCK_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How the message begins of a migration that could not lock a table. It is raised by the migration itself, so it is the
+/// same in every language of the server.
+const LOCK_TIMEOUT: &str = "could not lock the table procrastinate_";
+
+/// How long others can use a table between two tries of a migration to lock it.
+const LOCK_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a migration tries to lock a table.
+const LONGEST_LOCK_WAIT: Duration = Duration::from_secs(60);
 
 diesel::define_sql_function! {
     fn pg_try_advisory_lock(key: diesel::sql_types::BigInt) -> diesel::sql_types::Bool;
@@ -76,4 +87,18 @@ pub(super) fn unlock<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> Res
         );
     }
     Ok(())
+}
+
+/// Runs a migration of the queue, and retries it while it cannot lock a table because other transactions use it.
+pub(super) fn while_tables_are_in_use<T>(mut run: impl FnMut() -> migration::Result<T>) -> Result<T, Error> {
+    let started = Instant::now();
+    loop {
+        match run() {
+            Err(source) if started.elapsed() < LONGEST_LOCK_WAIT && source.to_string().contains(LOCK_TIMEOUT) => {
+                tracing::info!(action = "migration_retried", "{source}; retrying in {LOCK_PAUSE:?}");
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            result => return result.map_err(|source| Error::Migration { source }),
+        }
+    }
 }

@@ -42,7 +42,7 @@ use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
-use self::lock::{check_session, lock, unlock};
+use self::lock::{check_session, lock, unlock, while_tables_are_in_use};
 use crate::error::Error;
 
 pub use check::check_contract;
@@ -57,6 +57,22 @@ pub use status::{MigrationStatus, migration_status};
 ///
 /// On a database of Python's Procrastinate 3.10, they add only the objects that this crate needs. On a database with
 /// older or altered tables of Procrastinate, they fail with a list of the differences and change nothing.
+///
+/// # Locks
+///
+/// Migrations lock tables in the order of all statements: jobs, periodic defers, events, workers. They can run while
+/// programs defer and process jobs.
+///
+/// | migration | locks | duration |
+/// |---|---|---|
+/// | `indexes` | jobs, against reads and writes | building eleven indexes, most of them on pending jobs only |
+/// | `batched_events` | jobs, against reads and writes | a moment |
+/// | `job_errors` | jobs, against writes | a moment |
+/// | `delete_old_jobs` | events, against writes | building one index on the final events |
+/// | all others | nothing | |
+///
+/// On a database with millions of jobs, build the indexes beforehand without blocking other programs: see
+/// [`SqlMigration::concurrent_indexes`].
 ///
 /// # Example
 ///
@@ -88,6 +104,9 @@ pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 ///
 /// The connection must lead to the server itself, because the lock belongs to the session. A pooler in transaction mode
 /// does not work. See [Connection pools and PgBouncer](crate::guide::pools).
+///
+/// A migration of the queue that must lock a table waits at most two seconds for it, because all others wait behind it.
+/// If the table is in use for longer, the migration is retried for a minute, with pauses for the others.
 ///
 /// # Errors
 ///
@@ -145,9 +164,11 @@ where
     let mut pending = connection.pending_migrations(source).map_err(|source| Error::Migration { source })?;
     let waiting = pending.iter().position(|migration| is_to_wait(&migration.name().to_string()));
     pending.truncate(waiting.unwrap_or(pending.len()));
-    let versions = connection.run_migrations(&pending).map_err(|source| Error::Migration { source })?;
+    let mut versions = Vec::with_capacity(pending.len());
     for migration in &pending {
+        let version = while_tables_are_in_use(|| connection.run_migration(migration))?;
         tracing::info!(action = "migration_applied", "applied the migration {}", migration.name());
+        versions.push(version.to_string());
     }
-    Ok(versions.iter().map(ToString::to_string).collect())
+    Ok(versions)
 }

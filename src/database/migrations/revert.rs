@@ -5,6 +5,7 @@ use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
 use diesel_migrations::MigrationHarness;
 
+use super::lock::while_tables_are_in_use;
 use super::status::status_of;
 use crate::error::Error;
 
@@ -23,7 +24,7 @@ where
         let Some(migration) = migrations.iter().find(|migration| migration.name().to_string() == name) else {
             continue;
         };
-        connection.revert_migration(migration).map_err(|source| Error::Migration { source })?;
+        while_tables_are_in_use(|| connection.revert_migration(migration))?;
         tracing::info!(action = "migration_reverted", "reverted the migration {name}");
         reverted.push(name);
     }

@@ -27,6 +27,34 @@ pub struct SqlMigration {
     pub down: &'static str,
 }
 
+impl SqlMigration {
+    /// The statements that build the indexes of this migration while everybody goes on working. Run them one by one before
+    /// the migration, outside of a transaction: it then finds the indexes, and locks the table only for a moment.
+    ///
+    /// It is for databases with millions of jobs that Python's Procrastinate has created. If a statement fails, its index
+    /// stays behind as an invalid one, which the migration drops and builds again.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use diesel::connection::SimpleConnection;
+    ///
+    /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
+    /// for statement in procrastinate::SQL_MIGRATIONS.iter().flat_map(|migration| migration.concurrent_indexes()) {
+    ///     connection.batch_execute(&statement)?;
+    /// }
+    /// procrastinate::run_pending_migrations(connection, procrastinate::MIGRATIONS)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn concurrent_indexes(&self) -> Vec<String> {
+        let statements = self.up.split("\nCREATE INDEX IF NOT EXISTS").skip(1);
+        let statements = statements.filter_map(|rest| rest.split_once(';'));
+        statements.map(|(rest, _)| format!("CREATE INDEX CONCURRENTLY IF NOT EXISTS{rest}")).collect()
+    }
+}
+
 macro_rules! sql_migrations {
     ($($name:literal),+ $(,)?) => {
         &[$(SqlMigration {

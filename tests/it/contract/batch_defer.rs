@@ -160,3 +160,50 @@ fn any_other_violation_is_an_error() {
     assert_eq!(queue.failure_of(&defer(&["NULL", "NULL"])).constraint_name(), Some("one_of_a_kind"));
     assert_eq!(queue.row("SELECT count(*) FROM procrastinate_jobs"), "0");
 }
+
+#[test]
+fn a_taken_lock_is_named_whatever_backslashes_mean_in_the_session() {
+    let mut queue = Queue::with_jobs(json!([{ "queueing_lock": "(a)\\b" }]));
+    for conforming in ["on", "off"] {
+        queue.run(&format!("SET standard_conforming_strings = {conforming}; SET escape_string_warning = off"));
+        let taken = queue.row(
+            "SELECT taken_queueing_lock FROM procrastinate_diesel_defer_jobs_v1(
+                 '{q}', '{t}', '{0}', '{NULL}', ARRAY[E'(a)\\\\b'], ARRAY['{}']::jsonb[], '{NULL}')",
+        );
+        assert_eq!(taken, "(a)\\b", "{conforming}");
+    }
+}
+
+#[test]
+fn programs_that_take_the_same_locks_in_different_orders_are_in_no_circle() {
+    let queue = Queue::new();
+    let threads: Vec<_> = (0..4)
+        .map(|seed| {
+            let mut connection = queue.another_connection();
+            std::thread::spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                for _ in 0..40 {
+                    let mut locks: Vec<String> = (0..20).map(|number| format!("lock {number}")).collect();
+                    random.shuffle(&mut locks);
+                    let of_each = |value: &str| format!("array_fill({value}, ARRAY[20])");
+                    let defer = format!(
+                        "SELECT count(*) FROM procrastinate_diesel_defer_jobs_v1({}, {}, {}, {}, '{{{}}}', {}, {})",
+                        of_each("'q'::varchar"),
+                        of_each("'t'::varchar"),
+                        of_each("0"),
+                        of_each("NULL::text"),
+                        locks.join(","),
+                        of_each("'{}'::jsonb"),
+                        of_each("NULL::timestamptz"),
+                    );
+                    crate::support::sql(&mut connection, "BEGIN");
+                    crate::support::rows(&mut connection, &defer);
+                    crate::support::sql(&mut connection, "ROLLBACK");
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}

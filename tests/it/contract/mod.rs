@@ -12,6 +12,7 @@ mod fetch;
 mod finish;
 mod functions;
 mod notifications;
+mod one_by_one;
 mod periodic;
 mod put_back;
 mod queue;

@@ -1,12 +1,12 @@
 //! The check of the contract, on databases that somebody has changed by hand.
 
 use diesel::prelude::*;
-use procrastinate::migrations::check_contract;
+use procrastinate::migrations::{MIGRATIONS, check_contract, run_pending_migrations};
 use procrastinate::{Error, configure_task};
 use serde_json::json;
 
 use super::catalog::{catalog, found_database};
-use crate::support::{connect, connector, database, empty_database, jobs, sql};
+use crate::support::{connect, connector, database, empty_database, events, jobs, sql};
 
 #[test]
 fn a_database_that_nobody_has_changed_passes_whoever_set_it_up() {
@@ -38,6 +38,54 @@ fn what_was_changed_by_hand_after_the_migrations_is_named() {
     ] {
         assert!(message.contains(part), "{part} in {message}");
     }
+}
+
+#[test]
+fn triggers_and_functions_too_many_are_named() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "CREATE TRIGGER again AFTER INSERT ON procrastinate_jobs FOR EACH ROW
+             EXECUTE FUNCTION procrastinate_trigger_function_status_events_insert_v1();
+         CREATE TRIGGER asleep AFTER INSERT ON procrastinate_jobs FOR EACH ROW
+             EXECUTE FUNCTION procrastinate_notify_queue_job_inserted_v1();
+         ALTER TABLE procrastinate_jobs DISABLE TRIGGER asleep;
+         CREATE FUNCTION procrastinate_diesel_update_heartbeat_v1() RETURNS void LANGUAGE sql AS '';
+         CREATE FUNCTION procrastinate_register_worker_v1(name text) RETURNS void LANGUAGE sql AS ''",
+    );
+    let message = check_contract(&mut connection).unwrap_err().to_string();
+    for part in [
+        "5 difference(s)",
+        "not expected: trigger again on procrastinate_jobs: procrastinate_trigger_function_status_events_insert_v1()",
+        "not expected: trigger asleep on procrastinate_jobs: procrastinate_notify_queue_job_inserted_v1()",
+        "not expected: function procrastinate_diesel_update_heartbeat_v1() returns void",
+        "not expected: function procrastinate_diesel_update_heartbeat_v1(p_worker_id bigint) returns TABLE",
+        "not expected: function procrastinate_register_worker_v1(name text) returns void",
+    ] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+}
+
+#[test]
+fn triggers_that_were_all_disabled_and_enabled_again_do_what_they_did() {
+    let (_database, mut connection) = found_database();
+    let before = catalog(&mut connection);
+    run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
+    // As pg_dump --disable-triggers writes it, and fixtures do.
+    sql(
+        &mut connection,
+        "ALTER TABLE procrastinate_jobs DISABLE TRIGGER ALL; ALTER TABLE procrastinate_jobs ENABLE TRIGGER ALL",
+    );
+    let id = configure_task("task", json!({})).defer_blocking(&mut connection).unwrap();
+    sql(&mut connection, "SELECT procrastinate_fetch_job_v2(NULL, NULL)");
+    assert_eq!(events(&mut connection, id), ["deferred", "started"]);
+    check_contract(&mut connection).unwrap();
+
+    diesel_migrations::MigrationHarness::revert_all_migrations(&mut connection, MIGRATIONS).unwrap();
+    assert_eq!(catalog(&mut connection), before);
+    sql(&mut connection, "SELECT procrastinate_finish_job_v1(1, 'succeeded', false)");
+    assert_eq!(events(&mut connection, id), ["deferred", "started", "succeeded"]);
 }
 
 #[test]

@@ -8,8 +8,11 @@ mod check;
 mod combined;
 mod diesel_cli;
 mod harness;
+mod load;
 mod older;
 mod origins;
+#[cfg(feature = "bb8")]
+mod owner;
 mod phases;
 mod refusal;
 mod role;
@@ -17,5 +20,6 @@ mod runner;
 mod schema_missing;
 mod schema_rs;
 mod schemas;
+mod sql_page;
 mod status;
 mod written;
