@@ -356,6 +356,7 @@ COMMENT ON FUNCTION procrastinate_register_worker_v1() IS 'Registers a worker an
 CREATE FUNCTION procrastinate_unregister_worker_v1(worker_id bigint)
     RETURNS void
     LANGUAGE sql
+    SET enable_seqscan = off
 AS $function$
     -- Jobs are locked before workers, here as everywhere: the foreign key updates them.
     SELECT FROM procrastinate_jobs AS job
@@ -378,6 +379,7 @@ COMMENT ON FUNCTION procrastinate_update_heartbeat_v1(bigint) IS
 CREATE FUNCTION procrastinate_prune_stalled_workers_v1(seconds_since_heartbeat float)
     RETURNS TABLE (worker_id bigint)
     LANGUAGE sql
+    SET enable_seqscan = off
 AS $function$
     -- Jobs are locked before workers, here as everywhere: the foreign key updates them.
     SELECT FROM procrastinate_jobs AS job

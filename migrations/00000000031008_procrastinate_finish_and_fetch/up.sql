@@ -111,7 +111,7 @@ BEGIN
     depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
 
     -- Not earlier: a block that is rolled back does not take back returned rows.
-    IF cardinality(lost_ids || failed_ids || refused_ids) > 0 THEN
+    IF cardinality(lost_ids) > 0 OR failed_ids IS NOT NULL OR refused_ids IS NOT NULL THEN
         FOR outcome.kind, outcome.id, outcome.problem IN
             SELECT 'lost', lost.id, NULL FROM unnest(lost_ids) AS lost (id)
             UNION ALL SELECT 'failed', failed.id, NULL FROM unnest(failed_ids) AS failed (id)
