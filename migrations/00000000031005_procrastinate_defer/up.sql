@@ -72,14 +72,15 @@ BEGIN
         -- IDs are assigned in the order of the input. Jobs are inserted in the order of their
         -- queueing locks, so that two programs that insert the same ones never wait for each other
         -- in a circle.
-        WITH input AS MATERIALIZED (
-            SELECT nextval(job_ids_sequence) AS id, job.*
-            FROM unnest(queue_names, task_names, priorities, locks, queueing_locks, arguments, scheduled_ats)
-                AS job (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)),
-        inserted AS (
+        WITH inserted AS (
             INSERT INTO procrastinate_jobs
                 (id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
-            SELECT input.* FROM input
+            SELECT input.*
+            FROM (
+                SELECT nextval(job_ids_sequence) AS id, job.*
+                FROM unnest(
+                        queue_names, task_names, priorities, locks, queueing_locks, arguments, scheduled_ats)
+                    AS job (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)) AS input
             ORDER BY input.queueing_lock COLLATE "C", input.id
             RETURNING id, queue_name, scheduled_at),
         events AS (
