@@ -78,12 +78,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     handle.stop();
     running.await??;
 
-    let mut endings = Vec::new();
+    let mut outcomes = Vec::new();
     for id in ids {
         let job = show(id, &mut connection).await?;
-        endings.push(job.status.to_string());
+        outcomes.push(job.status.to_string());
     }
-    if endings == ["aborted", "aborted", "failed", "cancelled"] {
+    if outcomes == ["aborted", "aborted", "failed", "cancelled"] {
         Ok(())
     } else {
         Err("the jobs did not have the expected outcomes".into())

@@ -65,8 +65,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let jobs: Vec<ProcrastinateJob> =
         ProcrastinateJob::query().order(procrastinate_jobs::id).load(&mut connection).await?;
-    let endings: Vec<_> = jobs.iter().map(|job| (job.task_name.as_str(), &job.status)).collect();
-    for (task_name, status) in &endings {
+    let outcomes: Vec<_> = jobs.iter().map(|job| (job.task_name.as_str(), &job.status)).collect();
+    for (task_name, status) in &outcomes {
         println!("{status:<10} {task_name}");
     }
     let expected = [
@@ -77,5 +77,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
         ("mails:newsletter", &JobStatus::Succeeded),
         ("newsletter", &JobStatus::Failed),
     ];
-    if endings[..] == expected { Ok(()) } else { Err("the jobs did not have the expected outcomes".into()) }
+    if outcomes[..] == expected { Ok(()) } else { Err("the jobs did not have the expected outcomes".into()) }
 }

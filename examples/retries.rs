@@ -40,7 +40,7 @@ async fn send_to_busy_server(context: JobContext) -> Result<(), MailError> {
 // Retries only after some errors.
 #[task(retry = RetryStrategy::new().retry_if(|error| error.to_string().contains("busy")))]
 async fn send_to_nobody() -> Result<(), MailError> {
-    println!("the only attempt for nobody");
+    println!("the only attempt for an unknown address");
     Err(MailError::NoSuchAddress)
 }
 
@@ -63,8 +63,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for job in &jobs {
         println!("{:<10} after {} attempt(s): {job}", job.status, job.attempts);
     }
-    let endings: Vec<_> = jobs.iter().map(|job| (&job.status, job.attempts)).collect();
-    if endings == [(&JobStatus::Succeeded, 3), (&JobStatus::Failed, 3), (&JobStatus::Failed, 1)] {
+    let outcomes: Vec<_> = jobs.iter().map(|job| (&job.status, job.attempts)).collect();
+    if outcomes == [(&JobStatus::Succeeded, 3), (&JobStatus::Failed, 3), (&JobStatus::Failed, 1)] {
         Ok(())
     } else {
         Err("the jobs did not have the expected outcomes".into())

@@ -248,9 +248,9 @@ impl AppBuilder {
     /// # Errors
     ///
     /// - [`Error::DuplicateTask`] if two tasks share a name or an alias, or if a task was added twice
-    /// - [`Error::Invalid`] if the name, alias or namespace of a task is empty or longer than 128 bytes; if the default
-    ///   options of a task are invalid; or if a schedule is invalid or has the same `periodic_id` as another one of its
-    ///   task
+    /// - [`Error::Invalid`] if the name, alias or namespace of a task is empty or longer than 128 bytes
+    /// - [`Error::Invalid`] if the default options of a task are invalid
+    /// - [`Error::Invalid`] if a schedule is invalid, or has the same `periodic_id` as another schedule of its task
     /// - [`Error::UnknownTask`] if a schedule or an alias belongs to a task that was not added
     ///
     /// # Example

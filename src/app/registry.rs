@@ -88,11 +88,11 @@ impl fmt::Debug for RegisteredTask {
 }
 
 async fn run_task<T: Task>(context: JobContext) -> TaskResult {
-    let task: T = serde_path_to_error::deserialize(&context.job().args).map_err(|error| misfit(T::NAME, &error))?;
+    let task: T = serde_path_to_error::deserialize(&context.job().args).map_err(|error| args_error(T::NAME, &error))?;
     task.run(context).await.into_result()
 }
 
-fn misfit(task_name: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> TaskError {
+fn args_error(task_name: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> TaskError {
     let path = error.path().to_string();
     let location = if path == "." { String::new() } else { format!(" at {path}") };
     CannotRun(format!("the job's arguments do not fit the task \"{task_name}\"{location}: {}", error.inner())).into()

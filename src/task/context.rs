@@ -221,7 +221,7 @@ impl JobContext {
     /// #[task(retry = 5, pass_context)]
     /// async fn call(context: JobContext, number: String) -> Result<(), String> {
     ///     if context.is_last_attempt() {
-    ///         println!("somebody has to call {number}");
+    ///         println!("{number} needs a call from a person");
     ///     }
     ///     Err("no answer".to_owned())
     /// }

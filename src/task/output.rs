@@ -77,7 +77,7 @@ impl<T: Send, E: Into<TaskError> + Send> TaskOutput for Result<T, E> {
 ///
 /// #[derive(Debug, thiserror::Error)]
 /// enum ImportError {
-///     #[error("the file cannot be read: {0}")]
+///     #[error("could not read the file {0}")]
 ///     Unreadable(String),
 ///     #[error(transparent)]
 ///     Control(#[from] TaskControl),
@@ -218,7 +218,7 @@ impl Control {
     }
 
     /// Whether it adds nothing to the error around it.
-    pub(crate) fn is_silent(&self) -> bool {
+    pub(crate) fn has_no_reason(&self) -> bool {
         self.because.is_none()
     }
 }

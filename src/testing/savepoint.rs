@@ -31,7 +31,7 @@ impl Savepoint {
     }
 
     /// Releases the savepoint, or rolls back to it if the transaction is aborted.
-    pub(super) async fn leave(self, job: &Job, connection: &mut impl TestConnection) -> Result<(), Error> {
+    pub(super) async fn release(self, job: &Job, connection: &mut impl TestConnection) -> Result<(), Error> {
         if !self.is_set {
             return Ok(());
         }

@@ -327,7 +327,7 @@ impl TestWorker {
         let ran = clock::at(self.now(), self.jobs.run(worker_id, fetched)).await;
 
         let mut connection = source.get().await?;
-        savepoint.leave(&ran.job, &mut connection).await?;
+        savepoint.release(&ran.job, &mut connection).await?;
         let result = finish_and_fetch(&mut connection, ran.statement).await?;
         unregister_worker(worker_id).perform(&mut connection).await?;
         let ending = match result {

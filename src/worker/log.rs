@@ -82,7 +82,7 @@ pub(super) fn log_refused(job_id: JobId, outcome: &Outcome, problem: &str, wait:
     tracing::error!(
         action = "finish_job_error",
         job.id = i64::from(job_id),
-        "could not store that job {job_id} has {}: {problem}; trying again in {wait:?}",
+        "could not store the outcome of job {job_id} ({}): {problem}; retrying in {wait:?}",
         outcome.as_str(),
     );
 }

@@ -160,7 +160,7 @@ fn retried(error: String, decision: Option<RetryDecision>) -> Outcome {
 fn with_sources(error: &AttemptError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
-    while let Some(error) = source.filter(|source| !source.downcast_ref().is_some_and(Control::is_silent)) {
+    while let Some(error) = source.filter(|source| !source.downcast_ref().is_some_and(Control::has_no_reason)) {
         text.push_str(": ");
         text.push_str(&error.to_string());
         source = error.source();

@@ -55,7 +55,7 @@ impl Cluster {
         if let Some(account) = &account {
             directory.give_to(account)?;
         }
-        watchdog.tell(&password).map_err(|error| Error::io("start a private server with /bin/sh", &error))?;
+        watchdog.send_password(&password).map_err(|error| Error::io("start a private server with /bin/sh", &error))?;
         let mut cluster = Cluster { watchdog, directory, account };
         cluster.wait_until_ready(binaries)?;
         Ok((cluster, format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres")))
@@ -129,7 +129,7 @@ impl Watchdog {
     }
 
     /// Sends the password, which also starts the work.
-    fn tell(&mut self, password: &str) -> io::Result<()> {
+    fn send_password(&mut self, password: &str) -> io::Result<()> {
         match &mut self.0.stdin {
             Some(stdin) => writeln!(stdin, "{password}"),
             None => Err(io::ErrorKind::BrokenPipe.into()),

@@ -1,9 +1,9 @@
-//! Prints the public API of the crate: an item a line, from the JSON that rustdoc writes. See `scripts/check-public-api`.
-#![allow(clippy::print_stdout, reason = "it is what this program is for")]
+//! Prints the public API of the crate, one item per line, from rustdoc's JSON. See `scripts/check-public-api`.
+#![allow(clippy::print_stdout, reason = "it prints the API")]
 
 use std::error::Error;
 
-/// Diesel's definitions of the tables are generated; a test compares them with a migrated database.
+/// Diesel's definitions of the tables are generated. A test compares them with a migrated database.
 const GENERATED: &str = "procrastinate::schema::";
 
 fn main() -> Result<(), Box<dyn Error>> {

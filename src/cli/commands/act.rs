@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::cli::commands::filter::{Flags, Wanted, read};
+use crate::cli::commands::filter::{Flags, Selected, read};
 use crate::cli::commands::list::{Pages, one_line};
 use crate::cli::commands::one_job::find;
 use crate::cli::terminal::failure::Failure;
@@ -157,7 +157,7 @@ impl Targets {
         match ids {
             Ok(ids) if !ids.is_empty() => by_id(&ids, action, session).await,
             _ => {
-                let Wanted { jobs, .. } = read(&self.words, &self.flags)?;
+                let Selected { jobs, .. } = read(&self.words, &self.flags)?;
                 by_filter(action.narrowed(jobs)?, self.yes, action, session).await
             }
         }
@@ -187,8 +187,13 @@ async fn show(id: JobId, session: &mut Session<'_>) -> Result<(), Failure> {
     }
 }
 
-async fn by_filter(meant: JobSelection, yes: bool, action: &Action, session: &mut Session<'_>) -> Result<(), Failure> {
-    let counted = session.load(CountOfJobs(meant.clone())).await?;
+async fn by_filter(
+    selection: JobSelection,
+    yes: bool,
+    action: &Action,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let counted = session.load(CountOfJobs(selection.clone())).await?;
     let count = counted.into_iter().next().unwrap_or_default();
     if count == 0 {
         session.output.note("no matching jobs");
@@ -199,7 +204,7 @@ async fn by_filter(meant: JobSelection, yes: bool, action: &Action, session: &mu
         return Ok(());
     }
     let (mut done, mut unchanged, mut last) = (0_u64, 0_u64, None);
-    let mut pages = Pages::new(meant, false, None);
+    let mut pages = Pages::new(selection, false, None);
     while let Some(jobs) = pages.next(session).await? {
         for job in jobs {
             match action.perform(job.id.into(), session).await {
@@ -238,18 +243,18 @@ impl Action {
     }
 
     /// Completes a filter that has no status.
-    fn narrowed(&self, mut meant: JobSelection) -> Result<JobSelection, Failure> {
-        let filter = &meant.filter;
+    fn narrowed(&self, mut selection: JobSelection) -> Result<JobSelection, Failure> {
+        let filter = &selection.filter;
         let is_empty = filter.queue.is_none() && filter.task.is_none() && filter.lock.is_none();
         let is_empty = is_empty && filter.queueing_lock.is_none() && filter.worker_id.is_none() && filter.id.is_none();
-        if is_empty && filter.status.is_none() && !meant.are_stalled {
+        if is_empty && filter.status.is_none() && !selection.are_stalled {
             return Err(Failure::usage(format!(
                 "{} which jobs? Give job IDs, or filters such as queue=mails status=failed",
                 self.name()
             )));
         }
-        if filter.status.is_none() && !meant.are_stalled {
-            meant.filter.status = match self {
+        if filter.status.is_none() && !selection.are_stalled {
+            selection.filter.status = match self {
                 Self::Retry { .. } => Some(JobStatus::Failed),
                 Self::Cancel { .. } | Self::Reschedule { .. } => Some(JobStatus::Todo),
                 Self::Abort => Some(JobStatus::Doing),
@@ -258,7 +263,7 @@ impl Action {
                 }
             };
         }
-        Ok(meant)
+        Ok(selection)
     }
 
     async fn perform(&self, id: JobId, session: &Session<'_>) -> Result<(), Failure> {

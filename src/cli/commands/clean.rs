@@ -67,7 +67,7 @@ impl Clean {
         }
         let count = if count >= 10_000 { some_jobs("10,000 or more") } else { some_jobs(count) };
         let labels: Vec<_> = self.status.iter().map(JobStatus::as_str).collect();
-        let (labels, age) = (labels.join(" or "), in_words(self.older_than));
+        let (labels, age) = (labels.join(" or "), format_age(self.older_than));
         let question = format!("Delete {count} ({labels}) without an event for {age}?");
         let is_confirmed = session.confirm(false, &question)?;
         if !is_confirmed {
@@ -82,7 +82,7 @@ fn deleted_jobs(count: u64) -> String {
 }
 
 /// Formats an age in the largest unit that fits exactly.
-fn in_words(age: Duration) -> String {
+fn format_age(age: Duration) -> String {
     let seconds = age.as_secs();
     let fits = |length: u64| age.subsec_nanos() == 0 && seconds > 0 && seconds.is_multiple_of(length);
     match [(86_400, "d"), (3_600, "h"), (60, "min")].into_iter().find(|(length, _)| fits(*length)) {
@@ -118,14 +118,14 @@ async fn sweep(rule: &RetentionRule, before: u64, session: &mut Session<'_>) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::{Duration, in_words};
+    use super::{Duration, format_age};
 
     #[test]
     fn an_age_is_shown_as_it_was_given() {
         for (seconds, expected) in
             [(2_592_000.0, "30 d"), (216_000.0, "60 h"), (90.0, "90 s"), (0.5, "0.5 s"), (0.0, "0 s")]
         {
-            assert_eq!(in_words(Duration::from_secs_f64(seconds)), expected);
+            assert_eq!(format_age(Duration::from_secs_f64(seconds)), expected);
         }
     }
 }

@@ -46,20 +46,20 @@ pub(crate) struct Flags {
 
 /// The jobs that words and flags select.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct Selected {
     pub(crate) jobs: JobSelection,
     /// Whether the words include `details`.
     pub(crate) details: bool,
 }
 
 impl Filter {
-    pub(crate) fn wanted(&self) -> Result<Wanted, Failure> {
+    pub(crate) fn selected(&self) -> Result<Selected, Failure> {
         read(&self.words, &self.flags)
     }
 
     /// The filter for counting jobs. It has only a queue, task, status and lock.
     pub(crate) fn of_counts(&self) -> Result<JobFilter, Failure> {
-        let Wanted { jobs: JobSelection { filter, are_stalled }, .. } = self.wanted()?;
+        let Selected { jobs: JobSelection { filter, are_stalled }, .. } = self.selected()?;
         let others = filter.id.is_some() || filter.queueing_lock.is_some() || filter.worker_id.is_some();
         if others || are_stalled {
             return Err(Failure::usage("invalid filter: jobs can be counted only by queue, task, status and lock"));
@@ -69,8 +69,8 @@ impl Filter {
 }
 
 /// Reads words and flags. Flags take precedence.
-pub(crate) fn read(words: &[String], flags: &Flags) -> Result<Wanted, Failure> {
-    let mut wanted = Wanted::default();
+pub(crate) fn read(words: &[String], flags: &Flags) -> Result<Selected, Failure> {
+    let mut selected = Selected::default();
     let mut keys = Vec::new();
     let given = [
         ("queue", &flags.queue),
@@ -83,7 +83,7 @@ pub(crate) fn read(words: &[String], flags: &Flags) -> Result<Wanted, Failure> {
     for word in words {
         match word.split_once('=') {
             Some((key, value)) => {
-                set(key, value, &mut wanted.jobs.filter)?;
+                set(key, value, &mut selected.jobs.filter)?;
                 // A job has one value of each, so two can never match. Using the last one would select more than
                 // intended.
                 if keys.contains(&key) {
@@ -91,8 +91,8 @@ pub(crate) fn read(words: &[String], flags: &Flags) -> Result<Wanted, Failure> {
                 }
                 keys.push(key);
             }
-            None if word == "details" => wanted.details = true,
-            None if word == "stalled" => wanted.jobs.are_stalled = true,
+            None if word == "details" => selected.details = true,
+            None if word == "stalled" => selected.jobs.are_stalled = true,
             None => {
                 let rule = match values::job_id(word) {
                     Ok(id) => format!("must be used without filters; use id={id} to combine it with filters"),
@@ -104,11 +104,11 @@ pub(crate) fn read(words: &[String], flags: &Flags) -> Result<Wanted, Failure> {
     }
     for (key, value) in given {
         if let Some(value) = value {
-            set(key, value, &mut wanted.jobs.filter)?;
+            set(key, value, &mut selected.jobs.filter)?;
         }
     }
-    wanted.jobs.are_stalled |= flags.stalled;
-    Ok(wanted)
+    selected.jobs.are_stalled |= flags.stalled;
+    Ok(selected)
 }
 
 fn set(key: &str, value: &str, filter: &mut JobFilter) -> Result<(), Failure> {
@@ -146,13 +146,13 @@ mod tests {
 
     #[test]
     fn words_and_flags_select_the_same_jobs() {
-        let wanted = read(&words("queue=mails status=failed id=7 details"), &Flags::default()).unwrap();
-        assert!(wanted.details && wanted.jobs.filter.queue.as_deref() == Some("mails"));
-        assert_eq!(wanted.jobs.filter.status, Some(JobStatus::Failed));
+        let selected = read(&words("queue=mails status=failed id=7 details"), &Flags::default()).unwrap();
+        assert!(selected.details && selected.jobs.filter.queue.as_deref() == Some("mails"));
+        assert_eq!(selected.jobs.filter.status, Some(JobStatus::Failed));
         let flags = Flags { queue: Some("sums".to_owned()), stalled: true, ..Flags::default() };
-        let wanted = read(&words("queue=mails lock=a=b"), &flags).unwrap();
-        assert_eq!(wanted.jobs.filter.queue.as_deref(), Some("sums"));
-        assert!(wanted.jobs.are_stalled && wanted.jobs.filter.lock.as_deref() == Some("a=b"));
+        let selected = read(&words("queue=mails lock=a=b"), &flags).unwrap();
+        assert_eq!(selected.jobs.filter.queue.as_deref(), Some("sums"));
+        assert!(selected.jobs.are_stalled && selected.jobs.filter.lock.as_deref() == Some("a=b"));
     }
 
     #[test]

@@ -76,7 +76,7 @@ async fn check(report: &mut Report, session: &mut Session<'_>) -> Result<(), Fai
     // A worker listens on a connection outside of the pool.
     let found = session.app.connector().dedicated("open a worker's connection").await;
     report.add("Worker pool", found.map(|_| String::new()).map_err(Failure::from), session)?;
-    let found = living_workers(session).await;
+    let found = live_workers(session).await;
     report.add("Workers", found, session)
 }
 
@@ -111,7 +111,7 @@ async fn migrations(session: &Session<'_>) -> Result<String, Failure> {
     Err(Failure::failed(format!("there are pending migrations: {pending}"), "run `schema apply`"))
 }
 
-async fn living_workers(session: &Session<'_>) -> Result<String, Failure> {
+async fn live_workers(session: &Session<'_>) -> Result<String, Failure> {
     let workers = workers(session).await?;
     Ok(alive(&workers, Utc::now()))
 }

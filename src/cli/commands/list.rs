@@ -49,11 +49,11 @@ const PAGE: i64 = 1_000;
 
 impl ListJobsArgs {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let wanted = self.filter.wanted()?;
-        let details = self.details || wanted.details;
+        let selected = self.filter.selected()?;
+        let details = self.details || selected.details;
         let times = Times::new(self.exact);
         let mut table = table(details);
-        let mut pages = Pages::new(wanted.jobs, self.newest, self.limit);
+        let mut pages = Pages::new(selected.jobs, self.newest, self.limit);
         let mut page = pages.next(session).await?;
         // Start the array only after a successful query, so that no partial array is printed.
         let mut array = if self.json { Some(JsonArray::start(&mut session.output)?) } else { None };
@@ -83,7 +83,7 @@ impl ListJobsArgs {
 
 /// Pages of jobs.
 pub(crate) struct Pages {
-    meant: JobSelection,
+    selection: JobSelection,
     newest_first: bool,
     beyond: Option<i64>,
     left: i64,
@@ -92,15 +92,15 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    pub(crate) fn new(meant: JobSelection, newest_first: bool, limit: Option<u32>) -> Self {
-        Self { meant, newest_first, beyond: None, left: limit.map_or(i64::MAX, i64::from), found: 0 }
+    pub(crate) fn new(selection: JobSelection, newest_first: bool, limit: Option<u32>) -> Self {
+        Self { selection, newest_first, beyond: None, left: limit.map_or(i64::MAX, i64::from), found: 0 }
     }
 
     /// Returns the next page, or `None` after the last one.
     pub(crate) async fn next(&mut self, session: &Session<'_>) -> Result<Option<Vec<ProcrastinateJob>>, Failure> {
         let limit = PAGE.min(self.left);
         let page = PageOfJobs {
-            meant: self.meant.clone(),
+            meant: self.selection.clone(),
             newest_first: self.newest_first,
             beyond: self.beyond.map(Into::into),
             limit,

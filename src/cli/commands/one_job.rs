@@ -40,8 +40,8 @@ impl OneJob {
 
 /// Loads the job with this ID.
 pub(crate) async fn find(id: JobId, session: &Session<'_>) -> Result<Option<ProcrastinateJob>, Failure> {
-    let mut meant = JobSelection::default();
-    meant.filter.id = Some(id);
-    let jobs = Pages::new(meant, false, Some(1)).next(session).await?;
+    let mut selection = JobSelection::default();
+    selection.filter.id = Some(id);
+    let jobs = Pages::new(selection, false, Some(1)).next(session).await?;
     Ok(jobs.and_then(|jobs| jobs.into_iter().next()))
 }

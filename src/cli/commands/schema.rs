@@ -152,11 +152,11 @@ async fn revert(all: bool, yes: bool, session: &mut Session<'_>) -> Result<(), F
     let connector = session.app.connector().clone();
     let mut applied = connector.migration_status(MIGRATIONS).await?.applied;
     let most = if all { applied.len() } else { 1 };
-    let meant = applied.split_off(applied.len().saturating_sub(most));
-    if meant.is_empty() {
+    let targets = applied.split_off(applied.len().saturating_sub(most));
+    if targets.is_empty() {
         return session.output.line("nothing to revert");
     }
-    let takes_tables = meant.iter().any(|name| name == SQL_MIGRATIONS[1].name);
+    let takes_tables = targets.iter().any(|name| name == SQL_MIGRATIONS[1].name);
     let loss = if takes_tables && session.load(AreTablesOurs).await? == [true] {
         let queues = session.app.execute(job_manager::list_queues()).await?;
         let jobs: i64 = queues.iter().map(|queue| queue.jobs_count).sum();
@@ -166,7 +166,7 @@ async fn revert(all: bool, yes: bool, session: &mut Session<'_>) -> Result<(), F
     } else {
         String::new()
     };
-    if !session.confirm(yes, &format!("Revert {}{loss}?", meant.join(", ")))? {
+    if !session.confirm(yes, &format!("Revert {}{loss}?", targets.join(", ")))? {
         session.output.note("nothing changed");
         return Ok(());
     }

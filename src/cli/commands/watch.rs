@@ -63,9 +63,9 @@ impl Watch {
 async fn refresh(filter: &JobFilter, session: &mut Session<'_>) -> Result<(), Failure> {
     let queues = count(CountedColumn::Queue, filter.clone(), session).await?;
     let workers = workers(session).await?;
-    let mut meant = JobSelection { filter: filter.clone(), are_stalled: false };
-    meant.filter.status = Some(JobStatus::Doing);
-    let page = PageOfJobs { meant, newest_first: false, beyond: None, limit: SHOWN };
+    let mut selection = JobSelection { filter: filter.clone(), are_stalled: false };
+    selection.filter.status = Some(JobStatus::Doing);
+    let page = PageOfJobs { meant: selection, newest_first: false, beyond: None, limit: SHOWN };
     let running = session.load(page).await?;
 
     // On a terminal, overwrite the last output.

@@ -123,24 +123,24 @@ impl Names {
         ];
         let start = line.rfind(' ').map_or(0, |space| space + 1);
         let word = &line[start..];
-        let that_begin = |names: &[String], start: &str| -> Vec<String> {
+        let starting_with = |names: &[String], start: &str| -> Vec<String> {
             names.iter().filter(|name| name.starts_with(start)).cloned().collect()
         };
         if line[..start].trim().is_empty() || line[..start].trim() == "help" {
-            return (start, that_begin(&self.commands, word));
+            return (start, starting_with(&self.commands, word));
         }
         if let Some((key, value)) = word.split_once('=') {
             let start = start + key.len() + 1;
             let statuses = STATUSES.map(|status| status.to_string());
             let found = match key {
-                "queue" => that_begin(&self.queues, value),
-                "task" => that_begin(&self.tasks, value),
-                "status" => that_begin(&statuses, value),
+                "queue" => starting_with(&self.queues, value),
+                "task" => starting_with(&self.tasks, value),
+                "status" => starting_with(&statuses, value),
                 _ => Vec::new(),
             };
             return (start, found);
         }
-        (start, that_begin(&KEYS.map(str::to_owned), word))
+        (start, starting_with(&KEYS.map(str::to_owned), word))
     }
 }
 

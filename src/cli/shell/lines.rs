@@ -22,7 +22,7 @@ struct Line {
 /// What to do after a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextLine {
-    GoOn,
+    Continue,
     Leave,
 }
 
@@ -43,18 +43,18 @@ pub(super) async fn run_line(line: &str, session: &mut Session<'_>) -> Result<Ne
 
 pub(super) async fn run_words(mut words: Vec<String>, session: &mut Session<'_>) -> Result<NextLine, Failure> {
     match words.first().map(String::as_str) {
-        None => return Ok(NextLine::GoOn),
+        None => return Ok(NextLine::Continue),
         Some("exit" | "quit" | "EOF") => return Ok(NextLine::Leave),
         Some("?") => words[0] = "help".to_owned(),
-        Some(first) if first.starts_with('#') => return Ok(NextLine::GoOn),
+        Some(first) if first.starts_with('#') => return Ok(NextLine::Continue),
         Some(_) => {}
     }
     match Line::try_parse_from(words) {
         // A command can be large, so it is on the heap.
-        Ok(line) => Box::pin(line.command.run(session)).await.map(|()| NextLine::GoOn),
+        Ok(line) => Box::pin(line.command.run(session)).await.map(|()| NextLine::Continue),
         Err(error) if !error.use_stderr() => {
             session.output.text(error.render())?;
-            Ok(NextLine::GoOn)
+            Ok(NextLine::Continue)
         }
         Err(error) => {
             let said = error.render().to_string();

@@ -43,7 +43,7 @@ async fn interactive(session: &mut Session<'_>) -> Result<(), Failure> {
         session.output.flush()?;
         let Some(line) = editor.read().await? else { return Ok(()) };
         match run_line(&line, session).await {
-            Ok(NextLine::GoOn) => {}
+            Ok(NextLine::Continue) => {}
             Ok(NextLine::Leave) => return Ok(()),
             Err(failure) => session.output.report(&failure),
         }
@@ -60,7 +60,7 @@ async fn piped(session: &mut Session<'_>) -> Result<(), Failure> {
             break;
         }
         match run_line(&line, session).await {
-            Ok(NextLine::GoOn) => {}
+            Ok(NextLine::Continue) => {}
             Ok(NextLine::Leave) => break,
             Err(failure) => {
                 session.output.report(&failure);

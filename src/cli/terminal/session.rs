@@ -39,8 +39,8 @@ impl<'s> Session<'s> {
     }
 
     /// Asks for confirmation. Without a terminal, `--yes` is required.
-    pub(crate) fn confirm(&mut self, is_said: bool, question: &str) -> Result<bool, Failure> {
-        if is_said {
+    pub(crate) fn confirm(&mut self, is_confirmed: bool, question: &str) -> Result<bool, Failure> {
+        if is_confirmed {
             return Ok(true);
         }
         if !self.can_ask {

@@ -6,7 +6,7 @@ use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
 use tokio::time::Instant;
 
 use super::EventLoop;
-use super::lease::says_that_worker_is_gone;
+use super::lease::is_missing_worker;
 use super::refusals::{Mode, Refusals};
 use super::request::{InFlight, Request, Response, ResponseOrError, Sent, add_outcome};
 use super::shutdown::Phase;
@@ -30,7 +30,7 @@ pub(super) struct Failures {
     /// When to send the next request after a failure.
     pub(super) pause_until: Option<Instant>,
     pub(super) refusals: Refusals,
-    /// What the last request was to store and to fetch.
+    /// What the last request should store and fetch.
     sent: Sent,
 }
 
@@ -67,7 +67,7 @@ impl EventLoop {
             add_outcome(&mut statement, finished, &self.settings);
         }
         if mode == Mode::Alone {
-            // The encoding of the database may be the reason, and the outcome matters more than its error text.
+            // The database's encoding may be the reason, and the outcome is more important than its error text.
             statement.write_errors_in_ascii();
         }
         if free_slots > 0 {
@@ -153,7 +153,7 @@ impl EventLoop {
         }
     }
 
-    /// Keeps an outcome that the database has refused, to retry it later.
+    /// Keeps an outcome that the database has refused, and retries it later.
     fn postpone(&mut self, finished: Finished, reason: &str) {
         let wait = self.failures.refusals.refused_job(finished.job_id);
         log_refused(finished.job_id, &finished.outcome, reason, wait);
@@ -209,7 +209,7 @@ impl EventLoop {
         self.fetch.is_due = true;
         let Sent { mode, stored, free_slots } = self.failures.sent;
         self.lease.is_in_doubt |= free_slots > 0;
-        if says_that_worker_is_gone(&error) {
+        if is_missing_worker(&error) {
             self.on_pruned();
         } else if error.is_refusal() && self.failures.refusals.refused(mode, stored) {
             for finished in self.slots.forget_finished(1) {
@@ -230,7 +230,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Ends the worker if it is shutting down and its requests have failed for too long. Returns the error if not.
+    /// Ends the worker if it is shutting down and its requests have failed for too long. Otherwise returns the error.
     fn stop_trying(&self, failing_since: Instant, error: Error) -> Result<Error, Error> {
         let since = self.phase.since().map(|since| since.max(failing_since));
         if since.is_none_or(|since| since.elapsed() <= self.settings.stalled_worker_timeout) {
@@ -241,7 +241,7 @@ impl EventLoop {
     }
 }
 
-/// Why the database refused to store an outcome.
+/// Returns why the database refused to store an outcome.
 fn refusal(reason: String) -> Error {
     Error::database(FinishAndFetchJobs::ACTION, DatabaseError(DatabaseErrorKind::Unknown, Box::new(reason)))
 }

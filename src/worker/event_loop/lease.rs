@@ -127,7 +127,7 @@ impl EventLoop {
 
 /// Whether the error is the foreign key that rejects a job for a worker without a row. The application can have foreign
 /// keys of its own, which mean something else.
-pub(super) fn says_that_worker_is_gone(error: &Error) -> bool {
+pub(super) fn is_missing_worker(error: &Error) -> bool {
     matches!(error.as_diesel(), Some(DatabaseError(DatabaseErrorKind::ForeignKeyViolation, information))
         if information.constraint_name() == Some("procrastinate_jobs_worker_id_fkey"))
 }

@@ -166,7 +166,7 @@ impl EventLoop {
     /// Returns when the loop must act even if nothing happens.
     fn next_deadline(&self) -> Instant {
         let is_kept = self.connection.connection.is_some() && self.in_flight.is_none();
-        // Nothing else goes out while a request is in flight, or in a pause.
+        // Nothing else is sent while a request is in flight, or during a pause.
         let is_idle = self.in_flight.is_none() && self.failures.pause_until.is_none();
         let now = Instant::now();
         let others = [
@@ -175,7 +175,7 @@ impl EventLoop {
             self.phase.abort_at(),
             self.lease.ends_at(),
             self.failures.pause_until,
-            self.slots.next_try().filter(|_| is_idle),
+            self.slots.next_retry().filter(|_| is_idle),
             self.failures.refusals.fetch_at().filter(|fetch_at| is_idle && *fetch_at > now),
         ];
         others.into_iter().flatten().fold(self.fetch.next_poll, Instant::min)

@@ -1,5 +1,5 @@
-//! Outcomes that the database refuses, for instance because of a trigger of the application's. Each of them is tried again
-//! later, less and less often, and delays neither the others nor the fetching.
+//! Outcomes that the database refuses to store, for example because of a trigger of the application. Each of them is
+//! retried later, less and less often. It delays neither the other outcomes nor fetching.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use crate::support::backoff::Backoff;
 /// How outcomes are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Mode {
-    /// All in one step, which costs the least.
+    /// All outcomes in one step, which is the cheapest.
     #[default]
     Together,
-    /// In one statement that keeps what it can and names the others: the statement before was refused.
+    /// One statement that stores what it can and returns the refused outcomes. Used after a statement was refused.
     OneByOne,
-    /// One in each statement, without fetching: the database has refused a statement as a whole, for instance because
-    /// its encoding lacks a character of a text.
+    /// One outcome per statement, without fetching. Used after a statement was refused as a whole, for example because
+    /// the database's encoding lacks a character of a text.
     Alone,
 }
 
-/// What the database has refused lately.
+/// The latest refusals of the database.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     mode: Mode,
     of_jobs: HashMap<JobId, Refusal>,
-    /// That it hands out no jobs.
+    /// When to fetch again, if the database refused to fetch jobs.
     of_fetching: Option<(Backoff, Instant)>,
 }
 
@@ -38,7 +38,8 @@ struct Refusal {
 }
 
 impl Refusals {
-    /// How to store the outcomes of these jobs, and fetch for so many slots.
+    /// Returns how to store the outcomes of these jobs: the mode, how many of them, and for how many slots to fetch
+    /// jobs.
     pub(super) fn plan(
         &self,
         mut jobs: impl ExactSizeIterator<Item = JobId>,
@@ -54,23 +55,23 @@ impl Refusals {
         }
     }
 
-    /// Until when no jobs are fetched, because the database has refused to hand out any.
+    /// Returns when to fetch again, if the database refused to fetch jobs.
     pub(super) fn fetch_at(&self) -> Option<Instant> {
         self.of_fetching.as_ref().map(|(_, fetch_at)| *fetch_at)
     }
 
-    /// A statement was answered that stored outcomes, or fetched jobs, in this mode.
+    /// Handles a successful statement in this mode.
     pub(super) fn answered(&mut self, mode: Mode) {
         self.mode = if mode == Mode::Alone { Mode::OneByOne } else { Mode::Together };
     }
 
-    /// The database has refused a statement in this mode as a whole. True if the one outcome in it is the reason.
+    /// Handles a statement in this mode that was refused as a whole. Returns true if its only outcome is the reason.
     pub(super) fn refused(&mut self, mode: Mode, stored: usize) -> bool {
         self.mode = if mode == Mode::Together { Mode::OneByOne } else { Mode::Alone };
         mode == Mode::Alone && stored == 1
     }
 
-    /// How long to wait until the outcome of the job is tried again.
+    /// Returns how long to wait before retrying the outcome of the job.
     pub(super) fn refused_job(&mut self, job_id: JobId) -> Duration {
         let refusal = self
             .of_jobs
@@ -79,7 +80,7 @@ impl Refusals {
         refusal.backoff.next_wait()
     }
 
-    /// How long to wait until jobs are fetched again.
+    /// Returns how long to wait before fetching jobs again.
     pub(super) fn refused_fetching(&mut self) -> Duration {
         let (backoff, fetch_at) = self.of_fetching.get_or_insert_with(|| (Backoff::default(), Instant::now()));
         let wait = backoff.next_wait();
@@ -87,17 +88,17 @@ impl Refusals {
         wait
     }
 
-    /// The outcome of the job is stored, or is nobody's business any more.
+    /// Forgets a job whose outcome is stored, or is not needed any more.
     pub(super) fn forget_job(&mut self, job_id: JobId) {
         self.of_jobs.remove(&job_id);
     }
 
-    /// Jobs were fetched.
+    /// Forgets refused fetches, because jobs were fetched.
     pub(super) fn forget_fetching(&mut self) {
         self.of_fetching = None;
     }
 
-    /// Since when an outcome is refused.
+    /// Returns the time of the earliest refusal.
     pub(super) fn since(&self) -> Option<Instant> {
         self.of_jobs.values().map(|refusal| refusal.since).min()
     }
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_are_stored_together_until_the_database_refuses_and_again_after_it_has_named_them() {
+    fn outcomes_are_stored_together_again_after_the_refused_ones_are_known() {
         let mut refusals = Refusals::default();
         assert_eq!(refusals.plan(jobs(&[1, 2, 3]), 5), (Mode::Together, 3, 5));
         assert!(!refusals.refused(Mode::Together, 3));
@@ -120,20 +121,20 @@ mod tests {
         refusals.answered(Mode::OneByOne);
         refusals.refused_job(JobId::from(2));
         assert_eq!(refusals.plan(jobs(&[4]), 5), (Mode::Together, 1, 5));
-        // It would be refused again, and the others with it.
+        // It would be refused again, together with the others.
         assert_eq!(refusals.plan(jobs(&[4, 2]), 5), (Mode::OneByOne, 2, 5));
         refusals.forget_job(JobId::from(2));
         assert_eq!(refusals.plan(jobs(&[4, 2]), 5), (Mode::Together, 2, 5));
     }
 
     #[test]
-    fn an_outcome_that_spoils_any_statement_goes_out_alone() {
+    fn an_outcome_that_fails_every_statement_is_sent_alone() {
         let mut refusals = Refusals::default();
         assert!(!refusals.refused(Mode::Together, 2));
         assert!(!refusals.refused(Mode::OneByOne, 2));
         assert_eq!(refusals.plan(jobs(&[1, 2]), 5), (Mode::Alone, 1, 0));
         assert!(refusals.refused(Mode::Alone, 1));
-        // The other one.
+        // The other job.
         assert_eq!(refusals.plan(jobs(&[2]), 5), (Mode::Alone, 1, 0));
         refusals.answered(Mode::Alone);
         assert_eq!(refusals.plan(jobs(&[]), 5), (Mode::OneByOne, 0, 5));
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_jobs_are_handed_out_outcomes_are_stored_all_the_same() {
+    fn outcomes_are_stored_while_fetching_is_refused() {
         let mut refusals = Refusals::default();
         refusals.refused_fetching();
         assert!(refusals.fetch_at().is_some());
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_outcome_is_tried_less_and_less_often() {
+    fn a_refused_outcome_is_retried_less_and_less_often() {
         let mut refusals = Refusals::default();
         let first = refusals.refused_job(JobId::from(1));
         let last = (0..9).map(|_| refusals.refused_job(JobId::from(1))).last().unwrap_or_default();

@@ -102,7 +102,7 @@ impl Request {
     }
 }
 
-/// What an exchange was to do: how many outcomes to store, in which mode, and for how many slots to fetch jobs.
+/// The task of an exchange: how many outcomes to store, in which mode, and for how many slots to fetch jobs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sent {
     pub(super) mode: Mode,

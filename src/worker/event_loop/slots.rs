@@ -31,7 +31,7 @@ pub(crate) struct Slots {
     /// The running tasks whose jobs were taken by another worker.
     lost: HashSet<Id>,
     finished: Vec<Finished>,
-    /// Outcomes that the database has refused, and when to try each again.
+    /// Outcomes that the database has refused, each with the time of its retry.
     postponed: Vec<(Instant, Finished)>,
 }
 
@@ -204,25 +204,26 @@ impl Slots {
         self.finished.drain(..stored.min(self.finished.len())).collect()
     }
 
-    /// All outcomes that are not stored.
+    /// Returns all outcomes that are not stored.
     pub(crate) fn unsaved(&self) -> impl Iterator<Item = &Finished> {
         self.finished.iter().chain(self.postponed.iter().map(|(_, finished)| finished))
     }
 
-    /// Keeps an outcome that the database has refused until it is tried again.
-    pub(crate) fn postpone(&mut self, finished: Finished, try_at: Instant) {
-        self.postponed.push((try_at, finished));
+    /// Keeps an outcome that the database has refused until it is retried.
+    pub(crate) fn postpone(&mut self, finished: Finished, retry_at: Instant) {
+        self.postponed.push((retry_at, finished));
     }
 
-    /// Puts the outcomes whose time has come behind those that are to be stored.
+    /// Adds the postponed outcomes that are due to the outcomes that must be stored.
     pub(crate) fn resume_postponed(&mut self) {
         let now = Instant::now();
-        self.finished.extend(self.postponed.extract_if(.., |(try_at, _)| *try_at <= now).map(|(_, finished)| finished));
+        self.finished
+            .extend(self.postponed.extract_if(.., |(retry_at, _)| *retry_at <= now).map(|(_, finished)| finished));
     }
 
-    /// When an outcome is tried again.
-    pub(crate) fn next_try(&self) -> Option<Instant> {
-        self.postponed.iter().map(|(try_at, _)| *try_at).min()
+    /// Returns when the next postponed outcome is due.
+    pub(crate) fn next_retry(&self) -> Option<Instant> {
+        self.postponed.iter().map(|(retry_at, _)| *retry_at).min()
     }
 }
 

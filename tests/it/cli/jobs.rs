@@ -130,7 +130,7 @@ fn queues_tasks_and_locks_are_counted_by_status() {
         let counts: Value = serde_json::from_str(&out).unwrap();
         assert_eq!(json!([counts[0]["name"], counts[0]["jobs_count"]]), expected, "{arguments:?}");
     }
-    assert!(run(on(&database, &["list_queues", "id=1"])).with(2).contains("counted by"));
+    assert!(run(on(&database, &["list_queues", "id=1"])).with(2).contains("can be counted only by"));
     let out = run(on(&database, &["list_workers", "--json"])).well();
     let workers: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&workers[0]["alive"], &workers[0]["jobs"]), (&json!(true), &json!([2])));
@@ -188,7 +188,7 @@ fn jobs_are_retried_cancelled_aborted_rescheduled_and_deleted_by_number() {
         run(on(&database, &["cancel", "1", "6"])).well(),
         "#1 send on mails - [cancelled]\n#6 send on mails - [cancelled]\n"
     );
-    assert_eq!(run(on(&database, &["abort", "2"])).well(), "#2 send on mails - [doing, to be aborted]\n");
+    assert_eq!(run(on(&database, &["abort", "2"])).well(), "#2 send on mails - [doing, abort requested]\n");
     assert!(job(&mut connection, 2.into()).abort_requested);
     run(on(&database, &["reschedule", "5"])).well();
     assert_eq!(job(&mut connection, 5.into()).scheduled_at, None);
@@ -222,7 +222,7 @@ fn many_jobs_are_changed_by_a_filter_once_that_was_confirmed() {
     assert_eq!(job(&mut connection, 1.into()).status, Todo);
 
     let out = run(on(&database, &["cancel", "queue=mails", "--yes"])).well();
-    assert_eq!(out, "2 jobs done: cancel\n");
+    assert_eq!(out, "2 jobs changed: cancel\n");
     assert_eq!(statuses(&mut connection), [Cancelled, Doing, Succeeded, Failed, Todo, Cancelled]);
     run(on(&database, &["retry", "--task", "sum", "-y"])).well();
     assert_eq!(statuses(&mut connection), [Cancelled, Doing, Succeeded, Todo, Todo, Cancelled]);

@@ -91,7 +91,7 @@ fn all_is_taken_back_only_if_that_was_meant() {
     let tables = "SELECT to_regclass('procrastinate_jobs') IS NULL AS gone";
     assert_eq!(rows(&mut connect(&database), tables), ["true"]);
     let out = run(on(&database, &["schema", "revert", "--all", "--yes"])).well();
-    assert_eq!(out, "there is nothing to revert\n");
+    assert_eq!(out, "nothing to revert\n");
 }
 
 #[test]

@@ -160,13 +160,13 @@ mod on_a_terminal {
         terminal.type_in("cancel queue=mails\r");
         terminal.shows("Cancel 2 jobs? [y/N] ");
         terminal.type_in("n\r");
-        terminal.shows("nothing was changed");
+        terminal.shows("nothing changed");
         terminal.shows("procrastinate> ");
         assert_eq!(job(&mut connection, 1.into()).status, JobStatus::Todo);
         terminal.type_in("cancel queue=mails\r");
         terminal.shows("Cancel 2 jobs? [y/N] ");
         terminal.type_in("y\r");
-        terminal.shows("2 jobs done");
+        terminal.shows("2 jobs changed");
         terminal.shows("procrastinate> ");
         assert_eq!(job(&mut connection, 1.into()).status, JobStatus::Cancelled);
         terminal.type_in("\x04");
