@@ -59,10 +59,9 @@ async fn a_name_or_an_alias_that_says_two_tasks_is_refused_with_both() {
         in_both("plain", "plain", "renamed")
     );
     let builtin = "procrastinate.builtin_tasks.remove_old_jobs";
-    assert!(
-        refusal(builder().await.task::<plain>().add_task_alias::<plain>(builtin))
-            .starts_with("could not build the application: the tasks procrastinate::builtin_tasks::RemoveOldJobs and ")
-    );
+    assert!(refusal(builder().await.task::<plain>().add_task_alias::<plain>(builtin)).starts_with(
+        "could not build the application: the tasks procrastinate::app::builtin_tasks::RemoveOldJobs and "
+    ));
 }
 
 #[tokio::test]

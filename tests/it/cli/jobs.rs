@@ -194,8 +194,8 @@ fn jobs_are_retried_cancelled_aborted_rescheduled_and_deleted_by_number() {
     assert_eq!(job(&mut connection, 5.into()).scheduled_at, None);
     run(on(&database, &["reschedule", "5", "--at", "2098-01-31"])).well();
     assert_eq!(job(&mut connection, 5.into()).scheduled_at, Some("2098-01-31T00:00:00Z".parse().unwrap()));
-    assert_eq!(run(on(&database, &["delete", "3"])).well(), "#3 is deleted\n");
-    assert_eq!(run(on(&database, &["cancel", "4", "--delete"])).well(), "#4 is deleted\n");
+    assert_eq!(run(on(&database, &["delete", "3"])).well(), "#3 was deleted\n");
+    assert_eq!(run(on(&database, &["cancel", "4", "--delete"])).well(), "#4 was deleted\n");
     assert_eq!(jobs(&mut connection).len(), 4);
 }
 
