@@ -185,7 +185,8 @@ fn indexes_can_be_built_beforehand_while_everybody_goes_on() {
     let (database, mut connection) = found_database();
     let files = "SELECT relname, relfilenode FROM pg_class
                  WHERE relname LIKE 'procrastinate\\_diesel%idx%' AND relkind = 'i' ORDER BY relname";
-    let statements: Vec<_> = SQL_MIGRATIONS.iter().flat_map(procrastinate::SqlMigration::concurrent_indexes).collect();
+    let statements: Vec<_> =
+        SQL_MIGRATIONS.iter().flat_map(procrastinate::migrations::SqlMigration::concurrent_indexes).collect();
     assert_eq!(statements.len(), 12);
     // A failed attempt leaves an invalid index behind.
     sql(&mut connection, &statements[0]);
