@@ -20,8 +20,8 @@ const LOCK_POLLING_INTERVAL: Duration = Duration::from_millis(50);
 /// How often to log that the lock is not free yet.
 const LOCK_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How the message begins of a migration that could not lock a table. It is raised by the migration itself, so it is the
-/// same in every language of the server.
+/// The beginning of the error of a migration that could not lock a table. The migration itself raises it, so it does
+/// not depend on the language of the server.
 const LOCK_TIMEOUT: &str = "could not lock the table procrastinate_";
 
 /// How long others can use a table between two tries of a migration to lock it.

@@ -28,11 +28,12 @@ pub struct SqlMigration {
 }
 
 impl SqlMigration {
-    /// The statements that build the indexes of this migration while everybody goes on working. Run them one by one before
-    /// the migration, outside of a transaction: it then finds the indexes, and locks the table only for a moment.
+    /// Returns the statements that build the indexes of this migration while the tables are in use. Run them one by one
+    /// before the migration, outside of a transaction. The migration then finds the indexes and locks the table only
+    /// briefly.
     ///
-    /// It is for databases with millions of jobs that Python's Procrastinate has created. If a statement fails, its index
-    /// stays behind as an invalid one, which the migration drops and builds again.
+    /// Use it if Python's Procrastinate has created millions of jobs. If a statement fails, an invalid index remains,
+    /// which the migration drops and builds again.
     ///
     /// # Example
     ///
@@ -40,7 +41,7 @@ impl SqlMigration {
     /// use diesel::connection::SimpleConnection;
     ///
     /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
-    /// for statement in procrastinate::SQL_MIGRATIONS.iter().flat_map(|migration| migration.concurrent_indexes()) {
+    /// for statement in procrastinate::migrations::SQL_MIGRATIONS.iter().flat_map(|migration| migration.concurrent_indexes()) {
     ///     connection.batch_execute(&statement)?;
     /// }
     /// procrastinate::run_pending_migrations(connection, procrastinate::MIGRATIONS)?;
