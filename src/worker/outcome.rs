@@ -269,8 +269,8 @@ mod tests {
         let soon = RetryDecision::retry_in(Duration::MAX);
         assert!(matches!(decide(not_sent(), None, &job(0), &policy(Odd(soon.clone()))), Outcome::Retried { .. }));
         for (odd, expected) in [
-            (soon.clone().queue("q".repeat(129)), "and 128 are allowed"),
-            (soon.clone().lock("l".repeat(2_601)), "and 2600 are allowed"),
+            (soon.clone().queue("q".repeat(129)), "at most 128 bytes"),
+            (soon.clone().lock("l".repeat(2_601)), "at most 2600 bytes"),
             (RetryDecision::retry_at(chrono::DateTime::<chrono::Utc>::MAX_UTC), "from 1970 to 9999"),
         ] {
             let Outcome::Failed { error } = decide(not_sent(), None, &job(0), &policy(Odd(odd))) else {

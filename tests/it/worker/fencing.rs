@@ -409,7 +409,7 @@ async fn a_worker_that_cannot_beat_stops_its_jobs_and_fetches_no_more_until_it_b
     eventually("that one has ended by itself", || job(&mut other, stays).status == JobStatus::Succeeded).await;
     worker.stop().await.unwrap();
     assert_eq!((job(&mut other, id).attempts, job(&mut other, stays).attempts), (2, 1));
-    let expected = "the worker could not reach the database for so long";
+    let expected = "the worker aborted the task because it could not reach the database";
     let kept = errors(&mut connection);
     assert!(kept.len() == 1 && kept[0].starts_with(&format!("{id} | 1 | {expected}")), "{kept:?}");
 }
