@@ -375,8 +375,9 @@ impl Worker {
         self
     }
 
-    /// Whether SIGINT and SIGTERM (Ctrl-C on other systems than Unix) stop the worker like [`WorkerHandle::stop`].
-    /// Default: true. A second signal aborts its jobs like [`WorkerHandle::abort`].
+    /// Whether SIGINT and SIGTERM (Ctrl-C on other systems than Unix) stop the worker like
+    /// [`WorkerHandle::stop`](crate::WorkerHandle::stop). Default: true. A second signal aborts its jobs like
+    /// [`WorkerHandle::abort`](crate::WorkerHandle::abort).
     ///
     /// From then on these signals do not end the process, not even after the worker has stopped. Other parts of the
     /// program can wait for the same signals.
