@@ -53,7 +53,7 @@ impl NotDeferred {
 /// use procrastinate::{configure_task, testing};
 ///
 /// let not_deferred = testing::find_in(&[], &configure_task("bill", serde_json::json!({ "order": 7 }))).unwrap_err();
-/// assert_eq!(not_deferred.to_string(), "no such job waits: bill(order=7)\nno job waits at all");
+/// assert_eq!(not_deferred.to_string(), "no such job is pending: bill(order=7)\nno jobs are pending");
 /// ```
 pub fn find_in<'j>(jobs: &'j [ProcrastinateJob], expected: &JobToDefer) -> Result<&'j ProcrastinateJob, NotDeferred> {
     let mut others = Vec::new();

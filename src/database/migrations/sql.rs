@@ -44,7 +44,7 @@ impl SqlMigration {
     /// for statement in procrastinate::migrations::SQL_MIGRATIONS.iter().flat_map(|migration| migration.concurrent_indexes()) {
     ///     connection.batch_execute(&statement)?;
     /// }
-    /// procrastinate::run_pending_migrations(connection, procrastinate::MIGRATIONS)?;
+    /// procrastinate::migrations::run_pending_migrations(connection, procrastinate::migrations::MIGRATIONS)?;
     /// # Ok(())
     /// # }
     /// ```

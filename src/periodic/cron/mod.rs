@@ -64,7 +64,7 @@ use crate::error::Error;
 /// let error = "61 * * * *".parse::<Cron>().unwrap_err();
 /// assert_eq!(
 ///     error.to_string(),
-///     r#"invalid cron expression "61 * * * *": its field minute "61" has "61", and the values are 0 to 59"#
+///     r#"invalid cron expression "61 * * * *": field minute "61" has "61", but values must be from 0 to 59"#
 /// );
 /// # Ok::<_, procrastinate::Error>(())
 /// ```
