@@ -19,7 +19,7 @@ mod mails {
 }
 
 mod reports {
-    #[procrastinate::task]
+    #[procrastinate::task(namespace = "reports")]
     pub(crate) fn build(year: i32) {
         println!("the report of {year}");
     }
