@@ -69,7 +69,7 @@ fn a_record_that_cannot_be_read_is_an_error() {
     sql(&mut connection, "CREATE TABLE __diesel_schema_migrations (release text)");
     let error = migration_status(&mut connection, MIGRATIONS).unwrap_err();
     assert!(matches!(error, Error::Database { .. }), "{error:?}");
-    assert!(error.to_string().contains("which migrations were applied"), "{error}");
+    assert!(error.to_string().contains("which migrations are applied"), "{error}");
 }
 
 #[tokio::test]
