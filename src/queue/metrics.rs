@@ -24,14 +24,12 @@ use crate::job::Job;
 ///
 /// The outcomes are:
 ///
-/// | outcome | meaning |
-/// |---|---|
-/// | `succeeded` | finished without an error |
-/// | `failed` | finished with an error, and not retried |
-/// | `retried` | failed, and will be retried |
-/// | `aborted` | aborted, and not retried |
-/// | `interrupted` | aborted, and will be retried |
-/// | `snoozed` | will run again later, without counting this attempt |
+/// - `succeeded`: finished without an error
+/// - `failed`: finished with an error, and not retried
+/// - `retried`: failed, and will be retried
+/// - `aborted`: aborted, and not retried
+/// - `interrupted`: aborted, and will be retried
+/// - `snoozed`: will run again later, without counting this attempt
 ///
 /// The latency covers scheduled jobs only, because other jobs do not carry the time when they were deferred. The label
 /// `task` is the name in the job, which can be an alias.
