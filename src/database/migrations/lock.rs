@@ -24,10 +24,10 @@ const LOCK_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// not depend on the language of the server.
 const LOCK_TIMEOUT: &str = "could not lock the table procrastinate_";
 
-/// How long others can use a table between two tries of a migration to lock it.
+/// The pause between two attempts, in which other programs can use the table.
 const LOCK_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a migration tries to lock a table.
+/// How long a migration keeps trying to lock a table.
 const LONGEST_LOCK_WAIT: Duration = Duration::from_secs(60);
 
 diesel::define_sql_function! {
@@ -89,7 +89,7 @@ pub(super) fn unlock<C: LoadConnection<Backend = Pg>>(connection: &mut C) -> Res
     Ok(())
 }
 
-/// Runs a migration of the queue, and retries it while it cannot lock a table because other transactions use it.
+/// Runs a migration of the queue, and retries it while other transactions prevent it from locking a table.
 pub(super) fn while_tables_are_in_use<T>(mut run: impl FnMut() -> migration::Result<T>) -> Result<T, Error> {
     let started = Instant::now();
     loop {

@@ -39,6 +39,7 @@ impl SqlMigration {
     ///
     /// ```no_run
     /// use diesel::connection::SimpleConnection;
+    /// use procrastinate::migrations::{MIGRATIONS, SQL_MIGRATIONS, run_pending_migrations};
     ///
     /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), Box<dyn std::error::Error>> {
     /// for statement in procrastinate::migrations::SQL_MIGRATIONS.iter().flat_map(|migration| migration.concurrent_indexes()) {
