@@ -166,9 +166,9 @@ impl TaskRegistry {
         self.by_name.get(name).cloned().ok_or_else(|| self.unknown(name))
     }
 
-    /// Returns the task with this type and name.
+    /// Returns the task with this type, or the one with its name, which another type can have.
     pub(crate) fn find_type(&self, task: TypeId, name: &str) -> Result<Arc<RegisteredTask>, Error> {
-        self.by_type.get(&task).cloned().ok_or_else(|| self.unknown(name))
+        self.by_type.get(&task).cloned().map_or_else(|| self.find(name), Ok)
     }
 
     /// Returns the names of the application's own tasks, sorted, without aliases.

@@ -14,7 +14,9 @@ use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::BigInt;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use display::{Arguments, CallString};
+#[cfg(feature = "testing")]
+pub(crate) use display::Arguments;
+pub(crate) use display::CallString;
 pub use status::{JobEventType, JobStatus};
 
 /// The ID of a job, from `procrastinate_jobs.id`.
