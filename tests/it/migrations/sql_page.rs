@@ -78,8 +78,8 @@ fn statements() -> Vec<(String, String)> {
             let rest = &text[place + "statement!(".len()..];
             let end = rest.find("\n);").or_else(|| rest.find("\n});")).unwrap_or(rest.len());
             let end = rest.find("\n});").map_or(end, |other| end.min(other));
-            let name =
-                rest.trim_start().trim_start_matches("filtered ").split([' ', '<', ',']).next().unwrap_or_default();
+            // `"cancel the job": CancelJobQuery -> …`
+            let name = rest.split(" ->").next().and_then(|start| start.split_whitespace().last()).unwrap_or_default();
             if name.starts_with(char::is_uppercase) {
                 statements.push((name.to_owned(), rest[..end].to_owned()));
             }
@@ -118,6 +118,27 @@ fn triggers() -> Vec<(String, String)> {
     triggers.collect()
 }
 
+/// How long a line of the page may be.
+const WIDTH: usize = 110;
+
+/// The text in lines of that width.
+fn wrapped(text: &str) -> String {
+    let mut lines = String::new();
+    let mut width = 0;
+    for word in text.split_whitespace() {
+        if width > 0 && width + 1 + word.len() > WIDTH {
+            lines.push('\n');
+            width = 0;
+        } else if width > 0 {
+            lines.push(' ');
+            width += 1;
+        }
+        lines += word;
+        width += word.len();
+    }
+    lines
+}
+
 fn page() -> String {
     let (functions, statements, triggers) = (functions(), statements(), triggers());
     assert!(functions.len() > 40 && statements.len() > 30, "{} {}", functions.len(), statements.len());
@@ -130,6 +151,9 @@ fn page() -> String {
         }
         write!(page, "\n## {}\n", migration.name).unwrap();
         for Function { name, signature, comment, .. } in of_migration {
+            let signature =
+                if signature.len() > WIDTH { signature.replace(", ", ",\n    ") } else { signature.clone() };
+            let comment = wrapped(comment);
             write!(page, "\n### `{name}`\n\n```text\n{signature}\n```\n\n{comment}\n").unwrap();
             let callers: Vec<String> = statements
                 .iter()
@@ -149,7 +173,8 @@ fn page() -> String {
                 )
                 .collect();
             if !callers.is_empty() {
-                write!(page, "\nCalled by: {}.\n", callers.join(", ")).unwrap();
+                let callers = wrapped(&format!("Called by: {}.", callers.join(", ")));
+                write!(page, "\n{callers}\n").unwrap();
             }
         }
     }
