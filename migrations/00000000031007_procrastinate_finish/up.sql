@@ -156,7 +156,7 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_requeue_job_v1(
     bigint, bigint, integer, timestamptz, integer, varchar, text, boolean) IS
     'Requeues a running job of a worker (NULL: a job that lost its worker) in the given attempt '
-    '(NULL: in any), and returns its new status: todo, or failed if its abort was requested or its '
+    '(NULL: in any). Returns its new status: todo, or failed if its abort was requested or its '
     'queueing lock is taken. Returns NULL if the job does not belong to the worker. Its events are '
     'written by the triggers.';
 

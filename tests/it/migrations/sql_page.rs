@@ -13,9 +13,9 @@ const HEAD: &str = "# Functions in the database
 <!-- Written by the test `migrations::sql_page`. To update it: PROCRASTINATE_UPDATE_SQL_PAGE=1 scripts/test sql_page -->
 
 Every function that the migrations create, by migration. Functions with `diesel` in their name belong to the crate. The
-others are Procrastinate's contract: their names, arguments and results are the same in every client. *Called by* lists the
-statements of the crate, the functions and the triggers that use a function. Where nothing is listed, it is there for
-Python's clients.
+others are Procrastinate's contract: their names, arguments and results are the same in every client. *Called by* lists
+the statements of the crate, the functions and the triggers that use a function. Where nothing is listed, it is there
+for Python's clients.
 ";
 
 /// A function of the catalogue.
