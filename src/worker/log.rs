@@ -63,7 +63,7 @@ pub(super) fn log_end(job: &Job, outcome: &Outcome, duration: Duration) {
             log!(warn, "job_aborted_retry", "was interrupted and will be retried {decision} ({error})");
         }
         Outcome::Snoozed { error, decision } => {
-            log!(info, "job_snoozed", "was snoozed and will run again {decision} ({error})")
+            log!(info, "job_snoozed", "was snoozed and will run again {decision} ({error})");
         }
         Outcome::NotStarted => log!(info, "job_not_started", "was requeued because the worker is shutting down,"),
     }

@@ -14,7 +14,7 @@
 //!
 //! 1. The server that `DATABASE_URL` names. Only databases named `procrastinate_...` are created and dropped on it.
 //! 2. A private cluster, with the programs `initdb` and `postgres` in the directory `POSTGRES_BIN`. Use it to choose a
-//! major version. It is an error if they are missing.
+//!    major version. It is an error if they are missing.
 //! 3. A private cluster, with the programs on `PATH`, or else the newest ones in the usual directories of packages.
 //! 4. Otherwise an error, whose message lists three solutions.
 //!

@@ -44,7 +44,7 @@ impl Style {
 /// Whether the user allows colours on a terminal.
 pub(crate) fn allows_colour() -> bool {
     let is_set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-    !is_set("NO_COLOR") && !std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+    !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Colours, named by their use.
