@@ -148,7 +148,7 @@ impl Worker {
     }
 
     /// If the loop has not run for this long, it is stuck.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "probe")]
     pub(crate) fn longest_turn(&self) -> Duration {
         self.settings.fetch_job_polling_interval.saturating_add(self.settings.stalled_worker_timeout)
     }
