@@ -81,7 +81,7 @@ BEGIN
                 FROM unnest(
                         queue_names, task_names, priorities, locks, queueing_locks, arguments, scheduled_ats)
                     AS job (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)) AS input
-            ORDER BY input.queueing_lock COLLATE "C", input.id
+            ORDER BY input.queueing_lock COLLATE "C"
             RETURNING id, queue_name, scheduled_at),
         events AS (
             INSERT INTO procrastinate_events (job_id, type, at)
@@ -90,9 +90,8 @@ BEGIN
                 ('scheduled'::procrastinate_job_event_type, inserted.scheduled_at),
                 ('deferred'::procrastinate_job_event_type, now())) AS event (type, at)
             WHERE event.at IS NOT NULL)
-        SELECT array_agg(inserted.id ORDER BY inserted.id), array_agg(inserted.queue_name ORDER BY inserted.id)
-        INTO new_ids, new_queues
-        FROM inserted;
+        SELECT array_agg(job.id), array_agg(job.queue_name) INTO new_ids, new_queues
+        FROM (SELECT inserted.id, inserted.queue_name FROM inserted ORDER BY inserted.id) AS job;
         depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
     EXCEPTION WHEN unique_violation THEN
         depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);

@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::periodic::cron::Cron;
 use crate::queue::defer::JobToDefer;
-use crate::queue::defer::options::JobOptions;
+use crate::queue::defer::options::{JobOptions, option_setters};
 use crate::validation::{check_args, check_name, unserializable};
 
 pub use self::deferrer::PeriodicDeferrer;
@@ -158,54 +158,44 @@ impl PeriodicTask {
         self
     }
 
-    /// Sets the queue; see [`JobOptions::queue`].
-    ///
-    /// ```
-    /// # use procrastinate::{PeriodicTask, task};
-    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
-    /// let morning = PeriodicTask::new::<report>("0 8 * * *").queue("reports");
-    /// ```
-    pub fn queue(mut self, queue: impl Into<String>) -> Self {
-        self.options = self.options.queue(queue);
-        self
-    }
+    option_setters! {
+        /// Sets the queue; see [`JobOptions::queue`].
+        ///
+        /// ```
+        /// # use procrastinate::{PeriodicTask, task};
+        /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+        /// let morning = PeriodicTask::new::<report>("0 8 * * *").queue("reports");
+        /// ```
+        queue(queue: impl Into<String>);
 
-    /// Sets the priority; see [`JobOptions::priority`].
-    ///
-    /// ```
-    /// # use procrastinate::{PeriodicTask, task};
-    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
-    /// let morning = PeriodicTask::new::<report>("0 8 * * *").priority(10);
-    /// ```
-    pub fn priority(mut self, priority: i32) -> Self {
-        self.options = self.options.priority(priority);
-        self
-    }
+        /// Sets the priority; see [`JobOptions::priority`].
+        ///
+        /// ```
+        /// # use procrastinate::{PeriodicTask, task};
+        /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+        /// let morning = PeriodicTask::new::<report>("0 8 * * *").priority(10);
+        /// ```
+        priority(priority: i32);
 
-    /// Sets the lock; see [`JobOptions::lock`].
-    ///
-    /// ```
-    /// # use procrastinate::{PeriodicTask, task};
-    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
-    /// let morning = PeriodicTask::new::<report>("0 8 * * *").lock("reports");
-    /// ```
-    pub fn lock(mut self, lock: impl Into<String>) -> Self {
-        self.options = self.options.lock(lock);
-        self
-    }
+        /// Sets the lock; see [`JobOptions::lock`].
+        ///
+        /// ```
+        /// # use procrastinate::{PeriodicTask, task};
+        /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+        /// let morning = PeriodicTask::new::<report>("0 8 * * *").lock("reports");
+        /// ```
+        lock(lock: impl Into<String>);
 
-    /// Sets the queueing lock; see [`JobOptions::queueing_lock`].
-    ///
-    /// A tick is skipped while another pending job holds the lock.
-    ///
-    /// ```
-    /// # use procrastinate::{PeriodicTask, task};
-    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
-    /// let often = PeriodicTask::new::<report>("* * * * *").queueing_lock("report");
-    /// ```
-    pub fn queueing_lock(mut self, queueing_lock: impl Into<String>) -> Self {
-        self.options = self.options.queueing_lock(queueing_lock);
-        self
+        /// Sets the queueing lock; see [`JobOptions::queueing_lock`].
+        ///
+        /// A tick is skipped while another pending job holds the lock.
+        ///
+        /// ```
+        /// # use procrastinate::{PeriodicTask, task};
+        /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+        /// let often = PeriodicTask::new::<report>("* * * * *").queueing_lock("report");
+        /// ```
+        queueing_lock(queueing_lock: impl Into<String>);
     }
 
     /// Sets the time zone of the expression. Default: UTC, as in Procrastinate.

@@ -23,33 +23,34 @@ pub(super) fn span(context: &JobContext) -> Span {
     )
 }
 
+/// Logs an event of a job. All of them have the same first fields, and differ in level, action and text.
+macro_rules! job_event {
+    ($level:ident, $action:literal, $job:expr, { $($field:tt)* }, $($text:tt)+) => {{
+        let job: &crate::job::Job = $job;
+        tracing::$level!(
+            action = $action,
+            job.id = i64::from(job.id),
+            job.task_name = %job.task_name,
+            job.queue = %job.queue,
+            worker.id = job.worker_id,
+            $($field)*
+            "job {} of task {} {}", job.id, job.task_name, format_args!($($text)+),
+        )
+    }};
+}
+pub(super) use job_event;
+
 pub(super) fn log_start(job: &Job) {
     tracing::debug!(action = "loaded_job_info", job.id = i64::from(job.id), job.args = %job.args, "job {job}");
-    tracing::info!(
-        action = "start_job",
-        job.id = i64::from(job.id),
-        job.task_name = %job.task_name,
-        job.queue = %job.queue,
-        job.attempts = job.attempts,
-        worker.id = job.worker_id,
-        "started job {} of task {}", job.id, job.task_name,
-    );
+    job_event!(info, "start_job", job, { job.attempts = job.attempts, }, "started");
 }
 
-/// Logs how an attempt ended. All outcomes have the same fields, and differ in level, action and text.
+/// Logs how an attempt ended.
 pub(super) fn log_end(job: &Job, outcome: &Outcome, duration: Duration) {
     let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     macro_rules! log {
         ($level:ident, $action:literal, $($text:tt)+) => {
-            tracing::$level!(
-                action = $action,
-                job.id = i64::from(job.id),
-                job.task_name = %job.task_name,
-                job.queue = %job.queue,
-                worker.id = job.worker_id,
-                duration_ms,
-                "job {} of task {} {} after {duration_ms} ms", job.id, job.task_name, format_args!($($text)+),
-            )
+            job_event!($level, $action, job, { duration_ms, }, "{} after {duration_ms} ms", format_args!($($text)+))
         };
     }
     match outcome {

@@ -131,21 +131,10 @@ impl FromIterator<NewJob> for InsertJobs {
 /// A row of [`InsertJobs`]: an ID, or the queueing lock that prevented the insertion.
 pub(crate) type InsertedOrTaken = (Option<JobId>, Option<String>);
 
-statement!("defer the jobs": InsertJobs -> InsertedOrTaken: (Nullable<BigInt>, Nullable<Text>), |statement, out| {
-    out.push_sql("SELECT job_id, taken_queueing_lock FROM procrastinate_diesel_defer_jobs_v1(");
-    out.push_bind_param::<Array<Text>, _>(&statement.queues)?;
-    out.push_sql("::varchar[], ");
-    out.push_bind_param::<Array<Text>, _>(&statement.task_names)?;
-    out.push_sql("::varchar[], ");
-    out.push_bind_param::<Array<Integer>, _>(&statement.priorities)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Array<Nullable<Text>>, _>(&statement.locks)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Array<Nullable<Text>>, _>(&statement.queueing_locks)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Array<Jsonb>, _>(&statement.args)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(&statement.scheduled_at)?;
-    out.push_sql(")");
-    Ok(())
-});
+statement!(
+    "defer the jobs": InsertJobs -> InsertedOrTaken: (Nullable<BigInt>, Nullable<Text>),
+    select "job_id, taken_queueing_lock" from "procrastinate_diesel_defer_jobs_v1"(
+        queues: Array<Text> as "varchar[]", task_names: Array<Text> as "varchar[]", priorities: Array<Integer>,
+        locks: Array<Nullable<Text>>, queueing_locks: Array<Nullable<Text>>, args: Array<Jsonb>,
+        scheduled_at: Array<Nullable<Timestamptz>>)
+);

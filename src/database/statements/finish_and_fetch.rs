@@ -36,9 +36,9 @@ impl FromSql<Jsonb, Pg> for ArgsOrProblem {
     }
 }
 
-/// The columns of a [`FinishedOrFetched`], up to the function that returns them.
-pub(super) const SELECT_FETCHED: &str = "SELECT kind, id, queue_name, task_name, priority, lock, queueing_lock, args, \
-     scheduled_at, attempts, abort_requested, worker_id, problem FROM ";
+/// The columns of a [`FinishedOrFetched`].
+pub(super) const FETCHED: &str = "kind, id, queue_name, task_name, priority, lock, queueing_lock, args, \
+     scheduled_at, attempts, abort_requested, worker_id, problem";
 
 /// Those of the given jobs that the worker holds. It recovers jobs that were fetched with a lost response.
 pub(crate) struct JobsOfWorker {
@@ -46,15 +46,10 @@ pub(crate) struct JobsOfWorker {
     pub(crate) job_ids: Vec<JobId>,
 }
 
-statement!("load the worker's jobs": JobsOfWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
-    out.push_sql(SELECT_FETCHED);
-    out.push_sql("procrastinate_diesel_jobs_of_worker_v1(");
-    out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Array<BigInt>, _>(&statement.job_ids)?;
-    out.push_sql(")");
-    Ok(())
-});
+statement!(
+    "load the worker's jobs": JobsOfWorker -> FinishedOrFetched: FinishedOrFetchedColumns,
+    select FETCHED from "procrastinate_diesel_jobs_of_worker_v1"(worker_id: BigInt, job_ids: Array<BigInt>)
+);
 
 /// Stores the outcomes of a worker's finished jobs, and fetches new ones for its free slots.
 #[derive(Debug)]
@@ -259,28 +254,10 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
     }
 }
 
-statement!("store outcomes and fetch jobs": FinishAndFetchJobs -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
-    out.push_sql(SELECT_FETCHED);
-    out.push_sql("procrastinate_diesel_finish_and_fetch_jobs_v1(");
-    out.push_bind_param::<BigInt, _>(&statement.worker_id)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Array<BigInt>, _>(&statement.finished)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Array<Text>, _>(&statement.end_statuses)?;
-    out.push_sql("::text[]::procrastinate_job_status[], ");
-    out.push_bind_param::<Nullable<Array<Text>>, _>(&statement.queues)?;
-    out.push_sql("::varchar[], ");
-    out.push_bind_param::<Integer, _>(&statement.free_slots)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Jsonb>, _>(&statement.retries)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Array<BigInt>>, _>(&statement.deleted)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Jsonb>, _>(&statement.errors)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Bool, _>(&statement.one_by_one)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Nullable<Timestamptz>, _>(&statement.due_at)?;
-    out.push_sql(")");
-    Ok(())
-});
+statement!(
+    "store outcomes and fetch jobs": FinishAndFetchJobs -> FinishedOrFetched: FinishedOrFetchedColumns,
+    select FETCHED from "procrastinate_diesel_finish_and_fetch_jobs_v1"(
+        worker_id: BigInt, finished: Array<BigInt>, end_statuses: Array<Text> as "text[]::procrastinate_job_status[]",
+        queues: Nullable<Array<Text>> as "varchar[]", free_slots: Integer, retries: Nullable<Jsonb>,
+        deleted: Nullable<Array<BigInt>>, errors: Nullable<Jsonb>, one_by_one: Bool, due_at: Nullable<Timestamptz>)
+);

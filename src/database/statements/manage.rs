@@ -41,16 +41,8 @@ pub(crate) struct FinishJobQuery {
 
 statement!(
     "finish the job": FinishJobQuery -> (bool, Option<JobStatus>): (Bool, Nullable<ProcrastinateJobStatus>),
-    |statement, out| {
-        out.push_sql("SELECT is_finished, found_status::text FROM procrastinate_diesel_finish_job_v1(");
-        out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Text, _>(&statement.end_status)?;
-        out.push_sql("::text::procrastinate_job_status, ");
-        out.push_bind_param::<Bool, _>(&statement.delete_job)?;
-        out.push_sql(")");
-        Ok(())
-    }
+    select "is_finished, found_status::text" from "procrastinate_diesel_finish_job_v1"(
+        job_id: BigInt, end_status: Text as "text::procrastinate_job_status", delete_job: Bool)
 );
 
 /// Cancels a job, or requests its abort. It returns the job's ID, or NULL if there was nothing to cancel.
@@ -60,16 +52,10 @@ pub(crate) struct CancelJobQuery {
     pub(crate) delete_job: bool,
 }
 
-statement!("cancel the job": CancelJobQuery -> Option<JobId>: Nullable<BigInt>, |statement, out| {
-    out.push_sql("SELECT procrastinate_cancel_job_v1(");
-    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Bool, _>(&statement.abort)?;
-    out.push_sql(", ");
-    out.push_bind_param::<Bool, _>(&statement.delete_job)?;
-    out.push_sql(")");
-    Ok(())
-});
+statement!(
+    "cancel the job": CancelJobQuery -> Option<JobId>: Nullable<BigInt>,
+    select "*" from "procrastinate_cancel_job_v1"(job_id: BigInt, abort: Bool, delete_job: Bool)
+);
 
 /// Retries a job. `None` as `retry_at` means immediately.
 pub(crate) struct RetryJobQuery {

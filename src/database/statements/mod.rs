@@ -30,9 +30,28 @@ pub(crate) trait Statement: Query + QueryFragment<Pg> + QueryId + Send + Sync + 
     const NAME: &'static str;
 }
 
-/// Declares a statement with a function that writes its SQL. With `filtered`, the SQL depends on the filters that are
-/// set.
+/// Declares a statement. It calls one SQL function with the fields of the statement (`select … from …`), or a closure
+/// writes its SQL. With `filtered`, that SQL depends on the filters that are set.
 macro_rules! statement {
+    (
+        $action:literal: $statement:ident -> $row:ty: $sql_type:ty,
+        select $columns:tt from $function:literal($($($field:ident).+: $type:ty $(as $cast:literal)?),*)
+    ) => {
+        crate::database::statements::statement!($action: $statement -> $row: $sql_type, |_statement, out| {
+            out.push_sql("SELECT ");
+            out.push_sql($columns);
+            out.push_sql(concat!(" FROM ", $function, "("));
+            let mut _separator = "";
+            $(
+                out.push_sql(_separator);
+                out.push_bind_param::<$type, _>(&_statement.$($field).+)?;
+                $(out.push_sql(concat!("::", $cast));)?
+                _separator = ", ";
+            )*
+            out.push_sql(")");
+            Ok(())
+        });
+    };
     ($action:literal: $statement:ident -> $row:ty: $sql_type:ty, $write:expr) => {
         crate::database::statements::statement!(@ true, $action, $statement -> $row: $sql_type, $write);
     };

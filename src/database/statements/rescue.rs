@@ -3,7 +3,7 @@
 use diesel::sql_types::{Array, BigInt, Jsonb, Text};
 use serde_json::json;
 
-use super::finish_and_fetch::{FinishedOrFetched, FinishedOrFetchedColumns, SELECT_FETCHED};
+use super::finish_and_fetch::{FETCHED, FinishedOrFetched, FinishedOrFetchedColumns};
 use super::statement;
 use crate::job::{Job, JobId, JobStatus};
 use crate::retry::RetryDecision;
@@ -14,13 +14,10 @@ pub(crate) struct JobsWithoutWorker {
     pub(crate) task_names: Vec<String>,
 }
 
-statement!("find the jobs of stalled workers": JobsWithoutWorker -> FinishedOrFetched: FinishedOrFetchedColumns, |statement, out| {
-    out.push_sql(SELECT_FETCHED);
-    out.push_sql("procrastinate_diesel_jobs_without_worker_v1(");
-    out.push_bind_param::<Array<Text>, _>(&statement.task_names)?;
-    out.push_sql("::varchar[])");
-    Ok(())
-});
+statement!(
+    "find the jobs of stalled workers": JobsWithoutWorker -> FinishedOrFetched: FinishedOrFetchedColumns,
+    select FETCHED from "procrastinate_diesel_jobs_without_worker_v1"(task_names: Array<Text> as "varchar[]")
+);
 
 /// Ends the attempts of jobs whose worker died. It returns the new status of each job that still had no worker.
 #[derive(Debug, Clone, Default)]

@@ -18,7 +18,7 @@ use crate::database::connection::run::{Async, Blocking, Run, complete, no_row};
 use crate::database::statements::defer::{InsertJob, InsertJobUnlessEnqueued, NewJob};
 use crate::error::Error;
 use crate::job::JobId;
-use crate::queue::defer::options::JobOptions;
+use crate::queue::defer::options::{JobOptions, option_setters};
 use crate::queue::metrics::JobsToCount;
 use crate::validation::{check_args, check_name, unserializable};
 
@@ -114,65 +114,49 @@ impl JobToDefer {
         self
     }
 
-    /// Sets the queue; see [`JobOptions::queue`].
-    ///
-    /// ```
-    /// let job = procrastinate::configure_task("bill", serde_json::json!({})).queue("mails");
-    /// ```
-    pub fn queue(mut self, queue: impl Into<String>) -> Self {
-        self.options = self.options.queue(queue);
-        self
-    }
+    option_setters! {
+        /// Sets the queue; see [`JobOptions::queue`].
+        ///
+        /// ```
+        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).queue("mails");
+        /// ```
+        queue(queue: impl Into<String>);
 
-    /// Sets the priority; see [`JobOptions::priority`].
-    ///
-    /// ```
-    /// let job = procrastinate::configure_task("bill", serde_json::json!({})).priority(10);
-    /// ```
-    pub fn priority(mut self, priority: i32) -> Self {
-        self.options = self.options.priority(priority);
-        self
-    }
+        /// Sets the priority; see [`JobOptions::priority`].
+        ///
+        /// ```
+        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).priority(10);
+        /// ```
+        priority(priority: i32);
 
-    /// Sets the lock; see [`JobOptions::lock`].
-    ///
-    /// ```
-    /// let job = procrastinate::configure_task("bill", serde_json::json!({})).lock("customer-7");
-    /// ```
-    pub fn lock(mut self, lock: impl Into<String>) -> Self {
-        self.options = self.options.lock(lock);
-        self
-    }
+        /// Sets the lock; see [`JobOptions::lock`].
+        ///
+        /// ```
+        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).lock("customer-7");
+        /// ```
+        lock(lock: impl Into<String>);
 
-    /// Sets the queueing lock; see [`JobOptions::queueing_lock`].
-    ///
-    /// ```
-    /// let job = procrastinate::configure_task("bill", serde_json::json!({})).queueing_lock("bill-7");
-    /// ```
-    pub fn queueing_lock(mut self, queueing_lock: impl Into<String>) -> Self {
-        self.options = self.options.queueing_lock(queueing_lock);
-        self
-    }
+        /// Sets the queueing lock; see [`JobOptions::queueing_lock`].
+        ///
+        /// ```
+        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).queueing_lock("bill-7");
+        /// ```
+        queueing_lock(queueing_lock: impl Into<String>);
 
-    /// Sets the earliest time at which the job may start; see [`JobOptions::schedule_at`].
-    ///
-    /// ```
-    /// let job = procrastinate::configure_task("bill", serde_json::json!({})).schedule_at("2030-01-01T08:00:00Z".parse()?);
-    /// # Ok::<_, chrono::ParseError>(())
-    /// ```
-    pub fn schedule_at(mut self, at: DateTime<Utc>) -> Self {
-        self.options = self.options.schedule_at(at);
-        self
-    }
+        /// Sets the earliest time at which the job may start; see [`JobOptions::schedule_at`].
+        ///
+        /// ```
+        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).schedule_at("2030-01-01T08:00:00Z".parse()?);
+        /// # Ok::<_, chrono::ParseError>(())
+        /// ```
+        schedule_at(at: DateTime<Utc>);
 
-    /// Sets the delay before the job may start; see [`JobOptions::schedule_in`].
-    ///
-    /// ```
-    /// let job = procrastinate::configure_task("bill", serde_json::json!({})).schedule_in(std::time::Duration::from_secs(300));
-    /// ```
-    pub fn schedule_in(mut self, delay: Duration) -> Self {
-        self.options = self.options.schedule_in(delay);
-        self
+        /// Sets the delay before the job may start; see [`JobOptions::schedule_in`].
+        ///
+        /// ```
+        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).schedule_in(std::time::Duration::from_secs(300));
+        /// ```
+        schedule_in(delay: Duration);
     }
 
     /// Checks whether the job can be deferred, without a database. Deferring checks the same.

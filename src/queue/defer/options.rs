@@ -11,6 +11,20 @@ use crate::validation::{check_lock, check_name};
 /// The first whole year that PostgreSQL's `timestamptz` can hold, 4713 BC. Its last year is beyond chrono's.
 const FIRST_YEAR: i32 = -4_712;
 
+/// Declares setters of the same names as [`JobOptions`] has, for a type with a field `options`.
+macro_rules! option_setters {
+    ($($(#[$attribute:meta])* $option:ident($value:ident: $type:ty);)+) => {
+        $(
+            $(#[$attribute])*
+            pub fn $option(mut self, $value: $type) -> Self {
+                self.options = self.options.$option($value);
+                self
+            }
+        )+
+    };
+}
+pub(crate) use option_setters;
+
 /// The options of a job. All of them are optional.
 ///
 /// A task has defaults of this type. To use one set of options for several jobs, pass it to

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::EventLoop;
 use crate::job::interruption::AbortReason;
+use crate::worker::log::job_event;
 
 /// The phase of the shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,14 +49,7 @@ impl EventLoop {
             "worker {worker_id} is shutting down; it fetches no more jobs"
         );
         for context in self.slots.running() {
-            let job = context.job();
-            tracing::info!(
-                action = "ending_job",
-                job.id = i64::from(job.id),
-                job.task_name = %job.task_name,
-                worker.id = worker_id,
-                "waiting for job {} of task {} to finish", job.id, job.task_name,
-            );
+            job_event!(info, "ending_job", context.job(), {}, "still runs; waiting for it to finish");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::job::interruption::AbortReason;
 use crate::job::{Job, JobId};
 use crate::task::context::JobContext;
 use crate::worker::executor::{Execution, Finished, JobEnvironment};
-use crate::worker::log::log_lost;
+use crate::worker::log::{job_event, log_lost};
 use crate::worker::outcome::Outcome;
 
 /// The jobs that a worker holds. Only the loop owns this. Running tasks share their contexts with it.
@@ -229,15 +229,6 @@ impl Slots {
 
 fn request_abort(context: &JobContext, reason: AbortReason) {
     if context.abort(reason) {
-        let job = context.job();
-        tracing::info!(
-            action = "abort_job",
-            job.id = i64::from(job.id),
-            job.task_name = %job.task_name,
-            job.queue = %job.queue,
-            worker.id = job.worker_id,
-            ?reason,
-            "job {} of task {} was asked to abort", job.id, job.task_name,
-        );
+        job_event!(info, "abort_job", context.job(), { ?reason, }, "was asked to abort");
     }
 }
