@@ -1,5 +1,5 @@
--- Storing how jobs ended. A job's outcome is stored only if the job is still doing and still
--- belongs to the worker. The functions rely on the settings that
+-- Storing how jobs ended. A job's outcome is stored only if the job is still doing, still belongs
+-- to the worker, and is still in the same attempt. The functions rely on the settings that
 -- procrastinate_diesel_finish_and_fetch_jobs_v1 makes, and, but for requeue_job, write the events
 -- themselves.
 --
@@ -43,15 +43,18 @@ COMMENT ON FUNCTION procrastinate_diesel_record_errors_v1(bigint, jsonb) IS
     'duration_seconds, and optionally attempts, the number of attempts before.';
 
 CREATE FUNCTION procrastinate_diesel_finish_jobs_v1(
-        p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[])
+        p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[],
+        finished_attempts integer[])
     RETURNS bigint[]
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     doing CONSTANT procrastinate_job_status := 'doing';
-    -- Searching the array for the status of each job takes longer the more there are.
+    -- Searching the arrays for each job takes longer the more there are, so look for what is common.
     have_all_succeeded CONSTANT boolean :=
         'succeeded' = ALL (end_statuses) AND cardinality(end_statuses) = cardinality(finished_job_ids);
+    common_attempts CONSTANT integer :=
+        CASE WHEN finished_attempts[1] = ALL (finished_attempts) THEN finished_attempts[1] END;
     finished_count bigint;
 BEGIN
     IF NOT end_statuses <@ ARRAY['succeeded', 'failed', 'aborted']::procrastinate_job_status[] THEN
@@ -70,6 +73,8 @@ BEGIN
             worker_id = NULL
         WHERE job.id = ANY (finished_job_ids) AND job.status = doing
           AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+          AND job.attempts = coalesce(
+              common_attempts, finished_attempts[array_position(finished_job_ids, job.id)], job.attempts)
         RETURNING job.id, job.status),
     events AS (
         INSERT INTO procrastinate_events (job_id, type)
@@ -81,28 +86,36 @@ BEGIN
     -- A job that has the status already was finished by an earlier call whose response was lost.
     RETURN ARRAY(
         SELECT outcome.id
-        FROM unnest(finished_job_ids, end_statuses) AS outcome (id, status)
+        FROM unnest(finished_job_ids, end_statuses, finished_attempts) AS outcome (id, status, attempts)
         WHERE NOT EXISTS (
             SELECT FROM procrastinate_jobs AS job
             WHERE job.id = outcome.id AND job.status = outcome.status
-              AND (job.worker_id IS NULL OR job.worker_id = p_worker_id)));
+              AND (job.worker_id IS NULL OR job.worker_id = p_worker_id)
+              AND (outcome.attempts IS NULL OR job.attempts = outcome.attempts + 1)));
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_finish_jobs_v1(bigint, bigint[], procrastinate_job_status[]) IS
-    'Finishes running jobs of a worker with the given statuses, and returns the IDs of the jobs '
-    'that no longer belong to the worker. These stay as they are.';
+COMMENT ON FUNCTION procrastinate_diesel_finish_jobs_v1(bigint, bigint[], procrastinate_job_status[], integer[]) IS
+    'Finishes running jobs of a worker with the given statuses, each in the attempt that began '
+    'with the given number of attempts (NULL: in any). Returns the IDs of the jobs that no '
+    'longer belong to the worker, or are in another attempt. These stay as they are.';
 
-CREATE FUNCTION procrastinate_diesel_delete_finished_jobs_v1(p_worker_id bigint, deleted_job_ids bigint[])
+CREATE FUNCTION procrastinate_diesel_delete_finished_jobs_v1(
+        p_worker_id bigint, deleted_job_ids bigint[], deleted_attempts integer[])
     RETURNS bigint[]
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     doing CONSTANT procrastinate_job_status := 'doing';
+    -- As in procrastinate_diesel_finish_jobs_v1.
+    common_attempts CONSTANT integer :=
+        CASE WHEN deleted_attempts[1] = ALL (deleted_attempts) THEN deleted_attempts[1] END;
     deleted_count bigint;
 BEGIN
     DELETE FROM procrastinate_jobs AS job
     WHERE job.id = ANY (deleted_job_ids) AND job.status = doing
-      AND job.worker_id IS NOT DISTINCT FROM p_worker_id;
+      AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+      AND job.attempts = coalesce(
+          common_attempts, deleted_attempts[array_position(deleted_job_ids, job.id)], job.attempts);
     GET DIAGNOSTICS deleted_count = ROW_COUNT;
     IF deleted_count = cardinality(deleted_job_ids) THEN
         RETURN '{}';
@@ -111,9 +124,10 @@ BEGIN
     RETURN ARRAY(SELECT job.id FROM procrastinate_jobs AS job WHERE job.id = ANY (deleted_job_ids));
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_delete_finished_jobs_v1(bigint, bigint[]) IS
-    'Deletes running jobs of a worker, and returns the IDs of the jobs that no longer belong to '
-    'the worker. These stay as they are.';
+COMMENT ON FUNCTION procrastinate_diesel_delete_finished_jobs_v1(bigint, bigint[], integer[]) IS
+    'Deletes running jobs of a worker, each in the attempt that began with the given number of '
+    'attempts (NULL: in any). Returns the IDs of the jobs that no longer belong to the worker, or '
+    'are in another attempt. These stay as they are.';
 
 CREATE FUNCTION procrastinate_diesel_requeue_job_v1(
         p_job_id bigint, p_worker_id bigint, p_attempts integer, retry_at timestamptz, new_priority integer,
@@ -205,7 +219,7 @@ COMMENT ON FUNCTION procrastinate_diesel_requeue_jobs_v1(bigint, jsonb) IS
 
 CREATE FUNCTION procrastinate_diesel_finish_one_by_one_v1(
         p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[], retries jsonb,
-        deleted_job_ids bigint[], errors jsonb, OUT lost_ids bigint[], OUT failed_ids bigint[],
+        deleted_job_ids bigint[], errors jsonb, finished_attempts integer[], deleted_attempts integer[], OUT lost_ids bigint[], OUT failed_ids bigint[],
         OUT refused_ids bigint[], OUT problems text[])
     LANGUAGE plpgsql
 AS $function$
@@ -220,13 +234,14 @@ BEGIN
             SELECT jsonb_agg(failure) FROM jsonb_array_elements(errors) AS failure
             WHERE (failure ->> 'job_id')::bigint = each.id) AS errors
         FROM (
-            SELECT finished.id, finished.status, NULL::jsonb AS retry
-            FROM unnest(finished_job_ids, end_statuses) AS finished (id, status)
+            SELECT finished.id, finished.attempts, finished.status, NULL::jsonb AS retry
+            FROM unnest(finished_job_ids, end_statuses, finished_attempts) AS finished (id, status, attempts)
           UNION ALL
-            SELECT (retry ->> 'job_id')::bigint, NULL, jsonb_build_array(retry)
+            SELECT (retry ->> 'job_id')::bigint, NULL, NULL, jsonb_build_array(retry)
             FROM jsonb_array_elements(retries) AS retry
           UNION ALL
-            SELECT deleted.id, NULL, NULL FROM unnest(deleted_job_ids) AS deleted (id)) AS each
+            SELECT deleted.id, deleted.attempts, NULL, NULL
+            FROM unnest(deleted_job_ids, deleted_attempts) AS deleted (id, attempts)) AS each
         ORDER BY each.id
     LOOP
         BEGIN
@@ -235,14 +250,14 @@ BEGIN
             END IF;
             IF outcome.status IS NOT NULL THEN
                 lost_ids := lost_ids || procrastinate_diesel_finish_jobs_v1(
-                    p_worker_id, ARRAY[outcome.id], ARRAY[outcome.status]);
+                    p_worker_id, ARRAY[outcome.id], ARRAY[outcome.status], ARRAY[outcome.attempts]);
             ELSIF outcome.retry IS NOT NULL THEN
                 SELECT * INTO requeued FROM procrastinate_diesel_requeue_jobs_v1(p_worker_id, outcome.retry);
                 lost_ids := lost_ids || requeued.lost_ids;
                 failed_ids := failed_ids || requeued.failed_ids;
             ELSE
                 lost_ids := lost_ids || procrastinate_diesel_delete_finished_jobs_v1(
-                    p_worker_id, ARRAY[outcome.id]);
+                    p_worker_id, ARRAY[outcome.id], ARRAY[outcome.attempts]);
             END IF;
         EXCEPTION WHEN OTHERS THEN
             IF procrastinate_diesel_ends_statement_v1(SQLSTATE) THEN
@@ -255,7 +270,7 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_finish_one_by_one_v1(
-    bigint, bigint[], procrastinate_job_status[], jsonb, bigint[], jsonb) IS
+    bigint, bigint[], procrastinate_job_status[], jsonb, bigint[], jsonb, integer[], integer[]) IS
     'Stores the outcomes of jobs like procrastinate_diesel_finish_and_fetch_jobs_v1, but each in a '
     'subtransaction, so that one that the database refuses does not keep the others from being '
     'stored. Returns the IDs of jobs that no longer belong to the worker, of jobs that failed '

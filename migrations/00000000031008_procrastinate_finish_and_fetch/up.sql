@@ -54,7 +54,8 @@ CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
         p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[],
         target_queue_names varchar[], free_slots integer, retries jsonb DEFAULT NULL,
         deleted_job_ids bigint[] DEFAULT NULL, errors jsonb DEFAULT NULL, one_by_one boolean DEFAULT false,
-        due_at timestamptz DEFAULT NULL)
+        due_at timestamptz DEFAULT NULL, finished_attempts integer[] DEFAULT NULL,
+        deleted_attempts integer[] DEFAULT NULL)
     RETURNS SETOF procrastinate_diesel_fetched_v1 LANGUAGE plpgsql
     SET jit = off SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off SET enable_bitmapscan = off
@@ -75,17 +76,20 @@ DECLARE
 BEGIN
     IF one_by_one THEN
         SELECT * INTO lost_ids, failed_ids, refused_ids, problems FROM procrastinate_diesel_finish_one_by_one_v1(
-            p_worker_id, finished_job_ids, end_statuses, retries, deleted_job_ids, errors);
+            p_worker_id, finished_job_ids, end_statuses, retries, deleted_job_ids, errors, finished_attempts,
+            deleted_attempts);
     ELSE
         -- Errors first, because they belong to attempts of jobs that are still doing.
         IF errors IS NOT NULL THEN
             PERFORM procrastinate_diesel_record_errors_v1(p_worker_id, errors);
         END IF;
         IF cardinality(finished_job_ids) > 0 THEN
-            lost_ids := procrastinate_diesel_finish_jobs_v1(p_worker_id, finished_job_ids, end_statuses);
+            lost_ids := procrastinate_diesel_finish_jobs_v1(
+                p_worker_id, finished_job_ids, end_statuses, finished_attempts);
         END IF;
         IF cardinality(deleted_job_ids) > 0 THEN
-            lost_ids := lost_ids || procrastinate_diesel_delete_finished_jobs_v1(p_worker_id, deleted_job_ids);
+            lost_ids := lost_ids || procrastinate_diesel_delete_finished_jobs_v1(
+                p_worker_id, deleted_job_ids, deleted_attempts);
         END IF;
         IF retries IS NOT NULL THEN
             SELECT * INTO requeued FROM procrastinate_diesel_requeue_jobs_v1(p_worker_id, retries);
@@ -130,7 +134,8 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
-    bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb, bigint[], jsonb, boolean, timestamptz) IS
+    bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb, bigint[], jsonb, boolean, timestamptz,
+    integer[], integer[]) IS
     'Everything that a worker needs of the database in one call and one transaction. Finishes jobs '
     'with their end statuses, deletes those that are not kept, requeues those that are retried, '
     'stores errors, and fetches jobs for the free slots. The retries are those of '
@@ -142,4 +147,5 @@ COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
     'not keep the others from being stored; it is returned with the error (kind = refused). A '
     'refused row without an ID means that no job could be fetched. If a job is lost and the worker '
     'is not registered, nothing is done, and it raises a violation of the foreign key of the jobs. '
-    'due_at is the time that scheduled jobs are compared with; NULL means now.';
+    'due_at is the time that scheduled jobs are compared with; NULL means now. The attempts are '
+    'those of procrastinate_diesel_finish_jobs_v1, in the order of the jobs.';

@@ -17,12 +17,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::database::connection::{Connection, Connector};
 use crate::database::notification::Notification;
+use crate::database::statements::workers::HeldJob;
 use crate::queue::listener::{
     ANSWER_TIMEOUT, PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest,
 };
 use crate::support::backoff::Backoff;
 use crate::support::panics;
-use crate::worker::storage::{Heartbeat, update_heartbeat};
+use crate::worker::storage::{held_jobs, update_heartbeat};
 
 /// How many notifications to handle before checking whether a heartbeat is due.
 const MOST_AT_ONCE: usize = 1_000;
@@ -30,13 +31,24 @@ const MOST_AT_ONCE: usize = 1_000;
 /// How long to wait after a panic.
 const WAIT_AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// The result of a heartbeat that was sent at this time, for the loop.
+/// What the heartbeat thread has found out with a statement that was sent at this time, for the loop.
 #[derive(Debug)]
 pub(super) struct HeartbeatReport {
-    /// The worker that sent it. The loop may have re-registered since.
+    /// The ID of the worker. The loop may have re-registered since.
     pub(super) worker_id: i64,
     pub(super) sent_at: Instant,
-    pub(super) heartbeat: Heartbeat,
+    pub(super) finding: Finding,
+}
+
+/// The content of a report.
+#[derive(Debug)]
+pub(super) enum Finding {
+    /// The heartbeat was stored.
+    Registered,
+    /// The worker is not registered any more, because another worker considered it stalled.
+    Pruned,
+    /// The worker holds these jobs.
+    Holds(Vec<HeldJob>),
 }
 
 /// The settings and channels of the heartbeat thread.
@@ -216,21 +228,39 @@ impl HeartbeatLoop {
         self.next_beat().min(Instant::now() + self.settings.abort_job_polling_interval)
     }
 
+    /// Sends a heartbeat, and asks for abort requests.
     async fn beat(&mut self, connection: &mut Connection) -> Result<(), String> {
         let worker_id = *self.settings.worker_id.borrow();
         let sent_at = Instant::now();
-        let heartbeat = match timeout(ANSWER_TIMEOUT, update_heartbeat(connection, worker_id)).await {
-            Ok(Ok(heartbeat)) => heartbeat,
-            Ok(Err(error)) => return Err(error.to_string()),
-            // The connection is not used again.
-            Err(_) => return Err(format!("the server did not respond within {ANSWER_TIMEOUT:?}")),
-        };
+        let heartbeat = in_time(update_heartbeat(connection, worker_id)).await?;
+        let is_registered = heartbeat.map_err(|error| error.to_string())?;
         self.last_beat = sent_at;
-        self.abort_requested = false;
         self.last_heard = Instant::now();
-        // If the loop has ended, this thread is about to end.
-        let _ = self.settings.reports.send(HeartbeatReport { worker_id, sent_at, heartbeat });
+        self.report(worker_id, sent_at, if is_registered { Finding::Registered } else { Finding::Pruned });
+
+        let sent_at = Instant::now();
+        match in_time(held_jobs(connection, worker_id)).await? {
+            Ok(jobs) => {
+                self.abort_requested = false;
+                self.report(worker_id, sent_at, Finding::Holds(jobs));
+            }
+            // The heartbeat must go on, for example while another transaction locks the table.
+            Err(error) => {
+                ping(connection).await?;
+                tracing::warn!(
+                    action = "list_jobs_error",
+                    worker.id = worker_id,
+                    "worker {worker_id} could not check whether its jobs should abort: {error}",
+                );
+            }
+        }
+        self.last_heard = Instant::now();
         Ok(())
+    }
+
+    fn report(&self, worker_id: i64, sent_at: Instant, finding: Finding) {
+        // If the loop has ended, this thread is about to end.
+        let _ = self.settings.reports.send(HeartbeatReport { worker_id, sent_at, finding });
     }
 
     /// Waits for a notification or for the next heartbeat, whichever comes first.
@@ -266,4 +296,9 @@ impl HeartbeatLoop {
             Notification::JobInserted(_) | Notification::Other => self.settings.wake.notify_one(),
         }
     }
+}
+
+/// Waits for the server's response. The connection is not used again after a timeout.
+async fn in_time<T>(response: impl Future<Output = T>) -> Result<T, String> {
+    timeout(ANSWER_TIMEOUT, response).await.map_err(|_| format!("the server did not respond within {ANSWER_TIMEOUT:?}"))
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::database::connection::Connector;
@@ -38,6 +39,7 @@ pub(super) async fn run(
     let mut rescuer = Rescuer::new(app.clone(), settings.stalled_worker_timeout);
     // A worker that stops when empty does not run long enough for a second check.
     rescuer.check(!settings.wait).await?;
+    let registered_at = Instant::now();
     let worker_id = register(&connector, &settings).await?;
 
     let (worker_ids, current_worker_id) = watch::channel(worker_id);
@@ -80,7 +82,7 @@ pub(super) async fn run(
 
     let slots = Slots::new(environment(&app, &settings, &handle), settings.concurrency, settings.local_buffer);
     let handles = LoopHandles { handle, wake, reports, worker_ids, is_busy };
-    let mut worker = EventLoop::new(connector.clone(), settings, slots, handles);
+    let mut worker = EventLoop::new(connector.clone(), settings, slots, handles, registered_at);
     let result = worker.run().await;
     let worker_id = worker.worker_id();
     // Each may hold a connection of a pool that has only one.

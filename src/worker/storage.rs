@@ -2,44 +2,40 @@
 
 use std::cmp::Reverse;
 
-use crate::database::connection::run::{Run, no_row};
+use crate::database::connection::run::Run;
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
 use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
-use crate::database::statements::workers::{RegisterWorkerAgain, UpdateHeartbeatQuery};
+use crate::database::statements::workers::{DrawWorkerId, HeldJob, HeldJobs, ReregisterWorker, UpdateHeartbeatQuery};
 use crate::error::Error;
 use crate::job::{Job, JobId, JobStatus};
 use crate::queue::metrics::FetchTimer;
 
-/// Registers a worker again that was pruned while it held these jobs. Returns its new ID and the jobs that no other
-/// worker has taken since, which it holds again.
+/// Draws an ID under which a worker can re-register.
+pub(crate) async fn draw_worker_id(connection: &mut impl Run) -> Result<i64, Error> {
+    connection.load_one(DrawWorkerId).await
+}
+
+/// Registers a worker under a new ID. Statements under the former one can then no longer do anything, even if they
+/// arrive late. Returns all jobs that the worker holds: those it held before, and if it was pruned, those of `held` that
+/// no other worker has taken since. Repeating the call does no harm.
 pub(crate) async fn reregister_worker(
     connection: &mut impl Run,
+    former_id: i64,
+    new_id: i64,
     held: impl IntoIterator<Item = (JobId, i32)>,
-) -> Result<(i64, Vec<JobId>), Error> {
+) -> Result<Vec<(JobId, i32)>, Error> {
     let (job_ids, attempts) = held.into_iter().unzip();
-    let statement = RegisterWorkerAgain { job_ids, attempts };
-    let rows = connection.load(statement).await?;
-    let (worker_id, _) = rows.first().ok_or_else(no_row::<RegisterWorkerAgain>)?;
-    Ok((*worker_id, rows.iter().filter_map(|(_, job_id)| *job_id).collect()))
+    connection.load(ReregisterWorker { former_id, new_id, job_ids, attempts }).await
 }
 
-/// The result of a heartbeat.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heartbeat {
-    /// The worker is registered. These are its jobs, and whether an abort of each is requested.
-    Alive(Vec<(JobId, bool)>),
-    /// The worker is not registered any more, because another worker considered it stalled.
-    Gone,
+/// Sends a heartbeat. Returns whether the worker is registered. If not, another worker considered it stalled.
+pub(crate) async fn update_heartbeat(connection: &mut impl Run, worker_id: i64) -> Result<bool, Error> {
+    connection.load_one(UpdateHeartbeatQuery { worker_id }).await
 }
 
-/// Sends a heartbeat.
-pub(crate) async fn update_heartbeat(connection: &mut impl Run, worker_id: i64) -> Result<Heartbeat, Error> {
-    let statement = UpdateHeartbeatQuery { worker_id };
-    let rows = connection.load(statement).await?;
-    if rows.is_empty() {
-        return Ok(Heartbeat::Gone);
-    }
-    Ok(Heartbeat::Alive(rows.into_iter().filter_map(|(id, abort_requested)| Some((id?, abort_requested?))).collect()))
+/// Returns the jobs that the worker holds, as the database knows them.
+pub(crate) async fn held_jobs(connection: &mut impl Run, worker_id: i64) -> Result<Vec<HeldJob>, Error> {
+    connection.load(HeldJobs { worker_id }).await
 }
 
 /// Returns those of the jobs that the worker holds, in the order in which they should start.

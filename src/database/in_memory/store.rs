@@ -297,9 +297,19 @@ fn event_of(old: &JobStatus, new: &JobStatus) -> Option<JobEventType> {
 /// Functions that change workers and deferred ticks.
 impl Store {
     pub(super) fn insert_worker(&mut self) -> i64 {
-        let id = self.worker_ids.draw();
-        self.workers.insert(id, ProcrastinateWorker { id, last_heartbeat: self.now });
+        let id = self.draw_worker_id();
+        self.insert_worker_as(id);
         id
+    }
+
+    pub(super) fn draw_worker_id(&mut self) -> i64 {
+        self.worker_ids.draw()
+    }
+
+    /// Inserts a worker with this ID, unless there is one.
+    pub(super) fn insert_worker_as(&mut self, id: i64) {
+        let last_heartbeat = self.now;
+        self.workers.entry(id).or_insert(ProcrastinateWorker { id, last_heartbeat });
     }
 
     pub(super) fn worker_mut(&mut self, id: i64) -> Option<&mut ProcrastinateWorker> {

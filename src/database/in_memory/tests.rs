@@ -30,7 +30,7 @@ use crate::database::statements::manage::{CancelJobQuery, DeleteOldJobsQuery, Re
 use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
 use crate::database::statements::workers::{
-    RegisterWorkerAgain, RegisterWorkerQuery, UnregisterWorkerQuery, UpdateHeartbeatQuery,
+    DrawWorkerId, HeldJobs, RegisterWorkerQuery, ReregisterWorker, UnregisterWorkerQuery, UpdateHeartbeatQuery,
 };
 use crate::error::Error;
 use crate::job::{Job, JobId, JobStatus};
@@ -214,8 +214,8 @@ impl Known {
             let attempts = self.attempts(random, id);
             match random.u8(..6) {
                 0..=2 => statement.retry(id, attempts, &any_decision(random), random.u8(..4) > 0),
-                3 => statement.delete(id),
-                _ => statement.finish(id, random.choice(["succeeded", "failed", "aborted"]).unwrap()),
+                3 => statement.delete(id, attempts),
+                _ => statement.finish(id, attempts, random.choice(["succeeded", "failed", "aborted"]).unwrap()),
             }
             if random.bool() {
                 // Sometimes as if it had been tried very often, so that the error of the first attempt is deleted.
@@ -226,10 +226,10 @@ impl Known {
         statement
     }
 
-    fn register_again(&self, random: &mut Rng) -> RegisterWorkerAgain {
+    fn reregister(&self, random: &mut Rng, new_id: i64) -> ReregisterWorker {
         let job_ids = self.ids(random);
         let attempts = job_ids.iter().map(|id| self.attempts(random, *id)).collect();
-        RegisterWorkerAgain { job_ids, attempts }
+        ReregisterWorker { former_id: self.worker(random), new_id, job_ids, attempts }
     }
 
     fn rescue(&self, random: &mut Rng) -> RescueJobs {
@@ -282,8 +282,11 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
         5..=10 => drop(both.ask(|| known.finish_and_fetch(&mut again()), fetched_text)),
         11 => drop(both.ask(|| RegisterWorkerQuery, debug)),
         12 => drop(both.ask(|| UnregisterWorkerQuery { worker_id: known.worker(&mut again()) }, debug)),
-        13 => drop(both.ask(|| known.register_again(&mut again()), debug)),
-        14 => drop(both.ask(|| UpdateHeartbeatQuery { worker_id: known.worker(&mut again()) }, debug)),
+        13 => reregister(both, known, &again),
+        14 => {
+            both.ask(|| UpdateHeartbeatQuery { worker_id: known.worker(&mut again()) }, debug);
+            both.ask(|| HeldJobs { worker_id: known.worker(&mut again()) }, debug);
+        }
         15 => {
             let asked = |random: &mut Rng| JobsOfWorker { worker_id: known.worker(random), job_ids: known.ids(random) };
             drop(both.ask(|| asked(&mut again()), fetched_text));
@@ -306,6 +309,14 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
         21 => defer_tick(both, random),
         22 => clear_away(both, random),
         _ => browse(both, known, random),
+    }
+}
+
+/// A worker re-registers, twice, as if the first response had been lost.
+fn reregister(both: &mut Both, known: &Known, again: &impl Fn() -> Rng) {
+    let new_id = both.ask(|| DrawWorkerId, debug)[0];
+    for _ in 0..2 {
+        both.ask(|| known.reregister(&mut again(), new_id), debug);
     }
 }
 
@@ -369,7 +380,7 @@ fn browse(both: &mut Both, known: &Known, random: &mut Rng) {
 #[test]
 fn every_statement_returns_what_postgresql_returns() {
     let mut told = BTreeSet::new();
-    for seed in 0..10 {
+    for seed in 0..15 {
         let mut random = Rng::with_seed(seed);
         let mut both = Both::new();
         let mut known = Known::default();

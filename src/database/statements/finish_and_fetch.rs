@@ -58,10 +58,14 @@ pub(crate) struct FinishAndFetchJobs {
     pub(crate) finished: Vec<JobId>,
     /// Parallel to `finished`: the labels of their statuses.
     pub(crate) end_statuses: Vec<&'static str>,
+    /// Parallel to `finished`: the number of previous attempts. An outcome is stored only for its own attempt.
+    pub(crate) finished_attempts: Vec<i32>,
     /// Jobs to retry, as the function takes them. NULL if there are none.
     pub(crate) retries: Option<serde_json::Value>,
     /// Jobs to delete when they finish. `None` if there are none.
     pub(crate) deleted: Option<Vec<JobId>>,
+    /// Parallel to `deleted`: the number of previous attempts.
+    pub(crate) deleted_attempts: Option<Vec<i32>>,
     /// The errors of attempts, as the function takes them. NULL if there are none.
     pub(crate) errors: Option<serde_json::Value>,
     /// The queues to fetch from. `None` means all queues.
@@ -81,8 +85,10 @@ impl FinishAndFetchJobs {
             worker_id,
             finished: Vec::new(),
             end_statuses: Vec::new(),
+            finished_attempts: Vec::new(),
             retries: None,
             deleted: None,
+            deleted_attempts: None,
             errors: None,
             queues,
             free_slots: i32::try_from(free_slots).unwrap_or(i32::MAX),
@@ -92,8 +98,9 @@ impl FinishAndFetchJobs {
     }
 
     /// Adds a job that finishes and is deleted.
-    pub(crate) fn delete(&mut self, job_id: JobId) {
+    pub(crate) fn delete(&mut self, job_id: JobId, attempts: i32) {
         self.deleted.get_or_insert_default().push(job_id);
+        self.deleted_attempts.get_or_insert_default().push(attempts);
     }
 
     /// Adds the error of an attempt. `attempts` is the number of attempts that had finished before it.
@@ -133,8 +140,9 @@ impl FinishAndFetchJobs {
     }
 
     /// Adds a job that finishes with this status.
-    pub(crate) fn finish(&mut self, job_id: JobId, end_status: &'static str) {
+    pub(crate) fn finish(&mut self, job_id: JobId, attempts: i32, end_status: &'static str) {
         self.finished.push(job_id);
+        self.finished_attempts.push(attempts);
         self.end_statuses.push(end_status);
     }
 
@@ -259,5 +267,6 @@ statement!(
     select FETCHED from "procrastinate_diesel_finish_and_fetch_jobs_v1"(
         worker_id: BigInt, finished: Array<BigInt>, end_statuses: Array<Text> as "text[]::procrastinate_job_status[]",
         queues: Nullable<Array<Text>> as "varchar[]", free_slots: Integer, retries: Nullable<Jsonb>,
-        deleted: Nullable<Array<BigInt>>, errors: Nullable<Jsonb>, one_by_one: Bool, due_at: Nullable<Timestamptz>)
+        deleted: Nullable<Array<BigInt>>, errors: Nullable<Jsonb>, one_by_one: Bool, due_at: Nullable<Timestamptz>,
+        finished_attempts: Array<Integer>, deleted_attempts: Nullable<Array<Integer>>)
 );

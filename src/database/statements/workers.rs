@@ -1,6 +1,6 @@
 //! Statements about workers: registration, heartbeats and the removal of stalled ones.
 
-use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer};
 
 use super::statement;
 use crate::job::JobId;
@@ -33,9 +33,20 @@ statement!(
     select "worker_id" from "procrastinate_prune_stalled_workers_v1"(seconds_since_heartbeat: Double)
 );
 
-/// Registers a worker again whose row was removed while it held these jobs. It returns the new ID with each job that
-/// the worker holds again, and once with NULL.
-pub(crate) struct RegisterWorkerAgain {
+/// Draws an ID for [`ReregisterWorker`].
+pub(crate) struct DrawWorkerId;
+
+statement!(
+    "re-register the worker": DrawWorkerId -> i64: BigInt,
+    select "*" from "procrastinate_diesel_draw_worker_id_v1"()
+);
+
+/// Replaces the registration of a worker by one with a new ID. It returns all jobs that the worker holds, each with its
+/// attempts.
+pub(crate) struct ReregisterWorker {
+    pub(crate) former_id: i64,
+    pub(crate) new_id: i64,
+    /// The jobs that the worker gets back if it was pruned.
     pub(crate) job_ids: Vec<JobId>,
     /// Parallel to `job_ids`: the attempts of each job, so that a job that was run elsewhere in between is not
     /// reclaimed.
@@ -43,21 +54,30 @@ pub(crate) struct RegisterWorkerAgain {
 }
 
 statement!(
-    "re-register the worker": RegisterWorkerAgain -> (i64, Option<JobId>): (BigInt, Nullable<BigInt>),
-    select "worker_id, job_id" from "procrastinate_diesel_reregister_worker_v1"(
-        job_ids: Array<BigInt>, attempts: Array<Integer>)
+    "re-register the worker": ReregisterWorker -> (JobId, i32): (BigInt, Integer),
+    select "job_id, attempts" from "procrastinate_diesel_reregister_worker_v1"(
+        former_id: BigInt, new_id: BigInt, job_ids: Array<BigInt>, attempts: Array<Integer>)
 );
 
-/// Sends a heartbeat. It returns each job that the worker holds, with whether its abort was requested, and a row of
-/// NULLs. It returns no row if the worker is no longer registered.
+/// Sends a heartbeat. It returns whether the worker is registered.
 pub(crate) struct UpdateHeartbeatQuery {
     pub(crate) worker_id: i64,
 }
 
-/// The ID of a job, and whether its abort was requested.
-pub(crate) type JobOfHeartbeat = (Option<JobId>, Option<bool>);
+statement!(
+    "send the heartbeat": UpdateHeartbeatQuery -> bool: Bool,
+    select "*" from "procrastinate_diesel_update_heartbeat_v1"(worker_id: BigInt)
+);
+
+/// The jobs that a worker holds.
+pub(crate) struct HeldJobs {
+    pub(crate) worker_id: i64,
+}
+
+/// The ID of a job, its attempts before this one, and whether its abort was requested.
+pub(crate) type HeldJob = (JobId, i32, bool);
 
 statement!(
-    "send the heartbeat": UpdateHeartbeatQuery -> JobOfHeartbeat: (Nullable<BigInt>, Nullable<Bool>),
-    select "job_id, abort_requested" from "procrastinate_diesel_update_heartbeat_v1"(worker_id: BigInt)
+    "list the worker's jobs": HeldJobs -> HeldJob: (BigInt, Integer, Bool),
+    select "job_id, attempts, abort_requested" from "procrastinate_diesel_held_jobs_v1"(worker_id: BigInt)
 );

@@ -200,9 +200,7 @@ operation!(UpdateHeartbeat -> bool);
 
 impl UpdateHeartbeat {
     async fn perform<R: Run>(self, run: &mut R) -> Result<bool, Error> {
-        let statement = workers::UpdateHeartbeatQuery { worker_id: self.worker_id };
-        let rows = run.load(statement).await?;
-        Ok(!rows.is_empty())
+        run.load_one(workers::UpdateHeartbeatQuery { worker_id: self.worker_id }).await
     }
 }
 

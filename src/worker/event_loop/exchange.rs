@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::EventLoop;
 use super::lease::is_missing_worker;
 use super::refusals::{Mode, Refusals};
-use super::request::{InFlight, Request, Response, ResponseOrError, Sent, add_outcome};
+use super::request::{Failure, InFlight, Request, Response, ResponseOrFailure, Sent, add_outcome};
 use super::shutdown::Phase;
 use crate::database::statements::Statement;
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs};
@@ -30,16 +30,16 @@ pub(super) struct Failures {
     /// When to send the next request after a failure.
     pub(super) pause_until: Option<Instant>,
     pub(super) refusals: Refusals,
-    /// What the last request should store and fetch.
-    sent: Sent,
+    /// What the last request should store and fetch, if it was an exchange.
+    sent: Option<Sent>,
 }
 
 impl EventLoop {
     /// Returns the next request, if there is a reason for one.
     pub(super) fn next_request(&mut self) -> Option<InFlight> {
-        if !self.lease.is_registered {
-            let held = self.slots.held().collect();
-            return Some(self.send(Request::Register { held }));
+        if self.lease.needs_new_id() {
+            let request = self.reregistration();
+            return Some(self.send(request));
         }
         let unknown = self.take_unknown_jobs();
         if !unknown.is_empty() {
@@ -48,10 +48,6 @@ impl EventLoop {
         }
         if !self.slots.finished().is_empty() || (self.fetch.is_due && self.free_slots() > 0) {
             return Some(self.exchange());
-        }
-        if self.has_nothing_more_to_do() && std::mem::take(&mut self.lease.is_in_doubt) {
-            let worker_id = self.worker_id();
-            return Some(self.send(Request::Heartbeat { worker_id }));
         }
         None
     }
@@ -63,7 +59,10 @@ impl EventLoop {
         let queues = self.settings.queues.as_deref().map(<[String]>::to_vec);
         let mut statement = FinishAndFetchJobs::new(self.worker_id(), queues, free_slots);
         statement.one_by_one = mode != Mode::Together;
-        for finished in self.slots.finished().iter().take(stored) {
+        let mut outcomes: Vec<&Finished> = self.slots.finished().iter().take(stored).collect();
+        // All statements that lock several jobs lock them in this order.
+        outcomes.sort_unstable_by_key(|finished| finished.job_id);
+        for finished in outcomes {
             add_outcome(&mut statement, finished, &self.settings);
         }
         if mode == Mode::Alone {
@@ -80,14 +79,14 @@ impl EventLoop {
     /// Sends a request on the kept connection, if there is one.
     fn send(&mut self, request: Request) -> InFlight {
         let kept = self.connection.connection.take();
-        self.failures.sent = if let Request::Exchange { sent, .. } = request { sent } else { Sent::default() };
+        self.failures.sent = if let Request::Exchange { sent, .. } = request { Some(sent) } else { None };
         InFlight::send(request, kept, self.connector.clone(), self.settings.stalled_worker_timeout)
     }
 
-    pub(super) async fn on_response(&mut self, response: ResponseOrError) -> Result<(), Error> {
+    pub(super) async fn on_response(&mut self, response: ResponseOrFailure) -> Result<(), Error> {
         let (connection, response) = match response {
             Ok(response) => response,
-            Err(error) => return self.on_failure(error),
+            Err(failure) => return self.on_failure(failure),
         };
         self.connection.keep(connection);
         self.failures.backoff.reset();
@@ -97,8 +96,8 @@ impl EventLoop {
                 self.on_exchanged(sent, result)?;
                 self.yield_to_jobs().await;
             }
-            Response::Registered { worker_id, kept } => self.on_registered(worker_id, &kept),
-            Response::Heartbeat(report) => self.on_heartbeat(report),
+            Response::IdDrawn(new_id) => self.lease.next_id = Some(new_id),
+            Response::Reregistered { new_id, held, sent_at } => self.on_reregistered(new_id, held, sent_at),
             Response::Recovered(jobs) => self.on_recovered(jobs),
         }
         Ok(())
@@ -171,7 +170,9 @@ impl EventLoop {
         );
     }
 
-    fn on_recovered(&mut self, jobs: Vec<FetchedJob>) {
+    fn on_recovered(&mut self, mut jobs: Vec<FetchedJob>) {
+        // The report can be older than the response that brought them.
+        self.forget_held(&mut jobs, |fetched| (fetched.job.id, fetched.job.attempts));
         for fetched in &jobs {
             tracing::warn!(
                 action = "job_found",
@@ -196,22 +197,21 @@ impl EventLoop {
         }
     }
 
-    /// Handles a response that did not arrive in time.
-    pub(super) fn abandon_request(&mut self, late: InFlight) -> Result<(), Error> {
-        late.abandon();
-        let timeout = self.settings.stalled_worker_timeout;
-        self.on_failure(Error::NoAnswer { action: "finish jobs and fetch new ones", timeout })
-    }
-
-    /// Handles a failed request. Nothing is lost: the request is sent again later. The heartbeat recovers jobs that
-    /// were fetched in a lost response.
-    fn on_failure(&mut self, error: Error) -> Result<(), Error> {
+    /// Handles a failed request. Nothing is lost: the request is sent again later. If the server may still process it,
+    /// the worker re-registers first, so that it can no longer do anything.
+    fn on_failure(&mut self, failure: Failure) -> Result<(), Error> {
+        let Failure { error, is_in_doubt } = failure;
         self.fetch.is_due = true;
-        let Sent { mode, stored, free_slots } = self.failures.sent;
-        self.lease.is_in_doubt |= free_slots > 0;
+        let sent = self.failures.sent.take();
+        if is_in_doubt && sent.is_some() {
+            self.lease.doubt_id();
+        }
         if is_missing_worker(&error) {
             self.on_pruned();
-        } else if error.is_refusal() && self.failures.refusals.refused(mode, stored) {
+        } else if let Some(Sent { mode, stored, .. }) = sent
+            && error.is_refusal()
+            && self.failures.refusals.refused(mode, stored)
+        {
             for finished in self.slots.forget_finished(1) {
                 self.postpone(finished, &error.to_string());
             }

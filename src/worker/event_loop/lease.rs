@@ -8,32 +8,51 @@ use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
 use tokio::time::Instant;
 
 use super::EventLoop;
+use super::request::Request;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::job::interruption::AbortReason;
-use crate::worker::executor::Finished;
-use crate::worker::heartbeat::HeartbeatReport;
-use crate::worker::log::log_lost;
-use crate::worker::storage::Heartbeat;
+use crate::worker::heartbeat::{Finding, HeartbeatReport};
 
 /// Whether the worker holds its jobs, as far as it knows.
 pub(super) struct Lease {
-    /// Whether the worker has a row in the database.
-    pub(super) is_registered: bool,
+    id: IdStatus,
+    /// The ID under which the worker will re-register. It is kept until that has succeeded, so that a repeated request
+    /// does the same as one whose response was lost.
+    pub(super) next_id: Option<i64>,
     /// Until when no other worker considers this one stalled.
     until: Instant,
     /// Whether the lease has expired and the jobs were asked to abort.
     is_over: bool,
-    /// The jobs that the database lists for this worker. The loop recovers those it does not have.
-    reported: Vec<JobId>,
-    /// Whether a response that fetched jobs may have been lost. Before the worker ends, it checks once which jobs it
-    /// has.
-    pub(super) is_in_doubt: bool,
+    /// The jobs that the database lists for this worker, with their attempts. The loop recovers those it does not have.
+    reported: Vec<(JobId, i32)>,
+}
+
+/// Whether the worker can send requests under its ID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IdStatus {
+    Valid,
+    /// A request under the ID had no response, and the server may still process it.
+    InDoubt,
+    /// Another worker considered this one stalled and removed its row.
+    Pruned,
 }
 
 impl Lease {
     pub(super) fn new(until: Instant) -> Self {
-        Self { is_registered: true, until, is_over: false, reported: Vec::new(), is_in_doubt: false }
+        Self { id: IdStatus::Valid, next_id: None, until, is_over: false, reported: Vec::new() }
+    }
+
+    /// Whether the worker must re-register before it sends anything else.
+    pub(super) fn needs_new_id(&self) -> bool {
+        self.id != IdStatus::Valid
+    }
+
+    /// Handles a request under this ID that the server may still process.
+    pub(super) fn doubt_id(&mut self) {
+        if self.id == IdStatus::Valid {
+            self.id = IdStatus::InDoubt;
+        }
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -62,66 +81,90 @@ impl EventLoop {
         self.slots.abort_where(AbortReason::WorkerLost, |task| task.is_rescued);
     }
 
-    /// Handles the result of a heartbeat.
+    /// Handles a report of the heartbeat thread.
     pub(super) fn on_heartbeat(&mut self, report: HeartbeatReport) {
-        if report.worker_id != self.worker_id() || !self.lease.is_registered {
+        if report.worker_id != self.worker_id() {
             return;
         }
-        match report.heartbeat {
-            Heartbeat::Gone => self.on_pruned(),
-            Heartbeat::Alive(jobs) => {
-                self.lease.until = report.sent_at + self.settings.stalled_worker_timeout;
-                if std::mem::take(&mut self.lease.is_over) {
-                    self.fetch.is_due = true;
-                    self.slots.resume();
+        match report.finding {
+            Finding::Pruned => self.on_pruned(),
+            Finding::Registered => self.renew_lease(report.sent_at),
+            Finding::Holds(jobs) => {
+                for (job_id, _, abort_requested) in &jobs {
+                    if *abort_requested {
+                        self.slots.abort(*job_id, AbortReason::UserRequest);
+                    }
                 }
-                for (job_id, _) in jobs.iter().filter(|(_, abort_requested)| *abort_requested) {
-                    self.slots.abort(*job_id, AbortReason::UserRequest);
-                }
-                self.lease.reported = jobs.into_iter().map(|(job_id, _)| job_id).collect();
+                self.lease.reported = jobs.into_iter().map(|(job_id, attempts, _)| (job_id, attempts)).collect();
             }
+        }
+    }
+
+    /// Renews the lease from the time at which a successful heartbeat was sent. A late one can be over already.
+    fn renew_lease(&mut self, sent_at: Instant) {
+        self.lease.until = self.lease.until.max(sent_at + self.settings.stalled_worker_timeout);
+        if self.lease.is_over && self.lease.until > Instant::now() {
+            self.lease.is_over = false;
+            self.fetch.is_due = true;
+            self.slots.resume();
         }
     }
 
     /// Handles the removal of the worker's row. Another worker considered this one stalled.
     pub(super) fn on_pruned(&mut self) {
+        if self.lease.id == IdStatus::Pruned {
+            return;
+        }
+        self.lease.id = IdStatus::Pruned;
         let worker_id = self.worker_id();
         tracing::error!(
             action = "worker_lost",
             worker.id = worker_id,
             "worker {worker_id} was pruned as stalled; re-registering",
         );
-        self.lease.is_registered = false;
     }
 
-    /// Handles a new registration, which has these of the worker's jobs.
-    pub(super) fn on_registered(&mut self, worker_id: i64, kept: &[JobId]) {
+    /// Returns the next request of a worker that needs a new ID.
+    pub(super) fn reregistration(&self) -> Request {
+        match self.lease.next_id {
+            None => Request::DrawId,
+            Some(new_id) => {
+                Request::Reregister { former_id: self.worker_id(), new_id, held: self.slots.held().collect() }
+            }
+        }
+    }
+
+    /// Handles a new registration, with which the worker holds these jobs.
+    pub(super) fn on_reregistered(&mut self, new_id: i64, held: Vec<(JobId, i32)>, sent_at: Instant) {
+        let former_id = self.worker_id();
         tracing::info!(
             action = "register_worker",
-            worker.id = worker_id,
-            "re-registered as worker {worker_id}, with {} of its jobs",
-            kept.len(),
+            worker.id = new_id,
+            "re-registered worker {former_id} as worker {new_id}, with {} jobs",
+            held.len(),
         );
-        self.handles.worker_ids.send_replace(worker_id);
-        self.lease.is_registered = true;
-        self.lease.until = Instant::now() + self.settings.stalled_worker_timeout;
-        self.lease.is_over = false;
-        for Finished { job_id, outcome, .. } in self.slots.lose_all_except(kept) {
-            self.failures.refusals.forget_job(job_id);
-            log_lost(job_id, &outcome, worker_id);
-        }
-        self.slots.resume();
+        self.handles.worker_ids.send_replace(new_id);
+        self.lease.id = IdStatus::Valid;
+        self.lease.next_id = None;
+        self.slots.lose_all_except(&held);
+        self.lease.reported = held;
+        self.renew_lease(sent_at);
     }
 
     /// Returns jobs that the database lists for this worker and that the loop does not have. No request is in flight,
     /// so the response that fetched them was lost.
     pub(super) fn take_unknown_jobs(&mut self) -> Vec<JobId> {
         let mut unknown = std::mem::take(&mut self.lease.reported);
-        if !unknown.is_empty() {
-            let held: HashSet<JobId> = self.slots.held().map(|(job_id, _)| job_id).collect();
-            unknown.retain(|job_id| !held.contains(job_id));
+        self.forget_held(&mut unknown, |job| *job);
+        unknown.into_iter().map(|(job_id, _)| job_id).collect()
+    }
+
+    /// Removes the jobs that the loop has, in the same attempt.
+    pub(super) fn forget_held<T>(&self, jobs: &mut Vec<T>, key: impl Fn(&T) -> (JobId, i32)) {
+        if !jobs.is_empty() {
+            let held: HashSet<(JobId, i32)> = self.slots.held().collect();
+            jobs.retain(|job| !held.contains(&key(job)));
         }
-        unknown
     }
 }
 

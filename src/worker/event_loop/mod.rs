@@ -89,14 +89,21 @@ impl KeptConnection {
 }
 
 impl EventLoop {
-    pub(super) fn new(connector: Connector, settings: Settings, slots: Slots, handles: LoopHandles) -> Self {
+    /// Creates the loop of a worker that was registered at this time.
+    pub(super) fn new(
+        connector: Connector,
+        settings: Settings,
+        slots: Slots,
+        handles: LoopHandles,
+        registered_at: Instant,
+    ) -> Self {
         let now = Instant::now();
         Self {
             connector,
             slots,
             handles,
             phase: Phase::Working,
-            lease: Lease::new(now + settings.stalled_worker_timeout),
+            lease: Lease::new(registered_at + settings.stalled_worker_timeout),
             in_flight: None,
             connection: KeptConnection { connection: None, give_back_at: now },
             fetch: FetchState { is_due: true, next_poll: now + settings.fetch_job_polling_interval },
@@ -158,7 +165,7 @@ impl EventLoop {
             Some(report) = self.handles.reports.recv() => self.on_heartbeat(report),
             () = self.handles.handle.stopping(), if is_working => self.stop(),
             () = self.handles.handle.aborting(), if !is_aborting => self.abort(),
-            () = tokio::time::sleep_until(deadline) => return self.on_deadline(),
+            () = tokio::time::sleep_until(deadline) => self.on_deadline(),
         }
         Ok(())
     }
@@ -171,7 +178,6 @@ impl EventLoop {
         let now = Instant::now();
         let others = [
             is_kept.then_some(self.connection.give_back_at),
-            self.in_flight.as_ref().map(|in_flight| in_flight.abandon_at),
             self.phase.abort_at(),
             self.lease.ends_at(),
             self.failures.pause_until,
@@ -182,7 +188,7 @@ impl EventLoop {
     }
 
     /// Does the work that is due.
-    fn on_deadline(&mut self) -> Result<(), Error> {
+    fn on_deadline(&mut self) {
         let now = Instant::now();
         if now >= self.fetch.next_poll {
             self.fetch.is_due = true;
@@ -200,10 +206,6 @@ impl EventLoop {
         if self.lease.ends_at().is_some_and(|ends_at| now >= ends_at) {
             self.lose_lease();
         }
-        if let Some(late) = self.in_flight.take_if(|in_flight| now >= in_flight.abandon_at) {
-            return self.abandon_request(late);
-        }
-        Ok(())
     }
 
     /// Returns how many jobs may be fetched.

@@ -5,36 +5,39 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::refusals::Mode;
 use crate::database::connection::{Connection, Connector};
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs};
 use crate::error::Error;
 use crate::job::JobId;
+use crate::queue::listener::ping;
 use crate::retry::RetryDecision;
 use crate::worker::executor::Finished;
-use crate::worker::heartbeat::HeartbeatReport;
 use crate::worker::outcome::Outcome;
 use crate::worker::settings::Settings;
-use crate::worker::storage::{
-    FinishedAndFetched, finish_and_fetch, jobs_of_worker, reregister_worker, update_heartbeat,
-};
+use crate::worker::storage::{FinishedAndFetched, draw_worker_id, finish_and_fetch, jobs_of_worker, reregister_worker};
+
+/// What requests do, for errors.
+const ACTION: &str = "finish jobs and fetch new ones";
 
 /// A request without a response yet.
-pub(super) struct InFlight {
-    operation: BoxFuture<'static, ResponseOrError>,
-    /// When the loop abandons the request.
-    pub(super) abandon_at: Instant,
+pub(super) struct InFlight(BoxFuture<'static, ResponseOrFailure>);
+
+/// A response and the connection for the next request, or why there is none.
+pub(super) type ResponseOrFailure = Result<(Connection, Response), Failure>;
+
+/// Why there is no response.
+pub(super) struct Failure {
+    pub(super) error: Error,
+    /// Whether the server may have processed the request, or may process it later: the network can delay it.
+    pub(super) is_in_doubt: bool,
 }
 
-/// A response, and the connection for the next request. After an error the connection is dropped, and the pool tests
-/// it.
-pub(super) type ResponseOrError = Result<(Connection, Response), Error>;
-
 impl InFlight {
-    /// Sends the request on the kept connection, or on one from the pool. The future owns everything it needs, so it
-    /// can be detached.
+    /// Sends the request on the kept connection, or on one from the pool. After a failure, that connection is not used
+    /// again.
     pub(super) fn send(
         request: Request,
         kept: Option<Connection>,
@@ -42,27 +45,31 @@ impl InFlight {
         longest_wait: Duration,
     ) -> Self {
         let operation = async move {
-            let mut connection = match kept {
-                Some(connection) => connection,
-                None => connector.get("finish jobs and fetch new ones").await?,
+            let deadline = Instant::now() + longest_wait;
+            let late = || Error::NoAnswer { action: ACTION, timeout: longest_wait };
+            let connection = match kept {
+                Some(connection) => Ok(connection),
+                None => timeout_at(deadline, connector.get(ACTION)).await.unwrap_or_else(|_| Err(late())),
             };
-            let response = request.send(&mut connection).await?;
-            Ok((connection, response))
+            let mut connection = connection.map_err(|error| Failure { error, is_in_doubt: false })?;
+            match timeout_at(deadline, request.send(&mut connection)).await {
+                Ok(Ok(response)) => Ok((connection, response)),
+                Ok(Err(error)) => {
+                    // The server processes requests in order. If it responds to the next one, this one has failed.
+                    let is_in_doubt = ping(&mut connection).await.is_err();
+                    Err(Failure { error, is_in_doubt })
+                }
+                Err(_) => Err(Failure { error: late(), is_in_doubt: true }),
+            }
         };
-        Self { operation: operation.boxed(), abandon_at: Instant::now() + longest_wait }
-    }
-
-    /// Detaches the request with its connection, which cannot be used for anything else. Its effects are recovered in
-    /// the same way as after a lost response.
-    pub(super) fn abandon(self) {
-        tokio::spawn(self.operation);
+        Self(operation.boxed())
     }
 }
 
 /// Waits for the response to the request in flight. Pending if there is none. Dropping this future loses nothing.
-pub(super) async fn response(in_flight: &mut Option<InFlight>) -> ResponseOrError {
+pub(super) async fn response(in_flight: &mut Option<InFlight>) -> ResponseOrFailure {
     match in_flight {
-        Some(in_flight) => (&mut in_flight.operation).await,
+        Some(InFlight(operation)) => operation.await,
         None => pending().await,
     }
 }
@@ -71,10 +78,10 @@ pub(super) async fn response(in_flight: &mut Option<InFlight>) -> ResponseOrErro
 pub(super) enum Request {
     /// Stores outcomes, and fetches jobs.
     Exchange { sent: Sent, statement: FinishAndFetchJobs },
-    /// Registers the worker again, with the jobs that it holds and their attempts.
-    Register { held: Vec<(JobId, i32)> },
-    /// Renews the lease, and lists the worker's jobs.
-    Heartbeat { worker_id: i64 },
+    /// Draws an ID under which the worker can re-register.
+    DrawId,
+    /// Registers the worker under the new ID, with the jobs that it holds and their attempts.
+    Reregister { former_id: i64, new_id: i64, held: Vec<(JobId, i32)> },
     /// Loads those of these jobs that belong to the worker.
     Recover { worker_id: i64, job_ids: Vec<JobId> },
 }
@@ -86,14 +93,11 @@ impl Request {
                 let result = finish_and_fetch(connection, statement).await?;
                 Ok(Response::Exchanged { sent, result })
             }
-            Self::Register { held } => {
-                let (worker_id, kept) = reregister_worker(connection, held).await?;
-                Ok(Response::Registered { worker_id, kept })
-            }
-            Self::Heartbeat { worker_id } => {
+            Self::DrawId => Ok(Response::IdDrawn(draw_worker_id(connection).await?)),
+            Self::Reregister { former_id, new_id, held } => {
                 let sent_at = Instant::now();
-                let heartbeat = update_heartbeat(connection, worker_id).await?;
-                Ok(Response::Heartbeat(HeartbeatReport { worker_id, sent_at, heartbeat }))
+                let held = reregister_worker(connection, former_id, new_id, held).await?;
+                Ok(Response::Reregistered { new_id, held, sent_at })
             }
             Self::Recover { worker_id, job_ids } => {
                 Ok(Response::Recovered(jobs_of_worker(connection, worker_id, job_ids).await?))
@@ -114,10 +118,10 @@ pub(super) struct Sent {
 pub(super) enum Response {
     /// The outcomes are stored, except for those that the database refused, and jobs are fetched.
     Exchanged { sent: Sent, result: FinishedAndFetched },
-    /// The worker is registered again, and holds these of its jobs.
-    Registered { worker_id: i64, kept: Vec<JobId> },
-    /// The result of a heartbeat.
-    Heartbeat(HeartbeatReport),
+    /// The worker can re-register under this ID.
+    IdDrawn(i64),
+    /// The worker is registered under the new ID, and holds these jobs, each with its attempts.
+    Reregistered { new_id: i64, held: Vec<(JobId, i32)>, sent_at: Instant },
     /// These jobs belong to the worker, which did not have them.
     Recovered(Vec<FetchedJob>),
 }
@@ -143,11 +147,11 @@ pub(crate) fn add_outcome(statement: &mut FinishAndFetchJobs, finished: &Finishe
         }
     };
     if settings.delete_jobs.deletes(outcome) {
-        statement.delete(*job_id);
+        statement.delete(*job_id, *attempts);
         return;
     }
     if !end_status.is_empty() {
-        statement.finish(*job_id, end_status);
+        statement.finish(*job_id, *attempts, end_status);
     }
     if let Some(error) = outcome.error_to_keep() {
         statement.keep_error(*job_id, *attempts, error, &settings.name, *duration);

@@ -27,9 +27,8 @@ pub(crate) struct Slots {
     /// Whether buffered jobs do not start although a slot is free, because other workers may have taken them.
     is_paused: bool,
     running: JoinSet<Finished>,
-    tasks: HashMap<Id, RunningTask>,
-    /// The running tasks whose jobs were taken by another worker.
-    lost: HashSet<Id>,
+    /// The running tasks. A job runs at most once at a time.
+    tasks: HashMap<JobId, RunningTask>,
     finished: Vec<Finished>,
     /// Outcomes that the database has refused, each with the time of its retry.
     postponed: Vec<(Instant, Finished)>,
@@ -38,7 +37,10 @@ pub(crate) struct Slots {
 /// The task of a running job, as the loop sees it.
 #[derive(Debug)]
 pub(crate) struct RunningTask {
-    pub(crate) context: JobContext,
+    id: Id,
+    context: JobContext,
+    /// Whether the worker no longer holds the job in this attempt. Its outcome will not be stored.
+    is_lost: bool,
     /// Whether other workers rescue the job if they consider this worker stalled.
     pub(crate) is_rescued: bool,
 }
@@ -53,7 +55,6 @@ impl Slots {
             is_paused: false,
             running: JoinSet::new(),
             tasks: HashMap::new(),
-            lost: HashSet::new(),
             finished: Vec::new(),
             postponed: Vec::new(),
         }
@@ -77,8 +78,7 @@ impl Slots {
     /// Returns all jobs that the worker holds, with their previous attempts.
     pub(crate) fn held(&self) -> impl Iterator<Item = (JobId, i32)> {
         let of = |job: &Job| (job.id, job.attempts);
-        let mine = self.tasks.iter().filter(|(id, _)| !self.lost.contains(id));
-        let running = mine.map(move |(_, task)| of(task.context.job()));
+        let running = self.tasks.values().filter(|task| !task.is_lost).map(move |task| of(task.context.job()));
         let buffered = self.buffered.iter().map(move |buffered| of(&buffered.job));
         running.chain(buffered).chain(self.unsaved().map(|finished| (finished.job_id, finished.attempts)))
     }
@@ -89,14 +89,39 @@ impl Slots {
     }
 
     /// Adds jobs, and starts as many as there are free slots.
-    pub(crate) fn start(&mut self, jobs: impl IntoIterator<Item = FetchedJob>) {
+    pub(crate) fn start(&mut self, jobs: Vec<FetchedJob>) {
+        self.lose_former_attempts(&jobs);
         self.buffered.extend(jobs);
+        self.fill();
+    }
+
+    /// Starts buffered jobs in the free slots. A job whose former attempt still runs waits until that has ended.
+    fn fill(&mut self) {
         while !self.is_paused && self.running.len() < self.concurrency {
-            let Some(fetched) = self.buffered.pop_front() else { break };
+            let is_free = |buffered: &FetchedJob| !self.tasks.contains_key(&buffered.job.id);
+            let Some(fetched) = self.buffered.iter().position(is_free).and_then(|next| self.buffered.remove(next))
+            else {
+                break;
+            };
             let execution = Execution::prepare(&self.environment, fetched);
-            let task = RunningTask { context: execution.context.clone(), is_rescued: execution.is_rescued };
-            let handle = self.running.spawn(execution.run());
-            self.tasks.insert(handle.id(), task);
+            let (context, is_rescued) = (execution.context.clone(), execution.is_rescued);
+            let job_id = context.job().id;
+            let id = self.running.spawn(execution.run()).id();
+            self.tasks.insert(job_id, RunningTask { id, context, is_lost: false, is_rescued });
+        }
+    }
+
+    /// Handles fetched jobs of which this worker still has a former attempt: somebody requeued them meanwhile.
+    fn lose_former_attempts(&mut self, fetched: &[FetchedJob]) {
+        for FetchedJob { job, .. } in fetched {
+            if let Some(former) = self.tasks.get_mut(&job.id) {
+                former.is_lost = true;
+                request_abort(&former.context, AbortReason::WorkerLost);
+            }
+        }
+        if !fetched.is_empty() && !self.buffered.is_empty() {
+            let fetched: HashSet<JobId> = fetched.iter().map(|fetched| fetched.job.id).collect();
+            self.buffered.retain(|former| !fetched.contains(&former.job.id));
         }
     }
 
@@ -108,7 +133,7 @@ impl Slots {
     /// Starts buffered jobs again, as slots become free.
     pub(crate) fn resume(&mut self) {
         self.is_paused = false;
-        self.start([]);
+        self.fill();
     }
 
     /// Asks a job to abort. A buffered one will not start.
@@ -118,7 +143,9 @@ impl Slots {
             let error = "an abort of the job was requested before it started".to_owned();
             self.end_unstarted(&buffered.job, Outcome::Aborted { error });
         }
-        self.abort_where(reason, |task| task.context.job().id == job_id);
+        if let Some(task) = self.tasks.get(&job_id) {
+            request_abort(&task.context, reason);
+        }
     }
 
     /// Asks the running jobs that match to abort.
@@ -136,20 +163,16 @@ impl Slots {
         }
     }
 
-    /// Gives up all jobs but these, because other workers have taken them. Buffered ones are dropped, and running ones
-    /// are asked to abort. Finished ones are returned and will not be stored. Otherwise their outcomes would be stored
-    /// for later attempts of those jobs, which can even be on this worker.
-    pub(crate) fn lose_all_except(&mut self, kept: &[JobId]) -> Vec<Finished> {
-        let is_lost = |job_id: JobId| !kept.contains(&job_id);
-        self.buffered.retain(|buffered| !is_lost(buffered.job.id));
-        self.abort_where(AbortReason::WorkerLost, |task| is_lost(task.context.job().id));
-        let running = self.tasks.iter().filter(|(_, task)| is_lost(task.context.job().id));
-        self.lost.extend(running.map(|(id, _)| *id));
-        self.finished.extend(self.postponed.drain(..).map(|(_, finished)| finished));
-        let (lost, finished) =
-            std::mem::take(&mut self.finished).into_iter().partition(|finished| is_lost(finished.job_id));
-        self.finished = finished;
-        lost
+    /// Gives up all jobs but these, each with its attempts, because other workers have taken them. Buffered ones are
+    /// dropped, and running ones are asked to abort. Outcomes stay: the database stores them only for their attempts.
+    pub(crate) fn lose_all_except(&mut self, kept: &[(JobId, i32)]) {
+        let kept: HashSet<(JobId, i32)> = kept.iter().copied().collect();
+        let is_lost = |job: &Job| !kept.contains(&(job.id, job.attempts));
+        self.buffered.retain(|buffered| !is_lost(&buffered.job));
+        for task in self.tasks.values_mut().filter(|task| is_lost(task.context.job())) {
+            task.is_lost = true;
+            request_abort(&task.context, AbortReason::WorkerLost);
+        }
     }
 
     fn end_unstarted(&mut self, job: &Job, outcome: Outcome) {
@@ -158,40 +181,38 @@ impl Slots {
 
     /// Waits for a task to end. Dropping this future loses nothing.
     pub(crate) async fn join_next(&mut self) {
-        if let Some(joined) = self.running.join_next_with_id().await {
+        if let Some(joined) = self.running.join_next().await {
             self.finish(joined);
         }
     }
 
     /// Collects the tasks that have ended, without waiting.
     pub(crate) fn gather(&mut self) {
-        while let Some(joined) = self.running.try_join_next_with_id() {
+        while let Some(joined) = self.running.try_join_next() {
             self.finish(joined);
         }
     }
 
-    fn finish(&mut self, joined: Result<(Id, Finished), JoinError>) {
+    fn finish(&mut self, joined: Result<Finished, JoinError>) {
         match joined {
-            Ok((id, finished)) => {
-                let task = self.tasks.remove(&id);
-                if self.lost.remove(&id) {
-                    let worker_id = task.and_then(|task| task.context.job().worker_id).unwrap_or_default();
+            Ok(finished) => match self.tasks.remove(&finished.job_id) {
+                Some(task) if task.is_lost => {
+                    let worker_id = task.context.job().worker_id.unwrap_or_default();
                     log_lost(finished.job_id, &finished.outcome, worker_id);
-                } else {
-                    self.finished.push(finished);
                 }
-            }
+                _ => self.finished.push(finished),
+            },
             // The task's own panic was caught where it ran. This one comes from a value that it dropped, or from a bug
             // here, and must not lose the job.
             Err(error) => {
-                let is_lost = self.lost.remove(&error.id());
-                if let Some(task) = self.tasks.remove(&error.id()).filter(|_| !is_lost) {
+                let of_error = self.tasks.extract_if(|_, task| task.id == error.id()).next();
+                if let Some((_, task)) = of_error.filter(|(_, task)| !task.is_lost) {
                     let outcome = Outcome::Failed { error: format!("the worker could not run the job: {error}") };
                     self.end_unstarted(task.context.job(), outcome);
                 }
             }
         }
-        self.start([]);
+        self.fill();
     }
 
     /// Returns the jobs whose outcomes must be stored.

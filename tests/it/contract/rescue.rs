@@ -31,9 +31,17 @@ fn failed(job_id: i64) -> Value {
     json!({ "job_id": job_id, "attempts": 2, "is_retried": false, "error": "its worker died" })
 }
 
-/// The answer, in its order: `worker_id | job_id`.
-fn register_again(job_ids: &str, attempts: &str) -> String {
-    format!("SELECT worker_id, job_id FROM procrastinate_diesel_reregister_worker_v1('{job_ids}', '{attempts}')")
+/// Re-registers a worker that was pruned. The rows: `job_id | attempts`.
+fn reregister_pruned(new_id: i64, job_ids: &str, attempts: &str) -> String {
+    reregister(99, new_id, job_ids, attempts)
+}
+
+fn reregister(former_id: i64, new_id: i64, job_ids: &str, attempts: &str) -> String {
+    format!(
+        "SELECT job_id, attempts
+         FROM procrastinate_diesel_reregister_worker_v1({former_id}, {new_id}, '{job_ids}', '{attempts}')
+         ORDER BY job_id"
+    )
 }
 
 // ---- Finding ----
@@ -73,15 +81,15 @@ fn jobs_without_a_worker_are_found_a_thousand_at_a_time() {
 }
 
 #[test]
-fn the_crates_heartbeat_tells_whose_abort_was_requested() {
+fn the_jobs_of_a_worker_tell_whose_abort_was_requested() {
     let mut queue = queue_with_two_workers(json!([
         { "status": "doing", "worker_id": 1 },
         { "status": "doing", "worker_id": 1, "abort_requested": true },
         { "status": "doing", "worker_id": 2, "abort_requested": true },
         { "status": "failed", "worker_id": 1, "abort_requested": true },
     ]));
-    let heartbeat = "SELECT job_id, abort_requested FROM procrastinate_diesel_update_heartbeat_v1(1)";
-    assert_eq!(queue.rows(heartbeat), ["1 | false", "2 | true", "NULL | NULL"]);
+    let held = "SELECT job_id, abort_requested FROM procrastinate_diesel_held_jobs_v1(1) ORDER BY job_id";
+    assert_eq!(queue.rows(held), ["1 | false", "2 | true"]);
 }
 
 // ---- Rescuing ----
@@ -174,7 +182,7 @@ fn a_worker_that_registers_again_has_those_of_its_jobs_that_nobody_has_taken() {
         orphan(),
     ]));
     let before = queue.rows("SELECT * FROM procrastinate_jobs WHERE id BETWEEN 2 AND 5 ORDER BY id");
-    assert_eq!(queue.rows(&register_again("{1,2,3,4,5,99}", "{2,2,2,2,2,2}")), ["3 | 1", "3 | NULL"]);
+    assert_eq!(queue.rows(&reregister_pruned(3, "{1,2,3,4,5,99}", "{2,2,2,2,2,2}")), ["1 | 2"]);
     assert_eq!(queue.job(1, STANDING), "doing | 2 | false | 3");
     assert_eq!(queue.job(6, STANDING), "doing | 2 | false | NULL");
     assert_eq!(queue.rows("SELECT * FROM procrastinate_jobs WHERE id BETWEEN 2 AND 5 ORDER BY id"), before);
@@ -185,8 +193,30 @@ fn a_worker_that_registers_again_has_those_of_its_jobs_that_nobody_has_taken() {
 #[test]
 fn a_worker_without_jobs_can_register_again() {
     let mut queue = queue_with_two_workers(json!([orphan()]));
-    assert_eq!(queue.rows(&register_again("{}", "{}")), ["3 | NULL"]);
+    assert_eq!(queue.rows(&reregister_pruned(3, "{}", "{}")), [""; 0]);
     assert_eq!(queue.job(1, STANDING), "doing | 2 | false | NULL");
+    assert_eq!(queue.rows("SELECT id FROM procrastinate_workers ORDER BY id"), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_worker_moves_to_its_new_id_with_all_its_jobs_as_often_as_it_asks() {
+    let mut queue = queue_with_two_workers(json!([
+        { "status": "doing", "attempts": 2, "worker_id": 1 },
+        { "status": "doing", "attempts": 5, "worker_id": 1 },
+        { "status": "doing", "worker_id": 2 },
+        { "status": "failed", "worker_id": 1 },
+        orphan(),
+    ]));
+    let new_id = queue.row("SELECT procrastinate_diesel_draw_worker_id_v1()").parse().unwrap();
+    for _ in 0..2 {
+        // It does not know of job 2, which was fetched in a lost response.
+        assert_eq!(queue.rows(&reregister(1, new_id, "{1,5}", "{2,2}")), ["1 | 2", "2 | 5", "5 | 2"]);
+        let workers = queue.rows("SELECT id FROM procrastinate_workers ORDER BY id");
+        assert_eq!(workers, ["2".to_owned(), new_id.to_string()]);
+        assert_eq!(queue.job(3, STANDING), "doing | 0 | false | 2");
+    }
+    let next = queue.row("SELECT worker_id FROM procrastinate_register_worker_v1()").parse::<i64>().unwrap();
+    assert!(next > new_id, "{next} was drawn before");
 }
 
 // ---- At the same time ----
@@ -209,9 +239,9 @@ fn a_worker_that_registers_again_while_its_job_is_rescued_does_not_have_it() {
     let mut queue = queue_with_two_workers(json!([orphan(), orphan()]));
     queue.run("BEGIN");
     queue.rows(&rescue(&json!([retried(1)])));
-    let worker = Waiting::start(&mut queue, &register_again("{1,2}", "{2,2}"));
+    let worker = Waiting::start(&mut queue, &reregister_pruned(3, "{1,2}", "{2,2}"));
     queue.run("COMMIT");
-    assert_eq!(worker.rows(), ["3 | 2", "3 | NULL"]);
+    assert_eq!(worker.rows(), ["2 | 2"]);
     assert_eq!(queue.job(1, STANDING), "todo | 3 | false | NULL");
 }
 
@@ -221,9 +251,9 @@ fn a_job_that_is_rescued_and_fetched_by_another_worker_at_this_moment_stays_that
     queue.run("BEGIN");
     queue.rows(&rescue(&json!([retried(1)])));
     queue.row("SELECT id FROM procrastinate_fetch_job_v2(NULL, 2)");
-    let worker = Waiting::start(&mut queue, &register_again("{1}", "{2}"));
+    let worker = Waiting::start(&mut queue, &reregister_pruned(3, "{1}", "{2}"));
     queue.run("COMMIT");
-    assert_eq!(worker.rows(), ["3 | NULL"]);
+    assert_eq!(worker.rows(), [""; 0]);
     assert_eq!(queue.job(1, STANDING), "doing | 3 | false | 2");
 }
 
@@ -232,7 +262,7 @@ fn a_job_that_its_worker_takes_back_at_this_moment_is_not_rescued() {
     let mut queue = queue_with_two_workers(json!([orphan()]));
     let mut rescuer = queue.another_connection();
     queue.run("BEGIN");
-    assert_eq!(queue.rows(&register_again("{1}", "{2}")), ["3 | 1", "3 | NULL"]);
+    assert_eq!(queue.rows(&reregister_pruned(3, "{1}", "{2}")), ["1 | 2"]);
     assert_eq!(crate::support::rows(&mut rescuer, &rescue(&json!([failed(1)]))), [""; 0]);
     queue.run("COMMIT");
     assert_eq!(crate::support::rows(&mut rescuer, &rescue(&json!([failed(1)]))), [""; 0]);
@@ -254,9 +284,9 @@ fn an_abort_that_is_requested_at_this_moment_is_left_to_the_next_look() {
 fn workers_that_register_again_with_the_same_job_do_not_both_have_it() {
     let mut queue = queue_with_two_workers(json!([orphan()]));
     queue.run("BEGIN");
-    assert_eq!(queue.rows(&register_again("{1}", "{2}")), ["3 | 1", "3 | NULL"]);
-    let other = Waiting::start(&mut queue, &register_again("{1}", "{2}"));
+    assert_eq!(queue.rows(&reregister_pruned(3, "{1}", "{2}")), ["1 | 2"]);
+    let other = Waiting::start(&mut queue, &reregister_pruned(4, "{1}", "{2}"));
     queue.run("COMMIT");
-    assert_eq!(other.rows(), ["4 | NULL"]);
+    assert_eq!(other.rows(), [""; 0]);
     assert_eq!(queue.job(1, STANDING), "doing | 2 | false | 3");
 }

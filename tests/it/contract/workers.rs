@@ -115,16 +115,30 @@ fn queue_with_working_workers() -> Queue {
 }
 
 #[test]
-fn the_crates_heartbeat_tells_which_jobs_the_worker_is_doing_and_at_the_end_null() {
+fn the_crates_heartbeat_tells_whether_the_worker_is_registered() {
     let mut queue = queue_with_working_workers();
-    let heartbeat = "SELECT job_id FROM procrastinate_diesel_update_heartbeat_v1";
-    assert_eq!(queue.rows(&format!("{heartbeat}(1)")), ["3", "15", "NULL"]);
+    assert_eq!(queue.row("SELECT procrastinate_diesel_update_heartbeat_v1(1)"), "true");
     let alive = "SELECT id, last_heartbeat = now() FROM procrastinate_workers ORDER BY id";
     assert_eq!(queue.rows(alive), ["1 | true", "2 | false"]);
+    assert_eq!(queue.row("SELECT procrastinate_diesel_update_heartbeat_v1(3)"), "false");
+}
 
-    queue.run("DELETE FROM procrastinate_jobs");
-    assert_eq!(queue.rows(&format!("{heartbeat}(2)")), ["NULL"]);
-    assert_eq!(queue.rows(&format!("{heartbeat}(3)")), [""; 0]);
+#[test]
+fn a_heartbeat_waits_for_no_lock_on_the_jobs() {
+    let mut queue = queue_with_working_workers();
+    queue.run("COMMIT");
+    let mut other = queue.another_connection();
+    sql(&mut other, "BEGIN; LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE");
+    queue.run("SET lock_timeout = '1s'");
+    assert_eq!(queue.row("SELECT procrastinate_diesel_update_heartbeat_v1(1)"), "true");
+}
+
+#[test]
+fn the_jobs_that_a_worker_is_doing_are_listed() {
+    let mut queue = queue_with_working_workers();
+    let held = "SELECT job_id, attempts, abort_requested FROM procrastinate_diesel_held_jobs_v1";
+    assert_eq!(queue.rows(&format!("{held}(1) ORDER BY job_id")), ["3 | 0 | false", "15 | 0 | false"]);
+    assert_eq!(queue.rows(&format!("{held}(3)")), [""; 0]);
 }
 
 #[test]

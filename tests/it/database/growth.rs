@@ -136,6 +136,7 @@ fn a_worker_comes_and_goes_without_a_look_at_what_has_ended() {
     for act in [
         "SELECT * FROM procrastinate_register_worker_v1()",
         "SELECT * FROM procrastinate_diesel_update_heartbeat_v1(1)",
+        "SELECT * FROM procrastinate_diesel_held_jobs_v1(1)",
         "SELECT * FROM procrastinate_unregister_worker_v1(1)",
         "SELECT * FROM procrastinate_prune_stalled_workers_v1(0)",
         "SELECT * FROM procrastinate_diesel_jobs_without_worker_v1('{t}')",

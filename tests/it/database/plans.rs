@@ -27,13 +27,14 @@ const LARGE_AND_BADLY_SHAPED: &str = "
     UPDATE procrastinate_jobs SET status = 'doing' WHERE id IN (4, 5);";
 
 /// The statements of a worker, and one that defers, as the crate sends them.
-const STATEMENTS: [&str; 13] = [
+const STATEMENTS: [&str; 14] = [
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work}', 10)",
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
         1, '{1,2,3}', '{succeeded,failed,succeeded}', NULL, 0)",
     "SELECT * FROM procrastinate_diesel_update_heartbeat_v1(1)",
+    "SELECT * FROM procrastinate_diesel_held_jobs_v1(1)",
     "SELECT * FROM procrastinate_diesel_jobs_of_worker_v1(1, '{1, 2, 3}')",
-    "SELECT * FROM procrastinate_diesel_reregister_worker_v1('{3, 4}', '{1, 1}')",
+    "SELECT * FROM procrastinate_diesel_reregister_worker_v1(1, 99, '{3, 4}', '{1, 1}')",
     "SELECT * FROM procrastinate_diesel_jobs_without_worker_v1('{t}')",
     "SELECT * FROM procrastinate_diesel_rescue_jobs_v1(
         '[{\"job_id\": 4, \"attempts\": 1, \"is_retried\": true, \"error\": \"e\"},

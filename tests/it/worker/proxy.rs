@@ -1,6 +1,7 @@
 //! A proxy between a worker and the server that counts round trips, and cuts a connection at one of them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -37,10 +38,7 @@ impl Proxy {
     /// A proxy before the server of this database.
     pub async fn start(database: &Database, cut: Option<(usize, Cut)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (account, rest) = database.url().rsplit_once('@').unwrap();
-        let (server, path) = rest.split_once('/').unwrap();
-        let url = format!("{account}@{}/{path}", listener.local_addr().unwrap());
-        let server = if server.contains(':') { server.to_owned() } else { format!("{server}:5432") };
+        let (server, url) = through(database, listener.local_addr().unwrap());
         let shared = Arc::new(Shared { server, round_trips: AtomicUsize::new(0), cut });
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, shared.clone()));
@@ -56,6 +54,14 @@ impl Proxy {
     pub fn round_trips(&self) -> usize {
         self.shared.round_trips.load(Ordering::SeqCst)
     }
+}
+
+/// The address of the server, and the URL of the database through a proxy at this address.
+pub(super) fn through(database: &Database, proxy: SocketAddr) -> (String, String) {
+    let (account, rest) = database.url().rsplit_once('@').unwrap();
+    let (server, path) = rest.split_once('/').unwrap();
+    let url = format!("{account}@{proxy}/{path}");
+    (if server.contains(':') { server.to_owned() } else { format!("{server}:5432") }, url)
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -124,7 +130,7 @@ async fn pass_answers_on(from: OwnedReadHalf, mut to: OwnedWriteHalf, is_answer_
 }
 
 /// Puts a message into the buffer, and says by which letter it begins.
-async fn read_message(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>) -> io::Result<u8> {
+pub(super) async fn read_message(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>) -> io::Result<u8> {
     message.clear();
     let letter = from.read_u8().await?;
     message.push(letter);
@@ -133,7 +139,7 @@ async fn read_message(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>
 }
 
 /// Appends a message to the buffer from its length on.
-async fn read_body(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>) -> io::Result<()> {
+pub(super) async fn read_body(from: &mut (impl AsyncRead + Unpin), message: &mut Vec<u8>) -> io::Result<()> {
     let length = from.read_u32().await?;
     let start = message.len();
     message.extend(length.to_be_bytes());

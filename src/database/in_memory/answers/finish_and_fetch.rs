@@ -1,5 +1,7 @@
 //! Statements of workers: finishing, fetching and rescuing jobs.
 
+use std::collections::HashMap;
+
 use diesel::result::QueryResult;
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,8 +13,8 @@ use crate::database::models::{ProcrastinateJob, ProcrastinateJobError};
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
 use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
 use crate::database::statements::workers::{
-    JobOfHeartbeat, PruneStalledWorkersQuery, RegisterWorkerAgain, RegisterWorkerQuery, UnregisterWorkerQuery,
-    UpdateHeartbeatQuery,
+    DrawWorkerId, HeldJob, HeldJobs, PruneStalledWorkersQuery, RegisterWorkerQuery, ReregisterWorker,
+    UnregisterWorkerQuery, UpdateHeartbeatQuery,
 };
 use crate::job::{Job, JobId, JobStatus};
 
@@ -64,33 +66,42 @@ impl Answer for PruneStalledWorkersQuery {
     }
 }
 
-impl Answer for RegisterWorkerAgain {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<(i64, Option<JobId>)>> {
-        let worker_id = store.insert_worker();
-        let mut rows = Vec::new();
-        for (job_id, attempts) in self.job_ids.into_iter().zip(self.attempts) {
-            let is_kept = |job: &ProcrastinateJob| {
-                job.attempts == attempts && job.status == JobStatus::Doing && job.worker_id.is_none()
-            };
-            if store.job(job_id.into()).is_some_and(is_kept) {
-                store.update_job(job_id.into(), |job| job.worker_id = Some(worker_id))?;
-                rows.push((worker_id, Some(job_id)));
-            }
+impl Answer for DrawWorkerId {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
+        Ok(vec![store.draw_worker_id()])
+    }
+}
+
+impl Answer for ReregisterWorker {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<(JobId, i32)>> {
+        let Self { former_id, new_id, job_ids, attempts } = self;
+        store.insert_worker_as(new_id);
+        let held: HashMap<i64, i32> = job_ids.into_iter().map(i64::from).zip(attempts).collect();
+        let is_moved = |job: &&ProcrastinateJob| {
+            is_doing(job, Some(former_id)) || (is_doing(job, None) && held.get(&job.id) == Some(&job.attempts))
+        };
+        let moved: Vec<i64> = store.jobs().filter(is_moved).map(|job| job.id).collect();
+        for job_id in moved {
+            store.update_job(job_id, |job| job.worker_id = Some(new_id))?;
         }
-        rows.push((worker_id, None));
-        Ok(rows)
+        store.delete_worker(former_id)?;
+        let its_jobs = store.jobs().filter(|job| is_doing(job, Some(new_id)));
+        Ok(its_jobs.map(|job| (job.id.into(), job.attempts)).collect())
     }
 }
 
 impl Answer for UpdateHeartbeatQuery {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<JobOfHeartbeat>> {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
         let now = store.now();
-        let Some(worker) = store.worker_mut(self.worker_id) else { return Ok(Vec::new()) };
-        worker.last_heartbeat = now;
+        let worker = store.worker_mut(self.worker_id);
+        Ok(vec![worker.map(|worker| worker.last_heartbeat = now).is_some()])
+    }
+}
+
+impl Answer for HeldJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<HeldJob>> {
         let its_jobs = store.jobs().filter(|job| is_doing(job, Some(self.worker_id)));
-        let mut rows: Vec<_> = its_jobs.map(|job| (Some(job.id.into()), Some(job.abort_requested))).collect();
-        rows.push((None, None));
-        Ok(rows)
+        Ok(its_jobs.map(|job| (job.id.into(), job.attempts, job.abort_requested)).collect())
     }
 }
 
@@ -175,9 +186,10 @@ impl Answer for FinishAndFetchJobs {
         retries.sort_by_key(|retry| retry.job_id);
 
         failures.into_iter().for_each(|entry| store.keep_error_entry(entry, worker_id));
-        let endings = self.finished.into_iter().zip(self.end_statuses);
-        let mut rows = store.finish_of_worker(endings, worker_id)?;
-        rows.extend(store.delete_of_worker(self.deleted.unwrap_or_default(), worker_id));
+        let outcomes = self.finished.into_iter().zip(self.end_statuses).zip(self.finished_attempts);
+        let mut rows = store.finish_of_worker(outcomes, worker_id)?;
+        let deleted = self.deleted.unwrap_or_default().into_iter().zip(self.deleted_attempts.unwrap_or_default());
+        rows.extend(store.delete_of_worker(deleted, worker_id));
         for retry in retries {
             rows.extend(store.retry_of_worker(retry, worker_id)?);
         }
@@ -195,8 +207,8 @@ impl Answer for FinishAndFetchJobs {
 
 /// The steps of finishing and fetching.
 impl Store {
-    fn is_of(&self, id: JobId, worker_id: i64) -> bool {
-        self.job(id.into()).is_some_and(|job| is_doing(job, Some(worker_id)))
+    fn is_of(&self, id: JobId, attempts: i32, worker_id: i64) -> bool {
+        self.job(id.into()).is_some_and(|job| is_doing(job, Some(worker_id)) && job.attempts == attempts)
     }
 
     /// Stores the error of an attempt, if this worker holds the job. The error of an attempt that has one already is
@@ -243,18 +255,21 @@ impl Store {
     /// call.
     fn finish_of_worker(
         &mut self,
-        endings: impl Iterator<Item = (JobId, &'static str)>,
+        outcomes: impl Iterator<Item = ((JobId, &'static str), i32)>,
         worker_id: i64,
     ) -> Result<Vec<FinishedOrFetched>, Violation> {
         let mut lost = Vec::new();
-        for (id, status) in endings {
+        for ((id, status), attempts) in outcomes {
             let status = JobStatus::from(status);
-            if self.is_of(id, worker_id) {
+            if self.is_of(id, attempts, worker_id) {
                 self.end(id, status, true)?;
                 continue;
             }
-            let stands_so =
-                |job: &ProcrastinateJob| job.status == status && job.worker_id.is_none_or(|of_job| of_job == worker_id);
+            let stands_so = |job: &ProcrastinateJob| {
+                job.status == status
+                    && job.attempts == attempts + 1
+                    && job.worker_id.is_none_or(|of_job| of_job == worker_id)
+            };
             if !self.job(id.into()).is_some_and(stands_so) {
                 lost.push(FinishedOrFetched::Lost(id));
             }
@@ -263,10 +278,14 @@ impl Store {
     }
 
     /// Deletes jobs of this worker. A missing job was deleted by an earlier call or manually.
-    fn delete_of_worker(&mut self, ids: Vec<JobId>, worker_id: i64) -> Vec<FinishedOrFetched> {
+    fn delete_of_worker(
+        &mut self,
+        deleted: impl Iterator<Item = (JobId, i32)>,
+        worker_id: i64,
+    ) -> Vec<FinishedOrFetched> {
         let mut lost = Vec::new();
-        for id in ids {
-            if self.is_of(id, worker_id) {
+        for (id, attempts) in deleted {
+            if self.is_of(id, attempts, worker_id) {
                 self.delete_job(id.into());
             } else if self.job(id.into()).is_some() {
                 lost.push(FinishedOrFetched::Lost(id));
