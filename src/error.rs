@@ -268,7 +268,31 @@ impl Error {
     pub(crate) fn is_refusal(&self) -> bool {
         use diesel::result::{DatabaseErrorKind as Kind, Error::DatabaseError};
         matches!(self.as_diesel(), Some(DatabaseError(kind, _))
-            if !matches!(kind, Kind::ClosedConnection | Kind::UnableToSendCommand | Kind::SerializationFailure))
+            if !matches!(kind, Kind::ClosedConnection | Kind::UnableToSendCommand | Kind::SerializationFailure
+                | Kind::ReadOnlyTransaction))
+    }
+
+    /// Whether another connection may not have this error. Its session may be read-only, or have other settings.
+    ///
+    /// Diesel does not expose the SQLSTATE, so these are all errors but those that are certainly about the data.
+    pub(crate) fn may_be_of_connection(&self) -> bool {
+        use diesel::result::{DatabaseErrorKind as Kind, Error as DieselError};
+        match self.as_diesel() {
+            Some(DieselError::DatabaseError(kind, _)) => !matches!(
+                kind,
+                Kind::UniqueViolation
+                    | Kind::ForeignKeyViolation
+                    | Kind::NotNullViolation
+                    | Kind::CheckViolation
+                    | Kind::RestrictViolation
+                    | Kind::ExclusionViolation
+                    | Kind::SerializationFailure
+            ),
+            Some(DieselError::NotFound | DieselError::DeserializationError(_) | DieselError::QueryBuilderError(_)) => {
+                false
+            }
+            other => other.is_some(),
+        }
     }
 
     /// An [`Error::Invalid`] with the value in quotes, shortened if it is long.

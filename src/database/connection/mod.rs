@@ -202,6 +202,26 @@ pub enum Connection {
 }
 
 impl Connection {
+    /// Closes the connection and frees its slot in the pool, instead of returning it. This waits for nothing, even if a
+    /// statement is in flight. Dropping the connection does the same after a statement that nobody waits for, and after
+    /// an error that another connection may not have.
+    pub(crate) fn discard(self) {
+        match self {
+            Self::Pooled(connection) => connection.discard(),
+            #[cfg(feature = "testing")]
+            Self::InMemory(_) => {}
+        }
+    }
+
+    /// Whether the connection will be closed, so that nothing more should be sent on it.
+    pub(crate) fn is_discarded(&self) -> bool {
+        match self {
+            Self::Pooled(connection) => connection.is_discarded(),
+            #[cfg(feature = "testing")]
+            Self::InMemory(_) => false,
+        }
+    }
+
     /// The connection itself, if it leads to a database.
     pub(crate) fn database_mut(&mut self) -> Option<&mut PooledConnection> {
         match self {
@@ -210,9 +230,7 @@ impl Connection {
             Self::InMemory(_) => None,
         }
     }
-}
 
-impl Connection {
     /// Whether each statement on it is a transaction and costs one round trip.
     pub(crate) fn commits_each_statement(&mut self) -> bool {
         match self {

@@ -112,7 +112,11 @@ where
     M: deadpool::managed::Manager<Type = AsyncPgConnection, Error: StdError + Send + Sync + 'static> + 'static,
 {
     fn get(&self) -> BoxFuture<'_, Result<PooledConnection, PoolError>> {
-        Box::pin(async move { Ok(PooledConnection::new(Self::get(self).await?)) })
+        Box::pin(async move {
+            // An object that is merely dropped stays open until the pool hands it out again.
+            let close = |object| drop(deadpool::managed::Object::take(object));
+            Ok(PooledConnection::with_close(Self::get(self).await?, close))
+        })
     }
 
     fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, PoolError>> {

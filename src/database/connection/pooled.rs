@@ -5,8 +5,14 @@ use std::ops::{Deref, DerefMut};
 
 use diesel::connection::CacheSize;
 use diesel_async::{AnsiTransactionManager, AsyncConnection, AsyncPgConnection, TransactionManager};
+use tokio::runtime::Handle;
+
+use crate::error::Error;
 
 /// A connection from a pool. Drop it to return it.
+///
+/// The queue closes a connection instead of returning it, if a statement failed for a reason that another connection
+/// may not have, or if it stopped waiting for a statement.
 ///
 /// # Example
 ///
@@ -20,15 +26,34 @@ use diesel_async::{AnsiTransactionManager, AsyncConnection, AsyncPgConnection, T
 /// }
 /// ```
 pub struct PooledConnection {
-    guard: Box<dyn DerefMut<Target = AsyncPgConnection> + Send>,
+    /// `None` only while this is dropped.
+    guard: Option<Box<dyn Guard>>,
     /// Whether statements are prepared only for the length of a transaction.
     pub(crate) without_prepared_statements: bool,
+    /// Whether a statement was sent that has no response yet.
+    is_in_flight: bool,
+    /// Whether the connection is closed when this is dropped.
+    is_discarded: bool,
 }
 
 impl PooledConnection {
     /// Wraps the pool's own guard. Dropping the connection drops the guard.
+    ///
+    /// To close the connection, the queue sets its transaction manager in error and drops the guard. The pool must then
+    /// close it, which the pools of diesel-async do.
     pub fn new(guard: impl DerefMut<Target = AsyncPgConnection> + Send + 'static) -> Self {
-        Self { guard: Box::new(guard), without_prepared_statements: false }
+        Self::with_close(guard, |mut guard| {
+            AnsiTransactionManager::transaction_manager_status_mut(&mut *guard).set_in_error();
+        })
+    }
+
+    /// Wraps the pool's own guard. The function closes the connection and frees its slot in the pool.
+    pub(crate) fn with_close<G>(guard: G, close: fn(G)) -> Self
+    where
+        G: DerefMut<Target = AsyncPgConnection> + Send + 'static,
+    {
+        let guard = Some(Box::new(Closable { guard, close }) as Box<dyn Guard>);
+        Self { guard, without_prepared_statements: false, is_in_flight: false, is_discarded: false }
     }
 
     /// Prepares every statement each time, in a transaction.
@@ -44,19 +69,96 @@ impl PooledConnection {
         let is_outside = matches!(status.transaction_depth(), Ok(None));
         is_outside && !self.without_prepared_statements
     }
+
+    /// Closes the connection and frees its slot in the pool, even if a statement is in flight.
+    pub(crate) fn discard(mut self) {
+        self.is_discarded = true;
+    }
+
+    /// Notes that a statement is about to be sent. If nobody waits for its response, the connection is closed.
+    ///
+    /// A connection in a transaction is returned in any case. It is that of a test, and would lose the test's data.
+    pub(crate) fn begin_statement(&mut self) {
+        self.is_in_flight = !self.is_in_transaction();
+    }
+
+    /// Notes the result of the statement. After an error that another connection may not have, the connection is
+    /// closed.
+    pub(crate) fn end_statement<T>(&mut self, result: &Result<T, Error>) {
+        let was_in_flight = std::mem::take(&mut self.is_in_flight);
+        self.is_discarded |= was_in_flight && result.as_ref().is_err_and(Error::may_be_of_connection);
+    }
+
+    /// Whether the connection will be closed, so that nothing more should be sent on it.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.is_discarded
+    }
+
+    fn is_in_transaction(&mut self) -> bool {
+        let status = AnsiTransactionManager::transaction_manager_status_mut(&mut **self);
+        matches!(status.transaction_depth(), Ok(Some(_)))
+    }
+}
+
+impl Drop for PooledConnection {
+    fn drop(&mut self) {
+        let Some(guard) = self.guard.take() else { return };
+        // A pool may open another connection instead, for which it needs the runtime.
+        if (self.is_discarded || self.is_in_flight) && Handle::try_current().is_ok() {
+            guard.close();
+        }
+    }
+}
+
+const TAKEN: &str = "the guard is taken only when the connection is dropped";
+
+/// A pool's guard, which can also close its connection.
+trait Guard: DerefMut<Target = AsyncPgConnection> + Send {
+    fn close(self: Box<Self>);
+}
+
+struct Closable<G> {
+    guard: G,
+    close: fn(G),
+}
+
+impl<G: DerefMut<Target = AsyncPgConnection> + Send> Guard for Closable<G> {
+    fn close(self: Box<Self>) {
+        (self.close)(self.guard);
+    }
+}
+
+impl<G: Deref<Target = AsyncPgConnection>> Deref for Closable<G> {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        &self.guard
+    }
+}
+
+impl<G: DerefMut<Target = AsyncPgConnection>> DerefMut for Closable<G> {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.guard
+    }
 }
 
 impl Deref for PooledConnection {
     type Target = AsyncPgConnection;
 
     fn deref(&self) -> &Self::Target {
-        &self.guard
+        match &self.guard {
+            Some(guard) => guard,
+            None => unreachable!("{TAKEN}"),
+        }
     }
 }
 
 impl DerefMut for PooledConnection {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.guard
+        match &mut self.guard {
+            Some(guard) => guard,
+            None => unreachable!("{TAKEN}"),
+        }
     }
 }
 

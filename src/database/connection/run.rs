@@ -101,19 +101,31 @@ impl Run for PooledConnection {
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
         Pg: QueryMetadata<S::SqlType>,
     {
-        if !self.without_prepared_statements {
-            return Async(&mut **self).load(statement).await;
-        }
-        let mut names_tried = 1;
-        loop {
-            let answer = self.transaction(async |connection| {
-                diesel_async::RunQueryDsl::load::<S::Row>(Runnable(&statement), &mut **connection).await
-            });
-            match answer.await {
-                // The transaction was rolled back, so nothing was done.
-                Err(error) if names_tried < NAMES_TO_TRY && is_about_a_name(&error) => names_tried += 1,
-                answer => return explain::<S>(answer),
-            }
+        self.begin_statement();
+        let result = load_pooled(self, statement).await;
+        self.end_statement(&result);
+        result
+    }
+}
+
+async fn load_pooled<S>(pooled: &mut PooledConnection, statement: S) -> Result<Vec<S::Row>, Error>
+where
+    S: Executable,
+    S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+    Pg: QueryMetadata<S::SqlType>,
+{
+    if !pooled.without_prepared_statements {
+        return Async(&mut **pooled).load(statement).await;
+    }
+    let mut names_tried = 1;
+    loop {
+        let answer = pooled.transaction(async |connection| {
+            diesel_async::RunQueryDsl::load::<S::Row>(Runnable(&statement), &mut **connection).await
+        });
+        match answer.await {
+            // The transaction was rolled back, so nothing was done.
+            Err(error) if names_tried < NAMES_TO_TRY && is_about_a_name(&error) => names_tried += 1,
+            answer => return explain::<S>(answer),
         }
     }
 }

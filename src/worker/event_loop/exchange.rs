@@ -88,7 +88,12 @@ impl EventLoop {
             Ok(response) => response,
             Err(failure) => return self.on_failure(failure),
         };
-        self.connection.keep(connection);
+        if response.is_refused() {
+            // Another connection may have other rights or settings.
+            connection.discard();
+        } else {
+            self.connection.keep(connection);
+        }
         self.failures.backoff.reset();
         self.failures.failing_since = None;
         match response {

@@ -126,6 +126,13 @@ pub(super) enum Response {
     Recovered(Vec<FetchedJob>),
 }
 
+impl Response {
+    /// Whether the database refused to store outcomes or to fetch jobs.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self, Self::Exchanged { result, .. } if !result.refused.is_empty() || result.fetch_problem.is_some())
+    }
+}
+
 /// Adds the outcome of a job to the statement that stores it.
 pub(crate) fn add_outcome(statement: &mut FinishAndFetchJobs, finished: &Finished, settings: &Settings) {
     let Finished { job_id, attempts, outcome, duration } = finished;

@@ -8,5 +8,6 @@ mod pooler;
 #[cfg(all(feature = "bb8", feature = "deadpool"))]
 mod pools;
 mod schemas;
+mod sessions;
 #[cfg(feature = "writable-models")]
 mod writable_models;

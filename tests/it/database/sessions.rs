@@ -1,0 +1,255 @@
+//! Sessions that are of no use although their sockets work, and statements that nobody waits for: their connections are
+//! closed, and the pool has room for better ones.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, bb8, deadpool};
+use procrastinate::job_manager::{check_connection, finish_job, list_queues};
+use procrastinate::{App, DieselConnector, Error, JobId, JobStatus, configure_task, task};
+use serde_json::json;
+use throwaway_postgres::Database;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::support::{Running, connect, database, eventually, job, jobs, rows, sql, within_patience};
+
+fn manager(url: &str) -> AsyncDieselConnectionManager<AsyncPgConnection> {
+    AsyncDieselConnectionManager::new(url)
+}
+
+/// Pools of one connection each, which they never renew by themselves.
+async fn small_pools(url: &str) -> [DieselConnector; 2] {
+    let of_bb8 = bb8::Pool::builder().max_size(1).max_lifetime(None).idle_timeout(None);
+    let of_deadpool = deadpool::Pool::builder(manager(url)).max_size(1).build().unwrap();
+    [DieselConnector::new(of_bb8.build(manager(url)).await.unwrap()), DieselConnector::new(of_deadpool)]
+}
+
+fn set_read_only(connection: &mut PgConnection, database: &Database, is_read_only: bool) {
+    sql(
+        connection,
+        &format!("ALTER DATABASE \"{}\" SET default_transaction_read_only = {is_read_only}", database.name()),
+    );
+}
+
+fn end_other_sessions(connection: &mut PgConnection) {
+    sql(
+        connection,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+}
+
+/// Makes all sessions but this one read-only ones, and new sessions ordinary ones.
+fn make_sessions_read_only(connection: &mut PgConnection, database: &Database) {
+    set_read_only(connection, database, true);
+    end_other_sessions(connection);
+}
+
+/// How many sessions there are besides this one.
+fn other_sessions(connection: &mut PgConnection) -> String {
+    rows(
+        connection,
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+    )
+    .remove(0)
+}
+
+#[tokio::test]
+async fn a_read_only_session_fails_one_call_and_no_more() {
+    let database = database();
+    let mut connection = connect(&database);
+    for connector in small_pools(database.url()).await {
+        let app = App::builder(connector).build().unwrap();
+        make_sessions_read_only(&mut connection, &database);
+        // Reading works, so the pool sees nothing wrong.
+        within_patience(app.execute(list_queues())).await.unwrap();
+        set_read_only(&mut connection, &database, false);
+        let error = within_patience(app.defer(configure_task("task", json!({})))).await.unwrap_err();
+        assert!(error.as_diesel().is_some(), "{error}");
+        within_patience(app.defer(configure_task("task", json!({})))).await.unwrap();
+        sql(&mut connection, "DELETE FROM procrastinate_jobs");
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_other_settings_fails_one_call_and_no_more() {
+    let database = database();
+    let mut connection = connect(&database);
+    let name = database.name();
+    for connector in small_pools(database.url()).await {
+        let app = App::builder(connector).build().unwrap();
+        sql(&mut connection, &format!("ALTER DATABASE \"{name}\" SET search_path = nowhere"));
+        end_other_sessions(&mut connection);
+        within_patience(app.execute(check_connection())).await.unwrap();
+        sql(&mut connection, &format!("ALTER DATABASE \"{name}\" RESET search_path"));
+        let error = within_patience(app.defer(configure_task("task", json!({})))).await.unwrap_err();
+        assert!(matches!(error, Error::SchemaMissing { .. }), "{error}");
+        within_patience(app.defer(configure_task("task", json!({})))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_worker_does_not_stay_on_a_read_only_session() {
+    #[task]
+    async fn be_written_down() {}
+
+    let database = database();
+    let mut connection = connect(&database);
+    for connector in small_pools(database.url()).await {
+        let app = App::builder(connector).task::<be_written_down>().build().unwrap();
+        let poll = Duration::from_millis(50);
+        let worker = Running::start(app.worker().fetch_job_polling_interval(poll).install_signal_handlers(false));
+        let ran_before = be_written_down().defer_blocking(&mut connection).unwrap();
+        eventually("it has run a job", || job(&mut connection, ran_before).status == JobStatus::Succeeded).await;
+
+        make_sessions_read_only(&mut connection, &database);
+        let id = be_written_down().defer_blocking(&mut connection).unwrap();
+        let is_read_only = "SELECT FROM pg_stat_activity WHERE datname = current_database()
+                            AND pid <> pg_backend_pid() AND query LIKE '%finish_and_fetch%'";
+        eventually("it has asked", || !rows(&mut connection, is_read_only).is_empty()).await;
+        set_read_only(&mut connection, &database, false);
+        eventually("it has run the job", || job(&mut connection, id).status == JobStatus::Succeeded).await;
+        worker.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_violated_constraint_costs_no_connection() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(&mut connection, "ALTER TABLE procrastinate_jobs ADD CONSTRAINT no_seven CHECK (priority <> 7)");
+    for connector in small_pools(database.url()).await {
+        let app = App::builder(connector).build().unwrap();
+        let pid = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        within_patience(app.execute(check_connection())).await.unwrap();
+        let before = rows(&mut connection, pid);
+        within_patience(app.defer(configure_task("task", json!({})).priority(7))).await.unwrap_err();
+        within_patience(app.execute(finish_job(JobId::from(1), JobStatus::Failed))).await.unwrap_err();
+        assert_eq!(rows(&mut connection, pid), before);
+        within_patience(app.execute(check_connection())).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_nobody_waits_for_costs_no_place_of_the_pool() {
+    let database = database();
+    let mut connection = connect(&database);
+    for connector in small_pools(database.url()).await {
+        let app = App::builder(connector).build().unwrap();
+        within_patience(app.execute(check_connection())).await.unwrap();
+        sql(&mut connection, "BEGIN; LOCK TABLE procrastinate_jobs");
+        let late = timeout(Duration::from_millis(200), app.defer(configure_task("task", json!({})))).await;
+        assert!(late.is_err(), "{late:?}");
+        // The lock is still there, and so is the statement that waits for it.
+        within_patience(app.execute(check_connection())).await.unwrap();
+        sql(&mut connection, "ROLLBACK");
+        eventually("the connection is closed", || other_sessions(&mut connection) == "1").await;
+    }
+}
+
+#[tokio::test]
+async fn a_statement_without_an_answer_costs_no_place_of_the_pool() {
+    let database = database();
+    let proxy = SilentProxy::start(&database).await;
+    // Without a test of connections, which would have no answer, either.
+    let manager = || {
+        let mut config = ManagerConfig::default();
+        config.recycling_method = RecyclingMethod::Fast;
+        AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(&proxy.url, config)
+    };
+    let of_bb8 = bb8::Pool::builder().max_size(1).build(manager()).await.unwrap();
+    let of_deadpool = deadpool::Pool::builder(manager()).max_size(1).build().unwrap();
+    for connector in [DieselConnector::new(of_bb8), DieselConnector::new(of_deadpool)] {
+        let app = App::builder(connector).build().unwrap();
+        within_patience(app.execute(check_connection())).await.unwrap();
+        proxy.silence();
+        let late = timeout(Duration::from_millis(200), app.execute(list_queues())).await;
+        assert!(late.is_err(), "{late:?}");
+        within_patience(app.execute(check_connection())).await.unwrap();
+        eventually("its connection is closed", || proxy.shared.open.load(Ordering::SeqCst) == 1).await;
+        drop(app);
+        eventually("all are closed", || proxy.shared.open.load(Ordering::SeqCst) == 0).await;
+    }
+}
+
+#[cfg(feature = "testing")]
+#[tokio::test]
+async fn a_test_keeps_its_connection_and_its_data_after_a_failed_statement() {
+    let database = database();
+    let pool = procrastinate::testing::test_pool(database.url()).await.unwrap();
+    let app = App::builder(DieselConnector::new(pool)).build().unwrap();
+    app.defer(configure_task("task", json!({}))).await.unwrap();
+    let late = timeout(Duration::from_nanos(1), app.execute(list_queues())).await;
+    assert!(late.is_err());
+    assert_eq!(within_patience(app.execute(list_queues())).await.unwrap().len(), 1);
+    assert!(jobs(&mut connect(&database)).is_empty());
+}
+
+/// A proxy that can fall silent on the connections that it has, and passes new ones on.
+struct SilentProxy {
+    url: String,
+    shared: Arc<Shared>,
+    _serving: JoinSet<()>,
+}
+
+struct Shared {
+    server: String,
+    /// How often it has fallen silent.
+    silences: watch::Sender<usize>,
+    /// How many connections clients hold open.
+    open: AtomicUsize,
+}
+
+impl SilentProxy {
+    async fn start(database: &Database) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (account, rest) = database.url().rsplit_once('@').unwrap();
+        let (server, path) = rest.split_once('/').unwrap();
+        let url = format!("{account}@{}/{path}", listener.local_addr().unwrap());
+        let server = server.to_owned();
+        let shared = Arc::new(Shared { server, silences: watch::Sender::new(0), open: AtomicUsize::new(0) });
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(listener, shared.clone()));
+        Self { url, shared, _serving: serving }
+    }
+
+    fn silence(&self) {
+        self.shared.silences.send_modify(|silences| *silences += 1);
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        let server = TcpStream::connect(&shared.server).await.unwrap();
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        let silences = shared.silences.subscribe();
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        connections.spawn(pass_on(from_server, to_client, silences.clone()));
+        let shared = shared.clone();
+        connections.spawn(async move {
+            pass_on(from_client, to_server, silences).await;
+            shared.open.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+/// Passes on what is read until it is silenced, and ends when the sender closes its side.
+async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, silences: watch::Receiver<usize>) {
+    let mut buffer = vec![0; 8_192];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if !silences.has_changed().unwrap_or(true) && to.write_all(&buffer[..length]).await.is_err() {
+            break;
+        }
+    }
+}
