@@ -50,7 +50,7 @@ CREATE FUNCTION procrastinate_diesel_finish_jobs_v1(
 AS $function$
 DECLARE
     doing CONSTANT procrastinate_job_status := 'doing';
-    -- Searching the arrays for each job takes longer the more there are, so look for what is common.
+    -- Searching the arrays for each job takes longer the more there are.
     have_all_succeeded CONSTANT boolean :=
         'succeeded' = ALL (end_statuses) AND cardinality(end_statuses) = cardinality(finished_job_ids);
     common_attempts CONSTANT integer :=

@@ -16,8 +16,8 @@ pub(crate) async fn draw_worker_id(connection: &mut impl Run) -> Result<i64, Err
 }
 
 /// Registers a worker under a new ID. Statements under the former one can then no longer do anything, even if they
-/// arrive late. Returns all jobs that the worker holds: those it held before, and if it was pruned, those of `held` that
-/// no other worker has taken since. Repeating the call does no harm.
+/// arrive late. Returns all jobs that the worker holds. If it was pruned, these are the jobs of `held` that no other
+/// worker has taken since. Repeating the call does no harm.
 pub(crate) async fn reregister_worker(
     connection: &mut impl Run,
     former_id: i64,

@@ -1,9 +1,10 @@
 //! Random statements, each run in PostgreSQL and in memory. They include statements that only a worker runs, and the
 //! effects of dead workers and lost responses.
 
+mod choices;
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::expression::QueryMetadata;
@@ -12,29 +13,28 @@ use diesel::prelude::*;
 use diesel::query_dsl::CompatibleType;
 use diesel::result::Error::DatabaseError;
 use fastrand::Rng;
-use serde_json::{Value, json};
 use throwaway_postgres::{Database, Server};
 
+use self::choices::{any_job, any_queues, maybe};
 use super::{Memory, MemoryConnection};
 use crate::database::connection::run::{Blocking, Executable, Run, complete};
 use crate::database::migrations::{MIGRATIONS, run_pending_migrations};
 use crate::database::models::{ProcrastinateEvent, ProcrastinateJob};
 use crate::database::statements::cli::{
-    CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobSelection, JobsAhead, LastStart,
-    NamesInUse, PageOfJobs, RegisteredWorkers, RetryJobByContract,
+    CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart, NamesInUse, PageOfJobs,
+    RegisteredWorkers, RetryJobByContract,
 };
 use crate::database::statements::defer::{InsertJobUnlessEnqueued, NewJob};
 use crate::database::statements::finish_and_fetch::{FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
 use crate::database::statements::inspect::{JobFilter, ListJobsQuery};
-use crate::database::statements::manage::{CancelJobQuery, DeleteOldJobsQuery, RetryJobQuery};
+use crate::database::statements::manage::{CancelJobQuery, DeleteOldJobsQuery};
 use crate::database::statements::periodic::DeferPeriodicJob;
-use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
+use crate::database::statements::rescue::JobsWithoutWorker;
 use crate::database::statements::workers::{
-    DrawWorkerId, HeldJobs, RegisterWorkerQuery, ReregisterWorker, UnregisterWorkerQuery, UpdateHeartbeatQuery,
+    DrawWorkerId, HeldJobs, RegisterWorkerQuery, UnregisterWorkerQuery, UpdateHeartbeatQuery,
 };
 use crate::error::Error;
-use crate::job::{Job, JobId, JobStatus};
-use crate::retry::RetryDecision;
+use crate::job::{Job, JobId};
 
 const QUEUES: [&str; 2] = ["one", "two"];
 const LOCKS: [&str; 3] = ["a", "b", "c"];
@@ -145,130 +145,6 @@ fn fetched_text(row: &FinishedOrFetched) -> String {
             let job = &fetched.job;
             format!("{} {:?}", time_text(job.scheduled_at), Job { scheduled_at: None, ..job.clone() })
         }
-    }
-}
-
-fn any_queues(random: &mut Rng) -> Option<Vec<String>> {
-    random.bool().then(|| QUEUES.into_iter().filter(|_| random.bool()).map(str::to_owned).collect())
-}
-
-fn maybe(random: &mut Rng, choices: &[&str]) -> Option<String> {
-    (random.u8(..3) == 0).then(|| random.choice(choices).map(|choice| (*choice).to_owned())).flatten()
-}
-
-fn any_job(random: &mut Rng) -> NewJob {
-    NewJob {
-        queue: random.choice(QUEUES).unwrap().to_owned(),
-        task_name: "task".to_owned(),
-        priority: random.i32(0..3),
-        lock: maybe(random, &LOCKS),
-        queueing_lock: maybe(random, &LOCKS),
-        args: json!({}),
-        scheduled_at: (random.u8(..5) == 0).then(|| FUTURE.parse().unwrap()),
-    }
-}
-
-fn any_decision(random: &mut Rng) -> RetryDecision {
-    let mut decision = if random.u8(..3) > 0 {
-        RetryDecision::retry_in(Duration::ZERO)
-    } else {
-        RetryDecision::retry_at(FUTURE.parse().unwrap())
-    };
-    decision.priority = random.bool().then(|| random.i32(0..3));
-    decision.queue = maybe(random, &QUEUES);
-    decision.lock = maybe(random, &LOCKS);
-    decision
-}
-
-impl Known {
-    /// A worker, sometimes one that is not registered.
-    fn worker(&self, random: &mut Rng) -> i64 {
-        random.choice(&self.workers).copied().filter(|_| random.u8(..12) > 0).unwrap_or(1_000)
-    }
-
-    /// A job, usually a running one, sometimes one that does not exist.
-    fn id(&self, random: &mut Rng) -> JobId {
-        let running: Vec<_> = self.jobs.iter().filter(|job| job.status == JobStatus::Doing).collect();
-        let job = if random.u8(..4) > 0 { random.choice(running) } else { random.choice(&self.jobs) };
-        job.map_or(1_000, |job| job.id).into()
-    }
-
-    /// Several different jobs.
-    fn ids(&self, random: &mut Rng) -> Vec<JobId> {
-        let mut ids: Vec<JobId> = (0..random.usize(..5)).map(|_| self.id(random)).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
-    }
-
-    /// The number of finished attempts of the job, sometimes one more or less.
-    fn attempts(&self, random: &mut Rng, id: JobId) -> i32 {
-        let attempts = self.jobs.iter().find(|job| id == job.id).map_or(0, |job| job.attempts);
-        if random.u8(..8) > 0 { attempts } else { attempts + random.i32(-1..2) }
-    }
-
-    fn finish_and_fetch(&self, random: &mut Rng) -> FinishAndFetchJobs {
-        let mut statement = FinishAndFetchJobs::new(self.worker(random), any_queues(random), random.usize(..4));
-        statement.one_by_one = random.u8(..4) == 0;
-        for id in self.ids(random) {
-            let attempts = self.attempts(random, id);
-            match random.u8(..6) {
-                0..=2 => statement.retry(id, attempts, &any_decision(random), random.u8(..4) > 0),
-                3 => statement.delete(id, attempts),
-                _ => statement.finish(id, attempts, random.choice(["succeeded", "failed", "aborted"]).unwrap()),
-            }
-            if random.bool() {
-                // Sometimes as if it had been tried very often, so that the error of the first attempt is deleted.
-                let attempts = if random.u8(..6) == 0 { 100 } else { attempts };
-                statement.keep_error(id, attempts, "it failed", "worker", Duration::from_millis(1_500));
-            }
-        }
-        statement
-    }
-
-    fn reregister(&self, random: &mut Rng, new_id: i64) -> ReregisterWorker {
-        let job_ids = self.ids(random);
-        let attempts = job_ids.iter().map(|id| self.attempts(random, *id)).collect();
-        ReregisterWorker { former_id: self.worker(random), new_id, job_ids, attempts }
-    }
-
-    fn rescue(&self, random: &mut Rng) -> RescueJobs {
-        let mut statement = RescueJobs::default();
-        for id in self.ids(random) {
-            let job = Job {
-                id,
-                queue: String::new(),
-                task_name: String::new(),
-                priority: 0,
-                lock: None,
-                queueing_lock: None,
-                args: Value::Null,
-                scheduled_at: None,
-                attempts: self.attempts(random, id),
-                abort_requested: false,
-                worker_id: None,
-            };
-            let decision = random.bool().then(|| any_decision(random));
-            statement.add(&job, decision.as_ref(), "the worker died");
-        }
-        statement
-    }
-
-    fn retry(&self, random: &mut Rng) -> RetryJobQuery {
-        let RetryDecision { priority, queue, lock, .. } = any_decision(random);
-        let retry_at = random.bool().then(|| FUTURE.parse().unwrap());
-        RetryJobQuery { job_id: self.id(random), retry_at, priority, queue, lock }
-    }
-
-    fn meant(&self, random: &mut Rng) -> JobSelection {
-        let filter = JobFilter {
-            queue: maybe(random, &QUEUES),
-            lock: maybe(random, &LOCKS),
-            status: maybe(random, &["todo", "failed", "doing"]).map(|label| JobStatus::from(label.as_str())),
-            worker_id: (random.u8(..4) == 0).then(|| self.worker(random)),
-            ..JobFilter::default()
-        };
-        JobSelection { filter, are_stalled: random.u8(..4) == 0 }
     }
 }
 

@@ -57,6 +57,9 @@ impl InFlight {
                 Ok(Err(error)) => {
                     // The server processes requests in order. If it responds to the next one, this one has failed.
                     let is_in_doubt = ping(&mut connection).await.is_err();
+                    if is_in_doubt {
+                        connection.discard();
+                    }
                     Err(Failure { error, is_in_doubt })
                 }
                 Err(_) => Err(Failure { error: late(), is_in_doubt: true }),
