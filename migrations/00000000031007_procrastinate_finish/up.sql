@@ -219,7 +219,8 @@ COMMENT ON FUNCTION procrastinate_diesel_requeue_jobs_v1(bigint, jsonb) IS
 
 CREATE FUNCTION procrastinate_diesel_finish_one_by_one_v1(
         p_worker_id bigint, finished_job_ids bigint[], end_statuses procrastinate_job_status[], retries jsonb,
-        deleted_job_ids bigint[], errors jsonb, finished_attempts integer[], deleted_attempts integer[], OUT lost_ids bigint[], OUT failed_ids bigint[],
+        deleted_job_ids bigint[], errors jsonb, finished_attempts integer[], deleted_attempts integer[],
+        OUT lost_ids bigint[], OUT failed_ids bigint[],
         OUT refused_ids bigint[], OUT problems text[])
     LANGUAGE plpgsql
 AS $function$
