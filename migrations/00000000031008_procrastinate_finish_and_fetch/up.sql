@@ -57,10 +57,8 @@ CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
         due_at timestamptz DEFAULT NULL, finished_attempts integer[] DEFAULT NULL,
         deleted_attempts integer[] DEFAULT NULL)
     RETURNS SETOF procrastinate_diesel_fetched_v1 LANGUAGE plpgsql
-    SET jit = off SET plan_cache_mode = force_generic_plan
-    SET enable_seqscan = off SET enable_bitmapscan = off
-    SET enable_hashjoin = off SET enable_mergejoin = off
-    SET enable_sort = off SET enable_incremental_sort = off
+    SET jit = off SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_sort = off SET enable_incremental_sort = off
     SET lock_timeout = '5s'
 AS $function$
 DECLARE
@@ -101,7 +99,6 @@ BEGIN
     IF cardinality(lost_ids) > 0 THEN
         PERFORM procrastinate_diesel_check_worker_v1(p_worker_id);
     END IF;
-
     -- After the outcomes, so that a lock that a job releases is taken again.
     IF free_slots > 0 AND one_by_one THEN
         SELECT tried.started_ids, refused_ids || NULL::bigint, problems || tried.problem
@@ -113,7 +110,6 @@ BEGIN
             p_worker_id, target_queue_names, free_slots, coalesce(due_at, now()));
     END IF;
     depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
-
     -- Not earlier: a block that is rolled back does not take back returned rows.
     IF cardinality(lost_ids) > 0 OR failed_ids IS NOT NULL OR refused_ids IS NOT NULL THEN
         FOR outcome.kind, outcome.id, outcome.problem IN
