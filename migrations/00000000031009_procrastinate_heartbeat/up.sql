@@ -34,8 +34,8 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_held_jobs_v1(bigint) IS
-    'The jobs that a worker is doing, each with the attempts before this one, and whether its abort '
-    'was requested.';
+    'The jobs that a worker is doing, each with the attempts before this one, and whether its '
+    'abort was requested.';
 
 CREATE FUNCTION procrastinate_diesel_jobs_of_worker_v1(p_worker_id bigint, job_ids bigint[])
     RETURNS SETOF procrastinate_diesel_fetched_v1
