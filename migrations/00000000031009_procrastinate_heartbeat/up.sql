@@ -111,7 +111,7 @@ END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_reregister_worker_v1(bigint, bigint, bigint[], integer[]) IS
     'Replaces the registration of a worker by one with a new ID, so that statements under the '
-    'former ID can no longer do anything, even if they arrive late. The worker keeps its jobs. If it '
-    'was pruned as stalled, it gets back those of the given jobs that nobody has taken since. '
+    'former ID can no longer do anything, even if they arrive late. The worker keeps its jobs. If '
+    'it was pruned as stalled, it gets back those of the given jobs that nobody has taken since. '
     'Returns all jobs that the worker is doing, each with the attempts before this one. Repeating '
     'the call does no harm.';
