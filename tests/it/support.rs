@@ -39,6 +39,11 @@ pub fn connect(database: &Database) -> PgConnection {
     PgConnection::establish(database.url()).unwrap()
 }
 
+/// A blocking connection as superuser, for what an application cannot do.
+pub fn superuser(database: &Database) -> PgConnection {
+    PgConnection::establish(database.superuser_url()).unwrap()
+}
+
 /// The application's pool.
 pub async fn pool(database: &Database) -> Pool<AsyncPgConnection> {
     impatient_pool(database, Duration::from_secs(10)).await

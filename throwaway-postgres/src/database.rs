@@ -36,6 +36,7 @@ const TEMPLATE_PAUSE: Duration = Duration::from_millis(50);
 pub struct Database {
     name: String,
     url: String,
+    superuser_url: String,
     server: Arc<Shared>,
 }
 
@@ -51,7 +52,8 @@ impl Database {
             Some(template) => quote_identifier(&template.name),
             None => "template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'".to_owned(),
         };
-        let statement = format!("CREATE DATABASE {} TEMPLATE {source}", quote_identifier(&name));
+        let owner = server.owner.as_ref().map_or("CURRENT_USER", |owner| owner.name);
+        let statement = format!("CREATE DATABASE {} OWNER {owner} TEMPLATE {source}", quote_identifier(&name));
         let deadline = Instant::now() + TEMPLATE_LIMIT;
         while let Err(failure) = client::ask(&server.url, &statement) {
             if !failure.is_object_in_use() || Instant::now() > deadline {
@@ -59,12 +61,13 @@ impl Database {
             }
             thread::sleep(TEMPLATE_PAUSE);
         }
-        let url = with_database(&server.url, &name);
-        Ok(Database { name, url, server: Arc::clone(server) })
+        let superuser_url = with_database(&server.url, &name);
+        let url = server.owner.as_ref().map_or_else(|| superuser_url.clone(), |owner| owner.with_role(&superuser_url));
+        Ok(Database { name, url, superuser_url, server: Arc::clone(server) })
     }
 
     /// Returns the connection URL of this database, for Diesel, tokio-postgres, `psql` and other programs based on
-    /// libpq.
+    /// libpq. On a private cluster, the role owns the database and is no superuser.
     ///
     /// ```no_run
     /// # let database = throwaway_postgres::Server::start()?.create_database("example")?;
@@ -73,6 +76,18 @@ impl Database {
     /// ```
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Returns the connection URL of this database as superuser. On a server that `DATABASE_URL` names, it is the same
+    /// as [`url`](Database::url).
+    ///
+    /// ```no_run
+    /// # let database = throwaway_postgres::Server::start()?.create_database("example")?;
+    /// assert!(database.superuser_url().contains(database.name()));
+    /// # Ok::<(), throwaway_postgres::Error>(())
+    /// ```
+    pub fn superuser_url(&self) -> &str {
+        &self.superuser_url
     }
 
     /// Returns the name of this database.

@@ -7,6 +7,8 @@ use std::sync::{Arc, OnceLock};
 use crate::binaries::Places;
 use crate::client::{self, Failure};
 use crate::cluster::Cluster;
+use crate::directory::random_hex;
+use crate::url::with_account;
 use crate::{Database, Error, Options};
 
 /// A PostgreSQL server: the one that `DATABASE_URL` names, or else a private cluster.
@@ -29,7 +31,30 @@ pub struct Server {
 /// The parts that the server and its databases share.
 pub(crate) struct Shared {
     pub(crate) url: String,
+    /// The role that owns the databases, on a private cluster.
+    pub(crate) owner: Option<Owner>,
     cluster: Option<Cluster>,
+}
+
+/// A role that is no superuser, as a managed PostgreSQL gives it to an application.
+pub(crate) struct Owner {
+    pub(crate) name: &'static str,
+    password: String,
+}
+
+impl Owner {
+    fn create(url: &str) -> Result<Owner, Error> {
+        let owner = Owner { name: "application", password: random_hex::<16>()? };
+        let statement = format!("CREATE ROLE {} LOGIN PASSWORD '{}'", owner.name, owner.password);
+        client::ask(url, &statement)
+            .map_err(|failure| Error::new(format!("could not create the role of the databases: {failure}")))?;
+        Ok(owner)
+    }
+
+    /// Returns the connection URL with this role.
+    pub(crate) fn with_role(&self, url: &str) -> String {
+        with_account(url, self.name, &self.password)
+    }
 }
 
 impl Server {
@@ -70,11 +95,11 @@ impl Server {
             Some(url) if !options.ignores_database_url() => {
                 // Check the connection now, because the message can name the source of the address.
                 client::ask(&url, "SELECT 1").map_err(|failure| named_server_failed(&failure))?;
-                Shared { url, cluster: None }
+                Shared { url, owner: None, cluster: None }
             }
             _ => {
                 let (cluster, url) = Cluster::start(&Places::of_this_machine().find()?, options)?;
-                Shared { url, cluster: Some(cluster) }
+                Shared { owner: Some(Owner::create(&url)?), url, cluster: Some(cluster) }
             }
         };
         Ok(Server { shared: Arc::new(shared) })
@@ -129,6 +154,8 @@ impl Server {
     }
 
     /// Creates an empty database named `procrastinate_<prefix>_<unique>`, in UTF-8 and with the locale C.
+    ///
+    /// On a private cluster it belongs to a role that is no superuser, as which [`Database::url`] connects.
     ///
     /// A long prefix is truncated, because PostgreSQL limits names to 63 bytes.
     ///

@@ -25,6 +25,12 @@ pub(crate) fn with_database(connection: &str, database: &str) -> String {
     url
 }
 
+/// Returns the URL with another role and its password. It must be the URL of a private cluster.
+pub(crate) fn with_account(url: &str, role: &str, password: &str) -> String {
+    let (_, rest) = url.rsplit_once('@').unwrap_or(("", url));
+    format!("postgres://{}:{}@{rest}", percent_encode(role), percent_encode(password))
+}
+
 /// Everything but the unreserved characters of RFC 3986, section 2.3, becomes `%` and two hexadecimal digits.
 fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
@@ -60,6 +66,12 @@ mod tests {
         ] {
             assert_eq!(with_database(given, "new"), expected);
         }
+    }
+
+    #[test]
+    fn only_the_role_and_its_password_change_in_a_url() {
+        let url = with_account("postgres://postgres:secret@127.0.0.1:5432/db", "ada", "s@/");
+        assert_eq!(url, "postgres://ada:s%40%2F@127.0.0.1:5432/db");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use diesel::prelude::*;
 
 use crate::database::plans::{Reads, forget_statistics, measure, run};
-use crate::support::{connect, database, rows, sql};
+use crate::support::{connect, database, rows, sql, superuser};
 
 /// How many jobs are in the way.
 const MANY: u32 = 100_000;
@@ -68,7 +68,7 @@ fn a_fetch_reads_no_more_whatever_stands_before_the_jobs_that_can_be_started() {
         sql(&mut old, "DELETE FROM procrastinate_jobs");
         // As quickly as a table can be filled.
         sql(
-            &mut old,
+            &mut superuser(&database),
             &format!(
                 "SET session_replication_role = replica;
                  INSERT INTO procrastinate_jobs (queue_name, task_name, lock, status, scheduled_at, worker_id)
@@ -112,7 +112,7 @@ fn a_worker_comes_and_goes_without_a_look_at_what_has_ended() {
     let database = database();
     let mut connection = connect(&database);
     sql(
-        &mut connection,
+        &mut superuser(&database),
         &format!(
             "ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = false);
              SELECT procrastinate_register_worker_v1();

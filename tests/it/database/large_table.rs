@@ -10,7 +10,7 @@ use procrastinate::schema::{procrastinate_events, procrastinate_jobs};
 use procrastinate::{JobEventType, JobId, JobStatus};
 
 use crate::database::plans::{Reads, measure};
-use crate::support::{connect, database, sql};
+use crate::support::{connect, database, sql, superuser};
 
 /// Of a million jobs 992,000 have succeeded, each in its second, and the last one a minute ago; the others are 2,000 each
 /// that have failed, were cancelled, wait, and wait behind locks, of which there are two hundred; 100 run. One in a thousand
@@ -146,7 +146,7 @@ fn complaint(connection: &mut PgConnection, (name, query, expected, most): Query
 fn conditions_that_say_so_go_along_an_index() {
     let database = database();
     let mut connection = connect(&database);
-    sql(&mut connection, MILLION);
+    sql(&mut superuser(&database), MILLION);
     // From the sixth time on a plan may be one that was made for all values.
     let complaints: Vec<_> =
         (0..7).flat_map(|_| QUERIES).filter_map(|query| complaint(&mut connection, query)).collect();
@@ -161,7 +161,7 @@ fn conditions_that_say_so_go_along_an_index() {
 fn jobs_are_counted_without_a_statement_that_reads_the_whole_table() {
     let database = database();
     let mut connection = connect(&database);
-    sql(&mut connection, MILLION);
+    sql(&mut superuser(&database), MILLION);
     let all = Cell::new(0);
     let reads = measure(&mut connection, |connection| {
         let counts = list_queues().execute_blocking(connection).unwrap();

@@ -14,7 +14,7 @@ use serde_json::json;
 use throwaway_postgres::Database;
 
 use super::catalog::found_database;
-use crate::support::{PATIENCE, connect, rows, sql, try_rows};
+use crate::support::{PATIENCE, connect, rows, sql, superuser, try_rows};
 
 /// The first migrations of the queue, so many of them.
 struct First(usize);
@@ -115,7 +115,7 @@ fn under_load(database: &Database, parts: &[[&str; 2]], act: impl FnOnce()) {
 fn programs_defer_work_and_delete_while_migrations_run_and_are_reverted() {
     let (database, mut connection) = found_database();
     sql(
-        &mut connection,
+        &mut superuser(&database),
         "SET session_replication_role = replica;
          INSERT INTO procrastinate_jobs (queue_name, task_name, status)
          SELECT 'old', 't', 'succeeded' FROM generate_series(1, 50000);

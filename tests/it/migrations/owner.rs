@@ -18,7 +18,7 @@ use throwaway_postgres::{Database, Server};
 use super::catalog::catalog;
 use crate::end_to_end::a_worker_does_all_that_it_is_there_for;
 use crate::python::peer::{Python, python};
-use crate::support::{connect, empty_database, rows, sql};
+use crate::support::{empty_database, rows, sql, superuser};
 
 /// A role, and databases that it owns.
 struct Owner {
@@ -31,19 +31,19 @@ impl Owner {
     fn create() -> Self {
         let database = empty_database();
         let name = format!("{}_owner", &database.name()[database.name().len() - 16..]);
-        sql(&mut connect(&database), &format!("CREATE ROLE \"{name}\""));
+        sql(&mut superuser(&database), &format!("CREATE ROLE \"{name}\""));
         let mut owner = Self { name, databases: Vec::new() };
         owner.take(database);
         owner
     }
 
     fn take(&mut self, database: Database) {
-        sql(&mut connect(&database), &format!("ALTER DATABASE \"{}\" OWNER TO \"{}\"", database.name(), self.name));
+        sql(&mut superuser(&database), &format!("ALTER DATABASE \"{}\" OWNER TO \"{}\"", database.name(), self.name));
         self.databases.push(database);
     }
 
     fn url(&self, database: usize) -> String {
-        let url = self.databases[database].url();
+        let url = self.databases[database].superuser_url();
         let separator = if url.contains('?') { '&' } else { '?' };
         format!("{url}{separator}options=-crole%3D{}", self.name)
     }
@@ -61,9 +61,9 @@ impl Drop for Owner {
         for database in &self.databases {
             let drop = format!("REASSIGN OWNED BY \"{0}\" TO CURRENT_USER; DROP OWNED BY \"{0}\"", self.name);
             // Nobody could act on a failure here.
-            let _ = connect(database).batch_execute(&drop);
+            let _ = superuser(database).batch_execute(&drop);
         }
-        let _ = connect(&self.databases[0]).batch_execute(&format!("DROP ROLE \"{}\"", self.name));
+        let _ = superuser(&self.databases[0]).batch_execute(&format!("DROP ROLE \"{}\"", self.name));
     }
 }
 

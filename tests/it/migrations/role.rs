@@ -13,7 +13,7 @@ use serde_json::json;
 use throwaway_postgres::Database;
 
 use crate::end_to_end::a_worker_does_all_that_it_is_there_for;
-use crate::support::{connect, empty_database, rows, sql};
+use crate::support::{connect, empty_database, rows, sql, superuser};
 
 /// A role that owns nothing, with a name of its own since the roles of all databases are one list.
 struct Role<'a> {
@@ -24,7 +24,7 @@ struct Role<'a> {
 impl<'a> Role<'a> {
     fn create(database: &'a Database) -> Self {
         let name = format!("{}_application", &database.name()[database.name().len() - 16..]);
-        sql(&mut connect(database), &format!("CREATE ROLE \"{name}\""));
+        sql(&mut superuser(database), &format!("CREATE ROLE \"{name}\""));
         Self { database, name }
     }
 }
@@ -33,13 +33,13 @@ impl Drop for Role<'_> {
     fn drop(&mut self) {
         let drop = format!("DROP OWNED BY \"{name}\"; DROP ROLE \"{name}\"", name = self.name);
         // Nobody could act on a failure here.
-        let _ = connect(self.database).batch_execute(&drop);
+        let _ = superuser(self.database).batch_execute(&drop);
     }
 }
 
 /// A queue in a schema that is another's, and a connection that acts as the application's role.
 fn connect_as(role: &Role<'_>) -> PgConnection {
-    let mut connection = connect(role.database);
+    let mut connection = superuser(role.database);
     sql(&mut connection, "CREATE SCHEMA queue; SET search_path TO queue");
     run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
     let grants = "
