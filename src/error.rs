@@ -277,6 +277,9 @@ impl Error {
     /// Diesel does not expose the SQLSTATE, so these are all errors but those that are certainly about the data.
     pub(crate) fn may_be_of_connection(&self) -> bool {
         use diesel::result::{DatabaseErrorKind as Kind, Error as DieselError};
+        if let Self::NoAnswer { .. } = self {
+            return true;
+        }
         match self.as_diesel() {
             Some(DieselError::DatabaseError(kind, _)) => !matches!(
                 kind,

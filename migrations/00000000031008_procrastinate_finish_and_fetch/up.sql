@@ -34,7 +34,11 @@ CREATE FUNCTION procrastinate_diesel_check_worker_v1(p_worker_id bigint)
     LANGUAGE plpgsql
 AS $function$
 BEGIN
-    IF NOT EXISTS (SELECT FROM procrastinate_workers AS worker WHERE worker.id = p_worker_id) THEN
+    -- A released worker is about to be deleted.
+    IF NOT EXISTS (
+        SELECT FROM procrastinate_workers AS worker
+        WHERE worker.id = p_worker_id AND worker.last_heartbeat > 'epoch')
+    THEN
         RAISE foreign_key_violation USING
             MESSAGE = format('Worker %s is not registered', p_worker_id),
             TABLE = 'procrastinate_jobs',

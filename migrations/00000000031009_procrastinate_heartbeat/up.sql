@@ -11,7 +11,8 @@ CREATE FUNCTION procrastinate_diesel_update_heartbeat_v1(p_worker_id bigint)
     SET lock_timeout = '5s'
 AS $function$
 BEGIN
-    UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = p_worker_id;
+    -- A released worker is about to be deleted.
+    UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = p_worker_id AND last_heartbeat > 'epoch';
     RETURN FOUND;
 END;
 $function$;

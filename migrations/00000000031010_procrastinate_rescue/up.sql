@@ -1,4 +1,127 @@
-CREATE FUNCTION procrastinate_diesel_jobs_without_worker_v1(task_names varchar[])
+-- Removing workers. Their running jobs are released first, so that other workers can rescue them.
+-- Deleting a worker updates all its jobs, also finished ones. These are unlinked in steps before.
+-- Meanwhile the last heartbeat of the worker is the epoch: it is not registered any more.
+
+CREATE FUNCTION procrastinate_diesel_release_worker_v1(p_worker_id bigint, silent_since timestamptz)
+    RETURNS boolean
+    LANGUAGE plpgsql
+    SET jit = off
+    SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off
+AS $function$
+BEGIN
+    -- Jobs before workers, as in all functions.
+    UPDATE procrastinate_jobs AS job
+    SET worker_id = NULL
+    WHERE job.id = ANY (ARRAY(
+        SELECT held.id FROM procrastinate_jobs AS held
+        WHERE held.worker_id = p_worker_id AND held.status = 'doing'
+        ORDER BY held.id
+        FOR NO KEY UPDATE SKIP LOCKED));
+    -- A worker that is fetching holds its row. It is not stalled.
+    UPDATE procrastinate_workers AS worker
+    SET last_heartbeat = 'epoch'
+    WHERE worker.id = (
+        SELECT silent.id FROM procrastinate_workers AS silent
+        WHERE silent.id = p_worker_id AND silent.last_heartbeat < silent_since
+        FOR UPDATE SKIP LOCKED);
+    RETURN FOUND;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_release_worker_v1(bigint, timestamptz) IS
+    'Releases the running jobs of a worker that has sent no heartbeat since that time, and sets '
+    'its last heartbeat to the epoch. Returns whether there is such a worker. If not, the caller '
+    'must roll back.';
+
+CREATE FUNCTION procrastinate_diesel_release_stalled_workers_v1(seconds_since_heartbeat double precision)
+    RETURNS TABLE (worker_id bigint, is_new boolean, problem text)
+    LANGUAGE plpgsql
+    SET enable_seqscan = off
+AS $function$
+DECLARE
+    silent_since CONSTANT timestamptz := now() - make_interval(secs => seconds_since_heartbeat);
+BEGIN
+    FOR worker_id, is_new IN
+        SELECT silent.id, silent.last_heartbeat > 'epoch'
+        FROM procrastinate_workers AS silent
+        WHERE silent.last_heartbeat < silent_since
+        ORDER BY silent.id
+    LOOP
+        problem := NULL;
+        BEGIN
+            IF NOT procrastinate_diesel_release_worker_v1(worker_id, silent_since) THEN
+                RAISE no_data_found;
+            END IF;
+        EXCEPTION
+            WHEN no_data_found THEN
+                -- It has sent a heartbeat, or another worker is releasing it.
+                CONTINUE;
+            WHEN OTHERS THEN
+                IF procrastinate_diesel_ends_statement_v1(SQLSTATE) THEN
+                    RAISE;
+                END IF;
+                problem := format('%s (SQLSTATE %s)', SQLERRM, SQLSTATE);
+        END;
+        RETURN NEXT;
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_release_stalled_workers_v1(double precision) IS
+    'Releases the running jobs of the workers whose last heartbeat is older than so many seconds, '
+    'and returns the IDs of these workers. is_new is false for those that were released before. '
+    'problem is the error of a worker whose jobs the database refuses to release. To delete the '
+    'workers, call procrastinate_diesel_remove_worker_v1.';
+
+CREATE FUNCTION procrastinate_diesel_remove_worker_v1(
+        p_worker_id bigint, most integer, OUT is_removed boolean, OUT unlinked integer)
+    LANGUAGE plpgsql
+    SET jit = off
+    SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off
+AS $function$
+BEGIN
+    IF EXISTS (
+        SELECT FROM procrastinate_workers AS worker
+        WHERE worker.id = p_worker_id AND worker.last_heartbeat <= 'epoch')
+    THEN
+        UPDATE procrastinate_jobs AS job
+        SET worker_id = NULL
+        WHERE job.id = ANY (ARRAY(
+            SELECT linked.id FROM procrastinate_jobs AS linked
+            WHERE linked.worker_id = p_worker_id
+            LIMIT most
+            FOR NO KEY UPDATE SKIP LOCKED));
+        GET DIAGNOSTICS unlinked = ROW_COUNT;
+        DELETE FROM procrastinate_workers AS worker
+        WHERE worker.id = p_worker_id AND worker.last_heartbeat <= 'epoch'
+          AND NOT EXISTS (SELECT FROM procrastinate_jobs AS job WHERE job.worker_id = p_worker_id);
+        is_removed := FOUND;
+    ELSE
+        unlinked := 0;
+        is_removed := true;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_remove_worker_v1(bigint, integer) IS
+    'Unlinks at most so many jobs from a released worker, and deletes the worker if no job is '
+    'linked to it. is_removed is whether there is nothing left to do. unlinked is the number of '
+    'jobs. Jobs that others have locked are left to a later call.';
+
+CREATE FUNCTION procrastinate_diesel_unregister_worker_v1(
+        p_worker_id bigint, most integer, OUT is_removed boolean, OUT unlinked integer)
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM procrastinate_diesel_release_worker_v1(p_worker_id, 'infinity');
+    SELECT removed.* INTO is_removed, unlinked
+    FROM procrastinate_diesel_remove_worker_v1(p_worker_id, most) AS removed;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_unregister_worker_v1(bigint, integer) IS
+    'Releases a worker, and does the first step of removing it, like '
+    'procrastinate_diesel_remove_worker_v1.';
+
+CREATE FUNCTION procrastinate_diesel_jobs_without_worker_v1(task_names varchar[], after_id bigint DEFAULT 0)
     RETURNS SETOF procrastinate_diesel_fetched_v1
     LANGUAGE plpgsql
     SET jit = off
@@ -12,59 +135,89 @@ BEGIN
     RETURN QUERY
         SELECT fetched.*
         FROM procrastinate_jobs AS job CROSS JOIN LATERAL procrastinate_diesel_fetched_v1(job) AS fetched
-        WHERE job.status = 'doing' AND job.worker_id IS NULL AND job.task_name = ANY (task_names)
+        WHERE job.status = 'doing' AND job.worker_id IS NULL AND job.id > after_id
+          AND job.task_name = ANY (task_names)
         ORDER BY job.id
         LIMIT 1000;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_jobs_without_worker_v1(varchar[]) IS
-    'Running jobs of these tasks whose worker is gone: the first thousand.';
+COMMENT ON FUNCTION procrastinate_diesel_jobs_without_worker_v1(varchar[], bigint) IS
+    'Running jobs of these tasks whose worker is gone: the first thousand after the job with this '
+    'ID.';
+
+CREATE FUNCTION procrastinate_diesel_rescue_job_v1(
+        p_job_id bigint, p_attempts integer, is_retried boolean, retry_at timestamptz, new_priority integer,
+        new_queue_name varchar, new_lock text, error text)
+    RETURNS procrastinate_job_status
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
+    is_abort_requested boolean;
+    new_status procrastinate_job_status;
+BEGIN
+    -- A job that another worker is rescuing, or that its own worker has taken back, is left to
+    -- them.
+    SELECT job.abort_requested INTO is_abort_requested
+    FROM procrastinate_jobs AS job
+    WHERE job.id = p_job_id AND job.status = doing AND job.worker_id IS NULL AND job.attempts = p_attempts
+    FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+
+    INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error)
+    VALUES (p_job_id, p_attempts + 1, procrastinate_diesel_rescue_job_v1.error)
+    ON CONFLICT DO NOTHING;
+
+    IF NOT is_abort_requested AND is_retried THEN
+        RETURN procrastinate_diesel_requeue_job_v1(
+            p_job_id, NULL, p_attempts, retry_at, new_priority, new_queue_name, new_lock, true);
+    END IF;
+    UPDATE procrastinate_jobs AS job
+    SET status = CASE WHEN is_abort_requested THEN 'aborted' ELSE 'failed' END::procrastinate_job_status,
+        abort_requested = false,
+        attempts = job.attempts + 1
+    WHERE job.id = p_job_id
+    RETURNING job.status INTO new_status;
+    RETURN new_status;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_rescue_job_v1(
+    bigint, integer, boolean, timestamptz, integer, varchar, text, text) IS
+    'Ends the attempt of a job whose worker died, as procrastinate_diesel_rescue_jobs_v1 does. '
+    'Returns its new status, or NULL if it has a worker or is locked.';
 
 CREATE FUNCTION procrastinate_diesel_rescue_jobs_v1(rescues jsonb)
-    RETURNS TABLE (job_id bigint, new_status procrastinate_job_status)
+    RETURNS TABLE (job_id bigint, new_status procrastinate_job_status, problem text)
     LANGUAGE plpgsql
     SET jit = off
     SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off
 AS $function$
-#variable_conflict use_column
 DECLARE
-    doing CONSTANT procrastinate_job_status := 'doing';
     rescue record;
-    is_abort_requested boolean;
 BEGIN
     FOR rescue IN
         SELECT * FROM jsonb_to_recordset(rescues)
-            AS rescue (job_id bigint, attempts integer, is_retried boolean, retry_at timestamptz, priority integer,
+            AS each (job_id bigint, attempts integer, is_retried boolean, retry_at timestamptz, priority integer,
                 queue_name varchar, lock text, error text)
-        ORDER BY job_id
+        ORDER BY each.job_id
     LOOP
-        -- A job that another worker is rescuing, or that its own worker has taken back, is left to
-        -- them.
-        SELECT job.abort_requested INTO is_abort_requested
-        FROM procrastinate_jobs AS job
-        WHERE job.id = rescue.job_id AND job.status = doing AND job.worker_id IS NULL
-          AND job.attempts = rescue.attempts
-        FOR UPDATE SKIP LOCKED;
-        CONTINUE WHEN NOT FOUND;
-
-        INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error)
-        VALUES (rescue.job_id, rescue.attempts + 1, rescue.error)
-        ON CONFLICT DO NOTHING;
-
         job_id := rescue.job_id;
-        IF is_abort_requested OR NOT rescue.is_retried THEN
-            UPDATE procrastinate_jobs AS job
-            SET status = CASE WHEN is_abort_requested THEN 'aborted' ELSE 'failed' END::procrastinate_job_status,
-                abort_requested = false,
-                attempts = job.attempts + 1
-            WHERE job.id = rescue.job_id
-            RETURNING job.status INTO new_status;
-        ELSE
-            new_status := procrastinate_diesel_requeue_job_v1(
-                rescue.job_id, NULL, rescue.attempts, rescue.retry_at, rescue.priority, rescue.queue_name,
-                rescue.lock, true);
-        END IF;
+        problem := NULL;
+        BEGIN
+            new_status := procrastinate_diesel_rescue_job_v1(
+                rescue.job_id, rescue.attempts, rescue.is_retried, rescue.retry_at, rescue.priority,
+                rescue.queue_name, rescue.lock, rescue.error);
+            CONTINUE WHEN new_status IS NULL;
+        EXCEPTION WHEN OTHERS THEN
+            IF procrastinate_diesel_ends_statement_v1(SQLSTATE) THEN
+                RAISE;
+            END IF;
+            new_status := NULL;
+            problem := format('%s (SQLSTATE %s)', SQLERRM, SQLSTATE);
+        END;
         RETURN NEXT;
     END LOOP;
 END;
@@ -73,4 +226,5 @@ COMMENT ON FUNCTION procrastinate_diesel_rescue_jobs_v1(jsonb) IS
     'Ends the attempts of jobs whose worker died: an array of objects with job_id, attempts, '
     'is_retried and error, and optionally retry_at, priority, queue_name and lock. A job is '
     'requeued if is_retried, and fails otherwise. A job whose abort was requested is aborted. The '
-    'attempt counts. Returns the new status of each job that had no worker.';
+    'attempt counts. Returns the new status of each job that had no worker. problem is the error '
+    'if the database refuses to change a job, which then stays as it is.';

@@ -38,6 +38,12 @@ pub(crate) fn set_location(place: Option<String>) {
     });
 }
 
+/// Describes the panic that was just caught on this thread, in words that follow its subject.
+pub(crate) fn describe(panic: &(dyn Any + Send)) -> String {
+    let location = take_location().map(|location| format!(" at {location}")).unwrap_or_default();
+    format!("panicked{location}: {}", message(panic))
+}
+
 /// The message of a panic, if it was raised with a text.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     panic

@@ -3,13 +3,11 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
@@ -22,14 +20,11 @@ use crate::queue::listener::{
     ANSWER_TIMEOUT, PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest,
 };
 use crate::support::backoff::Backoff;
-use crate::support::panics;
 use crate::worker::storage::{held_jobs, update_heartbeat};
+use crate::worker::supervisor::{SideTask, run_supervised};
 
 /// How many notifications to handle before checking whether a heartbeat is due.
 const MOST_AT_ONCE: usize = 1_000;
-
-/// How long to wait after a panic.
-const WAIT_AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What the heartbeat thread has found out with a statement that was sent at this time, for the loop.
 #[derive(Debug)]
@@ -86,7 +81,7 @@ impl HeartbeatThread {
             match Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => {
                     let mut heartbeat = HeartbeatLoop::new(settings, ready);
-                    runtime.block_on(stopping.run_until_cancelled(heartbeat.run_supervised()));
+                    runtime.block_on(stopping.run_until_cancelled(run_supervised(&mut heartbeat)));
                 }
                 Err(error) => drop(ready.send(Err(error))),
             }
@@ -118,28 +113,26 @@ struct HeartbeatLoop {
     abort_requested: bool,
 }
 
+impl SideTask for HeartbeatLoop {
+    const NAME: &'static str = "sending heartbeats";
+
+    async fn run(&mut self) {
+        self.beat_and_listen().await;
+    }
+
+    fn recover(&mut self) {
+        self.set_ready();
+    }
+}
+
 impl HeartbeatLoop {
     fn new(settings: HeartbeatSettings, ready: oneshot::Sender<io::Result<()>>) -> Self {
         let now = Instant::now();
         Self { settings, ready: Some(ready), last_beat: now, last_heard: now, abort_requested: false }
     }
 
-    /// Sends heartbeats and listens until it is dropped. Connecting can run code of the application's pool. The thread
-    /// must survive a panic there.
-    async fn run_supervised(&mut self) {
-        while let Err(panic) = AssertUnwindSafe(self.run()).catch_unwind().await {
-            self.set_ready();
-            let message = panics::message(&*panic);
-            tracing::error!(
-                action = "lifeline_lost",
-                "the heartbeat thread panicked; restarting in {WAIT_AFTER_PANIC:?}: {message}",
-            );
-            tokio::time::sleep(WAIT_AFTER_PANIC).await;
-        }
-    }
-
     /// Sends heartbeats and listens until it is dropped.
-    async fn run(&mut self) {
+    async fn beat_and_listen(&mut self) {
         let mut backoff = Backoff::default();
         loop {
             if self.settings.channels.is_none() {

@@ -10,6 +10,7 @@
 //! | `single_job` | running one job at a time, for tests |
 //! | `log` | log events of jobs |
 //! | `storage` | the operations that only a worker needs |
+//! | `supervisor` | restarting side tasks that panicked |
 //! | `heartbeat` | a thread with a connection for heartbeats and notifications |
 //! | `rescuer` | a side task that rescues the jobs of dead workers |
 //! | `periodic` | a side task that defers periodic tasks |
@@ -32,6 +33,7 @@ mod signals;
 #[cfg(feature = "testing")]
 mod single_job;
 pub(crate) mod storage;
+mod supervisor;
 
 use std::fmt;
 use std::future::Future;
@@ -82,7 +84,7 @@ impl Worker {
     ///
     /// The worker fetches no more jobs, waits for the running ones, stores their outcomes and returns from
     /// [`run`](Self::run). After its [`shutdown_graceful_timeout`](Self::shutdown_graceful_timeout) it asks the
-    /// remaining jobs to abort.
+    /// remaining jobs to abort. A panic of the future is logged and stops the worker, too.
     ///
     /// # Example
     ///
@@ -115,7 +117,8 @@ impl Worker {
     /// # Errors
     ///
     /// - [`Error::Invalid`] if a setting is invalid
-    /// - [`Error::Pool`], [`Error::SchemaMissing`] or [`Error::Database`] if the worker cannot be registered
+    /// - [`Error::Pool`], [`Error::SchemaMissing`], [`Error::Database`] or [`Error::NoAnswer`] if the worker cannot be
+    ///   registered
     /// - [`Error::Thread`] if it cannot start a thread
     /// - [`Error::UnsavedJobs`] if it was stopped while the database was unreachable for longer than
     ///   `stalled_worker_timeout`

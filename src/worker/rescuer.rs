@@ -5,83 +5,168 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::app::App;
-use crate::database::connection::Connection;
-use crate::database::statements::rescue::RescueJobs;
+use crate::database::connection::RenewedConnection;
+use crate::database::connection::run::Run;
+use crate::database::statements::rescue::{RescueJobs, RescuedJob};
+use crate::database::statements::workers::{ReleaseStalledWorkers, RemoveWorker};
 use crate::error::Error;
 use crate::job::interruption::Interrupted;
 use crate::job::{Job, JobId, JobStatus};
-use crate::queue::job_manager::prune_stalled_workers;
-use crate::queue::job_manager::sealed::Sealed;
 use crate::retry::{Rescue, StalledJobPolicy};
-use crate::worker::storage::{jobs_without_worker, rescue_jobs};
+use crate::worker::settings::Settings;
+use crate::worker::storage::{UNLINK_SIZE, jobs_without_worker, rescue_jobs};
+use crate::worker::supervisor::SideTask;
 
 /// Finds and rescues the jobs of dead workers.
+///
+/// A check has three parts: releasing the jobs of stalled workers, rescuing released jobs, and removing the workers. If
+/// one of them fails, the others go on.
 pub(super) struct Rescuer {
     app: App,
     stalled_worker_timeout: Duration,
+    /// How often to check.
+    interval: Duration,
+    /// How long a statement may take.
+    time_limit: Duration,
+    /// Notified if there can be jobs to fetch.
+    wake: Arc<Notify>,
     /// Jobs without a worker at the last check, with their attempts. A worker that was only slow reclaims its jobs with
     /// its next heartbeat, so a job is rescued only if two consecutive checks find it without a worker.
     seen: HashMap<JobId, i32>,
 }
 
+impl SideTask for Rescuer {
+    const NAME: &'static str = "rescuing jobs of dead workers";
+
+    /// Checks at the interval until it is dropped.
+    async fn run(&mut self) {
+        loop {
+            let next_check = Instant::now() + self.interval;
+            self.check(false, next_check).await;
+            tokio::time::sleep_until(next_check).await;
+        }
+    }
+}
+
 impl Rescuer {
-    pub(super) fn new(app: App, stalled_worker_timeout: Duration) -> Self {
-        Self { app, stalled_worker_timeout, seen: HashMap::new() }
+    pub(super) fn new(app: App, settings: &Settings, wake: Arc<Notify>) -> Self {
+        Self {
+            app,
+            stalled_worker_timeout: settings.stalled_worker_timeout,
+            interval: settings.update_heartbeat_interval,
+            time_limit: settings.time_limit(),
+            wake,
+            seen: HashMap::new(),
+        }
     }
 
-    /// Checks at this interval until it is dropped. It waits first, because the worker has checked when it started.
-    /// Notifies `wake` if there can be jobs to fetch.
-    pub(super) async fn run(mut self, interval: Duration, wake: Arc<Notify>) {
-        loop {
-            tokio::time::sleep(interval).await;
-            match self.check(false).await {
-                Ok(0) => {}
-                Ok(_) => wake.notify_one(),
-                Err(error) => tracing::warn!(
-                    action = "rescue_error",
-                    "could not rescue jobs of dead workers; retrying in {interval:?}: {error}",
-                ),
+    /// Checks once, and rescues all jobs without a worker.
+    pub(super) async fn check_once(&mut self) {
+        self.check(true, Instant::now()).await;
+    }
+
+    /// Rescues jobs that the last check also found without a worker, or all of them if `immediately` is set. Removes
+    /// stalled workers until that time. Failures are logged.
+    async fn check(&mut self, immediately: bool, until: Instant) {
+        let connector = self.app.connector().clone();
+        let mut connection = RenewedConnection::new(&connector, "rescue jobs of dead workers", self.time_limit);
+        let stalled = self.release_stalled_workers(&mut connection).await.unwrap_or_else(|error| {
+            log_failure("release the jobs of stalled workers", &error);
+            Vec::new()
+        });
+        if let Err(error) = self.rescue(immediately, &mut connection).await {
+            log_failure("rescue jobs of dead workers", &error);
+        }
+        for worker_id in stalled {
+            if let Err(error) = remove_worker(worker_id, until, &mut connection).await {
+                log_failure("remove a stalled worker", &error);
             }
         }
     }
 
-    /// Prunes stalled workers, and rescues jobs that the last check also found without a worker, or all of them if
-    /// `immediately` is set. Returns how many are pending again.
-    pub(super) async fn check(&mut self, immediately: bool) -> Result<usize, Error> {
-        let mut connection = self.app.connector().get("rescue jobs of dead workers").await?;
-        let prune = prune_stalled_workers().seconds_since_heartbeat(self.stalled_worker_timeout);
-        for stalled in prune.execute_pooled(&mut connection).await? {
-            tracing::warn!(
-                action = "prune_stalled_workers",
-                worker.id = stalled,
-                "pruned worker {stalled}, which sent no heartbeat for {:?}",
-                self.stalled_worker_timeout,
-            );
+    /// Releases the running jobs of stalled workers. Returns these workers, and those that were released before and are
+    /// not removed yet.
+    async fn release_stalled_workers(&self, connection: &mut RenewedConnection<'_>) -> Result<Vec<i64>, Error> {
+        let seconds_since_heartbeat = self.stalled_worker_timeout.as_secs_f64();
+        let stalled = connection.get().await?.load(ReleaseStalledWorkers { seconds_since_heartbeat }).await?;
+        for (worker_id, is_new, problem) in &stalled {
+            match problem {
+                Some(problem) => tracing::error!(
+                    action = "rescue_error",
+                    worker.id = worker_id,
+                    "could not release the jobs of the stalled worker {worker_id}: {problem}",
+                ),
+                None if *is_new => tracing::warn!(
+                    action = "prune_stalled_workers",
+                    worker.id = worker_id,
+                    "pruned worker {worker_id}, which sent no heartbeat for {:?}",
+                    self.stalled_worker_timeout,
+                ),
+                None => {}
+            }
         }
+        Ok(stalled.into_iter().filter(|(.., problem)| problem.is_none()).map(|(worker_id, ..)| worker_id).collect())
+    }
+
+    /// Rescues jobs without a worker, some at a time, so that jobs which the database refuses to change do not hide the
+    /// others.
+    async fn rescue(&mut self, immediately: bool, connection: &mut RenewedConnection<'_>) -> Result<(), Error> {
         let task_names = self.app.tasks_with(|task| task.stalled != StalledJobPolicy::Leave);
         if task_names.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
-        let jobs = jobs_without_worker(&mut connection, task_names).await?;
-        let seen = std::mem::take(&mut self.seen);
+        let mut seen = HashMap::new();
+        let mut after = JobId::from(0);
+        let result = loop {
+            let jobs = match connection.get().await {
+                Ok(connection) => jobs_without_worker(connection, task_names.clone(), after).await,
+                Err(error) => Err(error),
+            };
+            let jobs = match jobs {
+                Ok(jobs) => jobs,
+                Err(error) => break Err(error),
+            };
+            let Some(last) = jobs.last() else { break Ok(()) };
+            after = last.id;
+            seen.extend(jobs.iter().map(|job| (job.id, job.attempts)));
+            if let Err(error) = self.rescue_some(&jobs, immediately, connection).await {
+                break Err(error);
+            }
+        };
+        self.seen = seen;
+        result
+    }
+
+    async fn rescue_some(
+        &self,
+        jobs: &[Job],
+        immediately: bool,
+        connection: &mut RenewedConnection<'_>,
+    ) -> Result<(), Error> {
         let mut statement = RescueJobs::default();
-        for job in &jobs {
-            if immediately || seen.get(&job.id) == Some(&job.attempts) {
+        for job in jobs {
+            if immediately || self.seen.get(&job.id) == Some(&job.attempts) {
                 self.decide(job, &mut statement);
-            } else {
-                self.seen.insert(job.id, job.attempts);
             }
         }
         if statement.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
-        let rescued = rescue(&mut connection, statement).await?;
-        for (job_id, new_status) in &rescued {
-            log_rescue(jobs.iter().find(|job| job.id == *job_id), *job_id, new_status);
+        for (job_id, new_status, problem) in rescue(connection, statement).await? {
+            if let Some(new_status) = new_status {
+                log_rescue(jobs.iter().find(|job| job.id == job_id), job_id, &new_status);
+                if new_status == JobStatus::Todo {
+                    self.wake.notify_one();
+                }
+            }
+            if let Some(problem) = problem {
+                log_refusal(&problem);
+            }
         }
-        Ok(rescued.iter().filter(|(_, new_status)| *new_status == JobStatus::Todo).count())
+        Ok(())
     }
 
     fn decide(&self, job: &Job, statement: &mut RescueJobs) {
@@ -95,24 +180,42 @@ impl Rescuer {
     }
 }
 
-/// Rescues the jobs together, or one by one if the database rejects that. So a job that is rejected, for example by a
-/// trigger of the application, does not prevent the others from being rescued.
-async fn rescue(connection: &mut Connection, statement: RescueJobs) -> Result<Vec<(JobId, JobStatus)>, Error> {
-    match rescue_jobs(connection, statement.clone()).await {
+/// Rescues the jobs together, or each in its own statement if the database rejects that. So a job that is rejected when
+/// the transaction is committed, for example by a trigger of the application, does not prevent the others from being
+/// rescued.
+async fn rescue(connection: &mut RenewedConnection<'_>, statement: RescueJobs) -> Result<Vec<RescuedJob>, Error> {
+    match rescue_jobs(connection.get().await?, statement.clone()).await {
         Err(error) if error.is_refusal() => {}
         result => return result,
     }
     let mut rescued = Vec::new();
     for statement in statement.one_by_one() {
-        match rescue_jobs(connection, statement).await {
+        match rescue_jobs(connection.get().await?, statement).await {
             Ok(one) => rescued.extend(one),
-            Err(error) if error.is_refusal() => {
-                tracing::error!(action = "rescue_error", "could not rescue a job of a dead worker: {error}");
-            }
+            Err(error) if error.is_refusal() => log_refusal(&error.to_string()),
             Err(error) => return Err(error),
         }
     }
     Ok(rescued)
+}
+
+/// Removes a released worker in steps, at least one, until that time. The next check continues.
+async fn remove_worker(worker_id: i64, until: Instant, connection: &mut RenewedConnection<'_>) -> Result<(), Error> {
+    loop {
+        let statement = RemoveWorker { worker_id, most: UNLINK_SIZE };
+        let (is_removed, unlinked) = connection.get().await?.load_one(statement).await?;
+        if is_removed || unlinked == 0 || Instant::now() >= until {
+            return Ok(());
+        }
+    }
+}
+
+fn log_refusal(problem: &str) {
+    tracing::error!(action = "rescue_error", "could not rescue a job of a dead worker: {problem}");
+}
+
+fn log_failure(action: &str, error: &Error) {
+    tracing::warn!(action = "rescue_error", "could not {action}; retrying later: {error}");
 }
 
 fn log_rescue(job: Option<&Job>, job_id: JobId, new_status: &JobStatus) {

@@ -5,11 +5,13 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::database::connection::Connector;
+use crate::database::connection::{Connector, RenewedConnection};
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::queue::retention::{RetentionRule, SWEEP_SIZE, SweepResult, pause_after};
 use crate::support::backoff::Backoff;
+use crate::worker::settings::Settings;
+use crate::worker::supervisor::SideTask;
 
 /// How long to wait for more jobs to become old enough.
 const IDLE_DELAY: Duration = Duration::from_secs(60);
@@ -18,40 +20,69 @@ const IDLE_DELAY: Duration = Duration::from_secs(60);
 /// their latest event was not their final one.
 const RESTART_INTERVAL: Duration = Duration::from_secs(6 * 3_600);
 
-/// Deletes old jobs until it is dropped. It retries while the database is unreachable.
-pub(super) async fn delete_old_jobs(connector: Connector, retention: Vec<(JobStatus, Duration)>) {
-    let mut sweeps: Vec<Sweep> = retention.into_iter().map(|(status, age)| Sweep::new(status, age)).collect();
-    let mut backoff = Backoff::default();
-    while !sweeps.is_empty() {
-        match step(&connector, &mut sweeps).await {
-            Ok(wait) => {
-                backoff.reset();
-                tokio::time::sleep(wait).await;
-            }
-            Err(error) => {
-                let wait = backoff.next_wait();
-                tracing::warn!(
-                    action = "delete_old_jobs_error",
-                    "could not delete old jobs; retrying in {wait:?}: {error}"
-                );
-                tokio::time::sleep(wait).await;
-            }
+/// Deletes old jobs, if the worker is configured to.
+pub(super) struct Retention {
+    connector: Connector,
+    /// How long a statement may take.
+    time_limit: Duration,
+    sweeps: Vec<Sweep>,
+}
+
+impl SideTask for Retention {
+    const NAME: &'static str = "deleting old jobs";
+
+    /// Deletes old jobs until it is dropped. It retries while the database is unreachable.
+    async fn run(&mut self) {
+        let mut backoff = Backoff::default();
+        while !self.sweeps.is_empty() {
+            let wait = match self.step().await {
+                Ok(wait) => {
+                    backoff.reset();
+                    wait
+                }
+                Err(error) => {
+                    let wait = backoff.next_wait();
+                    tracing::warn!(
+                        action = "delete_old_jobs_error",
+                        "could not delete old jobs; retrying in {wait:?}: {error}"
+                    );
+                    wait
+                }
+            };
+            tokio::time::sleep(wait).await;
         }
     }
 }
 
-/// Does one step of each sweep. Returns how long to wait before the next one.
-async fn step(connector: &Connector, sweeps: &mut [Sweep]) -> Result<Duration, Error> {
-    let mut connection = connector.get("delete old jobs").await?;
-    let began_at = Instant::now();
-    let mut is_more = false;
-    for sweep in sweeps {
-        let start_after = sweep.start_after(Instant::now());
-        let swept = sweep.rule.step(Some(SWEEP_SIZE), start_after, &mut connection).await?;
-        is_more |= swept.has_more;
-        sweep.record(swept);
+impl Retention {
+    pub(super) fn new(connector: Connector, settings: &Settings) -> Self {
+        let sweeps = settings.retention.iter().map(|(status, age)| Sweep::new(status.clone(), *age)).collect();
+        Self { connector, time_limit: settings.time_limit(), sweeps }
     }
-    Ok(if is_more { pause_after(began_at.elapsed()) } else { IDLE_DELAY })
+
+    /// Does one step of each sweep, even if another one fails. Returns how long to wait before the next one.
+    async fn step(&mut self) -> Result<Duration, Error> {
+        let mut connection = RenewedConnection::new(&self.connector, "delete old jobs", self.time_limit);
+        let began_at = Instant::now();
+        let mut is_more = false;
+        let mut result = Ok(());
+        for sweep in &mut self.sweeps {
+            let start_after = sweep.start_after(Instant::now());
+            let swept = match connection.get().await {
+                Ok(connection) => sweep.rule.step(Some(SWEEP_SIZE), start_after, connection).await,
+                Err(error) => return Err(error),
+            };
+            match swept {
+                Ok(swept) => {
+                    is_more |= swept.has_more;
+                    sweep.record(swept);
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        result?;
+        Ok(if is_more { pause_after(began_at.elapsed()) } else { IDLE_DELAY })
+    }
 }
 
 /// A sweep through the jobs of one status, oldest first.

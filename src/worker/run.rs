@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::app::App;
 use crate::database::connection::Connector;
+use crate::database::connection::run::Run;
 use crate::database::notification::channels;
+use crate::database::statements::workers::{ReleaseWorker, RemoveWorker};
 use crate::error::Error;
+use crate::queue::job_manager::register_worker;
 use crate::queue::job_manager::sealed::Sealed;
-use crate::queue::job_manager::{register_worker, unregister_worker};
 use crate::support::panics;
 use crate::task::context::WorkerOfJob;
 use crate::task::worker_handle::WorkerHandle;
@@ -21,11 +24,13 @@ use crate::worker::event_loop::slots::Slots;
 use crate::worker::event_loop::{EventLoop, LoopHandles};
 use crate::worker::executor::JobEnvironment;
 use crate::worker::heartbeat::{HeartbeatSettings, HeartbeatThread};
-use crate::worker::periodic::defer_periodic_jobs;
+use crate::worker::periodic::PeriodicTasks;
 use crate::worker::rescuer::Rescuer;
-use crate::worker::retention::delete_old_jobs;
+use crate::worker::retention::Retention;
 use crate::worker::settings::Settings;
-use crate::worker::signals::handle_signals;
+use crate::worker::signals::SignalHandler;
+use crate::worker::storage::UNLINK_SIZE;
+use crate::worker::supervisor::{SideTask, supervise};
 
 /// Runs a worker until it is stopped, or until there is no job left to start if `stop_when_empty` is set.
 pub(super) async fn run(
@@ -36,9 +41,7 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     panics::note_locations();
     let connector = app.connector().clone();
-    let mut rescuer = Rescuer::new(app.clone(), settings.stalled_worker_timeout);
-    // A worker that stops when empty does not run long enough for a second check.
-    rescuer.check(!settings.wait).await?;
+    let time_limit = settings.time_limit();
     let registered_at = Instant::now();
     let worker_id = register(&connector, &settings).await?;
 
@@ -59,24 +62,26 @@ pub(super) async fn run(
     let heartbeat = match heartbeat.await {
         Ok(heartbeat) => heartbeat,
         Err(source) => {
-            unregister(&connector, worker_id).await;
+            unregister(&connector, worker_id, time_limit).await;
             return Err(Error::Thread { source });
         }
     };
 
     // Dropping this set ends the side tasks, at the latest when this future is dropped.
     let mut side_tasks = JoinSet::new();
-    side_tasks.spawn(stop_when_ready(shutdown, handle.clone()));
+    side_tasks.spawn(supervise(StopWhenReady { shutdown: Some(shutdown), handle: handle.clone() }));
     if settings.install_signal_handlers {
-        side_tasks.spawn(handle_signals(handle.clone()));
+        side_tasks.spawn(supervise(SignalHandler::install(handle.clone())));
     }
-    side_tasks.spawn(delete_old_jobs(connector.clone(), settings.retention.clone()));
+    side_tasks.spawn(supervise(Retention::new(connector.clone(), &settings)));
     let (first_turn, is_turned) = oneshot::channel();
-    side_tasks.spawn(defer_periodic_jobs(app.clone(), first_turn));
+    side_tasks.spawn(supervise(PeriodicTasks::new(&app, first_turn)));
+    let mut rescuer = Rescuer::new(app.clone(), &settings, wake.clone());
     if settings.wait {
-        side_tasks.spawn(rescuer.run(settings.update_heartbeat_interval, wake.clone()));
+        side_tasks.spawn(supervise(rescuer));
     } else {
-        // Such a worker also runs the periodic tasks that are due now.
+        // Such a worker does not run long enough for a second check. It also runs the periodic tasks that are due now.
+        rescuer.check_once().await;
         let _ = is_turned.await;
     }
 
@@ -89,13 +94,30 @@ pub(super) async fn run(
     drop(worker);
     side_tasks.shutdown().await;
     heartbeat.end().await;
-    unregister(&connector, worker_id).await;
+    unregister(&connector, worker_id, time_limit).await;
     result
 }
 
-async fn stop_when_ready(shutdown: BoxFuture<'static, ()>, handle: WorkerHandle) {
-    shutdown.await;
-    handle.stop();
+/// Stops the worker when the future of the application is ready.
+struct StopWhenReady {
+    /// `None` if it has panicked, which also stops the worker: nothing else may do so.
+    shutdown: Option<BoxFuture<'static, ()>>,
+    handle: WorkerHandle,
+}
+
+impl SideTask for StopWhenReady {
+    const NAME: &'static str = "the graceful shutdown";
+
+    async fn run(&mut self) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.await;
+        }
+        self.handle.stop();
+    }
+
+    fn recover(&mut self) {
+        self.shutdown = None;
+    }
 }
 
 pub(super) fn environment(app: &App, settings: &Settings, handle: &WorkerHandle) -> JobEnvironment {
@@ -110,7 +132,7 @@ pub(super) fn environment(app: &App, settings: &Settings, handle: &WorkerHandle)
 }
 
 async fn register(connector: &Connector, settings: &Settings) -> Result<i64, Error> {
-    let mut connection = connector.get("register the worker").await?;
+    let mut connection = connector.get_limited("register the worker", settings.time_limit()).await?;
     let worker_id = register_worker().execute_pooled(&mut connection).await?;
     tracing::info!(
         action = "start_worker",
@@ -122,17 +144,30 @@ async fn register(connector: &Connector, settings: &Settings) -> Result<i64, Err
     Ok(worker_id)
 }
 
-async fn unregister(connector: &Connector, worker_id: i64) {
-    let unregistered = async {
-        let mut connection = connector.get("unregister the worker").await?;
-        unregister_worker(worker_id).execute_pooled(&mut connection).await
-    };
-    match unregistered.await {
-        Ok(()) => tracing::info!(action = "stop_worker", worker.id = worker_id, "stopped worker {worker_id}"),
-        Err(error) => tracing::warn!(
+async fn unregister(connector: &Connector, worker_id: i64, time_limit: Duration) {
+    match timeout(time_limit, release_and_remove(connector, worker_id, time_limit)).await {
+        Ok(Ok(true)) => tracing::info!(action = "stop_worker", worker.id = worker_id, "stopped worker {worker_id}"),
+        Ok(Ok(false)) | Err(_) => tracing::info!(
+            action = "stop_worker",
+            worker.id = worker_id,
+            "stopped worker {worker_id}; another worker will remove its row, because that takes long",
+        ),
+        Ok(Err(error)) => tracing::warn!(
             action = "stop_worker",
             worker.id = worker_id,
             "stopped worker {worker_id}, but could not unregister it; it will be pruned as stalled: {error}",
         ),
     }
+}
+
+/// Removes the worker in steps, because many jobs can refer to it. Returns whether it is removed.
+async fn release_and_remove(connector: &Connector, worker_id: i64, time_limit: Duration) -> Result<bool, Error> {
+    let mut connection = connector.get_limited("unregister the worker", time_limit).await?;
+    let statement = ReleaseWorker { worker_id, most: UNLINK_SIZE };
+    let (mut is_removed, mut unlinked) = connection.load_one(statement).await?;
+    while !is_removed && unlinked > 0 {
+        let statement = RemoveWorker { worker_id, most: UNLINK_SIZE };
+        (is_removed, unlinked) = connection.load_one(statement).await?;
+    }
+    Ok(is_removed)
 }

@@ -1,23 +1,38 @@
 //! A side task that stops the worker on signals.
 
-use std::future::Future;
 use std::io;
 
 use crate::task::worker_handle::WorkerHandle;
+use crate::worker::supervisor::SideTask;
 
-/// Installs the handlers immediately, so that these signals no longer end the process. The future stops the worker at
-/// the first signal, aborts its jobs at the second, and then ends.
-pub(super) fn handle_signals(handle: WorkerHandle) -> impl Future<Output = ()> + Send + 'static {
-    let signals = Signals::new();
-    async move {
-        let handled = async { stop_then_abort(signals?, &handle).await };
-        if let Err(error) = handled.await {
+/// Stops the worker at the first signal, and aborts its jobs at the second.
+pub(super) struct SignalHandler {
+    signals: io::Result<Signals>,
+    handle: WorkerHandle,
+}
+
+impl SignalHandler {
+    /// Installs the handlers, so that these signals no longer end the process.
+    pub(super) fn install(handle: WorkerHandle) -> Self {
+        Self { signals: Signals::new(), handle }
+    }
+}
+
+impl SideTask for SignalHandler {
+    const NAME: &'static str = "handling signals";
+
+    async fn run(&mut self) {
+        let problem = match &mut self.signals {
+            Ok(signals) => stop_then_abort(signals, &self.handle).await.err(),
+            Err(error) => Some(io::Error::new(error.kind(), error.to_string())),
+        };
+        if let Some(error) = problem {
             tracing::warn!(action = "signals_error", "could not install signal handlers: {error}");
         }
     }
 }
 
-async fn stop_then_abort(mut signals: Signals, handle: &WorkerHandle) -> io::Result<()> {
+async fn stop_then_abort(signals: &mut Signals, handle: &WorkerHandle) -> io::Result<()> {
     let signal = signals.next().await?;
     tracing::info!(
         action = "signal",

@@ -4,11 +4,14 @@ use std::cmp::Reverse;
 
 use crate::database::connection::run::Run;
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
-use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
+use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs, RescuedJob};
 use crate::database::statements::workers::{DrawWorkerId, HeldJob, HeldJobs, ReregisterWorker, UpdateHeartbeatQuery};
 use crate::error::Error;
-use crate::job::{Job, JobId, JobStatus};
+use crate::job::{Job, JobId};
 use crate::queue::metrics::FetchTimer;
+
+/// How many jobs are unlinked from a worker in one step, before it is removed.
+pub(crate) const UNLINK_SIZE: i32 = 1_000;
 
 /// Draws an ID under which a worker can re-register.
 pub(crate) async fn draw_worker_id(connection: &mut impl Run) -> Result<i64, Error> {
@@ -49,17 +52,20 @@ pub(crate) async fn jobs_of_worker(
     Ok(FinishedAndFetched::from(rows).fetched)
 }
 
-/// Returns jobs of these tasks that have the status `doing` and no worker.
-pub(crate) async fn jobs_without_worker(connection: &mut impl Run, task_names: Vec<String>) -> Result<Vec<Job>, Error> {
-    let rows = connection.load(JobsWithoutWorker { task_names }).await?;
+/// Returns jobs of these tasks that have the status `doing` and no worker, in the order of their IDs, after this ID. It
+/// returns an empty list only if there are none.
+pub(crate) async fn jobs_without_worker(
+    connection: &mut impl Run,
+    task_names: Vec<String>,
+    after: JobId,
+) -> Result<Vec<Job>, Error> {
+    let rows = connection.load(JobsWithoutWorker { task_names, after }).await?;
     Ok(FinishedAndFetched::from(rows).fetched.into_iter().map(|fetched| fetched.job).collect())
 }
 
-/// Ends the attempts of jobs whose worker died. Returns the new status of each job that no other worker has taken.
-pub(crate) async fn rescue_jobs(
-    connection: &mut impl Run,
-    statement: RescueJobs,
-) -> Result<Vec<(JobId, JobStatus)>, Error> {
+/// Ends the attempts of jobs whose worker died. Returns the new status of each job that no other worker has taken, or
+/// why the database refused to change it.
+pub(crate) async fn rescue_jobs(connection: &mut impl Run, statement: RescueJobs) -> Result<Vec<RescuedJob>, Error> {
     connection.load(statement).await
 }
 

@@ -1,6 +1,7 @@
 //! The connector of an application: its pool, and how dedicated connections are made.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,15 @@ use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
 use diesel_async::AsyncPgConnection;
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use futures_util::FutureExt;
 
-use crate::database::connection::pool::{AsyncPool, get_in_time};
+use crate::database::connection::pool::{AsyncPool, PoolError, get_in_time};
 use crate::database::connection::pooled::PooledConnection;
 use crate::database::migrations::{
     MigrationStatus, check_contract, migration_status, run_pending_migrations, run_pre_migrations,
 };
 use crate::error::Error;
+use crate::support::panics;
 
 /// How long to wait for a connection from a pool that has no time limit of its own.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -241,7 +244,7 @@ impl DieselConnector {
 
     /// Gets a connection from the pool. Drop it to return it.
     pub(crate) async fn get(&self, action: &'static str) -> Result<PooledConnection, Error> {
-        let asked = get_in_time(self.pool.as_ref(), LONGEST_WAIT).await;
+        let asked = catch_panic(get_in_time(self.pool.as_ref(), LONGEST_WAIT)).await;
         let connection = asked.map_err(|source| Error::Pool { action, source })?;
         Ok(if self.without_prepared_statements { connection.without_prepared_statements() } else { connection })
     }
@@ -259,10 +262,16 @@ impl DieselConnector {
 
     async fn establish(&self, action: &'static str) -> Result<AsyncPgConnection, Error> {
         let pool = self.direct.as_ref().unwrap_or(&self.pool);
-        let answer = tokio::time::timeout(LONGEST_WAIT, pool.dedicated()).await;
+        let answer = tokio::time::timeout(LONGEST_WAIT, catch_panic(async { pool.dedicated().await })).await;
         let late = || Err(format!("the server did not respond within {} seconds", LONGEST_WAIT.as_secs()).into());
         answer.unwrap_or_else(|_| late()).map_err(|source| Error::Pool { action, source })
     }
+}
+
+/// Returns an error if the application's pool panics. A panic must not end a worker, or one of its side tasks.
+async fn catch_panic<T>(asked: impl Future<Output = Result<T, PoolError>>) -> Result<T, PoolError> {
+    let caught = AssertUnwindSafe(asked).catch_unwind().await;
+    caught.unwrap_or_else(|panic| Err(format!("the pool {}", panics::describe(&*panic)).into()))
 }
 
 impl fmt::Debug for DieselConnector {

@@ -5,6 +5,8 @@ pub mod pool;
 pub(crate) mod pooled;
 pub(crate) mod run;
 
+use std::time::Duration;
+
 use diesel::migration::MigrationSource;
 use diesel::pg::Pg;
 #[cfg(feature = "cli")]
@@ -172,6 +174,15 @@ impl Connector {
         }
     }
 
+    /// Gets a connection from the pool on which each statement has a time limit.
+    pub(crate) async fn get_limited(&self, action: &'static str, limit: Duration) -> Result<Connection, Error> {
+        let mut connection = self.get(action).await?;
+        if let Some(pooled) = connection.database_mut() {
+            pooled.time_limit = Some(limit);
+        }
+        Ok(connection)
+    }
+
     /// Opens a dedicated connection.
     pub(crate) async fn dedicated(&self, action: &'static str) -> Result<Connection, Error> {
         match &self.0 {
@@ -238,5 +249,29 @@ impl Connection {
             #[cfg(feature = "testing")]
             Self::InMemory(_) => true,
         }
+    }
+}
+
+/// A connection from the pool on which each statement has a time limit. After a failure that another connection may not
+/// have, it is replaced.
+pub(crate) struct RenewedConnection<'c> {
+    connector: &'c Connector,
+    action: &'static str,
+    limit: Duration,
+    connection: Option<Connection>,
+}
+
+impl<'c> RenewedConnection<'c> {
+    pub(crate) fn new(connector: &'c Connector, action: &'static str, limit: Duration) -> Self {
+        Self { connector, action, limit, connection: None }
+    }
+
+    /// Returns the connection, or another one in its place.
+    pub(crate) async fn get(&mut self) -> Result<&mut Connection, Error> {
+        let connection = match self.connection.take().filter(|connection| !connection.is_discarded()) {
+            Some(connection) => connection,
+            None => self.connector.get_limited(self.action, self.limit).await?,
+        };
+        Ok(self.connection.insert(connection))
     }
 }

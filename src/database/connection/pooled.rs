@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use diesel::connection::CacheSize;
 use diesel_async::{AnsiTransactionManager, AsyncConnection, AsyncPgConnection, TransactionManager};
@@ -30,6 +31,8 @@ pub struct PooledConnection {
     guard: Option<Box<dyn Guard>>,
     /// Whether statements are prepared only for the length of a transaction.
     pub(crate) without_prepared_statements: bool,
+    /// How long the server may take to respond to a statement.
+    pub(crate) time_limit: Option<Duration>,
     /// Whether a statement was sent that has no response yet.
     is_in_flight: bool,
     /// Whether the connection is closed when this is dropped.
@@ -53,7 +56,7 @@ impl PooledConnection {
         G: DerefMut<Target = AsyncPgConnection> + Send + 'static,
     {
         let guard = Some(Box::new(Closable { guard, close }) as Box<dyn Guard>);
-        Self { guard, without_prepared_statements: false, is_in_flight: false, is_discarded: false }
+        Self { guard, without_prepared_statements: false, time_limit: None, is_in_flight: false, is_discarded: false }
     }
 
     /// Prepares every statement each time, in a transaction.

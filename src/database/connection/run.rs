@@ -10,6 +10,7 @@ use diesel::query_dsl::CompatibleType;
 use diesel::result::{Error as DieselError, QueryResult};
 use diesel_async::{AsyncConnection, AsyncConnectionCore};
 use futures_util::FutureExt;
+use tokio::time::timeout;
 
 use crate::database::connection::Connection;
 use crate::database::connection::pooled::PooledConnection;
@@ -102,7 +103,12 @@ impl Run for PooledConnection {
         Pg: QueryMetadata<S::SqlType>,
     {
         self.begin_statement();
-        let result = load_pooled(self, statement).await;
+        let result = match self.time_limit {
+            None => load_pooled(self, statement).await,
+            Some(limit) => timeout(limit, load_pooled(self, statement))
+                .await
+                .unwrap_or(Err(Error::NoAnswer { action: S::ACTION, timeout: limit })),
+        };
         self.end_statement(&result);
         result
     }

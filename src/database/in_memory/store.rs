@@ -316,6 +316,16 @@ impl Store {
         self.workers.get_mut(&id)
     }
 
+    /// Releases the running jobs of a worker, which is about to be removed.
+    pub(super) fn release_worker(&mut self, id: i64) -> Result<(), Violation> {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.last_heartbeat = DateTime::UNIX_EPOCH;
+        }
+        let is_its_own = |job: &&ProcrastinateJob| job.worker_id == Some(id) && job.status == JobStatus::Doing;
+        let held: Vec<i64> = self.jobs().filter(is_its_own).map(|job| job.id).collect();
+        held.into_iter().try_for_each(|job_id| self.update_job(job_id, |job| job.worker_id = None))
+    }
+
     /// Removes a worker. All its jobs lose their worker, including finished and pending ones.
     pub(super) fn delete_worker(&mut self, id: i64) -> Result<(), Violation> {
         self.workers.remove(&id);

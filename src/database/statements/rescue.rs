@@ -1,6 +1,6 @@
 //! Statements that rescue the jobs of stalled workers.
 
-use diesel::sql_types::{Array, BigInt, Jsonb, Text};
+use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text};
 use serde_json::json;
 
 use super::finish_and_fetch::{FETCHED, FinishedOrFetched, FinishedOrFetchedColumns};
@@ -12,11 +12,14 @@ use crate::schema::sql_types::ProcrastinateJobStatus;
 /// Running jobs of these tasks whose worker is gone.
 pub(crate) struct JobsWithoutWorker {
     pub(crate) task_names: Vec<String>,
+    /// Only jobs with a higher ID.
+    pub(crate) after: JobId,
 }
 
 statement!(
     "find the jobs of stalled workers": JobsWithoutWorker -> FinishedOrFetched: FinishedOrFetchedColumns,
-    select FETCHED from "procrastinate_diesel_jobs_without_worker_v1"(task_names: Array<Text> as "varchar[]")
+    select FETCHED from "procrastinate_diesel_jobs_without_worker_v1"(
+        task_names: Array<Text> as "varchar[]", after: BigInt)
 );
 
 /// Ends the attempts of jobs whose worker died. It returns the new status of each job that still had no worker.
@@ -50,8 +53,12 @@ impl RescueJobs {
     }
 }
 
-statement!("rescue the jobs of stalled workers": RescueJobs -> (JobId, JobStatus): (BigInt, ProcrastinateJobStatus), |statement, out| {
-    out.push_sql("SELECT job_id, new_status::text FROM procrastinate_diesel_rescue_jobs_v1(to_jsonb(");
+/// The ID of a job, its new status, or why the database refused to change it.
+pub(crate) type RescuedJob = (JobId, Option<JobStatus>, Option<String>);
+
+statement!("rescue the jobs of stalled workers":
+    RescueJobs -> RescuedJob: (BigInt, Nullable<ProcrastinateJobStatus>, Nullable<Text>), |statement, out| {
+    out.push_sql("SELECT job_id, new_status::text, problem FROM procrastinate_diesel_rescue_jobs_v1(to_jsonb(");
     out.push_bind_param::<Array<Jsonb>, _>(&statement.rescues)?;
     out.push_sql("))");
     Ok(())

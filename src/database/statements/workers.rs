@@ -1,6 +1,6 @@
 //! Statements about workers: registration, heartbeats and the removal of stalled ones.
 
-use diesel::sql_types::{Array, BigInt, Bool, Double, Integer};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text};
 
 use super::statement;
 use crate::job::JobId;
@@ -31,6 +31,42 @@ pub(crate) struct PruneStalledWorkersQuery {
 statement!(
     "prune stalled workers": PruneStalledWorkersQuery -> i64: BigInt,
     select "worker_id" from "procrastinate_prune_stalled_workers_v1"(seconds_since_heartbeat: Double)
+);
+
+/// Releases the running jobs of the workers that have missed their heartbeats. It returns the ID of each worker, whether
+/// it was not released before, and why the database refused to release its jobs.
+pub(crate) struct ReleaseStalledWorkers {
+    pub(crate) seconds_since_heartbeat: f64,
+}
+
+statement!(
+    "release the jobs of stalled workers":
+    ReleaseStalledWorkers -> (i64, bool, Option<String>): (BigInt, Bool, Nullable<Text>),
+    select "worker_id, is_new, problem" from "procrastinate_diesel_release_stalled_workers_v1"(
+        seconds_since_heartbeat: Double)
+);
+
+/// Unlinks at most so many jobs from a released worker, and removes it if that were all. It returns whether nothing is
+/// left to do, and the number of jobs.
+pub(crate) struct RemoveWorker {
+    pub(crate) worker_id: i64,
+    pub(crate) most: i32,
+}
+
+statement!(
+    "remove the worker": RemoveWorker -> (bool, i32): (Bool, Integer),
+    select "is_removed, unlinked" from "procrastinate_diesel_remove_worker_v1"(worker_id: BigInt, most: Integer)
+);
+
+/// Releases a worker, and does the first step of its removal. It returns the same as [`RemoveWorker`].
+pub(crate) struct ReleaseWorker {
+    pub(crate) worker_id: i64,
+    pub(crate) most: i32,
+}
+
+statement!(
+    "unregister the worker": ReleaseWorker -> (bool, i32): (Bool, Integer),
+    select "is_removed, unlinked" from "procrastinate_diesel_unregister_worker_v1"(worker_id: BigInt, most: Integer)
 );
 
 /// Draws an ID for [`ReregisterWorker`].

@@ -1,8 +1,6 @@
 //! Sessions that are of no use although their sockets work, and statements that nobody waits for: their connections are
 //! closed, and the pool has room for better ones.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -12,14 +10,10 @@ use procrastinate::job_manager::{check_connection, finish_job, list_queues};
 use procrastinate::{App, DieselConnector, Error, JobId, JobStatus, configure_task, task};
 use serde_json::json;
 use throwaway_postgres::Database;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::support::{Running, connect, database, eventually, job, jobs, rows, sql, within_patience};
+use crate::worker::silent_proxy::SilentProxy;
 
 fn manager(url: &str) -> AsyncDieselConnectionManager<AsyncPgConnection> {
     AsyncDieselConnectionManager::new(url)
@@ -164,7 +158,7 @@ async fn a_statement_without_an_answer_costs_no_place_of_the_pool() {
     let manager = || {
         let mut config = ManagerConfig::default();
         config.recycling_method = RecyclingMethod::Fast;
-        AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(&proxy.url, config)
+        AsyncDieselConnectionManager::<AsyncPgConnection>::new_with_config(proxy.url(), config)
     };
     let of_bb8 = bb8::Pool::builder().max_size(1).build(manager()).await.unwrap();
     let of_deadpool = deadpool::Pool::builder(manager()).max_size(1).build().unwrap();
@@ -175,9 +169,9 @@ async fn a_statement_without_an_answer_costs_no_place_of_the_pool() {
         let late = timeout(Duration::from_millis(200), app.execute(list_queues())).await;
         assert!(late.is_err(), "{late:?}");
         within_patience(app.execute(check_connection())).await.unwrap();
-        eventually("its connection is closed", || proxy.shared.open.load(Ordering::SeqCst) == 1).await;
+        eventually("its connection is closed", || proxy.open() == 1).await;
         drop(app);
-        eventually("all are closed", || proxy.shared.open.load(Ordering::SeqCst) == 0).await;
+        eventually("all are closed", || proxy.open() == 0).await;
     }
 }
 
@@ -192,64 +186,4 @@ async fn a_test_keeps_its_connection_and_its_data_after_a_failed_statement() {
     assert!(late.is_err());
     assert_eq!(within_patience(app.execute(list_queues())).await.unwrap().len(), 1);
     assert!(jobs(&mut connect(&database)).is_empty());
-}
-
-/// A proxy that can fall silent on the connections that it has, and passes new ones on.
-struct SilentProxy {
-    url: String,
-    shared: Arc<Shared>,
-    _serving: JoinSet<()>,
-}
-
-struct Shared {
-    server: String,
-    /// How often it has fallen silent.
-    silences: watch::Sender<usize>,
-    /// How many connections clients hold open.
-    open: AtomicUsize,
-}
-
-impl SilentProxy {
-    async fn start(database: &Database) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (account, rest) = database.url().rsplit_once('@').unwrap();
-        let (server, path) = rest.split_once('/').unwrap();
-        let url = format!("{account}@{}/{path}", listener.local_addr().unwrap());
-        let server = server.to_owned();
-        let shared = Arc::new(Shared { server, silences: watch::Sender::new(0), open: AtomicUsize::new(0) });
-        let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, shared.clone()));
-        Self { url, shared, _serving: serving }
-    }
-
-    fn silence(&self) {
-        self.shared.silences.send_modify(|silences| *silences += 1);
-    }
-}
-
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    while let Ok((client, _)) = listener.accept().await {
-        let server = TcpStream::connect(&shared.server).await.unwrap();
-        let (from_client, to_client) = client.into_split();
-        let (from_server, to_server) = server.into_split();
-        let silences = shared.silences.subscribe();
-        shared.open.fetch_add(1, Ordering::SeqCst);
-        connections.spawn(pass_on(from_server, to_client, silences.clone()));
-        let shared = shared.clone();
-        connections.spawn(async move {
-            pass_on(from_client, to_server, silences).await;
-            shared.open.fetch_sub(1, Ordering::SeqCst);
-        });
-    }
-}
-
-/// Passes on what is read until it is silenced, and ends when the sender closes its side.
-async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, silences: watch::Receiver<usize>) {
-    let mut buffer = vec![0; 8_192];
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if !silences.has_changed().unwrap_or(true) && to.write_all(&buffer[..length]).await.is_err() {
-            break;
-        }
-    }
 }

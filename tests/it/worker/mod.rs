@@ -2,6 +2,7 @@
 
 mod abort;
 mod buffer;
+mod chores;
 mod cuts;
 mod endings;
 mod errors;
@@ -18,5 +19,6 @@ mod proxy;
 mod retries;
 mod shutdown;
 mod signals;
+pub mod silent_proxy;
 mod timeouts;
 mod waiting;

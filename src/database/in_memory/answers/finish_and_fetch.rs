@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::DateTime;
 use diesel::result::QueryResult;
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,12 +10,12 @@ use serde_json::Value;
 use crate::database::in_memory::values::{read_time, seconds_before};
 use crate::database::in_memory::violations::{Violation, raised, worker_not_registered};
 use crate::database::in_memory::{Answer, Store};
-use crate::database::models::{ProcrastinateJob, ProcrastinateJobError};
+use crate::database::models::{ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
-use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs};
+use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs, RescuedJob};
 use crate::database::statements::workers::{
-    DrawWorkerId, HeldJob, HeldJobs, PruneStalledWorkersQuery, RegisterWorkerQuery, ReregisterWorker,
-    UnregisterWorkerQuery, UpdateHeartbeatQuery,
+    DrawWorkerId, HeldJob, HeldJobs, PruneStalledWorkersQuery, RegisterWorkerQuery, ReleaseStalledWorkers,
+    ReleaseWorker, RemoveWorker, ReregisterWorker, UnregisterWorkerQuery, UpdateHeartbeatQuery,
 };
 use crate::job::{Job, JobId, JobStatus};
 
@@ -66,6 +67,48 @@ impl Answer for PruneStalledWorkersQuery {
     }
 }
 
+impl Answer for ReleaseStalledWorkers {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<(i64, bool, Option<String>)>> {
+        let heard_of = seconds_before(store.now(), self.seconds_since_heartbeat);
+        let stalled = store.workers().filter(|worker| worker.last_heartbeat < heard_of);
+        let stalled: Vec<_> = stalled.map(|worker| (worker.id, !is_released(worker), None)).collect();
+        stalled.iter().try_for_each(|(id, ..)| store.release_worker(*id))?;
+        Ok(stalled)
+    }
+}
+
+impl Answer for RemoveWorker {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<(bool, i32)>> {
+        if !store.worker(self.worker_id).is_some_and(is_released) {
+            return Ok(vec![(true, 0)]);
+        }
+        let most = usize::try_from(self.most).unwrap_or_default();
+        let linked: Vec<i64> =
+            store.jobs().filter(|job| job.worker_id == Some(self.worker_id)).map(|job| job.id).collect();
+        let unlinked = linked.len().min(most);
+        for id in &linked[..unlinked] {
+            store.update_job(*id, |job| job.worker_id = None)?;
+        }
+        let is_removed = unlinked == linked.len();
+        if is_removed {
+            store.delete_worker(self.worker_id)?;
+        }
+        Ok(vec![(is_removed, i32::try_from(unlinked).unwrap_or(self.most))])
+    }
+}
+
+impl Answer for ReleaseWorker {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<(bool, i32)>> {
+        store.release_worker(self.worker_id)?;
+        RemoveWorker { worker_id: self.worker_id, most: self.most }.answer(store)
+    }
+}
+
+/// Whether the worker was released, and is about to be removed.
+fn is_released(worker: &ProcrastinateWorker) -> bool {
+    worker.last_heartbeat <= DateTime::UNIX_EPOCH
+}
+
 impl Answer for DrawWorkerId {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
         Ok(vec![store.draw_worker_id()])
@@ -93,7 +136,7 @@ impl Answer for ReregisterWorker {
 impl Answer for UpdateHeartbeatQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
         let now = store.now();
-        let worker = store.worker_mut(self.worker_id);
+        let worker = store.worker_mut(self.worker_id).filter(|worker| !is_released(worker));
         Ok(vec![worker.map(|worker| worker.last_heartbeat = now).is_some()])
     }
 }
@@ -119,7 +162,9 @@ impl Answer for JobsOfWorker {
 
 impl Answer for JobsWithoutWorker {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<FinishedOrFetched>> {
-        let jobs = store.jobs().filter(|job| is_doing(job, None) && self.task_names.contains(&job.task_name));
+        let jobs = store.jobs().filter(|job| {
+            is_doing(job, None) && job.id > i64::from(self.after) && self.task_names.contains(&job.task_name)
+        });
         Ok(jobs.take(MOST_WITHOUT_WORKER).map(fetched).collect())
     }
 }
@@ -154,7 +199,7 @@ fn read<T: for<'v> Deserialize<'v>>(value: Value) -> QueryResult<Vec<T>> {
 }
 
 impl Answer for RescueJobs {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<(JobId, JobStatus)>> {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<RescuedJob>> {
         let mut rescues: Vec<RetryEntry> = read(Value::Array(self.rescues))?;
         rescues.sort_by_key(|rescue| rescue.job_id);
         let mut rows = Vec::new();
@@ -169,9 +214,9 @@ impl Answer for RescueJobs {
             if is_abort_requested || !rescue.is_retried {
                 let became = if is_abort_requested { JobStatus::Aborted } else { JobStatus::Failed };
                 store.end(id, became.clone(), false)?;
-                rows.push((id, became));
+                rows.push((id, Some(became), None));
             } else if let Some(became) = store.put_back(rescue, None)? {
-                rows.push((id, became));
+                rows.push((id, Some(became), None));
             }
         }
         Ok(rows)
@@ -195,7 +240,7 @@ impl Answer for FinishAndFetchJobs {
         }
         // A worker without a row has no jobs, so nothing has been changed so far.
         let is_lost = rows.iter().any(|row| matches!(row, FinishedOrFetched::Lost(_)));
-        if is_lost && store.worker(worker_id).is_none() {
+        if is_lost && store.worker(worker_id).is_none_or(is_released) {
             return Err(worker_not_registered(format!("Worker {worker_id} is not registered"), None));
         }
         let wanted = usize::try_from(self.free_slots).unwrap_or_default();

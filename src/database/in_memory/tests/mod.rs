@@ -31,7 +31,8 @@ use crate::database::statements::manage::{CancelJobQuery, DeleteOldJobsQuery};
 use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::database::statements::rescue::JobsWithoutWorker;
 use crate::database::statements::workers::{
-    DrawWorkerId, HeldJobs, RegisterWorkerQuery, UnregisterWorkerQuery, UpdateHeartbeatQuery,
+    DrawWorkerId, HeldJobs, RegisterWorkerQuery, ReleaseStalledWorkers, ReleaseWorker, RemoveWorker,
+    UnregisterWorkerQuery, UpdateHeartbeatQuery,
 };
 use crate::error::Error;
 use crate::job::{Job, JobId};
@@ -157,7 +158,7 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
         0..=4 => drop(both.ask(|| InsertJobUnlessEnqueued(any_job(&mut again())), debug)),
         5..=10 => drop(both.ask(|| known.finish_and_fetch(&mut again()), fetched_text)),
         11 => drop(both.ask(|| RegisterWorkerQuery, debug)),
-        12 => drop(both.ask(|| UnregisterWorkerQuery { worker_id: known.worker(&mut again()) }, debug)),
+        12 => remove_worker(both, known, random),
         13 => reregister(both, known, &again),
         14 => {
             both.ask(|| UpdateHeartbeatQuery { worker_id: known.worker(&mut again()) }, debug);
@@ -167,7 +168,10 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
             let asked = |random: &mut Rng| JobsOfWorker { worker_id: known.worker(random), job_ids: known.ids(random) };
             drop(both.ask(|| asked(&mut again()), fetched_text));
         }
-        16 => drop(both.ask(|| JobsWithoutWorker { task_names: vec!["task".to_owned()] }, fetched_text)),
+        16 => drop(both.ask(
+            || JobsWithoutWorker { task_names: vec!["task".to_owned()], after: known.id(&mut again()) },
+            fetched_text,
+        )),
         17 => drop(both.ask(|| known.rescue(&mut again()), debug)),
         18 => {
             let abort = random.u8(..3) > 0;
@@ -193,6 +197,16 @@ fn reregister(both: &mut Both, known: &Known, again: &impl Fn() -> Rng) {
     let new_id = both.ask(|| DrawWorkerId, debug)[0];
     for _ in 0..2 {
         both.ask(|| known.reregister(&mut again(), new_id), debug);
+    }
+}
+
+fn remove_worker(both: &mut Both, known: &Known, random: &mut Rng) {
+    let (worker_id, most) = (known.worker(random), 100 * random.i32(0..2));
+    match random.u8(..5) {
+        0 => drop(both.ask(|| UnregisterWorkerQuery { worker_id }, debug)),
+        1 => drop(both.ask(|| ReleaseWorker { worker_id, most }, debug)),
+        2 => drop(both.ask(|| ReleaseStalledWorkers { seconds_since_heartbeat: 3_600.0 }, debug)),
+        _ => drop(both.ask(|| RemoveWorker { worker_id, most }, debug)),
     }
 }
 
