@@ -1,11 +1,15 @@
 //! Listening for notifications about jobs.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection;
 use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::database::connection::{Connection, Connector};
@@ -23,13 +27,22 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for a notification before pinging the connection. A failed network sends no error.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How many notifications are kept until they are read.
+const MOST_UNREAD: usize = 10_000;
+
 /// Notifications about new jobs and abort requests, on a dedicated connection. Workers receive the same ones.
+///
+/// Up to 10,000 unread notifications are kept. With one more, listening ends with an error.
 ///
 /// # Example
 ///
 /// See [`App::listen_for_jobs`](crate::App::listen_for_jobs).
 pub struct Notifications {
-    connection: Connection,
+    received: mpsc::Receiver<Notification>,
+    /// Why no more are received. Set before the channel is closed.
+    end: Arc<OnceLock<String>>,
+    /// Owns the connection.
+    reader: AbortHandle,
 }
 
 impl Notifications {
@@ -39,25 +52,51 @@ impl Notifications {
             return Err(lost(SILENT.to_owned()));
         }
         register_interest(&mut connection, &channels(queues)).await.map_err(lost)?;
-        Ok(Self { connection })
+        let (sender, received) = mpsc::channel(MOST_UNREAD);
+        let end = Arc::new(OnceLock::new());
+        let is_ended = end.clone();
+        let reader = tokio::spawn(async move {
+            let Err(reason) = read(connection, &sender).await;
+            let _ = is_ended.set(reason);
+        });
+        Ok(Self { received, end, reader: reader.abort_handle() })
     }
 
     /// Waits for the next notification. Dropping the future loses none.
     ///
     /// # Errors
     ///
-    /// [`Error::Listening`] if the connection is lost. Notifications sent in the meantime are lost too, so listen again
-    /// and read the table.
+    /// [`Error::Listening`] if the connection is lost, or if too many notifications were not read in time.
+    /// Notifications sent in the meantime are lost too, so listen again and read the table.
     ///
     /// # Example
     ///
     /// See [`App::listen_for_jobs`](crate::App::listen_for_jobs).
     pub async fn next(&mut self) -> Result<Notification, Error> {
-        loop {
-            match hear(&mut self.connection, Instant::now() + PING_INTERVAL).await.map_err(lost)? {
-                Some(notification) => return Ok(notification),
-                None => ping(&mut self.connection).await.map_err(lost)?,
+        match self.received.recv().await {
+            Some(notification) => Ok(notification),
+            None => {
+                let reason = self.end.get().map_or("the runtime of the connection has ended", String::as_str);
+                Err(lost(reason.to_owned()))
             }
+        }
+    }
+}
+
+impl Drop for Notifications {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// Passes notifications on until the connection is lost, or too many are unread.
+async fn read(mut connection: Connection, sender: &mpsc::Sender<Notification>) -> Result<Infallible, String> {
+    loop {
+        match hear(&mut connection, Instant::now() + PING_INTERVAL).await? {
+            Some(notification) => sender
+                .try_send(notification)
+                .map_err(|_| format!("more than {MOST_UNREAD} notifications were not read in time"))?,
+            None => ping(&mut connection).await?,
         }
     }
 }
