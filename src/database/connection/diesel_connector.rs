@@ -73,7 +73,7 @@ impl DieselConnector {
     ///
     /// Each worker has one dedicated connection for heartbeats and notifications. Migrations use another one while they
     /// run. Use this method if your pool goes through PgBouncer in transaction mode, because `LISTEN` and session locks
-    /// do not work there. The pool `direct` must lead to the server itself. No connection is ever checked out of it, so
+    /// do not work there. The pool `direct` must lead to the server itself. No connection stays checked out of it, so
     /// build it lazily.
     ///
     /// # Example

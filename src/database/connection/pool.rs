@@ -69,7 +69,7 @@ pub trait AsyncPool: Send + Sync + 'static {
     /// The pool's error, which should name the cause.
     fn get(&self) -> BoxFuture<'_, Result<PooledConnection, PoolError>>;
 
-    /// Opens a connection with the pool's settings, without taking a slot of the pool.
+    /// Opens a connection as the pool opens its own, without taking a slot of the pool.
     ///
     /// # Errors
     ///
@@ -120,7 +120,63 @@ where
     }
 
     fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, PoolError>> {
-        Box::pin(async move { Ok(deadpool::managed::Manager::create(self.manager()).await?) })
+        Box::pin(async move {
+            // Only the pool runs its hooks, so the connection is made by the pool and taken out of it.
+            Ok(deadpool_dedicated::take(self).await?)
+        })
+    }
+}
+
+/// Connections that leave a deadpool pool.
+#[cfg(feature = "deadpool")]
+mod deadpool_dedicated {
+    use std::time::Duration;
+
+    use deadpool::managed::{Manager, Object, Pool, PoolError, TimeoutType, Timeouts};
+    use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager};
+
+    /// Takes a connection that the pool can do without.
+    pub(super) async fn take<M>(pool: &Pool<M>) -> Result<AsyncPgConnection, PoolError<M::Error>>
+    where
+        M: Manager<Type = AsyncPgConnection>,
+    {
+        let mut held = Vec::new();
+        loop {
+            let timeouts = Timeouts { wait: Some(Duration::ZERO), ..pool.timeouts() };
+            let mut object = match pool.timeout_get(&timeouts).await {
+                Err(PoolError::Timeout(TimeoutType::Wait)) => get_from_exhausted(pool).await?,
+                object => object?,
+            };
+            let is_new = Object::metrics(&object).recycle_count == 0;
+            if is_new || !is_in_transaction(&mut object) {
+                return Ok(Object::take(object));
+            }
+            // A test needs this one. It is returned to the pool, when that has no more connections than slots.
+            held.push(object);
+        }
+    }
+
+    fn is_in_transaction(connection: &mut AsyncPgConnection) -> bool {
+        let status = AnsiTransactionManager::transaction_manager_status_mut(connection);
+        !matches!(status.transaction_depth(), Ok(None))
+    }
+
+    /// Gets a connection from a pool all of whose connections are in use. The pool may have one more meanwhile.
+    async fn get_from_exhausted<M: Manager>(pool: &Pool<M>) -> Result<Object<M>, PoolError<M::Error>> {
+        /// Takes the slot back. The connection that is one too many then does not return to the pool.
+        struct Enlarged<'p, M: Manager>(&'p Pool<M>);
+
+        impl<M: Manager> Drop for Enlarged<'_, M> {
+            fn drop(&mut self) {
+                self.0.resize(self.0.status().max_size.saturating_sub(1));
+            }
+        }
+
+        let _enlarged = (!pool.is_closed()).then(|| {
+            pool.resize(pool.status().max_size + 1);
+            Enlarged(pool)
+        });
+        pool.get().await
     }
 }
 

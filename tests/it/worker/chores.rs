@@ -9,8 +9,7 @@ use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfi
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::future::BoxFuture;
 use procrastinate::pool::{AsyncPool, PoolError, PooledConnection};
-use procrastinate::{App, DieselConnector, Error, JobId, JobStatus, Worker, configure_task, task};
-use serde_json::json;
+use procrastinate::{App, DieselConnector, Error, JobId, JobStatus, Worker, task};
 use throwaway_postgres::Database;
 
 use super::silent_proxy::SilentProxy;
