@@ -14,6 +14,10 @@ const LONGEST_NAME: usize = 128;
 /// column.
 const LONGEST_LOCK: usize = 2_600;
 
+/// How deep arguments may be nested, their object included. JSON that is nested deeper is not read: see the limit of
+/// `serde_json`.
+pub(crate) const DEEPEST_ARGS: usize = 127;
+
 /// The longest age, in PostgreSQL's range of dates.
 const LONGEST_AGE: Duration = Duration::from_secs(1_000 * 31_557_600);
 
@@ -64,22 +68,30 @@ pub(crate) fn check_args(task_name: &str, args: &Result<Value, serde_json::Error
     if !args.is_object() {
         return Err(invalid_args(task_name, &args.to_string(), "must be a JSON object with the arguments by name"));
     }
-    if contains_nul(args) {
-        return Err(invalid_args(
-            task_name,
-            &args.to_string(),
-            "must not contain the NUL character, which PostgreSQL cannot store",
-        ));
+    match unstorable(args, 0) {
+        Some(rule) => Err(invalid_args(task_name, &args.to_string(), rule)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-fn contains_nul(value: &Value) -> bool {
+/// Returns the rule that a part of the arguments breaks, if any. The part is inside this many arrays and objects.
+fn unstorable(value: &Value, depth: usize) -> Option<&'static str> {
+    const NUL: &str = "must not contain the NUL character, which PostgreSQL cannot store";
     match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(contains_nul),
-        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || contains_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::Array(_) | Value::Object(_) if depth == DEEPEST_ARGS => {
+            Some("must not be nested more than 127 levels deep, because no worker could read them")
+        }
+        Value::String(text) => text.contains('\0').then_some(NUL),
+        Value::Array(values) => values.iter().find_map(|value| unstorable(value, depth + 1)),
+        Value::Object(members) => members
+            .iter()
+            .find_map(|(name, value)| if name.contains('\0') { Some(NUL) } else { unstorable(value, depth + 1) }),
+        // An application can enable a feature of serde_json with which its numbers have any size.
+        Value::Number(number) => number
+            .as_f64()
+            .is_none_or(f64::is_infinite)
+            .then_some("must not contain a number that is out of the range of f64, because no worker could read it"),
+        Value::Null | Value::Bool(_) => None,
     }
 }
 

@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::periodic::cron::Cron;
 use crate::queue::defer::JobToDefer;
 use crate::queue::defer::options::{JobOptions, option_setters};
+use crate::support::json::to_json;
 use crate::validation::{check_args, check_name, unserializable};
 
 pub use self::deferrer::PeriodicDeferrer;
@@ -132,7 +133,7 @@ impl PeriodicTask {
     /// let morning = PeriodicTask::new::<report>("0 8 * * *").args(serde_json::json!({ "year": 2026 }));
     /// ```
     pub fn args(mut self, args: impl Serialize) -> Self {
-        let args = serde_json::to_value(args);
+        let args = to_json(&args);
         self.args = check_args(self.task_name, &args).map(|()| match args {
             Ok(Value::Object(args)) => args,
             // Impossible after the check.
@@ -150,7 +151,7 @@ impl PeriodicTask {
     /// ```
     pub fn arg(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
         if let Ok(args) = &mut self.args {
-            match serde_json::to_value(value) {
+            match to_json(&value) {
                 Ok(value) => drop(args.insert(name.into(), value)),
                 Err(error) => self.args = Err(unserializable(self.task_name, &error)),
             }

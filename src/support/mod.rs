@@ -3,4 +3,5 @@
 pub(crate) mod backoff;
 pub(crate) mod clock;
 pub(crate) mod extensions;
+pub(crate) mod json;
 pub(crate) mod panics;

@@ -70,7 +70,10 @@ impl Execution {
                 };
                 (End::Task(task.run), task.middleware.clone(), policy)
             }
-            (Some(problem), _) => refuse(format!("could not read the job's arguments: {problem}")),
+            (Some(problem), _) => {
+                let (job_id, task_name) = (job.id, &job.task_name);
+                refuse(format!("could not read the arguments of job {job_id} of the task \"{task_name}\": {problem}"))
+            }
             (None, Err(error)) => refuse(error.to_string()),
         };
         let is_rescued = matches!(end, End::Task(_)) && policy.stalled != StalledJobPolicy::Leave;

@@ -4,6 +4,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 
 use crate::database::models::ProcrastinateJob;
+use crate::database::models::stored::StoredTimeOrNone;
 use crate::job::{JobEventType, JobId};
 use crate::schema::procrastinate_events;
 
@@ -83,6 +84,7 @@ pub struct ProcrastinateEvent {
     #[diesel(column_name = type_)]
     pub event_type: Option<JobEventType>,
     /// The time of the event. For [`JobEventType::Scheduled`], the time for which the job was scheduled.
+    #[diesel(deserialize_as = StoredTimeOrNone)]
     pub at: Option<DateTime<Utc>>,
 }
 

@@ -5,6 +5,7 @@ use diesel::dsl;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 
+use crate::database::models::stored::{StoredArgs, StoredTimeOrNone};
 use crate::database::models::{JobsFinishedBefore, ProcrastinateWorker, StalledJobs};
 use crate::job::{CallString, JobId, JobStatus};
 use crate::schema::procrastinate_jobs;
@@ -93,10 +94,15 @@ pub struct ProcrastinateJob {
     /// The queueing lock. Only one pending job can hold it.
     pub queueing_lock: Option<String>,
     /// The arguments by name, always a JSON object.
+    ///
+    /// PostgreSQL can store numbers that are out of the range of Rust's, and values that are nested more than 127
+    /// levels deep. Each of them is read as a text with its JSON.
+    #[diesel(deserialize_as = StoredArgs)]
     pub args: serde_json::Value,
     /// The status of the job.
     pub status: JobStatus,
-    /// The earliest start time, if the job was scheduled or retried.
+    /// The earliest start time, if the job was scheduled or retried. `None` also if it is infinite.
+    #[diesel(deserialize_as = StoredTimeOrNone)]
     pub scheduled_at: Option<DateTime<Utc>>,
     /// The number of finished attempts.
     pub attempts: i32,

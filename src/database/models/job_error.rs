@@ -4,6 +4,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 
 use crate::database::models::ProcrastinateJob;
+use crate::database::models::stored::StoredTime;
 use crate::job::JobId;
 use crate::schema::procrastinate_diesel_job_errors;
 
@@ -65,6 +66,7 @@ pub struct ProcrastinateJobError {
     /// How long the attempt took, in seconds. `None` if the worker died.
     pub duration_seconds: Option<f64>,
     /// The time when the error was stored.
+    #[diesel(deserialize_as = StoredTime)]
     pub at: DateTime<Utc>,
 }
 

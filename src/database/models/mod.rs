@@ -31,6 +31,7 @@ mod event;
 mod job;
 mod job_error;
 mod periodic_defer;
+pub(crate) mod stored;
 mod worker;
 #[cfg(feature = "writable-models")]
 mod writable;

@@ -3,6 +3,7 @@ use diesel::dsl;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 
+use crate::database::models::stored::StoredTime;
 use crate::schema::procrastinate_workers;
 
 /// A row of `procrastinate_workers`: a running worker, in any language.
@@ -26,6 +27,7 @@ pub struct ProcrastinateWorker {
     /// The worker's ID, to which `procrastinate_jobs.worker_id` refers.
     pub id: i64,
     /// The time of its last heartbeat.
+    #[diesel(deserialize_as = StoredTime)]
     pub last_heartbeat: DateTime<Utc>,
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::deserialize::{FromSql, FromSqlRow, Queryable};
-use diesel::pg::{Pg, PgValue};
+use diesel::deserialize::Queryable;
+use diesel::pg::Pg;
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
 use serde_json::json;
 
+use crate::database::models::stored::{StoredArgs, StoredTimeOrNone};
 use crate::database::statements::statement;
 use crate::job::{Job, JobId};
 use crate::retry::RetryDecision;
@@ -16,24 +17,9 @@ use crate::retry::RetryDecision;
 #[derive(Debug)]
 pub(crate) struct FetchedJob {
     pub(crate) job: Job,
-    /// The reason why the arguments could not be read, if so. PostgreSQL stores numbers that are too large for Rust's
-    /// types. The job has no arguments then.
+    /// The reason why the arguments could not be read, if so. A task must not run with other arguments than those that
+    /// were deferred.
     pub(crate) unreadable_args: Option<String>,
-}
-
-/// One job with unreadable arguments must not fail the whole response, because its jobs are fetched already.
-#[derive(Debug, FromSqlRow)]
-pub(crate) struct ArgsOrProblem(Result<serde_json::Value, String>);
-
-impl FromSql<Jsonb, Pg> for ArgsOrProblem {
-    fn from_sql(value: PgValue<'_>) -> diesel::deserialize::Result<Self> {
-        // PostgreSQL sends jsonb as a version number, which is 1, and the text.
-        let args = match value.as_bytes() {
-            [1, text @ ..] => serde_json::from_slice(text).map_err(|error| error.to_string()),
-            _ => Err("the database sent them in an unknown format".to_owned()),
-        };
-        Ok(Self(args))
-    }
 }
 
 /// The columns of a [`FinishedOrFetched`].
@@ -199,6 +185,7 @@ pub(crate) type FinishedOrFetchedColumns = (
     Nullable<Text>,
 );
 
+/// One job with unreadable values must not fail the whole response, because its jobs are fetched already.
 type FinishedOrFetchedRow = (
     String,
     Option<JobId>,
@@ -207,8 +194,8 @@ type FinishedOrFetchedRow = (
     Option<i32>,
     Option<String>,
     Option<String>,
-    Option<ArgsOrProblem>,
-    Option<DateTime<Utc>>,
+    Option<StoredArgs>,
+    StoredTimeOrNone,
     Option<i32>,
     Option<bool>,
     Option<i64>,
@@ -238,10 +225,7 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
                 worker_id,
                 None,
             ) => {
-                let (args, unreadable_args) = match args.0 {
-                    Ok(args) => (args, None),
-                    Err(problem) => (json!({}), Some(problem)),
-                };
+                let StoredArgs { args, problem: unreadable_args } = args;
                 let job = Job {
                     id,
                     queue,
@@ -250,7 +234,7 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
                     lock,
                     queueing_lock,
                     args,
-                    scheduled_at,
+                    scheduled_at: scheduled_at.into(),
                     attempts,
                     abort_requested,
                     worker_id,

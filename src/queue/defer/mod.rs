@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::options::{JobOptions, option_setters};
 use crate::queue::metrics::JobsToCount;
+use crate::support::json::to_json;
 use crate::validation::{check_args, check_name, unserializable};
 
 /// The queue of jobs without a queue option.
@@ -78,7 +79,7 @@ pub fn configure_task(task_name: impl Into<String>, args: impl Serialize) -> Job
 
 impl JobToDefer {
     pub(crate) fn new(task_name: impl Into<String>, args: impl Serialize, options: JobOptions) -> Self {
-        Self { task_name: task_name.into(), args: serde_json::to_value(args), options }
+        Self { task_name: task_name.into(), args: to_json(&args), options }
     }
 
     /// Returns the name of the job's task.
@@ -169,6 +170,7 @@ impl JobToDefer {
     /// - a lock must not be longer than 2,600 bytes
     /// - the arguments must be an object
     /// - no text may contain a NUL character
+    /// - no number of the arguments may be infinite or NaN, and they must not be nested more than 127 levels deep
     /// - `schedule_at` must be a date that PostgreSQL can hold, and cannot be combined with `schedule_in`
     ///
     /// # Example

@@ -290,3 +290,32 @@ fn names_cannot_drive_the_terminal() {
     }
     assert_eq!(events(&mut connection, id), ["deferred", "cancelled"]);
 }
+
+#[test]
+fn a_job_that_rust_cannot_hold_is_shown_like_the_others() {
+    let (database, mut connection) = furnished();
+    sql(
+        &mut connection,
+        "UPDATE procrastinate_jobs SET args = '{\"n\": 1e400}' WHERE id IN (2, 4);
+         UPDATE procrastinate_jobs SET scheduled_at = '290000-01-01' WHERE id = 5;
+         UPDATE procrastinate_events SET at = 'infinity' WHERE job_id = 4;
+         UPDATE procrastinate_workers SET last_heartbeat = 'infinity'",
+    );
+    assert_eq!(listed(&database, &[]), [1, 2, 3, 4, 5, 6]);
+    let huge = format!(r#"{{"n":"1{}"}}"#, "0".repeat(400));
+    assert!(run(on(&database, &["show", "4"])).well().contains(&huge));
+    for arguments in [
+        &["list_jobs", "details", "--exact"][..],
+        &["show", "5", "--exact"],
+        &["why", "2"],
+        &["why", "4"],
+        &["why", "5"],
+        &["why", "6"],
+        &["list_workers"],
+        &["list_workers", "--exact"],
+        &["watch", "--count", "1"],
+        &["retry", "4"],
+    ] {
+        run(on(&database, arguments)).well();
+    }
+}

@@ -9,5 +9,6 @@ mod pooler;
 mod pools;
 mod schemas;
 mod sessions;
+mod unreadable;
 #[cfg(feature = "writable-models")]
 mod writable_models;

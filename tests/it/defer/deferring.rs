@@ -365,3 +365,23 @@ fn random_text(length: usize) -> String {
     .take(length)
     .collect()
 }
+
+#[test]
+fn arguments_that_no_worker_could_read_are_refused() {
+    #[task]
+    async fn weigh(kilograms: f64, tare: Option<f32>) {
+        let _ = (kilograms, tare);
+    }
+    assert!(weigh(1e300, None).check().is_ok());
+    for job in [weigh(f64::INFINITY, None), weigh(f64::NAN, None), weigh(1.0, Some(f32::NEG_INFINITY))] {
+        let error = job.check().unwrap_err();
+        assert!(error.is_invalid());
+        let expected = "arguments of the task \"weigh\" must be serializable to JSON: JSON has no number for ";
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+    let nested =
+        |depth: usize| configure_task("nest", json!({ "a": (1..depth).fold(json!(1), |inner, _| json!([inner])) }));
+    assert!(nested(127).check().is_ok());
+    let error = nested(128).check().unwrap_err();
+    assert!(error.to_string().contains("must not be nested more than 127 levels deep"), "{error}");
+}

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use procrastinate::job_manager::{
-    JobCounts, check_connection, get_job_status, get_stalled_jobs, list_jobs, list_jobs_to_abort, list_locks,
-    list_queues, list_tasks,
+    JobCounts, check_connection, fetch_job, finish_job, get_job_status, get_stalled_jobs, list_jobs,
+    list_jobs_to_abort, list_locks, list_queues, list_tasks, register_worker,
 };
 use procrastinate::models::ProcrastinateJob;
 use procrastinate::{JobId, JobStatus, configure_task};
@@ -24,6 +24,7 @@ each_way!(
     a_job_is_stalled_when_its_worker_is_gone_or_silent,
     only_running_jobs_are_to_be_aborted,
     filters_that_cannot_be_are_refused,
+    a_job_that_rust_cannot_hold_is_listed_like_the_others,
 );
 
 async fn the_tables_are_there_or_not(mut desk: Desk) {
@@ -234,4 +235,21 @@ async fn filters_that_cannot_be_are_refused(mut desk: Desk) {
     for error in refused {
         assert!(error.is_invalid(), "{error}");
     }
+}
+
+async fn a_job_that_rust_cannot_hold_is_listed_like_the_others(mut desk: Desk) {
+    let ids = [desk.job(work(), "todo"), desk.job(work(), "todo"), desk.job(work(), "doing")];
+    desk.sql("UPDATE procrastinate_jobs SET args = '{\"n\": 1e400, \"m\": 1}'");
+    desk.sql("UPDATE procrastinate_jobs SET scheduled_at = '290000-01-01' WHERE id = 2");
+    let expected = json!({ "n": format!("1{}", "0".repeat(400)), "m": 1 });
+    let listed = desk.execute(list_jobs()).await.unwrap();
+    assert_eq!(numbers(&listed), [1, 2, 3]);
+    assert!(listed.iter().all(|job| job.args == expected));
+    assert!(listed[1].scheduled_at > Some(chrono::Utc::now()));
+    assert_eq!(numbers(&desk.execute(get_stalled_jobs()).await.unwrap()), [i64::from(ids[2])]);
+    // Whoever fetches it gets it, and can finish it.
+    let worker_id = desk.execute(register_worker()).await.unwrap();
+    let fetched = desk.execute(fetch_job(worker_id)).await.unwrap().unwrap();
+    assert_eq!((fetched.id, fetched.args), (i64::from(ids[0]), expected));
+    desk.execute(finish_job(ids[0], JobStatus::Failed)).await.unwrap();
 }
