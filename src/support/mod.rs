@@ -5,3 +5,4 @@ pub(crate) mod clock;
 pub(crate) mod extensions;
 pub(crate) mod json;
 pub(crate) mod panics;
+pub(crate) mod text;

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
+use crate::database::statements::finish_and_fetch::LONGEST_ERROR;
 use crate::job::Job;
 use crate::job::interruption::{AbortReason, Interrupted, TimedOut};
 use crate::retry::{AttemptError, Rescue, Retry, RetryDecision, StalledJobPolicy};
+use crate::support::text::storable;
 use crate::task::output::{Control, TaskResult, Verdict};
-
-/// The maximum length of a stored error, in bytes.
-const LONGEST_ERROR: usize = 10_000;
 
 /// The error of a task that panicked, with the panic's message and location.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +117,7 @@ pub(super) fn decide(ended: Completion, abort_reason: Option<AbortReason>, job: 
 /// Decides the outcome of a task that was aborted. `text` is the error that the task itself returned.
 fn stopped(reason: Option<AbortReason>, text: Option<String>, job: &Job, policy: &TaskPolicy) -> Outcome {
     let because = |cause: &AttemptError| match &text {
-        Some(text) => limited(format!("{cause}: {text}")),
+        Some(text) => limited(&format!("{cause}: {text}")),
         None => cause.to_string(),
     };
     match reason {
@@ -165,24 +164,12 @@ fn with_sources(error: &AttemptError) -> String {
         text.push_str(&error.to_string());
         source = error.source();
     }
-    limited(text)
+    limited(&text)
 }
 
-/// Makes a text storable: removes NUL characters and limits its length.
-fn limited(mut text: String) -> String {
-    if text.contains('\0') {
-        text = text.replace('\0', "\u{FFFD}");
-    }
-    if text.len() > LONGEST_ERROR {
-        let mut end = LONGEST_ERROR;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let missing = text.len() - end;
-        text.truncate(end);
-        text.push_str(&format!("… ({missing} bytes more)"));
-    }
-    text
+/// Makes a text storable, and limits its length.
+fn limited(text: &str) -> String {
+    storable(text, LONGEST_ERROR)
 }
 
 #[cfg(test)]

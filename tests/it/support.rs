@@ -34,6 +34,22 @@ pub fn empty_database() -> Database {
     Server::shared().unwrap().create_database("test").unwrap()
 }
 
+/// A database with the crate's migrations and this encoding, which is not UTF-8 as that of the others is.
+pub fn database_in(encoding: &str) -> Database {
+    let server = Server::shared().unwrap();
+    let database = server.create_database("test").unwrap();
+    let mut connection = PgConnection::establish(server.url()).unwrap();
+    let name = database.name();
+    sql(&mut connection, &format!("DROP DATABASE \"{name}\""));
+    sql(
+        &mut connection,
+        &format!("CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"),
+    );
+    let migrations = procrastinate::migrations::MIGRATIONS;
+    procrastinate::migrations::run_pending_migrations(&mut connect(&database), migrations).unwrap();
+    database
+}
+
 /// A blocking connection.
 pub fn connect(database: &Database) -> PgConnection {
     PgConnection::establish(database.url()).unwrap()

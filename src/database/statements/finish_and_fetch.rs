@@ -12,6 +12,13 @@ use crate::database::models::stored::{StoredArgs, StoredTimeOrNone};
 use crate::database::statements::statement;
 use crate::job::{Job, JobId};
 use crate::retry::RetryDecision;
+use crate::support::text::{storable, to_ascii};
+
+/// The maximum length of a stored error, in bytes.
+pub(crate) const LONGEST_ERROR: usize = 10_000;
+
+/// What can follow an error that has this length, in bytes.
+const LONGEST_ADDITION: usize = 1_000;
 
 /// A fetched job.
 #[derive(Debug)]
@@ -101,8 +108,8 @@ impl FinishAndFetchJobs {
         let error = json!({
             "job_id": job_id,
             "attempts": attempts,
-            "error": error,
-            "worker_name": worker_name,
+            "error": storable(error, LONGEST_ERROR + LONGEST_ADDITION),
+            "worker_name": storable(worker_name, LONGEST_ERROR),
             "duration_seconds": duration.as_secs_f64(),
         });
         push(&mut self.errors, error);
@@ -110,12 +117,6 @@ impl FinishAndFetchJobs {
 
     /// Writes the errors with characters that every encoding of a database has.
     pub(crate) fn write_errors_in_ascii(&mut self) {
-        let to_ascii = |text: &str| -> String {
-            let escaped = |character: char| {
-                if character.is_ascii() { character.to_string() } else { character.escape_unicode().to_string() }
-            };
-            text.chars().map(escaped).collect()
-        };
         let errors = self.errors.as_mut().and_then(serde_json::Value::as_array_mut);
         let objects = errors.into_iter().flatten().filter_map(serde_json::Value::as_object_mut);
         for value in objects.flat_map(|object| object.values_mut()) {

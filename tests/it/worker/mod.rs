@@ -4,6 +4,7 @@ mod abort;
 mod buffer;
 mod chores;
 mod cuts;
+mod encodings;
 mod endings;
 mod errors;
 mod faults;
