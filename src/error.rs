@@ -298,6 +298,19 @@ impl Error {
         }
     }
 
+    /// Whether the role has no permission for a table, function or sequence of the queue.
+    ///
+    /// Diesel does not expose the SQLSTATE, and the message is in the server's language. But it contains the name of the
+    /// object, and has neither a position nor a constraint, as other errors with such a name have.
+    #[cfg(feature = "cli")]
+    pub(crate) fn says_that_permission_is_missing(&self) -> bool {
+        use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
+        matches!(self, Self::Database { source: DatabaseError(DatabaseErrorKind::Unknown, information), .. }
+            if information.message().contains("procrastinate_")
+                && information.statement_position().is_none()
+                && information.constraint_name().is_none())
+    }
+
     /// An [`Error::Invalid`] with the value in quotes, shortened if it is long.
     pub(crate) fn invalid(what: &'static str, value: impl AsRef<str>, rule: impl Into<String>) -> Self {
         const LONGEST: usize = 150;

@@ -224,6 +224,8 @@ IF number_of_differences > 0 THEN
           AND starts_with(proc.proname::text, 'procrastinate_')) AS functions;
     RAISE EXCEPTION USING
         ERRCODE = 'object_not_in_prerequisite_state',
+        -- Programs recognize this error by the name, in every language of the server.
+        CONSTRAINT = 'procrastinate_diesel_contract',
         MESSAGE = format(
             E'the schema "%s" holds tables of Procrastinate in another form than that of version 3.10; '
             'nothing was changed. %s difference(s):\n%s\n'

@@ -107,7 +107,7 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::Pool { .. } => {
             Some("check that the server is running, and check the address, database, role and password")
         }
-        Error::Database { source, .. } if source.to_string().contains("permission denied") => {
+        error if error.says_that_permission_is_missing() => {
             Some("grant the role SELECT, INSERT, UPDATE and DELETE on the queue's tables, and USAGE on their sequences")
         }
         Error::AlreadyEnqueued { .. } => Some("use --ignore-already-enqueued if one job is enough"),

@@ -7,7 +7,7 @@ use diesel::expression::QueryMetadata;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::query_dsl::CompatibleType;
-use diesel::result::{Error as DieselError, QueryResult};
+use diesel::result::{DatabaseErrorKind, Error as DieselError, QueryResult};
 use diesel_async::{AsyncConnection, AsyncConnectionCore};
 use futures_util::FutureExt;
 use tokio::time::timeout;
@@ -136,9 +136,18 @@ where
     }
 }
 
-/// Whether a prepared statement of that name exists already, or does not exist. Only the message shows it.
+/// Whether a prepared statement of that name exists already, or does not exist.
+///
+/// Diesel does not expose the SQLSTATE, and the message is in the server's language. But it always contains the name,
+/// which tokio-postgres makes of the letter `s` and a number.
 fn is_about_a_name(error: &DieselError) -> bool {
-    matches!(error, DieselError::DatabaseError(_, details) if details.message().starts_with("prepared statement \""))
+    let is_name = |word: &str| {
+        word.strip_prefix('s')
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    matches!(error, DieselError::DatabaseError(DatabaseErrorKind::Unknown, details)
+        if details.statement_position().is_none()
+            && details.message().split(|c: char| !c.is_ascii_alphanumeric()).any(is_name))
 }
 
 impl Run for Connection {
@@ -195,3 +204,27 @@ impl<S: QueryFragment<Pg>> QueryFragment<Pg> for Runnable<S> {
 }
 
 impl<S, C> diesel::RunQueryDsl<C> for Runnable<S> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_about_a_prepared_statement_is_recognised_in_every_language() {
+        let is_one = |message: &str| {
+            let details = Box::new(message.to_owned());
+            is_about_a_name(&DieselError::DatabaseError(DatabaseErrorKind::Unknown, details))
+        };
+        for message in [
+            "prepared statement \"s17\" already exists",
+            "vorbereitete Anweisung »s17« existiert bereits",
+            "l'instruction préparée « s0 » n'existe pas",
+            "プリペアド文\"s17\"は存在しません",
+        ] {
+            assert!(is_one(message), "{message}");
+        }
+        for message in ["canceling statement due to lock timeout", "relation \"s\" does not exist", "s17x", "as17"] {
+            assert!(!is_one(message), "{message}");
+        }
+    }
+}

@@ -42,6 +42,8 @@ where
     C: Connection<Backend = Pg> + LoadConnection<Backend = Pg>,
 {
     const ACTION: &str = "check the database contract";
+    /// The name in the error of the first migration.
+    const CONSTRAINT: &str = "procrastinate_diesel_contract";
     let checked = connection.transaction(|connection| {
         let is_there = sql::<Bool>("to_regclass(quote_ident(current_schema()) || '.procrastinate_jobs') IS NOT NULL");
         if !RunQueryDsl::get_result::<bool>(diesel::select(is_there), connection)? {
@@ -57,7 +59,9 @@ where
             let source = DieselError::QueryBuilderError("there is no table procrastinate_jobs".into());
             Error::SchemaMissing { action: ACTION, source }
         }
-        source if source.to_string().contains(" difference(s):") => Error::Migration { source: source.into() },
+        DieselError::DatabaseError(_, ref details) if details.constraint_name() == Some(CONSTRAINT) => {
+            Error::Migration { source: source.into() }
+        }
         source => Error::database(ACTION, source),
     })
 }

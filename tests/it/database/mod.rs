@@ -1,6 +1,7 @@
 //! The database: models, plans, large tables, schemas and pools.
 
 mod growth;
+mod languages;
 mod large_table;
 mod models;
 mod plans;
