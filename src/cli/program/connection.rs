@@ -1,6 +1,7 @@
 //! The database connection of the stand-alone program, and its address.
 
-use std::fmt::Write as _;
+use std::error::Error as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,13 +17,20 @@ use crate::database::connection::pool::{AsyncPool, PoolError};
 use crate::database::connection::pooled::PooledConnection;
 
 /// The address of the database.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Clone, clap::Args)]
 #[command(next_help_heading = "Database")]
 pub(crate) struct Address {
     /// The database: postgres://user:password@host:port/database [env: DATABASE_URL; or PGHOST, PGPORT, PGUSER,
     /// PGPASSWORD, PGDATABASE]
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<String>,
+}
+
+impl fmt::Debug for Address {
+    /// Omits the address, because it contains a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Address").finish_non_exhaustive()
+    }
 }
 
 impl Address {
@@ -44,10 +52,12 @@ impl Address {
         })?;
         match address.parse::<Config>() {
             Ok(_) => Ok(address),
+            // The address is not shown: what is not understood may be a part of the password.
             Err(error) => {
-                let (shown, reason) = (without_password(&address), chain(&error).join(": "));
                 let rule = "must be postgres://user:password@host:port/database, or come from PGHOST, PGPORT and so on";
-                Err(Failure::usage(format!("invalid database address {shown:?}: {rule} ({reason})")))
+                let hint = "write special characters of the password as %XX";
+                let reason = reason_without_secrets(&error);
+                Err(Failure::usage(format!("invalid database address{reason}: {rule}; {hint}")))
             }
         }
     }
@@ -82,40 +92,31 @@ fn of_postgresql_variables() -> Result<Option<String>, Failure> {
     Ok(Some(address))
 }
 
-/// Returns the address without its password, for messages.
-pub(crate) fn without_password(address: &str) -> String {
-    if let Some((scheme, rest)) = address.split_once("://") {
-        let (server, parameters) = rest.split_once('?').unwrap_or((rest, ""));
-        let server = match server.rsplit_once('@') {
-            Some((user, server)) => format!("{}@{server}", user.split(':').next().unwrap_or_default()),
-            None => server.to_owned(),
-        };
-        let parameters = parameters.split('&').filter(|one| !one.is_empty() && !one.starts_with("password"));
-        let parameters = parameters.collect::<Vec<_>>().join("&");
-        let mark = if parameters.is_empty() { "" } else { "?" };
-        return format!("{scheme}://{server}{mark}{parameters}");
-    }
-    match address.parse::<Config>() {
-        // A password can contain spaces and quotation marks, so the address is rebuilt without it.
-        Ok(config) => of_config(&config),
-        Err(_) if address.contains("password") || address.contains('@') => "…".to_owned(),
-        Err(_) => address.to_owned(),
-    }
+/// Returns the reason for which an address is invalid, if it is the value of an option. Other reasons quote the address.
+fn reason_without_secrets(error: &tokio_postgres::Error) -> String {
+    let reason = error.source().map(ToString::to_string).unwrap_or_default();
+    if reason.starts_with("invalid value for option ") { format!(" ({reason})") } else { String::new() }
 }
 
-/// Formats the server, the user and the database.
-fn of_config(config: &Config) -> String {
+/// Formats the server, the user and the database of an address, for messages.
+///
+/// A password with special characters can be mistaken for another part. So a part with such characters is omitted.
+fn without_password(address: &str) -> String {
+    let Ok(config) = address.parse::<Config>() else { return "the database".to_owned() };
     let hosts = config.get_hosts().iter().map(|host| match host {
         Host::Tcp(name) => name.clone(),
         #[cfg(unix)]
         Host::Unix(path) => path.display().to_string(),
     });
     let ports = config.get_ports().iter().map(u16::to_string);
+    let shown = |part: Option<&str>| {
+        part.filter(|part| !part.contains(['@', ':', '/', '?', '#', '&'])).unwrap_or_default().to_owned()
+    };
     let parts = [
-        ("host", hosts.collect::<Vec<_>>().join(",")),
+        ("host", hosts.filter(|host| !host.contains(['@', '?', '#', '&'])).collect::<Vec<_>>().join(",")),
         ("port", ports.collect::<Vec<_>>().join(",")),
-        ("user", config.get_user().unwrap_or_default().to_owned()),
-        ("dbname", config.get_dbname().unwrap_or_default().to_owned()),
+        ("user", shown(config.get_user())),
+        ("dbname", shown(config.get_dbname())),
     ];
     let parts = parts.iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!("{key}='{value}'"));
     parts.collect::<Vec<_>>().join(" ")
@@ -197,17 +198,42 @@ impl AsyncPool for OneConnection {
 
 #[cfg(test)]
 mod tests {
-    use super::without_password;
+    use super::{Address, Failure, without_password};
 
     #[test]
     fn a_password_is_never_shown() {
-        assert_eq!(without_password("postgres://ada:s3cr:t@host/shop"), "postgres://ada@host/shop");
-        assert_eq!(without_password("postgres://host/shop"), "postgres://host/shop");
-        assert_eq!(without_password("postgres://h/shop?user=ada&password=s3cret"), "postgres://h/shop?user=ada");
-        assert_eq!(without_password("host='h' password='s3cret' dbname='shop'"), "host='h' dbname='shop'");
-        assert_eq!(without_password("host='h' password = 's3 cr\\' et' port=5"), "host='h' port='5'");
-        for wrong in ["postgres:ada:s3cret@host", "host=h port=x password=s3cret"] {
-            assert!(!without_password(wrong).contains("s3cret"), "{wrong}");
+        for (address, expected) in [
+            ("postgres://ada:s3cr%3Aet@host/shop", "host='host' user='ada' dbname='shop'"),
+            ("postgres://host/shop", "host='host' dbname='shop'"),
+            ("postgres://h:5/shop?user=ada&password=s3cret", "host='h' port='5' user='ada' dbname='shop'"),
+            ("host='h' password='s3cret' dbname='shop'", "host='h' dbname='shop'"),
+            ("host='h' password = 's3 cr\\' et' port=5", "host='h' port='5'"),
+            // The password begins with a port, and the rest of it seems to be the database.
+            ("postgres://ada:5432/s3cret@host/shop", "host='ada' port='5432'"),
+        ] {
+            assert_eq!(without_password(address), expected);
         }
+    }
+
+    #[test]
+    fn an_invalid_address_is_refused_without_its_parts() {
+        for wrong in [
+            "postgres:ada:s3cret@host",
+            "host=h port=x password=s3cret",
+            "postgres://ada:x?s3cret@host/shop",
+            "postgres://ada:s3cret#x@host:port/shop",
+            "postgres://ada:x/s3cret@host/shop",
+            "postgres://ada:x@s3cret@host/shop",
+            "s3cret",
+        ] {
+            let address = Address { database_url: Some(wrong.to_owned()) };
+            assert!(!format!("{address:?}").contains("s3cret"));
+            let found = address.find();
+            let message = found.as_ref().err().and_then(Failure::message).unwrap_or_else(|| without_password(wrong));
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+        let address = Address { database_url: Some("postgres://ada@host:x/shop".to_owned()) };
+        let message = address.find().err().and_then(|failure| failure.message());
+        assert!(message.is_some_and(|message| message.contains("(invalid value for option `port`)")));
     }
 }
