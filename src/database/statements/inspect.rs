@@ -94,13 +94,20 @@ impl JobFilter {
 }
 
 /// The jobs that pass all filters, sorted by ID.
-pub(crate) struct ListJobsQuery(pub(crate) JobFilter);
+pub(crate) struct ListJobsQuery {
+    pub(crate) filter: JobFilter,
+    pub(crate) limit: Option<i64>,
+}
 
 statement!(filtered "list the jobs": ListJobsQuery -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
     out.push_sql(SELECT_JOBS);
     out.push_sql("true");
-    statement.0.write(out)?;
+    statement.filter.write(out)?;
     out.push_sql(" ORDER BY id");
+    if let Some(limit) = &statement.limit {
+        out.push_sql(" LIMIT ");
+        out.push_bind_param::<BigInt, _>(limit)?;
+    }
     Ok(())
 });
 

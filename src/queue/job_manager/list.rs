@@ -100,9 +100,10 @@ impl GetJobStatus {
     }
 }
 
-/// Lists the jobs that pass all filters, sorted by ID. Without a filter it returns all jobs, which can be very many.
+/// Lists the jobs that pass all filters, sorted by ID.
 ///
-/// To use pages, another order or joins, write a query with [`ProcrastinateJob::query`].
+/// Without a filter and a [`limit`](ListJobs::limit) it loads all jobs into memory, as Procrastinate does, and these can
+/// be very many. To use pages, another order or joins, write a query with [`ProcrastinateJob::query`].
 ///
 /// # Errors
 ///
@@ -121,7 +122,7 @@ impl GetJobStatus {
 /// # }
 /// ```
 pub fn list_jobs() -> ListJobs {
-    ListJobs { filter: JobFilter::default() }
+    ListJobs { filter: JobFilter::default(), limit: None }
 }
 
 /// The operation of [`list_jobs`].
@@ -139,6 +140,7 @@ pub fn list_jobs() -> ListJobs {
 #[must_use = "an operation does nothing until it is executed on a connection"]
 pub struct ListJobs {
     filter: JobFilter,
+    limit: Option<u32>,
 }
 
 operation!(ListJobs -> Vec<ProcrastinateJob>);
@@ -161,9 +163,22 @@ filters!(ListJobs:
 );
 
 impl ListJobs {
+    /// Lists only this many jobs, those with the lowest IDs. Default: no limit.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// let operation = procrastinate::job_manager::list_jobs().queue("mails").limit(1_000);
+    /// ```
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
     async fn perform<R: Run>(self, run: &mut R) -> Result<Vec<ProcrastinateJob>, Error> {
         check_filters(&self.filter)?;
-        run.load(inspect::ListJobsQuery(self.filter)).await
+        let Self { filter, limit } = self;
+        run.load(inspect::ListJobsQuery { filter, limit: limit.map(i64::from) }).await
     }
 }
 

@@ -88,6 +88,9 @@ async fn jobs_are_listed_by_every_filter_alone_and_together(mut desk: Desk) {
         (list_jobs().queue("x").task("a").status(JobStatus::Todo).lock("l").queueing_lock("q").id(5), &[5]),
         (list_jobs().queue("x").lock("m"), &[]),
     ];
+    assert_eq!(numbers(&desk.execute(list_jobs().limit(3)).await.unwrap()), [1, 2, 3]);
+    assert_eq!(numbers(&desk.execute(list_jobs().queue("x").limit(2)).await.unwrap()), [1, 3]);
+    assert_eq!(numbers(&desk.execute(list_jobs().limit(0)).await.unwrap()), [0_i64; 0]);
     for (operation, expected) in cases {
         let shown = format!("{operation:?}");
         assert_eq!(numbers(&desk.execute(operation).await.unwrap()), expected, "{shown}");

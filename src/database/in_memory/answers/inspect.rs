@@ -52,7 +52,8 @@ impl Answer for GetJobStatusQuery {
 
 impl Answer for ListJobsQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateJob>> {
-        Ok(store.jobs().filter(|job| self.0.passes(job)).cloned().collect())
+        let limit = self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(store.jobs().filter(|job| self.filter.passes(job)).take(limit).cloned().collect())
     }
 }
 

@@ -84,7 +84,10 @@ impl Both {
 
     /// Compares all tables.
     fn look(&mut self, step: &str) -> Known {
-        let jobs = self.ask(|| ListJobsQuery(JobFilter::default()), |job| format!("after {step}: {}", job_text(job)));
+        let jobs = self.ask(
+            || ListJobsQuery { filter: JobFilter::default(), limit: None },
+            |job| format!("after {step}: {}", job_text(job)),
+        );
         for job_id in jobs.iter().map(|job| JobId::from(job.id)) {
             let event_text = |event: &ProcrastinateEvent| format!("{:?} {}", event.event_type, time_text(event.at));
             let events_of = |events: Vec<ProcrastinateEvent>| events.iter().map(event_text).collect::<Vec<_>>();
