@@ -137,7 +137,10 @@ impl Abort {
 impl Reschedule {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let delay = self.in_.and_then(|delay| chrono::TimeDelta::from_std(delay).ok());
-        let at = self.at.or_else(|| delay.and_then(|delay| Utc::now().checked_add_signed(delay)));
+        let at = match (self.at, delay) {
+            (None, Some(delay)) => session.now().await?.checked_add_signed(delay),
+            (at, _) => at,
+        };
         if at.is_none() && self.in_.is_some() {
             return Err(Failure::usage("invalid --in: the resulting time is too far in the future"));
         }

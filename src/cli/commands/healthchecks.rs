@@ -1,6 +1,5 @@
 //! `healthchecks`: checks everything that the queue needs.
 
-use chrono::Utc;
 use serde_json::{Value, json};
 
 use crate::cli::commands::workers::{alive, workers};
@@ -113,5 +112,5 @@ async fn migrations(session: &Session<'_>) -> Result<String, Failure> {
 
 async fn live_workers(session: &Session<'_>) -> Result<String, Failure> {
     let workers = workers(session).await?;
-    Ok(alive(&workers, Utc::now()))
+    Ok(alive(&workers, session.now().await?))
 }

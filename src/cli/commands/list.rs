@@ -51,7 +51,7 @@ impl ListJobsArgs {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let selected = self.filter.selected()?;
         let details = self.details || selected.details;
-        let times = Times::new(self.exact);
+        let times = session.times(self.exact).await?;
         let mut table = table(details);
         let mut pages = Pages::new(selected.jobs, self.newest, self.limit);
         let mut page = pages.next(session).await?;

@@ -27,8 +27,8 @@ pub(crate) struct OneJob {
 }
 
 impl OneJob {
-    pub(crate) fn times(&self) -> Times {
-        Times::new(self.exact)
+    pub(crate) async fn times(&self, session: &Session<'_>) -> Result<Times, Failure> {
+        session.times(self.exact).await
     }
 
     /// Loads the job. Fails if it does not exist.

@@ -36,7 +36,7 @@ impl Show {
             shown["errors"] = errors.iter().map(error_as_json).collect();
             return session.output.json(&shown);
         }
-        let times = self.job.times();
+        let times = self.job.times(session).await?;
         describe(&job, times, session)?;
         session.output.line("events")?;
         for event in &events {

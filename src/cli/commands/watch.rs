@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
-
 use crate::cli::commands::counts::{count, table};
 use crate::cli::commands::filter::Filter;
 use crate::cli::commands::list::one_line;
@@ -63,6 +61,7 @@ impl Watch {
 async fn refresh(filter: &JobFilter, session: &mut Session<'_>) -> Result<(), Failure> {
     let queues = count(CountedColumn::Queue, filter.clone(), session).await?;
     let workers = workers(session).await?;
+    let now = session.now().await?;
     let mut selection = JobSelection { filter: filter.clone(), are_stalled: false };
     selection.filter.status = Some(JobStatus::Doing);
     let page = PageOfJobs { meant: selection, newest_first: false, beyond: None, limit: SHOWN };
@@ -70,7 +69,7 @@ async fn refresh(filter: &JobFilter, session: &mut Session<'_>) -> Result<(), Fa
 
     // On a terminal, overwrite the last output.
     session.output.text(if session.output.style().width.is_some() { "\x1b[H\x1b[2J" } else { "" })?;
-    session.output.line(format!("{}   workers: {}", exact(Utc::now()), alive(&workers, Utc::now())))?;
+    session.output.line(format!("{}   workers: {}", exact(now), alive(&workers, now)))?;
     session.output.line("")?;
     table("queue", &queues).write(&mut session.output)?;
     if !running.is_empty() {

@@ -1,12 +1,11 @@
 //! `why`: explains why a job is not running.
 
-use chrono::Utc;
 use serde_json::json;
 
 use crate::cli::commands::list::one_line;
 use crate::cli::commands::one_job::OneJob;
 use crate::cli::commands::show::events;
-use crate::cli::commands::workers::{SILENCE, alive, workers};
+use crate::cli::commands::workers::{alive, is_alive, workers};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::times::Times;
@@ -24,7 +23,7 @@ pub(crate) struct Why {
 impl Why {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let job = self.job.find("explain", session).await?;
-        let times = self.job.times();
+        let times = self.job.times(session).await?;
         let reasons = match job.status {
             JobStatus::Todo => waiting(&job, times, session).await?,
             JobStatus::Doing => running(&job, times, session).await?,
@@ -53,10 +52,10 @@ async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
         }
     }
     let workers = workers(session).await?;
-    let are_alive = workers.iter().any(|worker| Utc::now() - worker.last_heartbeat < SILENCE);
+    let are_alive = workers.iter().any(|worker| is_alive(worker, times.now));
     let queue = &job.queue_name;
     if !are_alive {
-        reasons.push(format!("no worker is alive ({})", alive(&workers, Utc::now())));
+        reasons.push(format!("no worker is alive ({})", alive(&workers, times.now)));
     }
     if reasons.is_empty() {
         let statement = JobsAhead { job_id: job.id.into(), queue: queue.clone(), priority: job.priority };
@@ -68,7 +67,7 @@ async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
             Some(time) => format!("the last job of that queue started {}", times.show(time)),
             None => "no job of that queue has ever started".to_owned(),
         };
-        let found = alive(&workers, Utc::now());
+        let found = alive(&workers, times.now);
         reasons.push(format!("workers: {found}; check that one of them serves the queue {queue:?}: {last}"));
     }
     Ok(reasons)
@@ -96,7 +95,7 @@ async fn running(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
     let workers = workers(session).await?;
     let worker = workers.iter().find(|worker| Some(worker.id) == job.worker_id);
     let mut reasons = vec![match worker {
-        Some(worker) if Utc::now() - worker.last_heartbeat < SILENCE => {
+        Some(worker) if is_alive(worker, times.now) => {
             format!("the job is running; worker {} started it {since}", worker.id)
         }
         Some(worker) => format!(

@@ -7,13 +7,13 @@ use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::{Colour, JsonArray};
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::table::Table;
-use crate::cli::terminal::times::{self, Times, length};
+use crate::cli::terminal::times::{self, length};
 use crate::database::models::ProcrastinateWorker;
 use crate::database::statements::cli::{JobSelection, PageOfJobs, RegisteredWorkers};
 use crate::job::JobStatus;
 
 /// After how long without a heartbeat a worker is considered stalled by default.
-pub(crate) const SILENCE: TimeDelta = TimeDelta::seconds(30);
+const SILENCE: TimeDelta = TimeDelta::seconds(30);
 
 /// List the registered workers with their jobs
 #[derive(Debug, Clone, clap::Args)]
@@ -30,12 +30,12 @@ pub(crate) struct ListWorkers {
 impl ListWorkers {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let workers = workers(session).await?;
-        let times = Times::new(self.exact);
+        let times = session.times(self.exact).await?;
         let mut table = Table::new(&["#id", "state", "heartbeat", "jobs"]);
         let mut array = if self.json { Some(JsonArray::start(&mut session.output)?) } else { None };
         for worker in &workers {
             let jobs = jobs_of(worker.id, session).await?;
-            let is_alive = Utc::now() - worker.last_heartbeat < SILENCE;
+            let is_alive = is_alive(worker, times.now);
             if let Some(array) = &mut array {
                 let heartbeat = times::json(Some(worker.last_heartbeat));
                 let row = json!({ "id": worker.id, "alive": is_alive, "last_heartbeat": heartbeat, "jobs": jobs });
@@ -66,6 +66,11 @@ pub(crate) async fn workers(session: &Session<'_>) -> Result<Vec<ProcrastinateWo
     session.load(RegisteredWorkers).await
 }
 
+/// Whether the worker was not silent for too long at this time, which is the database's.
+pub(crate) fn is_alive(worker: &ProcrastinateWorker, now: DateTime<Utc>) -> bool {
+    now - worker.last_heartbeat < SILENCE
+}
+
 /// Returns the first hundred jobs of a worker.
 async fn jobs_of(worker_id: i64, session: &Session<'_>) -> Result<Vec<i64>, Failure> {
     let mut page = PageOfJobs { meant: JobSelection::default(), newest_first: false, beyond: None, limit: 100 };
@@ -75,9 +80,9 @@ async fn jobs_of(worker_id: i64, session: &Session<'_>) -> Result<Vec<i64>, Fail
     Ok(jobs.into_iter().map(|job| job.id).collect())
 }
 
-/// Describes how many workers are alive. No workers is not an error, because there may be no jobs.
+/// Describes how many workers are alive at this time, which is the database's. No workers is not an error, because there may be no jobs.
 pub(crate) fn alive(workers: &[ProcrastinateWorker], now: DateTime<Utc>) -> String {
-    let alive = workers.iter().filter(|worker| now - worker.last_heartbeat < SILENCE).count();
+    let alive = workers.iter().filter(|worker| is_alive(worker, now)).count();
     let last = workers.iter().map(|worker| now - worker.last_heartbeat).min().unwrap_or_default();
     match (alive, workers.len()) {
         (0, 0) => "none".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, IsTerminal};
 
+use chrono::{DateTime, Utc};
 use diesel::expression::QueryMetadata;
 use diesel::pg::Pg;
 use diesel::query_dsl::CompatibleType;
@@ -9,7 +10,10 @@ use diesel::query_dsl::CompatibleType;
 use crate::app::App;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::Output;
+use crate::cli::terminal::times::Times;
 use crate::database::connection::run::{Executable, Run};
+use crate::database::statements::Statement as _;
+use crate::database::statements::cli::CurrentTime;
 
 /// An application and the user's terminal.
 pub(crate) struct Session<'s> {
@@ -36,6 +40,17 @@ impl<'s> Session<'s> {
     {
         let mut connection = self.app.connector().get(S::ACTION).await?;
         Ok(connection.load(statement).await?)
+    }
+
+    /// Returns the time by the database's clock.
+    pub(crate) async fn now(&self) -> Result<DateTime<Utc>, Failure> {
+        let mut connection = self.app.connector().get(CurrentTime::ACTION).await?;
+        Ok(connection.load_one(CurrentTime).await?)
+    }
+
+    /// Returns how to show times.
+    pub(crate) async fn times(&self, is_exact: bool) -> Result<Times, Failure> {
+        Ok(Times { now: self.now().await?, is_exact })
     }
 
     /// Asks for confirmation. Without a terminal, `--yes` is required.

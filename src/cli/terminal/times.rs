@@ -6,16 +6,13 @@ use serde_json::Value;
 /// How times are shown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
+    /// The time by the database's clock, from which relative times count.
     pub(crate) now: DateTime<Utc>,
     /// Whether to show the clock time instead of a relative time.
     pub(crate) is_exact: bool,
 }
 
 impl Times {
-    pub(crate) fn new(is_exact: bool) -> Self {
-        Self { now: Utc::now(), is_exact }
-    }
-
     /// Formats `in 3 min`, or `2030-01-31 08:00:00 +01:00` in the local time zone.
     pub(crate) fn show(self, time: DateTime<Utc>) -> String {
         if self.is_exact {

@@ -27,6 +27,14 @@ statement!(
     }
 );
 
+/// The time by the database's clock, which decides what is due and who is alive.
+pub(crate) struct CurrentTime;
+
+statement!("ask for the server's time": CurrentTime -> DateTime<Utc>: Timestamptz, |_, out| {
+    out.push_sql("SELECT now()");
+    Ok(())
+});
+
 /// Selects jobs: those that pass the filter and, if requested, only stalled ones. A worker is considered stalled after
 /// 30 seconds without a heartbeat.
 #[derive(Debug, Clone, Default)]
@@ -165,7 +173,7 @@ pub(crate) struct LastStart {
 
 statement!("find the last start": LastStart -> Option<DateTime<Utc>>: Nullable<Timestamptz>, |statement, out| {
     out.push_sql(
-        "SELECT max(event.at) FROM (SELECT id FROM procrastinate_jobs WHERE status <> 'todo' AND queue_name = ",
+        "SELECT max(event.at) FILTER (WHERE isfinite(event.at)) FROM (SELECT id FROM procrastinate_jobs WHERE status <> 'todo' AND queue_name = ",
     );
     out.push_bind_param::<Text, _>(&statement.queue)?;
     out.push_sql(

@@ -319,3 +319,27 @@ fn a_job_that_rust_cannot_hold_is_shown_like_the_others() {
         run(on(&database, arguments)).well();
     }
 }
+
+#[test]
+fn the_clock_of_the_database_decides_which_worker_is_alive() {
+    let (database, mut connection) = furnished();
+    // The database's clock is an hour ahead of this machine's.
+    sql(
+        &mut connection,
+        "CREATE SCHEMA ahead;
+         CREATE FUNCTION ahead.now() RETURNS timestamptz LANGUAGE sql AS
+             $$ SELECT pg_catalog.now() + interval '1 hour' $$;
+         UPDATE procrastinate_workers SET last_heartbeat = pg_catalog.now() + interval '1 hour';
+         UPDATE procrastinate_jobs SET scheduled_at = pg_catalog.now() + interval '30 minutes' WHERE id = 5",
+    );
+    let name = database.name().to_owned();
+    sql(&mut connection, &format!("ALTER DATABASE \"{name}\" SET search_path = public, ahead, pg_catalog"));
+    let out = |arguments: &[&str]| run(on(&database, arguments)).well();
+    assert!(out(&["why", "2"]).contains("the job is running; worker 1 started it"), "{}", out(&["why", "2"]));
+    assert!(!out(&["why", "5"]).contains("scheduled to start"), "{}", out(&["why", "5"]));
+    assert!(out(&["healthchecks"]).contains("1 alive"));
+    sql(&mut connection, "UPDATE procrastinate_workers SET last_heartbeat = pg_catalog.now()");
+    assert!(out(&["list_workers"]).contains("stalled"));
+    assert!(out(&["why", "2"]).contains("the job is stalled: worker 1 sent its last heartbeat 60 min ago"));
+    assert!(out(&["watch", "--count", "1"]).contains("none alive; last heartbeat 60 min ago"));
+}

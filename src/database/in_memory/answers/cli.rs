@@ -12,8 +12,8 @@ use crate::database::in_memory::violations::raised;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
 use crate::database::statements::cli::{
-    AreTablesOurs, CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobSelection, JobsAhead,
-    LastStart, NamesInUse, PageOfJobs, RegisteredWorkers, RetryJobByContract, ServerInfo,
+    AreTablesOurs, CountOfJobs, CountOfOldJobs, CurrentTime, ErrorsOfJob, EventsOfJob, HolderOfLock, JobSelection,
+    JobsAhead, LastStart, NamesInUse, PageOfJobs, RegisteredWorkers, RetryJobByContract, ServerInfo,
 };
 use crate::job::{JobEventType, JobStatus};
 
@@ -21,6 +21,12 @@ impl Answer for ServerInfo {
     fn answer(self, _: &mut Store) -> QueryResult<Vec<(String, String, Option<String>, String)>> {
         let nothing = || "in memory".to_owned();
         Ok(vec![(nothing(), nothing(), Some(nothing()), nothing())])
+    }
+}
+
+impl Answer for CurrentTime {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<DateTime<Utc>>> {
+        Ok(vec![store.now()])
     }
 }
 
