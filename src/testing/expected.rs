@@ -115,7 +115,7 @@ fn differences_of_args(is: &Value, wanted: Option<&Value>) -> Vec<String> {
     };
     let mut differences: Vec<String> = wanted
         .iter()
-        .filter(|(name, value)| is.get(*name) != Some(value))
+        .filter(|(name, value)| !is.get(*name).is_some_and(|is| are_equal(is, value)))
         .map(|(name, value)| match is.get(name) {
             Some(other) => format!("its argument {name} is {other}, not {value}"),
             None => format!("it has no argument {name}"),
@@ -124,6 +124,30 @@ fn differences_of_args(is: &Value, wanted: Option<&Value>) -> Vec<String> {
     let unexpected = is.iter().filter(|(name, _)| !wanted.contains_key(*name));
     differences.extend(unexpected.map(|(name, value)| format!("it has an argument {name}, {value}")));
     differences
+}
+
+/// Whether two values are equal after one of them was stored. The database has one type of numbers, and returns a large
+/// whole float as an integer.
+fn are_equal(is: &Value, wanted: &Value) -> bool {
+    match (is, wanted) {
+        (Value::Number(is), Value::Number(wanted)) if is.is_f64() != wanted.is_f64() => {
+            let (float, integer) = if is.is_f64() { (is, wanted) } else { (wanted, is) };
+            let is_whole = float.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 1e20);
+            // Exact, because the float is whole and within the range.
+            #[allow(clippy::cast_possible_truncation, reason = "checked")]
+            let float = is_whole.map(|float| float as i128);
+            let integer = integer.as_i64().map(i128::from).or_else(|| integer.as_u64().map(i128::from));
+            float.is_some() && float == integer
+        }
+        (Value::Array(is), Value::Array(wanted)) => {
+            is.len() == wanted.len() && is.iter().zip(wanted).all(|(is, wanted)| are_equal(is, wanted))
+        }
+        (Value::Object(is), Value::Object(wanted)) => {
+            is.len() == wanted.len()
+                && wanted.iter().all(|(name, wanted)| is.get(name).is_some_and(|is| are_equal(is, wanted)))
+        }
+        (is, wanted) => is == wanted,
+    }
 }
 
 fn difference_of_schedule(is: Option<DateTime<Utc>>, expected: &JobToDefer) -> Option<String> {

@@ -92,3 +92,23 @@ fn the_assertions_panic_where_they_are_wrong() {
     let unanswered = message(&|connection| assert_not_deferred_blocking!(connection, report()));
     assert!(unanswered.starts_with("could not load the deferred jobs"), "{unanswered}");
 }
+
+#[tokio::test]
+async fn numbers_are_compared_by_their_values() {
+    #[task]
+    async fn weigh(grams: f64, list: Vec<f64>) {
+        let _ = (grams, list);
+    }
+    let database = shop();
+    let (_app, pool) = app(&database, AppBuilder::task::<weigh>).await;
+    let mut connection = pool.get().await.unwrap();
+    for grams in [1e15, 1e16, 123_456_789_012_345_680.0, 1.8e19, 1e20, 1e300, -1e16, -9.2e18, 0.1 + 0.2, 5e-324, -0.0] {
+        weigh(grams, vec![1.5, grams]).defer(&mut *connection).await.unwrap();
+        assert_deferred!(&mut connection, weigh(grams, vec![1.5, grams]));
+        assert_not_deferred!(&mut connection, weigh(grams * 1.000_000_1 + 0.5, vec![1.5, grams]));
+        assert_not_deferred!(&mut connection, weigh(grams, vec![1.5, grams * 1.000_000_1 + 0.5]));
+    }
+    // The neighbour of a float that became an integer.
+    weigh(9_007_199_254_740_994.0 * 4.0, vec![]).defer(&mut *connection).await.unwrap();
+    assert_not_deferred!(&mut connection, weigh(9_007_199_254_740_992.0 * 4.0, vec![]));
+}
