@@ -32,6 +32,7 @@ pub(super) const TIMESTAMP: &str = "timestamp";
 /// let punctual = PeriodicTask::new::<wake_up>("0 7 * * *").missed(MissedTicks::Skip);
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MissedTicks {
     /// Uses Procrastinate's rule. A worker that starts defers the latest missed tick if it is no older than
     /// `max_delay`. A worker that was suspended defers all ticks it missed, however old.

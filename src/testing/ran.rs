@@ -6,7 +6,7 @@ use std::ops::Deref;
 use crate::job::Job;
 use crate::retry::RetryDecision;
 
-/// The outcome of an attempt. This list is complete.
+/// The outcome of an attempt.
 ///
 /// # Example
 ///
@@ -17,6 +17,7 @@ use crate::retry::RetryDecision;
 /// assert_eq!(outcome.to_string(), "failed: no paper");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum JobOutcome {
     /// The task succeeded.
     Succeeded,
