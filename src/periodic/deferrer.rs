@@ -70,11 +70,12 @@ impl PeriodicDeferrer {
         for (schedule, ticks) in self.schedules.iter().zip(&mut self.ticks) {
             ticks.follow(schedule, now);
         }
-        let mut again_at = now + LONGEST_SLEEP;
+        let after = |wait| now.checked_add_signed(wait).unwrap_or(now);
+        let mut again_at = after(LONGEST_SLEEP);
         if self.defer_waiting().await {
             self.backoff.reset();
         } else {
-            again_at = now + TimeDelta::from_std(self.backoff.next_wait()).unwrap_or(LONGEST_SLEEP);
+            again_at = after(TimeDelta::from_std(self.backoff.next_wait()).unwrap_or(LONGEST_SLEEP));
         }
         self.ticks.iter().filter_map(Ticks::next).fold(again_at, DateTime::min)
     }

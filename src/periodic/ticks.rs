@@ -100,7 +100,7 @@ fn ticks_at_start(schedule: &Schedule, now: DateTime<Utc>) -> VecDeque<DateTime<
 /// The ticks that have become due while a worker was running. There is more than one if it was suspended.
 fn ticks_since(schedule: &Schedule, since: DateTime<Utc>, now: DateTime<Utc>) -> VecDeque<DateTime<Utc>> {
     // The tick at that time itself is known already.
-    let since = since + TimeDelta::nanoseconds(1);
+    let since = since.checked_add_signed(TimeDelta::nanoseconds(1)).unwrap_or(since);
     match schedule.missed {
         MissedTicks::Procrastinate => all_ticks(schedule, since, now),
         MissedTicks::Skip => all_ticks(schedule, since.max(oldest(now, PUNCTUAL)), now),
@@ -127,7 +127,7 @@ fn all_ticks(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec
 
 /// The ticks between two times, both included, latest first.
 fn ticks_backwards(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
-    let before = |tick: &DateTime<Utc>| schedule.cron.last_until(*tick - TimeDelta::nanoseconds(1));
+    let before = |tick: &DateTime<Utc>| schedule.cron.last_until(tick.checked_sub_signed(TimeDelta::nanoseconds(1))?);
     std::iter::successors(schedule.cron.last_until(to), before).take_while(move |tick| *tick >= from)
 }
 
@@ -262,5 +262,17 @@ mod tests {
     fn an_expression_without_ticks_is_searched_once() {
         let schedule = schedule("0 0 30 2 *", MissedTicks::All);
         assert_eq!(waiting(&schedule, &["08:00:00", "08:01:00"]), [""; 0]);
+    }
+
+    #[test]
+    fn the_ends_of_time_are_no_reason_to_panic() {
+        for now in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+            for missed in [MissedTicks::Procrastinate, MissedTicks::Skip, MissedTicks::Last, MissedTicks::All] {
+                let mut ticks = Ticks::default();
+                let schedule = schedule("* * * * *", missed);
+                ticks.follow(&schedule, now);
+                ticks.follow(&schedule, now);
+            }
+        }
     }
 }

@@ -182,6 +182,18 @@ impl RetryStrategy {
     }
 }
 
+impl RetryStrategy {
+    /// Returns the delay after this attempt, with jitter by a random number from 0 to 1.
+    ///
+    /// The longest delays are spread over a range that ends at `max_wait`, so they too do not end together.
+    fn jittered_wait_after(&self, attempts: u32, random: f64) -> Duration {
+        let (wait, longest) = (self.wait_after(attempts).as_secs_f64(), self.max_wait.as_secs_f64());
+        let middle = wait.min(longest / (1.0 + self.jitter));
+        let wait = middle * (1.0 + self.jitter * (2.0 * random - 1.0));
+        Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX).min(self.max_wait)
+    }
+}
+
 impl fmt::Debug for RetryStrategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryStrategy")
@@ -206,11 +218,31 @@ impl RetryPolicy for RetryStrategy {
         if of_task && self.filter.as_ref().is_some_and(|filter| !filter(error)) {
             return None;
         }
-        let factor = 1.0 + self.jitter * (2.0 * fastrand::f64() - 1.0);
-        Some(RetryDecision::retry_in(self.wait_after(attempts).mul_f64(factor)))
+        Some(RetryDecision::retry_in(self.jittered_wait_after(attempts, fastrand::f64())))
     }
 
     fn max_attempts(&self) -> Option<u32> {
         self.max_attempts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_saturate_and_jitter_keeps_to_the_longest_one() {
+        let strategy = RetryStrategy::new().exponential_wait(10).jitter(1.0);
+        for longest in [Duration::ZERO, Duration::from_secs(60), Duration::MAX] {
+            let strategy = strategy.clone().max_wait(longest);
+            for (attempts, random) in [(0, 1.0), (3, 0.0), (3, 1.0), (30, 0.5), (u32::MAX, 0.0), (u32::MAX, 1.0)] {
+                assert!(strategy.jittered_wait_after(attempts, random) <= longest);
+            }
+        }
+        // Delays that reach the longest one are still spread.
+        let strategy = RetryStrategy::new().wait(1_000).max_wait(Duration::from_secs(110)).jitter(0.1);
+        let waits = [0.0, 0.5, 1.0].map(|random| strategy.jittered_wait_after(0, random).as_secs_f64().round());
+        assert_eq!(waits, [90.0, 100.0, 110.0]);
+        assert_eq!(RetryStrategy::new().wait(60).jittered_wait_after(0, 0.9), Duration::from_secs(60));
     }
 }
