@@ -1,7 +1,7 @@
 //! The arguments of a task.
 
 use syn::spanned::Spanned;
-use syn::{Attribute, FnArg, Ident, Pat, PatType, Signature, Type};
+use syn::{Attribute, FnArg, Ident, Meta, Pat, PatType, Signature, Type};
 
 /// An argument of the task: a field of the struct, and a parameter of both functions.
 pub(crate) struct Argument {
@@ -9,6 +9,8 @@ pub(crate) struct Argument {
     pub(crate) ty: Type,
     /// Attributes that belong to the field, such as `#[serde(…)]`.
     pub(crate) attributes: Vec<Attribute>,
+    /// Attributes that decide whether there is such an argument.
+    pub(crate) conditions: Vec<Attribute>,
 }
 
 /// Takes the arguments of the task from its parameters, with their serde attributes.
@@ -47,8 +49,18 @@ fn take_argument(parameter: &mut PatType) -> syn::Result<Argument> {
             "an argument of a task must have a named type instead of `impl Trait`",
         ));
     }
-    let (moved, kept) =
-        std::mem::take(&mut parameter.attrs).into_iter().partition(|attribute| attribute.path().is_ident("serde"));
+    let (attributes, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut parameter.attrs).into_iter().partition(is_of_field);
+    let conditions = kept.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned().collect();
     parameter.attrs = kept;
-    Ok(Argument { name: pattern.ident.clone(), ty: (*parameter.ty).clone(), attributes: moved })
+    Ok(Argument { name: pattern.ident.clone(), ty: (*parameter.ty).clone(), attributes, conditions })
+}
+
+/// Whether the attribute belongs to the field of the struct, not to the parameter of a function.
+fn is_of_field(attribute: &Attribute) -> bool {
+    let is_named = |name: &str| attribute.path().is_ident(name);
+    let contains_serde = || match &attribute.meta {
+        Meta::List(list) => list.tokens.clone().into_iter().any(|token| token.to_string() == "serde"),
+        _ => false,
+    };
+    is_named("serde") || is_named("doc") || is_named("cfg_attr") && contains_serde()
 }

@@ -124,6 +124,10 @@ pub(crate) fn expand(schedules: &[Schedule], arguments: &[Argument], krate: &Tok
 
 impl Schedule {
     fn expand(&self, arguments: &[Argument], krate: &TokenStream) -> syn::Result<TokenStream> {
+        if let Some(Argument { name, .. }) = arguments.iter().find(|argument| !argument.conditions.is_empty()) {
+            let message = format!("a task with `#[periodic]` must not have the argument `{name}` only with a `#[cfg]`");
+            return Err(syn::Error::new(name.span(), message));
+        }
         let missing = arguments.iter().find(|argument| {
             argument.name != TIMESTAMP
                 && !may_be_missing(argument)
@@ -164,5 +168,5 @@ fn may_be_missing(argument: &Argument) -> bool {
         Type::Path(path) => path.path.segments.last().is_some_and(|segment| segment.ident == "Option"),
         _ => false,
     };
-    is_option || !argument.attributes.is_empty()
+    is_option || !argument.attributes.iter().all(|attribute| attribute.path().is_ident("doc"))
 }

@@ -106,6 +106,13 @@ fn an_invalid_schedule_is_refused_with_the_rule() {
 }
 
 #[test]
+fn a_schedule_of_a_task_with_a_conditional_argument_is_refused() {
+    let function = "#[periodic(cron = \"@daily\")] async fn f(timestamp: i64, #[cfg(unix)] note: Option<String>) {}";
+    let expected = "a task with `#[periodic]` must not have the argument `note` only with a `#[cfg]`";
+    assert_eq!(refusal("", function), expected);
+}
+
+#[test]
 fn a_schedule_without_a_task_is_refused() {
     use crate::periodic::leave_to_task;
 
