@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::{on, program, run};
-use crate::support::{connect, database, rows};
+use crate::support::{connect, database, rows, superuser};
 
 #[test]
 fn the_database_is_the_one_of_the_flag_or_of_either_kind_of_variables() {
@@ -14,9 +14,9 @@ fn the_database_is_the_one_of_the_flag_or_of_either_kind_of_variables() {
     // After the command as well as before it.
     run(program(&["defer", "sum", "--database-url", database.url()])).well();
 
-    let question =
-        "SELECT split_part(current_setting('unix_socket_directories'), ', ', 1), current_setting('port'), current_user";
-    let answer = rows(&mut connect(&database), question).remove(0);
+    let question = "SELECT split_part(current_setting('unix_socket_directories'), ', ', 1), current_setting('port')";
+    let mut answer = rows(&mut superuser(&database), question).remove(0);
+    answer = format!("{answer} | {}", rows(&mut connect(&database), "SELECT current_user").remove(0));
     let [directory, port, user] = *answer.split(" | ").collect::<Vec<_>>() else { panic!("{answer}") };
     if !std::path::Path::new(directory).join(format!(".s.PGSQL.{port}")).exists() {
         eprintln!("left out: the server has no socket here, so PGHOST cannot name it");

@@ -99,7 +99,7 @@ fn a_fetch_reads_no_more_whatever_stands_before_the_jobs_that_can_be_started() {
         };
         check(&mut old, "planned for another table");
         check(&mut new, "stale statistics");
-        forget_statistics(&mut old, "procrastinate_jobs");
+        forget_statistics(&mut superuser(&database), "procrastinate_jobs");
         check(&mut connect(&database), "no statistics");
         sql(&mut old, "ANALYZE procrastinate_jobs");
         check(&mut connect(&database), "fresh statistics");

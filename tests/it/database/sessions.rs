@@ -107,9 +107,9 @@ async fn a_worker_does_not_stay_on_a_read_only_session() {
 
         make_sessions_read_only(&mut connection, &database);
         let id = be_written_down().defer_blocking(&mut connection).unwrap();
-        let is_read_only = "SELECT FROM pg_stat_activity WHERE datname = current_database()
-                            AND pid <> pg_backend_pid() AND query LIKE '%finish_and_fetch%'";
-        eventually("it has asked", || !rows(&mut connection, is_read_only).is_empty()).await;
+        let failures = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+        let before = rows(&mut connection, failures);
+        eventually("a statement has failed", || rows(&mut connection, failures) != before).await;
         set_read_only(&mut connection, &database, false);
         eventually("it has run the job", || job(&mut connection, id).status == JobStatus::Succeeded).await;
         worker.stop().await.unwrap();

@@ -6,7 +6,7 @@ use procrastinate::{Error, configure_task};
 use serde_json::json;
 
 use super::catalog::{catalog, found_database};
-use crate::support::{connect, connector, database, empty_database, events, jobs, sql};
+use crate::support::{connect, connector, database, empty_database, events, jobs, sql, superuser};
 
 #[test]
 fn a_database_that_nobody_has_changed_passes_whoever_set_it_up() {
@@ -69,12 +69,12 @@ fn triggers_and_functions_too_many_are_named() {
 
 #[test]
 fn triggers_that_were_all_disabled_and_enabled_again_do_what_they_did() {
-    let (_database, mut connection) = found_database();
+    let (database, mut connection) = found_database();
     let before = catalog(&mut connection);
     run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
     // As pg_dump --disable-triggers writes it, and fixtures do.
     sql(
-        &mut connection,
+        &mut superuser(&database),
         "ALTER TABLE procrastinate_jobs DISABLE TRIGGER ALL; ALTER TABLE procrastinate_jobs ENABLE TRIGGER ALL",
     );
     let id = configure_task("task", json!({})).defer_blocking(&mut connection).unwrap();

@@ -191,7 +191,7 @@ fn indexes_can_be_built_beforehand_while_everybody_goes_on() {
     // A failed attempt leaves an invalid index behind.
     sql(&mut connection, &statements[0]);
     sql(
-        &mut connection,
+        &mut superuser(&database),
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'procrastinate_diesel_jobs_priority_idx_v1'::regclass",
     );
     // One who is in the middle of deferring is waited for, and stops nobody else.

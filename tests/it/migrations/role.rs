@@ -13,7 +13,7 @@ use serde_json::json;
 use throwaway_postgres::Database;
 
 use crate::end_to_end::a_worker_does_all_that_it_is_there_for;
-use crate::support::{connect, empty_database, rows, sql, superuser};
+use crate::support::{empty_database, rows, sql, superuser};
 
 /// A role that owns nothing, with a name of its own since the roles of all databases are one list.
 struct Role<'a> {
@@ -128,7 +128,7 @@ async fn a_role_that_owns_nothing_can_run_a_worker_that_does_all_that_it_is_ther
     let database = empty_database();
     let role = Role::create(&database);
     // The same grants as above, and those for the errors that workers keep.
-    let mut owner = connect(&database);
+    let mut owner = superuser(&database);
     drop(connect_as(&role));
     sql(
         &mut owner,
@@ -138,8 +138,8 @@ async fn a_role_that_owns_nothing_can_run_a_worker_that_does_all_that_it_is_ther
             role.name
         ),
     );
-    let separator = if database.url().contains('?') { '&' } else { '?' };
-    let url = format!("{}{separator}options=-csearch_path%3Dqueue%20-crole%3D{}", database.url(), role.name);
+    let separator = if database.superuser_url().contains('?') { '&' } else { '?' };
+    let url = format!("{}{separator}options=-csearch_path%3Dqueue%20-crole%3D{}", database.superuser_url(), role.name);
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(&url);
     let pool = Pool::builder().max_size(5).build(manager).await.unwrap();
     let mut connection = PgConnection::establish(&url).unwrap();
