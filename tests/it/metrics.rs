@@ -209,7 +209,7 @@ async fn attempts_are_counted_by_their_outcome_and_timed() {
 }
 
 #[tokio::test]
-async fn the_latency_is_that_of_scheduled_jobs_and_never_less_than_nothing() {
+async fn the_latency_covers_scheduled_jobs_and_is_never_negative() {
     let recorded = Recorded::default();
     let _recording = metrics::set_default_local_recorder(&recorded);
     let database = database();

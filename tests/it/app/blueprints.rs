@@ -116,7 +116,7 @@ async fn a_worker_finds_a_task_by_its_aliases_and_a_job_by_name_gets_the_task_s_
 }
 
 #[tokio::test]
-async fn aliases_are_as_they_are_written_wherever_they_are_written() {
+async fn aliases_get_no_namespace_wherever_they_are_declared() {
     #[task(namespace = "a:b", aliases = ["old"], pass_context)]
     async fn moved(context: JobContext) -> Result<(), Error> {
         Names::note(&context)

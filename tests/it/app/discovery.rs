@@ -48,7 +48,7 @@ async fn all_tasks_of_a_module_and_those_in_it_are_found_and_run() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_added_by_hand_as_well_is_no_duplicate() {
+async fn a_discovered_task_that_is_also_added_explicitly_is_no_duplicate() {
     let database = database();
     let builder = App::builder(connector(&database).await).discover_tasks_in(SHOP).discover_tasks_in(SHOP);
     let app = builder.task::<shop::order>().build().unwrap();

@@ -33,7 +33,7 @@ async fn renamed() {}
 async fn renamed_too() {}
 
 #[tokio::test]
-async fn a_name_or_an_alias_that_says_two_tasks_is_refused_with_both() {
+async fn a_name_or_alias_of_two_tasks_is_refused_and_both_are_named() {
     let in_both = |name: &str, one: &str, other: &str| {
         let module = module_path!();
         format!(
@@ -65,7 +65,7 @@ async fn a_name_or_an_alias_that_says_two_tasks_is_refused_with_both() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_told_twice_of_one_task_says_nothing_new() {
+async fn a_name_that_one_task_has_twice_is_allowed() {
     let builder = builder().await.task::<renamed>();
     let app = builder.add_task_alias::<renamed>("old").add_task_alias::<renamed>("renamed").build().unwrap();
     assert_eq!(app.task_names(), ["renamed"]);
@@ -108,7 +108,7 @@ async fn a_task_without_the_namespace_of_its_blueprint_is_refused() {
 }
 
 #[tokio::test]
-async fn a_namespace_or_an_alias_that_cannot_be_is_refused() {
+async fn an_invalid_namespace_or_alias_is_refused() {
     let part = || Blueprint::new().task::<packed>();
     assert_eq!(refusal(builder().await.add_tasks_from(part(), "")), r#"invalid namespace "": must not be empty"#);
     assert!(

@@ -76,7 +76,7 @@ fn a_flag_wins_over_its_variable_and_an_empty_variable_is_none() {
 }
 
 #[test]
-fn in_may_come_from_its_variable_but_not_beside_at() {
+fn in_can_come_from_its_variable_but_not_together_with_at() {
     let database = database();
     let mut command = on(&database, &["defer", "sum", "--json"]);
     command.env("PROCRASTINATE_DEFER_IN", "3600");
@@ -115,7 +115,7 @@ fn a_taken_queueing_lock_fails_unless_that_is_to_be_ignored() {
 }
 
 #[test]
-fn input_that_cannot_be_is_refused_with_the_value_and_the_rule() {
+fn invalid_input_is_refused_with_the_value_and_the_rule() {
     let database = database();
     for (arguments, expected) in [
         (&["defer", "sum", "[1]"][..], "JSON object"),
@@ -138,7 +138,7 @@ fn input_that_cannot_be_is_refused_with_the_value_and_the_rule() {
 }
 
 #[test]
-fn a_task_that_nobody_knows_can_be_refused() {
+fn an_unknown_task_can_be_refused() {
     let database = database();
     let said = run(on(&database, &["defer", "sum", "--no-unknown"])).with(1);
     assert!(said.contains("has no tasks"), "{said}");

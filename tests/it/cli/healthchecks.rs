@@ -6,7 +6,7 @@ use super::{on, program, run};
 use crate::support::{connect, database, empty_database, sql};
 
 #[test]
-fn a_database_that_is_well_has_a_line_for_each_check() {
+fn a_healthy_database_has_a_line_for_each_check() {
     let database = database();
     let out = run(on(&database, &["healthchecks"])).well();
     for check in ["App configuration", "DB connection", "Found procrastinate_jobs table", "Migrations", "Worker pool"] {
@@ -22,7 +22,7 @@ fn a_database_that_is_well_has_a_line_for_each_check() {
 }
 
 #[test]
-fn a_database_without_tables_fails_and_says_what_to_do() {
+fn a_database_without_tables_fails_with_advice() {
     let database = empty_database();
     let ended = run(on(&database, &["healthchecks"]));
     assert!(ended.out.contains("DB connection: OK") && ended.out.contains("table: FAILED"), "{ended:?}");
@@ -42,7 +42,7 @@ fn pending_migrations_fail() {
 }
 
 #[test]
-fn a_server_that_is_not_there_fails_with_its_address_but_without_the_password() {
+fn an_unreachable_server_fails_with_its_address_but_without_the_password() {
     let arguments = ["healthchecks", "--database-url", "postgres://ada:s3cret@127.0.0.1:1/shop"];
     let ended = run(program(&arguments));
     assert!(ended.out.contains("DB connection: FAILED"), "{ended:?}");

@@ -153,7 +153,7 @@ fn a_job_is_shown_with_its_events_and_errors() {
 }
 
 #[test]
-fn it_says_why_a_job_is_not_running() {
+fn why_shows_the_reason_for_which_a_job_is_not_running() {
     const NOTHING: &str = "SELECT 1";
     let (database, mut connection) = furnished();
     let mut why = |job: &str, expected: &str, before: &str| {
@@ -177,7 +177,7 @@ fn it_says_why_a_job_is_not_running() {
 }
 
 #[test]
-fn jobs_are_retried_cancelled_aborted_rescheduled_and_deleted_by_number() {
+fn jobs_are_retried_cancelled_aborted_rescheduled_and_deleted_by_id() {
     let (database, mut connection) = furnished();
     assert_eq!(
         run(on(&database, &["retry", "4", "--priority", "-3", "--to-queue", "slow"])).well(),
@@ -200,7 +200,7 @@ fn jobs_are_retried_cancelled_aborted_rescheduled_and_deleted_by_number() {
 }
 
 #[test]
-fn what_cannot_be_done_with_a_job_is_said_and_the_others_are_done() {
+fn an_action_that_a_job_does_not_allow_is_reported_and_the_others_are_done() {
     let (database, mut connection) = furnished();
     let ended = run(on(&database, &["cancel", "3", "1", "4711"]));
     assert_eq!(ended.out, "#1 send on mails - [cancelled]\n");
@@ -214,7 +214,7 @@ fn what_cannot_be_done_with_a_job_is_said_and_the_others_are_done() {
 }
 
 #[test]
-fn many_jobs_are_changed_by_a_filter_once_that_was_confirmed() {
+fn many_jobs_are_changed_by_a_filter_after_a_confirmation() {
     use JobStatus::{Cancelled, Doing, Failed, Succeeded, Todo};
     let (database, mut connection) = furnished();
     let said = run(on(&database, &["cancel", "queue=mails"])).with(2);

@@ -71,7 +71,7 @@ fn in_program(database: &Database, arguments: &[&str]) -> Ended {
 }
 
 #[test]
-fn a_job_is_deferred_as_its_task_says_and_run_by_the_worker() {
+fn a_job_is_deferred_with_its_tasks_options_and_run_by_the_worker() {
     let database = database();
     in_program(&database, &["defer", "sum", r#"{"a": 3, "b": 5}"#]).well();
     let [job] = <[_; 1]>::try_from(jobs(&mut connect(&database))).unwrap();
@@ -181,7 +181,7 @@ fn flags_win_over_variables_and_the_last_of_two_opposites_counts() {
 }
 
 #[test]
-fn all_is_well_with_a_program_that_has_tasks() {
+fn a_program_with_tasks_passes_the_health_checks() {
     let database = database();
     let out = in_program(&database, &["healthchecks"]).well();
     assert!(out.contains("App configuration: OK (2 tasks)"), "{out}");
@@ -214,7 +214,7 @@ enum Beside {
 }
 
 #[test]
-fn a_host_takes_the_commands_in_whichever_way_it_uses_clap() {
+fn a_host_can_mount_the_commands_with_either_interface_of_clap() {
     WithFields::command().debug_assert();
     AsSubcommand::command().debug_assert();
     Beside::command().debug_assert();

@@ -33,7 +33,7 @@ fn address_of(child: &mut Child) -> String {
 }
 
 #[test]
-fn a_worker_says_that_it_is_alive_and_whether_it_is_ready() {
+fn the_probe_reports_whether_a_worker_is_alive_and_ready() {
     let database = database();
     let mut command = worker_program(&database, &["worker", "--health-address", "127.0.0.1:0"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -58,7 +58,7 @@ fn a_worker_says_that_it_is_alive_and_whether_it_is_ready() {
 }
 
 #[test]
-fn an_address_that_cannot_be_had_is_told() {
+fn an_address_that_is_in_use_or_invalid_is_reported() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let database = database();
     let mut command = worker_program(&database, &["worker", "--one-shot"]);
@@ -69,7 +69,7 @@ fn an_address_that_cannot_be_had_is_told() {
 }
 
 #[test]
-fn silent_connections_keep_nobody_from_an_answer() {
+fn silent_connections_do_not_delay_the_responses_to_others() {
     let database = database();
     let mut command = worker_program(&database, &["worker", "--health-address", "127.0.0.1:0"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

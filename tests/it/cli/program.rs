@@ -28,13 +28,13 @@ fn the_database_is_the_one_of_the_flag_or_of_either_kind_of_variables() {
 }
 
 #[test]
-fn without_an_address_it_says_how_to_give_one() {
+fn without_an_address_the_error_explains_how_to_set_one() {
     let said = run(program(&["healthchecks"])).with(2);
     assert!(said.contains("--database-url") && said.contains("DATABASE_URL"), "{said}");
 }
 
 #[test]
-fn what_a_command_writes_can_be_cut_off() {
+fn the_output_of_a_command_can_be_cut_off() {
     let mut command = program(&["schema", "--read"]);
     let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -54,14 +54,14 @@ fn help_is_no_failure_and_a_misspelt_command_is_one() {
 }
 
 #[test]
-fn a_program_without_tasks_says_why_it_is_no_worker() {
+fn a_program_without_tasks_explains_why_it_cannot_run_a_worker() {
     let database = database();
     let said = run(on(&database, &["worker"])).with(2);
     assert!(said.contains("this program has no tasks"), "{said}");
 }
 
 #[test]
-fn an_address_that_is_none_is_refused_without_its_password() {
+fn an_invalid_address_is_refused_without_its_password() {
     for (address, reason) in [
         ("shop", "unexpected EOF"),
         ("postgres:ada:s3cret@localhost/shop", "postgres://user:password@host:port/database"),

@@ -21,7 +21,7 @@ fn applying_creates_the_schema_once_however_it_is_written() {
 }
 
 #[test]
-fn what_is_read_sets_up_an_empty_database_and_needs_none_itself() {
+fn the_printed_schema_sets_up_an_empty_database_and_needs_no_database() {
     let text = run(program(&["schema", "--read"])).well();
     assert_eq!(run(program(&["schema", "read"])).well(), text);
     let database = empty_database();
@@ -53,7 +53,7 @@ fn migrations_are_written_where_they_are_wanted() {
 }
 
 #[test]
-fn the_status_says_what_is_applied_and_what_is_pending() {
+fn the_status_lists_applied_and_pending_migrations() {
     let database = database();
     let out = run(on(&database, &["schema", "status"])).well();
     assert!(out.lines().all(|line| line.starts_with("[X]")), "{out}");
@@ -64,7 +64,7 @@ fn the_status_says_what_is_applied_and_what_is_pending() {
 }
 
 #[test]
-fn a_trigger_that_somebody_dropped_is_found() {
+fn a_dropped_trigger_is_found() {
     let database = database();
     run(on(&database, &["schema", "check"])).well();
     let out = run(on(&database, &["schema", "check", "--json"])).well();
@@ -79,7 +79,7 @@ fn a_trigger_that_somebody_dropped_is_found() {
 }
 
 #[test]
-fn all_is_taken_back_only_if_that_was_meant() {
+fn all_migrations_are_reverted_only_after_a_confirmation() {
     let database = database();
     run(on(&database, &["defer", "sum"])).well();
     let said = run(on(&database, &["schema", "revert", "--all"])).with(2);
@@ -95,7 +95,7 @@ fn all_is_taken_back_only_if_that_was_meant() {
 }
 
 #[test]
-fn there_is_nothing_to_take_over_in_an_empty_database() {
+fn an_empty_database_cannot_be_adopted() {
     let database = empty_database();
     let said = run(on(&database, &["schema", "adopt"])).with(1);
     assert!(said.contains("run `schema apply`") && said.contains("no table procrastinate_jobs"), "{said}");

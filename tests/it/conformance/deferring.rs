@@ -59,7 +59,7 @@ async fn a_job_is_stored_as_it_was_given() {
 }
 
 #[tokio::test]
-async fn one_job_of_a_queueing_lock_waits_at_a_time() {
+async fn only_one_pending_job_holds_a_queueing_lock() {
     on_both(
         |app| app,
         async |side| {
@@ -106,7 +106,7 @@ async fn a_batch_is_deferred_as_a_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_before_anything_is_stored() {
+async fn invalid_values_are_refused_before_anything_is_stored() {
     on_both(
         |app| app,
         async |side| {
@@ -128,7 +128,7 @@ async fn what_cannot_be_is_refused_before_anything_is_stored() {
 }
 
 #[tokio::test]
-async fn jobs_are_fetched_by_priority_then_number_when_their_time_has_come_and_their_queue_is_served() {
+async fn due_jobs_of_the_workers_queues_are_fetched_by_priority_and_id() {
     on_both(
         |app| app,
         async |side| {
@@ -159,7 +159,7 @@ async fn jobs_are_fetched_by_priority_then_number_when_their_time_has_come_and_t
 }
 
 #[tokio::test]
-async fn of_a_lock_one_job_runs_at_a_time_in_order_across_queues_and_schedules() {
+async fn jobs_with_one_lock_run_one_at_a_time_in_order_across_queues_and_schedules() {
     on_both(
         |app| app,
         async |side| {
@@ -198,7 +198,7 @@ async fn of_a_lock_one_job_runs_at_a_time_in_order_across_queues_and_schedules()
 }
 
 #[tokio::test]
-async fn who_is_no_worker_gets_no_job() {
+async fn an_unregistered_worker_fetches_no_job() {
     on_both(
         |app| app,
         async |side| {
@@ -216,7 +216,7 @@ async fn who_is_no_worker_gets_no_job() {
 }
 
 #[tokio::test]
-async fn what_happens_is_announced_to_those_who_listen_for_the_queue() {
+async fn listeners_of_a_queue_are_notified() {
     on_both(
         |app| app,
         async |side| {

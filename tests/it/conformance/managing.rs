@@ -125,7 +125,7 @@ async fn jobs_are_listed_and_counted_by_every_filter() {
 }
 
 #[tokio::test]
-async fn workers_that_are_silent_are_pruned_and_their_jobs_are_stalled() {
+async fn workers_without_heartbeats_are_pruned_and_their_jobs_are_stalled() {
     on_both(
         |app| app,
         async |side| {

@@ -90,7 +90,7 @@ async fn run(side: &mut Side, configure: impl Fn(Worker) -> Worker) {
 }
 
 #[tokio::test]
-async fn a_worker_makes_of_every_ending_what_it_makes_of_it() {
+async fn a_worker_stores_the_same_outcome_for_every_result_of_a_task() {
     on_both(orders, async |side| {
         let answer = side.app.batch_defer(all_orders()).await;
         side.answer("defer", answer);
@@ -101,7 +101,7 @@ async fn a_worker_makes_of_every_ending_what_it_makes_of_it() {
 }
 
 #[tokio::test]
-async fn jobs_are_deleted_at_their_end_where_that_is_wanted() {
+async fn finished_jobs_are_deleted_if_configured() {
     for delete_jobs in [DeleteJobs::Successful, DeleteJobs::Always] {
         on_both(orders, async |side| {
             side.app.batch_defer(all_orders()).await.unwrap();
@@ -127,7 +127,7 @@ async fn many_jobs_with_locks_and_priorities_run_side_by_side() {
 }
 
 #[tokio::test]
-async fn the_order_of_running_is_that_of_fetching() {
+async fn jobs_run_in_the_order_in_which_they_are_fetched() {
     #[task(pass_context)]
     async fn tell(context: JobContext) -> Result<(), TaskError> {
         context.state::<Order>()?.0.lock().unwrap().push(context.job().id);
@@ -150,7 +150,7 @@ async fn the_order_of_running_is_that_of_fetching() {
 }
 
 #[tokio::test]
-async fn a_worker_that_waits_hears_of_jobs_and_of_aborts() {
+async fn an_idle_worker_is_notified_of_jobs_and_abort_requests() {
     static STARTED: Notify = Notify::const_new();
     static ENDED: Notify = Notify::const_new();
 
@@ -194,7 +194,7 @@ async fn a_worker_that_waits_hears_of_jobs_and_of_aborts() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_taken_for_dead_registers_anew_and_keeps_its_job() {
+async fn a_pruned_worker_re_registers_and_keeps_its_job() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -253,7 +253,7 @@ async fn the_jobs_of_a_dead_worker_are_rescued_by_the_rules_of_their_tasks() {
 }
 
 #[tokio::test]
-async fn a_worker_defers_the_tick_that_has_just_been() {
+async fn a_worker_defers_the_latest_tick() {
     #[periodic(cron = "0 0 1 1 *", max_delay = Duration::from_secs(40_000_000))]
     #[task]
     async fn new_year(timestamp: i64) {
@@ -267,7 +267,7 @@ async fn a_worker_defers_the_tick_that_has_just_been() {
 }
 
 #[tokio::test]
-async fn old_jobs_are_cleared_away_while_a_worker_runs() {
+async fn old_jobs_are_deleted_while_a_worker_runs() {
     on_both(orders, async |side| {
         side.app.batch_defer([obey("succeed".into()), obey("do not retry".into())]).await.unwrap();
         run(side, |worker| worker).await;

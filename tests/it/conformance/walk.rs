@@ -26,7 +26,7 @@ fn tasks(app: AppBuilder) -> AppBuilder {
 
 /// Each seed on a database of its own.
 #[tokio::test]
-async fn after_each_random_step_both_have_answered_the_same_and_look_the_same() {
+async fn after_each_random_step_both_have_the_same_results_and_tables() {
     const STEPS: usize = 150;
     for mut random in Random::each(0..4) {
         let (mut in_memory, mut in_postgres) = both(tasks).await;

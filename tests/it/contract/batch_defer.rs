@@ -23,7 +23,7 @@ fn defer(queueing_locks: &[&str]) -> String {
 }
 
 #[test]
-fn every_job_has_all_that_was_given() {
+fn every_job_has_all_given_values() {
     let mut queue = Queue::new();
     let ids = queue.rows(
         "SELECT job_id, taken_queueing_lock
@@ -113,7 +113,7 @@ fn a_queueing_lock_that_occurs_twice_is_named_and_no_job_is_deferred() {
 }
 
 #[test]
-fn a_queueing_lock_of_a_job_that_does_not_wait_is_free() {
+fn the_queueing_lock_of_a_job_that_is_not_pending_is_free() {
     let mut queue = Queue::new();
     for status in ["doing", "succeeded", "failed", "cancelled", "aborting", "aborted"] {
         queue.add(json!([{ "queueing_lock": "q", "status": status }]));
@@ -122,7 +122,7 @@ fn a_queueing_lock_of_a_job_that_does_not_wait_is_free() {
 }
 
 #[test]
-fn the_callers_transaction_lives_on() {
+fn the_callers_transaction_stays_intact() {
     let mut queue = Queue::with_jobs(json!([{ "queueing_lock": "taken" }]));
     queue.run("BEGIN");
     queue.add(json!([{ "task_name": "before" }]));
@@ -144,7 +144,7 @@ fn a_queueing_lock_that_another_transaction_has_just_taken_is_named() {
 }
 
 #[test]
-fn a_queueing_lock_that_another_transaction_gives_back_is_free() {
+fn a_queueing_lock_is_free_after_the_other_transaction_rolls_back() {
     let mut queue = Queue::new();
     queue.run("BEGIN");
     queue.add(json!([{ "queueing_lock": "q" }]));
@@ -175,7 +175,7 @@ fn a_taken_lock_is_named_whatever_backslashes_mean_in_the_session() {
 }
 
 #[test]
-fn programs_that_take_the_same_locks_in_different_orders_are_in_no_circle() {
+fn programs_that_take_the_same_locks_in_different_orders_do_not_deadlock() {
     let queue = Queue::new();
     let threads: Vec<_> = (0..4)
         .map(|seed| {

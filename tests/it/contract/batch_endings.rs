@@ -71,7 +71,7 @@ fn error(job_id: i64) -> Value {
 // ---- Deleting ----
 
 #[test]
-fn a_job_that_is_deleted_at_its_end_is_gone_with_its_events_and_errors() {
+fn a_job_that_is_deleted_when_it_finishes_takes_its_events_and_errors_along() {
     let mut queue = queue_with_two_workers(json!([mine(), mine()]));
     queue.run("INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error) VALUES (1, 1, 'e')");
     assert_eq!(deleting("{1}").run(&mut queue), [""; 0]);
@@ -81,7 +81,7 @@ fn a_job_that_is_deleted_at_its_end_is_gone_with_its_events_and_errors() {
 }
 
 #[test]
-fn a_job_whose_deletion_was_not_heard_of_is_not_lost() {
+fn a_job_whose_deletion_had_no_response_is_not_lost() {
     let mut queue = queue_with_two_workers(json!([mine()]));
     for _ in 0..2 {
         assert_eq!(deleting("{1}").run(&mut queue), [""; 0]);
@@ -113,7 +113,7 @@ fn a_lock_that_a_deleted_job_held_is_free_in_the_same_call() {
 }
 
 #[test]
-fn a_job_is_not_deleted_when_it_is_taken_away_at_this_moment() {
+fn a_job_is_not_deleted_if_another_worker_takes_it_at_the_same_moment() {
     let mut queue = queue_with_two_workers(json!([mine()]));
     queue.run("BEGIN");
     queue.run("UPDATE procrastinate_jobs SET worker_id = 2");
@@ -126,7 +126,7 @@ fn a_job_is_not_deleted_when_it_is_taken_away_at_this_moment() {
 // ---- Errors ----
 
 #[test]
-fn what_went_wrong_is_kept_beside_each_way_in_which_a_job_can_end() {
+fn the_error_of_an_attempt_is_stored_with_every_outcome() {
     let mut queue = queue_with_two_workers(json!([mine(), mine(), mine()]));
     queue.run("BEGIN");
     let call = Call {
@@ -158,7 +158,7 @@ fn an_error_is_kept_once_for_each_attempt() {
 }
 
 #[test]
-fn of_a_job_that_is_tried_again_and_again_the_last_hundred_errors_are_kept() {
+fn the_last_hundred_errors_of_a_job_are_kept() {
     let mut queue = queue_with_two_workers(json!([
         { "status": "doing", "worker_id": 1, "attempts": 150 },
         { "status": "doing", "worker_id": 1, "attempts": 99 },
@@ -188,7 +188,7 @@ fn no_error_is_kept_of_a_job_that_is_not_this_workers_or_is_gone() {
 }
 
 #[test]
-fn an_error_that_is_sent_again_after_the_next_attempt_was_handed_out_is_not_kept_as_that_ones() {
+fn an_error_that_is_sent_again_is_not_stored_for_the_next_attempt() {
     let mut queue = queue_with_two_workers(json!([mine()]));
     let mut failure = error(1);
     failure["attempts"] = 2.into();
@@ -201,7 +201,7 @@ fn an_error_that_is_sent_again_after_the_next_attempt_was_handed_out_is_not_kept
 }
 
 #[test]
-fn a_retry_of_an_attempt_that_came_before_is_neither_done_nor_lost_and_one_that_is_somebody_elses_is() {
+fn the_retry_of_an_earlier_attempt_does_nothing_and_that_of_another_workers_job_is_lost() {
     let mut queue = Queue::new();
     for (worker, attempts, answer) in
         [(1, 2, vec![]), (1, 3, vec![]), (1, 1, vec!["lost | 1"]), (2, 2, vec!["lost | 1"]), (2, 3, vec!["lost | 1"])]
@@ -221,7 +221,7 @@ fn a_retry_of_an_attempt_that_came_before_is_neither_done_nor_lost_and_one_that_
 // ---- A worker that was taken for dead ----
 
 #[test]
-fn a_worker_that_was_taken_for_dead_is_told_so_before_it_loses_anything() {
+fn a_pruned_worker_gets_an_error_before_it_loses_a_job() {
     let endings = [
         Call { finished: "{1,2}", end_statuses: "{succeeded,failed}", ..Call::default() },
         deleting("{1,2}"),
@@ -240,7 +240,7 @@ fn a_worker_that_was_taken_for_dead_is_told_so_before_it_loses_anything() {
 }
 
 #[test]
-fn a_worker_that_is_taken_for_dead_at_this_moment_has_either_ended_its_job_or_is_told() {
+fn a_worker_pruned_at_the_same_moment_stores_its_outcome_or_gets_an_error() {
     // Removing the worker comes first.
     let call = Call { finished: "{1}", end_statuses: "{succeeded}", ..Call::default() };
     let mut queue = queue_with_two_workers(json!([mine()]));
@@ -265,7 +265,7 @@ fn a_worker_that_is_taken_for_dead_at_this_moment_has_either_ended_its_job_or_is
 }
 
 #[test]
-fn a_row_that_somebody_holds_on_to_is_not_waited_for_for_long() {
+fn a_locked_row_is_not_awaited_for_long() {
     let mut queue = queue_with_two_workers(json!([mine()]));
     queue.run("BEGIN; SELECT FROM procrastinate_jobs FOR UPDATE; SELECT FROM procrastinate_workers FOR UPDATE");
     let waiting = [

@@ -61,7 +61,7 @@ fn every_finished_job_gets_its_own_end() {
 }
 
 #[test]
-fn a_job_that_is_not_this_workers_any_more_is_lost_and_left_as_it_is() {
+fn a_job_that_the_worker_no_longer_holds_is_lost_and_unchanged() {
     let mut queue = Queue::new();
     for (start, why) in [
         (json!({ "status": "doing", "worker_id": 2 }), "another worker has it"),
@@ -85,7 +85,7 @@ fn a_job_that_is_gone_is_lost() {
 }
 
 #[test]
-fn a_lost_job_does_not_keep_others_from_their_end_nor_from_being_fetched() {
+fn a_lost_job_prevents_neither_other_outcomes_nor_fetching() {
     let mut queue = queue_with_two_workers(json!([mine("doing"), { "status": "doing", "worker_id": 2 }, {}]));
     let answer = call(&mut queue, "{1,2}", "{failed,failed}", 5);
     assert_eq!(answer, ["fetched | 3", "lost | 2"]);
@@ -93,7 +93,7 @@ fn a_lost_job_does_not_keep_others_from_their_end_nor_from_being_fetched() {
 }
 
 #[test]
-fn of_a_lost_job_only_the_id_is_told() {
+fn only_the_id_of_a_lost_job_is_returned() {
     let mut queue = queue_with_two_workers(json!([{ "status": "doing", "worker_id": 2, "lock": "x" }]));
     let answer =
         queue.row("SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{1}', '{failed}', NULL, 0)");
@@ -135,7 +135,7 @@ fn a_job_without_an_end_is_an_error() {
 }
 
 #[test]
-fn a_job_is_lost_when_it_is_taken_away_at_this_moment() {
+fn a_job_is_lost_if_another_worker_takes_it_at_the_same_moment() {
     let mut queue = queue_with_two_workers(json!([mine("doing")]));
     queue.run("BEGIN");
     queue.row("SELECT procrastinate_retry_job_v2(1, NULL, NULL, NULL, NULL)");
@@ -147,7 +147,7 @@ fn a_job_is_lost_when_it_is_taken_away_at_this_moment() {
 }
 
 #[test]
-fn an_abort_that_arrives_at_this_moment_does_not_keep_the_job_from_its_end() {
+fn an_abort_request_at_the_same_moment_does_not_prevent_the_outcome() {
     let mut queue = queue_with_two_workers(json!([mine("doing")]));
     queue.run("BEGIN");
     queue.row("SELECT procrastinate_cancel_job_v1(1, true, false)");
@@ -182,7 +182,7 @@ fn the_slots_go_to_the_first_jobs() {
 }
 
 #[test]
-fn of_each_lock_at_most_one_job_is_taken_and_the_slots_go_to_others() {
+fn at_most_one_job_of_each_lock_is_fetched_and_others_get_the_slots() {
     let mut queue = queue_with_two_workers(
         json!([{ "lock": "x" }, { "lock": "x" }, { "lock": "y" }, { "lock": "x" }, { "lock": "y" }, {}, {}]),
     );
@@ -191,7 +191,7 @@ fn of_each_lock_at_most_one_job_is_taken_and_the_slots_go_to_others() {
 }
 
 #[test]
-fn a_taken_job_is_told_with_all_its_columns() {
+fn a_fetched_job_is_returned_with_all_its_columns() {
     let mut queue = queue_with_two_workers(json!([{
         "queue_name": "mails", "task_name": "send", "priority": 4, "lock": "l", "queueing_lock": "q",
         "args": { "to": "Zoë" }, "scheduled_at": "1996-05-06 07:08:09+00", "attempts": 2, "worker_id": 2,
@@ -209,7 +209,7 @@ fn a_taken_job_is_told_with_all_its_columns() {
 }
 
 #[test]
-fn a_schedule_that_is_no_date_is_told_as_none() {
+fn a_schedule_at_infinity_is_returned_as_null() {
     let mut queue = queue_with_two_workers(json!([{ "scheduled_at": "-infinity" }]));
     let call = "procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', NULL, 1)";
     assert_eq!(queue.row(&format!("SELECT id, scheduled_at FROM {call}")), "1 | NULL");
@@ -217,7 +217,7 @@ fn a_schedule_that_is_no_date_is_told_as_none() {
 }
 
 #[test]
-fn a_worker_that_is_not_registered_gets_no_job() {
+fn an_unregistered_worker_gets_no_job() {
     let mut queue = Queue::with_jobs(json!([{}]));
     queue.failure_of(&query("{}", "{}", 1));
     assert_eq!(queue.job(1, "status"), "todo");
@@ -226,7 +226,7 @@ fn a_worker_that_is_not_registered_gets_no_job() {
 // ---- Both ----
 
 #[test]
-fn a_lock_that_a_finished_job_frees_is_taken_in_the_same_call() {
+fn a_lock_that_a_finished_job_releases_is_taken_in_the_same_call() {
     let mut queue = queue_with_two_workers(json!([
         { "lock": "x", "status": "doing", "worker_id": 1 },
         { "lock": "y", "status": "doing", "worker_id": 1 },
@@ -239,14 +239,14 @@ fn a_lock_that_a_finished_job_frees_is_taken_in_the_same_call() {
 }
 
 #[test]
-fn a_job_that_waits_again_under_another_worker_can_be_lost_and_fetched_in_the_same_call() {
+fn a_job_that_was_requeued_meanwhile_can_be_lost_and_fetched_in_the_same_call() {
     let mut queue = queue_with_two_workers(json!([{ "worker_id": 1, "attempts": 1 }]));
     assert_eq!(call(&mut queue, "{1}", "{succeeded}", 1), ["fetched | 1", "lost | 1"]);
     assert_eq!(queue.job(1, super::queue::STANDING), "doing | 1 | false | 1");
 }
 
 #[test]
-fn the_connections_settings_are_as_before() {
+fn the_connections_settings_are_unchanged() {
     let mut queue = queue_with_two_workers(json!([{}]));
     let settings = "SELECT name, setting FROM pg_settings WHERE name LIKE 'enable%' ORDER BY name";
     let before = queue.rows(settings);

@@ -35,7 +35,7 @@ fn mine() -> Value {
 }
 
 #[test]
-fn a_job_waits_again_after_one_attempt_more_and_may_start_at_once() {
+fn a_retried_job_is_pending_with_one_more_attempt_and_can_start_immediately() {
     let mut queue = queue_with_two_workers(json!([mine(), mine()]));
     queue.run("BEGIN");
     assert_eq!(call(&mut queue, json!([{ "job_id": 1 }]), 0), [""; 0]);
@@ -46,7 +46,7 @@ fn a_job_waits_again_after_one_attempt_more_and_may_start_at_once() {
 }
 
 #[test]
-fn what_is_given_is_replaced_and_what_is_not_stays() {
+fn given_values_are_replaced_and_others_stay() {
     let mut queue = Queue::new();
     for (retry, columns) in [
         (json!({ "retry_at": "2096-05-06T07:08:09+00:00" }), "mails | 4 | x | 2096-05-06T07:08:09"),
@@ -72,7 +72,7 @@ fn what_is_given_is_replaced_and_what_is_not_stays() {
 }
 
 #[test]
-fn a_job_that_is_to_be_aborted_fails_and_is_otherwise_left_as_it_is() {
+fn a_job_with_an_abort_request_fails_and_is_otherwise_unchanged() {
     let mut queue = queue_with_two_workers(json!([{
         "status": "doing", "worker_id": 1, "attempts": 2, "abort_requested": true, "lock": "x",
     }]));
@@ -86,7 +86,7 @@ fn a_job_that_is_to_be_aborted_fails_and_is_otherwise_left_as_it_is() {
 }
 
 #[test]
-fn an_abort_that_arrives_at_this_moment_is_not_lost() {
+fn an_abort_request_at_the_same_moment_is_not_lost() {
     let mut queue = queue_with_two_workers(json!([mine()]));
     queue.run("BEGIN");
     queue.row("SELECT procrastinate_cancel_job_v1(1, true, false)");
@@ -97,7 +97,7 @@ fn an_abort_that_arrives_at_this_moment_is_not_lost() {
 }
 
 #[test]
-fn a_job_fails_where_another_one_with_its_queueing_lock_waits() {
+fn a_job_fails_if_another_pending_job_has_its_queueing_lock() {
     let with_lock = |status, lock| json!({ "status": status, "worker_id": 1, "queueing_lock": lock });
     let mut queue = queue_with_two_workers(json!([
         with_lock("doing", "taken"),
@@ -116,7 +116,7 @@ fn a_job_fails_where_another_one_with_its_queueing_lock_waits() {
 }
 
 #[test]
-fn a_job_that_another_worker_is_doing_is_lost_and_left_as_it_is() {
+fn a_job_that_another_worker_holds_is_lost_and_unchanged() {
     let mut queue = Queue::new();
     for worker in [json!(2), json!(null)] {
         start_over(&mut queue, json!([{ "status": "doing", "worker_id": worker }, mine()]));
@@ -128,7 +128,7 @@ fn a_job_that_another_worker_is_doing_is_lost_and_left_as_it_is() {
 }
 
 #[test]
-fn a_job_that_nobody_is_doing_is_left_as_it_is() {
+fn a_job_that_no_worker_holds_is_unchanged() {
     let mut queue = Queue::new();
     for status in ["todo", "succeeded", "failed", "cancelled", "aborted"] {
         start_over(&mut queue, json!([{ "status": status, "worker_id": 1 }]));

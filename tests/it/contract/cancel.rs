@@ -36,7 +36,7 @@ fn assert_effects(queue: &mut Queue, abort: bool, delete_job: bool, effects: &[(
 }
 
 #[test]
-fn without_abort_a_waiting_job_is_cancelled_and_a_running_one_runs_on() {
+fn without_abort_a_pending_job_is_cancelled_and_a_running_one_continues() {
     assert_effects(
         &mut Queue::new(),
         false,
@@ -50,7 +50,7 @@ fn without_abort_a_waiting_job_is_cancelled_and_a_running_one_runs_on() {
 }
 
 #[test]
-fn with_abort_a_waiting_job_is_cancelled_and_marked_and_a_running_one_only_marked() {
+fn with_abort_a_pending_job_is_cancelled_and_marked_and_a_running_one_only_marked() {
     assert_effects(
         &mut Queue::new(),
         true,
@@ -73,7 +73,7 @@ fn a_repeated_abort_of_a_running_job_is_one_more_event() {
 }
 
 #[test]
-fn with_delete_job_a_waiting_job_is_gone_and_a_running_one_runs_on() {
+fn with_delete_job_a_pending_job_is_deleted_and_a_running_one_continues() {
     assert_effects(
         &mut Queue::new(),
         false,
@@ -83,7 +83,7 @@ fn with_delete_job_a_waiting_job_is_gone_and_a_running_one_runs_on() {
 }
 
 #[test]
-fn with_both_a_waiting_job_is_gone_and_a_running_one_marked() {
+fn with_both_a_pending_job_is_deleted_and_a_running_one_marked() {
     assert_effects(
         &mut Queue::new(),
         true,
@@ -93,7 +93,7 @@ fn with_both_a_waiting_job_is_gone_and_a_running_one_marked() {
 }
 
 #[test]
-fn a_job_that_has_ended_stays_as_it_is() {
+fn a_finished_job_is_unchanged() {
     let effects = NO_MATCH.map(|(status, effect)| (json!({ "status": status, "attempts": 2 }), effect));
     let mut queue = Queue::new();
     for (abort, delete_job) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -102,7 +102,7 @@ fn a_job_that_has_ended_stays_as_it_is() {
 }
 
 #[test]
-fn a_job_that_is_not_there_is_no_error() {
+fn a_missing_job_is_no_error() {
     let mut queue = Queue::new();
     for (abort, delete_job) in [(false, false), (false, true), (true, false), (true, true)] {
         assert_eq!(queue.row(&format!("SELECT procrastinate_cancel_job_v1(99, {abort}, {delete_job})")), "NULL");
@@ -110,7 +110,7 @@ fn a_job_that_is_not_there_is_no_error() {
 }
 
 #[test]
-fn one_that_cancels_while_a_worker_takes_the_job_comes_too_late() {
+fn a_cancellation_while_a_worker_fetches_the_job_is_too_late() {
     let mut queue = Queue::new();
     for (delete_job, abort, standing) in
         [(false, false, "doing | false"), (true, false, "doing | false"), (false, true, "doing | true")]

@@ -12,7 +12,7 @@ fn defer(jobs: &[&str]) -> String {
 }
 
 #[test]
-fn a_deferred_job_has_all_that_was_given() {
+fn a_deferred_job_has_all_given_values() {
     let mut queue = Queue::new();
     let job = r#"'mails', 'send', -7, 'customer 7', 'mail 8', '{"to": "Zoë", "copies": 2}', '2026-03-29 01:30:00+00'"#;
 
@@ -31,7 +31,7 @@ fn a_deferred_job_has_all_that_was_given() {
 }
 
 #[test]
-fn a_job_may_do_without_locks_and_schedule() {
+fn locks_and_schedule_are_optional() {
     let mut queue = Queue::new();
     queue.row(&defer(&["'default', 'task', 0, NULL, NULL, '{}', NULL"]));
     assert_eq!(queue.job(1, "lock, queueing_lock, scheduled_at"), "NULL | NULL | NULL");
@@ -70,7 +70,7 @@ fn no_jobs_give_an_empty_array() {
 }
 
 #[test]
-fn a_taken_queueing_lock_keeps_all_jobs_out() {
+fn a_taken_queueing_lock_prevents_all_jobs() {
     let mut queue = Queue::with_jobs(json!([{ "queueing_lock": "taken (1)" }]));
 
     let failure = queue.failure_of(&defer(&[
@@ -86,7 +86,7 @@ fn a_taken_queueing_lock_keeps_all_jobs_out() {
 }
 
 #[test]
-fn a_queueing_lock_twice_in_the_array_keeps_all_jobs_out() {
+fn a_queueing_lock_twice_in_the_array_prevents_all_jobs() {
     let mut queue = Queue::new();
     let job = "'default', 'task', 0, NULL, 'same', '{}', NULL";
 

@@ -30,7 +30,7 @@ fn events_after(queue: &mut Queue, job: i64, newest: &str) -> Vec<String> {
 const NEWEST: &str = "SELECT coalesce(max(id), 0) FROM procrastinate_events";
 
 #[test]
-fn a_job_is_deferred_when_it_comes_in_waiting() {
+fn inserting_a_pending_job_is_a_deferred_event() {
     let mut queue = Queue::new();
     queue.run("BEGIN");
     for status in STATUSES {
@@ -81,7 +81,7 @@ fn every_job_that_one_statement_changes_has_its_event() {
 }
 
 #[test]
-fn a_waiting_job_is_scheduled_again_by_every_update_and_the_event_has_the_date() {
+fn every_update_of_the_schedule_of_a_pending_job_is_an_event_with_the_date() {
     let mut queue = Queue::with_jobs(json!([{ "scheduled_at": "2096-01-02 03:04:05+00" }]));
     let dates = "SELECT at AT TIME ZONE 'UTC' FROM procrastinate_events WHERE type = 'scheduled' ORDER BY id";
     assert_eq!(queue.rows(dates), ["2096-01-02T03:04:05"]);
@@ -94,7 +94,7 @@ fn a_waiting_job_is_scheduled_again_by_every_update_and_the_event_has_the_date()
 }
 
 #[test]
-fn a_job_is_scheduled_when_it_gets_a_date_or_waits_with_one() {
+fn a_job_is_scheduled_when_it_gets_a_date_or_becomes_pending_with_one() {
     let mut queue = Queue::new();
     let mut scheduled = |from: serde_json::Value, change: &str| {
         queue.start_over(json!([from]));
@@ -114,7 +114,7 @@ fn a_job_is_scheduled_when_it_gets_a_date_or_waits_with_one() {
 }
 
 #[test]
-fn only_a_waiting_job_is_scheduled() {
+fn only_a_pending_job_is_scheduled() {
     let mut queue = Queue::new();
     for status in STATUSES {
         let id = queue.add(json!([{ "status": status, "scheduled_at": "tomorrow" }]))[0];
@@ -136,7 +136,7 @@ fn a_request_to_abort_is_an_event_each_time_it_is_made() {
 }
 
 #[test]
-fn what_does_not_change_the_status_is_no_event() {
+fn an_update_that_keeps_the_status_is_no_event() {
     let mut queue = Queue::with_jobs(json!([{}, { "status": "doing" }]));
     let changes = "priority = 1, queue_name = 'other', task_name = 'other', lock = 'x', queueing_lock = id::text,
                    args = '{\"a\": 1}', attempts = 7, status = status, abort_requested = abort_requested";
@@ -163,7 +163,7 @@ fn a_deleted_job_takes_its_events_along_and_leaves_those_of_others() {
 }
 
 #[test]
-fn an_event_without_a_job_cannot_be() {
+fn an_event_needs_a_job() {
     let mut queue = Queue::new();
     queue.failure_of("INSERT INTO procrastinate_events (job_id, type) VALUES (99, 'deferred')");
 }

@@ -59,7 +59,7 @@ fn fetch_once(queue: &mut Queue, function: &str) -> Vec<i64> {
 // ---- Status ----
 
 #[test]
-fn only_a_waiting_job_can_be_taken() {
+fn only_a_pending_job_can_be_fetched() {
     let jobs = json!([
         { "status": "doing" },
         { "status": "succeeded" },
@@ -79,7 +79,7 @@ fn jobs_of_three_queues() -> Value {
 }
 
 #[test]
-fn a_job_is_taken_from_the_queues_that_are_named() {
+fn a_job_is_fetched_from_the_given_queues() {
     let mut queue = Queue::with_jobs(jobs_of_three_queues());
     assert_fetched_from(&mut queue, "'{b}'", &[2]);
     assert_fetched_from(&mut queue, "'{c,a}'", &[1, 3, 4]);
@@ -99,7 +99,7 @@ fn an_empty_array_means_no_queue() {
 // ---- Schedule ----
 
 #[test]
-fn a_job_is_not_taken_before_its_time() {
+fn a_job_is_not_fetched_before_its_time() {
     let jobs = json!([
         { "scheduled_at": "tomorrow" },
         { "scheduled_at": "infinity" },
@@ -111,7 +111,7 @@ fn a_job_is_not_taken_before_its_time() {
 }
 
 #[test]
-fn a_job_can_be_taken_at_the_very_time_it_is_scheduled_for() {
+fn a_job_can_be_fetched_at_exactly_its_scheduled_time() {
     let mut queue = Queue::new();
     // Time stands still in a transaction.
     queue.run("BEGIN");
@@ -151,7 +151,7 @@ fn the_order_of_the_queues_does_not_count() {
 // ---- Locks ----
 
 #[test]
-fn of_the_jobs_with_one_lock_the_first_is_taken() {
+fn the_first_of_the_jobs_with_one_lock_is_fetched() {
     let jobs = json!([{ "lock": "x" }, { "lock": "x" }, { "lock": "y" }, {}, { "lock": "y" }, {}]);
     assert_fetched(jobs, ALL, &[1, 3, 4, 6]);
 }
@@ -186,7 +186,7 @@ fn an_empty_lock_is_a_lock() {
 }
 
 #[test]
-fn a_job_that_has_ended_blocks_nothing() {
+fn a_finished_job_blocks_nothing() {
     let mut queue = Queue::new();
     for status in ["succeeded", "failed", "cancelled", "aborting", "aborted"] {
         queue.start_over(json!([{ "lock": "x", "priority": 9, "status": status }, { "lock": "x" }]));
@@ -195,7 +195,7 @@ fn a_job_that_has_ended_blocks_nothing() {
 }
 
 #[test]
-fn an_earlier_job_blocks_from_whatever_queue() {
+fn an_earlier_job_in_another_queue_blocks() {
     let jobs = json!([{ "lock": "x", "queue_name": "a" }, { "lock": "x", "queue_name": "b" }, { "queue_name": "b" }]);
     assert_fetched(jobs, "'{b}'", &[3]);
 }
@@ -206,13 +206,13 @@ fn an_earlier_job_blocks_even_while_it_is_scheduled_for_tomorrow() {
 }
 
 #[test]
-fn of_the_jobs_with_one_lock_a_later_one_with_higher_priority_comes_first() {
+fn the_highest_priority_comes_first_among_jobs_with_one_lock() {
     let jobs = json!([{ "lock": "x" }, { "lock": "x", "priority": 1 }, { "lock": "x", "priority": 1 }]);
     assert_fetched(jobs, ALL, &[2]);
 }
 
 #[test]
-fn a_later_job_with_higher_priority_blocks_from_whatever_queue() {
+fn a_later_job_with_higher_priority_in_another_queue_blocks() {
     let jobs = json!([{ "lock": "x" }, { "lock": "x", "priority": 1, "queue_name": "other" }]);
     assert_fetched(jobs, "'{default}'", &[]);
 }
@@ -230,7 +230,7 @@ fn a_later_job_with_lower_priority_does_not_block() {
 }
 
 #[test]
-fn a_lock_is_free_once_its_job_has_ended_in_whatever_way() {
+fn a_lock_is_free_once_its_job_has_any_outcome() {
     let mut queue = Queue::new();
     for ending in [
         "SELECT procrastinate_finish_job_v1(1, 'succeeded', false)",
@@ -262,7 +262,7 @@ fn a_lock_is_free_once_the_job_before_was_cancelled() {
 // ---- What becomes of the job ----
 
 #[test]
-fn a_job_that_is_taken_is_being_done_by_the_worker() {
+fn a_fetched_job_is_held_by_the_worker() {
     let mut queue = Queue::with_jobs(json!([{
         "queue_name": "mails", "task_name": "send", "priority": 4, "lock": "l", "queueing_lock": "q",
         "args": { "to": "Zoë" }, "scheduled_at": "yesterday", "attempts": 2,
@@ -278,14 +278,14 @@ fn a_job_that_is_taken_is_being_done_by_the_worker() {
 }
 
 #[test]
-fn without_a_job_to_take_there_is_one_row_of_nulls() {
+fn without_a_job_to_fetch_there_is_one_row_of_nulls() {
     let mut queue = Queue::new();
     let fetched = queue.rows("SELECT * FROM procrastinate_fetch_job_v2(NULL, NULL)");
     assert_eq!(fetched, [["NULL"; 12].join(" | ")]);
 }
 
 #[test]
-fn a_worker_that_is_not_registered_gets_no_job() {
+fn an_unregistered_worker_gets_no_job() {
     let mut queue = Queue::with_jobs(json!([{}]));
     queue.failure_of("SELECT procrastinate_fetch_job_v2(NULL, 1)");
     assert_eq!(queue.job(1, "status"), "todo");
@@ -294,7 +294,7 @@ fn a_worker_that_is_not_registered_gets_no_job() {
 // ---- Others at the same time ----
 
 #[test]
-fn a_job_that_another_transaction_holds_is_passed_over() {
+fn a_job_that_another_transaction_has_locked_is_skipped() {
     let mut queue = Queue::with_jobs(json!([{ "priority": 5 }, { "lock": "x" }, { "lock": "x" }, {}]));
     let mut other = queue.another_connection();
     sql(&mut other, "BEGIN; SELECT FROM procrastinate_jobs WHERE id IN (1, 2) FOR UPDATE");
@@ -307,7 +307,7 @@ fn a_job_that_another_transaction_holds_is_passed_over() {
 }
 
 #[test]
-fn a_job_taken_in_a_transaction_that_is_undone_can_be_taken_again() {
+fn a_job_fetched_in_a_rolled_back_transaction_can_be_fetched_again() {
     let mut queue = Queue::with_jobs(json!([{}]));
     queue.run("BEGIN");
     assert_eq!(queue.fetch(ALL), Some(1));

@@ -25,7 +25,7 @@ fn assert_effects(queue: &mut Queue, call: &str, effects: &[(Value, &str)]) {
 }
 
 #[test]
-fn a_running_job_gets_its_end_and_one_attempt_more() {
+fn a_finished_running_job_has_its_status_and_one_more_attempt() {
     let mut queue = Queue::new();
     assert_effects(&mut queue, "$id, 'succeeded', false", &[(running(), " -> succeeded | 3 | false | 1; succeeded")]);
     assert_effects(&mut queue, "$id, 'failed', false", &[(running(), " -> failed | 3 | false | 1; failed")]);
@@ -46,7 +46,7 @@ fn the_request_to_abort_is_cleared() {
 }
 
 #[test]
-fn a_waiting_job_gets_its_end_and_no_attempt_is_counted() {
+fn a_finished_pending_job_has_its_status_and_no_more_attempts() {
     let mut queue = Queue::new();
     assert_effects(
         &mut queue,
@@ -58,14 +58,14 @@ fn a_waiting_job_gets_its_end_and_no_attempt_is_counted() {
 }
 
 #[test]
-fn a_waiting_job_keeps_the_worker_that_had_it_before() {
+fn a_finished_pending_job_keeps_its_former_worker() {
     let mut queue = Queue::new();
     let retried = json!({ "attempts": 2, "worker_id": 1 });
     assert_effects(&mut queue, "$id, 'failed', false", &[(retried, " -> failed | 2 | false | 1; cancelled")]);
 }
 
 #[test]
-fn a_job_can_be_deleted_at_its_end_whatever_that_is() {
+fn a_job_can_be_deleted_when_it_finishes_with_any_status() {
     let mut queue = Queue::new();
     for status in ["succeeded", "failed", "aborted"] {
         let call = format!("$id, '{status}', true");
@@ -74,7 +74,7 @@ fn a_job_can_be_deleted_at_its_end_whatever_that_is() {
 }
 
 #[test]
-fn a_job_that_has_ended_cannot_end_again() {
+fn a_finished_job_cannot_finish_again() {
     let mut queue = Queue::new();
     for delete in [false, true] {
         let ended = ["succeeded", "failed", "cancelled", "aborting", "aborted"];
@@ -84,7 +84,7 @@ fn a_job_that_has_ended_cannot_end_again() {
 }
 
 #[test]
-fn a_job_that_is_not_there_cannot_end() {
+fn a_missing_job_cannot_finish() {
     let mut queue = Queue::with_jobs(json!([{}]));
     for delete in [false, true] {
         let failure = queue.failure_of(&format!("SELECT procrastinate_finish_job_v1(99, 'succeeded', {delete})"));
@@ -94,7 +94,7 @@ fn a_job_that_is_not_there_cannot_end() {
 }
 
 #[test]
-fn a_job_cannot_end_in_any_other_status() {
+fn a_job_cannot_finish_with_any_other_status() {
     let mut queue = Queue::new();
     for status in ["'todo'", "'doing'", "'cancelled'", "'aborting'", "NULL"] {
         for delete in [false, true] {
@@ -119,7 +119,7 @@ fn a_deleted_job_takes_its_events_along_and_leaves_its_tick() {
 }
 
 #[test]
-fn of_two_that_end_a_job_at_once_one_does() {
+fn only_one_of_two_concurrent_calls_finishes_a_job() {
     let mut queue = Queue::with_jobs(json!([{ "status": "doing" }]));
     queue.run("BEGIN");
     queue.row("SELECT procrastinate_finish_job_v1(1, 'succeeded', false)");

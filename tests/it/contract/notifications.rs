@@ -39,7 +39,7 @@ fn message(channel: &str, message_type: &str, job: i64) -> (String, String, i64)
 
 /// What a trigger of the application's does meanwhile is no part of what is written and announced in one go.
 #[test]
-fn a_job_that_a_trigger_adds_while_others_end_has_its_events_and_is_heard_of() {
+fn a_job_that_a_trigger_inserts_while_others_finish_has_its_events_and_notifications() {
     let mut queue = heard_queue(json!([]));
     queue.register_worker();
     queue.add(json!([{ "queue_name": "other", "status": "doing", "worker_id": 1 }]));
@@ -65,7 +65,7 @@ fn a_job_that_a_trigger_adds_while_others_end_has_its_events_and_is_heard_of() {
 }
 
 #[test]
-fn a_new_job_is_announced_on_its_queue_and_then_on_that_of_all_queues() {
+fn a_new_job_is_announced_on_its_queue_and_then_on_all_queues() {
     let mut queue = heard_queue(json!([]));
     queue.add(json!([{ "queue_name": "mails" }]));
     assert_eq!(heard(&mut queue), [message(MAILS, "job_inserted", 1), message(ANY_QUEUE, "job_inserted", 1)]);
@@ -95,7 +95,7 @@ fn a_job_for_later_is_announced_too() {
 }
 
 #[test]
-fn a_job_that_does_not_come_in_waiting_is_not_announced() {
+fn an_inserted_job_that_is_not_pending_is_not_announced() {
     let mut queue = heard_queue(json!([]));
     for status in ["doing", "succeeded", "failed", "cancelled", "aborting", "aborted"] {
         queue.add(json!([{ "queue_name": "mails", "status": status }]));
@@ -133,7 +133,7 @@ fn a_job_is_announced_when_its_transaction_is_committed_and_only_then() {
 }
 
 #[test]
-fn another_connection_hears_of_the_job() {
+fn another_connection_receives_the_notification() {
     let mut queue = Queue::new();
     let mut listener = queue.another_connection();
     sql(&mut listener, &format!("LISTEN \"{ANY_QUEUE}\""));
@@ -153,7 +153,7 @@ fn another_connection_hears_of_the_job() {
 // ---- Long names ----
 
 #[test]
-fn a_queue_with_a_long_name_is_heard_as_far_as_postgresql_allows() {
+fn a_queue_with_a_name_too_long_for_a_channel_is_notified_on_all_queues_only() {
     // A channel has at most 63 bytes, of which 23 are `procrastinate_queue_v1#`.
     let mut queue = heard_queue(json!([]));
     for (name, has_a_channel) in [
@@ -211,7 +211,7 @@ fn an_abort_of_a_running_job_is_announced_once() {
 }
 
 #[test]
-fn an_abort_is_announced_also_where_the_job_was_to_be_deleted() {
+fn an_abort_is_announced_even_with_delete_job() {
     let mut queue = heard_queue(json!([running("mails")]));
     queue.row("SELECT procrastinate_cancel_job_v1(1, true, true)");
     assert_eq!(heard(&mut queue).len(), 2);
@@ -233,7 +233,7 @@ fn every_abort_has_its_own_message() {
 }
 
 #[test]
-fn an_abort_of_a_job_that_does_not_run_is_not_announced() {
+fn an_abort_of_a_job_that_is_not_running_is_not_announced() {
     let mut queue = heard_queue(json!([{}, { "status": "failed" }, { "status": "cancelled" }]));
     for job in [1, 2, 3] {
         queue.row(&format!("SELECT procrastinate_cancel_job_v1({job}, true, false)"));

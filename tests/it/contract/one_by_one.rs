@@ -109,7 +109,7 @@ fn an_error_that_is_not_about_the_job_ends_the_statement() {
 }
 
 #[test]
-fn a_worker_that_is_not_registered_hears_of_it() {
+fn an_unregistered_worker_gets_an_error() {
     let mut queue = Queue::with_jobs(json!([{}]));
     let failure = queue.failure_of(&call("'{}', '{}', NULL, 1, one_by_one => true"));
     assert_eq!(failure.constraint_name(), Some("procrastinate_jobs_worker_id_fkey"));
@@ -118,7 +118,7 @@ fn a_worker_that_is_not_registered_hears_of_it() {
 }
 
 #[test]
-fn a_row_that_somebody_holds_for_long_ends_the_statement() {
+fn a_row_that_stays_locked_ends_the_statement() {
     let mut queue = queue_that_refuses(json!([mine("stored")]), "'not that one'");
     let mut holder = queue.another_connection();
     crate::support::sql(&mut holder, "BEGIN; SELECT FROM procrastinate_jobs WHERE id = 1 FOR UPDATE");
@@ -131,7 +131,7 @@ fn a_row_that_somebody_holds_for_long_ends_the_statement() {
 // ---- The time ----
 
 #[test]
-fn the_time_that_is_given_decides_what_is_due() {
+fn the_given_time_decides_which_jobs_are_due() {
     let mut queue = queue_that_refuses(
         json!([{ "scheduled_at": "2096-05-06" }, { "scheduled_at": "2096-05-07", "lock": "l" }, { "lock": "l", "priority": -1 }]),
         "'not that one'",

@@ -44,7 +44,7 @@ fn the_queueing_lock_of_a_tick_is_kept() {
 }
 
 #[test]
-fn a_tick_that_somebody_has_deferred_changes_nothing() {
+fn a_tick_that_was_deferred_before_changes_nothing() {
     let mut queue = Queue::new();
     queue.row(&tick("clean", "daily", 60));
     queue.row(&tick("clean", "daily", 120));
@@ -101,7 +101,7 @@ fn a_tick_that_meets_a_taken_queueing_lock_leaves_no_trace() {
 }
 
 #[test]
-fn of_two_that_defer_a_tick_at_once_one_does() {
+fn only_one_of_two_concurrent_calls_defers_a_tick() {
     let mut queue = Queue::new();
     queue.run("BEGIN");
     assert_eq!(queue.row(&tick("clean", "daily", 60)), "1");
@@ -112,7 +112,7 @@ fn of_two_that_defer_a_tick_at_once_one_does() {
 }
 
 #[test]
-fn the_second_of_two_defers_the_tick_when_the_first_takes_it_back() {
+fn the_second_call_defers_the_tick_if_the_first_is_rolled_back() {
     let mut queue = Queue::new();
     queue.run("BEGIN");
     queue.row(&tick("clean", "daily", 60));

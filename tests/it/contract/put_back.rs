@@ -19,7 +19,7 @@ fn put_back(job_id: &str, worker_id: &str, attempts: &str, counts: bool) -> Stri
 }
 
 #[test]
-fn an_attempt_counts_unless_it_is_said_not_to() {
+fn an_attempt_counts_unless_counts_is_false() {
     let mut queue = queue_with_two_workers(json!([]));
     let mine = json!({ "status": "doing", "worker_id": 1, "attempts": 2 });
     for (counts, standing) in [(true, "todo | 3 | false | 1"), (false, "todo | 2 | false | 1")] {
@@ -29,7 +29,7 @@ fn an_attempt_counts_unless_it_is_said_not_to() {
 }
 
 #[test]
-fn only_a_job_of_this_worker_and_of_this_attempt_goes_back() {
+fn only_a_job_of_this_worker_and_of_this_attempt_is_requeued() {
     let mut queue = queue_with_two_workers(json!([]));
     for (start, attempts) in [
         (json!({ "status": "doing", "worker_id": 2, "attempts": 2 }), "2"),
@@ -47,7 +47,7 @@ fn only_a_job_of_this_worker_and_of_this_attempt_goes_back() {
 }
 
 #[test]
-fn a_job_that_lost_its_worker_goes_back_for_a_worker_that_is_null() {
+fn a_job_that_lost_its_worker_is_requeued_for_a_worker_that_is_null() {
     let mut queue = queue_with_two_workers(json!([]));
     let orphan = json!({ "status": "doing", "attempts": 2 });
     let effect = queue.effect(&orphan, &put_back("$id", "NULL", "2", true));
@@ -57,7 +57,7 @@ fn a_job_that_lost_its_worker_goes_back_for_a_worker_that_is_null() {
 }
 
 #[test]
-fn a_job_whose_abort_was_requested_fails_and_is_otherwise_left_as_it_is_whether_the_attempt_counts_or_not() {
+fn a_job_with_an_abort_request_fails_whether_the_attempt_counts_or_not() {
     let mut queue = queue_with_two_workers(json!([]));
     let aborted = json!({ "status": "doing", "worker_id": 1, "attempts": 2, "abort_requested": true });
     for counts in [true, false] {
@@ -78,7 +78,7 @@ fn a_job_whose_queueing_lock_is_taken_fails_and_the_attempt_counts() {
 }
 
 #[test]
-fn a_queueing_lock_that_is_taken_at_this_moment_is_noticed() {
+fn a_queueing_lock_that_is_taken_at_the_same_moment_is_noticed() {
     let mut queue = queue_with_two_workers(json!([{ "status": "doing", "worker_id": 1, "queueing_lock": "one" }]));
     queue.run("BEGIN");
     queue.add(json!([{ "queueing_lock": "one" }]));

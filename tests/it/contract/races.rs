@@ -43,7 +43,7 @@ fn at_the_same_time(fetch: &str, isolation: &str) -> (Queue, Waiting) {
 }
 
 #[test]
-fn a_worker_that_comes_too_late_for_a_lock_takes_another_job() {
+fn a_worker_that_loses_a_race_for_a_lock_fetches_another_job() {
     for fetch in FETCHES {
         let (mut queue, worker) = at_the_same_time(fetch, "read committed");
         let mut other = queue.another_connection();
@@ -55,7 +55,7 @@ fn a_worker_that_comes_too_late_for_a_lock_takes_another_job() {
 }
 
 #[test]
-fn a_worker_that_comes_too_late_for_a_lock_takes_nothing_if_there_is_nothing_else() {
+fn a_worker_that_loses_a_race_for_a_lock_fetches_nothing_if_there_is_no_other_job() {
     for (fetch, nothing) in FETCHES.into_iter().zip([vec!["NULL"], vec![]]) {
         let (mut queue, worker) = at_the_same_time(fetch, "read committed");
         queue.run("COMMIT");
@@ -66,7 +66,7 @@ fn a_worker_that_comes_too_late_for_a_lock_takes_nothing_if_there_is_nothing_els
 }
 
 #[test]
-fn a_worker_takes_the_job_when_the_other_one_takes_its_own_back() {
+fn a_worker_fetches_the_job_if_the_other_one_rolls_back() {
     for fetch in FETCHES {
         let (mut queue, worker) = at_the_same_time(fetch, "read committed");
         queue.run("ROLLBACK");
@@ -75,7 +75,7 @@ fn a_worker_takes_the_job_when_the_other_one_takes_its_own_back() {
 }
 
 #[test]
-fn a_worker_that_took_several_jobs_keeps_those_with_other_locks() {
+fn a_worker_that_fetched_several_jobs_keeps_those_with_other_locks() {
     let mut queue = Queue::with_jobs(json!([{ "lock": "x" }, { "lock": "y" }, {}]));
     queue.run(GATE);
     let worker = Waiting::start(&mut queue, FETCHES[1]);
@@ -91,7 +91,7 @@ fn a_worker_that_took_several_jobs_keeps_those_with_other_locks() {
 }
 
 #[test]
-fn a_worker_that_looks_again_takes_no_more_than_it_has_slots_for() {
+fn a_worker_that_searches_again_fetches_no_more_jobs_than_free_slots() {
     let mut queue = Queue::with_jobs(json!([{ "lock": "x" }, {}, { "lock": "y" }]));
     queue.run(GATE);
     let worker = Waiting::start(&mut queue, &FETCHES[1].replace('5', "3"));
@@ -105,7 +105,7 @@ fn a_worker_that_looks_again_takes_no_more_than_it_has_slots_for() {
 }
 
 #[test]
-fn workers_that_take_several_jobs_do_not_wait_for_each_other_in_a_circle() {
+fn workers_that_fetch_several_jobs_do_not_deadlock() {
     // By priority, the worker would take the second job before it waits at the gate.
     let mut queue = Queue::with_jobs(json!([{ "lock": "a" }, { "lock": "b", "priority": 1 }]));
     queue.run(GATE);
@@ -119,7 +119,7 @@ fn workers_that_take_several_jobs_do_not_wait_for_each_other_in_a_circle() {
 }
 
 #[test]
-fn a_worker_that_looks_again_keeps_to_the_order_of_the_locks() {
+fn a_worker_that_searches_again_keeps_the_order_of_the_locks() {
     // So that it never waits for a lock while it holds one that comes later.
     let mut queue = Queue::with_jobs(json!([{ "lock": "b" }, { "lock": "c" }]));
     queue.run(GATE);
@@ -135,7 +135,7 @@ fn a_worker_that_looks_again_keeps_to_the_order_of_the_locks() {
 }
 
 #[test]
-fn in_a_transaction_that_cannot_see_what_happened_meanwhile_nobody_looks_for_ever() {
+fn a_fetch_with_an_old_snapshot_does_not_search_forever() {
     for isolation in ["repeatable read", "serializable"] {
         // What a worker was overtaken at it remembers, and goes on without it.
         for (fetch, nothing) in [(FETCHES[0], &["NULL"][..]), (FETCHES[1], &[])] {
@@ -147,7 +147,7 @@ fn in_a_transaction_that_cannot_see_what_happened_meanwhile_nobody_looks_for_eve
 }
 
 #[test]
-fn a_unique_index_of_somebody_else_is_an_error_and_not_a_reason_to_look_again() {
+fn a_violation_of_another_unique_index_is_an_error_and_no_reason_to_search_again() {
     for fetch in FETCHES {
         let mut queue = Queue::with_jobs(json!([{ "status": "doing" }, { "lock": "x" }]));
         queue.run("CREATE UNIQUE INDEX one_at_a_time ON procrastinate_jobs (task_name) WHERE status = 'doing'");

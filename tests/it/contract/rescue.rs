@@ -81,7 +81,7 @@ fn jobs_without_a_worker_are_found_a_thousand_at_a_time() {
 }
 
 #[test]
-fn the_jobs_of_a_worker_tell_whose_abort_was_requested() {
+fn the_jobs_of_a_worker_include_abort_requests() {
     let mut queue = queue_with_two_workers(json!([
         { "status": "doing", "worker_id": 1 },
         { "status": "doing", "worker_id": 1, "abort_requested": true },
@@ -95,7 +95,7 @@ fn the_jobs_of_a_worker_tell_whose_abort_was_requested() {
 // ---- Rescuing ----
 
 #[test]
-fn a_rescued_job_waits_again_or_fails_and_the_attempt_counts() {
+fn a_rescued_job_is_pending_or_failed_and_the_attempt_counts() {
     let mut queue = queue_with_two_workers(json!([orphan(), orphan()]));
     queue.run("BEGIN");
     assert_eq!(queue.rows(&rescue(&json!([failed(2), retried(1)]))), ["1 | todo", "2 | failed"]);
@@ -110,7 +110,7 @@ fn a_rescued_job_waits_again_or_fails_and_the_attempt_counts() {
 }
 
 #[test]
-fn a_rescued_job_is_changed_as_its_strategy_says() {
+fn a_rescued_job_is_changed_by_its_retry_strategy() {
     let mut queue = queue_with_two_workers(json!([orphan()]));
     let mut decided = retried(1);
     decided["retry_at"] = "infinity".into();
@@ -137,7 +137,7 @@ fn a_job_whose_abort_was_requested_is_aborted_instead_and_no_lock_stays_held() {
 }
 
 #[test]
-fn what_has_a_worker_or_another_attempt_or_has_ended_is_left_alone() {
+fn jobs_with_a_worker_or_another_attempt_or_an_outcome_are_not_rescued() {
     let mut queue = queue_with_two_workers(json!([
         { "status": "doing", "worker_id": 1, "attempts": 2 },
         { "status": "doing", "attempts": 3 },
@@ -172,7 +172,7 @@ fn an_error_that_is_kept_already_stays() {
 // ---- Taking back ----
 
 #[test]
-fn a_worker_that_registers_again_has_those_of_its_jobs_that_nobody_has_taken() {
+fn a_worker_that_re_registers_keeps_the_jobs_that_no_other_worker_has_taken() {
     let mut queue = queue_with_two_workers(json!([
         orphan(),
         { "status": "doing", "attempts": 2, "worker_id": 2 },
@@ -191,7 +191,7 @@ fn a_worker_that_registers_again_has_those_of_its_jobs_that_nobody_has_taken() {
 }
 
 #[test]
-fn a_worker_without_jobs_can_register_again() {
+fn a_worker_without_jobs_can_re_register() {
     let mut queue = queue_with_two_workers(json!([orphan()]));
     assert_eq!(queue.rows(&reregister_pruned(3, "{}", "{}")), [""; 0]);
     assert_eq!(queue.job(1, STANDING), "doing | 2 | false | NULL");
@@ -199,7 +199,7 @@ fn a_worker_without_jobs_can_register_again() {
 }
 
 #[test]
-fn a_worker_moves_to_its_new_id_with_all_its_jobs_as_often_as_it_asks() {
+fn a_worker_moves_to_its_new_id_with_all_its_jobs_and_can_repeat_that() {
     let mut queue = queue_with_two_workers(json!([
         { "status": "doing", "attempts": 2, "worker_id": 1 },
         { "status": "doing", "attempts": 5, "worker_id": 1 },
@@ -222,7 +222,7 @@ fn a_worker_moves_to_its_new_id_with_all_its_jobs_as_often_as_it_asks() {
 // ---- At the same time ----
 
 #[test]
-fn of_two_who_rescue_a_job_one_does_and_nobody_waits() {
+fn only_one_of_two_workers_rescues_a_job_and_neither_waits() {
     let mut queue = queue_with_two_workers(json!([orphan(), orphan()]));
     let mut other = queue.another_connection();
     queue.run("BEGIN");
@@ -235,7 +235,7 @@ fn of_two_who_rescue_a_job_one_does_and_nobody_waits() {
 }
 
 #[test]
-fn a_worker_that_registers_again_while_its_job_is_rescued_does_not_have_it() {
+fn a_worker_that_re_registers_during_the_rescue_of_its_job_loses_it() {
     let mut queue = queue_with_two_workers(json!([orphan(), orphan()]));
     queue.run("BEGIN");
     queue.rows(&rescue(&json!([retried(1)])));
@@ -246,7 +246,7 @@ fn a_worker_that_registers_again_while_its_job_is_rescued_does_not_have_it() {
 }
 
 #[test]
-fn a_job_that_is_rescued_and_fetched_by_another_worker_at_this_moment_stays_that_ones() {
+fn a_job_that_was_rescued_and_fetched_meanwhile_stays_with_its_new_worker() {
     let mut queue = queue_with_two_workers(json!([orphan()]));
     queue.run("BEGIN");
     queue.rows(&rescue(&json!([retried(1)])));
@@ -258,7 +258,7 @@ fn a_job_that_is_rescued_and_fetched_by_another_worker_at_this_moment_stays_that
 }
 
 #[test]
-fn a_job_that_its_worker_takes_back_at_this_moment_is_not_rescued() {
+fn a_job_that_its_worker_reclaims_at_the_same_moment_is_not_rescued() {
     let mut queue = queue_with_two_workers(json!([orphan()]));
     let mut rescuer = queue.another_connection();
     queue.run("BEGIN");
@@ -270,7 +270,7 @@ fn a_job_that_its_worker_takes_back_at_this_moment_is_not_rescued() {
 }
 
 #[test]
-fn an_abort_that_is_requested_at_this_moment_is_left_to_the_next_look() {
+fn an_abort_request_at_the_same_moment_is_left_to_the_next_check() {
     let mut queue = queue_with_two_workers(json!([orphan()]));
     let mut rescuer = queue.another_connection();
     queue.run("BEGIN");
@@ -281,7 +281,7 @@ fn an_abort_that_is_requested_at_this_moment_is_left_to_the_next_look() {
 }
 
 #[test]
-fn workers_that_register_again_with_the_same_job_do_not_both_have_it() {
+fn workers_that_re_register_with_the_same_job_do_not_both_hold_it() {
     let mut queue = queue_with_two_workers(json!([orphan()]));
     queue.run("BEGIN");
     assert_eq!(queue.rows(&reregister_pruned(3, "{1}", "{2}")), ["1 | 2"]);

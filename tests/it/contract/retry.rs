@@ -22,7 +22,7 @@ fn effect_of(queue: &mut Queue, function: &str, start: &Value) -> String {
 }
 
 #[test]
-fn a_running_job_waits_again_after_one_attempt_more() {
+fn a_retried_running_job_is_pending_with_one_more_attempt() {
     let mut queue = Queue::new();
     for function in FUNCTIONS {
         assert_eq!(effect_of(&mut queue, function, &running()), " -> todo | 3 | false | 1; deferred_for_retry");
@@ -30,7 +30,7 @@ fn a_running_job_waits_again_after_one_attempt_more() {
 }
 
 #[test]
-fn a_job_that_is_to_be_aborted_fails_and_is_not_retried() {
+fn a_job_with_an_abort_request_fails_and_is_not_retried() {
     let mut queue = Queue::new();
     for function in FUNCTIONS {
         assert_eq!(effect_of(&mut queue, function, &running_and_to_be_aborted()), " -> failed | 2 | true | 1; failed");
@@ -47,7 +47,7 @@ fn a_failed_job_can_be_retried_by_the_second_version_only() {
 }
 
 #[test]
-fn a_failed_job_that_was_to_be_aborted_can_be_retried() {
+fn a_failed_job_with_an_abort_request_can_be_retried() {
     let mut queue = Queue::new();
     let failed = json!({ "status": "failed", "attempts": 2, "abort_requested": true });
     assert_eq!(effect_of(&mut queue, "procrastinate_retry_job_v2", &failed), " -> todo | 3 | false | NULL; retried");
@@ -65,7 +65,7 @@ fn a_job_in_any_other_status_cannot_be_retried() {
 }
 
 #[test]
-fn a_job_that_is_not_there_cannot_be_retried() {
+fn a_missing_job_cannot_be_retried() {
     let mut queue = Queue::new();
     for function in FUNCTIONS {
         let failure = queue.failure_of(&format!("SELECT {function}(99, NULL, NULL, NULL, NULL)"));
@@ -74,7 +74,7 @@ fn a_job_that_is_not_there_cannot_be_retried() {
 }
 
 #[test]
-fn what_is_given_is_replaced_and_what_is_null_stays() {
+fn given_values_are_replaced_and_others_stay_where_null_is_given() {
     let mut queue = Queue::new();
     for function in FUNCTIONS {
         for (arguments, columns) in [
@@ -127,7 +127,7 @@ fn a_retried_job_can_be_fetched_again() {
 }
 
 #[test]
-fn a_retry_meets_the_queueing_lock_of_a_job_that_came_in_meanwhile() {
+fn a_retry_fails_if_a_new_job_holds_the_queueing_lock() {
     let mut queue = Queue::new();
     for function in FUNCTIONS {
         queue.start_over(json!([{ "queueing_lock": "q" }]));

@@ -8,7 +8,7 @@ const TABLES: &str = "'procrastinate_workers', 'procrastinate_jobs', 'procrastin
                       'procrastinate_events'";
 
 #[test]
-fn the_labels_of_the_enum_types_stand_in_their_order() {
+fn the_labels_of_the_enum_types_have_their_order() {
     let mut queue = Queue::new();
     let labels = queue.rows(
         "SELECT type.typname, string_agg(label.enumlabel, ' ' ORDER BY label.enumsortorder)
@@ -149,7 +149,7 @@ fn the_first_of_everything_is_number_one() {
 }
 
 #[test]
-fn a_job_is_never_both_waiting_and_to_be_aborted() {
+fn a_pending_job_never_has_an_abort_request() {
     let mut queue = Queue::with_jobs(json!([{}]));
     for status in ["doing", "succeeded", "failed", "cancelled", "aborting", "aborted"] {
         queue.add(json!([{ "status": status, "abort_requested": true }]));
@@ -172,7 +172,7 @@ fn the_legacy_label_can_be_read() {
 }
 
 #[test]
-fn a_queueing_lock_is_held_by_one_waiting_job() {
+fn a_queueing_lock_is_held_by_one_pending_job() {
     let mut queue = Queue::with_jobs(json!([{ "queueing_lock": "report (März)" }]));
     let second = "
         INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock)
@@ -245,7 +245,7 @@ fn the_indexes_that_clients_know_by_name_are_there() {
 }
 
 #[test]
-fn a_tick_of_a_periodic_task_is_on_record_once() {
+fn a_tick_of_a_periodic_task_is_recorded_once() {
     let mut queue = Queue::new();
     let insert = |task: &str, periodic_id: &str, tick: i64| {
         format!(

@@ -26,7 +26,7 @@ fn prune(queue: &mut Queue, seconds: f64) -> Vec<String> {
 }
 
 #[test]
-fn every_worker_gets_a_number_and_starts_alive() {
+fn every_worker_gets_an_id_and_a_first_heartbeat() {
     let mut queue = Queue::new();
     queue.run("BEGIN");
     assert_eq!((queue.register_worker(), queue.register_worker()), (1, 2));
@@ -34,7 +34,7 @@ fn every_worker_gets_a_number_and_starts_alive() {
 }
 
 #[test]
-fn nobody_chooses_a_workers_number() {
+fn the_id_of_a_worker_cannot_be_chosen() {
     let mut queue = Queue::new();
     queue.failure_of("INSERT INTO procrastinate_workers (id) VALUES (7)");
 }
@@ -48,14 +48,14 @@ fn a_heartbeat_is_that_of_one_worker() {
 }
 
 #[test]
-fn a_heartbeat_does_not_bring_a_worker_back() {
+fn a_heartbeat_does_not_re_register_a_worker() {
     let mut queue = Queue::new();
     queue.row("SELECT procrastinate_update_heartbeat_v1(1)");
     assert_eq!(queue.rows(WORKERS), [""; 0]);
 }
 
 #[test]
-fn workers_are_pruned_when_they_have_been_silent_for_longer_than_that() {
+fn workers_are_pruned_if_their_last_heartbeat_is_older_than_the_limit() {
     let mut queue = queue_with_workers(&[29.0, 30.0, 30.001, 3_600.0, 0.0]);
     assert_eq!(prune(&mut queue, 30.0), ["3", "4"]);
     assert_eq!(queue.rows(WORKERS), ["1", "2", "5"]);
@@ -95,7 +95,7 @@ fn all_jobs_of_a_worker_that_is_gone_lose_it_whatever_their_status() {
 }
 
 #[test]
-fn pruning_does_not_wait_for_a_worker_that_another_transaction_holds() {
+fn pruning_skips_a_worker_that_another_transaction_has_locked() {
     let mut queue = queue_with_workers(&[100.0, 100.0]);
     queue.run("COMMIT");
     let mut other = queue.another_connection();
@@ -115,7 +115,7 @@ fn queue_with_working_workers() -> Queue {
 }
 
 #[test]
-fn the_crates_heartbeat_tells_whether_the_worker_is_registered() {
+fn the_crates_heartbeat_returns_whether_the_worker_is_registered() {
     let mut queue = queue_with_working_workers();
     assert_eq!(queue.row("SELECT procrastinate_diesel_update_heartbeat_v1(1)"), "true");
     let alive = "SELECT id, last_heartbeat = now() FROM procrastinate_workers ORDER BY id";
@@ -134,7 +134,7 @@ fn a_heartbeat_waits_for_no_lock_on_the_jobs() {
 }
 
 #[test]
-fn the_jobs_that_a_worker_is_doing_are_listed() {
+fn the_jobs_that_a_worker_holds_are_listed() {
     let mut queue = queue_with_working_workers();
     let held = "SELECT job_id, attempts, abort_requested FROM procrastinate_diesel_held_jobs_v1";
     assert_eq!(queue.rows(&format!("{held}(1) ORDER BY job_id")), ["3 | 0 | false", "15 | 0 | false"]);
@@ -142,7 +142,7 @@ fn the_jobs_that_a_worker_is_doing_are_listed() {
 }
 
 #[test]
-fn of_some_jobs_those_are_told_that_the_worker_is_doing() {
+fn only_those_of_the_given_jobs_that_the_worker_holds_are_returned() {
     let mut queue = queue_with_working_workers();
     let jobs = |ids: &str| format!("SELECT * FROM procrastinate_diesel_jobs_of_worker_v1(1, '{ids}') ORDER BY id");
     let row =

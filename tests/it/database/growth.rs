@@ -49,7 +49,7 @@ fn reads(connection: &mut PgConnection, statement: &str) -> Reads {
 }
 
 #[test]
-fn a_fetch_reads_no_more_whatever_stands_before_the_jobs_that_can_be_started() {
+fn a_fetch_reads_no_more_rows_whatever_jobs_precede_those_that_can_start() {
     let mut pages_beside_fewer = HashMap::new();
     for ((what, shape), many) in SHAPES.iter().flat_map(|shape| [(shape, QUITE_A_FEW), (shape, MANY)]) {
         let database = database();
@@ -108,7 +108,7 @@ fn a_fetch_reads_no_more_whatever_stands_before_the_jobs_that_can_be_started() {
 }
 
 #[test]
-fn a_worker_comes_and_goes_without_a_look_at_what_has_ended() {
+fn a_worker_registers_and_unregisters_without_reading_finished_jobs() {
     let database = database();
     let mut connection = connect(&database);
     sql(
@@ -148,7 +148,7 @@ fn a_worker_comes_and_goes_without_a_look_at_what_has_ended() {
 }
 
 #[test]
-fn jobs_end_without_a_look_at_what_else_their_worker_is_doing() {
+fn jobs_finish_without_reading_the_other_jobs_of_their_worker() {
     const LIKE_PLAIN: &str = "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
         1, '{1,2,3}', '{succeeded,failed,succeeded}', '{work}', 0)";
     const DELETED: &str = "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(

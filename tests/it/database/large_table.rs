@@ -143,7 +143,7 @@ fn complaint(connection: &mut PgConnection, (name, query, expected, most): Query
 }
 
 #[test]
-fn conditions_that_say_so_go_along_an_index() {
+fn conditions_use_an_index_if_documented() {
     let database = database();
     let mut connection = connect(&database);
     sql(&mut superuser(&database), MILLION);

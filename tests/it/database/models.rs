@@ -264,7 +264,7 @@ async fn the_same_queries_load_on_an_async_connection() {
 }
 
 #[test]
-fn a_label_that_is_not_known_can_be_read_and_asked_for() {
+fn an_unknown_label_can_be_read_and_filtered() {
     let database = database();
     let mut connection = connect(&database);
     let [first, ..] = fill(&mut connection);
@@ -319,7 +319,7 @@ fn scheduled_jobs_are_found_by_their_time_and_others_are_not() {
 }
 
 #[test]
-fn stalled_jobs_are_running_and_their_worker_is_gone_or_silent() {
+fn stalled_jobs_are_running_and_their_worker_is_gone_or_missed_its_heartbeats() {
     let database = database();
     let mut connection = connect(&database);
     let limit: DateTime<Utc> = "2030-01-01T12:00:00Z".parse().unwrap();
@@ -389,7 +389,7 @@ fn conditions_that_look_into_other_tables_can_stand_in_a_join_with_them() {
 }
 
 #[tokio::test]
-async fn conditions_load_on_an_async_connection_and_tell_the_latest_event_of_each_job() {
+async fn conditions_load_on_an_async_connection_and_find_the_latest_event_of_each_job() {
     let database = database();
     let [first, second, _] = fill(&mut connect(&database));
     let pool = pool(&database).await;

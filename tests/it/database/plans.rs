@@ -190,7 +190,7 @@ fn deferring_by_the_crates_own_statements_reads_nothing_from_end_to_end() {
 }
 
 #[test]
-fn clearing_away_looks_at_what_is_old_and_not_at_what_is_kept() {
+fn deleting_old_jobs_reads_only_old_jobs() {
     let database = database();
     let mut old = old_connection_to_a_large_table(&database);
     let mut new = connect(&database);
@@ -208,7 +208,7 @@ fn clearing_away_looks_at_what_is_old_and_not_at_what_is_kept() {
 }
 
 #[test]
-fn jobs_are_listed_by_number_and_by_what_went_wrong_along_an_index() {
+fn jobs_are_listed_by_id_and_by_error_with_an_index() {
     let database = database();
     let mut connection = old_connection_to_a_large_table(&database);
     sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'failed' WHERE id = 2");
@@ -230,7 +230,7 @@ fn jobs_are_listed_by_number_and_by_what_went_wrong_along_an_index() {
 }
 
 #[test]
-fn stalled_jobs_are_found_along_an_index_whatever_the_plan() {
+fn stalled_jobs_are_found_with_an_index_in_every_plan() {
     let database = database();
     let mut connection = old_connection_to_a_large_table(&database);
     sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'failed' WHERE id = 2");

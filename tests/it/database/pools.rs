@@ -55,7 +55,7 @@ fn end_other_connections(database: &Database) {
 }
 
 #[tokio::test]
-async fn an_exhausted_bb8_pool_says_that_its_connections_are_in_use() {
+async fn the_error_of_an_exhausted_bb8_pool_says_that_its_connections_are_in_use() {
     let database = database();
     let pool = bb8::Pool::builder().max_size(1).connection_timeout(SOON).build(manager(database.url())).await.unwrap();
     let held = pool.get().await.unwrap();
@@ -69,7 +69,7 @@ async fn an_exhausted_bb8_pool_says_that_its_connections_are_in_use() {
 }
 
 #[tokio::test]
-async fn a_dead_server_is_named_by_every_pool_and_by_every_way_to_ask() {
+async fn every_pool_and_every_call_names_an_unreachable_server() {
     for connector in [dead_bb8(), dead_deadpool()] {
         let message = failure(connector.clone()).await;
         // diesel-async does not pass on what the operating system said beyond this.

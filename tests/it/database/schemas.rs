@@ -98,7 +98,7 @@ async fn each_worker_runs_the_jobs_of_its_own_schema_and_no_others() {
 }
 
 #[tokio::test]
-async fn the_abort_of_a_job_is_not_that_of_another_schemas_job_of_the_same_number() {
+async fn aborting_a_job_does_not_abort_a_job_with_the_same_id_in_another_schema() {
     let database = empty_database();
     let mut first = queue_in("first", &database).await;
     let mut second = queue_in("second", &database).await;

@@ -134,7 +134,7 @@ async fn a_violated_constraint_costs_no_connection() {
 }
 
 #[tokio::test]
-async fn a_statement_that_nobody_waits_for_costs_no_place_of_the_pool() {
+async fn an_abandoned_statement_does_not_use_up_a_connection_of_the_pool() {
     let database = database();
     let mut connection = connect(&database);
     for connector in small_pools(database.url()).await {
@@ -151,7 +151,7 @@ async fn a_statement_that_nobody_waits_for_costs_no_place_of_the_pool() {
 }
 
 #[tokio::test]
-async fn a_statement_without_an_answer_costs_no_place_of_the_pool() {
+async fn a_statement_without_a_response_does_not_use_up_a_connection_of_the_pool() {
     let database = database();
     let proxy = SilentProxy::start(&database).await;
     // Without a test of connections, which would have no answer, either.

@@ -21,7 +21,7 @@ fn insert(connection: &mut PgConnection, job: &NewProcrastinateJob) -> Procrasti
 }
 
 #[test]
-fn a_job_can_be_in_any_state_and_has_the_events_of_that() {
+fn a_job_can_have_any_status_and_has_the_events_of_that_status() {
     let database = database();
     let mut connection = connect(&database);
     for label in ["todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted"] {

@@ -89,7 +89,7 @@ async fn one_of_those_with_the_same_queueing_lock_is_deferred() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn they_are_announced_even_if_whoever_deferred_them_has_gone_away() {
+async fn they_are_announced_even_if_the_callers_are_dropped() {
     let database = database();
     let mut listener = listener(&database);
     let app = App::builder(connector(&database).await).task::<send>().build().unwrap();

@@ -207,7 +207,7 @@ async fn an_application_defers_from_its_pool() {
 }
 
 #[tokio::test]
-async fn a_name_that_the_application_does_not_know_is_an_error_that_lists_those_it_does() {
+async fn an_unknown_task_name_is_an_error_that_lists_the_known_names() {
     let database = database();
     let app = App::builder(connector(&database).await).task::<plain>().task::<greet>().build().unwrap();
     let error = app.configure_task("grete", json!({})).unwrap_err();
@@ -230,7 +230,7 @@ fn a_batch_keeps_the_order_of_its_input_and_may_be_of_several_tasks() {
 }
 
 #[test]
-fn a_taken_queueing_lock_is_a_value_and_the_transaction_lives_on() {
+fn a_taken_queueing_lock_is_a_value_and_the_transaction_stays_intact() {
     let database = database();
     let mut connection = connect(&database);
     let locked = || plain().queueing_lock("one at a time");
@@ -336,7 +336,7 @@ fn arguments_that_json_cannot_hold_are_refused() {
 }
 
 #[test]
-fn what_is_just_within_the_rules_is_stored() {
+fn the_longest_valid_values_are_stored() {
     let database = database();
     let mut connection = connect(&database);
     let earliest: DateTime<Utc> = "-4712-01-01T00:00:00Z".parse().unwrap();

@@ -17,22 +17,22 @@ enum TestError {
 }
 
 each_way!(
-    a_waiting_job_is_cancelled_once,
-    a_running_job_is_cancelled_only_by_asking_to_abort_it,
-    a_cancelled_job_can_be_deleted_at_once,
-    a_job_is_finished_as_it_is_told,
-    what_cannot_be_finished_is_told_and_left,
-    a_failed_job_is_put_back_to_wait_with_what_is_new,
+    a_pending_job_is_cancelled_once,
+    a_running_job_is_only_asked_to_abort,
+    a_job_can_be_deleted_instead_of_cancelled,
+    a_job_is_finished_with_the_given_status,
+    a_job_that_cannot_be_finished_is_an_error_and_unchanged,
+    a_failed_job_is_retried_with_the_given_options,
     a_job_keeps_what_a_retry_does_not_change,
-    a_running_job_that_is_to_be_aborted_fails_when_it_is_retried,
-    what_cannot_be_retried_is_told_and_left,
-    a_retry_that_meets_a_taken_queueing_lock_is_told_and_changes_nothing,
-    a_waiting_job_is_rescheduled_and_started_at_once_again,
-    a_job_that_does_not_run_is_deleted,
-    what_cannot_be_is_refused_before_the_database_is_asked,
+    a_running_job_with_an_abort_request_fails_when_it_is_retried,
+    a_job_that_cannot_be_retried_is_an_error_and_unchanged,
+    a_retry_with_a_taken_queueing_lock_is_an_error_and_changes_nothing,
+    a_pending_job_is_rescheduled_for_later_and_for_now,
+    a_job_that_is_not_running_is_deleted,
+    invalid_values_are_refused_before_a_statement_is_sent,
 );
 
-async fn a_waiting_job_is_cancelled_once(mut desk: Desk) {
+async fn a_pending_job_is_cancelled_once(mut desk: Desk) {
     let id = desk.defer(work());
     assert!(desk.execute(cancel_job(id)).await.unwrap());
     assert_eq!(statuses(&mut desk.connection), [JobStatus::Cancelled]);
@@ -41,7 +41,7 @@ async fn a_waiting_job_is_cancelled_once(mut desk: Desk) {
     assert!(!desk.execute(cancel_job(4_711)).await.unwrap());
 }
 
-async fn a_running_job_is_cancelled_only_by_asking_to_abort_it(mut desk: Desk) {
+async fn a_running_job_is_only_asked_to_abort(mut desk: Desk) {
     let id = desk.job(work(), "doing");
     assert!(!desk.execute(cancel_job(id)).await.unwrap());
     assert!(!desk.execute(cancel_job(id).delete_job(true)).await.unwrap());
@@ -53,7 +53,7 @@ async fn a_running_job_is_cancelled_only_by_asking_to_abort_it(mut desk: Desk) {
     assert_eq!(events(&mut desk.connection, id), ["deferred", "started", "abort_requested"]);
 }
 
-async fn a_cancelled_job_can_be_deleted_at_once(mut desk: Desk) {
+async fn a_job_can_be_deleted_instead_of_cancelled(mut desk: Desk) {
     let [gone, kept] = [desk.defer(work()), desk.defer(work())];
     assert!(desk.execute(cancel_job(gone).delete_job(true)).await.unwrap());
     assert_eq!(jobs(&mut desk.connection).len(), 1);
@@ -61,7 +61,7 @@ async fn a_cancelled_job_can_be_deleted_at_once(mut desk: Desk) {
     assert_eq!(events(&mut desk.connection, kept), ["deferred"]);
 }
 
-async fn a_job_is_finished_as_it_is_told(mut desk: Desk) {
+async fn a_job_is_finished_with_the_given_status(mut desk: Desk) {
     for status in [JobStatus::Succeeded, JobStatus::Failed, JobStatus::Aborted] {
         let id = desk.job(work(), "doing");
         desk.execute(finish_job(id, status.clone())).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_job_is_finished_as_it_is_told(mut desk: Desk) {
     assert_eq!(desk.execute(get_job_status(id)).await.unwrap(), None);
 }
 
-async fn what_cannot_be_finished_is_told_and_left(mut desk: Desk) {
+async fn a_job_that_cannot_be_finished_is_an_error_and_unchanged(mut desk: Desk) {
     let id = desk.job(work(), "succeeded");
     let error = desk.execute(finish_job(id, JobStatus::Failed)).await.unwrap_err();
     assert_eq!(error.to_string(), "could not finish job 1: it is succeeded, and must be todo or doing");
@@ -92,7 +92,7 @@ async fn what_cannot_be_finished_is_told_and_left(mut desk: Desk) {
     assert!(matches!(error, Error::JobNotFound { .. }));
 }
 
-async fn a_failed_job_is_put_back_to_wait_with_what_is_new(mut desk: Desk) {
+async fn a_failed_job_is_retried_with_the_given_options(mut desk: Desk) {
     let id = desk.job(work().queueing_lock("one"), "failed");
     let time = "2030-05-06T07:08:09Z".parse().unwrap();
     let retry = retry_job(id).priority(-3).queue("slow").lock("l").retry_at(time);
@@ -118,7 +118,7 @@ async fn a_job_keeps_what_a_retry_does_not_change(mut desk: Desk) {
     assert_eq!((waiting.status, waiting.attempts), (JobStatus::Todo, 1));
 }
 
-async fn a_running_job_that_is_to_be_aborted_fails_when_it_is_retried(mut desk: Desk) {
+async fn a_running_job_with_an_abort_request_fails_when_it_is_retried(mut desk: Desk) {
     let id = desk.job(work(), "doing");
     assert!(desk.execute(cancel_job(id).abort(true)).await.unwrap());
     assert_eq!(desk.execute(retry_job(id)).await.unwrap(), JobStatus::Failed);
@@ -127,7 +127,7 @@ async fn a_running_job_that_is_to_be_aborted_fails_when_it_is_retried(mut desk: 
     assert_eq!(desk.execute(retry_job(id)).await.unwrap(), JobStatus::Todo);
 }
 
-async fn what_cannot_be_retried_is_told_and_left(mut desk: Desk) {
+async fn a_job_that_cannot_be_retried_is_an_error_and_unchanged(mut desk: Desk) {
     for status in ["todo", "succeeded", "cancelled", "aborted"] {
         let id = desk.job(work(), status);
         let error = desk.execute(retry_job(id).queue("other")).await.unwrap_err();
@@ -138,7 +138,7 @@ async fn what_cannot_be_retried_is_told_and_left(mut desk: Desk) {
     assert_eq!(error.to_string(), "could not retry job 4711: there is no such job");
 }
 
-async fn a_retry_that_meets_a_taken_queueing_lock_is_told_and_changes_nothing(mut desk: Desk) {
+async fn a_retry_with_a_taken_queueing_lock_is_an_error_and_changes_nothing(mut desk: Desk) {
     let failed = desk.job(work().queueing_lock("one \" (at) a = time"), "failed");
     let waiting = desk.defer(work().queueing_lock("one \" (at) a = time"));
     let error = desk.execute(retry_job(failed).priority(3)).await.unwrap_err();
@@ -156,7 +156,7 @@ async fn a_retry_that_meets_a_taken_queueing_lock_is_told_and_changes_nothing(mu
     assert_eq!(desk.execute(retry_job(failed)).await.unwrap(), JobStatus::Todo);
 }
 
-async fn what_cannot_be_is_refused_before_the_database_is_asked(mut desk: Desk) {
+async fn invalid_values_are_refused_before_a_statement_is_sent(mut desk: Desk) {
     let id = desk.job(work(), "doing");
     // Any statement would say that there are no tables.
     desk.sql("ALTER TABLE procrastinate_jobs RENAME TO elsewhere");
@@ -181,7 +181,7 @@ fn two_of_one_queueing_lock(connection: &mut PgConnection) -> [JobId; 2] {
 
 /// A violation that was raised would lose the transaction, and Diesel would say that it was committed.
 #[test]
-fn no_answer_of_an_operation_harms_the_callers_transaction() {
+fn no_result_of_an_operation_breaks_the_callers_transaction() {
     let database = database();
     let mut connection = connect(&database);
     let [failed, waiting] = two_of_one_queueing_lock(&mut connection);
@@ -200,7 +200,7 @@ fn no_answer_of_an_operation_harms_the_callers_transaction() {
 }
 
 #[tokio::test]
-async fn what_was_changed_in_a_transaction_that_is_rolled_back_was_not_changed() {
+async fn changes_in_a_rolled_back_transaction_are_undone() {
     let database = database();
     let mut connection = AsyncPgConnection::establish(database.url()).await.unwrap();
     let [failed, waiting] = two_of_one_queueing_lock(&mut connect(&database));
@@ -220,7 +220,7 @@ async fn what_was_changed_in_a_transaction_that_is_rolled_back_was_not_changed()
 }
 
 #[test]
-fn a_retry_waits_for_whoever_has_the_job_and_then_sees_what_it_is() {
+fn a_retry_waits_for_a_lock_on_the_job_and_then_checks_its_status() {
     let database = database();
     let mut connection = connect(&database);
     let [failed, _] = two_of_one_queueing_lock(&mut connection);
@@ -237,7 +237,7 @@ fn a_retry_waits_for_whoever_has_the_job_and_then_sees_what_it_is() {
     assert!(matches!(error, Error::WrongStatus { status: JobStatus::Succeeded, .. }), "{error}");
 }
 
-async fn a_waiting_job_is_rescheduled_and_started_at_once_again(mut desk: Desk) {
+async fn a_pending_job_is_rescheduled_for_later_and_for_now(mut desk: Desk) {
     let id = desk.defer(work());
     let time = "2099-01-31T08:00:00Z".parse().unwrap();
     desk.execute(reschedule_job(id).schedule_at(time)).await.unwrap();
@@ -255,7 +255,7 @@ async fn a_waiting_job_is_rescheduled_and_started_at_once_again(mut desk: Desk) 
     assert!(desk.execute(reschedule_job(id).schedule_at(too_early)).await.unwrap_err().is_invalid());
 }
 
-async fn a_job_that_does_not_run_is_deleted(mut desk: Desk) {
+async fn a_job_that_is_not_running_is_deleted(mut desk: Desk) {
     for status in ["todo", "succeeded", "failed", "cancelled"] {
         let id = desk.job(work(), status);
         desk.execute(delete_job(id)).await.unwrap();

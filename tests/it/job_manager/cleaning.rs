@@ -14,11 +14,11 @@ each_way!(
     succeeded_jobs_are_deleted_when_their_newest_event_is_old,
     other_statuses_are_deleted_when_they_are_included,
     only_the_jobs_of_the_queue_are_deleted,
-    a_job_that_is_not_ended_stays_however_old_its_events_are,
-    a_job_stays_whose_newest_event_is_not_its_ending,
-    jobs_that_were_ended_by_hand_while_they_waited_are_deleted_like_others,
+    an_unfinished_job_stays_however_old_its_events_are,
+    a_job_whose_latest_event_is_not_its_final_one_stays,
+    pending_jobs_that_were_finished_manually_are_deleted_like_others,
     a_periodic_tick_stays_when_its_job_is_deleted,
-    ages_that_cannot_be_are_refused,
+    invalid_ages_are_refused,
 );
 
 const EVERY_STATUS: [&str; 4] = ["succeeded", "failed", "cancelled", "aborted"];
@@ -62,7 +62,7 @@ async fn only_the_jobs_of_the_queue_are_deleted(mut desk: Desk) {
     assert_eq!(desk.execute(delete_old_jobs(hours(2)).queue("z")).await.unwrap(), 0);
 }
 
-async fn a_job_that_is_not_ended_stays_however_old_its_events_are(mut desk: Desk) {
+async fn an_unfinished_job_stays_however_old_its_events_are(mut desk: Desk) {
     // The last two have final events: they failed, and wait or run again.
     let ids = ["todo", "doing", "failed", "failed"].map(|status| desk.job(work(), status));
     desk.sql("UPDATE procrastinate_jobs SET status = 'todo' WHERE id IN (3, 4)");
@@ -73,7 +73,7 @@ async fn a_job_that_is_not_ended_stays_however_old_its_events_are(mut desk: Desk
     assert_eq!(left(&mut desk.connection), [1, 2, 3, 4]);
 }
 
-async fn a_job_stays_whose_newest_event_is_not_its_ending(mut desk: Desk) {
+async fn a_job_whose_latest_event_is_not_its_final_one_stays(mut desk: Desk) {
     // Cancelled long ago, and scheduled for tomorrow: that is what Procrastinate goes by.
     let tomorrow = chrono::Utc::now() + chrono::TimeDelta::days(1);
     let scheduled = desk.job(work().schedule_at(tomorrow), "cancelled");
@@ -96,7 +96,7 @@ async fn a_job_stays_whose_newest_event_is_not_its_ending(mut desk: Desk) {
     assert_eq!(desk.execute(all()).await.unwrap(), 3);
 }
 
-async fn jobs_that_were_ended_by_hand_while_they_waited_are_deleted_like_others(mut desk: Desk) {
+async fn pending_jobs_that_were_finished_manually_are_deleted_like_others(mut desk: Desk) {
     let ids = EVERY_STATUS.map(|_| desk.defer(work()));
     for (id, status) in ids.iter().zip(["succeeded", "failed", "aborted", "cancelled"]) {
         desk.sql(&format!("UPDATE procrastinate_jobs SET status = '{status}' WHERE id = {id}"));
@@ -120,7 +120,7 @@ async fn a_periodic_tick_stays_when_its_job_is_deleted(mut desk: Desk) {
     assert_eq!((tick.defer_timestamp, tick.job_id), (Some(600), None));
 }
 
-async fn ages_that_cannot_be_are_refused(mut desk: Desk) {
+async fn invalid_ages_are_refused(mut desk: Desk) {
     let error = desk.execute(delete_old_jobs(hours(u32::MAX))).await.unwrap_err();
     assert!(error.is_invalid() && error.to_string().ends_with("must be at most 1,000 years"), "{error}");
     assert!(desk.execute(delete_old_jobs(hours(1)).queue("a\0")).await.unwrap_err().is_invalid());
@@ -155,7 +155,7 @@ fn step(connection: &mut PgConnection, statuses: &str, max_events: u32, start_af
 }
 
 #[test]
-fn a_step_looks_at_no_more_than_it_may_and_the_next_goes_on_where_it_stopped() {
+fn a_step_reads_no_more_than_its_limit_and_the_next_one_continues_there() {
     let database = database();
     let mut connection = connect(&database);
     fill(&mut connection, "succeeded", 7);
@@ -182,7 +182,7 @@ fn a_step_looks_at_no_more_than_it_may_and_the_next_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn a_step_passes_by_what_it_keeps() {
+fn a_step_skips_the_jobs_that_it_keeps() {
     let database = database();
     let mut connection = connect(&database);
     fill(&mut connection, "failed", 6);
@@ -196,7 +196,7 @@ fn a_step_passes_by_what_it_keeps() {
 }
 
 #[test]
-fn only_jobs_that_have_ended_can_be_asked_for() {
+fn only_finished_jobs_can_be_selected() {
     let database = database();
     let mut connection = connect(&database);
     fill(&mut connection, "failed", 2);
@@ -207,7 +207,7 @@ fn only_jobs_that_have_ended_can_be_asked_for() {
 }
 
 #[test]
-fn a_job_that_somebody_has_locked_stops_nobody() {
+fn a_locked_job_is_skipped() {
     let database = database();
     let mut connection = connect(&database);
     fill(&mut connection, "succeeded", 3);
@@ -221,7 +221,7 @@ fn a_job_that_somebody_has_locked_stops_nobody() {
 }
 
 #[test]
-fn several_may_clear_away_at_once_and_each_job_goes_once() {
+fn several_programs_can_delete_at_the_same_time() {
     let database = database();
     fill(&mut connect(&database), "succeeded", 600);
     let start = Barrier::new(4);
@@ -250,7 +250,7 @@ fn several_may_clear_away_at_once_and_each_job_goes_once() {
 }
 
 #[test]
-fn what_was_deleted_in_a_transaction_that_is_rolled_back_is_there_again() {
+fn deletions_in_a_rolled_back_transaction_are_undone() {
     let database = database();
     let mut connection = connect(&database);
     fill(&mut connection, "succeeded", 3);

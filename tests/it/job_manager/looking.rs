@@ -14,20 +14,20 @@ use super::{Desk, each_way, work};
 use crate::support::jobs;
 
 each_way!(
-    the_tables_are_there_or_not,
-    the_status_of_a_job_is_told_if_there_is_one,
+    the_check_finds_whether_the_tables_exist,
+    the_status_of_a_job_is_returned_if_it_exists,
     jobs_are_listed_by_every_filter_alone_and_together,
     what_a_filter_cannot_match_matches_nothing,
     jobs_are_counted_by_queue_task_and_lock,
     counts_keep_to_the_filters,
     jobs_are_counted_step_by_step,
-    a_job_is_stalled_when_its_worker_is_gone_or_silent,
-    only_running_jobs_are_to_be_aborted,
-    filters_that_cannot_be_are_refused,
+    a_job_is_stalled_when_its_worker_is_gone_or_missed_its_heartbeats,
+    only_running_jobs_have_abort_requests,
+    invalid_filters_are_refused,
     a_job_that_rust_cannot_hold_is_listed_like_the_others,
 );
 
-async fn the_tables_are_there_or_not(mut desk: Desk) {
+async fn the_check_finds_whether_the_tables_exist(mut desk: Desk) {
     assert!(desk.execute(check_connection()).await.unwrap());
     desk.sql("ALTER TABLE procrastinate_jobs RENAME TO elsewhere");
     assert!(!desk.execute(check_connection()).await.unwrap());
@@ -35,7 +35,7 @@ async fn the_tables_are_there_or_not(mut desk: Desk) {
     assert!(error.to_string().contains("run the migrations"), "{error}");
 }
 
-async fn the_status_of_a_job_is_told_if_there_is_one(mut desk: Desk) {
+async fn the_status_of_a_job_is_returned_if_it_exists(mut desk: Desk) {
     for status in ["todo", "doing", "succeeded", "failed", "cancelled", "aborted", "aborting"] {
         let id = desk.job(work(), status);
         assert_eq!(desk.execute(get_job_status(id)).await.unwrap(), Some(JobStatus::from(status)));
@@ -188,7 +188,7 @@ async fn jobs_are_counted_step_by_step(mut desk: Desk) {
     assert_eq!(counts.iter().map(|counts| counts.jobs_count).sum::<i64>(), 100_000);
 }
 
-async fn a_job_is_stalled_when_its_worker_is_gone_or_silent(mut desk: Desk) {
+async fn a_job_is_stalled_when_its_worker_is_gone_or_missed_its_heartbeats(mut desk: Desk) {
     desk.sql(
         "INSERT INTO procrastinate_workers (last_heartbeat)
          VALUES (now()), (now() - interval '20 seconds'), (now() - interval '40 seconds')",
@@ -211,7 +211,7 @@ async fn a_job_is_stalled_when_its_worker_is_gone_or_silent(mut desk: Desk) {
     assert_eq!(numbers(&desk.execute(get_stalled_jobs().queue("q").task_name("other")).await.unwrap()), [0; 0]);
 }
 
-async fn only_running_jobs_are_to_be_aborted(mut desk: Desk) {
+async fn only_running_jobs_have_abort_requests(mut desk: Desk) {
     let asked = desk.job(work().queue("x"), "doing");
     let asked_elsewhere = desk.job(work().queue("y"), "doing");
     desk.job(work(), "doing");
@@ -222,7 +222,7 @@ async fn only_running_jobs_are_to_be_aborted(mut desk: Desk) {
     assert_eq!(desk.execute(list_jobs_to_abort().queue("z")).await.unwrap(), [0; 0]);
 }
 
-async fn filters_that_cannot_be_are_refused(mut desk: Desk) {
+async fn invalid_filters_are_refused(mut desk: Desk) {
     let endless = Duration::from_secs(u64::MAX);
     let refused = [
         desk.execute(list_jobs().queue("a\0")).await.unwrap_err(),

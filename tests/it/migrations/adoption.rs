@@ -72,7 +72,7 @@ fn the_contracts_own_migrations_change_nothing_at_all() {
 }
 
 #[test]
-fn it_outlives_the_reverting_of_all_migrations() {
+fn it_stays_when_all_migrations_are_reverted() {
     let (_database, mut connection) = found_database();
     sql(&mut connection, LIFE);
     let jobs = rows(&mut connection, JOBS);
@@ -89,7 +89,7 @@ fn it_outlives_the_reverting_of_all_migrations() {
 }
 
 #[test]
-fn it_outlives_the_reverting_whatever_else_its_table_is_said_to_be() {
+fn it_stays_when_migrations_are_reverted_whatever_the_comments_on_its_tables_are() {
     let (_database, mut connection) = found_database();
     sql(&mut connection, "COMMENT ON TABLE procrastinate_jobs IS 'All that is to be done.'");
     run_pending_migrations(&mut connection, MIGRATIONS).unwrap();

@@ -9,7 +9,7 @@ use super::catalog::{catalog, found_database};
 use crate::support::{connect, connector, database, empty_database, events, jobs, sql, superuser};
 
 #[test]
-fn a_database_that_nobody_has_changed_passes_whoever_set_it_up() {
+fn an_unchanged_database_passes_whichever_program_created_it() {
     let migrated = database();
     let mut connection = connect(&migrated);
     check_contract(&mut connection).unwrap();
@@ -20,7 +20,7 @@ fn a_database_that_nobody_has_changed_passes_whoever_set_it_up() {
 }
 
 #[test]
-fn what_was_changed_by_hand_after_the_migrations_is_named() {
+fn manual_changes_after_the_migrations_are_named() {
     let database = database();
     let mut connection = connect(&database);
     sql(
@@ -41,7 +41,7 @@ fn what_was_changed_by_hand_after_the_migrations_is_named() {
 }
 
 #[test]
-fn triggers_and_functions_too_many_are_named() {
+fn additional_triggers_and_functions_are_named() {
     let database = database();
     let mut connection = connect(&database);
     sql(
@@ -99,7 +99,7 @@ fn without_tables_the_schema_is_missing_and_stays_so() {
 }
 
 #[test]
-fn the_callers_transaction_lives_on_after_either_answer_and_can_write() {
+fn the_callers_transaction_can_write_after_either_result() {
     let database = database();
     let mut connection = connect(&database);
     connection

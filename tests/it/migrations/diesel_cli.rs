@@ -109,7 +109,7 @@ fn written_migrations_are_run_listed_redone_reverted_and_reset_by_it() {
 }
 
 #[test]
-fn it_finds_nothing_pending_after_the_embedded_ones_were_run() {
+fn it_finds_nothing_pending_after_the_embedded_migrations_have_run() {
     let Some(application) = Application::with_written_migrations("embedded") else { return };
     run_pending_migrations(&mut connect(&application.database), MIGRATIONS).unwrap();
     application.diesel("migration run");
@@ -118,7 +118,7 @@ fn it_finds_nothing_pending_after_the_embedded_ones_were_run() {
 }
 
 #[test]
-fn beside_embedded_migrations_it_keeps_to_the_applications_own() {
+fn with_embedded_migrations_it_runs_only_the_applications_own() {
     let Some(application) = Application::new("own") else { return };
     let of_the_application = application.directory.source_in("migrations");
     let everything = CombinedMigrations::new().add(of_the_application).add(MIGRATIONS);

@@ -52,7 +52,7 @@ fn while_a_job_is_inserted(database: &Database, what: &str, act: impl FnOnce() +
 }
 
 #[test]
-fn no_migration_is_in_a_circle_with_one_who_defers() {
+fn no_migration_deadlocks_with_a_program_that_defers() {
     let (database, mut connection) = found_database();
     for (number, migration) in SQL_MIGRATIONS.iter().enumerate() {
         while_a_job_is_inserted(&database, migration.name, || {
@@ -68,7 +68,7 @@ fn no_migration_is_in_a_circle_with_one_who_defers() {
 }
 
 #[test]
-fn all_migrations_in_one_transaction_are_in_no_circle_with_one_who_defers() {
+fn all_migrations_in_one_transaction_do_not_deadlock_with_a_program_that_defers() {
     let (database, mut connection) = found_database();
     while_a_job_is_inserted(&database, "all", || {
         connection
@@ -146,7 +146,7 @@ fn programs_defer_work_and_delete_while_migrations_run_and_are_reverted() {
 }
 
 #[test]
-fn a_table_that_is_in_use_for_long_is_waited_for_in_short_tries() {
+fn a_table_that_stays_in_use_is_awaited_in_short_attempts() {
     let (database, mut connection) = found_database();
     let mut reading = connect(&database);
     sql(&mut reading, "BEGIN; SELECT FROM procrastinate_jobs");
@@ -169,7 +169,7 @@ fn a_table_that_is_in_use_for_long_is_waited_for_in_short_tries() {
 }
 
 #[test]
-fn a_migration_run_by_another_tool_says_that_a_table_is_in_use_and_changes_nothing() {
+fn a_migration_run_by_another_tool_reports_a_table_in_use_and_changes_nothing() {
     let (database, mut connection) = found_database();
     let mut reading = connect(&database);
     sql(&mut reading, "BEGIN; SELECT FROM procrastinate_jobs");
@@ -181,7 +181,7 @@ fn a_migration_run_by_another_tool_says_that_a_table_is_in_use_and_changes_nothi
 }
 
 #[test]
-fn indexes_can_be_built_beforehand_while_everybody_goes_on() {
+fn indexes_can_be_built_beforehand_while_other_programs_continue() {
     let (database, mut connection) = found_database();
     let files = "SELECT relname, relfilenode FROM pg_class
                  WHERE relname LIKE 'procrastinate\\_diesel%idx%' AND relkind = 'i' ORDER BY relname";

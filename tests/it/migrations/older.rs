@@ -20,7 +20,7 @@ fn prefix(version: &str) -> String {
 }
 
 #[tokio::test]
-async fn each_is_named_in_the_refusal_and_taken_over_after_procrastinates_own_migrations() {
+async fn each_is_named_in_the_error_and_adopted_after_procrastinates_own_migrations() {
     let Some(interpreter) = python() else { return };
     for (version, looks_like) in VERSIONS {
         let database = empty_database();

@@ -21,7 +21,7 @@ fn upgraded() -> CombinedMigrations {
 }
 
 #[test]
-fn before_an_upgrade_everything_runs_up_to_what_has_to_wait_and_the_rest_after_it() {
+fn migrations_up_to_the_first_post_migration_run_before_an_upgrade_and_the_rest_after_it() {
     let database = database();
     let mut connection = connect(&database);
     assert!(!migration_status(&mut connection, upgraded()).unwrap().is_ready_for_upgrade());
@@ -42,7 +42,7 @@ fn before_an_upgrade_everything_runs_up_to_what_has_to_wait_and_the_rest_after_i
 }
 
 #[test]
-fn what_comes_after_a_migration_that_waits_waits_with_it_and_the_upgrade_is_not_ready() {
+fn migrations_after_a_post_migration_wait_too_and_the_upgrade_is_not_ready() {
     let database = database();
     let mut connection = connect(&database);
     let source = || upgraded().add(LATER);
@@ -52,7 +52,7 @@ fn what_comes_after_a_migration_that_waits_waits_with_it_and_the_upgrade_is_not_
 }
 
 #[test]
-fn where_nothing_was_applied_there_is_no_old_version_to_wait_for() {
+fn without_applied_migrations_there_is_no_old_version_to_wait_for() {
     let database = empty_database();
     let mut connection = connect(&database);
     run_pre_migrations(&mut connection, upgraded()).unwrap();
@@ -61,7 +61,7 @@ fn where_nothing_was_applied_there_is_no_old_version_to_wait_for() {
 }
 
 #[tokio::test]
-async fn an_applications_own_migrations_wait_as_well() {
+async fn post_migrations_of_the_application_wait_too() {
     let database = database();
     let source = || CombinedMigrations::new().add(MIGRATIONS).add(CUSTOMERS).add(OWN_POST);
     let connector = connector(&database).await;

@@ -293,7 +293,7 @@ fn a_database_with_no_more_than_a_type_or_a_table_of_that_name() {
 }
 
 #[test]
-fn the_message_says_what_to_do() {
+fn the_message_explains_what_to_do() {
     let (_database, mut connection) = found_database();
     sql(&mut connection, "DROP FUNCTION procrastinate_register_worker_v1()");
     let message = run_pending_migrations(&mut connection, MIGRATIONS).unwrap_err().to_string();
@@ -303,7 +303,7 @@ fn the_message_says_what_to_do() {
 }
 
 #[test]
-fn once_the_difference_is_mended_the_database_is_adopted() {
+fn once_the_difference_is_corrected_the_database_is_adopted() {
     let (_database, mut connection) = found_database();
     sql(&mut connection, "ALTER TABLE procrastinate_jobs DISABLE TRIGGER procrastinate_trigger_delete_jobs_v1");
     run_pending_migrations(&mut connection, MIGRATIONS).unwrap_err();

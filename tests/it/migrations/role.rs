@@ -98,7 +98,7 @@ fn a_role_that_owns_nothing_can_defer_fetch_and_finish() {
 }
 
 #[test]
-fn a_role_that_may_create_nothing_can_start_a_program_that_migrates_when_nothing_is_pending() {
+fn a_role_that_cannot_create_objects_can_call_the_runner_when_nothing_is_pending() {
     let database = empty_database();
     let role = Role::create(&database);
     let mut connection = connect_as(&role);
@@ -124,7 +124,7 @@ fn a_role_that_may_create_nothing_can_start_a_program_that_migrates_when_nothing
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_role_that_owns_nothing_can_run_a_worker_that_does_all_that_it_is_there_for() {
+async fn a_role_that_owns_nothing_can_run_a_worker_with_all_side_tasks() {
     let database = empty_database();
     let role = Role::create(&database);
     // The same grants as above, and those for the errors that workers keep.

@@ -41,7 +41,7 @@ fn assert_each_once(answers: Vec<Result<Vec<String>, Error>>) {
 }
 
 #[test]
-fn of_ten_that_migrate_at_once_one_applies_each_version_and_all_succeed() {
+fn ten_concurrent_runners_apply_each_version_once_and_all_succeed() {
     let database = empty_database();
     let start = Barrier::new(10);
     let answers = thread::scope(|scope| {
@@ -60,7 +60,7 @@ fn of_ten_that_migrate_at_once_one_applies_each_version_and_all_succeed() {
 }
 
 #[test]
-fn after_a_failure_the_next_one_need_not_wait() {
+fn after_a_failure_the_lock_is_released() {
     let database = empty_database();
     // It stays connected, and so would its lock.
     let mut connection = connect(&database);
@@ -70,7 +70,7 @@ fn after_a_failure_the_next_one_need_not_wait() {
 }
 
 #[test]
-fn after_a_success_the_next_one_need_not_wait() {
+fn after_a_success_the_lock_is_released() {
     let database = empty_database();
     let mut connection = connect(&database);
     run_pending_migrations(&mut connection, MIGRATIONS).unwrap();

@@ -51,21 +51,21 @@ fn deferring_where_the_search_path_names_another_schema() {
 }
 
 #[test]
-fn deferring_many_where_python_has_created_the_tables_and_nobody_has_migrated() {
+fn deferring_many_with_pythons_tables_and_pending_migrations() {
     let (_database, mut connection) = found_database();
     assert_schema_missing(batch_defer_blocking([job(), job()], &mut connection));
     job().defer_blocking(&mut connection).unwrap();
 }
 
 #[tokio::test]
-async fn deferring_many_where_nobody_has_migrated_async() {
+async fn deferring_many_with_pending_migrations_async() {
     let (database, _connection) = found_database();
     let mut connection = AsyncPgConnection::establish(database.url()).await.unwrap();
     assert_schema_missing(batch_defer([job(), job()], &mut connection).await);
 }
 
 #[test]
-fn a_table_of_the_applications_that_is_missing_is_other_trouble() {
+fn a_missing_table_of_the_application_is_another_error() {
     let database = crate::support::database();
     let mut connection = connect(&database);
     // Deferring fires a trigger of the application's, which needs a table that is not there.

@@ -15,7 +15,7 @@ fn names_of_queue() -> Vec<&'static str> {
 }
 
 #[test]
-fn on_an_empty_database_everything_is_pending_and_stays_away() {
+fn on_an_empty_database_everything_is_pending_and_nothing_is_created() {
     let database = empty_database();
     let mut connection = connect(&database);
     let before = catalog(&mut connection);
@@ -27,7 +27,7 @@ fn on_an_empty_database_everything_is_pending_and_stays_away() {
 }
 
 #[test]
-fn what_is_applied_and_pending_and_of_another_source_is_told_apart() {
+fn applied_pending_and_unknown_migrations_are_distinguished() {
     let database = empty_database();
     let mut connection = connect(&database);
     run_pending_migrations(&mut connection, CombinedMigrations::new().add(MIGRATIONS).add(CUSTOMERS)).unwrap();

@@ -106,7 +106,7 @@ fn sql_by_another_tool_makes_and_unmakes_what_the_runner_makes() {
 }
 
 #[test]
-fn after_the_embedded_ones_the_written_ones_are_not_pending_nor_the_other_way_round() {
+fn embedded_and_written_migrations_are_the_same_to_the_runner() {
     let directory = Directory::new("versions");
     let written = write_migrations(&directory.0).unwrap();
     assert_eq!(written, names().iter().map(|name| directory.0.join(name)).collect::<Vec<_>>());
@@ -124,7 +124,7 @@ fn after_the_embedded_ones_the_written_ones_are_not_pending_nor_the_other_way_ro
 }
 
 #[test]
-fn beside_the_applications_they_can_be_reverted_and_redone_down_to_the_ground() {
+fn with_the_applications_they_can_all_be_reverted_and_redone() {
     let directory = Directory::new("beside");
     directory.add(
         "2026-01-01-000000_orders",
@@ -177,7 +177,7 @@ fn an_edited_migration_is_named_and_nothing_is_written() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_named() {
+fn a_missing_directory_is_named() {
     let directory = Directory::new("absent");
     let absent = directory.0.join("migrations");
     let error = write_migrations(&absent).unwrap_err();

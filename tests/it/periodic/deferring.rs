@@ -131,7 +131,7 @@ async fn the_longest_delay_is_the_schedules_or_the_applications_or_ten_minutes()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn deferrers_that_meet_at_a_tick_defer_it_once() {
+async fn concurrent_deferrers_defer_a_tick_once() {
     const DEFERRERS: usize = 4;
     let database = database();
     let all = PeriodicTask::new::<report>("*/2 * * * *").missed(MissedTicks::All);
@@ -163,7 +163,7 @@ async fn deferrers_that_meet_at_a_tick_defer_it_once() {
 }
 
 #[tokio::test]
-async fn a_tick_of_a_clock_that_is_ahead_holds_nothing_up() {
+async fn a_tick_of_a_clock_that_is_ahead_delays_nothing() {
     let database = database();
     let app = app_with(&database, [PeriodicTask::new::<report>("* * * * *")]).await;
     let now = Utc::now();
@@ -173,7 +173,7 @@ async fn a_tick_of_a_clock_that_is_ahead_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_stops_nothing() {
+async fn a_clock_that_jumps_does_not_stop_later_ticks() {
     let database = database();
     let app = app_with(&database, [PeriodicTask::new::<report>("*/30 * * * *")]).await;
     let mut deferrer = app.periodic_deferrer();
@@ -186,7 +186,7 @@ async fn a_clock_that_jumps_stops_nothing() {
 
 #[cfg(feature = "chrono-tz")]
 #[tokio::test]
-async fn a_schedule_can_be_meant_by_the_clock_of_a_time_zone() {
+async fn a_schedule_can_have_a_time_zone() {
     let database = database();
     let in_vienna = PeriodicTask::new::<report>("30 8 * * *").time_zone("Europe/Vienna");
     let app = app_with(&database, [in_vienna]).await;
@@ -198,7 +198,7 @@ async fn a_schedule_can_be_meant_by_the_clock_of_a_time_zone() {
 }
 
 #[tokio::test]
-async fn a_worker_that_does_not_wait_defers_what_is_due_before_it_looks() {
+async fn a_worker_that_stops_when_empty_defers_due_ticks_before_it_fetches() {
     static SEEN: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 
     #[periodic(cron = "0 0 1 1 *", max_delay = Duration::from_secs(400 * 86_400))]

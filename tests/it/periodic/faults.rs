@@ -42,7 +42,7 @@ fn every_minute(periodic_id: &str) -> PeriodicTask {
 }
 
 #[tokio::test]
-async fn a_tick_that_finds_its_queueing_lock_taken_is_left_out_and_nobody_else_is_held_up() {
+async fn a_tick_whose_queueing_lock_is_taken_is_skipped_and_delays_no_other() {
     let database = database();
     let app = app_with(&database, [every_minute("a").queueing_lock("one"), every_minute("b")]).await;
     let mut deferrer = app.periodic_deferrer();
@@ -85,7 +85,7 @@ async fn a_taken_queueing_lock_does_not_spoil_a_transaction() {
 }
 
 #[tokio::test]
-async fn ticks_wait_while_the_database_is_away() {
+async fn ticks_wait_while_the_database_is_unreachable() {
     let database = database();
     let connector = DieselConnector::new(impatient_pool(&database, Duration::from_millis(300)).await);
     let schedules = [every_minute("a"), every_minute("b")];
@@ -132,7 +132,7 @@ async fn ticks_wait_while_the_only_connection_of_the_pool_is_in_use() {
 }
 
 #[tokio::test]
-async fn a_schedule_that_the_database_refuses_holds_up_no_other() {
+async fn a_schedule_that_the_database_refuses_delays_no_other() {
     let database = database();
     let mut connection = connect(&database);
     sql(&mut connection, "ALTER TABLE procrastinate_periodic_defers ADD CONSTRAINT no_a CHECK (periodic_id <> 'a')");

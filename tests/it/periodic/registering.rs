@@ -29,7 +29,7 @@ async fn refusal(periodic_task: PeriodicTask) -> String {
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_with_the_value_and_the_rule() {
+async fn invalid_values_are_refused_with_the_value_and_the_rule() {
     for (periodic_task, expected) in [
         (
             customer_report("0 25 * * *"),
@@ -63,7 +63,7 @@ async fn a_time_zone_that_does_not_exist_is_refused() {
 }
 
 #[tokio::test]
-async fn a_task_that_was_not_added_cannot_come_round() {
+async fn a_task_that_was_not_added_cannot_have_a_schedule() {
     let error = builder().await.periodic(PeriodicTask::new::<clean_up>("@daily")).build().unwrap_err();
     assert!(matches!(&error, Error::UnknownTask { name, .. } if name == "clean_up"), "{error}");
 }
@@ -86,7 +86,7 @@ async fn schedules_of_one_task_need_names_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_task_whose_options_schedule_its_jobs_cannot_come_round() {
+async fn a_task_with_schedule_options_cannot_be_periodic() {
     use procrastinate::{JobContext, JobOptions, Task};
 
     #[derive(serde::Serialize, serde::Deserialize)]
@@ -112,7 +112,7 @@ async fn a_task_whose_options_schedule_its_jobs_cannot_come_round() {
 }
 
 #[tokio::test]
-async fn the_attribute_may_stand_above_and_below_and_more_than_once() {
+async fn the_attribute_can_be_above_and_below_and_repeated() {
     #[periodic(cron = "0 8 * * *", periodic_id = "a", args(customer = "Ada", depth = 3))]
     #[task(queue = "reports")]
     #[periodic(

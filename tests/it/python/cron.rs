@@ -122,7 +122,7 @@ fn the_ticks_of_generated_expressions_are_those_of_croniter() {
 }
 
 #[test]
-fn an_expression_that_never_comes_has_no_ticks() {
+fn an_expression_that_never_matches_has_no_ticks() {
     let now: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
     for expression in ["0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 30,31 2 * */7"] {
         let cron = Cron::new(expression).unwrap();

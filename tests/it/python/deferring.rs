@@ -12,8 +12,8 @@ on_both_databases!(
     our_worker_runs_what_python_defers_in_a_batch,
     a_python_worker_runs_what_we_defer,
     a_python_worker_runs_what_we_defer_in_batches_and_on_blocking_connections,
-    python_is_told_that_our_job_holds_the_queueing_lock,
-    we_are_told_that_a_job_of_python_holds_the_queueing_lock,
+    python_gets_an_error_if_our_job_holds_the_queueing_lock,
+    we_get_an_error_if_a_job_of_python_holds_the_queueing_lock,
 );
 
 const PAST: &str = "2020-02-29T23:59:59.123456+00:00";
@@ -168,7 +168,7 @@ async fn assert_that_python_runs(meeting: &Meeting, jobs: &[Value]) {
     assert_eq!(seen, to_be_seen(jobs));
 }
 
-async fn python_is_told_that_our_job_holds_the_queueing_lock(meeting: Meeting) {
+async fn python_gets_an_error_if_our_job_holds_the_queueing_lock(meeting: Meeting) {
     let ours = configure_task("peer.echo", json!({})).queueing_lock("nightly report");
     let id = meeting.app.defer(ours).await.unwrap();
     let theirs = || json!([{ "task": "peer.echo", "args": {}, "queueing_lock": "nightly report" }]);
@@ -182,7 +182,7 @@ async fn python_is_told_that_our_job_holds_the_queueing_lock(meeting: Meeting) {
     assert!(meeting.python.ask_one("defer", theirs()).await.is_i64());
 }
 
-async fn we_are_told_that_a_job_of_python_holds_the_queueing_lock(meeting: Meeting) {
+async fn we_get_an_error_if_a_job_of_python_holds_the_queueing_lock(meeting: Meeting) {
     let theirs = json!([{ "task": "peer.echo", "args": {}, "queueing_lock": "nightly (1)=(2)" }]);
     meeting.python.ask_one("defer", theirs).await;
     let ours = || configure_task("peer.echo", json!({})).queueing_lock("nightly (1)=(2)");

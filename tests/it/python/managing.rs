@@ -12,7 +12,7 @@ on_both_databases!(
     the_health_checks_and_the_shell_of_python_see_our_jobs,
     python_cancels_our_jobs,
     python_asks_to_abort_our_jobs,
-    python_puts_our_failed_job_back_to_wait,
+    python_retries_our_failed_job,
     python_defers_each_tick_of_a_periodic_task_once,
     two_python_workers_defer_a_tick_once_and_ours_runs_it,
 );
@@ -93,7 +93,7 @@ async fn python_asks_to_abort_our_jobs(meeting: Meeting) {
     assert_eq!(manage(&meeting, "get_job_status_async", &json!({ "job_id": running })).await, "doing");
 }
 
-async fn python_puts_our_failed_job_back_to_wait(meeting: Meeting) {
+async fn python_retries_our_failed_job(meeting: Meeting) {
     let mut connection = connect(&meeting.database);
     let id = meeting.app.defer(configure_task("peer.fail", json!({})).lock("before")).await.unwrap();
     meeting.worker().stop_when_empty().run().await.unwrap();

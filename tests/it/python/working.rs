@@ -11,10 +11,10 @@ use super::{Meeting, on_both_databases};
 use crate::support::{Running, connect, events, eventually, job, rows, sql, statuses, workers};
 
 on_both_databases!(
-    our_job_wakes_a_waiting_python_worker,
-    a_job_of_python_wakes_our_waiting_worker,
+    our_job_wakes_an_idle_python_worker,
+    a_job_of_python_wakes_our_idle_worker,
     both_kinds_of_worker_share_the_jobs,
-    a_python_worker_lets_our_beating_worker_live,
+    a_python_worker_does_not_prune_our_live_worker,
     our_worker_removes_a_python_worker_that_died,
 );
 
@@ -29,7 +29,7 @@ async fn succeeds(connection: &mut PgConnection, id: JobId) {
     eventually("the job succeeds", || job(connection, id).status == JobStatus::Succeeded).await;
 }
 
-async fn our_job_wakes_a_waiting_python_worker(meeting: Meeting) {
+async fn our_job_wakes_an_idle_python_worker(meeting: Meeting) {
     // One that listens to this queue, and one that listens to all.
     for queues in [json!(["greetings 🎈"]), json!(null)] {
         let options = json!({ "wait": true, "queues": queues, "fetch_job_polling_interval": NEVER.as_secs() });
@@ -54,7 +54,7 @@ fn listens(connection: &mut PgConnection) -> bool {
     !rows(connection, listeners).is_empty()
 }
 
-async fn a_job_of_python_wakes_our_waiting_worker(meeting: Meeting) {
+async fn a_job_of_python_wakes_our_idle_worker(meeting: Meeting) {
     let mut connection = connect(&meeting.database);
     for queues in [Some("greetings 🎈"), None] {
         let worker = meeting.worker().fetch_job_polling_interval(NEVER);
@@ -121,7 +121,7 @@ fn assert_that_each_ran_once_and_its_lock_was_respected(connection: &mut PgConne
     assert_eq!(rows(connection, &out_of_turn), [""; 0]);
 }
 
-async fn a_python_worker_lets_our_beating_worker_live(meeting: Meeting) {
+async fn a_python_worker_does_not_prune_our_live_worker(meeting: Meeting) {
     let mut connection = connect(&meeting.database);
     let held = meeting.app.defer(configure_task("peer.hold", json!({}))).await.unwrap();
     let worker =

@@ -102,7 +102,7 @@ impl Gate {
 }
 
 #[test]
-fn a_fetcher_that_was_overtaken_at_a_lock_takes_the_next_job_instead() {
+fn a_fetch_that_loses_a_lock_takes_the_next_job_instead() {
     for first in FUNCTIONS {
         for second in FUNCTIONS {
             let database = database();
@@ -127,7 +127,7 @@ fn a_fetcher_that_was_overtaken_at_a_lock_takes_the_next_job_instead() {
 }
 
 #[test]
-fn a_fetch_that_has_to_look_again_hands_out_nothing_of_its_first_look() {
+fn a_fetch_that_searches_again_returns_nothing_of_its_first_search() {
     let database = database();
     let mut connection = connect(&database);
     let worker = register(&mut connection);
@@ -146,7 +146,7 @@ fn a_fetch_that_has_to_look_again_hands_out_nothing_of_its_first_look() {
 }
 
 #[test]
-fn fetchers_that_take_the_same_locks_the_other_way_round_do_not_stand_in_each_other_s_way() {
+fn fetches_that_take_the_same_locks_in_the_opposite_order_do_not_deadlock() {
     let database = database();
     let mut connection = connect(&database);
     let worker = register(&mut connection);
@@ -170,7 +170,7 @@ fn fetchers_that_take_the_same_locks_the_other_way_round_do_not_stand_in_each_ot
 }
 
 #[test]
-fn a_fetcher_that_looks_again_does_not_wait_for_one_that_waits_for_it() {
+fn a_fetch_that_searches_again_does_not_wait_for_one_that_waits_for_it() {
     let database = database();
     let mut connection = connect(&database);
     let worker = register(&mut connection);
@@ -225,7 +225,7 @@ impl Log {
 }
 
 #[test]
-fn a_crowd_of_fetchers_runs_each_job_once_and_one_of_a_lock_at_a_time() {
+fn many_concurrent_fetches_run_each_job_once_and_one_of_a_lock_at_a_time() {
     const JOBS_EACH: usize = 100;
     for mut random in Random::each(0..2) {
         let database = database();

@@ -206,7 +206,7 @@ async fn workers_that_share_the_queues_run_each_job_once_and_keep_the_order_of_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_that_come_in_while_workers_run_are_run_once() {
+async fn jobs_that_are_deferred_while_workers_run_are_run_once() {
     const BATCHES: usize = 60;
     for mut random in Random::each(0..2) {
         let mut hall = Hall::new();
@@ -257,7 +257,7 @@ async fn workers_that_are_stopped_in_the_middle_leave_the_rest_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_told_to_stop_does_so_though_there_is_always_more_to_do() {
+async fn a_worker_shuts_down_although_there_are_always_more_jobs() {
     const JOBS: usize = 2_000;
     const SLOTS: usize = 20;
     for mut random in Random::each(0..4) {

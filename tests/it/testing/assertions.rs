@@ -44,7 +44,7 @@ async fn a_job_is_found_by_what_is_set() {
 }
 
 #[test]
-fn a_failure_says_what_was_expected_and_what_waits_instead() {
+fn a_failure_shows_the_expected_job_and_the_pending_jobs() {
     let database = shop();
     let mut connection = connect(&database);
     let failure = |connection: &mut diesel::PgConnection| {

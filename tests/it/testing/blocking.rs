@@ -89,7 +89,7 @@ fn a_test_with_one_connection_of_its_own_can_lend_that() {
 }
 
 #[tokio::test]
-async fn in_an_async_test_it_says_what_to_call_instead() {
+async fn in_an_async_test_the_error_names_the_method_to_call_instead() {
     let database = shop();
     let pool = test_pool(&database);
     let error = app(&pool).test_worker().unwrap().run_until_empty_blocking(|| pool.get()).unwrap_err();

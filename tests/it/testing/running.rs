@@ -65,7 +65,7 @@ async fn a_transaction_of_the_application_is_one_within_the_tests() {
 }
 
 #[tokio::test]
-async fn a_statement_that_fails_in_a_task_costs_what_that_task_did_and_no_more() {
+async fn a_failed_statement_in_a_task_rolls_back_only_what_that_task_did() {
     let database = shop();
     let (app, pool) = app(&database, AppBuilder::task::<note>).await;
     for text in ["one", "one", "two"] {
@@ -79,7 +79,7 @@ async fn a_statement_that_fails_in_a_task_costs_what_that_task_did_and_no_more()
 }
 
 #[tokio::test]
-async fn endings_are_told_and_stored() {
+async fn outcomes_are_returned_and_stored() {
     #[task]
     async fn end(how: String) -> Result<(), TaskError> {
         match how.as_str() {
@@ -125,7 +125,7 @@ async fn a_job_that_failed_does_not_pass_for_success() {
 }
 
 #[tokio::test]
-async fn a_task_without_end_is_noticed() {
+async fn an_endless_chain_of_jobs_is_noticed() {
     #[task(retry = true)]
     async fn again() -> Result<(), String> {
         Err("once more".into())
@@ -152,7 +152,7 @@ async fn a_lost_transaction_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_worker_keeps_to_its_queues_and_stops_where_it_is_told_to() {
+async fn a_worker_serves_only_its_queues_and_stops_if_a_job_asks_it_to() {
     #[task(queue = "last", pass_context)]
     async fn stop(context: JobContext) {
         context.worker().stop();
@@ -176,7 +176,7 @@ async fn a_worker_keeps_to_its_queues_and_stops_where_it_is_told_to() {
 /// The same jobs, each with its own mix of priority, lock and schedule: a test worker must take them in the order of the
 /// contract's own function.
 #[tokio::test]
-async fn jobs_are_taken_in_the_order_of_the_contract() {
+async fn jobs_are_fetched_in_the_order_of_the_contract() {
     const FETCH_ALL: &str = "
         CREATE FUNCTION pg_temp.fetch_all() RETURNS SETOF bigint LANGUAGE plpgsql AS $$
         DECLARE fetched procrastinate_jobs;

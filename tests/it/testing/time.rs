@@ -16,7 +16,7 @@ fn time(text: &str) -> DateTime<Utc> {
 }
 
 #[tokio::test]
-async fn a_scheduled_job_waits_until_the_worker_is_moved() {
+async fn a_scheduled_job_is_pending_until_the_clock_is_advanced() {
     let database = shop();
     let (app, pool) = app(&database, AppBuilder::task::<note>).await;
     app.defer(note("later".into()).schedule_in(HOUR)).await.unwrap();
@@ -52,7 +52,7 @@ async fn retries_count_from_the_workers_time() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_tried_again_at_once_is_due_at_whatever_time_the_worker_stands() {
+async fn a_job_that_is_retried_immediately_is_due_at_any_time_of_the_worker() {
     #[task(retry = 1, pass_context)]
     async fn succeed_at_last(context: JobContext) -> Result<(), String> {
         if context.is_last_attempt() { Ok(()) } else { Err("not yet".into()) }
@@ -105,7 +105,7 @@ async fn report(timestamp: i64) {
 }
 
 #[tokio::test]
-async fn periodic_tasks_come_round_when_the_time_is_moved_past_their_ticks() {
+async fn periodic_tasks_are_deferred_when_the_clock_is_advanced_past_their_ticks() {
     let database = shop();
     let (app, _pool) = app(&database, AppBuilder::task::<report>).await;
     let mut worker = app.test_worker().unwrap().at(time("2035-01-01T08:00:00Z"));

@@ -21,7 +21,7 @@ async fn request_abort(app: &App, id: JobId) {
 }
 
 #[tokio::test]
-async fn an_async_task_is_cancelled_where_it_waits_and_frees_what_it_holds() {
+async fn an_async_task_is_cancelled_at_its_await_point_and_drops_its_values() {
     static STARTED: Notify = Notify::const_new();
     static FREED: Notify = Notify::const_new();
 
@@ -61,7 +61,7 @@ async fn an_async_task_is_cancelled_where_it_waits_and_frees_what_it_holds() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_not_heard_is_found_by_polling() {
+async fn an_abort_request_without_a_notification_is_found_by_polling() {
     static STARTED: Notify = Notify::const_new();
 
     #[task]
@@ -111,7 +111,7 @@ async fn a_blocking_task_sees_that_it_should_abort_and_why() {
 }
 
 #[tokio::test]
-async fn a_blocking_task_that_does_not_look_comes_to_its_own_end() {
+async fn a_blocking_task_that_does_not_check_runs_to_its_end() {
     static STARTED: Notify = Notify::const_new();
     static TOLD: Notify = Notify::const_new();
 
@@ -153,7 +153,7 @@ async fn a_blocking_task_that_does_not_look_comes_to_its_own_end() {
 }
 
 #[tokio::test]
-async fn a_users_abort_wins_over_a_retry_also_when_it_comes_at_the_last_moment() {
+async fn an_abort_request_wins_over_a_retry_even_at_the_last_moment() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: AtomicBool = AtomicBool::new(false);
 
@@ -191,7 +191,7 @@ async fn a_users_abort_wins_over_a_retry_also_when_it_comes_at_the_last_moment()
 }
 
 #[tokio::test]
-async fn a_request_that_is_rolled_back_aborts_nothing_and_one_that_comes_too_late_neither() {
+async fn an_abort_request_that_is_rolled_back_or_too_late_aborts_nothing() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -243,7 +243,7 @@ async fn a_task_can_abort_its_own_job() {
 }
 
 #[tokio::test]
-async fn an_application_can_listen_for_what_workers_hear() {
+async fn an_application_can_listen_for_the_notifications_of_workers() {
     use procrastinate::job_manager::Notification::{AbortJobRequested, JobInserted};
     let database = database();
     let app = App::builder(connector(&database).await).build().unwrap();
@@ -264,7 +264,7 @@ async fn an_application_can_listen_for_what_workers_hear() {
 }
 
 #[tokio::test]
-async fn a_request_that_meets_the_end_of_the_job_comes_too_late_and_is_cleared() {
+async fn an_abort_request_when_the_job_finishes_is_too_late_and_is_cleared() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 

@@ -18,7 +18,7 @@ fn quick(worker: Worker) -> Worker {
 }
 
 #[tokio::test]
-async fn jobs_are_taken_ahead_and_run_in_their_order_no_more_at_a_time_than_may() {
+async fn jobs_are_fetched_ahead_and_run_in_order_within_the_concurrency() {
     static STARTED: Semaphore = Semaphore::const_new(0);
     static GO_ON: Semaphore = Semaphore::const_new(0);
     static RUNNING: AtomicUsize = AtomicUsize::new(0);
@@ -54,7 +54,7 @@ async fn jobs_are_taken_ahead_and_run_in_their_order_no_more_at_a_time_than_may(
 }
 
 #[tokio::test]
-async fn without_waiting_the_buffer_is_worked_off_too() {
+async fn a_worker_that_stops_when_empty_processes_its_buffer_too() {
     static RAN: AtomicUsize = AtomicUsize::new(0);
 
     #[task]
@@ -71,7 +71,7 @@ async fn without_waiting_the_buffer_is_worked_off_too() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_to_stop_puts_its_buffer_back_at_once() {
+async fn a_worker_that_shuts_down_requeues_its_buffer_immediately() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -105,7 +105,7 @@ async fn a_worker_that_is_told_to_stop_puts_its_buffer_back_at_once() {
 }
 
 #[tokio::test]
-async fn a_job_in_the_buffer_that_is_to_be_aborted_never_starts() {
+async fn a_buffered_job_with_an_abort_request_never_starts() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
     static RAN: Mutex<Vec<i64>> = Mutex::new(Vec::new());
@@ -135,7 +135,7 @@ async fn a_job_in_the_buffer_that_is_to_be_aborted_never_starts() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_out_of_touch_starts_nothing_of_its_buffer_before_it_is_in_touch_again() {
+async fn a_worker_without_a_heartbeat_starts_no_buffered_job_until_it_reconnects() {
     static STARTED: Notify = Notify::const_new();
     static RAN: Mutex<Vec<&str>> = Mutex::new(Vec::new());
 

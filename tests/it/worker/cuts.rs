@@ -151,17 +151,17 @@ async fn at_every_round_trip(cut: Cut) {
 }
 
 #[tokio::test]
-async fn a_request_that_is_lost_loses_no_job() {
+async fn a_lost_request_loses_no_job() {
     at_every_round_trip(Cut::Request).await;
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_loses_no_job_and_has_none_run_again() {
+async fn a_lost_response_loses_no_job_and_repeats_none() {
     at_every_round_trip(Cut::Answer).await;
 }
 
 #[tokio::test]
-async fn a_worker_that_does_not_wait_leaves_no_job_behind_that_was_handed_out_in_a_lost_answer() {
+async fn a_worker_that_stops_when_empty_runs_the_jobs_of_a_lost_response() {
     let database = database();
     let mut connection = connect(&database);
     let mut reached = 0;
@@ -185,7 +185,7 @@ async fn a_worker_that_does_not_wait_leaves_no_job_behind_that_was_handed_out_in
 }
 
 #[tokio::test]
-async fn an_idle_worker_asks_the_database_no_more_than_its_intervals_explain() {
+async fn an_idle_worker_sends_no_more_statements_than_its_intervals_explain() {
     let database = database();
     let proxy = Proxy::start(&database, None).await;
     let app = app(proxy.url(), &Runs::default()).await;

@@ -80,7 +80,7 @@ async fn a_panic_fails_the_job_and_not_the_worker() {
 }
 
 #[tokio::test]
-async fn a_job_that_cannot_be_run_fails_and_the_worker_goes_on() {
+async fn a_job_that_cannot_run_fails_and_the_worker_continues() {
     let database = database();
     let app = App::builder(connector(&database).await).task::<sum>().build().unwrap();
     app.batch_defer([
@@ -107,7 +107,7 @@ async fn a_job_that_cannot_be_run_fails_and_the_worker_goes_on() {
 }
 
 #[tokio::test]
-async fn a_task_can_be_written_by_hand() {
+async fn a_task_can_be_implemented_without_the_attribute() {
     static SEEN: Mutex<Vec<(i64, Option<String>)>> = Mutex::new(Vec::new());
 
     #[derive(Serialize, Deserialize)]

@@ -62,7 +62,7 @@ async fn each_failed_attempt_is_kept_with_its_worker_and_its_duration() {
 }
 
 #[tokio::test]
-async fn a_panic_on_another_thread_is_kept_with_its_place_too() {
+async fn a_panic_on_another_thread_is_stored_with_its_location_too() {
     #[task]
     fn panics_on_its_thread() {
         panic!("over there");
@@ -77,7 +77,7 @@ async fn a_panic_on_another_thread_is_kept_with_its_place_too() {
 }
 
 #[tokio::test]
-async fn an_error_that_postgresql_could_not_store_is_stored_all_the_same() {
+async fn an_error_with_characters_that_postgresql_cannot_store_is_stored() {
     #[task]
     async fn fail_badly() -> Result<(), String> {
         Err(format!("a\0b{}", "x".repeat(100_000)))
@@ -91,7 +91,7 @@ async fn an_error_that_postgresql_could_not_store_is_stored_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_job_that_cannot_be_run_says_why_and_where() {
+async fn the_error_of_a_job_that_cannot_run_names_the_reason_and_location() {
     #[derive(serde::Serialize, serde::Deserialize)]
     struct Item {
         price: i64,
@@ -126,7 +126,7 @@ async fn a_job_that_cannot_be_run_says_why_and_where() {
 }
 
 #[tokio::test]
-async fn a_snoozed_job_waits_without_using_up_an_attempt() {
+async fn a_snoozed_job_is_pending_and_the_attempt_does_not_count() {
     #[task(retry = 1, pass_context)]
     async fn snooze(context: JobContext) -> Result<(), TaskControl> {
         static LEFT: Mutex<u32> = Mutex::new(3);
@@ -150,7 +150,7 @@ async fn a_snoozed_job_waits_without_using_up_an_attempt() {
 }
 
 #[tokio::test]
-async fn a_task_says_itself_whether_and_when_it_is_tried_again() {
+async fn a_task_decides_whether_and_when_it_is_retried() {
     #[task]
     async fn in_an_hour() -> Result<(), TaskControl> {
         Err(TaskControl::retry_in(Duration::from_secs(3_600)))
@@ -201,7 +201,7 @@ async fn a_task_knows_its_last_attempt() {
 }
 
 #[tokio::test]
-async fn jobs_are_deleted_at_their_end_as_the_worker_is_told() {
+async fn jobs_are_deleted_when_they_finish_as_configured() {
     #[task]
     async fn succeed() {}
     #[task]
@@ -239,7 +239,7 @@ async fn jobs_are_deleted_at_their_end_as_the_worker_is_told() {
 }
 
 #[tokio::test]
-async fn an_ending_that_the_database_refuses_does_not_hold_up_the_others() {
+async fn an_outcome_that_the_database_refuses_does_not_delay_the_others() {
     #[task]
     async fn succeed(number: i64) {
         let _ = number;

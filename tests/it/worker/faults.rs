@@ -38,7 +38,7 @@ fn maintenance() -> PgConnection {
 }
 
 #[tokio::test]
-async fn a_worker_outlives_the_loss_of_every_connection() {
+async fn a_worker_survives_the_loss_of_every_connection() {
     static RAN: Notify = Notify::const_new();
 
     #[task]
@@ -63,7 +63,7 @@ async fn a_worker_outlives_the_loss_of_every_connection() {
 }
 
 #[tokio::test]
-async fn the_ending_of_a_job_is_stored_when_the_database_is_back() {
+async fn the_outcome_of_a_job_is_stored_when_the_database_is_reachable_again() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -95,7 +95,7 @@ async fn the_ending_of_a_job_is_stored_when_the_database_is_back() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_stopped_while_the_database_is_away_says_which_jobs_it_could_not_store() {
+async fn a_worker_that_stops_while_the_database_is_unreachable_names_its_unsaved_jobs() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -126,7 +126,7 @@ async fn a_worker_that_is_stopped_while_the_database_is_away_says_which_jobs_it_
 }
 
 #[tokio::test]
-async fn a_job_handed_out_in_an_answer_that_was_lost_is_found_and_run() {
+async fn a_job_fetched_in_a_lost_response_is_found_and_run() {
     static RAN: Notify = Notify::const_new();
 
     #[task(queue = "elsewhere")]
@@ -152,7 +152,7 @@ async fn a_job_handed_out_in_an_answer_that_was_lost_is_found_and_run() {
 }
 
 #[tokio::test]
-async fn a_worker_that_was_taken_for_dead_registers_anew_and_cannot_end_what_is_no_longer_its_own() {
+async fn a_pruned_worker_re_registers_and_cannot_finish_jobs_that_it_has_lost() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -187,7 +187,7 @@ async fn a_worker_that_was_taken_for_dead_registers_anew_and_cannot_end_what_is_
 }
 
 #[tokio::test]
-async fn a_job_that_somebody_else_ended_meanwhile_stays_as_it_is() {
+async fn a_job_that_was_finished_elsewhere_meanwhile_is_unchanged() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -212,7 +212,7 @@ async fn a_job_that_somebody_else_ended_meanwhile_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_run_that_outlives_its_job_cannot_end_the_attempt_that_the_same_worker_makes_next() {
+async fn a_late_attempt_cannot_finish_the_next_attempt_of_the_same_worker() {
     static STARTED: Semaphore = Semaphore::const_new(0);
     static ENDED: Notify = Notify::const_new();
     static MAY_END: [AtomicBool; 2] = [AtomicBool::new(false), AtomicBool::new(false)];

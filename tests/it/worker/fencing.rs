@@ -35,7 +35,7 @@ fn errors(connection: &mut PgConnection) -> Vec<String> {
 // ---- Taken for dead ----
 
 #[tokio::test]
-async fn a_living_worker_that_was_taken_for_dead_takes_its_jobs_back_and_their_endings_are_stored() {
+async fn a_live_worker_that_was_pruned_reclaims_its_jobs_and_stores_their_outcomes() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -68,7 +68,7 @@ async fn a_living_worker_that_was_taken_for_dead_takes_its_jobs_back_and_their_e
 }
 
 #[tokio::test]
-async fn a_job_that_ends_before_its_worker_hears_that_it_was_taken_for_dead_is_not_lost() {
+async fn a_job_that_finishes_before_its_worker_knows_that_it_was_pruned_is_not_lost() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -98,7 +98,7 @@ async fn a_job_that_ends_before_its_worker_hears_that_it_was_taken_for_dead_is_n
 }
 
 #[tokio::test]
-async fn a_run_whose_job_somebody_else_has_is_told_to_stop_and_its_ending_is_not_stored() {
+async fn a_task_whose_job_another_worker_holds_is_aborted_and_its_outcome_is_not_stored() {
     static STARTED: Notify = Notify::const_new();
     static STOPPED: Notify = Notify::const_new();
     static REASON: Mutex<Option<AbortReason>> = Mutex::new(None);
@@ -147,7 +147,7 @@ async fn a_run_whose_job_somebody_else_has_is_told_to_stop_and_its_ending_is_not
 }
 
 #[tokio::test]
-async fn a_worker_that_starts_gives_one_that_was_taken_for_dead_the_time_to_take_its_jobs_back() {
+async fn a_starting_worker_gives_a_pruned_one_time_to_reclaim_its_jobs() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -177,7 +177,7 @@ async fn a_worker_that_starts_gives_one_that_was_taken_for_dead_the_time_to_take
 }
 
 #[tokio::test]
-async fn a_foreign_key_of_the_application_says_nothing_about_the_worker() {
+async fn a_violated_foreign_key_of_the_application_does_not_mean_a_pruned_worker() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -218,7 +218,7 @@ async fn a_foreign_key_of_the_application_says_nothing_about_the_worker() {
 // ---- What the database refuses ----
 
 #[tokio::test]
-async fn an_ending_that_the_database_refuses_keeps_no_other_job_from_running() {
+async fn an_outcome_that_the_database_refuses_does_not_prevent_other_jobs() {
     static RAN: Notify = Notify::const_new();
 
     #[task]
@@ -253,7 +253,7 @@ async fn an_ending_that_the_database_refuses_keeps_no_other_job_from_running() {
 }
 
 #[tokio::test]
-async fn a_job_that_the_database_refuses_to_hand_out_keeps_no_ending_from_being_stored() {
+async fn a_job_that_the_database_refuses_to_start_does_not_prevent_outcomes() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -285,7 +285,7 @@ async fn a_job_that_the_database_refuses_to_hand_out_keeps_no_ending_from_being_
 }
 
 #[tokio::test]
-async fn a_job_that_is_announced_while_the_worker_looks_is_not_forgotten() {
+async fn a_job_that_is_announced_during_a_fetch_is_not_missed() {
     static RAN: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -326,7 +326,7 @@ async fn a_job_that_is_announced_while_the_worker_looks_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn a_job_whose_rescue_the_database_refuses_keeps_no_other_one_from_being_rescued() {
+async fn a_refused_rescue_does_not_prevent_other_rescues() {
     #[task]
     async fn be_refused_a_rescue() {}
     #[task]
@@ -354,7 +354,7 @@ async fn a_job_whose_rescue_the_database_refuses_keeps_no_other_one_from_being_r
 // ---- Out of touch ----
 
 #[tokio::test]
-async fn a_worker_that_cannot_beat_stops_its_jobs_and_fetches_no_more_until_it_beats_again() {
+async fn a_worker_without_a_heartbeat_aborts_its_jobs_and_fetches_none_until_the_next_one() {
     static STARTED: Notify = Notify::const_new();
     static REASON: Mutex<Option<AbortReason>> = Mutex::new(None);
     static GO_ON: Notify = Notify::const_new();
@@ -417,7 +417,7 @@ async fn a_worker_that_cannot_beat_stops_its_jobs_and_fetches_no_more_until_it_b
 }
 
 #[test]
-fn heartbeats_go_on_while_code_hogs_the_only_thread_of_the_runtime() {
+fn heartbeats_continue_while_code_blocks_the_only_thread_of_the_runtime() {
     #[task]
     async fn hog() {
         // Longer than a worker may be silent for.
@@ -457,7 +457,7 @@ fn heartbeats_go_on_while_code_hogs_the_only_thread_of_the_runtime() {
 // ---- Stopping ----
 
 #[tokio::test]
-async fn a_failure_long_after_a_worker_was_told_to_stop_does_not_end_it_before_its_jobs() {
+async fn a_failure_long_after_a_stop_request_does_not_end_the_worker_before_its_jobs() {
     static STARTED: Notify = Notify::const_new();
     static END_ONE: Notify = Notify::const_new();
     static END_OTHER: Notify = Notify::const_new();

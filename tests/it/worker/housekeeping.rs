@@ -38,7 +38,7 @@ fn count(connection: &mut PgConnection) -> i64 {
 }
 
 #[tokio::test]
-async fn a_worker_deletes_old_jobs_of_the_statuses_that_it_was_told_and_no_others() {
+async fn a_worker_deletes_old_jobs_of_the_configured_statuses_only() {
     let database = database();
     let mut connection = connect(&database);
     // More than one step of them.
@@ -60,7 +60,7 @@ async fn a_worker_deletes_old_jobs_of_the_statuses_that_it_was_told_and_no_other
 }
 
 #[tokio::test]
-async fn a_worker_deletes_nothing_unless_it_is_told() {
+async fn a_worker_deletes_nothing_by_default() {
     let database = database();
     let mut connection = connect(&database);
     fill(&mut connection, "succeeded", 3);
@@ -71,7 +71,7 @@ async fn a_worker_deletes_nothing_unless_it_is_told() {
 }
 
 #[tokio::test]
-async fn a_failure_does_not_stop_the_clearing_away() {
+async fn a_failure_does_not_stop_the_deletion() {
     const FUNCTION: &str = "ALTER FUNCTION procrastinate_diesel_delete_old_jobs_v1";
     let database = database();
     let mut connection = connect(&database);
@@ -89,7 +89,7 @@ async fn a_failure_does_not_stop_the_clearing_away() {
 }
 
 #[tokio::test]
-async fn only_jobs_that_have_ended_and_ages_that_can_be_are_cleared_away() {
+async fn only_finished_statuses_and_valid_ages_are_accepted() {
     let database = database();
     let app = app(&database).await;
     for (status, age) in [
@@ -124,7 +124,7 @@ async fn every_application_knows_the_built_in_task_under_both_of_its_names() {
 }
 
 #[tokio::test]
-async fn the_built_in_task_has_options_and_a_queue_of_its_own() {
+async fn the_built_in_task_has_its_own_options_and_queue() {
     let database = database();
     let mut connection = connect(&database);
     let app = app(&database).await;

@@ -304,14 +304,14 @@ const DIED: &str = "1 | the worker that ran the job died";
 // ---- Before a job runs, and while it does ----
 
 #[tokio::test]
-async fn of_a_worker_that_is_killed_before_it_has_a_job_nothing_is_left() {
+async fn a_worker_that_is_killed_before_it_has_a_job_leaves_nothing() {
     let mut scene = Scene::new().await;
     scene.kill_when(Part::Victim, "it is registered", "SELECT * FROM procrastinate_workers").await;
     scene.survive().await;
 }
 
 #[tokio::test]
-async fn a_job_that_was_fetched_and_not_started_runs_elsewhere() {
+async fn a_job_that_was_fetched_and_not_started_runs_in_another_worker() {
     let mut scene = Scene::new().await;
     let id = scene.app.defer(hold()).await.unwrap();
     scene.kill_when(Part::VictimBeforeTheStart, "it has the job", A_RUN).await;
@@ -321,7 +321,7 @@ async fn a_job_that_was_fetched_and_not_started_runs_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_job_runs_again_whose_worker_was_killed_meanwhile_and_its_lock_is_free() {
+async fn a_job_whose_worker_was_killed_runs_again_and_its_lock_is_free() {
     for blocking in [false, true] {
         let mut scene = Scene::new().await;
         let task = || if blocking { hold_on_a_thread() } else { hold() };
@@ -356,7 +356,7 @@ async fn a_job_whose_queueing_lock_was_taken_while_it_ran_fails_when_its_worker_
 }
 
 #[tokio::test]
-async fn a_job_fails_or_stays_when_its_worker_is_killed_as_its_task_says() {
+async fn a_job_whose_worker_is_killed_fails_or_stays_by_its_stalled_policy() {
     let mut scene = Scene::new().await;
     let fails = scene.app.defer(hold_and_fail().lock("one")).await.unwrap();
     let stays = scene.app.defer(hold_and_stay()).await.unwrap();
@@ -373,7 +373,7 @@ async fn a_job_fails_or_stays_when_its_worker_is_killed_as_its_task_says() {
 }
 
 #[tokio::test]
-async fn a_job_that_somebody_asked_to_abort_is_aborted_when_its_worker_is_killed() {
+async fn a_job_with_an_abort_request_is_aborted_when_its_worker_is_killed() {
     let mut scene = Scene::new().await;
     let id = scene.app.defer(hold_on_a_thread()).await.unwrap();
     let process = Process::start(&scene.database, Part::Victim);
@@ -407,7 +407,7 @@ async fn kill_at_the_ending(scene: &mut Scene, id: JobId) -> PgConnection {
 }
 
 #[tokio::test]
-async fn a_job_runs_again_whose_ending_was_not_stored() {
+async fn a_job_whose_outcome_was_not_stored_runs_again() {
     let mut scene = Scene::new().await;
     let id = scene.app.defer(end_when_told()).await.unwrap();
     let mut holder = kill_at_the_ending(&mut scene, id).await;
@@ -421,7 +421,7 @@ async fn a_job_runs_again_whose_ending_was_not_stored() {
 }
 
 #[tokio::test]
-async fn an_ending_that_was_on_its_way_is_stored_and_the_job_that_was_handed_out_for_it_is_not_lost() {
+async fn an_outcome_in_flight_is_stored_and_the_job_fetched_with_it_is_not_lost() {
     let mut scene = Scene::new().await;
     let id = scene.app.defer(end_when_told()).await.unwrap();
     // The worker has room for one beside it: this one, and the other one comes with the answer that nobody reads.
@@ -438,7 +438,7 @@ async fn an_ending_that_was_on_its_way_is_stored_and_the_job_that_was_handed_out
 }
 
 #[tokio::test]
-async fn a_job_that_waits_for_another_attempt_does_not_need_the_worker_that_is_killed() {
+async fn a_job_that_waits_for_a_retry_does_not_need_its_killed_worker() {
     let mut scene = Scene::new().await;
     let id = scene.app.defer(fail_at_first()).await.unwrap();
     let waits = "SELECT id FROM procrastinate_jobs WHERE status = 'todo' AND attempts = 1";
@@ -475,7 +475,7 @@ async fn a_job_that_kills_its_worker_each_time_fails_in_the_end() {
 }
 
 #[tokio::test]
-async fn workers_that_are_killed_beside_one_that_works_lose_no_job_and_no_job_runs_twice_at_once() {
+async fn killed_workers_lose_no_job_and_no_job_runs_twice_at_the_same_time() {
     let mut scene = Scene::new().await;
     for number in 0..200 {
         let job = be_brief();

@@ -134,7 +134,7 @@ async fn jobs_that_a_late_request_would_fetch_stay_pending() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_go_on_when_the_response_to_the_new_registration_is_lost() {
+async fn jobs_continue_when_the_response_to_the_new_registration_is_lost() {
     static RUNS: Runs = Runs::new();
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();

@@ -100,7 +100,7 @@ async fn lines_of(jobs: Vec<procrastinate::JobToDefer>) -> Vec<Line> {
 }
 
 #[tokio::test]
-async fn a_job_is_told_once_at_its_start_and_once_at_its_end_within_its_span() {
+async fn a_job_is_logged_once_at_its_start_and_once_at_its_end_within_its_span() {
     let lines = lines_of(vec![write_letter("very private".to_owned()).lock("ada")]).await;
     let actions: Vec<&str> = lines
         .iter()

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{connect, connector, database, errors, statuses};
 
 #[tokio::test]
-async fn the_outermost_runs_first_and_the_levels_lie_within_each_other() {
+async fn the_outermost_runs_first_and_the_levels_are_nested() {
     static HEARD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
     fn say(text: String) {

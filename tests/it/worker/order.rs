@@ -29,7 +29,7 @@ async fn jobs_run_by_priority_and_then_in_the_order_of_deferring() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn as_many_jobs_run_at_a_time_as_concurrency_says_and_no_more() {
+async fn concurrency_limits_how_many_jobs_run_at_the_same_time() {
     static TOGETHER: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(3));
     static RUNNING: AtomicUsize = AtomicUsize::new(0);
     static MOST: AtomicUsize = AtomicUsize::new(0);
@@ -53,7 +53,7 @@ async fn as_many_jobs_run_at_a_time_as_concurrency_says_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_worker_takes_no_job_for_a_slot_that_it_does_not_have() {
+async fn a_worker_fetches_no_more_jobs_than_it_has_slots() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Semaphore = Semaphore::const_new(0);
 
@@ -116,7 +116,7 @@ async fn a_job_that_is_scheduled_for_later_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn jobs_of_one_lock_run_one_at_a_time_while_others_run_beside_them() {
+async fn jobs_with_one_lock_run_one_at_a_time_while_others_run_concurrently() {
     static RUNNING: AtomicUsize = AtomicUsize::new(0);
     static RAN: Mutex<Vec<u32>> = Mutex::new(Vec::new());
     static BESIDE: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
@@ -147,7 +147,7 @@ async fn jobs_of_one_lock_run_one_at_a_time_while_others_run_beside_them() {
 }
 
 #[tokio::test]
-async fn a_worker_is_set_as_its_application_says_unless_it_is_set_otherwise() {
+async fn settings_of_a_worker_take_precedence_over_the_applications_defaults() {
     static NAMES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
     #[task(pass_context)]

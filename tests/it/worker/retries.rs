@@ -11,7 +11,7 @@ use procrastinate::{App, Job, JobContext, JobStatus, task};
 use crate::support::{connect, connector, database, events, job, jobs, rows, sql, statuses};
 
 #[tokio::test]
-async fn a_job_is_tried_again_at_once_until_it_succeeds() {
+async fn a_job_is_retried_immediately_until_it_succeeds() {
     static ATTEMPTS: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
     #[task(retry = true, pass_context)]
@@ -41,7 +41,7 @@ async fn a_job_is_tried_again_at_once_until_it_succeeds() {
 }
 
 #[tokio::test]
-async fn a_job_fails_for_good_when_its_retries_are_used_up() {
+async fn a_job_fails_when_its_retries_are_used_up() {
     static RAN: AtomicU32 = AtomicU32::new(0);
 
     #[task(retry = 2)]
@@ -85,7 +85,7 @@ async fn a_wait_schedules_the_next_attempt() {
 }
 
 #[tokio::test]
-async fn a_strategy_of_ones_own_may_change_priority_queue_and_lock() {
+async fn a_custom_retry_policy_can_change_priority_queue_and_lock() {
     struct Elsewhere;
 
     impl RetryPolicy for Elsewhere {
@@ -112,7 +112,7 @@ async fn a_strategy_of_ones_own_may_change_priority_queue_and_lock() {
 }
 
 #[tokio::test]
-async fn a_job_whose_queueing_lock_is_taken_meanwhile_fails_and_holds_up_nobody() {
+async fn a_job_whose_queueing_lock_is_taken_meanwhile_fails_and_delays_no_other() {
     #[task(retry = 1, pass_context, queueing_lock = "one")]
     async fn replace_yourself(context: JobContext) -> Result<(), String> {
         // Its own queueing lock is free while it runs, and here somebody else takes it.
@@ -167,7 +167,7 @@ async fn an_abort_that_was_requested_wins_over_a_retry() {
 }
 
 #[tokio::test]
-async fn a_strategy_that_panics_harms_neither_the_worker_nor_another_job() {
+async fn a_retry_policy_that_panics_affects_neither_the_worker_nor_another_job() {
     struct Broken;
 
     impl RetryPolicy for Broken {

@@ -65,7 +65,7 @@ async fn a_job_can_stop_its_worker() {
 }
 
 #[tokio::test]
-async fn after_the_graceful_timeout_jobs_are_aborted_and_go_back_where_their_task_retries() {
+async fn after_the_graceful_timeout_jobs_are_aborted_and_requeued_if_their_task_retries() {
     static STARTED: Semaphore = Semaphore::const_new(0);
     static REASON: Mutex<Option<AbortReason>> = Mutex::new(None);
 
@@ -115,7 +115,7 @@ async fn after_the_graceful_timeout_jobs_are_aborted_and_go_back_where_their_tas
 }
 
 #[tokio::test]
-async fn to_be_aborted_is_to_be_stopped_at_once() {
+async fn abort_on_a_handle_stops_the_worker_immediately() {
     static STARTED: Notify = Notify::const_new();
 
     #[task(retry = true)]
@@ -138,7 +138,7 @@ async fn to_be_aborted_is_to_be_stopped_at_once() {
 }
 
 #[tokio::test]
-async fn a_worker_whose_future_is_dropped_stores_in_the_background_how_its_jobs_ended() {
+async fn a_worker_whose_future_is_dropped_stores_outcomes_in_the_background() {
     static STARTED: Notify = Notify::const_new();
 
     #[task(retry = true)]
@@ -160,7 +160,7 @@ async fn a_worker_whose_future_is_dropped_stores_in_the_background_how_its_jobs_
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_to_stop_before_it_starts_takes_no_job() {
+async fn a_worker_that_is_stopped_before_it_starts_fetches_no_job() {
     #[task]
     async fn nothing() {}
 
@@ -174,7 +174,7 @@ async fn a_worker_that_is_told_to_stop_before_it_starts_takes_no_job() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_to_stop_while_it_fetches_brings_what_it_fetched_to_its_end() {
+async fn a_worker_that_is_stopped_during_a_fetch_finishes_the_fetched_jobs() {
     #[task]
     async fn nothing() {}
 

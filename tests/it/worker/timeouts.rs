@@ -13,7 +13,7 @@ async fn endless() {
 }
 
 #[tokio::test]
-async fn a_job_that_takes_too_long_fails_and_says_so() {
+async fn a_job_that_exceeds_its_timeout_fails_with_that_error() {
     let database = database();
     let app = App::builder(connector(&database).await).task::<endless>().build().unwrap();
     let id = app.defer(endless()).await.unwrap();
@@ -24,7 +24,7 @@ async fn a_job_that_takes_too_long_fails_and_says_so() {
 }
 
 #[tokio::test]
-async fn it_follows_the_retry_rule_of_its_task() {
+async fn a_timed_out_job_is_retried_by_its_tasks_policy() {
     #[task(timeout = Duration::from_millis(10), retry = RetryStrategy::new().max_attempts(2).retry_on::<TimedOut>())]
     async fn endless_thrice() {
         std::future::pending::<()>().await;
@@ -45,7 +45,7 @@ async fn it_follows_the_retry_rule_of_its_task() {
 }
 
 #[tokio::test]
-async fn a_worker_sets_a_limit_for_tasks_that_have_none_of_their_own() {
+async fn a_worker_sets_a_timeout_for_tasks_without_one() {
     #[task]
     async fn without() {
         std::future::pending::<()>().await;
@@ -65,7 +65,7 @@ async fn a_worker_sets_a_limit_for_tasks_that_have_none_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_blocking_task_is_told_and_its_slot_is_free_only_when_it_ends() {
+async fn a_blocking_task_is_asked_to_abort_and_its_slot_is_free_when_it_ends() {
     static ENDED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
     #[task(timeout = "10ms", pass_context)]
@@ -94,7 +94,7 @@ async fn a_blocking_task_is_told_and_its_slot_is_free_only_when_it_ends() {
 }
 
 #[tokio::test]
-async fn a_timeout_of_nothing_is_refused() {
+async fn a_timeout_of_zero_is_refused() {
     let database = database();
     let app = App::builder(connector(&database).await).build().unwrap();
     let error = app.worker().timeout(Duration::ZERO).run().await.unwrap_err();

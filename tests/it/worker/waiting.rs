@@ -13,7 +13,7 @@ use crate::support::{
 const NEVER: Duration = Duration::from_secs(3_600);
 
 #[tokio::test]
-async fn a_waiting_worker_hears_of_a_job_on_its_queues_channel() {
+async fn an_idle_worker_is_notified_on_its_queues_channel() {
     static RAN: Notify = Notify::const_new();
 
     #[task(queue = "heard")]
@@ -35,7 +35,7 @@ async fn a_waiting_worker_hears_of_a_job_on_its_queues_channel() {
 }
 
 #[tokio::test]
-async fn a_waiting_worker_of_all_queues_or_of_one_with_a_long_name_hears_of_jobs_too() {
+async fn an_idle_worker_of_all_queues_or_a_queue_with_a_long_name_is_notified() {
     static RAN: Notify = Notify::const_new();
 
     #[task]
@@ -102,7 +102,7 @@ async fn a_pool_of_one_connection_is_enough() {
 }
 
 #[tokio::test]
-async fn a_worker_is_registered_while_it_runs_and_says_that_it_is_alive() {
+async fn a_worker_is_registered_while_it_runs_and_sends_heartbeats() {
     let database = database();
     let mut connection = connect(&database);
     let app = App::builder(connector(&database).await).build().unwrap();
@@ -115,7 +115,7 @@ async fn a_worker_is_registered_while_it_runs_and_says_that_it_is_alive() {
 }
 
 #[tokio::test]
-async fn a_starting_worker_removes_those_that_are_dead_and_no_others() {
+async fn a_starting_worker_prunes_dead_workers_and_no_others() {
     let database = database();
     let mut connection = connect(&database);
     sql(
@@ -128,7 +128,7 @@ async fn a_starting_worker_removes_those_that_are_dead_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_stopped_lets_its_jobs_end_and_takes_no_more() {
+async fn a_worker_that_is_stopped_finishes_its_jobs_and_fetches_no_more() {
     static STARTED: Notify = Notify::const_new();
     static GO_ON: Notify = Notify::const_new();
 
@@ -155,7 +155,7 @@ async fn a_worker_that_is_stopped_lets_its_jobs_end_and_takes_no_more() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_are_refused() {
+async fn invalid_settings_are_refused() {
     let database = database();
     let app = App::builder(connector(&database).await).build().unwrap();
     let zero = Duration::ZERO;
@@ -175,7 +175,7 @@ async fn settings_that_cannot_be_are_refused() {
 }
 
 #[tokio::test]
-async fn a_worker_on_a_database_without_the_queue_says_what_to_do() {
+async fn a_worker_on_a_database_without_the_queue_fails_with_advice() {
     let database = empty_database();
     let app = App::builder(connector(&database).await).build().unwrap();
     let error = app.worker().run().await.unwrap_err();

@@ -71,7 +71,7 @@ async fn outside_of_a_transaction_a_statement_is_prepared_on_one_connection_and_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_the_pooler_keeps_prepared_statements_deferring_is_as_ever() {
+async fn with_a_pooler_that_keeps_prepared_statements_deferring_works_as_usual() {
     let database = database();
     let Some(pooler) = PgBouncer::start(&database, keeping_statements()) else { return };
     let pool = ordinary_pool_before(&pooler).await;
@@ -85,7 +85,7 @@ async fn where_the_pooler_keeps_prepared_statements_deferring_is_as_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_the_pooler_keeps_none_enums_are_read_on_direct_connections() {
+async fn with_a_pooler_that_keeps_none_enums_are_read_on_direct_connections() {
     let database = database();
     let Some(pooler) = PgBouncer::start(&database, Settings::default()) else { return };
     job().defer_blocking(&mut connect(&database)).unwrap();
@@ -108,7 +108,7 @@ async fn where_the_pooler_keeps_none_enums_are_read_on_direct_connections() {
 }
 
 #[tokio::test]
-async fn a_name_that_another_program_left_on_a_connection_is_passed_by() {
+async fn a_statement_name_that_another_program_left_behind_is_skipped() {
     let database = database();
     let one = Settings { pool_size: 1, ..Settings::default() };
     let Some(pooler) = PgBouncer::start(&database, one) else { return };

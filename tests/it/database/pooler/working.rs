@@ -45,7 +45,7 @@ async fn without_direct_connections_a_worker_finds_everything_by_polling() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_the_pooler_keeps_prepared_statements_the_pool_is_as_any_other() {
+async fn with_a_pooler_that_keeps_prepared_statements_the_pool_needs_no_settings() {
     for is_direct in [true, false] {
         let database = database();
         let Some(pooler) = PgBouncer::start(&database, keeping_statements()) else { return };
@@ -61,7 +61,7 @@ async fn where_the_pooler_keeps_prepared_statements_the_pool_is_as_any_other() {
 }
 
 #[tokio::test]
-async fn a_worker_that_cannot_listen_leaves_no_interest_in_queues_on_the_connections_of_others() {
+async fn a_worker_that_cannot_listen_leaves_no_channels_on_the_connections_of_others() {
     #[task(queue = "work")]
     async fn nothing() {}
 
@@ -89,7 +89,7 @@ async fn a_worker_that_cannot_listen_leaves_no_interest_in_queues_on_the_connect
 }
 
 #[tokio::test]
-async fn listening_for_jobs_through_the_pooler_is_refused_and_on_direct_connections_it_is_heard() {
+async fn listening_is_refused_through_the_pooler_and_works_on_direct_connections() {
     let database = database();
     let Some(pooler) = PgBouncer::start(&database, Settings::default()) else { return };
     let connector = connector_before(&pooler).await;
