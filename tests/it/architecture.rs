@@ -26,8 +26,8 @@ const ROOMS: [(&str, &[&[&str]]); 2] = [
     ("cli", &[&["terminal"], &["commands"], &["shell"], &["program"]]),
 ];
 
-/// Files of `src` that stand on no floor: the list of what is public, and the program, which sees only that. Files of tests
-/// do not, either.
+/// Files of `src` without a floor: the list of public items, and the program, which uses only those. Files of tests
+/// have none, either.
 const ROOTS: [&str; 2] = ["lib.rs", "main.rs"];
 
 const MOST_LINES: usize = 400;
@@ -283,7 +283,7 @@ fn code_of(source: &str) -> String {
         }
         code.push('\n');
     }
-    // It stands in macros, and is for the crates that use them.
+    // It occurs in macros, and refers to the crates that use them.
     code.replace("$crate", "other_crate")
 }
 

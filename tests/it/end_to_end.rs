@@ -57,8 +57,9 @@ async fn tick(timestamp: i64) {
     let _ = timestamp;
 }
 
-/// Defers from many sides at once while a worker works, aborts a job, and leaves one behind whose worker died. How soon the
-/// worker polls is the caller's to choose. The connection is one by which the test looks at the same queue.
+/// Defers from many tasks at the same time while a worker runs, aborts a job, and leaves one behind whose worker died.
+/// How soon the worker polls is the caller's to choose. The connection is one by which the test looks at the same
+/// queue.
 pub async fn a_worker_does_all_that_it_is_there_for(
     connector: DieselConnector,
     connection: &mut PgConnection,

@@ -28,7 +28,7 @@ const ALLOWED: [(&str, usize, usize); 17] = [
     ("beside", 0, 0),
 ];
 
-/// A line, or a piece of text that stands for itself: a paragraph, a list item, a table cell, a string literal.
+/// A line, or a separate piece of text: a paragraph, a list item, a table cell, a string literal.
 #[derive(Debug, Clone)]
 struct Text {
     line: usize,

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::empty_database;
 
-/// What stands in a fence of the section: shell commands, or a file.
+/// A code block of the section: shell commands, or a file.
 enum Block {
     Commands(String),
     File { path: String, text: String },
@@ -61,8 +61,8 @@ fn cargo() -> Command {
     cargo
 }
 
-/// Runs one command of the section. Answers with the last line of the application's output, where it runs it: for a worker,
-/// as soon as there is one.
+/// Runs one command of the section. If it runs the application, returns the last line of its output: for a worker, as
+/// soon as there is one.
 fn follow(command: &str, shop: &Path, database_url: &str) -> Option<String> {
     let command = command.split('#').next().unwrap().trim();
     let mut words = command.split_whitespace();

@@ -65,7 +65,7 @@ pub async fn pool(database: &Database) -> Pool<AsyncPgConnection> {
     impatient_pool(database, Duration::from_secs(10)).await
 }
 
-/// A pool that waits this long for a connection. bb8 says only then that the server is away.
+/// A pool that waits this long for a connection. Only then bb8 reports that the server is unreachable.
 pub async fn impatient_pool(database: &Database, timeout: Duration) -> Pool<AsyncPgConnection> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     Pool::builder().max_size(5).connection_timeout(timeout).build(manager).await.unwrap()
@@ -82,7 +82,7 @@ pub fn sql(connection: &mut PgConnection, statements: &str) {
         .unwrap_or_else(|error| panic!("{error} in:\n{statements}"));
 }
 
-/// A job as it stands.
+/// The current state of a job.
 pub fn job(connection: &mut PgConnection, id: JobId) -> ProcrastinateJob {
     ProcrastinateJob::query().filter(ProcrastinateJob::has_id(id)).first(connection).unwrap()
 }
@@ -144,7 +144,7 @@ pub fn workers(connection: &mut PgConnection) -> Vec<ProcrastinateWorker> {
     ProcrastinateWorker::query().order(procrastinate::schema::procrastinate_workers::id).load(connection).unwrap()
 }
 
-/// A worker that runs in the background until it is told to stop.
+/// A worker that runs in the background until it is stopped.
 pub struct Running {
     stop: oneshot::Sender<()>,
     result: JoinHandle<Result<(), Error>>,
@@ -181,7 +181,7 @@ pub async fn within_patience<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("this did not happen in time")
 }
 
-/// Waits for what nobody announces: looks again and again until it is so.
+/// Waits for a condition without a notification: checks it repeatedly.
 pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !is_so() {

@@ -115,7 +115,7 @@ fn a_worker_is_set_by_flags_then_variables_then_the_application() {
 
 /// What the worker is set to, by its own account.
 fn settings(database: &Database, arguments: &[&str], variables: &[(&str, &str)]) -> String {
-    // It ends at once, whatever is tested, since its pool is told of no database.
+    // It ends immediately, whatever is tested, because its pool has no database.
     let mut command = worker_program(database, &[&["--log-level", "debug", "worker"], arguments].concat());
     command.env("DATABASE_URL", NOWHERE);
     command.envs(variables.iter().map(|(name, value)| (format!("PROCRASTINATE_WORKER_{name}"), value)));
@@ -189,7 +189,7 @@ fn a_program_with_tasks_passes_the_health_checks() {
     in_program(&database, &["schema", "--read"]).well();
 }
 
-/// As a field of a host's, beside its own options.
+/// As a field of a host, together with its own options.
 #[derive(Parser)]
 struct WithFields {
     #[arg(long, global = true)]
@@ -205,7 +205,7 @@ enum AsSubcommand {
     Queue(Commands),
 }
 
-/// Beside a host's subcommands.
+/// Together with a host's subcommands.
 #[derive(Parser)]
 enum Beside {
     Serve,

@@ -18,7 +18,7 @@ fn get(address: &str, path: &str) -> (u16, String) {
     (status, answer.split_once("\r\n\r\n").unwrap().1.trim().to_owned())
 }
 
-/// Where the worker answers probes, by what it prints at its start.
+/// The address for probes that the worker prints when it starts.
 fn address_of(child: &mut Child) -> String {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let address = loop {

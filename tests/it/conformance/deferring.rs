@@ -1,4 +1,4 @@
-//! Jobs that are deferred, fetched and ended by hand, what is announced of them, and what is refused.
+//! Jobs that are deferred, fetched and finished without a worker, what is announced of them, and what is refused.
 
 use std::time::Duration;
 

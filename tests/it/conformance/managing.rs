@@ -15,8 +15,8 @@ use serde_json::json;
 use super::on_both;
 use super::side::Side;
 
-/// A job of each status: 1 todo, 2 todo and scheduled, 3 doing, 4 doing and to be aborted, 5 succeeded, 6 failed, 7 aborted,
-/// 8 cancelled, 9 todo with a worker that it had before, 10 failed since it was to be aborted.
+/// A job of each status: 1 todo, 2 todo and scheduled, 3 doing, 4 doing with an abort request, 5 succeeded, 6 failed, 7
+/// aborted, 8 cancelled, 9 todo with a former worker, 10 failed with an abort request.
 async fn jobs_of_each_status(side: &mut Side) {
     let app = side.app.clone();
     let other = app.execute(register_worker()).await.unwrap();
@@ -157,7 +157,7 @@ async fn old_jobs_are_deleted_by_status_queue_and_age() {
         async |side| {
             jobs_of_each_status(side).await;
             let app = side.app.clone();
-            // Ended by hand while they waited.
+            // Finished manually while they were pending.
             for (id, status) in [(1, JobStatus::Aborted), (2, JobStatus::Failed), (9, JobStatus::Succeeded)] {
                 app.execute(finish_job(id, status)).await.unwrap();
             }

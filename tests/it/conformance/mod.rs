@@ -3,11 +3,11 @@
 //! | file | what it does |
 //! |---|---|
 //! | `side` | an application on one of the two, and what can be observed of it |
-//! | `deferring` | jobs that are deferred, fetched and ended by hand, and what is refused |
+//! | `deferring` | jobs that are deferred, fetched and finished without a worker, and what is refused |
 //! | `managing` | the operations of the job manager |
 //! | `running` | real workers, and those of tests |
 //! | `steps` | what is done in a walk |
-//! | `walk` | random operations on both at once, compared after each of them |
+//! | `walk` | random operations on both, compared after each of them |
 //!
 //! A scenario is written once. What is answered and how the tables look then is written down, and both must have written
 //! the same: [`on_both`]. That it is right, too, is what the tests of the database are for.

@@ -17,7 +17,7 @@ use super::on_both;
 use super::side::Side;
 use crate::support::{Running, hours, within_patience};
 
-/// Does what it is told.
+/// Behaves as its arguments say.
 #[task(queue = "orders", retry = RetryStrategy::new().max_attempts(2), pass_context)]
 pub async fn obey(context: JobContext, order: String) -> Result<(), TaskError> {
     match order.as_str() {
@@ -58,7 +58,7 @@ async fn elsewhere<T: Send + 'static>(
     Ok(())
 }
 
-/// All that it can be told.
+/// All its possible arguments.
 pub const ORDERS: [&str; 12] = [
     "succeed",
     "panic",
@@ -185,7 +185,7 @@ async fn an_idle_worker_is_notified_of_jobs_and_abort_requests() {
             }
         })
         .await;
-        // The worker is still there, and has let go of its jobs.
+        // The worker is still registered, and has released its jobs.
         side.look();
         let answer = running.stop().await;
         side.answer("stop", answer);

@@ -163,7 +163,7 @@ fn event_text(event: &ProcrastinateEvent) -> String {
     format!("{label} ({})", time_text(event.at))
 }
 
-/// Both take their time. So a time near now is told to the half hour, and from now; any other exactly.
+/// Both take some time. So a time near now is shown relative to now, rounded to half an hour; any other exactly.
 pub fn time_text(time: Option<DateTime<Utc>>) -> String {
     let Some(time) = time else { return "no time".to_owned() };
     let from_now = time - Utc::now();

@@ -1,4 +1,4 @@
-//! What is done in a walk, chosen at random and told in a way that can be shown.
+//! The steps of a walk, chosen at random, in a form that can be printed.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const QUEUES: [&str; 3] = ["orders", "elsewhere", "third"];
 const LOCKS: [&str; 2] = ["lock", "of another"];
 const QUEUEING_LOCKS: [&str; 3] = ["x", "y", "z"];
 
-/// A job, told in a way that can be shown.
+/// A job, in a form that can be printed.
 #[derive(Debug, Clone)]
 pub struct Wish {
     order: &'static str,

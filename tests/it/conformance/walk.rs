@@ -1,4 +1,4 @@
-//! Random operations, each on both at once: after each of them both have answered the same and look the same.
+//! Random operations, each on both sides: after each of them, both have the same results and tables.
 //!
 //! What is done depends on a seed alone, and a test that fails prints it. With `PROCRASTINATE_TEST_SEED` set to a number
 //! only that seed is used.

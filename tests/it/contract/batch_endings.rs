@@ -1,5 +1,5 @@
-//! `procrastinate_diesel_finish_and_fetch_jobs_v1` again: jobs that are deleted at their end, errors that are kept, and a
-//! worker that was taken for dead meanwhile.
+//! `procrastinate_diesel_finish_and_fetch_jobs_v1` again: jobs that are deleted when they finish, errors that are
+//! stored, and a worker that was pruned meanwhile.
 
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ fn mine() -> Value {
     json!({ "status": "doing", "worker_id": 1, "attempts": 2 })
 }
 
-/// What worker 1 says at once, as the function takes it: SQL for each, NULL where there is nothing.
+/// What worker 1 reports in one call, as the function takes it: SQL for each, NULL where there is nothing.
 struct Call {
     finished: &'static str,
     end_statuses: &'static str,
@@ -41,7 +41,7 @@ impl Default for Call {
 }
 
 impl Call {
-    /// The answer, sorted: `kind | id`.
+    /// The result, sorted: `kind | id`.
     fn query(&self, free_slots: i32) -> String {
         let Self { finished, end_statuses, retries, deleted, errors } = self;
         let jsonb = |value: &Value| if value.is_null() { "NULL".to_owned() } else { format!("'{value}'") };
@@ -193,7 +193,7 @@ fn an_error_that_is_sent_again_is_not_stored_for_the_next_attempt() {
     let mut failure = error(1);
     failure["attempts"] = 2.into();
     let call = Call { retries: json!([{ "job_id": 1, "attempts": 2 }]), errors: json!([failure]), ..Call::default() };
-    // Its answer, with the job in it again, gets lost.
+    // The response, which contains the job again, is lost.
     assert_eq!(queue.rows(&call.query(1)), ["fetched | 1"]);
     assert_eq!(call.run(&mut queue), [""; 0]);
     assert_eq!(queue.job(1, STANDING), "doing | 3 | false | 1");
@@ -218,7 +218,7 @@ fn the_retry_of_an_earlier_attempt_does_nothing_and_that_of_another_workers_job_
     }
 }
 
-// ---- A worker that was taken for dead ----
+// ---- A pruned worker ----
 
 #[test]
 fn a_pruned_worker_gets_an_error_before_it_loses_a_job() {

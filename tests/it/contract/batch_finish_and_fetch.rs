@@ -1,5 +1,5 @@
-//! `procrastinate_diesel_finish_and_fetch_jobs_v1`, this crate's own way to finish and to fetch many jobs. That it
-//! fetches by the rules of the contract is tried beside those, and its races beside those of the contract's function.
+//! `procrastinate_diesel_finish_and_fetch_jobs_v1`, this crate's function to finish and fetch many jobs. The rules of
+//! fetching and its races are tested together with those of the contract's function.
 
 use serde_json::{Value, json};
 
@@ -18,8 +18,8 @@ fn start_over(queue: &mut Queue, jobs: Value) {
     queue.add(jobs);
 }
 
-/// Worker 1 reports the ends of jobs, an array of ids and one of statuses, and has room for so many more. The answer is
-/// sorted: `kind | id`.
+/// Worker 1 reports outcomes, an array of IDs and one of statuses, and has this many free slots. The result is sorted:
+/// `kind | id`.
 fn call(queue: &mut Queue, finished: &str, end_statuses: &str, free_slots: i32) -> Vec<String> {
     queue.rows(&query(finished, end_statuses, free_slots))
 }

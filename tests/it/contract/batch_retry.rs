@@ -17,7 +17,7 @@ fn queue_with_two_workers(jobs: Value) -> Queue {
     queue
 }
 
-/// A call in which worker 1 asks for retries and has room for so many jobs more. The answer is sorted: `kind | id`.
+/// A call in which worker 1 asks for retries and has this many free slots. The result is sorted: `kind | id`.
 fn query(retries: &Value, free_slots: i32) -> String {
     format!(
         "SELECT kind, id

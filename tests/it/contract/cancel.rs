@@ -24,8 +24,8 @@ fn running_and_to_be_aborted() -> Value {
     json!({ "status": "doing", "abort_requested": true })
 }
 
-/// Checks what the call, with these values for `abort` and `delete_job`, does to a job, for each way in which the job
-/// may stand before.
+/// Checks what the call, with these values for `abort` and `delete_job`, does to a job, for each state of the job
+/// before.
 fn assert_effects(queue: &mut Queue, abort: bool, delete_job: bool, effects: &[(Value, &str)]) {
     queue.start_over(json!([]));
     assert_eq!(queue.register_worker(), 1);

@@ -1,5 +1,5 @@
-//! The rules of fetching. Each is tried on `procrastinate_fetch_job_v2`, and on this crate's own function for many jobs
-//! at once, which must follow the same.
+//! The rules of fetching. Each is tested with `procrastinate_fetch_job_v2`, and with this crate's function for many
+//! jobs, which must follow the same rules.
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -30,7 +30,7 @@ fn assert_fetched_from(queue: &mut Queue, queues: &str, expected: &[i64]) {
 
     let mut at_once = queue.and_undo(|queue| fetch_once(queue, &own_function(queues, 100)));
     let mut expected = expected.to_vec();
-    // The answer comes in no order.
+    // The result is not sorted.
     at_once.sort_unstable();
     expected.sort_unstable();
     assert_eq!(at_once, expected, "by the crate's function, all at once");
@@ -113,7 +113,7 @@ fn a_job_is_not_fetched_before_its_time() {
 #[test]
 fn a_job_can_be_fetched_at_exactly_its_scheduled_time() {
     let mut queue = Queue::new();
-    // Time stands still in a transaction.
+    // Time does not advance in a transaction.
     queue.run("BEGIN");
     queue.add(json!([{ "scheduled_at": "now" }, { "scheduled_at": "now" }]));
     queue.run("UPDATE procrastinate_jobs SET scheduled_at = now()");
@@ -299,7 +299,7 @@ fn a_job_that_another_transaction_has_locked_is_skipped() {
     let mut other = queue.another_connection();
     sql(&mut other, "BEGIN; SELECT FROM procrastinate_jobs WHERE id IN (1, 2) FOR UPDATE");
 
-    // The third waits for the second, whoever holds that one.
+    // The third waits for the second, whichever worker holds that one.
     assert_fetched_from(&mut queue, ALL, &[4]);
 
     sql(&mut other, "ROLLBACK");
@@ -317,7 +317,7 @@ fn a_job_fetched_in_a_rolled_back_transaction_can_be_fetched_again() {
     assert_eq!(fetch(&mut other, ALL), Some(1));
 }
 
-/// Runs a worker on each of these connections at once until it finds nothing, and returns the jobs each has got.
+/// Runs a worker on each of these connections at the same time until it finds no job, and returns the jobs of each.
 fn work_at_once(
     connections: Vec<PgConnection>,
     work: impl Fn(&mut PgConnection) -> Option<i64> + Sync,

@@ -15,7 +15,7 @@ fn running() -> Value {
     json!({ "status": "doing", "attempts": 2, "worker_id": 1 })
 }
 
-/// Checks what the call does to a job, for each way in which the job may stand before.
+/// Checks what the call does to a job, for each state of the job before.
 fn assert_effects(queue: &mut Queue, call: &str, effects: &[(Value, &str)]) {
     queue.start_over(json!([]));
     assert_eq!(queue.register_worker(), 1);

@@ -1,5 +1,5 @@
-//! What listeners hear. A message must never be anything but what is written here: one that is not would stop a
-//! listener of another client for good.
+//! The notifications. Every message must have one of the forms below, because another one would permanently stop the
+//! listener of another client.
 
 use std::collections::BTreeSet;
 use std::time::Instant;

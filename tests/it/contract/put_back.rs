@@ -11,7 +11,7 @@ fn queue_with_two_workers(jobs: Value) -> Queue {
     queue
 }
 
-/// Puts a job back that nothing is changed of.
+/// Requeues a job without other changes.
 fn put_back(job_id: &str, worker_id: &str, attempts: &str, counts: bool) -> String {
     format!(
         "SELECT procrastinate_diesel_requeue_job_v1({job_id}, {worker_id}, {attempts}, NULL, NULL, NULL, NULL, {counts})"

@@ -12,7 +12,7 @@ use throwaway_postgres::Database;
 
 use crate::support::{self, PATIENCE};
 
-/// The columns of `procrastinate_jobs` that tell how a job stands.
+/// The columns of `procrastinate_jobs` that describe the state of a job.
 pub const STANDING: &str = "status, attempts, abort_requested, worker_id";
 
 /// A migrated database without jobs, and a connection to it.
@@ -121,8 +121,8 @@ impl Queue {
         result
     }
 
-    /// What a statement does to a job that stands as `start` says, as `answer -> standing; events`: how the job stands
-    /// afterwards, by [`STANDING`], and the events that were added; or the error. The job's id is written `$id`.
+    /// What a statement does to a job in the state `start`, as `result -> state; events`: the state of the job
+    /// afterwards, by [`STANDING`], and the events that were added; or the error. The job's ID is written `$id`.
     pub fn effect(&mut self, start: &Value, statement: &str) -> String {
         // A number that occurs nowhere else.
         self.row("SELECT setval('procrastinate_jobs_id_seq', 7654321, false)");
@@ -142,7 +142,7 @@ impl Queue {
         })
     }
 
-    /// Hears these channels from now on.
+    /// Listens on these channels from now on.
     pub fn listen(&mut self, channels: &[&str]) {
         for channel in channels {
             self.run(&format!("LISTEN \"{channel}\""));
@@ -159,7 +159,7 @@ impl Queue {
     }
 }
 
-/// A connection whose statements may wait for long, but not for ever: a statement that does is a failure.
+/// A connection whose statements may wait for long, but not indefinitely: a statement that does is a failure.
 fn connect(database: &Database) -> PgConnection {
     let mut connection = support::connect(database);
     support::sql(&mut connection, &format!("SET statement_timeout = {}", PATIENCE.as_millis()));

@@ -18,7 +18,7 @@ fn orphan() -> Value {
     json!({ "status": "doing", "attempts": 2 })
 }
 
-/// The answer, sorted: `job_id | new_status`.
+/// The result, sorted: `job_id | new_status`.
 fn rescue(rescues: &Value) -> String {
     format!("SELECT job_id, new_status FROM procrastinate_diesel_rescue_jobs_v1('{rescues}') ORDER BY job_id")
 }

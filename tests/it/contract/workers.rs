@@ -7,10 +7,10 @@ use crate::support::sql;
 
 const WORKERS: &str = "SELECT id FROM procrastinate_workers ORDER BY id";
 
-/// A queue with workers that were last heard of so many seconds ago.
+/// A queue with workers whose last heartbeats are this many seconds old.
 fn queue_with_workers(silences: &[f64]) -> Queue {
     let mut queue = Queue::new();
-    // Time stands still in a transaction, so the seconds are exact.
+    // Time does not advance in a transaction, so the seconds are exact.
     queue.run("BEGIN");
     for silence in silences {
         let id = queue.register_worker();
@@ -105,7 +105,7 @@ fn pruning_skips_a_worker_that_another_transaction_has_locked() {
 
 // ---- This crate's own ----
 
-/// A queue with two workers that were last heard of 100 seconds ago, and with jobs of both in every status.
+/// A queue with two workers whose last heartbeats are 100 seconds old, and with jobs of both in every status.
 fn queue_with_working_workers() -> Queue {
     let mut queue = queue_with_workers(&[100.0, 100.0]);
     for status in ["todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted", "doing"] {

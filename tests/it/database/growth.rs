@@ -1,5 +1,5 @@
-//! What a fetch reads, and what it costs a worker to come and go, beside a hundred thousand jobs that are not to be
-//! started: the same as beside none. With fresh statistics, stale ones and none at all, and with the plans of small tables.
+//! What a fetch reads, and what it costs to register and unregister a worker. A hundred thousand jobs that cannot start
+//! make no difference. With fresh statistics, stale ones and none at all, and with the plans of small tables.
 
 use std::collections::HashMap;
 
@@ -14,11 +14,11 @@ const MANY: u32 = 100_000;
 /// So many that reading them all hurts, and so few that a planner which knows nothing may think it cheap.
 const QUITE_A_FEW: u32 = 3_000;
 
-/// The rows that a worker reads to fetch ten jobs may be so many. It looks at some of each kind. The pages of indexes that it
-/// reads may not be more beside many jobs than beside few.
+/// The maximum number of rows that a worker reads to fetch ten jobs. It reads some of each kind. It must not read more
+/// index pages with many jobs than with few.
 const FEW: i64 = 400;
 
-/// What stands before the jobs that can be started: queue, lock, status, time and worker, for the number `n`.
+/// The jobs before those that can start: queue, lock, status, time and worker, for the number `n`.
 const SHAPES: [(&str, &str); 8] = [
     ("finished jobs", "'work', NULL, 'succeeded', NULL, NULL"),
     ("jobs for tomorrow", "'work', NULL, 'todo', now() + interval '1 day', NULL"),
@@ -123,7 +123,7 @@ fn a_worker_registers_and_unregisters_without_reading_finished_jobs() {
              RESET session_replication_role"
         ),
     );
-    // It runs jobs, and lets go of them at their end.
+    // It runs jobs and releases them when they finish.
     let taken = rows(&mut connection, FETCHES[0]).join(",");
     rows(
         &mut connection,

@@ -1,4 +1,5 @@
-//! The conditions of the models on a million jobs: what they say goes along an index does, and reads what it answers.
+//! The conditions of the models on a million jobs: those that are documented to use an index do, and read only what
+//! they return.
 
 use std::cell::Cell;
 
@@ -46,7 +47,7 @@ const MILLION: &str = "
     RESET session_replication_role;
     ANALYZE procrastinate_jobs, procrastinate_events";
 
-/// Which query, how many rows it answers with, and how many rows of indexes it may read.
+/// The query, how many rows it returns, and how many rows of indexes it may read.
 type Query = (&'static str, fn(&mut PgConnection) -> QueryResult<usize>, usize, i64);
 
 macro_rules! jobs {

@@ -1,5 +1,5 @@
-//! Two queues in two schemas of one database, with workers at once: channels of notifications are the whole database's, and
-//! nothing else is.
+//! Two queues in two schemas of one database, with workers at the same time. They share the channels of notifications
+//! and nothing else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,7 +109,7 @@ async fn aborting_a_job_does_not_abort_a_job_with_the_same_id_in_another_schema(
     assert!(second.app.execute(cancel_job(id).abort(true)).await.unwrap());
     eventually("the job is aborted", || job(&mut second.connection, id).status == JobStatus::Aborted).await;
 
-    // The first worker has heard of it before it hears of this job.
+    // The first worker has received it before it is notified of this job.
     first.app.defer(note()).await.unwrap();
     within_patience(first.stage.noted.notified()).await;
     assert_eq!(job(&mut first.connection, id).status, JobStatus::Doing);

@@ -154,7 +154,7 @@ async fn an_abandoned_statement_does_not_use_up_a_connection_of_the_pool() {
 async fn a_statement_without_a_response_does_not_use_up_a_connection_of_the_pool() {
     let database = database();
     let proxy = SilentProxy::start(&database).await;
-    // Without a test of connections, which would have no answer, either.
+    // Without a test of connections, which would have no response, either.
     let manager = || {
         let mut config = ManagerConfig::default();
         config.recycling_method = RecyclingMethod::Fast;

@@ -17,7 +17,7 @@ async fn send(to: i64) {
     let _ = to;
 }
 
-/// A connection that hears of new jobs.
+/// A connection that listens for new jobs.
 fn listener(database: &Database) -> PgConnection {
     let mut listener = connect(database);
     sql(&mut listener, "LISTEN \"procrastinate_queue_v1#mails\"; LISTEN procrastinate_any_queue_v1");
@@ -35,7 +35,7 @@ fn heard(listener: &mut PgConnection) -> Vec<(String, i64)> {
         .collect()
 }
 
-/// Waits until both channels have told of so many jobs, and returns these.
+/// Waits until both channels have announced this many jobs, and returns them.
 async fn announced(listener: &mut PgConnection, count: usize) -> BTreeSet<i64> {
     let mut told = Vec::new();
     eventually("all are announced", || {

@@ -92,7 +92,7 @@ async fn a_job_whose_latest_event_is_not_its_final_one_stays(mut desk: Desk) {
     let all = || delete_old_jobs(hours(2)).include_failed(true).include_cancelled(true).include_aborted(true);
     assert_eq!(desk.execute(all()).await.unwrap(), 0);
     desk.sql("UPDATE procrastinate_events SET at = now() - interval '3 hours'");
-    // Found by either of its two endings, and deleted once.
+    // Found by either of its two final events, and deleted once.
     assert_eq!(desk.execute(all()).await.unwrap(), 3);
 }
 

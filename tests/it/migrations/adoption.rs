@@ -19,8 +19,8 @@ const LIFE: &str = "
     SELECT procrastinate_fetch_job_v2(NULL, 1);
     SELECT procrastinate_finish_job_v1(1, 'failed', false)";
 
-/// Triggers and their functions may make way for such as do the same for many jobs at once, and indexes that carry no
-/// meaning, with the function that reads them, for such as find the next job faster.
+/// Triggers and their functions may be replaced by some that do the same for many jobs in one statement. Indexes
+/// without constraints, and the function that reads them, may be replaced by some that find the next job faster.
 fn may_make_way(line: &str) -> bool {
     line.starts_with("CREATE TRIGGER procrastinate_")
         || line.starts_with("CREATE INDEX procrastinate_jobs_")

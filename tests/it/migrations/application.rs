@@ -1,4 +1,4 @@
-//! The migrations beside an application's own.
+//! The migrations together with an application's own.
 
 use std::fmt;
 

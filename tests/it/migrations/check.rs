@@ -1,4 +1,4 @@
-//! The check of the contract, on databases that somebody has changed by hand.
+//! The check of the contract, on databases that somebody has changed manually.
 
 use diesel::prelude::*;
 use procrastinate::migrations::{MIGRATIONS, check_contract, run_pending_migrations};

@@ -81,7 +81,7 @@ fn all_migrations_in_one_transaction_do_not_deadlock_with_a_program_that_defers(
     check_contract(&mut connection).unwrap();
 }
 
-/// Goes on and on until told to stop; any error is a failure.
+/// Repeats until it is stopped; any error is a failure.
 fn again_and_again(database: &Database, is_over: &AtomicBool, statements: [&str; 2]) -> usize {
     let mut connection = connect(database);
     let mut times = 0;
@@ -135,7 +135,7 @@ fn programs_defer_work_and_delete_while_migrations_run_and_are_reverted() {
     let parts = [[defer, defer], [delete, tick], [beat, prune], [defer, work]];
     for _ in 0..2 {
         under_load(&database, &parts, || drop(run_pending_migrations(&mut connection, MIGRATIONS).unwrap()));
-        // Whoever is fetching by a function that is reverted may miss what it calls.
+        // A fetch by a function that is being reverted may not find the functions that it calls.
         under_load(&database, &parts[..3], || {
             for _ in SQL_MIGRATIONS.iter().skip(2) {
                 connection.revert_last_migration(MIGRATIONS).unwrap();

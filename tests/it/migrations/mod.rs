@@ -1,5 +1,5 @@
-//! The migrations: alone and beside an application's own, on empty databases and on such as Python's Procrastinate has
-//! set up, in any schema, and by many processes at once.
+//! The migrations: alone and together with an application's own, on empty databases and on those that Python's
+//! Procrastinate has created, in any schema, and by many processes at the same time.
 
 mod adoption;
 mod application;

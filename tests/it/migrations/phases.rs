@@ -33,7 +33,7 @@ fn migrations_up_to_the_first_post_migration_run_before_an_upgrade_and_the_rest_
     assert_eq!(status.pending, ["00000000099050_procrastinate_post_drop"]);
     assert!(status.to_string().ends_with("[ ] 00000000099050_procrastinate_post_drop (after older versions are gone)"));
     assert_eq!(rows(&mut connection, "SELECT to_regclass('added')"), ["added"]);
-    // Once more it has nothing to do, for whoever may write nothing too.
+    // A second call has nothing to do, and needs no right to write.
     assert_eq!(run_pre_migrations(&mut connection, upgraded()).unwrap(), [""; 0]);
 
     assert_eq!(run_pending_migrations(&mut connection, upgraded()).unwrap(), [TAKE_AWAY.version]);

@@ -1,4 +1,4 @@
-//! The runners that many processes may call at once.
+//! The runners that many processes may call at the same time.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -33,7 +33,7 @@ fn advisory_locks(connection: &mut PgConnection) -> Vec<String> {
     )
 }
 
-/// Checks that the answers of all who migrated at once make up each version once.
+/// Checks that the results of all concurrent runners contain each version once.
 fn assert_each_once(answers: Vec<Result<Vec<String>, Error>>) {
     let mut applied: Vec<String> = answers.into_iter().flat_map(Result::unwrap).collect();
     applied.sort();

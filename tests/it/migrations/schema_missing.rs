@@ -1,4 +1,4 @@
-//! A database without the queue's tables or functions is told from other trouble.
+//! A database without the queue's tables or functions is distinguished from other errors.
 
 use diesel_async::AsyncConnection;
 use diesel_async::AsyncPgConnection;

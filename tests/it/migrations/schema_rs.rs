@@ -83,7 +83,7 @@ fn found(connection: &mut PgConnection) -> Vec<String> {
     )
 }
 
-/// What one side has and the other has not, and `order` if the same lines stand in another order.
+/// What one side has and the other has not, and `order` if the same lines are in another order.
 fn differences(described: &[String], found: &[String]) -> Vec<String> {
     let only = |side: &str, here: &[String], there: &[String]| -> Vec<String> {
         here.iter().filter(|line| !there.contains(line)).map(|line| format!("only in {side}: {line}")).collect()

@@ -13,7 +13,7 @@ use throwaway_postgres::Database;
 use super::catalog::{catalog, found_database, versions};
 use crate::support::{connect, empty_database, hours, rows, sql, statuses};
 
-/// Names as they stand in SQL.
+/// Names as they are written in SQL.
 const NAMES: [&str; 3] = ["queue", "\"Queue of the Shop\"", "\"It's \"\"quoted\"\"\""];
 
 /// A connection whose unqualified names are those of a schema, which is created.

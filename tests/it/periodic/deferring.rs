@@ -106,7 +106,7 @@ async fn each_policy_defers_its_own_choice_of_missed_ticks() {
         assert_eq!(ticks(&database), at_start, "{missed:?}");
         deferrer.defer_due(at("08:24:10")).await;
         assert_eq!(ticks(&database), [at_start, held_up].concat(), "{missed:?}");
-        // Another worker that starts now finds nothing to do, whatever was cleared away.
+        // Another worker that starts now finds nothing to do, whatever rows were deleted.
         app.periodic_deferrer().defer_due(at("08:25:00")).await;
         assert_eq!(ticks(&database), [at_start, held_up].concat(), "{missed:?}");
     }

@@ -132,7 +132,7 @@ async fn the_attribute_can_be_above_and_below_and_repeated() {
     }
 
     let app = App::builder(connector(&database()).await).task::<detailed>().build().unwrap();
-    // The function still makes jobs by hand, and the code can still be called.
+    // The function still makes jobs, and the code can still be called.
     assert!(detailed(0, "x".into(), 1, None).check().is_ok());
     detailed::body(0, "x".into(), 1, None).await;
     assert_eq!(app.task_names(), ["detailed"]);

@@ -1,4 +1,4 @@
-//! What Python's job manager finds and clears away, and what ours does.
+//! Which jobs Python's job manager finds and deletes, and which ones ours does.
 
 use diesel::prelude::*;
 use procrastinate::job_manager::{

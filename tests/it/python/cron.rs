@@ -103,7 +103,7 @@ fn the_ticks_of_what_users_write_are_those_of_croniter() {
     assert!(accepted > 100 && refused > 50, "{accepted} accepted, {refused} refused");
 }
 
-/// Tabs and the like stand in the table as JSON writes them.
+/// Tabs and similar characters are in the table as JSON writes them.
 fn unescaped(line: &str) -> String {
     if line.contains('\\') { serde_json::from_str(&format!("\"{line}\"")).unwrap() } else { line.to_owned() }
 }

@@ -122,7 +122,7 @@ async fn python_defers_each_tick_of_a_periodic_task_once(meeting: Meeting) {
     let mut connection = connect(&meeting.database);
     let ticks = json!({ "timestamps": [600, 600, 660, 600, 660], "queue": "ticks" });
     let answers = meeting.python.ask("defer_ticks", ticks).await;
-    // A tick whose row was cleared away when the next one came can be deferred again: upstream does so too.
+    // A tick whose row was deleted when the next one was deferred can be deferred again: upstream does so too.
     let ids: Vec<Option<i64>> = answers.iter().map(|answer| answer["id"].as_i64()).collect();
     assert_eq!(ids, [Some(1), None, Some(2), Some(3), None]);
     assert_eq!(periodic_defers(&mut connection), [(Some(660), Some(2)), (Some(600), Some(3))]);

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::support::PATIENCE;
 
-/// What pip is told to install.
+/// What pip installs.
 const REQUIREMENTS: [&str; 2] = ["procrastinate[django]==3.10.*", "psycopg[binary]"];
 
 /// The virtual environment's directory.
@@ -54,7 +54,7 @@ fn installed() -> Result<PathBuf, String> {
         return Ok(interpreter);
     }
     let _ = fs::remove_dir_all(&directory);
-    // Under a name of this process's own until it is finished. When several do so at once, the first one's stays.
+    // Under a name of this process until it is finished. If several do so at the same time, the first one's stays.
     let unfinished = directory.with_file_name(format!("{ENVIRONMENT}-{}", std::process::id()));
     let result = install(&unfinished);
     if result.is_ok() {
@@ -105,7 +105,7 @@ impl Python {
         Self { interpreter, database_url: database_url.to_owned(), modules: vec![DIRECTORY.into()] }
     }
 
-    /// The same with another version of Procrastinate, which is installed beside the first one.
+    /// The same with another version of Procrastinate, which is installed alongside the first one.
     pub fn with_procrastinate(mut self, version: &str) -> Result<Self, String> {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("procrastinate-{version}"));
         if !directory.join("procrastinate").exists() {
@@ -124,20 +124,20 @@ impl Python {
         Ok(self)
     }
 
-    /// Runs a module with modules of the test's own beside it. Returns what it prints.
+    /// Runs a module together with modules of the test. Returns what it prints.
     pub async fn run_module(&self, directory: &Path, arguments: &[&str]) -> String {
         let mut command = self.command(&[&["-m"], arguments].concat());
         command.env("PYTHONPATH", directory);
         output_of(command).await
     }
 
-    /// Runs one command of `peer.py`. Returns the lines that it answers with.
+    /// Runs one command of `peer.py`. Returns the lines that it prints.
     pub async fn ask(&self, command: &str, argument: Value) -> Vec<Value> {
         let output = output_of(self.command(&["-c", PROGRAM, command, &argument.to_string()])).await;
         output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// As [`ask`](Self::ask), for a command that answers with one line: its only field.
+    /// As [`ask`](Self::ask), for a command that prints one line: its only field.
     pub async fn ask_one(&self, command: &str, argument: Value) -> Value {
         let [line] = <[Value; 1]>::try_from(self.ask(command, argument).await).unwrap();
         line.as_object().unwrap().values().next().unwrap().clone()

@@ -1,5 +1,5 @@
-//! Many connections at once on the stored functions: no job is lost, taken twice or taken out of turn, and no error
-//! surfaces.
+//! Many connections that call the stored functions at the same time: no job is lost, fetched twice or fetched out of
+//! order, and there is no error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -189,7 +189,7 @@ fn a_fetch_that_searches_again_does_not_wait_for_one_that_waits_for_it() {
         defer(&mut connection, "M", 1);
         let second = scope.spawn(fetch);
         gate.until_waiting("transactionid", 1);
-        // This is what the first one finds when it looks again.
+        // This is what the first one finds when it searches again.
         defer(&mut connection, "L", 2);
         gate.open();
         assert_eq!(first.join().unwrap(), [(first_of_m, "M".to_owned())]);

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `model` | the contract's rules over a map in memory, written for plainness |
 //! | `steps` | one client at a time: after each random step the database and the model are in the same state |
-//! | `fetchers` | many connections at once on the stored functions |
-//! | `workers` | many workers at once |
+//! | `fetchers` | many connections that call the stored functions at the same time |
+//! | `workers` | many workers at the same time |
 //!
 //! What is done depends on a seed alone, and a test that fails prints it. With `PROCRASTINATE_TEST_SEED` set to a number
 //! only that seed is used.
@@ -77,7 +77,7 @@ impl Drop for Random {
     }
 }
 
-/// A connection on which nothing lasts for ever, as a function that looks again and again might.
+/// A connection with a time limit, because a function that searches repeatedly might never end.
 fn connect(database: &Database) -> PgConnection {
     let mut connection = support::connect(database);
     sql(&mut connection, "SET statement_timeout = '20s'");

@@ -72,7 +72,7 @@ impl NewJob {
     }
 }
 
-/// A job as it stands.
+/// The current state of a job.
 #[derive(Debug, Clone)]
 pub struct Job {
     pub new: NewJob,
@@ -174,8 +174,8 @@ impl Model {
         Ok(())
     }
 
-    /// A worker says how its job ended. It lets go of it then. False if that is not
-    /// its job any more, and does not stand like this, by its doing for all that anybody knows.
+    /// A worker reports the status of its job, and releases it. False if it no longer holds the job, unless the job has
+    /// this status and no other worker.
     pub fn finish_of_worker(&mut self, id: i64, worker: i64, end_status: &'static str) -> bool {
         match self.jobs.get(&id) {
             Some(job) if job.worker == Some(worker) && job.status == "doing" => {
@@ -190,8 +190,8 @@ impl Model {
         }
     }
 
-    /// A worker wants its job retried, which fails if a job with its queueing lock waits or if it is to be aborted. The
-    /// answer is what the worker is told: nothing if all went well, or if the job is nobody's any more.
+    /// A worker retries its job, which fails if another pending job has its queueing lock or if an abort was requested.
+    /// Returns what the function reports: nothing if it was retried, or if no worker holds the job any more.
     pub fn retry_of_worker(&mut self, id: i64, worker: i64, retry: Retry) -> Option<&'static str> {
         let job = self.jobs.get(&id)?;
         if job.status != "doing" {

@@ -167,7 +167,7 @@ impl Walk<'_> {
         (finished, retried.into_iter().map(|id| (id, Retry { at, ..self.any_retry() })).collect())
     }
 
-    /// Does the same to the database and to the model. The answers have to agree.
+    /// Does the same to the database and to the model. The results must agree.
     fn take(&mut self, step: &Step) {
         match step {
             Step::Defer(job) => {
@@ -214,7 +214,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Calls a function that answers with one value.
+    /// Calls a function that returns one value.
     fn call(&mut self, function: &str) -> Result<String, Refused> {
         let answer = try_rows(self.connection, &format!("SELECT {function} AS returned"));
         answer.map(|rows| rows[0].clone()).map_err(|error| {

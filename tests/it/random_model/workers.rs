@@ -1,4 +1,4 @@
-//! Many workers at once: each job runs once, those of a lock one after the other and in their order.
+//! Many workers at the same time: each job runs once, and jobs with the same lock run one at a time in their order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -97,7 +97,7 @@ impl Hall {
     /// A worker with a pool of its own, as if it were another process.
     async fn worker(&self) -> Worker {
         let app = App::builder(connector(&self.database).await).task::<Logged>().build().unwrap();
-        // A job whose lock another worker has let go is not announced: it is found by polling.
+        // A job whose lock another worker has released is not announced, but found by polling.
         app.worker().name(self.database.name()).fetch_job_polling_interval(Duration::from_millis(10))
     }
 

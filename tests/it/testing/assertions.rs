@@ -87,7 +87,7 @@ fn the_assertions_panic_where_they_are_wrong() {
     assert!(missing.starts_with("no such job is pending: welcome("), "{missing}");
     let superfluous = message(&|connection| assert_not_deferred_blocking!(connection, report()));
     assert_eq!(superfluous, "this job is pending, but should not be: report[1]()");
-    // Where there is no answer, neither assertion may pass.
+    // If the query fails, neither assertion may pass.
     sql(&mut connection, "ALTER TABLE procrastinate_jobs RENAME TO gone");
     let unanswered = message(&|connection| assert_not_deferred_blocking!(connection, report()));
     assert!(unanswered.starts_with("could not load the deferred jobs"), "{unanswered}");

@@ -47,7 +47,7 @@ async fn an_async_task_is_cancelled_at_its_await_point_and_drops_its_values() {
     };
     let worker = Running::start(polling(app.worker()));
     within_patience(STARTED.notified()).await;
-    // Heard by notification: nothing is polled so soon.
+    // Found by notification: nothing is polled so soon.
     request_abort(&app, id).await;
     within_patience(FREED.notified()).await;
 
@@ -170,7 +170,7 @@ async fn an_abort_request_wins_over_a_retry_even_at_the_last_moment() {
     let app = App::builder(connector(&database).await).task::<fail_all_the_same>().build().unwrap();
     let mut connection = connect(&database);
 
-    // The task ends with its own error after it was told: the request is pending, and the job fails.
+    // The task returns its own error after the abort request: the request is pending, and the job fails.
     let id = app.defer(fail_all_the_same()).await.unwrap();
     let worker = Running::start(app.worker());
     within_patience(STARTED.notified()).await;
@@ -179,7 +179,7 @@ async fn an_abort_request_wins_over_a_retry_even_at_the_last_moment() {
     worker.stop().await.unwrap();
     assert_eq!(errors(&mut connection, id), ["1: it failed"]);
 
-    // The worker has not heard of the request when it asks for the retry.
+    // The worker does not know of the request when it asks for the retry.
     let id = app.defer(fail_all_the_same()).await.unwrap();
     let worker = Running::start(app.worker().listen_notify(false).abort_job_polling_interval(NEVER));
     within_patience(STARTED.notified()).await;
@@ -280,7 +280,7 @@ async fn an_abort_request_when_the_job_finishes_is_too_late_and_is_cleared() {
     let id = app.defer(end_at_once()).await.unwrap();
     let worker = Running::start(app.worker().abort_job_polling_interval(NEVER));
     within_patience(STARTED.notified()).await;
-    // The request is made and not committed when the worker comes to store the ending, and waits for it.
+    // The request is made and not committed when the worker stores the outcome, and waits for it.
     sql(&mut connection, "BEGIN");
     assert!(cancel_job(id).abort(true).execute_blocking(&mut connection).unwrap());
     GO_ON.notify_one();

@@ -11,7 +11,7 @@ use crate::support::{
     Running, connect, connector, database, events, eventually, job, sql, statuses, within_patience, workers,
 };
 
-/// A worker that hears soon what is asked of it.
+/// A worker that notices requests soon.
 fn quick(worker: Worker) -> Worker {
     let interval = Duration::from_millis(50);
     worker.abort_job_polling_interval(interval).update_heartbeat_interval(interval)
@@ -46,7 +46,7 @@ async fn jobs_are_fetched_ahead_and_run_in_order_within_the_concurrency() {
     eventually("all have ended", || statuses(&mut connection).iter().all(|status| *status == JobStatus::Succeeded))
         .await;
     worker.stop().await.unwrap();
-    // Two at a time start at once, and which of them says so first is open.
+    // Two jobs start at the same time, and either can be the first to record it.
     let mut order = ORDER.lock().unwrap().clone();
     assert!(order[..2].contains(&0) && order[..2].contains(&1), "{order:?}");
     order.sort_unstable();
@@ -165,7 +165,7 @@ async fn a_worker_without_a_heartbeat_starts_no_buffered_job_until_it_reconnects
     let mut other = connect(&database);
     eventually("the first one is back in the queue", || job(&mut other, first).status == JobStatus::Todo).await;
     sql(&mut other, &format!("UPDATE procrastinate_jobs SET queue_name = 'elsewhere' WHERE id = {first}"));
-    // It would start at once.
+    // It would start immediately.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(*RAN.lock().unwrap(), ["first"]);
     assert_eq!(job(&mut other, buffered).status, JobStatus::Doing);

@@ -117,7 +117,7 @@ async fn work_with_a_cut(database: &Database, cut: (usize, Cut)) -> usize {
     let open = "SELECT id FROM procrastinate_jobs WHERE status IN ('todo', 'doing')";
     eventually(&format!("all jobs have ended, {cut:?}"), || {
         if running.has_ended() {
-            // A worker that cannot register ends with an error: whoever started it starts it again.
+            // A worker that cannot register ends with an error, and is started again.
             running = Running::start(worker());
         }
         rows(&mut connection, open).is_empty()

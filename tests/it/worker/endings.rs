@@ -1,4 +1,4 @@
-//! How jobs end.
+//! The outcomes of jobs.
 
 use std::sync::Mutex;
 
@@ -93,7 +93,8 @@ async fn a_job_that_cannot_run_fails_and_the_worker_continues() {
     .await
     .unwrap();
     let mut connection = connect(&database);
-    // PostgreSQL holds numbers that Rust's cannot, and arguments that are no object when written by hand.
+    // PostgreSQL stores numbers that Rust's types cannot hold, and arguments that are no object if somebody inserts
+    // them.
     sql(&mut connection, r#"UPDATE procrastinate_jobs SET args = '{"a": 1e400, "b": 1}' WHERE id = 4"#);
     sql(
         &mut connection,
@@ -192,7 +193,7 @@ async fn a_plain_function_runs_where_blocking_is_allowed() {
 
     #[task]
     fn blocks() -> Result<(), std::io::Error> {
-        // On a thread of the runtime's own this would panic.
+        // On one of the runtime's own threads this would panic.
         tokio::runtime::Handle::current().block_on(async {});
         THREADS.lock().unwrap().push(std::thread::current().id());
         Ok(())

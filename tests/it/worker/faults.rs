@@ -1,4 +1,4 @@
-//! What a worker makes of a database that goes away, of answers that get lost, and of others who take its jobs.
+//! How a worker handles an unreachable database, lost responses, and other workers that take its jobs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -140,7 +140,7 @@ async fn a_job_fetched_in_a_lost_response_is_found_and_run() {
     let worker = Running::start(quick(app.worker()).queues(["mine"]));
     eventually("it is registered", || workers(&mut connection).len() == 1).await;
     let id = get_lost().defer_blocking(&mut connection).unwrap();
-    // As if the worker had fetched it, and had never been told.
+    // As if the worker had fetched it in a lost response.
     sql(
         &mut connection,
         "UPDATE procrastinate_jobs SET status = 'doing', worker_id = (SELECT id FROM procrastinate_workers)",
@@ -236,7 +236,7 @@ async fn a_late_attempt_cannot_finish_the_next_attempt_of_the_same_worker() {
     let worker = Running::start(quick(app.worker().concurrency(2)));
     within_patience(STARTED.acquire()).await.unwrap().forget();
 
-    // Somebody declares the worker dead and puts its job back; the worker itself takes it up again.
+    // Somebody prunes the worker and requeues its job; the worker itself fetches it again.
     sql(
         &mut connection,
         "BEGIN; DELETE FROM procrastinate_workers;
@@ -245,7 +245,7 @@ async fn a_late_attempt_cannot_finish_the_next_attempt_of_the_same_worker() {
     within_patience(STARTED.acquire()).await.unwrap().forget();
     MAY_END[0].store(true, Ordering::SeqCst);
     within_patience(ENDED.notified()).await;
-    // The ending of the first run would go out now; another job goes through all the same stages meanwhile.
+    // The outcome of the first attempt would be sent now; another job goes through the same stages meanwhile.
     let other = app.defer(outlive()).await.unwrap();
     eventually("the other job has succeeded", || job(&mut connection, other).status == JobStatus::Succeeded).await;
     let again = job(&mut connection, id);

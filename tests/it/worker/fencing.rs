@@ -1,5 +1,5 @@
-//! A worker that is slow or out of touch, and others who take it for dead: no job is lost, and none is ended by a worker
-//! that no longer has it.
+//! A worker that is slow or cannot reach the database, and others that consider it stalled. No job is lost, and no
+//! worker finishes a job that it no longer holds.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::support::{Running, connect, connector, database, eventually, job, rows, sql, within_patience, workers};
 
-/// A worker that beats quickly, and takes nobody for dead meanwhile.
+/// A worker with frequent heartbeats, which considers nobody stalled meanwhile.
 fn quick(worker: Worker) -> Worker {
     worker
         .update_heartbeat_interval(Duration::from_millis(50))
@@ -32,7 +32,7 @@ fn errors(connection: &mut PgConnection) -> Vec<String> {
     rows(connection, "SELECT job_id, attempt, error FROM procrastinate_diesel_job_errors ORDER BY job_id, attempt")
 }
 
-// ---- Taken for dead ----
+// ---- Considered stalled ----
 
 #[tokio::test]
 async fn a_live_worker_that_was_pruned_reclaims_its_jobs_and_stores_their_outcomes() {
@@ -82,7 +82,7 @@ async fn a_job_that_finishes_before_its_worker_knows_that_it_was_pruned_is_not_l
     let mut connection = connect(&database);
     let app = App::builder(connector(&database).await).task::<end_unheard>().build().unwrap();
     let id = app.defer(end_unheard()).await.unwrap();
-    // It would hear of it in an hour only.
+    // Its next heartbeat is due in an hour.
     let hour = Duration::from_secs(3_600);
     let worker = app.worker().update_heartbeat_interval(hour).abort_job_polling_interval(hour);
     let worker = Running::start(worker.stalled_worker_timeout(2 * hour));
@@ -123,7 +123,7 @@ async fn a_task_whose_job_another_worker_holds_is_aborted_and_its_outcome_is_not
     let mut connection = connect(&database);
     let app = App::builder(connector(&database).await).task::<be_taken_away>().build().unwrap();
     let id = app.defer(be_taken_away()).await.unwrap();
-    // Slow: it does not hear of anything before the other one has the job.
+    // Slow: its next heartbeat comes after the other one has the job.
     let slow = app
         .worker()
         .update_heartbeat_interval(Duration::from_secs(2))
@@ -400,7 +400,7 @@ async fn a_worker_without_a_heartbeat_aborts_its_jobs_and_fetches_none_until_the
     eventually("the job was told to stop, and its ending is stored", || job(&mut other, id).status == JobStatus::Todo)
         .await;
     assert_eq!(*REASON.lock().unwrap(), Some(AbortReason::WorkerLost));
-    // It would be fetched at once by a worker that fetches.
+    // A worker that fetches would fetch it immediately.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(standing(&mut other, id), (JobStatus::Todo, 1, Some(registered)));
     assert_eq!(standing(&mut other, stays), (JobStatus::Doing, 0, Some(registered)));
@@ -420,7 +420,7 @@ async fn a_worker_without_a_heartbeat_aborts_its_jobs_and_fetches_none_until_the
 fn heartbeats_continue_while_code_blocks_the_only_thread_of_the_runtime() {
     #[task]
     async fn hog() {
-        // Longer than a worker may be silent for.
+        // Longer than a worker may be without a heartbeat.
         std::thread::sleep(Duration::from_millis(2_500));
     }
 
@@ -484,9 +484,9 @@ async fn a_failure_long_after_a_stop_request_does_not_end_the_worker_before_its_
         within_patience(STARTED.notified()).await;
     }
     let stopped = worker.ask_to_stop();
-    // Nothing may happen for longer than a worker waits for a database that is away.
+    // Nothing may happen for longer than a worker waits for an unreachable database.
     tokio::time::sleep(Duration::from_millis(1_300)).await;
-    // The ending is refused once.
+    // The outcome is refused once.
     sql(
         &mut connection,
         "CREATE SEQUENCE tries;

@@ -1,4 +1,4 @@
-//! Old jobs are deleted by a worker that was told to, and by the built-in task.
+//! Old jobs are deleted by a worker with that setting, and by the built-in task.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Workers that are killed at every stage of a job's life: processes of their own, and SIGKILL.
+//! Workers that are killed at every stage of a job's life: separate processes, and SIGKILL.
 //!
 //! The killed process is this binary again, asked for the test [`be_a_worker`] alone. Both sides meet by rows in the
 //! database: each run of a task leaves one.
@@ -111,7 +111,7 @@ async fn hold_and_stay(context: JobContext) {
     hold_if_a_victim(&context).await;
 }
 
-/// Ends when the test lets go of the lock 0.
+/// Ends when the test releases the lock 0.
 #[task(pass_context)]
 async fn end_when_told(context: JobContext) {
     let (_, mut connection) = begin(&context).await;
@@ -166,7 +166,7 @@ async fn app(database_url: &str, part: Part) -> App {
         .unwrap()
 }
 
-/// Looks for dead workers all the time. That a worker is dead, the test says by [`Scene::declare_dead`].
+/// Checks for dead workers all the time. The test declares a worker dead with [`Scene::declare_dead`].
 fn looking(worker: Worker) -> Worker {
     worker.update_heartbeat_interval(Duration::from_millis(50)).fetch_job_polling_interval(Duration::from_millis(100))
 }
@@ -253,7 +253,7 @@ impl Scene {
         Self { connection, app, database }
     }
 
-    /// Starts a process and kills it as soon as the query has an answer.
+    /// Starts a process and kills it as soon as the query returns a row.
     async fn kill_when(&mut self, part: Part, what: &str, query: &str) {
         let process = Process::start(&self.database, part);
         eventually(what, || !rows(&mut self.connection, query).is_empty()).await;
@@ -261,7 +261,7 @@ impl Scene {
         self.declare_dead();
     }
 
-    /// As if the workers that there are had not been heard of for an hour.
+    /// As if the existing workers had not sent a heartbeat for an hour.
     fn declare_dead(&mut self) {
         sql(&mut self.connection, "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'");
     }
@@ -388,7 +388,7 @@ async fn a_job_with_an_abort_request_is_aborted_when_its_worker_is_killed() {
 
 // ---- When its task has ended ----
 
-/// The processes of the server that wait for a row to store an ending.
+/// The processes of the server that wait for a row to store an outcome.
 const WAITING_ENDINGS: &str = "SELECT pid FROM pg_stat_activity
     WHERE datname = current_database() AND query LIKE '%finish_and_fetch%' AND cardinality(pg_blocking_pids(pid)) > 0";
 
@@ -424,7 +424,7 @@ async fn a_job_whose_outcome_was_not_stored_runs_again() {
 async fn an_outcome_in_flight_is_stored_and_the_job_fetched_with_it_is_not_lost() {
     let mut scene = Scene::new().await;
     let id = scene.app.defer(end_when_told()).await.unwrap();
-    // The worker has room for one beside it: this one, and the other one comes with the answer that nobody reads.
+    // The worker has a second slot for this one. The other one is fetched with the response that nobody reads.
     let beside = scene.app.defer(hold()).await.unwrap();
     let next = scene.app.defer(hold()).await.unwrap();
     let mut holder = kill_at_the_ending(&mut scene, id).await;

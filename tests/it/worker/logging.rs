@@ -1,4 +1,4 @@
-//! What the log hears.
+//! What is logged.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -16,7 +16,7 @@ use crate::support::{connector, database};
 
 type Fields = BTreeMap<&'static str, String>;
 
-/// A line of the log: its level, its fields, and those of the job's span that it stands in.
+/// A line of the log: its level, its fields, and those of the span of its job.
 #[derive(Debug, Clone)]
 struct Line {
     level: Level,
@@ -30,7 +30,7 @@ impl Line {
     }
 }
 
-/// Keeps what it hears of this crate.
+/// Records the events of this crate.
 #[derive(Clone, Default)]
 struct Listener(Arc<Mutex<Vec<Line>>>);
 
@@ -82,7 +82,7 @@ async fn say_no() -> Result<(), TaskControl> {
     Err(TaskControl::discard().because("no"))
 }
 
-/// What the log hears of these jobs.
+/// What is logged about these jobs.
 async fn lines_of(jobs: Vec<procrastinate::JobToDefer>) -> Vec<Line> {
     let listener = Listener::default();
     let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(listener.clone()));
@@ -118,7 +118,7 @@ async fn a_job_is_logged_once_at_its_start_and_once_at_its_end_within_its_span()
         assert_eq!(line.fields["worker.id"], "1");
     }
 
-    // The task's own lines stand in the span of its job.
+    // The task's own lines are in the span of its job.
     let own = lines.iter().find(|line| line.fields["message"].contains("of the task's own")).unwrap();
     for (field, expected) in [
         ("job.id", "1"),

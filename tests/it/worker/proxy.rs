@@ -11,12 +11,12 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// What the client never hears of.
+/// What is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// The server never gets the request.
+    /// The request. The server never gets it.
     Request,
-    /// The server has done what it was asked for, and its answer is lost.
+    /// The response. The server has processed the request.
     Answer,
 }
 
@@ -102,7 +102,7 @@ async fn pass_requests_on(
     to.write_all(&message).await?;
     loop {
         let letter = read_message(&mut from, &mut message).await?;
-        // Only these are answered at once: sync and a simple query.
+        // The server responds immediately only to these: sync and a simple query.
         if matches!(letter, b'S' | b'Q') {
             let number = shared.round_trips.fetch_add(1, Ordering::SeqCst) + 1;
             match shared.cut {

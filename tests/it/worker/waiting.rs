@@ -1,4 +1,4 @@
-//! A worker that waits: how it hears of jobs, that it is known to be alive, and how it stops.
+//! An idle worker: how it is notified of jobs, that it sends heartbeats, and how it stops.
 
 use std::time::Duration;
 

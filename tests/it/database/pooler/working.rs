@@ -12,7 +12,7 @@ use crate::support::{Running, connect, database, eventually, jobs, sql, within_p
 /// So long that only something else can have woken a worker.
 const NEVER: Duration = Duration::from_secs(3_600);
 
-/// Jobs and aborts are heard of, or not at all.
+/// Jobs are not polled, so they are found by notifications only.
 fn listening(worker: Worker) -> Worker {
     worker.fetch_job_polling_interval(NEVER).update_heartbeat_interval(Duration::from_millis(100))
 }
