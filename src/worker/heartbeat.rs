@@ -31,6 +31,7 @@ const MOST_AT_ONCE: usize = 1_000;
 pub(super) struct HeartbeatReport {
     /// The ID of the worker. The loop may have re-registered since.
     pub(super) worker_id: i64,
+    /// When the statement was sent that led to the finding.
     pub(super) sent_at: Instant,
     pub(super) finding: Finding,
 }

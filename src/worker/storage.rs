@@ -1,4 +1,4 @@
-//! The operations that only a worker needs, besides those of the job manager. The caller chooses the connection.
+//! Operations that only a worker needs. The others are in the job manager. The caller chooses the connection.
 
 use std::cmp::Reverse;
 

@@ -1,4 +1,5 @@
-//! Statements that store the outcomes of jobs and fetch new ones.
+//! Statements that store the outcomes of jobs and fetch new ones. Their SQL functions are in the migrations
+//! `…_procrastinate_finish`, `…_procrastinate_fetch` and `…_procrastinate_finish_and_fetch`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A job before it is stored: its task, arguments and options, and the connection to store it on.
+//! A job before it is stored: its task, arguments and options. It is deferred on a connection.
 
 pub(crate) mod batch;
 pub(crate) mod concurrent;
