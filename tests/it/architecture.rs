@@ -62,7 +62,7 @@ fn no_file_imports_from_a_floor_above_its_own() {
 }
 
 #[test]
-fn every_entry_of_src_stands_on_a_floor() {
+fn every_entry_of_src_has_a_floor() {
     let sources = Sources::read("src", "lib.rs");
     let found: BTreeSet<&str> =
         sources.files.iter().map(|file| entry(file)).filter(|name| *name != "lib" && *name != "main").collect();

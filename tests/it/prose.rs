@@ -176,7 +176,7 @@ fn sentences(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn code_tables_and_links_are_told_from_prose() {
+fn code_tables_and_links_are_distinguished_from_prose() {
     let text = plain("See [the *page*](crate::a.b). Version 3.10 of `let x = 1. 2;` runs! Really?");
     assert_eq!(sentences(&text), ["See the page.", "Version 3.10 of code runs!", "Really?"]);
     let kinds = |found: Vec<(_, Text)>| found.into_iter().map(|(kind, text)| (kind, text.line)).collect::<Vec<_>>();

@@ -91,7 +91,7 @@ fn in_can_come_from_its_variable_but_not_together_with_at() {
 }
 
 #[test]
-fn a_taken_queueing_lock_fails_unless_that_is_to_be_ignored() {
+fn a_taken_queueing_lock_is_an_error_unless_ignored() {
     let database = database();
     let arguments = ["defer", "report", "--queueing-lock", "report"];
     run(on(&database, &arguments)).well();

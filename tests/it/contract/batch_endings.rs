@@ -176,7 +176,7 @@ fn the_last_hundred_errors_of_a_job_are_kept() {
 }
 
 #[test]
-fn no_error_is_kept_of_a_job_that_is_not_this_workers_or_is_gone() {
+fn no_error_is_stored_for_a_job_that_the_worker_does_not_hold_or_that_is_deleted() {
     let mut queue = queue_with_two_workers(json!([
         { "status": "doing", "worker_id": 2 },
         { "status": "doing" },

@@ -79,7 +79,7 @@ fn a_job_that_the_worker_no_longer_holds_is_lost_and_unchanged() {
 }
 
 #[test]
-fn a_job_that_is_gone_is_lost() {
+fn a_deleted_job_is_lost() {
     let mut queue = queue_with_two_workers(json!([]));
     assert_eq!(call(&mut queue, "{99}", "{succeeded}", 0), ["lost | 99"]);
 }

@@ -86,7 +86,7 @@ fn only_older_ticks_of_the_same_task_and_periodic_id_are_forgotten() {
 }
 
 #[test]
-fn a_tick_that_meets_a_taken_queueing_lock_leaves_no_trace() {
+fn a_tick_whose_queueing_lock_is_taken_changes_nothing() {
     let mut queue = Queue::new();
     queue.row(&tick_with_queueing_lock("once", 60));
 

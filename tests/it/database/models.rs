@@ -365,7 +365,7 @@ fn a_job_has_finished_before_a_time_when_its_newest_event_is_older() {
 }
 
 #[test]
-fn conditions_that_look_into_other_tables_can_stand_in_a_join_with_them() {
+fn conditions_on_other_tables_can_be_used_in_a_join_with_them() {
     let database = database();
     let mut connection = connect(&database);
     let [first, ..] = fill(&mut connection);

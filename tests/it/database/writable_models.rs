@@ -44,7 +44,7 @@ fn a_job_can_have_any_status_and_has_the_events_of_that_status() {
 }
 
 #[test]
-fn what_a_test_changes_of_a_job_is_saved_with_what_it_takes_away() {
+fn changes_of_a_test_to_a_job_are_saved_including_removed_values() {
     let database = database();
     let mut connection = connect(&database);
     let new = NewProcrastinateJob { lock: Some("lock".to_owned()), ..NewProcrastinateJob::of_task("send_invoice") };

@@ -65,7 +65,7 @@ async fn a_tick_whose_queueing_lock_is_taken_is_skipped_and_delays_no_other() {
 }
 
 #[tokio::test]
-async fn a_taken_queueing_lock_does_not_spoil_a_transaction() {
+async fn a_taken_queueing_lock_does_not_break_a_transaction() {
     let database = database();
     let mut connection = connect(&database);
     let tick = |timestamp: i64| {
