@@ -3,6 +3,7 @@
 mod argument;
 mod options;
 mod periodic;
+mod place;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -79,6 +80,10 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
     let options = syn::parse_macro_input!(attribute as options::Options);
+    if place::is_in_impl(proc_macro::Span::call_site()) {
+        let message = "a task must be a free function; move it out of the `impl` or `trait`";
+        return syn::Error::new(proc_macro2::Span::call_site(), message).into_compile_error().into();
+    }
     let function = syn::parse_macro_input!(item as syn::ItemFn);
     task::expand(&options, function).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -122,3 +122,32 @@ fn a_schedule_without_a_task_is_refused() {
     let left = leave_to_task(&quote::quote!(cron = "@daily"), function("#[procrastinate::task] fn f() {}")).unwrap();
     assert_eq!(left.to_string(), "# [procrastinate :: task] # [periodic (cron = \"@daily\")] fn f () { }");
 }
+
+#[test]
+fn a_function_in_an_impl_is_noticed() {
+    use crate::place::is_position_in_impl;
+
+    // The function is where the dollar sign is.
+    for (source, expected) in [
+        ("$", false),
+        ("impl A { $", true),
+        ("impl A { fn a() {}\n const X: [u8; 2] = [0; 2];\n    $", true),
+        ("#[cfg(any())]\nunsafe impl<'a, T: Into<&'a str>> B for [T; 3]\nwhere T: Copy\n{ $", true),
+        ("/// Its {\n#[doc = \"{ impl\"] pub(crate) trait T: 'static {\n    $", true),
+        ("impl A { fn a() { $", false),
+        ("impl A { fn a() -> impl Fn() { || {} } }\n$", false),
+        ("fn a() -> impl Fn() {\n    $", false),
+        ("mod implementation { $", false),
+        ("const A: &str = \"impl A {\"; $", false),
+        ("const A: &str = r#\"\" impl A {\"#; $", false),
+        ("const A: char = '{'; const B: char = '\\''; mod a { impl A {} $", false),
+        ("/* impl A { /* */ */ $", false),
+        ("impl A { mod b { $", false),
+        ("impl r#type { const B: &'static [u8] = b\"}\\\"}\"; $", true),
+    ] {
+        let before = source.trim_end_matches('$');
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap().chars().count() + 1;
+        assert_eq!(is_position_in_impl(source, line, column), expected, "{source}");
+    }
+}

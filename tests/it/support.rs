@@ -40,10 +40,14 @@ pub fn database_in(encoding: &str) -> Database {
     let database = server.create_database("test").unwrap();
     let mut connection = PgConnection::establish(server.url()).unwrap();
     let name = database.name();
+    let owner = format!("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{name}'");
+    let owner = rows(&mut connection, &owner).remove(0);
     sql(&mut connection, &format!("DROP DATABASE \"{name}\""));
     sql(
         &mut connection,
-        &format!("CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"),
+        &format!(
+            "CREATE DATABASE \"{name}\" OWNER \"{owner}\" TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        ),
     );
     let migrations = procrastinate::migrations::MIGRATIONS;
     procrastinate::migrations::run_pending_migrations(&mut connect(&database), migrations).unwrap();

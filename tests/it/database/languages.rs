@@ -6,11 +6,11 @@ use procrastinate::{App, Error, configure_task};
 use serde_json::json;
 use throwaway_postgres::Database;
 
-use crate::support::{connect, connector, database, empty_database, rows, sql};
+use crate::support::{connect, connector, database, empty_database, rows, sql, superuser};
 
 /// Makes the server answer in another language on new connections, if it has one.
 fn translate(database: &Database) -> bool {
-    let mut connection = connect(database);
+    let mut connection = superuser(database);
     let set = |locale: &&str| {
         let set = format!("ALTER DATABASE \"{}\" SET lc_messages = '{locale}'", database.name());
         diesel::sql_query(set).execute(&mut connection).is_ok()
@@ -48,7 +48,7 @@ fn a_missing_permission_is_recognised_in_every_language() {
 
     let database = database();
     translate(&database);
-    let mut connection = connect(&database);
+    let mut connection = superuser(&database);
     let role = format!("{}_guest", &database.name()[database.name().len() - 16..]);
     sql(&mut connection, &format!("CREATE ROLE \"{role}\" LOGIN PASSWORD 'guest'"));
     let (_, server) = database.url().rsplit_once('@').unwrap();
