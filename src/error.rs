@@ -300,8 +300,8 @@ impl Error {
 
     /// Whether the role has no permission for a table, function or sequence of the queue.
     ///
-    /// Diesel does not expose the SQLSTATE, and the message is in the server's language. But it contains the name of the
-    /// object, and has neither a position nor a constraint, as other errors with such a name have.
+    /// Diesel does not expose the SQLSTATE, and the message is in the server's language. But it contains the name of
+    /// the object, and has neither a position nor a constraint, as other errors with such a name have.
     #[cfg(feature = "cli")]
     pub(crate) fn says_that_permission_is_missing(&self) -> bool {
         use diesel::result::{DatabaseErrorKind, Error::DatabaseError};

@@ -1,7 +1,7 @@
 //! Finds out whether an attribute is inside an `impl` or a `trait`.
 //!
 //! There a task would expand to items that Rust refuses with one error each. An attribute does not know where it is, so
-//! this reads the file. If in doubt, the answer is no.
+//! this reads the file. It accepts the task if that is not possible.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -27,7 +27,9 @@ pub(crate) fn is_position_in_impl(source: &str, line: usize, column: usize) -> b
     let mut chars = before.chars().peekable();
     while let Some(char) = chars.next() {
         match char {
-            '/' if chars.peek() == Some(&'/') => drop(chars.by_ref().find(|char| *char == '\n')),
+            '/' if chars.peek() == Some(&'/') => {
+                chars.by_ref().find(|char| *char == '\n');
+            }
             '/' if chars.peek() == Some(&'*') => skip_comment(&mut chars),
             '"' => skip_text(&mut chars, raw_hashes(&mut header)),
             '\'' => skip_character(&mut chars),
@@ -100,7 +102,9 @@ fn raw_hashes(header: &mut String) -> Option<usize> {
 fn skip_text(chars: &mut Peekable<Chars<'_>>, raw_hashes: Option<usize>) {
     while let Some(char) = chars.next() {
         match raw_hashes {
-            None if char == '\\' => drop(chars.next()),
+            None if char == '\\' => {
+                chars.next();
+            }
             None if char == '"' => break,
             Some(hashes) if char == '"' && (0..hashes).all(|_| chars.next_if_eq(&'#').is_some()) => break,
             _ => {}
@@ -112,7 +116,7 @@ fn skip_text(chars: &mut Peekable<Chars<'_>>, raw_hashes: Option<usize>) {
 fn skip_character(chars: &mut Peekable<Chars<'_>>) {
     if chars.next_if_eq(&'\\').is_some() {
         chars.next();
-        drop(chars.find(|char| *char == '\''));
+        chars.find(|char| *char == '\'');
         return;
     }
     let mut ahead = chars.clone();

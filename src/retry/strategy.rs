@@ -128,8 +128,8 @@ impl RetryStrategy {
 
     /// Varies each delay at random by up to this fraction of it. Default: 0.
     ///
-    /// With 0.1, a delay of 60 seconds becomes one of 54 to 66. No delay exceeds `max_wait`. Use it so that jobs that failed together are not
-    /// retried together. Values below 0 count as 0, and values above 1 as 1.
+    /// With 0.1, a delay of 60 seconds becomes one of 54 to 66. No delay exceeds `max_wait`. Use it so that jobs that
+    /// failed together are not retried together. Values below 0 count as 0, and values above 1 as 1.
     ///
     /// ```
     /// # use procrastinate::retry::RetryStrategy;

@@ -80,7 +80,8 @@ async fn jobs_of(worker_id: i64, session: &Session<'_>) -> Result<Vec<i64>, Fail
     Ok(jobs.into_iter().map(|job| job.id).collect())
 }
 
-/// Describes how many workers are alive at this time, which is the database's. No workers is not an error, because there may be no jobs.
+/// Describes how many workers are alive at this time, which is the database's. No workers is not an error, because
+/// there may be no jobs.
 pub(crate) fn alive(workers: &[ProcrastinateWorker], now: DateTime<Utc>) -> String {
     let alive = workers.iter().filter(|worker| is_alive(worker, now)).count();
     let last = workers.iter().map(|worker| now - worker.last_heartbeat).min().unwrap_or_default();

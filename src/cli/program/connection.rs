@@ -56,7 +56,7 @@ impl Address {
             Err(error) => {
                 let rule = "must be postgres://user:password@host:port/database, or come from PGHOST, PGPORT and so on";
                 let hint = "write special characters of the password as %XX";
-                let reason = reason_without_secrets(&error);
+                let reason = reason_without_secrets(&address, &error);
                 Err(Failure::usage(format!("invalid database address{reason}: {rule}; {hint}")))
             }
         }
@@ -92,10 +92,19 @@ fn of_postgresql_variables() -> Result<Option<String>, Failure> {
     Ok(Some(address))
 }
 
-/// Returns the reason for which an address is invalid, if it is the value of an option. Other reasons quote the address.
-fn reason_without_secrets(error: &tokio_postgres::Error) -> String {
+/// Returns the reason for which an address is invalid, in brackets. A reason that quotes a part of the address is only
+/// returned if the part cannot be mistaken for one of a password.
+fn reason_without_secrets(address: &str, error: &tokio_postgres::Error) -> String {
     let reason = error.source().map(ToString::to_string).unwrap_or_default();
-    if reason.starts_with("invalid value for option ") { format!(" ({reason})") } else { String::new() }
+    let parameters = address.split_once('?').map_or("", |(_, parameters)| parameters);
+    let is_option = |option: &str| {
+        !parameters.contains('@') && option.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let is_shown = match reason.strip_prefix("unknown option `") {
+        Some(option) => is_option(option.trim_end_matches('`')),
+        None => reason.starts_with("invalid value for option ") || reason == "unexpected EOF",
+    };
+    if is_shown { format!(" ({reason})") } else { String::new() }
 }
 
 /// Formats the server, the user and the database of an address, for messages.
@@ -108,18 +117,25 @@ fn without_password(address: &str) -> String {
         #[cfg(unix)]
         Host::Unix(path) => path.display().to_string(),
     });
-    let ports = config.get_ports().iter().map(u16::to_string);
+    let host = hosts.filter(|host| !host.contains(['@', '?', '#', '&'])).collect::<Vec<_>>().join(",");
+    let port = config.get_ports().iter().map(u16::to_string).collect::<Vec<_>>().join(",");
     let shown = |part: Option<&str>| {
         part.filter(|part| !part.contains(['@', ':', '/', '?', '#', '&'])).unwrap_or_default().to_owned()
     };
-    let parts = [
-        ("host", hosts.filter(|host| !host.contains(['@', '?', '#', '&'])).collect::<Vec<_>>().join(",")),
-        ("port", ports.collect::<Vec<_>>().join(",")),
-        ("user", shown(config.get_user())),
-        ("dbname", shown(config.get_dbname())),
-    ];
-    let parts = parts.iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!("{key}='{value}'"));
-    parts.collect::<Vec<_>>().join(" ")
+    let (user, dbname) = (shown(config.get_user()), shown(config.get_dbname()));
+    let part = |before: &str, value: &str, after: &str| {
+        if value.is_empty() { String::new() } else { format!("{before}{value}{after}") }
+    };
+    match address.split_once("://") {
+        Some((scheme, _)) if !host.starts_with('/') => {
+            format!("{scheme}://{}{host}{}{}", part("", &user, "@"), part(":", &port, ""), part("/", &dbname, ""))
+        }
+        _ => {
+            let parts = [("host='", host), ("port='", port), ("user='", user), ("dbname='", dbname)];
+            let parts: Vec<_> = parts.iter().map(|(key, value)| part(key, value, "'")).collect();
+            parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+        }
+    }
 }
 
 /// A pool of one connection, which is opened when it is first needed.
@@ -203,13 +219,13 @@ mod tests {
     #[test]
     fn a_password_is_never_shown() {
         for (address, expected) in [
-            ("postgres://ada:s3cr%3Aet@host/shop", "host='host' user='ada' dbname='shop'"),
-            ("postgres://host/shop", "host='host' dbname='shop'"),
-            ("postgres://h:5/shop?user=ada&password=s3cret", "host='h' port='5' user='ada' dbname='shop'"),
+            ("postgres://ada:s3cr%3Aet@host/shop", "postgres://ada@host/shop"),
+            ("postgres://host/shop", "postgres://host/shop"),
+            ("postgres://h:5/shop?user=ada&password=s3cret", "postgres://ada@h:5/shop"),
             ("host='h' password='s3cret' dbname='shop'", "host='h' dbname='shop'"),
             ("host='h' password = 's3 cr\\' et' port=5", "host='h' port='5'"),
             // The password begins with a port, and the rest of it seems to be the database.
-            ("postgres://ada:5432/s3cret@host/shop", "host='ada' port='5432'"),
+            ("postgres://ada:5432/s3cret@host/shop", "postgres://ada:5432"),
         ] {
             assert_eq!(without_password(address), expected);
         }

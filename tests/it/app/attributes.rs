@@ -45,10 +45,10 @@ async fn an_argument_can_have_conditions_and_documentation() {
         /// Who is greeted.
         name: String,
         #[cfg(any())] _missing: Nonexistent,
-        #[cfg(all())]
+        #[cfg(test)]
         #[serde(default)]
         times: u8,
-        #[cfg_attr(all(), serde(rename = "loudly"))] is_loud: bool,
+        #[cfg_attr(test, serde(rename = "loudly"))] is_loud: bool,
     ) -> Result<(), String> {
         if (name.as_str(), times, is_loud) == ("ada", 2, true) { Ok(()) } else { Err(name) }
     }
