@@ -230,6 +230,7 @@ impl Answer for FinishAndFetchJobs {
         let mut retries = self.retries.map(read::<RetryEntry>).transpose()?.unwrap_or_default();
         retries.sort_by_key(|retry| retry.job_id);
 
+        let forgotten: Vec<_> = failures.iter().filter_map(|entry| Some((entry.job_id, entry.attempts?))).collect();
         failures.into_iter().for_each(|entry| store.keep_error_entry(entry, worker_id));
         let outcomes = self.finished.into_iter().zip(self.end_statuses).zip(self.finished_attempts);
         let mut rows = store.finish_of_worker(outcomes, worker_id)?;
@@ -242,6 +243,9 @@ impl Answer for FinishAndFetchJobs {
         let is_lost = rows.iter().any(|row| matches!(row, FinishedOrFetched::Lost(_)));
         if is_lost && store.worker(worker_id).is_none_or(is_released) {
             return Err(worker_not_registered(format!("Worker {worker_id} is not registered"), None));
+        }
+        for (job_id, attempts) in forgotten.into_iter().filter(|(_, attempts)| *attempts >= MOST_ERRORS) {
+            store.forget_errors(job_id.into(), attempts - MOST_ERRORS + 1);
         }
         let wanted = usize::try_from(self.free_slots).unwrap_or_default();
         let ids = store.fetch(worker_id, self.queues.as_deref(), wanted, self.due_at.unwrap_or(store.now()))?;
@@ -264,9 +268,6 @@ impl Store {
         if let Some(attempts) = its_attempts.filter(|attempts| entry.attempts.is_none_or(|told| told == *attempts)) {
             let of_worker = (worker_id, entry.worker_name, entry.duration_seconds);
             self.keep_error(id, attempts + 1, entry.error, Some(of_worker));
-        }
-        if let Some(attempts) = entry.attempts.filter(|attempts| *attempts >= MOST_ERRORS) {
-            self.forget_errors(id.into(), attempts - MOST_ERRORS + 1);
         }
     }
 

@@ -204,7 +204,7 @@ fn reregister(both: &mut Both, known: &Known, again: &impl Fn() -> Rng) {
 }
 
 fn remove_worker(both: &mut Both, known: &Known, random: &mut Rng) {
-    let (worker_id, most) = (known.worker(random), 100 * random.i32(0..2));
+    let (worker_id, most) = (known.worker(random), 1_000);
     match random.u8(..5) {
         0 => drop(both.ask(|| UnregisterWorkerQuery { worker_id }, debug)),
         1 => drop(both.ask(|| ReleaseWorker { worker_id, most }, debug)),
