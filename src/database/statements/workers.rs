@@ -33,8 +33,8 @@ statement!(
     select "worker_id" from "procrastinate_prune_stalled_workers_v1"(seconds_since_heartbeat: Double)
 );
 
-/// Releases the running jobs of the workers that have missed their heartbeats. It returns the ID of each worker, whether
-/// it was not released before, and why the database refused to release its jobs.
+/// Releases the running jobs of the workers that have missed their heartbeats. It returns the ID of each worker,
+/// whether it was not released before, and why the database refused to release its jobs.
 pub(crate) struct ReleaseStalledWorkers {
     pub(crate) seconds_since_heartbeat: f64,
 }

@@ -102,8 +102,8 @@ impl GetJobStatus {
 
 /// Lists the jobs that pass all filters, sorted by ID.
 ///
-/// Without a filter and a [`limit`](ListJobs::limit) it loads all jobs into memory, as Procrastinate does, and these can
-/// be very many. To use pages, another order or joins, write a query with [`ProcrastinateJob::query`].
+/// Without a filter and a [`limit`](ListJobs::limit) it loads all jobs into memory, as Procrastinate does. These can be
+/// very many. To use pages, another order or joins, write a query with [`ProcrastinateJob::query`].
 ///
 /// # Errors
 ///
