@@ -55,6 +55,8 @@ pub mod guide {
         jobs_and_models: include_str!("../docs/jobs_and_models.md");
         /// Testing: jobs in a rolled-back transaction or in memory.
         testing: include_str!("../docs/testing.md");
+        /// Promises: what the queue guarantees, what it does not, and the tests of each promise.
+        promises: include_str!("../docs/promises.md");
         /// Monitoring: logs, metrics and health checks.
         monitoring: include_str!("../docs/monitoring.md");
         /// Migrations and upgrading: running them, deploying, and moving from another queue.

@@ -23,6 +23,7 @@ mod job_manager;
 mod metrics;
 mod migrations;
 mod periodic;
+mod promises;
 mod prose;
 mod python;
 mod random_model;

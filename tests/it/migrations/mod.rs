@@ -7,6 +7,7 @@ mod catalog;
 mod check;
 mod combined;
 mod diesel_cli;
+mod four_roles;
 mod harness;
 mod load;
 mod older;

@@ -1,0 +1,130 @@
+//! Four roles share a queue: one migrates, one defers, one works, and one looks. Each has only the grants that the guide
+//! lists for it.
+
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::bb8::Pool;
+use procrastinate::job_manager::{cancel_job, get_stalled_jobs, list_jobs, list_queues};
+use procrastinate::migrations::{MIGRATIONS, check_contract, run_pending_migrations};
+use procrastinate::models::ProcrastinateEvent;
+use procrastinate::{App, DieselConnector, JobStatus, batch_defer_blocking, task};
+use throwaway_postgres::Database;
+
+use crate::support::{empty_database, rows, sql, statuses, superuser, try_rows};
+
+#[task]
+async fn greet(name: String) {
+    let _ = name;
+}
+
+struct Roles<'a> {
+    database: &'a Database,
+    /// The roles of all databases are one list, so each name has this part.
+    suffix: String,
+}
+
+impl<'a> Roles<'a> {
+    fn create(database: &'a Database) -> Self {
+        let suffix = database.name()[database.name().len() - 16..].to_owned();
+        let roles = Self { database, suffix };
+        let [migrates, defers, works, looks] = ["migrates", "defers", "works", "looks"].map(|role| roles.name(role));
+        sql(
+            &mut superuser(database),
+            &format!(
+                "CREATE ROLE {migrates}; CREATE ROLE {defers}; CREATE ROLE {works}; CREATE ROLE {looks};
+                 CREATE SCHEMA queue AUTHORIZATION {migrates}"
+            ),
+        );
+        roles
+    }
+
+    fn name(&self, role: &str) -> String {
+        format!("{role}_{}", self.suffix)
+    }
+
+    fn url(&self, role: &str) -> String {
+        let url = self.database.superuser_url();
+        let separator = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{separator}options=-csearch_path%3Dqueue%20-crole%3D{}", self.name(role))
+    }
+
+    fn connect(&self, role: &str) -> PgConnection {
+        let mut connection = PgConnection::establish(&self.url(role)).unwrap();
+        let is_superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
+        assert_eq!(rows(&mut connection, is_superuser), ["false"]);
+        connection
+    }
+}
+
+impl Drop for Roles<'_> {
+    fn drop(&mut self) {
+        for role in ["looks", "works", "defers", "migrates"].map(|role| self.name(role)) {
+            // Nobody could act on a failure here.
+            let _ = superuser(self.database).batch_execute(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
+        }
+    }
+}
+
+/// The grants of the guide, in the words of SQL.
+fn grants(roles: &Roles<'_>) -> String {
+    let [defers, works, looks] = ["defers", "works", "looks"].map(|role| roles.name(role));
+    format!(
+        "GRANT USAGE ON SCHEMA queue TO {defers}, {works}, {looks};
+
+         GRANT SELECT, INSERT ON procrastinate_jobs TO {defers};
+         GRANT INSERT ON procrastinate_events TO {defers};
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {defers};
+
+         GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
+             procrastinate_workers, procrastinate_diesel_job_errors TO {works};
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {works};
+
+         GRANT SELECT ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
+             procrastinate_workers, procrastinate_diesel_job_errors TO {looks}"
+    )
+}
+
+async fn app(url: &str) -> App {
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
+    let pool = Pool::builder().max_size(3).build(manager).await.unwrap();
+    App::builder(DieselConnector::new(pool)).task::<greet>().build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_does_its_part_and_no_more() {
+    let database = empty_database();
+    let roles = Roles::create(&database);
+    let mut migrates = roles.connect("migrates");
+    run_pending_migrations(&mut migrates, MIGRATIONS).unwrap();
+    check_contract(&mut migrates).unwrap();
+    sql(&mut migrates, &grants(&roles));
+
+    let mut defers = roles.connect("defers");
+    let job = || greet("Ada".to_owned());
+    job().defer_blocking(&mut defers).unwrap();
+    let held = job().queueing_lock("once").lock("one").defer_unless_enqueued_blocking(&mut defers).unwrap().unwrap();
+    assert!(job().queueing_lock("once").defer_unless_enqueued_blocking(&mut defers).unwrap().is_none());
+    batch_defer_blocking([job(), job().schedule_in(Duration::from_secs(3_600))], &mut defers).unwrap();
+    app(&roles.url("defers")).await.defer(job()).await.unwrap();
+    let error = batch_defer_blocking([job(), job().queueing_lock("once")], &mut defers).unwrap_err();
+    assert!(error.to_string().contains("\"once\""), "{error}");
+    let error = cancel_job(held).execute_blocking(&mut defers).unwrap_err().to_string();
+    assert!(error.contains("permission denied for table procrastinate_jobs"), "{error}");
+    assert!(try_rows(&mut defers, "SELECT id FROM procrastinate_events").is_err());
+
+    let app = app(&roles.url("works")).await;
+    app.worker().install_signal_handlers(false).stop_when_empty().run().await.unwrap();
+
+    let mut looks = roles.connect("looks");
+    assert_eq!(statuses(&mut looks).iter().filter(|status| **status == JobStatus::Succeeded).count(), 4);
+    assert_eq!(list_jobs().execute_blocking(&mut looks).unwrap().len(), 5);
+    assert_eq!(list_queues().execute_blocking(&mut looks).unwrap().len(), 1);
+    assert!(get_stalled_jobs().execute_blocking(&mut looks).unwrap().is_empty());
+    assert!(!ProcrastinateEvent::query().load::<ProcrastinateEvent>(&mut looks).unwrap().is_empty());
+    let error = job().defer_blocking(&mut looks).unwrap_err().to_string();
+    assert!(error.contains("permission denied for table procrastinate_jobs"), "{error}");
+}
