@@ -219,8 +219,8 @@ mod tests {
     #[test]
     fn a_password_is_never_shown() {
         for (address, expected) in [
-            ("postgres://ada:s3cr%3Aet@host/shop", "postgres://ada@host/shop"),
-            ("postgres://host/shop", "postgres://host/shop"),
+            ("postgres://ada:s3cr%3Aet@host/shop", "postgres://ada@host:5432/shop"),
+            ("postgres://host/shop", "postgres://host:5432/shop"),
             ("postgres://h:5/shop?user=ada&password=s3cret", "postgres://ada@h:5/shop"),
             ("host='h' password='s3cret' dbname='shop'", "host='h' dbname='shop'"),
             ("host='h' password = 's3 cr\\' et' port=5", "host='h' port='5'"),
