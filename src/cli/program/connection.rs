@@ -224,8 +224,7 @@ mod tests {
             ("postgres://h:5/shop?user=ada&password=s3cret", "postgres://ada@h:5/shop"),
             ("host='h' password='s3cret' dbname='shop'", "host='h' dbname='shop'"),
             ("host='h' password = 's3 cr\\' et' port=5", "host='h' port='5'"),
-            // The password begins with a port, and the rest of it seems to be the database.
-            ("postgres://ada:5432/s3cret@host/shop", "postgres://ada:5432"),
+            ("postgres://ada:5432/s3cret@host/shop", "postgres://ada@host:5432/shop"),
         ] {
             assert_eq!(without_password(address), expected);
         }
