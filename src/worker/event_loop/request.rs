@@ -80,7 +80,7 @@ pub(super) async fn response(in_flight: &mut Option<InFlight>) -> ResponseOrFail
 /// A request to the database.
 pub(super) enum Request {
     /// Stores outcomes, and fetches jobs.
-    Exchange { sent: Sent, statement: FinishAndFetchJobs },
+    Exchange { sent: Sent, statement: Box<FinishAndFetchJobs> },
     /// Draws an ID under which the worker can re-register.
     DrawId,
     /// Registers the worker under the new ID, with the jobs that it holds and their attempts.
@@ -93,7 +93,7 @@ impl Request {
     async fn send(self, connection: &mut Connection) -> Result<Response, Error> {
         match self {
             Self::Exchange { sent, statement } => {
-                let result = finish_and_fetch(connection, statement).await?;
+                let result = finish_and_fetch(connection, *statement).await?;
                 Ok(Response::Exchanged { sent, result })
             }
             Self::DrawId => Ok(Response::IdDrawn(draw_worker_id(connection).await?)),
