@@ -139,7 +139,7 @@ mod tests {
     use crate::directory::PrivateDirectory;
 
     fn new_directory() -> PrivateDirectory {
-        PrivateDirectory::create(PrivateDirectory::unused_path().unwrap()).unwrap()
+        PrivateDirectory::create(PrivateDirectory::unused_path(None).unwrap()).unwrap()
     }
 
     fn install(directory: &Path, programs: &[&str]) {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::account::Account;
 use crate::binaries::Binaries;
 use crate::directory::{PrivateDirectory, random_hex};
-use crate::{Error, Options};
+use crate::{Error, Options, Restart};
 
 const WATCHDOG: &str = include_str!("watchdog.sh");
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -47,15 +47,15 @@ impl Cluster {
     fn start_on(port: u16, binaries: &Binaries, options: &Options) -> Result<(Cluster, String), Error> {
         let account = Account::for_server()?;
         let password = random_hex::<16>()?;
-        let path = PrivateDirectory::unused_path()?;
+        let path = PrivateDirectory::unused_path(options.parent())?;
         // Start the watchdog before creating the directory, so that nothing remains if this process is killed in
         // between.
-        let mut watchdog = Watchdog::spawn(binaries, &path, account.as_ref(), &settings(options, port))?;
+        let watchdog = Watchdog::spawn(binaries, &path, account.as_ref(), &settings(options, port))?;
         let directory = PrivateDirectory::create(path)?;
         if let Some(account) = &account {
             directory.give_to(account)?;
         }
-        watchdog.send_password(&password).map_err(|error| Error::io("start a private server with /bin/sh", &error))?;
+        watchdog.send(&password).map_err(|error| Error::io("start a private server with /bin/sh", &error))?;
         let mut cluster = Cluster { watchdog, directory, account };
         cluster.wait_until_ready(binaries)?;
         Ok((cluster, format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres")))
@@ -77,6 +77,26 @@ impl Cluster {
             }
             thread::sleep(LOOK_INTERVAL);
         }
+    }
+
+    /// Restarts the server, and waits until it is ready. Also starts a server that has ended on its own.
+    pub(crate) fn restart(&self, mode: Restart) -> Result<(), Error> {
+        let pid_file = self.directory.path().join("data/postmaster.pid");
+        let former = first_line(&pid_file);
+        self.watchdog.send(mode.signal()).map_err(|error| Error::io("restart a private server", &error))?;
+        let deadline = Instant::now() + START_LIMIT;
+        while !is_ready(&pid_file) || first_line(&pid_file) == former {
+            if Instant::now() > deadline {
+                let log = fs::read(self.directory.path().join("log")).unwrap_or_default();
+                return Err(Error::new(format!(
+                    "a private PostgreSQL server did not restart within {} s. The end of its log:\n{}",
+                    START_LIMIT.as_secs(),
+                    tail(&String::from_utf8_lossy(&log)),
+                )));
+            }
+            thread::sleep(LOOK_INTERVAL);
+        }
+        Ok(())
     }
 
     fn failure(&self, binaries: &Binaries, what: &str) -> Error {
@@ -128,10 +148,11 @@ impl Watchdog {
         command.spawn().map(Watchdog).map_err(|error| Error::io("run /bin/sh", &error))
     }
 
-    /// Sends the password, which also starts the work.
-    fn send_password(&mut self, password: &str) -> io::Result<()> {
-        match &mut self.0.stdin {
-            Some(stdin) => writeln!(stdin, "{password}"),
+    /// Sends a line. The first one is the password, which also starts the work. The others are signals for restarts.
+    fn send(&self, line: &str) -> io::Result<()> {
+        match self.0.stdin.as_ref() {
+            // One system call, because several threads can restart the server.
+            Some(mut stdin) => stdin.write_all(format!("{line}\n").as_bytes()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
@@ -181,6 +202,11 @@ fn settings(options: &Options, port: u16) -> Vec<(String, String)> {
 /// Whether the server is ready. Since version 10, the eighth line of this file is its status.
 fn is_ready(pid_file: &Path) -> bool {
     fs::read_to_string(pid_file).is_ok_and(|text| text.lines().nth(7).is_some_and(|line| line.trim() == "ready"))
+}
+
+/// Returns the first line of this file, which is the process ID of the server.
+fn first_line(pid_file: &Path) -> Option<String> {
+    fs::read_to_string(pid_file).ok()?.lines().next().map(str::to_owned)
 }
 
 fn tail(log: &str) -> String {

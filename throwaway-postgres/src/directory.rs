@@ -17,9 +17,10 @@ pub(crate) struct PrivateDirectory {
 }
 
 impl PrivateDirectory {
-    /// Returns a unique path in the directory for temporary files.
-    pub(crate) fn unused_path() -> Result<PathBuf, Error> {
-        Ok(env::temp_dir().join(format!("throwaway-postgres-{}-{}", process::id(), random_hex::<8>()?)))
+    /// Returns a unique path in this directory, or in the one for temporary files.
+    pub(crate) fn unused_path(parent: Option<&Path>) -> Result<PathBuf, Error> {
+        let parent = parent.map_or_else(env::temp_dir, Path::to_path_buf);
+        Ok(parent.join(format!("throwaway-postgres-{}-{}", process::id(), random_hex::<8>()?)))
     }
 
     /// Creates the directory. It is an error if the directory exists, because it may belong to another program.

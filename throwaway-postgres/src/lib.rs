@@ -45,4 +45,4 @@ mod url;
 pub use crate::database::Database;
 pub use crate::error::Error;
 pub use crate::options::Options;
-pub use crate::server::Server;
+pub use crate::server::{Restart, Server};

@@ -1,5 +1,7 @@
 //! Options for starting a server.
 
+use std::path::{Path, PathBuf};
+
 /// Options for starting a server. [`Server::start`](crate::Server::start) uses the defaults.
 ///
 /// ```
@@ -12,6 +14,7 @@
 pub struct Options {
     durable: bool,
     ignore_database_url: bool,
+    parent_directory: Option<PathBuf>,
     settings: Vec<(String, String)>,
 }
 
@@ -56,6 +59,21 @@ impl Options {
         self
     }
 
+    /// Sets where the directory of a private cluster is created. Default: [`std::env::temp_dir`]. Use it to fill up the
+    /// disk of a server. The user that runs the server needs access to it.
+    ///
+    /// ```
+    /// use throwaway_postgres::Options;
+    ///
+    /// let options = Options::new().parent_directory("/dev/shm");
+    /// assert_ne!(options, Options::new());
+    /// ```
+    #[must_use]
+    pub fn parent_directory(mut self, directory: impl Into<PathBuf>) -> Options {
+        self.parent_directory = Some(directory.into());
+        self
+    }
+
     /// Adds a setting of the server, like `-c` on the command line of `postgres`. A later value for a name replaces an
     /// earlier one. The address and the port cannot be set. It has no effect on a server that `DATABASE_URL` names.
     ///
@@ -77,6 +95,10 @@ impl Options {
 
     pub(crate) fn ignores_database_url(&self) -> bool {
         self.ignore_database_url
+    }
+
+    pub(crate) fn parent(&self) -> Option<&Path> {
+        self.parent_directory.as_deref()
     }
 
     pub(crate) fn settings(&self) -> &[(String, String)] {

@@ -57,6 +57,31 @@ impl Owner {
     }
 }
 
+/// How [`Server::restart`] shuts the server down.
+///
+/// ```no_run
+/// # let server = throwaway_postgres::Server::start()?;
+/// server.restart(throwaway_postgres::Restart::Fast)?;
+/// # Ok::<(), throwaway_postgres::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// Aborts the transactions and writes everything to disk.
+    Fast,
+    /// Ends all processes, as a crash would. The server recovers when it starts again.
+    Immediate,
+}
+
+impl Restart {
+    /// Returns the name of the signal that shuts the server down in this way.
+    pub(crate) fn signal(self) -> &'static str {
+        match self {
+            Restart::Fast => "INT",
+            Restart::Immediate => "QUIT",
+        }
+    }
+}
+
 impl Server {
     /// Uses the server that `DATABASE_URL` names, or else starts a private cluster with the default [`Options`].
     ///
@@ -151,6 +176,27 @@ impl Server {
         // The last four digits count the minor versions.
         let number = version.and_then(|number| number.parse::<u32>().ok());
         number.map(|number| number / 10_000).ok_or_else(|| failed(&"the version is not a number"))
+    }
+
+    /// Restarts a private cluster, and waits until it is ready. The address stays the same. A server that has ended on
+    /// its own is started again.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not become ready within a minute, or if it is the one that `DATABASE_URL` names.
+    ///
+    /// ```no_run
+    /// # let server = throwaway_postgres::Server::start()?;
+    /// server.restart(throwaway_postgres::Restart::Immediate)?;
+    /// # Ok::<(), throwaway_postgres::Error>(())
+    /// ```
+    pub fn restart(&self, mode: Restart) -> Result<(), Error> {
+        match &self.shared.cluster {
+            Some(cluster) => cluster.restart(mode),
+            None => {
+                Err(Error::new("could not restart the server in DATABASE_URL: only a private one can be restarted"))
+            }
+        }
     }
 
     /// Creates an empty database named `procrastinate_<prefix>_<unique>`, in UTF-8 and with the locale C.

@@ -1,6 +1,6 @@
 # Creates a cluster in the given directory and runs it. When its owner has ended, it stops the server and removes
 # everything. The owner holds the other end of standard input. Its end-of-file shows that the owner has ended, even if
-# it was killed.
+# it was killed. After the password, the owner can send signals for restarts, each in a line.
 #
 # Arguments: the directory, initdb, postgres, then the arguments for postgres. Standard input: the password.
 directory=$1 initdb=$2 postgres=$3
@@ -34,32 +34,43 @@ printf '%s\n' "$password" >password
 }
 rm -f password
 
-"$postgres" -D data "$@" >log 2>&1 3<&- &
-server=$!
-
 (
-    # A signal also ends the `read`, and has the same meaning.
+    # A signal also ends the `read`, and has the same meaning as its end-of-file.
     trap : HUP INT TERM
-    read -r _ <&3
+    # Each line is the signal for a restart.
+    while read -r signal <&3; do
+        : >restart
+        kill -"$signal" "$(cat server)"
+    done
+    : >stop
     trap - HUP INT TERM
     # Fast shutdown. A server that is still starting ignores the signal, so it is sent repeatedly.
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         [ -e ended ] && exit
-        kill -INT "$server"
+        kill -INT "$(cat server)"
         sleep 0.25
     done
-    kill -QUIT "$server"
+    kill -QUIT "$(cat server)"
     sleep 3
-    kill -KILL "$server"
+    kill -KILL "$(cat server)"
 ) &
 
-# A signal can end the `wait` early.
-while kill -0 "$server"; do
-    wait "$server"
+while :; do
+    rm -f restart ended
+    "$postgres" -D data "$@" >>log 2>&1 3<&- &
+    server=$!
+    printf '%s\n' "$server" >server
+    # A signal can end the `wait` early.
+    while kill -0 "$server"; do
+        wait "$server"
+    done
+    : >ended
+    # If the server ended on its own, the owner still has to read the log, or restarts it.
+    until [ -e stop ] || [ -e restart ]; do
+        sleep 0.1
+    done
+    [ -e stop ] && break
 done
-: >ended
-# If the server ended on its own, the owner still has to read the log.
-read -r _ <&3
 # Only the subshell that sends signals, with its `sleep`, can remain in this process group.
 kill -TERM 0
 cd / && { rm -rf "$directory" || { sleep 1 && rm -rf "$directory"; }; }

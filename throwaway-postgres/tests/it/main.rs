@@ -20,7 +20,7 @@ use std::process::Command;
 use std::sync::Barrier;
 use std::thread;
 
-use throwaway_postgres::{Database, Error, Options, Server};
+use throwaway_postgres::{Database, Error, Options, Restart, Server};
 use tokio_postgres::NoTls;
 
 use crate::helpers::{
@@ -147,6 +147,32 @@ fn everything_works_inside_of_a_runtime() {
     current_thread.block_on(async { tokio::task::spawn_blocking(use_it).await.unwrap() });
 }
 
+#[test]
+fn a_server_is_restarted_and_still_ends_with_its_owner() {
+    let parent = env::temp_dir().join(format!("throwaway-postgres-parent-{}", std::process::id()));
+    fs::create_dir(&parent).unwrap();
+    let options = Options::new().ignore_database_url(true).durable(true).parent_directory(&parent);
+    let server = Server::start_with(&options).unwrap();
+    let directory = directory(server.url());
+    assert_eq!(directory.parent(), Some(parent.as_path()));
+    query(server.url(), "CREATE TABLE kept AS SELECT 42 AS answer").unwrap();
+    for mode in [Restart::Fast, Restart::Immediate] {
+        let former = postmaster(&directory);
+        server.restart(mode).unwrap();
+        assert!(!is_alive(&former));
+        assert_eq!(value(server.url(), "SELECT answer FROM kept"), "42");
+    }
+    let ended = postmaster(&directory);
+    assert!(kill("-QUIT", &ended));
+    assert_comes_true("the server has ended on its own", || !is_alive(&ended));
+    server.restart(Restart::Fast).unwrap();
+    let postmaster = postmaster(&directory);
+    drop(server);
+    assert!(!directory.exists());
+    assert!(!is_alive(&postmaster));
+    fs::remove_dir(&parent).unwrap();
+}
+
 // ---- Databases ----
 
 #[test]
@@ -165,7 +191,7 @@ fn a_database_is_dropped_with_its_value_even_while_somebody_is_connected() {
 fn a_database_keeps_its_server_alive() {
     let database = own_cluster().create_database("alone").unwrap();
     assert_eq!(value(database.url(), "SELECT 1"), "1");
-    let directory = directory(database.url());
+    let directory = directory(database.superuser_url());
     drop(database);
     assert!(!directory.exists());
 }
