@@ -34,7 +34,7 @@ impl BenchServer {
             .setting("synchronous_commit", arguments.synchronous_commit());
         let server = Server::start_with(&options)?;
         let template = server.create_database("speed")?;
-        migrate(template.url()).await?;
+        migrate(template.superuser_url()).await?;
         Ok(Self { arguments, template, server })
     }
 
@@ -79,7 +79,7 @@ impl BenchServer {
     /// Creates a database with this many pending jobs of the task `no_op`, vacuumed and analyzed.
     pub(crate) async fn database_with_jobs(&self, jobs: u32) -> Measured<Database> {
         let database = self.database()?;
-        fill_with_jobs(database.url(), jobs).await?;
+        fill_with_jobs(database.superuser_url(), jobs).await?;
         Ok(database)
     }
 }

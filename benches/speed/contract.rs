@@ -28,7 +28,7 @@ pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
     let (single, bulk) = (bench.arguments.single_jobs(), bench.arguments.jobs());
     let (alone, origin) = contract_alone(bench).await?;
     let full = bench.database_like(&alone)?;
-    bench_server::migrate(full.url()).await?;
+    bench_server::migrate(full.superuser_url()).await?;
 
     for (name, jobs, at_a_time) in [("one at a time", single, 1), ("in batches of 1,000", bulk, BATCH)] {
         let mut figures = Figures::default();
@@ -55,11 +55,11 @@ async fn contract_alone(bench: &BenchServer) -> Measured<(Database, &'static str
     let database = bench.empty_database()?;
     let Some(python) = std::env::var_os("PROCRASTINATE_PYTHON").filter(|python| !python.is_empty()) else {
         for migration in &SQL_MIGRATIONS[..2] {
-            bench_server::connect(database.url()).await?.batch_execute(migration.up).await?;
+            bench_server::connect(database.superuser_url()).await?.batch_execute(migration.up).await?;
         }
         return Ok((database, "only this crate's first two migrations, which create the contract"));
     };
-    let applied = std::process::Command::new(python).args(["-c", APPLY_SCHEMA, database.url()]).output()?;
+    let applied = std::process::Command::new(python).args(["-c", APPLY_SCHEMA, database.superuser_url()]).output()?;
     if !applied.status.success() {
         return Err(String::from_utf8_lossy(&applied.stderr).into());
     }
@@ -67,7 +67,7 @@ async fn contract_alone(bench: &BenchServer) -> Measured<(Database, &'static str
 }
 
 async fn defer(database: &Database, jobs: u32, at_a_time: u32) -> Measured<f64> {
-    let client = bench_server::connect(database.url()).await?;
+    let client = bench_server::connect(database.superuser_url()).await?;
     let statement = client
         .prepare(
             "SELECT procrastinate_defer_jobs_v1(ARRAY(
@@ -82,14 +82,14 @@ async fn defer(database: &Database, jobs: u32, at_a_time: u32) -> Measured<f64> 
         client.execute(&statement, &[args]).await?;
     }
     let took = started_at.elapsed();
-    Contents::deferred(jobs).expect(database.url()).await?;
+    Contents::deferred(jobs).expect(database.superuser_url()).await?;
     Ok(f64::from(jobs) / took.as_secs_f64())
 }
 
 /// Fetches and finishes jobs like one slot of a Python worker.
 async fn process(database: &Database, jobs: u32, queues: Option<&[&str]>) -> Measured<f64> {
-    bench_server::fill_with_jobs(database.url(), jobs).await?;
-    let client = bench_server::connect(database.url()).await?;
+    bench_server::fill_with_jobs(database.superuser_url(), jobs).await?;
+    let client = bench_server::connect(database.superuser_url()).await?;
     let worker: i64 = client.query_one("SELECT worker_id FROM procrastinate_register_worker_v1()", &[]).await?.get(0);
     let fetch = client.prepare("SELECT id, args::text FROM procrastinate_fetch_job_v2($1::varchar[], $2)").await?;
     let finish = client.prepare("SELECT procrastinate_finish_job_v1($1, 'succeeded', false)").await?;
@@ -100,6 +100,6 @@ async fn process(database: &Database, jobs: u32, queues: Option<&[&str]>) -> Mea
         client.execute(&finish, &[&id]).await?;
     }
     let took = started_at.elapsed();
-    Contents::processed(jobs).expect(database.url()).await?;
+    Contents::processed(jobs).expect(database.superuser_url()).await?;
     Ok(f64::from(jobs) / took.as_secs_f64())
 }

@@ -37,39 +37,39 @@ pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
     let (single, bulk) = (bench.arguments.single_jobs(), bench.arguments.jobs());
 
     let database = bench.database()?;
-    let before = settled(database.url()).await?;
-    let mut connection = AsyncPgConnection::establish(database.url()).await?;
+    let before = settled(database.superuser_url()).await?;
+    let mut connection = AsyncPgConnection::establish(database.superuser_url()).await?;
     for a in 0..single {
         no_op(a.into(), TEXT.to_owned()).defer(&mut connection).await?;
     }
     drop(connection);
-    row("deferred one at a time", &before, &settled(database.url()).await?, single, &mut table);
-    Contents::deferred(single).expect(database.url()).await?;
+    row("deferred one at a time", &before, &settled(database.superuser_url()).await?, single, &mut table);
+    Contents::deferred(single).expect(database.superuser_url()).await?;
 
     let database = bench.database()?;
-    let before = settled(database.url()).await?;
-    let app = bench_server::app(bench_server::pool(database.url()).await?)?;
+    let before = settled(database.superuser_url()).await?;
+    let app = bench_server::app(bench_server::pool(database.superuser_url()).await?)?;
     let numbers: Vec<u32> = (0..bulk).collect();
     for chunk in numbers.chunks(1_000) {
         app.batch_defer(chunk.iter().map(|a| no_op((*a).into(), TEXT.to_owned()))).await?;
     }
     drop(app);
-    row("deferred in batches of 1,000", &before, &settled(database.url()).await?, bulk, &mut table);
-    Contents::deferred(bulk).expect(database.url()).await?;
+    row("deferred in batches of 1,000", &before, &settled(database.superuser_url()).await?, bulk, &mut table);
+    Contents::deferred(bulk).expect(database.superuser_url()).await?;
 
     for (concurrency, delete_jobs) in [(1, false), (10, false), (100, false), (10, true), (100, true)] {
         let database = bench.database_with_jobs(bulk).await?;
-        let before = settled(database.url()).await?;
-        let app = bench_server::app(bench_server::pool(database.url()).await?)?;
+        let before = settled(database.superuser_url()).await?;
+        let app = bench_server::app(bench_server::pool(database.superuser_url()).await?)?;
         let deletes = if delete_jobs { DeleteJobs::Always } else { DeleteJobs::Never };
         let worker = app.worker().concurrency(concurrency).delete_jobs(deletes);
         worker.install_signal_handlers(false).stop_when_empty().run().await?;
         drop(app);
-        let after = settled(database.url()).await?;
+        let after = settled(database.superuser_url()).await?;
         let kept = if delete_jobs { "jobs deleted when they finish" } else { "jobs kept" };
         row(&format!("processed, concurrency {concurrency}, {kept}"), &before, &after, bulk, &mut table);
         let contents = if delete_jobs { Contents::nothing() } else { Contents::processed(bulk) };
-        contents.expect(database.url()).await?;
+        contents.expect(database.superuser_url()).await?;
     }
     table.note(
         "The write-ahead log contains a whole page when the page changes for the first time after a checkpoint. There \

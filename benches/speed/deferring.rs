@@ -93,7 +93,7 @@ async fn ours(bench: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
     let database = bench.database()?;
     let mut connections = Vec::new();
     for _ in 0..producers {
-        let mut connection = AsyncPgConnection::establish(database.url()).await?;
+        let mut connection = AsyncPgConnection::establish(database.superuser_url()).await?;
         for a in 0..WARM_UP {
             no_op(a.into(), TEXT.to_owned()).defer(&mut connection).await?;
         }
@@ -115,14 +115,14 @@ async fn ours(bench: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
         one.await??;
     }
     let rate = rate(producers * jobs, started_at);
-    Contents::deferred(producers * (jobs + WARM_UP)).expect(database.url()).await?;
+    Contents::deferred(producers * (jobs + WARM_UP)).expect(database.superuser_url()).await?;
     Ok(rate)
 }
 
 /// Measures as many producers that defer through the application, on connections of its pool.
 async fn through_application(bench: &BenchServer, jobs: u32) -> Measured<f64> {
     let database = bench.database()?;
-    let app = bench_server::app(bench_server::pool_of(database.url(), PRODUCERS).await?)?;
+    let app = bench_server::app(bench_server::pool_of(database.superuser_url(), PRODUCERS).await?)?;
     let producers = |jobs: u32| {
         let each = (0..PRODUCERS).map(|_| {
             let app = app.clone();
@@ -143,7 +143,7 @@ async fn through_application(bench: &BenchServer, jobs: u32) -> Measured<f64> {
         one.await??;
     }
     let rate = rate(PRODUCERS * jobs, started_at);
-    Contents::deferred(PRODUCERS * (jobs + WARM_UP)).expect(database.url()).await?;
+    Contents::deferred(PRODUCERS * (jobs + WARM_UP)).expect(database.superuser_url()).await?;
     Ok(rate)
 }
 
@@ -151,7 +151,7 @@ async fn theirs(bench: &BenchServer, producers: u32, jobs: u32) -> Measured<f64>
     let database = bench.database()?;
     let mut clients = Vec::new();
     for _ in 0..producers {
-        let client = bench_server::connect(database.url()).await?;
+        let client = bench_server::connect(database.superuser_url()).await?;
         let insert = Insert::prepare(&client).await?;
         for a in 0..WARM_UP {
             insert.run("work", "no_op", a.into()).await?;
@@ -175,13 +175,13 @@ async fn theirs(bench: &BenchServer, producers: u32, jobs: u32) -> Measured<f64>
         one.await??;
     }
     let rate = rate(producers * jobs, started_at);
-    Contents::deferred(producers * (jobs + WARM_UP)).expect(database.url()).await?;
+    Contents::deferred(producers * (jobs + WARM_UP)).expect(database.superuser_url()).await?;
     Ok(rate)
 }
 
 async fn our_bulk(bench: &BenchServer, jobs: u32) -> Measured<f64> {
     let database = bench.database()?;
-    let app = bench_server::app(bench_server::pool(database.url()).await?)?;
+    let app = bench_server::app(bench_server::pool(database.superuser_url()).await?)?;
     app.batch_defer((0..WARM_UP).map(|a| no_op(a.into(), TEXT.to_owned()))).await?;
     let numbers: Vec<u32> = (0..jobs).collect();
     let started_at = Instant::now();
@@ -189,14 +189,14 @@ async fn our_bulk(bench: &BenchServer, jobs: u32) -> Measured<f64> {
         app.batch_defer(chunk.iter().map(|a| no_op((*a).into(), TEXT.to_owned()))).await?;
     }
     let rate = rate(jobs, started_at);
-    Contents::deferred(jobs + WARM_UP).expect(database.url()).await?;
+    Contents::deferred(jobs + WARM_UP).expect(database.superuser_url()).await?;
     Ok(rate)
 }
 
 async fn their_bulk(bench: &BenchServer, jobs: u32) -> Measured<f64> {
     let database = bench.database()?;
-    bench_server::disable_triggers(database.url()).await?;
-    let client = bench_server::connect(database.url()).await?;
+    bench_server::disable_triggers(database.superuser_url()).await?;
+    let client = bench_server::connect(database.superuser_url()).await?;
     let insert = BulkInsert::prepare(&client).await?;
     let args = |numbers: &[u32]| numbers.iter().map(|a| arguments((*a).into())).collect::<Vec<_>>();
     let numbers: Vec<u32> = (0..jobs).collect();
@@ -206,6 +206,6 @@ async fn their_bulk(bench: &BenchServer, jobs: u32) -> Measured<f64> {
         insert.run(&args(chunk)).await?;
     }
     let rate = rate(jobs, started_at);
-    Contents::deferred(jobs + WARM_UP).expect(database.url()).await?;
+    Contents::deferred(jobs + WARM_UP).expect(database.superuser_url()).await?;
     Ok(rate)
 }

@@ -31,7 +31,7 @@ pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
     for shape in shapes(bench.arguments.rows(), (JOBS + 100) * TIMES * bench.arguments.long_rounds()) {
         eprintln!("  {} after {:.0} s", shape.name, began_at.elapsed().as_secs_f64());
         let database = bench.database()?;
-        bench_server::fill(database.url(), &shape.fill).await?;
+        bench_server::fill(database.superuser_url(), &shape.fill).await?;
         maintain(&database, "CHECKPOINT").await?;
         compare(bench, &shape, &database, None, &mut stale).await?;
         if is_quick {
@@ -45,7 +45,7 @@ pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
 }
 
 async fn maintain(database: &Database, sql: &str) -> Measured<()> {
-    let client = bench_server::connect(database.url()).await?;
+    let client = bench_server::connect(database.superuser_url()).await?;
     // Several statements in one message would be one transaction.
     for statement in sql.split(';') {
         client.batch_execute(statement).await?;
@@ -86,7 +86,7 @@ async fn compare(
 
 /// Processes this many jobs, from the start of the worker to its end. Inserts them first if necessary.
 async fn process(database: &Database, queues: Queues, must_insert: bool) -> Measured<f64> {
-    let url = database.url();
+    let url = database.superuser_url();
     if must_insert {
         bench_server::fill(url, &jobs_to_do(JOBS, "counted", queues.of_job())).await?;
     }

@@ -63,7 +63,7 @@ fn milliseconds(time: Duration) -> f64 {
 async fn latencies(bench: &BenchServer, is_ours: bool, is_busy: bool) -> Measured<Vec<f64>> {
     let jobs = bench.arguments.latency_jobs();
     let database = if is_busy { bench.database_with_jobs(200 * jobs).await? } else { bench.database()? };
-    let url = database.url();
+    let url = database.superuser_url();
     let busy = if is_busy { Some(start_busy_worker(url).await?) } else { None };
     let times = if is_ours { ours(url, jobs).await? } else { theirs(url, jobs).await? };
     if let Some((handle, running)) = busy {

@@ -68,14 +68,14 @@ async fn prepare(bench: &BenchServer, rows: u32) -> Measured<Database> {
         "now() - CASE WHEN n <= {} THEN {HOURS} * ({rounds} - (n - 1) / {STEP}) * interval '1 hour' ELSE '1 hour' END",
         rounds * STEP
     );
-    bench_server::fill(database.url(), &finished(rows, &at)).await?;
-    bench_server::settle(database.url()).await?;
+    bench_server::fill(database.superuser_url(), &finished(rows, &at)).await?;
+    bench_server::settle(database.superuser_url()).await?;
     Ok(database)
 }
 
 /// Runs and checks all operations, and returns their times.
 async fn operate(database: &Database, rounds: u32, round: u32) -> Measured<[Duration; OPERATIONS.len()]> {
-    let app = bench_server::app(bench_server::pool(database.url()).await?)?;
+    let app = bench_server::app(bench_server::pool(database.superuser_url()).await?)?;
     // Warm up, so that no operation has to open a connection or prepare a statement.
     let warm_up = app.worker().install_signal_handlers(false).stop_when_empty();
     warm_up.run().await?;
@@ -94,7 +94,7 @@ async fn operate(database: &Database, rounds: u32, round: u32) -> Measured<[Dura
     let stalled = app.execute(get_stalled_jobs()).await?;
     let find = started_at.elapsed();
     expect("stalled jobs", stalled.len() as u64, (STALLED).into())?;
-    bench_server::connect(database.url())
+    bench_server::connect(database.superuser_url())
         .await?
         .batch_execute("DELETE FROM procrastinate_jobs WHERE status = 'doing'")
         .await?;
@@ -130,6 +130,6 @@ async fn stall(database: &Database) -> Measured<()> {
          INSERT INTO procrastinate_jobs (queue_name, task_name, status, worker_id)
          SELECT 'work-0', 'counted', 'doing', worker.id FROM worker, generate_series(1, {STALLED})"
     );
-    bench_server::connect(database.url()).await?.batch_execute(&sql).await?;
+    bench_server::connect(database.superuser_url()).await?.batch_execute(&sql).await?;
     Ok(())
 }

@@ -141,15 +141,15 @@ async fn raw_rate(
     process: impl AsyncFnOnce(&str) -> Measured<Duration>,
 ) -> Measured<f64> {
     let database = bench.database_with_jobs(jobs).await?;
-    bench_server::disable_triggers(database.url()).await?;
-    let took = process(database.url()).await?;
-    contents(jobs, deletes).expect(database.url()).await?;
+    bench_server::disable_triggers(database.superuser_url()).await?;
+    let took = process(database.superuser_url()).await?;
+    contents(jobs, deletes).expect(database.superuser_url()).await?;
     Ok(f64::from(jobs) / took.as_secs_f64())
 }
 
 async fn process(bench: &BenchServer, jobs: u32, kind: Kind, figures: &mut Figures) -> Measured<()> {
     let database = bench.database_with_jobs(jobs).await?;
-    let app = bench_server::app(bench_server::pool(database.url()).await?)?;
+    let app = bench_server::app(bench_server::pool(database.superuser_url()).await?)?;
     let one = || {
         app.worker()
             .concurrency(kind.concurrency)
@@ -167,5 +167,5 @@ async fn process(bench: &BenchServer, jobs: u32, kind: Kind, figures: &mut Figur
     figures.rates.push(f64::from(jobs) / started_at.elapsed().as_secs_f64());
     figures.cpu_time.extend(usage.cpu_time_per_job(jobs));
     figures.peak_growth.extend(usage.peak_growth());
-    contents(jobs, kind.deletes).expect(database.url()).await
+    contents(jobs, kind.deletes).expect(database.superuser_url()).await
 }

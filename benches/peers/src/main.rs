@@ -137,7 +137,7 @@ const PEERS: [&str; 7] = [
 
 async fn measure(peer: usize, server: &Server, sizes: Sizes) -> Measured<Sample> {
     let database = server.create_database("peers")?;
-    let url = database.url();
+    let url = database.superuser_url();
     match peer {
         0 => ours::measure(url, sizes, 0).await,
         1 => ours::measure(url, sizes, 500).await,
