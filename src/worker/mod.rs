@@ -123,7 +123,8 @@ impl Worker {
     /// - [`Error::UnsavedJobs`] if it was stopped while the database was unreachable for longer than
     ///   `stalled_worker_timeout`
     ///
-    /// Later database errors are logged, and the worker retries.
+    /// The error is also logged, with the action `worker_failed`. Later database errors are logged, and the worker
+    /// retries.
     ///
     /// # Example
     ///
@@ -136,6 +137,16 @@ impl Worker {
     #[doc(alias = "run_worker")]
     #[doc(alias = "run_worker_async")]
     pub async fn run(self) -> Result<(), Error> {
+        let name = self.settings.name.clone();
+        let result = self.run_unlogged().await;
+        if let Err(error) = &result {
+            // The program may look at the result much later, or never.
+            tracing::error!(action = "worker_failed", worker.name = %name, "worker {name} ended with an error: {error}");
+        }
+        result
+    }
+
+    async fn run_unlogged(self) -> Result<(), Error> {
         self.settings.check()?;
         let _aborted = AbortWhenDropped(self.handle.clone());
         // As a separate task, the worker shares threads with its jobs and is never cancelled in the middle of a

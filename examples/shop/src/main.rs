@@ -23,9 +23,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     match std::env::args().nth(1).as_deref() {
         None => {
-            // In one program, both handle the signal and shut down.
-            let (served, worked) = tokio::join!(serve(shop), work(queue));
-            served.and(worked)
+            // In one program, both handle the signal and shut down. If one of them fails, the program ends.
+            tokio::try_join!(serve(shop), work(queue)).map(drop)
         }
         Some("web") => serve(shop).await,
         Some("worker") => work(queue).await,

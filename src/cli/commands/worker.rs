@@ -128,6 +128,12 @@ impl RunWorker {
             or_variable(self.beyond.health_address, "PROCRASTINATE_WORKER_HEALTH_ADDRESS", values::address)?;
         let (worker, queues) = self.configure(session.app.worker())?;
         session.output.note(format!("Launching a worker on {queues}"));
+        if !tracing::dispatcher::has_been_set() {
+            session.output.note(
+                "This program shows no log, because it has no tracing subscriber. Set one up, for example with \
+                 tracing_subscriber::fmt::init()",
+            );
+        }
         session.output.flush()?;
         tracing::debug!(action = "configure_worker", "configured {worker:?}");
         // Dropping this set stops the probe after the worker has ended.
