@@ -95,7 +95,7 @@ pub use crate::task::context::JobContext;
 pub use crate::task::middleware::{Middleware, Next};
 pub use crate::task::output::{JobAborted, TaskControl, TaskError, TaskOutput, TaskResult};
 pub use crate::task::worker_handle::WorkerHandle;
-pub use crate::worker::{DeleteJobs, Worker};
+pub use crate::worker::{DeleteJobs, UnknownTasks, Worker};
 pub use procrastinate_macros::{periodic, task};
 
 /// Items that the macros' expansions refer to. Not public API: they change without notice.

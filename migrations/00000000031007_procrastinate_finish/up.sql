@@ -191,7 +191,7 @@ BEGIN
     FOR retry IN
         SELECT * FROM jsonb_to_recordset(retries)
             AS retry (job_id bigint, attempts integer, retry_at timestamptz, priority integer, queue_name varchar,
-                lock text, counts_as_attempt boolean)
+                lock text, counts_as_attempt boolean, is_deleted_if_failed boolean)
         ORDER BY job_id
     LOOP
         new_status := procrastinate_diesel_requeue_job_v1(
@@ -199,6 +199,7 @@ BEGIN
             coalesce(retry.counts_as_attempt, true));
         IF new_status = 'failed' THEN
             failed_ids := failed_ids || retry.job_id;
+            DELETE FROM procrastinate_jobs AS job WHERE job.id = retry.job_id AND retry.is_deleted_if_failed;
         -- A job that is not doing, or that the worker is doing in a later attempt, was requeued by
         -- an earlier call whose response was lost, or finished manually.
         ELSIF new_status IS NULL AND EXISTS (
@@ -213,7 +214,8 @@ END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_requeue_jobs_v1(bigint, jsonb) IS
     'Requeues running jobs of a worker: an array of objects with job_id, and optionally attempts, '
-    'the number of attempts before, retry_at, priority, queue_name, lock and counts_as_attempt. '
+    'the number of attempts before, retry_at, priority, queue_name, lock, counts_as_attempt and '
+    'is_deleted_if_failed. '
     'Returns the IDs of jobs that no longer belong to the worker, and of those that failed '
     'instead.';
 

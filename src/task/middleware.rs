@@ -3,12 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::task::context::JobContext;
-use crate::task::output::{CannotRun, TaskResult};
+use crate::task::output::{CannotRun, CannotRunYet, TaskResult};
 
 /// Code that runs around tasks: an `async fn` that takes the job's context and the next step.
 ///
@@ -95,6 +96,8 @@ pub(crate) enum End {
     Task(fn(JobContext) -> BoxFuture<'static, TaskResult>),
     /// The job cannot run, for this reason.
     Refusal(String),
+    /// The job cannot run yet, for this reason, and runs again after this delay.
+    NotYet(String, Duration),
 }
 
 impl Next {
@@ -118,6 +121,7 @@ impl Next {
             None => match self.end {
                 End::Task(run) => run(context).await,
                 End::Refusal(reason) => Err(CannotRun(reason).into()),
+                End::NotYet(reason, delay) => Err(CannotRunYet::new(reason, delay).into()),
             },
         }
     }

@@ -142,6 +142,19 @@ static ABORTED: Control = Control { verdict: Verdict::Aborted, because: None };
 #[derive(Debug)]
 pub(crate) struct CannotRun(pub(crate) String);
 
+/// An error for a job that cannot run now, and runs again later.
+#[derive(Debug)]
+pub(crate) struct CannotRunYet {
+    reason: String,
+    control: Control,
+}
+
+impl CannotRunYet {
+    pub(crate) fn new(reason: String, delay: Duration) -> Self {
+        Self { reason, control: Control { verdict: Verdict::Snooze(delay), because: None } }
+    }
+}
+
 static DO_NOT_RETRY: Control = Control { verdict: Verdict::Discard, because: None };
 
 impl TaskControl {
@@ -261,6 +274,18 @@ impl fmt::Display for CannotRun {
 impl StdError for CannotRun {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&DO_NOT_RETRY)
+    }
+}
+
+impl fmt::Display for CannotRunYet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl StdError for CannotRunYet {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.control)
     }
 }
 

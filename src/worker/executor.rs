@@ -22,8 +22,9 @@ use crate::support::panics;
 use crate::task::blocking::{BlockingCalls, CALLS};
 use crate::task::context::{JobContext, WorkerOfJob};
 use crate::task::middleware::{End, Middleware, Next};
-use crate::worker::log::{log_end, log_start, span};
+use crate::worker::log::{job_event, log_end, log_start, span};
 use crate::worker::outcome::{Completion, Outcome, Panicked, TaskPolicy, decide};
+use crate::worker::unknown_tasks::UnknownJobs;
 
 /// The environment of a worker's jobs. It is the same for all of them.
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ pub(super) struct JobEnvironment {
     pub(super) worker: WorkerOfJob,
     pub(super) state: Extensions,
     pub(super) timeout: Option<Duration>,
+    pub(super) unknown_jobs: UnknownJobs,
     pub(super) worker_middleware: Arc<[Middleware]>,
     pub(super) task_middleware: Arc<[Middleware]>,
 }
@@ -56,11 +58,11 @@ pub(super) struct Execution {
 }
 
 impl Execution {
-    /// Finds the task of the job. A job that cannot run still passes through the worker's middleware, and fails at its
-    /// end.
+    /// Finds the task of the job. A job that cannot run still passes through the worker's middleware, and fails or is
+    /// requeued at its end.
     pub(super) fn prepare(environment: &JobEnvironment, fetched: FetchedJob) -> Self {
         let FetchedJob { job, unreadable_args } = fetched;
-        let refuse = |reason| (End::Refusal(reason), Arc::from([]), TaskPolicy::default());
+        let refuse = |end| (end, Arc::from([]), TaskPolicy::default());
         let (end, middleware, policy) = match (unreadable_args, environment.app.find_task(&job.task_name)) {
             (None, Ok(task)) => {
                 let policy = TaskPolicy {
@@ -70,11 +72,19 @@ impl Execution {
                 };
                 (End::Task(task.run), task.middleware.clone(), policy)
             }
-            (Some(problem), _) => {
+            (_, Err(error)) => match environment.unknown_jobs.delay_of(job.id, Instant::now()) {
+                Some(delay) => {
+                    job_event!(warn, "task_not_found", &job, {}, "is requeued for {delay:?}: {error}");
+                    refuse(End::NotYet(error.to_string(), delay))
+                }
+                None => refuse(End::Refusal(error.to_string())),
+            },
+            (Some(problem), Ok(_)) => {
                 let (job_id, task_name) = (job.id, &job.task_name);
-                refuse(format!("could not read the arguments of job {job_id} of the task \"{task_name}\": {problem}"))
+                let reason =
+                    format!("could not read the arguments of job {job_id} of the task \"{task_name}\": {problem}");
+                refuse(End::Refusal(reason))
             }
-            (None, Err(error)) => refuse(error.to_string()),
         };
         let is_rescued = matches!(end, End::Task(_)) && policy.stalled != StalledJobPolicy::Leave;
         let is_last_attempt = policy.retry.is_last_attempt(&job);
@@ -83,7 +93,7 @@ impl Execution {
         let context = JobContext::new(job_manager, job, worker, is_last_attempt, state);
         let of_tasks = match &end {
             End::Task(_) => environment.task_middleware.clone(),
-            End::Refusal(_) => Arc::from([]),
+            End::Refusal(_) | End::NotYet(..) => Arc::from([]),
         };
         let next = Next::new([environment.worker_middleware.clone(), of_tasks, middleware], end);
         Self { context, next, policy, is_rescued }

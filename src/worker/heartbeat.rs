@@ -20,8 +20,8 @@ use crate::queue::listener::{
     ANSWER_TIMEOUT, PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest,
 };
 use crate::support::backoff::Backoff;
+use crate::worker::side_tasks::{SideTask, run_supervised};
 use crate::worker::storage::{held_jobs, update_heartbeat};
-use crate::worker::supervisor::{SideTask, run_supervised};
 
 /// How many notifications to handle before checking whether a heartbeat is due.
 const MOST_AT_ONCE: usize = 1_000;

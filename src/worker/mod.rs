@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `mod`, `settings`, `defaults`, `deletion` | what users configure and start |
+//! | `mod`, `settings`, `defaults`, `deletion`, `unknown_tasks` | what users configure and start |
 //! | `run` | the life of a worker: register, loop, unregister |
 //! | `event_loop` | the loop, its requests to the database, and the jobs it holds |
 //! | `executor` | running one job, from its name and arguments to an outcome |
@@ -10,12 +10,9 @@
 //! | `single_job` | running one job at a time, for tests |
 //! | `log` | log events of jobs |
 //! | `storage` | the operations that only a worker needs |
-//! | `supervisor` | restarting side tasks that panicked |
+//! | `side_tasks` | what a worker does besides its loop: rescuing, periodic tasks, old jobs and signals |
 //! | `heartbeat` | a thread with a connection for heartbeats and notifications |
-//! | `rescuer` | a side task that rescues the jobs of dead workers |
-//! | `periodic` | a side task that defers periodic tasks |
-//! | `retention` | a side task that deletes old jobs, if configured |
-//! | `signals` | a side task that stops the worker on SIGINT and SIGTERM |
+//! | `side_tasks` | what a worker does besides its loop: rescuing, periodic tasks, old jobs and signals |
 
 mod defaults;
 mod deletion;
@@ -24,16 +21,13 @@ mod executor;
 mod heartbeat;
 mod log;
 mod outcome;
-mod periodic;
-mod rescuer;
-mod retention;
 mod run;
 mod settings;
-mod signals;
+mod side_tasks;
 #[cfg(feature = "testing")]
 mod single_job;
 pub(crate) mod storage;
-mod supervisor;
+mod unknown_tasks;
 
 use std::fmt;
 use std::future::Future;
@@ -51,6 +45,7 @@ pub use deletion::DeleteJobs;
 pub(crate) use outcome::Outcome;
 #[cfg(feature = "testing")]
 pub(crate) use single_job::JobRunner;
+pub use unknown_tasks::UnknownTasks;
 
 /// A worker that fetches pending jobs and runs their tasks. It starts with [`run`](Self::run).
 ///

@@ -24,13 +24,14 @@ use crate::worker::event_loop::slots::Slots;
 use crate::worker::event_loop::{EventLoop, LoopHandles};
 use crate::worker::executor::JobEnvironment;
 use crate::worker::heartbeat::{HeartbeatSettings, HeartbeatThread};
-use crate::worker::periodic::PeriodicTasks;
-use crate::worker::rescuer::Rescuer;
-use crate::worker::retention::Retention;
 use crate::worker::settings::Settings;
-use crate::worker::signals::SignalHandler;
+use crate::worker::side_tasks::periodic::PeriodicTasks;
+use crate::worker::side_tasks::rescuer::Rescuer;
+use crate::worker::side_tasks::retention::Retention;
+use crate::worker::side_tasks::signals::SignalHandler;
+use crate::worker::side_tasks::{SideTask, supervise};
 use crate::worker::storage::UNLINK_SIZE;
-use crate::worker::supervisor::{SideTask, supervise};
+use crate::worker::unknown_tasks::UnknownJobs;
 
 /// Runs a worker until it is stopped, or until there is no job left to start if `stop_when_empty` is set.
 pub(super) async fn run(
@@ -126,6 +127,7 @@ pub(super) fn environment(app: &App, settings: &Settings, handle: &WorkerHandle)
         worker: WorkerOfJob { name: settings.name.clone(), queues: settings.queues.clone(), handle: handle.clone() },
         state: app.state().overridden_by(&settings.state),
         timeout: settings.timeout,
+        unknown_jobs: UnknownJobs::new(settings.unknown_tasks.unwrap_or_default()),
         worker_middleware: settings.worker_middleware.clone().into(),
         task_middleware: settings.task_middleware.clone().into(),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Worker;
 use super::deletion::DeleteJobs;
+use super::unknown_tasks::UnknownTasks;
 use crate::error::Error;
 use crate::job::JobStatus;
 use crate::queue::retention::RetentionRule;
@@ -29,6 +30,7 @@ pub(super) struct Settings {
     pub(super) shutdown_graceful_timeout: Option<Duration>,
     pub(super) install_signal_handlers: bool,
     pub(super) delete_jobs: DeleteJobs,
+    pub(super) unknown_tasks: Option<UnknownTasks>,
     /// Which old jobs are deleted. Each status occurs once.
     pub(super) retention: Vec<(JobStatus, Duration)>,
     pub(super) timeout: Option<Duration>,
@@ -53,6 +55,7 @@ impl Default for Settings {
             shutdown_graceful_timeout: None,
             install_signal_handlers: true,
             delete_jobs: DeleteJobs::Never,
+            unknown_tasks: None,
             retention: Vec::new(),
             timeout: None,
             state: Extensions::default(),

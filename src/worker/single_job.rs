@@ -12,6 +12,7 @@ use crate::worker::executor::JobEnvironment;
 use crate::worker::outcome::Outcome;
 use crate::worker::run::environment;
 use crate::worker::settings::Settings;
+use crate::worker::unknown_tasks::UnknownTasks;
 
 /// The settings and the environment of a worker's jobs.
 #[derive(Debug)]
@@ -30,7 +31,9 @@ pub(crate) struct Ran {
 
 impl Worker {
     /// Turns the worker into a runner of single jobs.
-    pub(crate) fn into_job_runner(self) -> Result<JobRunner, Error> {
+    pub(crate) fn into_job_runner(mut self) -> Result<JobRunner, Error> {
+        // A test should not wait for a task that nobody will add.
+        self.settings.unknown_tasks.get_or_insert(UnknownTasks::Fail);
         self.settings.check()?;
         panics::note_locations();
         let environment = environment(&self.app, &self.settings, &self.handle);

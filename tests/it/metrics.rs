@@ -8,7 +8,9 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use procrastinate::retry::RetryStrategy;
-use procrastinate::{App, JobAborted, JobContext, PeriodicTask, TaskControl, TaskError, batch_defer_blocking, task};
+use procrastinate::{
+    App, JobAborted, JobContext, PeriodicTask, TaskControl, TaskError, UnknownTasks, batch_defer_blocking, task,
+};
 use tokio::sync::Notify;
 
 use crate::support::{Running, connect, connector, database, eventually, sql};
@@ -177,7 +179,7 @@ async fn attempts_are_counted_by_their_outcome_and_timed() {
     let app = app.state(AtomicU32::new(0)).build().unwrap();
     app.batch_defer([good(), good(), bad(), at_length()]).await.unwrap();
     app.defer(procrastinate::configure_task("unknown", serde_json::json!({}))).await.unwrap();
-    app.worker().name("counted").stop_when_empty().run().await.unwrap();
+    app.worker().name("counted").unknown_tasks(UnknownTasks::Fail).stop_when_empty().run().await.unwrap();
 
     assert_eq!(
         recorded.sums("procrastinate_jobs_finished_total"),

@@ -56,6 +56,8 @@ pub(crate) struct FinishAndFetchJobs {
     pub(crate) finished_attempts: Vec<i32>,
     /// Jobs to retry, as the function takes them. NULL if there are none.
     pub(crate) retries: Option<serde_json::Value>,
+    /// Whether jobs to retry are deleted if they fail instead.
+    pub(crate) deletes_failed: bool,
     /// Jobs to delete when they finish. `None` if there are none.
     pub(crate) deleted: Option<Vec<JobId>>,
     /// Parallel to `deleted`: the number of previous attempts.
@@ -81,6 +83,7 @@ impl FinishAndFetchJobs {
             end_statuses: Vec::new(),
             finished_attempts: Vec::new(),
             retries: None,
+            deletes_failed: false,
             deleted: None,
             deleted_attempts: None,
             errors: None,
@@ -145,6 +148,7 @@ impl FinishAndFetchJobs {
             "queue_name": decision.queue,
             "lock": decision.lock,
             "counts_as_attempt": counts,
+            "is_deleted_if_failed": self.deletes_failed,
         });
         push(&mut self.retries, retry);
     }

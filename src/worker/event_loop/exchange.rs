@@ -73,7 +73,7 @@ impl EventLoop {
             // A notification from now on can be too late for this fetch, so it causes another one.
             self.fetch.is_due = false;
         }
-        self.send(Request::Exchange { sent: Sent { mode, stored, free_slots }, statement: statement.into() })
+        self.send(Request::Exchange { sent: Sent { mode, stored, free_slots }, statement: Box::new(statement) })
     }
 
     /// Sends a request on the kept connection, if there is one.

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::listener::ping;
 use crate::retry::RetryDecision;
+use crate::worker::deletion::DeleteJobs;
 use crate::worker::executor::Finished;
 use crate::worker::outcome::Outcome;
 use crate::worker::settings::Settings;
@@ -139,6 +140,7 @@ impl Response {
 /// Adds the outcome of a job to the statement that stores it.
 pub(crate) fn add_outcome(statement: &mut FinishAndFetchJobs, finished: &Finished, settings: &Settings) {
     let Finished { job_id, attempts, outcome, duration } = finished;
+    statement.deletes_failed = settings.delete_jobs == DeleteJobs::Always;
     let end_status = match outcome {
         Outcome::Succeeded => "succeeded",
         Outcome::Failed { .. } => "failed",

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use chrono::DateTime;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use procrastinate::{
-    App, Blueprint, Error, JobContext, JobId, JobStatus, PeriodicTask, Task, batch_defer, batch_defer_blocking,
-    configure_task, periodic, task,
+    App, Blueprint, Error, JobContext, JobId, JobStatus, PeriodicTask, Task, UnknownTasks, batch_defer,
+    batch_defer_blocking, configure_task, periodic, task,
 };
 use serde_json::json;
 
@@ -62,7 +62,7 @@ async fn a_task_in_a_namespace_is_deferred_under_its_whole_name_whichever_way() 
     let error = app.configure_task("welcome", json!({ "customer": 11 })).unwrap_err();
     assert_eq!(error.to_string(), r#"unknown task "welcome"; the tasks of this application are: mails:welcome"#);
     let plain = app.defer(configure_task("welcome", json!({ "customer": 11 }))).await.unwrap();
-    app.worker().stop_when_empty().run().await.unwrap();
+    app.worker().unknown_tasks(UnknownTasks::Fail).stop_when_empty().run().await.unwrap();
     assert_eq!(job(&mut connection, plain).status, JobStatus::Failed);
     assert_eq!(statuses(&mut connection)[..10], vec![JobStatus::Succeeded; 10]);
 }
@@ -138,7 +138,7 @@ async fn aliases_get_no_namespace_wherever_they_are_declared() {
     for name in known.into_iter().chain(["a:b:old", "b:moved", "a:moved", "outer", "a:b:inner"]) {
         app.defer(configure_task(name, json!({}))).await.unwrap();
     }
-    app.worker().stop_when_empty().run().await.unwrap();
+    app.worker().unknown_tasks(UnknownTasks::Fail).stop_when_empty().run().await.unwrap();
     assert_eq!(names.noted(), known);
     let statuses = statuses(&mut connect(&database));
     assert_eq!(statuses[..5], vec![JobStatus::Succeeded; 5]);

@@ -7,7 +7,9 @@ use chrono::Utc;
 use diesel::prelude::*;
 use procrastinate::models::{ProcrastinateJob, ProcrastinateJobError};
 use procrastinate::retry::RetryStrategy;
-use procrastinate::{App, DeleteJobs, JobAborted, JobContext, JobStatus, TaskControl, configure_task, task};
+use procrastinate::{
+    App, DeleteJobs, JobAborted, JobContext, JobStatus, TaskControl, UnknownTasks, configure_task, task,
+};
 use serde_json::json;
 
 use crate::support::{connect, connector, database, errors, events, job, jobs, rows, sql};
@@ -109,7 +111,7 @@ async fn the_error_of_a_job_that_cannot_run_names_the_reason_and_location() {
         configure_task("bill", json!({})),
     ];
     let ids = app.batch_defer(jobs).await.unwrap();
-    app.worker().stop_when_empty().run().await.unwrap();
+    app.worker().unknown_tasks(UnknownTasks::Fail).stop_when_empty().run().await.unwrap();
     let mut connection = connect(&database);
     for (id, expected) in [
         (ids[0], "1: unknown task \"bil\"; the tasks of this application are: bill"),

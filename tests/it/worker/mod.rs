@@ -22,4 +22,6 @@ mod shutdown;
 mod signals;
 pub mod silent_proxy;
 mod timeouts;
+#[cfg(feature = "testing")]
+mod unknown_tasks;
 mod waiting;

@@ -181,6 +181,8 @@ struct RetryEntry {
     queue_name: Option<String>,
     lock: Option<String>,
     counts_as_attempt: Option<bool>,
+    #[serde(default)]
+    is_deleted_if_failed: bool,
     error: Option<String>,
 }
 
@@ -343,9 +345,14 @@ impl Store {
     /// Retries jobs of this worker. A job that is not running, or is in a later attempt, was retried by an earlier call
     /// or finished manually.
     fn retry_of_worker(&mut self, retry: RetryEntry, worker_id: i64) -> Result<Option<FinishedOrFetched>, Violation> {
-        let (id, attempts) = (retry.job_id, retry.attempts);
+        let (id, attempts, is_deleted_if_failed) = (retry.job_id, retry.attempts, retry.is_deleted_if_failed);
         match self.put_back(retry, Some(worker_id))? {
-            Some(JobStatus::Failed) => return Ok(Some(FinishedOrFetched::NotRetried(id))),
+            Some(JobStatus::Failed) => {
+                if is_deleted_if_failed {
+                    self.delete_job(id.into());
+                }
+                return Ok(Some(FinishedOrFetched::NotRetried(id)));
+            }
             Some(_) => return Ok(None),
             None => {}
         }

@@ -3,17 +3,17 @@
 use std::io;
 
 use crate::task::worker_handle::WorkerHandle;
-use crate::worker::supervisor::SideTask;
+use crate::worker::side_tasks::SideTask;
 
 /// Stops the worker at the first signal, and aborts its jobs at the second.
-pub(super) struct SignalHandler {
+pub(crate) struct SignalHandler {
     signals: io::Result<Signals>,
     handle: WorkerHandle,
 }
 
 impl SignalHandler {
     /// Installs the handlers, so that these signals no longer end the process.
-    pub(super) fn install(handle: WorkerHandle) -> Self {
+    pub(crate) fn install(handle: WorkerHandle) -> Self {
         Self { signals: Signals::new(), handle }
     }
 }

@@ -11,7 +11,7 @@ use crate::job::JobStatus;
 use crate::queue::retention::{RetentionRule, SWEEP_SIZE, SweepResult, pause_after};
 use crate::support::backoff::Backoff;
 use crate::worker::settings::Settings;
-use crate::worker::supervisor::SideTask;
+use crate::worker::side_tasks::SideTask;
 
 /// How long to wait for more jobs to become old enough.
 const IDLE_DELAY: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ const IDLE_DELAY: Duration = Duration::from_secs(60);
 const RESTART_INTERVAL: Duration = Duration::from_secs(6 * 3_600);
 
 /// Deletes old jobs, if the worker is configured to.
-pub(super) struct Retention {
+pub(crate) struct Retention {
     connector: Connector,
     /// How long a statement may take.
     time_limit: Duration,
@@ -55,7 +55,7 @@ impl SideTask for Retention {
 }
 
 impl Retention {
-    pub(super) fn new(connector: Connector, settings: &Settings) -> Self {
+    pub(crate) fn new(connector: Connector, settings: &Settings) -> Self {
         let sweeps = settings.retention.iter().map(|(status, age)| Sweep::new(status.clone(), *age)).collect();
         Self { connector, time_limit: settings.time_limit(), sweeps }
     }

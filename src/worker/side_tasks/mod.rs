@@ -1,4 +1,17 @@
-//! Supervision of side tasks: a panic is logged, the task starts again, and its statements have a time limit.
+//! Side tasks of a worker. The panic of a side task is logged, and the task starts again. Its statements have a time limit.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `mod` | supervision |
+//! | `rescuer` | rescues the jobs of dead workers |
+//! | `periodic` | defers periodic tasks |
+//! | `retention` | deletes old jobs, if configured |
+//! | `signals` | stops the worker on SIGINT and SIGTERM |
+
+pub(crate) mod periodic;
+pub(crate) mod rescuer;
+pub(crate) mod retention;
+pub(crate) mod signals;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -19,13 +32,13 @@ const SHORTEST_TIME_LIMIT: Duration = Duration::from_secs(5);
 
 impl Settings {
     /// How long the server may take to respond to a statement outside of the loop.
-    pub(super) fn time_limit(&self) -> Duration {
+    pub(crate) fn time_limit(&self) -> Duration {
         self.stalled_worker_timeout.max(SHORTEST_TIME_LIMIT)
     }
 }
 
 /// What a worker does besides its loop.
-pub(super) trait SideTask: Send {
+pub(crate) trait SideTask: Send {
     /// What the task does, for the log.
     const NAME: &'static str;
 
@@ -37,12 +50,12 @@ pub(super) trait SideTask: Send {
 }
 
 /// Runs the task until it ends without a panic.
-pub(super) async fn supervise(mut task: impl SideTask) {
+pub(crate) async fn supervise(mut task: impl SideTask) {
     run_supervised(&mut task).await;
 }
 
 /// Does the same with a task that is borrowed.
-pub(super) async fn run_supervised<T: SideTask>(task: &mut T) {
+pub(crate) async fn run_supervised<T: SideTask>(task: &mut T) {
     let mut backoff = Backoff::default();
     loop {
         let started = Instant::now();

@@ -7,17 +7,17 @@ use tokio::sync::oneshot;
 
 use crate::app::App;
 use crate::periodic::PeriodicDeferrer;
-use crate::worker::supervisor::SideTask;
+use crate::worker::side_tasks::SideTask;
 
 /// Defers the periodic tasks of an application.
-pub(super) struct PeriodicTasks {
+pub(crate) struct PeriodicTasks {
     deferrer: Option<PeriodicDeferrer>,
     /// Sent on after everything that was due at the start is deferred.
     first_turn: Option<oneshot::Sender<()>>,
 }
 
 impl PeriodicTasks {
-    pub(super) fn new(app: &App, first_turn: oneshot::Sender<()>) -> Self {
+    pub(crate) fn new(app: &App, first_turn: oneshot::Sender<()>) -> Self {
         let deferrer = (!app.schedules().is_empty()).then(|| app.periodic_deferrer());
         Self { deferrer, first_turn: Some(first_turn) }
     }

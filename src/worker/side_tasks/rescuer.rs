@@ -17,14 +17,14 @@ use crate::job::interruption::Interrupted;
 use crate::job::{Job, JobId, JobStatus};
 use crate::retry::{Rescue, StalledJobPolicy};
 use crate::worker::settings::Settings;
+use crate::worker::side_tasks::SideTask;
 use crate::worker::storage::{UNLINK_SIZE, jobs_without_worker, rescue_jobs};
-use crate::worker::supervisor::SideTask;
 
 /// Finds and rescues the jobs of dead workers.
 ///
 /// A check has three parts: releasing the jobs of stalled workers, rescuing released jobs, and removing the workers. If
 /// one of them fails, the others go on.
-pub(super) struct Rescuer {
+pub(crate) struct Rescuer {
     app: App,
     stalled_worker_timeout: Duration,
     /// How often to check.
@@ -52,7 +52,7 @@ impl SideTask for Rescuer {
 }
 
 impl Rescuer {
-    pub(super) fn new(app: App, settings: &Settings, wake: Arc<Notify>) -> Self {
+    pub(crate) fn new(app: App, settings: &Settings, wake: Arc<Notify>) -> Self {
         Self {
             app,
             stalled_worker_timeout: settings.stalled_worker_timeout,
@@ -64,7 +64,7 @@ impl Rescuer {
     }
 
     /// Checks once, and rescues all jobs without a worker.
-    pub(super) async fn check_once(&mut self) {
+    pub(crate) async fn check_once(&mut self) {
         self.check(true, Instant::now()).await;
     }
 
