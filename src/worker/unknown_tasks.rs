@@ -54,8 +54,8 @@ impl Default for UnknownTasks {
 }
 
 impl Worker {
-    /// Sets what to do with jobs of tasks that the application does not have. Default: requeue them for ten minutes, and
-    /// then fail them. A test worker fails them immediately, unless this is set.
+    /// Sets what to do with jobs of tasks that the application does not have. Default: requeue them for ten minutes,
+    /// and then fail them. A test worker fails them immediately, unless this is set.
     ///
     /// # Example
     ///

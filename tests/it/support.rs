@@ -4,9 +4,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager};
 use procrastinate::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
 use procrastinate::{DieselConnector, Error, JobId, JobStatus, Worker};
 use throwaway_postgres::{Database, Server};
@@ -73,6 +73,20 @@ pub async fn pool(database: &Database) -> Pool<AsyncPgConnection> {
 pub async fn impatient_pool(database: &Database, timeout: Duration) -> Pool<AsyncPgConnection> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
     Pool::builder().max_size(5).connection_timeout(timeout).build(manager).await.unwrap()
+}
+
+/// Runs the body in a transaction, with each version of diesel-async. They differ in what `transaction` accepts.
+pub async fn transaction<T, E: From<diesel::result::Error>>(
+    connection: &mut AsyncPgConnection,
+    body: impl AsyncFnOnce(&mut AsyncPgConnection) -> Result<T, E>,
+) -> Result<T, E> {
+    AnsiTransactionManager::begin_transaction(&mut *connection).await?;
+    let result = body(&mut *connection).await;
+    match result {
+        Ok(_) => AnsiTransactionManager::commit_transaction(connection).await?,
+        Err(_) => AnsiTransactionManager::rollback_transaction(connection).await?,
+    }
+    result
 }
 
 /// A connector on a pool of its own.

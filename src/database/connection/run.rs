@@ -8,7 +8,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::query_dsl::CompatibleType;
 use diesel::result::{DatabaseErrorKind, Error as DieselError, QueryResult};
-use diesel_async::{AsyncConnection, AsyncConnectionCore};
+use diesel_async::{AnsiTransactionManager, AsyncConnectionCore, AsyncPgConnection, TransactionManager};
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
@@ -125,13 +125,33 @@ where
     }
     let mut names_tried = 1;
     loop {
-        let answer = pooled.transaction(async |connection| {
-            diesel_async::RunQueryDsl::load::<S::Row>(Runnable(&statement), &mut **connection).await
-        });
-        match answer.await {
+        match load_in_transaction(pooled, &statement).await {
             // The transaction was rolled back, so nothing was done.
             Err(error) if names_tried < NAMES_TO_TRY && is_about_a_name(&error) => names_tried += 1,
             answer => return explain::<S>(answer),
+        }
+    }
+}
+
+/// Runs the statement in a transaction of its own. Versions of diesel-async differ in what they accept as the body of a
+/// transaction, but not in these functions.
+async fn load_in_transaction<S>(pooled: &mut PooledConnection, statement: &S) -> QueryResult<Vec<S::Row>>
+where
+    S: Executable,
+    S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+    Pg: QueryMetadata<S::SqlType>,
+{
+    let connection: &mut AsyncPgConnection = pooled;
+    AnsiTransactionManager::begin_transaction(&mut *connection).await?;
+    match diesel_async::RunQueryDsl::load::<S::Row>(Runnable(statement), &mut *connection).await {
+        Ok(rows) => {
+            AnsiTransactionManager::commit_transaction(connection).await?;
+            Ok(rows)
+        }
+        Err(error) => {
+            // If this fails too, the connection is broken and will be closed. The first error says more.
+            let _ = AnsiTransactionManager::rollback_transaction(connection).await;
+            Err(error)
         }
     }
 }

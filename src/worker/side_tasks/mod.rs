@@ -1,4 +1,5 @@
-//! Side tasks of a worker. The panic of a side task is logged, and the task starts again. Its statements have a time limit.
+//! Side tasks of a worker. The panic of a side task is logged, and the task starts again. Its statements have a time
+//! limit.
 //!
 //! | file | contents |
 //! |---|---|

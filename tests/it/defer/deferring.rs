@@ -12,7 +12,7 @@ use procrastinate::{
 };
 use serde_json::json;
 
-use crate::support::{connect, connector, database, job, jobs, pool};
+use crate::support::{connect, connector, database, job, jobs, pool, transaction};
 
 #[task(queue = "greetings", priority = 3)]
 async fn greet(name: String) {
@@ -139,26 +139,23 @@ async fn a_job_of_a_rolled_back_async_transaction_or_savepoint_does_not_exist() 
     let database = database();
     let pool = pool(&database).await;
     let mut connection = pool.get().await.unwrap();
-    let kept = connection
-        .transaction(async |connection| {
-            let kept = plain().defer(connection).await?;
-            let inner = connection
-                .transaction(async |connection| {
-                    greet("nobody".to_owned()).defer(connection).await?;
-                    Err::<(), _>(TestError::ChangedMyMind)
-                })
-                .await;
-            assert!(matches!(inner, Err(TestError::ChangedMyMind)));
-            Ok::<_, TestError>(kept)
-        })
-        .await
-        .unwrap();
-    let outer = connection
-        .transaction(async |connection| {
-            plain().defer(connection).await?;
+    let kept = transaction(&mut connection, async |connection| {
+        let kept = plain().defer(connection).await?;
+        let inner = transaction(connection, async |connection| {
+            greet("nobody".to_owned()).defer(connection).await?;
             Err::<(), _>(TestError::ChangedMyMind)
         })
         .await;
+        assert!(matches!(inner, Err(TestError::ChangedMyMind)));
+        Ok::<_, TestError>(kept)
+    })
+    .await
+    .unwrap();
+    let outer = transaction(&mut connection, async |connection| {
+        plain().defer(connection).await?;
+        Err::<(), _>(TestError::ChangedMyMind)
+    })
+    .await;
     assert!(matches!(outer, Err(TestError::ChangedMyMind)));
     assert_eq!(jobs(&mut connect(&database)).iter().map(|job| JobId::from(job.id)).collect::<Vec<_>>(), [kept]);
 }
@@ -260,18 +257,17 @@ async fn a_taken_queueing_lock_is_a_value_in_async_transactions_too() {
     let pool = pool(&database).await;
     let mut connection = pool.get().await.unwrap();
     let locked = || plain().queueing_lock("one at a time");
-    connection
-        .transaction(async |connection| {
-            locked().defer(connection).await?;
-            assert_eq!(locked().defer_unless_enqueued(connection).await?, None);
-            assert!(batch_defer([locked()], connection).await.unwrap_err().is_already_enqueued());
-            let twice = ["same", "same"].map(|lock| plain().queueing_lock(lock));
-            assert!(batch_defer(twice, connection).await.unwrap_err().is_already_enqueued());
-            greet("after".to_owned()).defer(connection).await?;
-            Ok::<_, TestError>(())
-        })
-        .await
-        .unwrap();
+    transaction(&mut connection, async |connection| {
+        locked().defer(connection).await?;
+        assert_eq!(locked().defer_unless_enqueued(connection).await?, None);
+        assert!(batch_defer([locked()], connection).await.unwrap_err().is_already_enqueued());
+        let twice = ["same", "same"].map(|lock| plain().queueing_lock(lock));
+        assert!(batch_defer(twice, connection).await.unwrap_err().is_already_enqueued());
+        greet("after".to_owned()).defer(connection).await?;
+        Ok::<_, TestError>(())
+    })
+    .await
+    .unwrap();
     assert_eq!(jobs(&mut connect(&database)).len(), 2);
 }
 

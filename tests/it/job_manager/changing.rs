@@ -6,7 +6,7 @@ use procrastinate::job_manager::{cancel_job, delete_job, finish_job, get_job_sta
 use procrastinate::{Error, JobId, JobStatus};
 
 use super::{Desk, each_way, work};
-use crate::support::{connect, database, events, job, jobs, rows, sql, statuses};
+use crate::support::{connect, database, events, job, jobs, rows, sql, statuses, transaction};
 
 #[derive(Debug, thiserror::Error)]
 enum TestError {
@@ -205,16 +205,15 @@ async fn changes_in_a_rolled_back_transaction_are_undone() {
     let mut connection = AsyncPgConnection::establish(database.url()).await.unwrap();
     let [failed, waiting] = two_of_one_queueing_lock(&mut connect(&database));
     let before = jobs(&mut connect(&database));
-    let rolled_back = connection
-        .transaction(async |connection| {
-            assert!(cancel_job(waiting).execute(connection).await?);
-            assert_eq!(retry_job(failed).execute(connection).await?, JobStatus::Todo);
-            finish_job(failed, JobStatus::Succeeded).delete_job(true).execute(connection).await?;
-            assert_eq!(get_job_status(failed).execute(connection).await?, None);
-            assert_eq!(get_job_status(waiting).execute(connection).await?, Some(JobStatus::Cancelled));
-            Err::<(), TestError>(diesel::result::Error::RollbackTransaction.into())
-        })
-        .await;
+    let rolled_back = transaction(&mut connection, async |connection| {
+        assert!(cancel_job(waiting).execute(connection).await?);
+        assert_eq!(retry_job(failed).execute(connection).await?, JobStatus::Todo);
+        finish_job(failed, JobStatus::Succeeded).delete_job(true).execute(connection).await?;
+        assert_eq!(get_job_status(failed).execute(connection).await?, None);
+        assert_eq!(get_job_status(waiting).execute(connection).await?, Some(JobStatus::Cancelled));
+        Err::<(), TestError>(diesel::result::Error::RollbackTransaction.into())
+    })
+    .await;
     assert!(matches!(rolled_back, Err(TestError::Diesel(diesel::result::Error::RollbackTransaction))));
     assert_eq!(jobs(&mut connect(&database)), before);
 }

@@ -1,13 +1,12 @@
 //! What a test worker runs, and what becomes of it.
 
 use diesel::prelude::*;
-use diesel_async::AsyncConnection;
 use procrastinate::models::{ProcrastinateEvent, ProcrastinateJob};
 use procrastinate::testing::{JobOutcome, JobRuns};
 use procrastinate::{App, AppBuilder, Error, JobContext, JobStatus, TaskError, task};
 
 use super::{Connections, app, note, notes, notes_of, shop};
-use crate::support::{connect, jobs, rows, sql};
+use crate::support::{connect, jobs, rows, sql, transaction};
 
 #[tokio::test]
 async fn jobs_run_in_the_tests_transaction_and_are_gone_with_it() {
@@ -44,14 +43,13 @@ async fn a_transaction_of_the_application_is_one_within_the_tests() {
     async fn keep_the_first(context: JobContext) -> Result<(), TaskError> {
         let mut connection = context.state::<Connections>()?.0.get().await?;
         for text in ["one", "two"] {
-            let done = connection
-                .transaction(async |connection| {
-                    let insert = diesel::insert_into(notes::table).values(notes::text.eq(text));
-                    diesel_async::RunQueryDsl::execute(insert, connection).await?;
-                    note(format!("{text} was kept")).defer(connection).await?;
-                    if text == "two" { Err(TaskError::from("no")) } else { Ok(()) }
-                })
-                .await;
+            let done = transaction(&mut connection, async |connection| {
+                let insert = diesel::insert_into(notes::table).values(notes::text.eq(text));
+                diesel_async::RunQueryDsl::execute(insert, connection).await?;
+                note(format!("{text} was kept")).defer(connection).await?;
+                if text == "two" { Err(TaskError::from("no")) } else { Ok(()) }
+            })
+            .await;
             assert_eq!(done.is_ok(), text == "one");
         }
         Ok(())

@@ -4,13 +4,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use diesel_async::AsyncConnection;
 use procrastinate::job_manager::cancel_job;
 use procrastinate::{AbortReason, App, JobAborted, JobContext, JobId, JobStatus, task};
 use tokio::sync::Notify;
 
 use crate::support::{
-    Running, connect, connector, database, errors, events, eventually, job, pool, rows, sql, within_patience,
+    Running, connect, connector, database, errors, events, eventually, job, pool, rows, sql, transaction,
+    within_patience,
 };
 
 /// So long that only something else can have woken a worker.
@@ -209,14 +209,13 @@ async fn an_abort_request_that_is_rolled_back_or_too_late_aborts_nothing() {
     within_patience(STARTED.notified()).await;
 
     let mut connection = pool.get().await.unwrap();
-    let rolled_back = connection
-        .transaction(async |connection| {
-            assert!(cancel_job(id).abort(true).execute(connection).await.unwrap());
-            // The worker polls meanwhile.
-            tokio::time::sleep(Duration::from_millis(60)).await;
-            Err::<(), _>(diesel::result::Error::RollbackTransaction)
-        })
-        .await;
+    let rolled_back = transaction(&mut connection, async |connection| {
+        assert!(cancel_job(id).abort(true).execute(connection).await.unwrap());
+        // The worker polls meanwhile.
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        Err::<(), _>(diesel::result::Error::RollbackTransaction)
+    })
+    .await;
     assert!(rolled_back.is_err());
     GO_ON.notify_one();
     let mut blocking = connect(&database);

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::pgbouncer::{PgBouncer, Settings};
 use super::{connector_before, keeping_statements, ordinary_pool_before, pool_before};
-use crate::support::{connect, database, jobs, rows, sql, statuses};
+use crate::support::{connect, database, jobs, rows, sql, statuses, transaction};
 
 fn job() -> procrastinate::JobToDefer {
     configure_task("task", json!({ "text": "ü" }))
@@ -26,14 +26,13 @@ async fn in_a_transaction_of_the_applications_nothing_is_prepared_for_later() {
         async move {
             let mut connection = pool.get().await.unwrap();
             connection.set_prepared_statement_cache_size(CacheSize::Disabled);
-            connection
-                .transaction(async |connection| {
-                    job().defer(connection).await?;
-                    let lock = format!("lock {}", number % 20);
-                    job().queueing_lock(lock).defer_unless_enqueued(connection).await?;
-                    batch_defer([job(), job()], connection).await.map(drop)
-                })
-                .await
+            transaction(&mut connection, async |connection| {
+                job().defer(connection).await?;
+                let lock = format!("lock {}", number % 20);
+                job().queueing_lock(lock).defer_unless_enqueued(connection).await?;
+                batch_defer([job(), job()], connection).await.map(drop)
+            })
+            .await
         }
     });
     try_join_all(take_orders).await.unwrap();
@@ -93,17 +92,15 @@ async fn with_a_pooler_that_keeps_none_enums_are_read_on_direct_connections() {
     let mut connection = pool.get().await.unwrap();
     connection.set_prepared_statement_cache_size(CacheSize::Disabled);
     // What an enum is, diesel-async asks with a statement that it keeps: two of them, asked for in two transactions.
-    let status = connection
-        .transaction(async |connection| {
-            diesel_async::RunQueryDsl::load::<ProcrastinateJob>(ProcrastinateJob::query(), connection).await
-        })
-        .await;
+    let status = transaction(&mut connection, async |connection| {
+        diesel_async::RunQueryDsl::load::<ProcrastinateJob>(ProcrastinateJob::query(), connection).await
+    })
+    .await;
     assert_eq!(status.unwrap().len(), 1);
-    let event = connection
-        .transaction(async |connection| {
-            diesel_async::RunQueryDsl::load::<ProcrastinateEvent>(ProcrastinateEvent::query(), connection).await
-        })
-        .await;
+    let event = transaction(&mut connection, async |connection| {
+        diesel_async::RunQueryDsl::load::<ProcrastinateEvent>(ProcrastinateEvent::query(), connection).await
+    })
+    .await;
     assert!(event.unwrap_err().to_string().contains("prepared statement"));
 }
 
