@@ -358,6 +358,17 @@ impl From<diesel::result::Error> for Error {
     }
 }
 
+/// Lets `?` return an [`Error`] from a function with Diesel's `QueryResult`. An error of the database becomes itself
+/// again. Others become a `QueryBuilderError`, which can be downcast.
+impl From<Error> for diesel::result::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database { source, .. } | Error::SchemaMissing { source, .. } => source,
+            other => Self::QueryBuilderError(other.into()),
+        }
+    }
+}
+
 /// Recognises an undefined table, function or type without a SQLSTATE, which Diesel does not expose.
 ///
 /// The server's error has a position in the statement, which errors raised by our functions lack. Its message contains

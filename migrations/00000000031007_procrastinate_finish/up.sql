@@ -190,12 +190,15 @@ BEGIN
     failed_ids := '{}';
     FOR retry IN
         SELECT * FROM jsonb_to_recordset(retries)
-            AS retry (job_id bigint, attempts integer, retry_at timestamptz, priority integer, queue_name varchar,
-                lock text, counts_as_attempt boolean, is_deleted_if_failed boolean)
+            AS retry (job_id bigint, attempts integer, retry_at timestamptz, retry_in double precision,
+                priority integer, queue_name varchar, lock text, counts_as_attempt boolean,
+                is_deleted_if_failed boolean)
         ORDER BY job_id
     LOOP
         new_status := procrastinate_diesel_requeue_job_v1(
-            retry.job_id, p_worker_id, retry.attempts, retry.retry_at, retry.priority, retry.queue_name, retry.lock,
+            retry.job_id, p_worker_id, retry.attempts,
+            coalesce(retry.retry_at, now() + make_interval(secs => retry.retry_in)), retry.priority,
+            retry.queue_name, retry.lock,
             coalesce(retry.counts_as_attempt, true));
         IF new_status = 'failed' THEN
             failed_ids := failed_ids || retry.job_id;
@@ -214,7 +217,8 @@ END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_requeue_jobs_v1(bigint, jsonb) IS
     'Requeues running jobs of a worker: an array of objects with job_id, and optionally attempts, '
-    'the number of attempts before, retry_at, priority, queue_name, lock, counts_as_attempt and '
+    'the number of attempts before, retry_at or retry_in (seconds), priority, queue_name, lock, '
+    'counts_as_attempt and '
     'is_deleted_if_failed. '
     'Returns the IDs of jobs that no longer belong to the worker, and of those that failed '
     'instead.';

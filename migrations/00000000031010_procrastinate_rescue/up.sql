@@ -200,15 +200,16 @@ DECLARE
 BEGIN
     FOR rescue IN
         SELECT * FROM jsonb_to_recordset(rescues)
-            AS each (job_id bigint, attempts integer, is_retried boolean, retry_at timestamptz, priority integer,
-                queue_name varchar, lock text, error text)
+            AS each (job_id bigint, attempts integer, is_retried boolean, retry_at timestamptz,
+                retry_in double precision, priority integer, queue_name varchar, lock text, error text)
         ORDER BY each.job_id
     LOOP
         job_id := rescue.job_id;
         problem := NULL;
         BEGIN
             new_status := procrastinate_diesel_rescue_job_v1(
-                rescue.job_id, rescue.attempts, rescue.is_retried, rescue.retry_at, rescue.priority,
+                rescue.job_id, rescue.attempts, rescue.is_retried,
+                coalesce(rescue.retry_at, now() + make_interval(secs => rescue.retry_in)), rescue.priority,
                 rescue.queue_name, rescue.lock, rescue.error);
             CONTINUE WHEN new_status IS NULL;
         EXCEPTION WHEN OTHERS THEN

@@ -208,6 +208,9 @@ pub(crate) enum RetryTime {
     In(Duration),
 }
 
+/// A longer delay becomes a time in this program, which saturates.
+const LONGEST_DELAY: Duration = Duration::from_secs(1_000 * 365 * 86_400);
+
 impl RetryDecision {
     /// Retries at this time or later.
     ///
@@ -276,6 +279,19 @@ impl RetryDecision {
                 let time = TimeDelta::from_std(delay).ok().and_then(|delay| clock::now().checked_add_signed(delay));
                 Some(time.filter(|time| time.year() <= LAST_YEAR).unwrap_or_else(last_time))
             }
+        }
+    }
+
+    /// The time of the retry, or the seconds until then. The database adds these to its own clock, because that of this
+    /// machine can be wrong.
+    pub(crate) fn time_or_delay(&self) -> (Option<DateTime<Utc>>, Option<f64>) {
+        match self.retry_at {
+            RetryTime::In(delay)
+                if delay > Duration::ZERO && delay < LONGEST_DELAY && clock::time_of_test().is_none() =>
+            {
+                (None, Some(delay.as_secs_f64()))
+            }
+            _ => (self.time(), None),
         }
     }
 

@@ -140,10 +140,12 @@ impl FinishAndFetchJobs {
     /// Adds a job to retry. `attempts` is the number of attempts that had finished before. The finished attempt is only
     /// counted if `counts` is true.
     pub(crate) fn retry(&mut self, job_id: JobId, attempts: i32, decision: &RetryDecision, counts: bool) {
+        let (retry_at, retry_in) = decision.time_or_delay();
         let retry = json!({
             "job_id": job_id,
             "attempts": attempts,
-            "retry_at": decision.time(),
+            "retry_at": retry_at,
+            "retry_in": retry_in,
             "priority": decision.priority,
             "queue_name": decision.queue,
             "lock": decision.lock,

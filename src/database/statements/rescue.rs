@@ -31,11 +31,13 @@ pub(crate) struct RescueJobs {
 impl RescueJobs {
     /// Adds a job, which is retried if there is a decision, and fails otherwise.
     pub(crate) fn add(&mut self, job: &Job, decision: Option<&RetryDecision>, error: &str) {
+        let (retry_at, retry_in) = decision.map_or((None, None), RetryDecision::time_or_delay);
         self.rescues.push(json!({
             "job_id": job.id,
             "attempts": job.attempts,
             "is_retried": decision.is_some(),
-            "retry_at": decision.and_then(RetryDecision::time),
+            "retry_at": retry_at,
+            "retry_in": retry_in,
             "priority": decision.and_then(|decision| decision.priority),
             "queue_name": decision.and_then(|decision| decision.queue.as_deref()),
             "lock": decision.and_then(|decision| decision.lock.as_deref()),

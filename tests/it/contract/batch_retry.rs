@@ -46,6 +46,14 @@ fn a_retried_job_is_pending_with_one_more_attempt_and_can_start_immediately() {
 }
 
 #[test]
+fn a_delay_counts_by_the_clock_of_the_database() {
+    let mut queue = queue_with_two_workers(json!([mine()]));
+    queue.run("BEGIN");
+    assert_eq!(call(&mut queue, json!([{ "job_id": 1, "retry_in": 90.5 }]), 0), [""; 0]);
+    assert_eq!(queue.job(1, "status, scheduled_at - now()"), "todo | 00:01:30.5");
+}
+
+#[test]
 fn given_values_are_replaced_and_others_stay() {
     let mut queue = Queue::new();
     for (retry, columns) in [

@@ -12,7 +12,7 @@ use procrastinate::{
 };
 use serde_json::json;
 
-use crate::support::{connect, connector, database, job, jobs, pool, transaction};
+use crate::support::{connect, connector, database, job, jobs, pool, sql, transaction};
 
 #[task(queue = "greetings", priority = 3)]
 async fn greet(name: String) {
@@ -277,7 +277,7 @@ fn a_queueing_lock_is_free_again_once_its_job_has_started() {
     let mut connection = connect(&database);
     let locked = || plain().queueing_lock("one at a time");
     locked().defer_blocking(&mut connection).unwrap();
-    crate::support::sql(
+    sql(
         &mut connection,
         "SELECT procrastinate_fetch_job_v2(NULL, (SELECT procrastinate_register_worker_v1()))",
     );
@@ -380,4 +380,23 @@ fn arguments_that_no_worker_could_read_are_refused() {
     assert!(nested(127).check().is_ok());
     let error = nested(128).check().unwrap_err();
     assert!(error.to_string().contains("must not be nested more than 127 levels deep"), "{error}");
+}
+
+#[test]
+fn an_error_becomes_one_of_diesel_in_a_function_that_returns_a_query_result() {
+    fn register(connection: &mut PgConnection, name: &str) -> QueryResult<JobId> {
+        let id = greet(name.to_owned()).queueing_lock(name).defer_blocking(connection)?;
+        Ok(id)
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    register(&mut connection, "Ada").unwrap();
+    let diesel::result::Error::QueryBuilderError(taken) = register(&mut connection, "Ada").unwrap_err() else {
+        panic!("another error")
+    };
+    assert!(taken.downcast_ref::<Error>().unwrap().is_already_enqueued());
+    sql(&mut connection, "DROP TABLE procrastinate_jobs CASCADE");
+    let missing = register(&mut connection, "Grace").unwrap_err();
+    assert!(matches!(missing, diesel::result::Error::DatabaseError(..)), "{missing:?}");
 }

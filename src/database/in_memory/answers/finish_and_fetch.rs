@@ -1,6 +1,7 @@
 //! Statements of workers: finishing, fetching and rescuing jobs.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::DateTime;
 use diesel::result::QueryResult;
@@ -177,6 +178,7 @@ struct RetryEntry {
     #[serde(default)]
     is_retried: bool,
     retry_at: Option<String>,
+    retry_in: Option<f64>,
     priority: Option<i32>,
     queue_name: Option<String>,
     lock: Option<String>,
@@ -365,7 +367,8 @@ impl Store {
 
     /// Retries a job that this worker, or no worker, holds in this attempt. An abort request wins. Returns the result.
     fn put_back(&mut self, retry: RetryEntry, worker_id: Option<i64>) -> Result<Option<JobStatus>, Violation> {
-        let RetryEntry { job_id, attempts, retry_at, priority, queue_name, lock, counts_as_attempt, .. } = retry;
+        let RetryEntry { job_id, attempts, retry_at, retry_in, priority, queue_name, lock, counts_as_attempt, .. } =
+            retry;
         let predicate = |job: &&ProcrastinateJob| {
             is_doing(job, worker_id) && attempts.is_none_or(|attempts| job.attempts == attempts)
         };
@@ -374,7 +377,8 @@ impl Store {
             self.update_job(job_id.into(), |job| job.status = JobStatus::Failed)?;
             return Ok(Some(JobStatus::Failed));
         }
-        let scheduled_at = read_time(retry_at.as_deref()).unwrap_or(self.now());
+        let delay = Duration::try_from_secs_f64(retry_in.unwrap_or_default()).unwrap_or_default();
+        let scheduled_at = read_time(retry_at.as_deref()).unwrap_or(self.now() + delay);
         let put_back = self.update_job(job_id.into(), |job| {
             job.status = JobStatus::Todo;
             job.attempts += i32::from(counts_as_attempt.unwrap_or(true));
