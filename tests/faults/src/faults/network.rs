@@ -1,0 +1,24 @@
+//! Faults of the network between one process and the server.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::processes::Process;
+use crate::proxy::Network;
+use crate::schedule::{Fault, Kind};
+
+/// By how much a slow network delays each piece.
+const DELAY: Duration = Duration::from_millis(100);
+
+/// Disturbs the network of a process for a while.
+pub(super) async fn disturb(process: &Process, fault: &Fault) {
+    match fault.kind {
+        Kind::RefuseConnections => process.proxy.set(Network::Refuses),
+        Kind::DelayNetwork => process.proxy.set(Network::Delays(DELAY)),
+        Kind::ArriveLate => process.proxy.hold_old(),
+        _ => process.proxy.set(Network::HoldsAll),
+    }
+    sleep(fault.duration).await;
+    process.proxy.set(Network::Works);
+}
