@@ -167,7 +167,12 @@ mod tests {
         let [first, second] = [(); 2].map(|()| schedule(7, Duration::from_secs(200), &Kind::ALL));
         assert_eq!(format!("{first:?}"), format!("{second:?}"));
         for kind in Kind::ALL {
-            assert!(first.iter().any(|step| step.fault.kind == kind || step.other.as_ref().is_some_and(|other| other.kind == kind)), "{kind}");
+            assert!(
+                first
+                    .iter()
+                    .any(|step| step.fault.kind == kind || step.other.as_ref().is_some_and(|other| other.kind == kind)),
+                "{kind}"
+            );
         }
     }
 

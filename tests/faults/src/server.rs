@@ -99,7 +99,8 @@ impl Server {
     /// Terminates sessions in the database.
     pub(crate) async fn terminate(&self, sessions: &[i32]) -> Result<(), Failure> {
         let sessions: Vec<String> = sessions.iter().map(ToString::to_string).collect();
-        let statement = format!("SELECT pg_terminate_backend(pid) FROM unnest('{{{}}}'::int[]) AS pid", sessions.join(","));
+        let statement =
+            format!("SELECT pg_terminate_backend(pid) FROM unnest('{{{}}}'::int[]) AS pid", sessions.join(","));
         self.administer(&statement).await
     }
 

@@ -4,6 +4,8 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::Failure;
 use crate::ledger::{Ledger, OWN};
 use crate::tasks::{QUEUES, app, pool};
@@ -31,6 +33,8 @@ pub(crate) async fn run(arguments: WorkerArguments) -> Result<(), Failure> {
     let _ = OWN.set(Ledger::open(&arguments.ledger)?);
     let pool = pool(&arguments.url);
     let app = app(&pool)?;
+    // The worker receives the signal, too. But nothing else does while no worker runs.
+    let mut terminated = signal(SignalKind::terminate())?;
     loop {
         let mut worker = app
             .worker()
@@ -45,15 +49,14 @@ pub(crate) async fn run(arguments: WorkerArguments) -> Result<(), Failure> {
         if arguments.queues < QUEUES.len() {
             worker = worker.queues(QUEUES[..arguments.queues].iter().copied());
         }
-        let handle = worker.handle();
         match worker.run().await {
             Ok(()) => return Ok(()),
             Err(error) => tracing::error!("the worker ended: {error}"),
         }
-        if handle.is_stopping() {
-            return Ok(());
+        tokio::select! {
+            _ = terminated.recv() => return Ok(()),
+            () = tokio::time::sleep(RESTART_DELAY) => {}
         }
-        tokio::time::sleep(RESTART_DELAY).await;
     }
 }
 

@@ -49,14 +49,18 @@ fn problem(job: &Job, kinds: &[&str], runs: &[&Run<'_>]) -> Option<(u8, String)>
     if runs.len() > started {
         return Some((7, format!("it ran {} times and was started {started} times", runs.len())));
     }
-    let most = ["succeeded", "failed", "aborted", "deferred_for_retry", "retried"].into_iter().map(count).sum::<usize>();
+    let most =
+        ["succeeded", "failed", "aborted", "deferred_for_retry", "retried"].into_iter().map(count).sum::<usize>();
     // A snoozed attempt, one that never began, and one that failed because it should be aborted and requeued.
     let snoozed = runs.iter().filter(|run| run.ending == Some(Ending::Snoozed)).count();
     let aborted = if count("abort_requested") > 0 { count("failed") } else { 0 };
     let uncounted = snoozed + (started - runs.len()) + aborted;
     let attempts = usize::try_from(job.attempts).unwrap_or_default();
     if attempts > most || attempts + uncounted < most {
-        return Some((3, format!("it has {attempts} attempts, between {} and {most} are possible", most.saturating_sub(uncounted))));
+        return Some((
+            3,
+            format!("it has {attempts} attempts, between {} and {most} are possible", most.saturating_sub(uncounted)),
+        ));
     }
     None
 }

@@ -85,12 +85,7 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
 }
 
 /// Promise 1.
-fn check_committed(
-    evidence: &Evidence,
-    runs: &[Run<'_>],
-    jobs: &HashMap<i64, &Job>,
-    violations: &mut Vec<Violation>,
-) {
+fn check_committed(evidence: &Evidence, runs: &[Run<'_>], jobs: &HashMap<i64, &Job>, violations: &mut Vec<Violation>) {
     let mut violate = |job, text| violations.push(Violation { promise: 1, job: Some(job), text });
     for line in &evidence.lines {
         let Line::Acknowledged { token, job } = line else { continue };

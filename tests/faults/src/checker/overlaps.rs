@@ -40,9 +40,7 @@ pub(super) fn check(evidence: &Evidence, runs: &[Run<'_>], violations: &mut Vec<
 }
 
 /// Returns the pairs of runs with the same key that overlap. The runs are in the order of their beginnings.
-fn overlapping<'r, 'a, K: Eq + Hash>(
-    runs: impl Iterator<Item = (K, &'r Run<'a>)>,
-) -> Vec<(&'r Run<'a>, &'r Run<'a>)> {
+fn overlapping<'r, 'a, K: Eq + Hash>(runs: impl Iterator<Item = (K, &'r Run<'a>)>) -> Vec<(&'r Run<'a>, &'r Run<'a>)> {
     let mut active: HashMap<K, Vec<&Run<'a>>> = HashMap::new();
     let mut pairs = Vec::new();
     for (key, run) in runs {

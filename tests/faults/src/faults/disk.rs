@@ -32,7 +32,9 @@ impl Disk {
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(&path).output();
         match mounted {
             Ok(output) if output.status.success() => Ok(Self { path }),
-            Ok(output) => Err(format!("a small disk was not mounted: {}", String::from_utf8_lossy(&output.stderr).trim())),
+            Ok(output) => {
+                Err(format!("a small disk was not mounted: {}", String::from_utf8_lossy(&output.stderr).trim()))
+            }
             Err(error) => Err(format!("`mount` could not be run: {error}")),
         }
     }

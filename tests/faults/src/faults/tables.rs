@@ -37,11 +37,15 @@ pub(super) async fn migrate(rig: &Rig) -> Result<(), Failure> {
 
 /// Defers jobs that take the connections of their workers' pools.
 pub(super) async fn hog_pools(rig: &Rig, fault: &Fault) -> Result<(), Failure> {
-    for number in 0..3 {
-        let token = format!("hog-{}-{number}", fault.seed);
-        let mut connection = rig.server.connect().await?;
-        let job = i64::from(hog_job(token.clone()).defer(&mut connection).await?);
-        rig.history.write(&Line::Acknowledged { token, job });
+    for _ in 0..3 {
+        persist(async || {
+            // A try that fails may have succeeded, so each one has its own token.
+            let token = format!("hog-{}", fastrand::u64(..));
+            let job = i64::from(hog_job(token.clone()).defer(&mut rig.server.connect().await?).await?);
+            rig.history.write(&Line::Acknowledged { token, job });
+            Ok(())
+        })
+        .await?;
     }
     sleep(fault.duration).await;
     Ok(())
