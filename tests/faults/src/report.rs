@@ -44,7 +44,12 @@ pub(crate) fn report(
     for name in deaths {
         say(format!("the process {name} ended although nobody asked it to"));
     }
-    say(format!("violations: {}", violations.len()));
+    let mut promises: BTreeMap<u8, usize> = BTreeMap::new();
+    for violation in violations {
+        *promises.entry(violation.promise).or_default() += 1;
+    }
+    let promises: String = promises.iter().map(|(promise, count)| format!(", promise {promise}: {count}")).collect();
+    say(format!("violations: {}{promises}", violations.len()));
     for violation in violations.iter().take(MOST_VIOLATIONS) {
         say(format!("\n{violation}"));
         if let Some(job) = violation.job {

@@ -69,6 +69,8 @@ fn possible_kinds(arguments: &RunArguments, directory: &Path) -> Result<(Option<
     };
     if clock_library().is_none() {
         leave_out(Kind::StepClock, "faketime is not installed");
+    } else if arguments.kinds.is_empty() {
+        leave_out(Kind::StepClock, "it breaks promises 1 and 6; `--only step` runs it");
     }
     let disk = Disk::mount(directory).map_err(|reason| leave_out(Kind::FillDisk, &reason)).ok();
     if kinds.is_empty() {
@@ -90,6 +92,7 @@ async fn run_in(
     let mut deaths = Vec::new();
     let counts = let_faults_happen(&rig, schedule(arguments.seed, arguments.length, kinds), &mut deaths).await?;
     rig.heal().await?;
+    say("waiting for the jobs");
     for deferrer in &rig.deferrers {
         deferrer.finish(true).await?;
     }

@@ -41,6 +41,6 @@ pub(super) async fn with_setting(rig: &Rig, fault: &Fault, setting: &str) -> Res
 
 /// Lets statements and locks time out after 100 ms.
 pub(super) async fn short_timeouts(rig: &Rig, fault: &Fault) -> Result<(), Failure> {
-    let setting = if fault.target % 2 == 0 { "statement_timeout = '100ms'" } else { "lock_timeout = '100ms'" };
+    let setting = if fault.target.is_multiple_of(2) { "statement_timeout = '100ms'" } else { "lock_timeout = '100ms'" };
     with_setting(rig, fault, setting).await
 }
