@@ -277,10 +277,7 @@ fn a_queueing_lock_is_free_again_once_its_job_has_started() {
     let mut connection = connect(&database);
     let locked = || plain().queueing_lock("one at a time");
     locked().defer_blocking(&mut connection).unwrap();
-    sql(
-        &mut connection,
-        "SELECT procrastinate_fetch_job_v2(NULL, (SELECT procrastinate_register_worker_v1()))",
-    );
+    sql(&mut connection, "SELECT procrastinate_fetch_job_v2(NULL, (SELECT procrastinate_register_worker_v1()))");
     locked().defer_blocking(&mut connection).unwrap();
 }
 
