@@ -41,12 +41,12 @@ pub(crate) struct Rescuer {
 impl SideTask for Rescuer {
     const NAME: &'static str = "rescuing jobs of dead workers";
 
-    /// Checks at the interval until it is dropped.
+    /// Checks until it is dropped. The interval is between two checks, however long they take, because a slow worker
+    /// must have the time for a heartbeat.
     async fn run(&mut self) {
         loop {
-            let next_check = Instant::now() + self.interval;
-            self.check(false, next_check).await;
-            tokio::time::sleep_until(next_check).await;
+            self.check(false, Instant::now() + self.interval).await;
+            tokio::time::sleep(self.interval).await;
         }
     }
 }
