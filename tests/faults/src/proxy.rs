@@ -29,6 +29,25 @@ pub(crate) enum Network {
         /// The first connection that works.
         first_new: u64,
     },
+    /// The same, and the clients find the connections that exist closed. What they have sent arrives later.
+    CutsOld {
+        /// The first connection that works.
+        first_new: u64,
+    },
+}
+
+impl Network {
+    /// Whether the client of this connection finds it closed.
+    fn cuts(self, number: u64) -> bool {
+        matches!(self, Self::CutsOld { first_new } if number < first_new)
+    }
+}
+
+/// The receiver of what a half of a connection sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Receiver {
+    Client,
+    Server,
 }
 
 /// A proxy. Ends with this value, and its connections with it.
@@ -61,9 +80,17 @@ impl Proxy {
         self.network.send_replace(network);
     }
 
-    /// Holds everything on the connections that exist.
+    /// Holds everything on the connections that exist. [`cut_old`](Self::cut_old) can follow.
     pub(crate) fn hold_old(&self) {
         self.set(Network::HoldsOld { first_new: *self.accepted.borrow() });
+    }
+
+    /// Closes the connections that are held, and goes on to hold what their clients have sent.
+    pub(crate) fn cut_old(&self) {
+        let network = *self.network.borrow();
+        if let Network::HoldsOld { first_new } = network {
+            self.set(Network::CutsOld { first_new });
+        }
     }
 }
 
@@ -94,8 +121,8 @@ async fn pass_on(client: TcpStream, server: SocketAddr, number: u64, network: wa
     let (from_server, to_server) = server.into_split();
     let both = async {
         tokio::join!(
-            pass_one_way(from_client, to_server, number, network.clone()),
-            pass_one_way(from_server, to_client, number, network.clone()),
+            pass_one_way(from_client, to_server, Receiver::Server, number, network.clone()),
+            pass_one_way(from_server, to_client, Receiver::Client, number, network.clone()),
         )
     };
     let mut state = network.clone();
@@ -109,14 +136,20 @@ async fn pass_on(client: TcpStream, server: SocketAddr, number: u64, network: wa
 async fn pass_one_way(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
+    receiver: Receiver,
     number: u64,
     mut network: watch::Receiver<Network>,
 ) {
+    let [mut cut, mut cut_of_write] = [network.clone(), network.clone()];
     let (sender, mut pieces) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let read = async move {
         loop {
             let mut piece = Vec::with_capacity(16 * 1024);
-            match from.read_buf(&mut piece).await {
+            let read = tokio::select! {
+                read = from.read_buf(&mut piece) => read,
+                _ = cut.wait_for(|network| network.cuts(number)) => break,
+            };
+            match read {
                 Ok(1..) => drop(sender.send((Instant::now(), piece))),
                 _ => break,
             }
@@ -133,6 +166,12 @@ async fn pass_one_way(
         wait_until_open(number, &mut network).await;
         let _ = to.shutdown().await;
     };
+    let write = async move {
+        tokio::select! {
+            () = write => {}
+            _ = cut_of_write.wait_for(|network| network.cuts(number)), if receiver == Receiver::Client => {}
+        }
+    };
     tokio::join!(read, write);
 }
 
@@ -147,7 +186,7 @@ async fn wait_until_open(number: u64, network: &mut watch::Receiver<Network>) {
     let is_open = |network: &Network| match network {
         Network::Works | Network::Delays(_) | Network::Refuses => true,
         Network::HoldsAll => false,
-        Network::HoldsOld { first_new } => number >= *first_new,
+        Network::HoldsOld { first_new } | Network::CutsOld { first_new } => number >= *first_new,
     };
     let _ = network.wait_for(is_open).await;
 }
@@ -187,6 +226,27 @@ mod tests {
         assert!(is_echoed(&mut connect().await.unwrap()).await);
         proxy.set(Network::Works);
         assert_eq!(old.read_u8().await.unwrap(), b'x');
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_on_a_connection_that_is_cut_arrives_late() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::start(listener.local_addr().unwrap()).await.unwrap();
+        let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        client.write_all(b"a").await.unwrap();
+        assert_eq!(server.read_u8().await.unwrap(), b'a');
+        proxy.hold_old();
+        client.write_all(b"b").await.unwrap();
+        let held = tokio::time::timeout(Duration::from_millis(300), server.read_u8()).await;
+        assert!(held.is_err());
+        proxy.cut_old();
+        assert!(client.read_u8().await.is_err());
+        let held = tokio::time::timeout(Duration::from_millis(300), server.read_u8()).await;
+        assert!(held.is_err());
+        proxy.set(Network::Works);
+        assert_eq!(server.read_u8().await.unwrap(), b'b');
+        assert!(server.read_u8().await.is_err());
     }
 
     #[tokio::test]

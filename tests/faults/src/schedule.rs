@@ -62,7 +62,7 @@ impl Kind {
             Self::PauseLong => 6_000,
             Self::BlackHoleBriefly | Self::HogPool | Self::TerminateSessions => 2_000,
             Self::BlackHoleLong => 8_000,
-            Self::ArriveLate => random.u64(4_000..9_000),
+            Self::ArriveLate => random.u64(500..9_000),
             Self::LockTable => random.u64(1_000..8_000),
             Self::ReadOnly | Self::ShortTimeouts | Self::FillDisk | Self::StepClock => random.u64(2_000..5_000),
             Self::RefuseConnections | Self::DelayNetwork => random.u64(1_000..5_000),

@@ -77,17 +77,18 @@ async fn doomed(context: JobContext, token: String) -> Result<(), String> {
     Err("it fails each time".to_owned())
 }
 
-/// Snoozes two times of three.
+/// Snoozes again and again, for some seconds. Its attempts stay the same, so an outcome that arrives late could be taken
+/// for that of the current run.
 #[task(pass_context)]
 async fn snoozing(context: JobContext, token: String) -> Result<(), TaskControl> {
     let run = Run::begin(&context, &token);
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    if fastrand::u8(0..3) == 0 {
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    if fastrand::u8(0..16) == 0 {
         run.end(Ending::Succeeded);
         return Ok(());
     }
     run.end(Ending::Snoozed);
-    Err(TaskControl::snooze(Duration::from_millis(300)))
+    Err(TaskControl::snooze(Duration::from_millis(100)))
 }
 
 /// Takes all connections of its worker's pool that it can have, and keeps them for two seconds.
@@ -150,7 +151,7 @@ pub(crate) fn any_job(token: String, random: &mut fastrand::Rng) -> JobToDefer {
         72..76 => slow(token),
         76..84 => blocking(token),
         84..92 => flaky(token),
-        92..96 => snoozing(token),
+        92..94 => snoozing(token),
         _ => doomed(token),
     };
     let mut job = job.queue(QUEUES[random.usize(..QUEUES.len())]);
