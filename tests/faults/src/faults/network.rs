@@ -17,7 +17,7 @@ const TIME_TO_SEND: Duration = Duration::from_millis(300);
 /// Disturbs the network of a process for a while.
 pub(super) async fn disturb(process: &Process, fault: &Fault) {
     match fault.kind {
-        Kind::ArriveLate if fault.seed % 3 > 0 => {
+        Kind::ArriveLate if !fault.seed.is_multiple_of(3) => {
             process.proxy.hold_old();
             sleep(TIME_TO_SEND).await;
             process.proxy.cut_old();
