@@ -82,8 +82,8 @@ async fn doomed(context: JobContext, token: String) -> Result<(), String> {
 #[task(pass_context)]
 async fn snoozing(context: JobContext, token: String) -> Result<(), TaskControl> {
     let run = Run::begin(&context, &token);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    if fastrand::u8(0..16) == 0 {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    if fastrand::u8(0..6) == 0 {
         run.end(Ending::Succeeded);
         return Ok(());
     }

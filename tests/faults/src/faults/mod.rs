@@ -64,12 +64,15 @@ impl Rig {
             Kind::RestartImmediately => self.server.restart(throwaway_postgres::Restart::Immediate).await,
             Kind::ReadOnly => sessions::with_setting(self, fault, "default_transaction_read_only = on").await,
             Kind::ShortTimeouts => sessions::short_timeouts(self, fault).await,
-            Kind::RefuseConnections
-            | Kind::DelayNetwork
-            | Kind::BlackHoleBriefly
-            | Kind::BlackHoleLong
-            | Kind::ArriveLate => {
+            Kind::RefuseConnections | Kind::DelayNetwork | Kind::BlackHoleBriefly | Kind::BlackHoleLong => {
                 network::disturb(self.process(fault.target), fault).await;
+                Ok(())
+            }
+            Kind::ArriveLate => {
+                // One process, or all of them.
+                let all: Vec<&Process> = self.processes().collect();
+                let one = [self.process(fault.target)];
+                network::arrive_late(if fault.seed.is_multiple_of(2) { &all } else { &one }, fault).await;
                 Ok(())
             }
             Kind::LockTable => tables::lock(self, fault).await,

@@ -1,8 +1,8 @@
-//! Faults of the network between one process and the server.
+//! Faults of the network between processes and the server.
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::processes::Process;
 use crate::proxy::Network;
@@ -11,22 +11,35 @@ use crate::schedule::{Fault, Kind};
 /// By how much a slow network delays each piece.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// How long requests are collected before the connections are cut.
-const TIME_TO_SEND: Duration = Duration::from_millis(300);
-
 /// Disturbs the network of a process for a while.
 pub(super) async fn disturb(process: &Process, fault: &Fault) {
     match fault.kind {
-        Kind::ArriveLate if !fault.seed.is_multiple_of(3) => {
-            process.proxy.hold_old();
-            sleep(TIME_TO_SEND).await;
-            process.proxy.cut_old();
-        }
         Kind::RefuseConnections => process.proxy.set(Network::Refuses),
         Kind::DelayNetwork => process.proxy.set(Network::Delays(DELAY)),
-        Kind::ArriveLate => process.proxy.hold_old(),
         _ => process.proxy.set(Network::HoldsAll),
     }
     sleep(fault.duration).await;
     process.proxy.set(Network::Works);
+}
+
+/// Holds what these processes send on the connections that exist, and lets it arrive in the end. Their new connections
+/// work.
+///
+/// Either the processes wait for responses, or they find the connections closed, again and again. Then they send the
+/// same again, and what arrives late is from the past.
+pub(super) async fn arrive_late(processes: &[&Process], fault: &Fault) {
+    let mut random = fastrand::Rng::with_seed(fault.seed);
+    let end = Instant::now() + fault.duration;
+    let is_cut = random.u8(0..4) > 0;
+    while Instant::now() < end {
+        processes.iter().for_each(|process| process.proxy.hold_old());
+        if !is_cut {
+            break;
+        }
+        sleep(Duration::from_millis(random.u64(100..400))).await;
+        processes.iter().for_each(|process| process.proxy.cut_old());
+        sleep(Duration::from_millis(random.u64(200..900))).await;
+    }
+    tokio::time::sleep_until(end).await;
+    processes.iter().for_each(|process| process.proxy.set(Network::Works));
 }
