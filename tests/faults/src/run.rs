@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use crate::Failure;
@@ -48,9 +49,12 @@ pub(crate) async fn run(arguments: RunArguments) -> Result<bool, Failure> {
     }
     let (disk, kinds) = possible_kinds(&arguments, &directory)?;
     say(format!("seed {}, {} s, files in {}", arguments.seed, arguments.length.as_secs(), directory.display()));
+    let mut terminated = signal(SignalKind::terminate())?;
+    // Whatever ends the rig, its processes end and its disk is unmounted.
     let result = tokio::select! {
         result = run_in(&directory, disk, &kinds, &arguments) => result,
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        _ = terminated.recv() => Err("terminated".into()),
     };
     if matches!(result, Ok(true)) {
         let _ = fs::remove_dir_all(&directory);
