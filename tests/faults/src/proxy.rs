@@ -14,6 +14,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::Failure;
 
+/// The bytes of a piece that is more than the test of a connection or a heartbeat: it stores outcomes.
+const LARGE: usize = 150;
+
 /// The state of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Network {
@@ -24,7 +27,7 @@ pub(crate) enum Network {
     Delays(Duration),
     /// Nothing arrives until the network works again.
     HoldsAll,
-    /// Nothing arrives on the connections that exist, but new ones work.
+    /// Large requests on the connections that exist do not arrive, nor does anything after them. New ones work.
     HoldsOld {
         /// The first connection that works.
         first_new: u64,
@@ -37,6 +40,10 @@ pub(crate) enum Network {
 }
 
 impl Network {
+    fn holds_old(self) -> bool {
+        matches!(self, Self::HoldsOld { .. } | Self::CutsOld { .. })
+    }
+
     /// Whether the client of this connection finds it closed.
     fn cuts(self, number: u64) -> bool {
         matches!(self, Self::CutsOld { first_new } if number < first_new)
@@ -80,7 +87,7 @@ impl Proxy {
         self.network.send_replace(network);
     }
 
-    /// Holds everything on the connections that exist. [`cut_old`](Self::cut_old) can follow.
+    /// Holds large requests on the connections that exist. [`cut_old`](Self::cut_old) can follow.
     pub(crate) fn hold_old(&self) {
         self.set(Network::HoldsOld { first_new: *self.accepted.borrow() });
     }
@@ -156,14 +163,15 @@ async fn pass_one_way(
         }
     };
     let write = async move {
-        let mut is_open = true;
+        let (mut is_open, mut is_stuck) = (true, false);
         while let Some((read_at, piece)) = pieces.recv().await {
             sleep_until(read_at + delay(&network)).await;
-            wait_until_open(number, &mut network).await;
+            is_stuck = network.borrow().holds_old() && (is_stuck || piece.len() >= LARGE);
+            wait_until_open(number, is_stuck && receiver == Receiver::Server, &mut network).await;
             // The other side may be gone. What comes from this one is read and dropped.
             is_open = is_open && to.write_all(&piece).await.is_ok();
         }
-        wait_until_open(number, &mut network).await;
+        wait_until_open(number, receiver == Receiver::Server, &mut network).await;
         let _ = to.shutdown().await;
     };
     let write = async move {
@@ -182,11 +190,11 @@ fn delay(network: &watch::Receiver<Network>) -> Duration {
     }
 }
 
-async fn wait_until_open(number: u64, network: &mut watch::Receiver<Network>) {
+async fn wait_until_open(number: u64, is_stuck: bool, network: &mut watch::Receiver<Network>) {
     let is_open = |network: &Network| match network {
         Network::Works | Network::Delays(_) | Network::Refuses => true,
         Network::HoldsAll => false,
-        Network::HoldsOld { first_new } | Network::CutsOld { first_new } => number >= *first_new,
+        Network::HoldsOld { first_new } | Network::CutsOld { first_new } => !is_stuck || number >= *first_new,
     };
     let _ = network.wait_for(is_open).await;
 }
@@ -209,10 +217,13 @@ mod tests {
         address
     }
 
-    async fn is_echoed(stream: &mut TcpStream) -> bool {
-        stream.write_all(b"x").await.unwrap();
-        let answer = tokio::time::timeout(Duration::from_millis(300), stream.read_u8()).await;
-        matches!(answer, Ok(Ok(b'x')))
+    const REQUEST: [u8; LARGE] = [b'x'; LARGE];
+
+    async fn is_echoed(stream: &mut TcpStream, request: &[u8]) -> bool {
+        stream.write_all(request).await.unwrap();
+        let mut answer = vec![0; request.len()];
+        let answered = tokio::time::timeout(Duration::from_millis(300), stream.read_exact(&mut answer)).await;
+        matches!(answered, Ok(Ok(_)))
     }
 
     #[tokio::test]
@@ -220,10 +231,11 @@ mod tests {
         let proxy = Proxy::start(echo_server().await).await.unwrap();
         let connect = || TcpStream::connect(("127.0.0.1", proxy.port()));
         let mut old = connect().await.unwrap();
-        assert!(is_echoed(&mut old).await);
+        assert!(is_echoed(&mut old, &REQUEST).await);
         proxy.hold_old();
-        assert!(!is_echoed(&mut old).await);
-        assert!(is_echoed(&mut connect().await.unwrap()).await);
+        assert!(is_echoed(&mut old, b"small").await);
+        assert!(!is_echoed(&mut old, &REQUEST).await);
+        assert!(is_echoed(&mut connect().await.unwrap(), &REQUEST).await);
         proxy.set(Network::Works);
         assert_eq!(old.read_u8().await.unwrap(), b'x');
     }
@@ -237,7 +249,7 @@ mod tests {
         client.write_all(b"a").await.unwrap();
         assert_eq!(server.read_u8().await.unwrap(), b'a');
         proxy.hold_old();
-        client.write_all(b"b").await.unwrap();
+        client.write_all(&REQUEST).await.unwrap();
         let held = tokio::time::timeout(Duration::from_millis(300), server.read_u8()).await;
         assert!(held.is_err());
         proxy.cut_old();
@@ -245,7 +257,7 @@ mod tests {
         let held = tokio::time::timeout(Duration::from_millis(300), server.read_u8()).await;
         assert!(held.is_err());
         proxy.set(Network::Works);
-        assert_eq!(server.read_u8().await.unwrap(), b'b');
+        server.read_exact(&mut [0; LARGE]).await.unwrap();
         assert!(server.read_u8().await.is_err());
     }
 
@@ -253,7 +265,7 @@ mod tests {
     async fn a_network_that_refuses_cuts_connections() {
         let proxy = Proxy::start(echo_server().await).await.unwrap();
         let mut stream = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
-        assert!(is_echoed(&mut stream).await);
+        assert!(is_echoed(&mut stream, &REQUEST).await);
         proxy.set(Network::Refuses);
         assert!(stream.read_u8().await.is_err());
     }
