@@ -5,9 +5,8 @@ CREATE FUNCTION procrastinate_diesel_defer_periodic_job_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    -- Later ticks come from a clock that is wrong. They neither prevent nor forget earlier ones.
+    -- Later ticks come from a clock that was wrong. They are ignored.
     latest_timestamp CONSTANT double precision := extract(epoch FROM clock_timestamp()) + 60;
-    remembered procrastinate_periodic_defers;
     violated_constraint text;
     new_job_id bigint;
 BEGIN
@@ -28,15 +27,6 @@ BEGIN
         RETURN QUERY SELECT NULL::bigint, false;
         RETURN;
     END IF;
-    IF p_defer_timestamp > latest_timestamp THEN
-        SELECT earlier.* INTO remembered
-        FROM procrastinate_periodic_defers AS earlier
-        WHERE earlier.task_name = p_task_name
-          AND earlier.periodic_id = p_periodic_id
-          AND earlier.defer_timestamp <= latest_timestamp
-        ORDER BY earlier.defer_timestamp DESC
-        LIMIT 1;
-    END IF;
     -- The block with a handler is a subtransaction, so a violation does not abort the caller's
     -- transaction.
     BEGIN
@@ -51,11 +41,6 @@ BEGIN
         RETURN QUERY SELECT NULL::bigint, true;
         RETURN;
     END;
-    IF remembered.id IS NOT NULL THEN
-        INSERT INTO procrastinate_periodic_defers (task_name, defer_timestamp, job_id, periodic_id)
-        VALUES (remembered.task_name, remembered.defer_timestamp, remembered.job_id, remembered.periodic_id)
-        ON CONFLICT DO NOTHING;
-    END IF;
     RETURN QUERY SELECT new_job_id, false;
 END;
 $function$;

@@ -360,27 +360,15 @@ impl Store {
         self.periodic_defers.remove(&id);
     }
 
-    /// Records the job of a claimed tick, and deletes older ticks of its schedule. A tick after `latest` comes from a
-    /// wrong clock. Then the last right one stays.
-    pub(super) fn settle_tick(&mut self, id: i64, job_id: i64, latest: i64) {
+    /// Records the job of a claimed tick, and deletes older ticks of its schedule.
+    pub(super) fn settle_tick(&mut self, id: i64, job_id: i64) {
         let Some(settled) = self.periodic_defers.get_mut(&id) else { return };
         settled.job_id = Some(job_id);
         let settled = settled.clone();
-        let is_of_schedule = |defer: &ProcrastinatePeriodicDefer| {
-            defer.task_name == settled.task_name && defer.periodic_id == settled.periodic_id
-        };
-        let is_right = |defer: &&ProcrastinatePeriodicDefer| {
-            is_of_schedule(defer) && defer.defer_timestamp.is_some_and(|tick| tick <= latest)
-        };
-        let remembered = if settled.defer_timestamp > Some(latest) {
-            self.periodic_defers.values().filter(is_right).map(|defer| defer.defer_timestamp).max().flatten()
-        } else {
-            None
-        };
         self.periodic_defers.retain(|_, defer| {
-            !is_of_schedule(defer)
+            defer.task_name != settled.task_name
+                || defer.periodic_id != settled.periodic_id
                 || defer.defer_timestamp >= settled.defer_timestamp
-                || (remembered.is_some() && defer.defer_timestamp == remembered)
         });
     }
 }

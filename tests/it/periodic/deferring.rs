@@ -173,17 +173,6 @@ async fn a_tick_of_a_clock_that_is_ahead_delays_nothing() {
 }
 
 #[tokio::test]
-async fn a_tick_of_a_clock_that_is_ahead_does_not_cause_another_one_to_be_deferred_twice() {
-    let database = database();
-    let app = app_with(&database, [PeriodicTask::new::<report>("* * * * *")]).await;
-    let now = Utc::now();
-    for ahead in [0, 30, 0, 60, 0] {
-        app.periodic_deferrer().defer_due(now + chrono::TimeDelta::minutes(ahead)).await;
-    }
-    assert_eq!(ticks(&database).len(), 3);
-}
-
-#[tokio::test]
 async fn a_clock_that_jumps_does_not_stop_later_ticks() {
     let database = database();
     let app = app_with(&database, [PeriodicTask::new::<report>("*/30 * * * *")]).await;
