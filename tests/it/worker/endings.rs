@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use procrastinate::{App, JobContext, JobStatus, Task, configure_task, task};
+use procrastinate::{App, JobContext, JobStatus, Task, UnknownTasks, configure_task, task};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -101,7 +101,7 @@ async fn a_job_that_cannot_run_fails_and_the_worker_continues() {
         "INSERT INTO procrastinate_jobs (queue_name, task_name, args, scheduled_at) VALUES ('sums', 'sum', '[]', '-infinity')",
     );
 
-    app.worker().concurrency(10).stop_when_empty().run().await.unwrap();
+    app.worker().unknown_tasks(UnknownTasks::Fail).concurrency(10).stop_when_empty().run().await.unwrap();
 
     use JobStatus::{Failed, Succeeded};
     assert_eq!(statuses(&mut connection), [Failed, Failed, Failed, Failed, Succeeded, Failed]);
