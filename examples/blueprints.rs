@@ -10,7 +10,7 @@ use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use procrastinate::models::ProcrastinateJob;
 use procrastinate::schema::procrastinate_jobs;
-use procrastinate::{App, DieselConnector, JobStatus, configure_task};
+use procrastinate::{App, DieselConnector, JobStatus, UnknownTasks, configure_task};
 use serde_json::json;
 use throwaway_postgres::Server;
 
@@ -59,9 +59,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         configure_task(name, json!({ "customer": "Grace" })).queue("mails").defer(&mut connection).await?;
     }
     app.periodic_deferrer().defer_due("2027-01-04T08:00:00Z".parse()?).await;
-    // There is no task with this name.
+    // There is no task with this name. By default the worker waits ten minutes for a version of the program that has it.
     configure_task("newsletter", json!({})).defer(&mut connection).await?;
-    app.worker().stop_when_empty().run().await?;
+    app.worker().unknown_tasks(UnknownTasks::Fail).stop_when_empty().run().await?;
 
     let jobs: Vec<ProcrastinateJob> =
         ProcrastinateJob::query().order(procrastinate_jobs::id).load(&mut connection).await?;
