@@ -13,8 +13,8 @@ CREATE TYPE procrastinate_diesel_fetched_v1 AS (
     worker_id bigint,
     problem text);
 COMMENT ON TYPE procrastinate_diesel_fetched_v1 IS
-    'A job as a worker gets it (kind = fetched), or what happened to one of its jobs: lost, failed '
-    'or refused.';
+    'A job as a worker gets it (kind = fetched), or what happened to one of its jobs: lost, '
+    'failed or refused.';
 
 CREATE FUNCTION procrastinate_diesel_fetched_v1(job procrastinate_jobs)
     RETURNS SETOF procrastinate_diesel_fetched_v1
@@ -67,17 +67,16 @@ CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
 AS $function$
 DECLARE
     lost_ids bigint[] := '{}';
-    failed_ids bigint[];
-    fetched_ids bigint[];
-    refused_ids bigint[];
-    problems text[];
+    failed_ids bigint[]; fetched_ids bigint[];
+    problem_kinds text[]; problem_ids bigint[]; problems text[];
     requeued record;
     outcome procrastinate_diesel_fetched_v1;
     former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
     depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
 BEGIN
     IF one_by_one THEN
-        SELECT * INTO lost_ids, failed_ids, refused_ids, problems FROM procrastinate_diesel_finish_one_by_one_v1(
+        SELECT * INTO lost_ids, failed_ids, problem_kinds, problem_ids, problems
+        FROM procrastinate_diesel_finish_one_by_one_v1(
             p_worker_id, finished_job_ids, end_statuses, retries, deleted_job_ids, errors, finished_attempts,
             deleted_attempts);
     ELSE
@@ -105,8 +104,9 @@ BEGIN
     END IF;
     -- After the outcomes, so that a lock that a job releases is taken again.
     IF free_slots > 0 AND one_by_one THEN
-        SELECT tried.started_ids, refused_ids || NULL::bigint, problems || tried.problem
-        INTO fetched_ids, refused_ids, problems
+        SELECT tried.started_ids, problem_kinds || 'refused'::text, problem_ids || NULL::bigint,
+            problems || tried.problem
+        INTO fetched_ids, problem_kinds, problem_ids, problems
         FROM procrastinate_diesel_try_fetch_jobs_v1(
             p_worker_id, target_queue_names, free_slots, coalesce(due_at, now())) AS tried;
     ELSIF free_slots > 0 THEN
@@ -115,12 +115,12 @@ BEGIN
     END IF;
     depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
     -- Not earlier: a block that is rolled back does not take back returned rows.
-    IF cardinality(lost_ids) > 0 OR failed_ids IS NOT NULL OR refused_ids IS NOT NULL THEN
+    IF cardinality(lost_ids) > 0 OR failed_ids IS NOT NULL OR problems IS NOT NULL THEN
         FOR outcome.kind, outcome.id, outcome.problem IN
             SELECT 'lost', lost.id, NULL FROM unnest(lost_ids) AS lost (id)
             UNION ALL SELECT 'failed', failed.id, NULL FROM unnest(failed_ids) AS failed (id)
-            UNION ALL SELECT 'refused', refused.* FROM unnest(refused_ids, problems) AS refused (id, reason)
-            WHERE refused.reason IS NOT NULL
+            UNION ALL SELECT each.* FROM unnest(problem_kinds, problem_ids, problems) AS each (kind, id, problem)
+            WHERE each.problem IS NOT NULL
         LOOP
             RETURN NEXT outcome;
         END LOOP;
@@ -136,16 +136,17 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
     bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb, bigint[], jsonb, boolean, timestamptz,
     integer[], integer[]) IS
-    'Everything that a worker needs of the database in one call and one transaction. Finishes jobs '
-    'with their end statuses, deletes those that are not kept, requeues those that are retried, '
-    'stores errors, and fetches jobs for the free slots. The retries are those of '
+    'Everything that a worker needs of the database in one call and one transaction. Finishes '
+    'jobs with their end statuses, deletes those that are not kept, requeues those that are '
+    'retried, stores errors, and fetches jobs for the free slots. The retries are those of '
     'procrastinate_diesel_requeue_jobs_v1, the errors those of '
-    'procrastinate_diesel_record_errors_v1. '
-    'Returns the fetched jobs (kind = fetched), and only the IDs of the others. kind is lost for '
-    'jobs that no longer belong to the worker and stay as they are. It is failed for jobs that '
-    'failed instead of being requeued. With one_by_one, an outcome that the database refuses does '
-    'not keep the others from being stored; it is returned with the error (kind = refused). A '
-    'refused row without an ID means that no job could be fetched. If a job is lost and the worker '
-    'is not registered, nothing is done, and it raises a violation of the foreign key of the jobs. '
+    'procrastinate_diesel_record_errors_v1. Returns the fetched jobs (kind = fetched), and only '
+    'the IDs of the others. kind is lost for jobs that no longer belong to the worker and stay as '
+    'they are. It is failed for jobs that failed instead of being requeued. With one_by_one, an '
+    'outcome that the database refuses does not keep the others from being stored; it is returned '
+    'with the error (kind = refused). If only a part of it is refused, kind is not_deleted, '
+    'without_error or without_event, as procrastinate_diesel_finish_one_by_one_v1 says. A refused '
+    'row without an ID means that no job could be fetched. If a job is lost and the worker is not '
+    'registered, nothing is done, and it raises a violation of the foreign key of the jobs. '
     'due_at is the time that scheduled jobs are compared with; NULL means now. The attempts are '
     'those of procrastinate_diesel_finish_jobs_v1, in the order of the jobs.';

@@ -32,11 +32,14 @@ BEGIN
         SELECT job.id, job.attempts, job.abort_requested
         FROM procrastinate_jobs AS job
         WHERE job.worker_id = p_worker_id AND job.status = 'doing';
+    -- Not earlier: a worker whose jobs are released between the two would seem to have none.
+    PERFORM procrastinate_diesel_check_worker_v1(p_worker_id);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_held_jobs_v1(bigint) IS
     'The jobs that a worker is doing, each with the attempts before this one, and whether its '
-    'abort was requested.';
+    'abort was requested. Raises a violation of the foreign key of the jobs if the worker is not '
+    'registered.';
 
 CREATE FUNCTION procrastinate_diesel_jobs_of_worker_v1(p_worker_id bigint, job_ids bigint[])
     RETURNS SETOF procrastinate_diesel_fetched_v1

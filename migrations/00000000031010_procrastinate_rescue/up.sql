@@ -166,9 +166,11 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error)
-    VALUES (p_job_id, p_attempts + 1, procrastinate_diesel_rescue_job_v1.error)
-    ON CONFLICT DO NOTHING;
+    IF error IS NOT NULL THEN
+        INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error)
+        VALUES (p_job_id, least(p_attempts, 2147483646) + 1, procrastinate_diesel_rescue_job_v1.error)
+        ON CONFLICT DO NOTHING;
+    END IF;
 
     IF NOT is_abort_requested AND is_retried THEN
         RETURN procrastinate_diesel_requeue_job_v1(
@@ -177,7 +179,7 @@ BEGIN
     UPDATE procrastinate_jobs AS job
     SET status = CASE WHEN is_abort_requested THEN 'aborted' ELSE 'failed' END::procrastinate_job_status,
         abort_requested = false,
-        attempts = job.attempts + 1
+        attempts = least(job.attempts, 2147483646) + 1
     WHERE job.id = p_job_id
     RETURNING job.status INTO new_status;
     RETURN new_status;
@@ -197,35 +199,55 @@ CREATE FUNCTION procrastinate_diesel_rescue_jobs_v1(rescues jsonb)
 AS $function$
 DECLARE
     rescue record;
+    kind text;
+    former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
+    depth text;
 BEGIN
     FOR rescue IN
         SELECT * FROM jsonb_to_recordset(rescues)
             AS each (job_id bigint, attempts integer, is_retried boolean, retry_at timestamptz,
-                retry_in double precision, priority integer, queue_name varchar, lock text, error text)
+                retry_in double precision, priority integer, queue_name varchar, lock text, error text,
+                is_deleted_if_failed boolean)
         ORDER BY each.job_id
     LOOP
         job_id := rescue.job_id;
         problem := NULL;
-        BEGIN
-            new_status := procrastinate_diesel_rescue_job_v1(
-                rescue.job_id, rescue.attempts, rescue.is_retried,
-                coalesce(rescue.retry_at, now() + make_interval(secs => rescue.retry_in)), rescue.priority,
-                rescue.queue_name, rescue.lock, rescue.error);
-            CONTINUE WHEN new_status IS NULL;
-        EXCEPTION WHEN OTHERS THEN
-            IF procrastinate_diesel_ends_statement_v1(SQLSTATE) THEN
-                RAISE;
-            END IF;
-            new_status := NULL;
-            problem := format('%s (SQLSTATE %s)', SQLERRM, SQLSTATE);
-        END;
+        -- The job is rescued without those parts that the database refuses.
+        FOREACH kind IN ARRAY ARRAY['complete', 'not_deleted', 'without_error', 'without_event'] LOOP
+            CONTINUE WHEN kind = 'not_deleted' AND rescue.is_deleted_if_failed IS NOT TRUE;
+            BEGIN
+                -- At its depth, the triggers write no events.
+                depth := set_config(
+                    'procrastinate_diesel.batched_at_depth',
+                    CASE WHEN kind = 'without_event' THEN pg_trigger_depth()::text ELSE former_depth END, true);
+                new_status := procrastinate_diesel_rescue_job_v1(
+                    rescue.job_id, rescue.attempts, rescue.is_retried,
+                    coalesce(rescue.retry_at, now() + make_interval(secs => rescue.retry_in)), rescue.priority,
+                    rescue.queue_name, rescue.lock,
+                    CASE WHEN kind IN ('complete', 'not_deleted') THEN rescue.error END);
+                IF rescue.is_deleted_if_failed AND kind = 'complete' THEN
+                    DELETE FROM procrastinate_jobs AS job WHERE job.id = rescue.job_id AND new_status <> 'todo';
+                END IF;
+                EXIT;
+            EXCEPTION WHEN OTHERS THEN
+                IF procrastinate_diesel_ends_statement_v1(SQLSTATE) THEN
+                    RAISE;
+                END IF;
+                new_status := NULL;
+                problem := format('%s (SQLSTATE %s)', SQLERRM, SQLSTATE);
+            END;
+        END LOOP;
+        depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
+        CONTINUE WHEN new_status IS NULL AND problem IS NULL;
         RETURN NEXT;
     END LOOP;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_rescue_jobs_v1(jsonb) IS
     'Ends the attempts of jobs whose worker died: an array of objects with job_id, attempts, '
-    'is_retried and error, and optionally retry_at, priority, queue_name and lock. A job is '
-    'requeued if is_retried, and fails otherwise. A job whose abort was requested is aborted. The '
-    'attempt counts. Returns the new status of each job that had no worker. problem is the error '
-    'if the database refuses to change a job, which then stays as it is.';
+    'is_retried and error, and optionally retry_at, retry_in, priority, queue_name, lock and '
+    'is_deleted_if_failed. A job is requeued if is_retried, and fails otherwise. A job whose '
+    'abort was requested is aborted. The attempt counts. With is_deleted_if_failed, a job that is '
+    'not requeued is deleted. Returns the new status of each job that had no worker. problem is '
+    'the error if the database refuses to change a job. If there is a new status as well, the job '
+    'is rescued, but a part of it was refused: its deletion, its error or its event.';

@@ -38,8 +38,8 @@ use chrono::{DateTime, Datelike, TimeDelta, TimeZone, Utc};
 
 use crate::error::Error;
 use crate::job::Job;
-use crate::support::clock;
 use crate::support::panics::message;
+use crate::support::{causes, clock};
 use crate::validation::{check_lock, check_name};
 
 pub(crate) use stalled::Rescue;
@@ -54,14 +54,7 @@ pub type AttemptError = dyn StdError + Send + Sync;
 
 /// The error of this type in the chain of an error and its sources. If there are several, the outermost one.
 pub(crate) fn find_cause<E: StdError + 'static>(error: &AttemptError) -> Option<&E> {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
+    causes::chain(error).find_map(|cause| cause.downcast_ref())
 }
 
 /// The retry setting of a task: a policy or none.

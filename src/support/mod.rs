@@ -1,6 +1,7 @@
 //! Helpers that do not depend on jobs.
 
 pub(crate) mod backoff;
+pub(crate) mod causes;
 pub(crate) mod clock;
 pub(crate) mod extensions;
 pub(crate) mod json;

@@ -22,8 +22,8 @@ pub enum DeleteJobs {
     Never,
     /// Deletes jobs that succeeded.
     Successful,
-    /// Deletes all jobs that finish, including failed and aborted ones and their stored errors. A job that will be
-    /// retried has not finished.
+    /// Deletes all jobs that finish, including failed and aborted ones and their stored errors, and those of dead
+    /// workers. A job that will be retried has not finished.
     Always,
 }
 

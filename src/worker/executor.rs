@@ -18,12 +18,11 @@ use crate::job::interruption::AbortReason;
 use crate::queue::metrics::RunningJob;
 use crate::retry::StalledJobPolicy;
 use crate::support::extensions::Extensions;
-use crate::support::panics;
 use crate::task::blocking::{BlockingCalls, CALLS};
 use crate::task::context::{JobContext, WorkerOfJob};
 use crate::task::middleware::{End, Middleware, Next};
 use crate::worker::log::{job_event, log_end, log_start, span};
-use crate::worker::outcome::{Completion, Outcome, Panicked, TaskPolicy, decide};
+use crate::worker::outcome::{Completion, Outcome, TaskPolicy, decide};
 use crate::worker::unknown_tasks::UnknownJobs;
 
 /// The environment of a worker's jobs. It is the same for all of them.
@@ -99,6 +98,17 @@ impl Execution {
         Self { context, next, policy, is_rescued }
     }
 
+    /// Runs the job, unless this time has passed when it would start. The process may have been suspended since the
+    /// loop started it, and other workers may have taken the job.
+    pub(super) async fn run_before(self, start_until: tokio::time::Instant) -> Finished {
+        if tokio::time::Instant::now() < start_until {
+            return self.run().await;
+        }
+        let job = self.context.job();
+        let (job_id, attempts) = (job.id, job.attempts);
+        Finished { job_id, attempts, outcome: Outcome::NotStarted, duration: Duration::ZERO }
+    }
+
     /// Runs the job and returns its outcome. It never panics and never fails in another way.
     pub(super) async fn run(self) -> Finished {
         let Self { context, next, policy, .. } = self;
@@ -108,7 +118,9 @@ impl Execution {
             let started = Instant::now();
             log_start(context.job());
             let running = RunningJob::start(context.job(), context.worker_name(), context.start_timestamp());
-            let ended = run_until_stopped(next, &context, policy.timeout).await;
+            let ended = AssertUnwindSafe(run_until_stopped(next, &context, policy.timeout)).catch_unwind().await;
+            // A value that the task held can panic when it is dropped.
+            let ended = ended.unwrap_or_else(|panic| Completion::panicked(&*panic));
             let outcome = decide(ended, context.abort_reason(), context.job(), &policy);
             let duration = started.elapsed();
             log_end(context.job(), &outcome, duration);
@@ -133,15 +145,19 @@ impl Drop for AbortOnDrop {
 /// Runs the task, and catches its panics. If the job is asked to abort, the task is cancelled at its await point,
 /// except while it awaits blocking code.
 async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Duration>) -> Completion {
+    if context.abort_reason().is_some() {
+        return Completion::Cancelled;
+    }
     let blocking = BlockingCalls::default();
     let task = AssertUnwindSafe(next.run(context.clone())).catch_unwind();
     let mut task = pin!(CALLS.scope(blocking.clone(), task));
     let mut timeout = pin!(OptionFuture::from(timeout.map(tokio::time::sleep)));
     poll_fn(|poll| {
         if let Poll::Ready(caught) = task.as_mut().poll(poll) {
-            return Poll::Ready(Completion::Returned(caught.unwrap_or_else(|panic| {
-                Err(Panicked { message: panics::message(&*panic), location: panics::take_location() }.into())
-            })));
+            return Poll::Ready(match caught {
+                Ok(result) => Completion::Returned(result),
+                Err(panic) => Completion::panicked(&*panic),
+            });
         }
         if timeout.as_mut().poll(poll) == Poll::Ready(Some(())) {
             context.abort(AbortReason::Timeout);

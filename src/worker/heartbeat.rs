@@ -16,12 +16,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::database::connection::{Connection, Connector};
 use crate::database::notification::Notification;
 use crate::database::statements::workers::HeldJob;
-use crate::queue::listener::{
-    ANSWER_TIMEOUT, PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest,
-};
+use crate::queue::listener::{PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest};
 use crate::support::backoff::Backoff;
 use crate::worker::side_tasks::{SideTask, run_supervised};
-use crate::worker::storage::{held_jobs, update_heartbeat};
+use crate::worker::storage::{held_jobs, is_missing_worker, update_heartbeat};
 
 /// How many notifications to handle before checking whether a heartbeat is due.
 const MOST_AT_ONCE: usize = 1_000;
@@ -54,6 +52,8 @@ pub(super) struct HeartbeatSettings {
     pub(super) channels: Option<Vec<String>>,
     pub(super) update_heartbeat_interval: Duration,
     pub(super) abort_job_polling_interval: Duration,
+    /// How long the server may take to respond. After that, another connection can still renew the lease in time.
+    pub(super) answer_limit: Duration,
     /// Written by the loop.
     pub(super) worker_id: watch::Receiver<i64>,
     /// Whether jobs are running, which could be asked to abort. Written by the loop.
@@ -157,8 +157,8 @@ impl HeartbeatLoop {
 
     /// Does the same on one connection, until that breaks.
     async fn run_on_connection(&mut self, backoff: &mut Backoff) -> Result<Infallible, String> {
-        let mut connection =
-            self.settings.connector.dedicated("send heartbeats").await.map_err(|error| error.to_string())?;
+        let connection = self.in_time(self.settings.connector.dedicated("send heartbeats")).await?;
+        let mut connection = connection.map_err(|error| error.to_string())?;
         if self.settings.channels.is_some()
             && self.ready.is_some()
             && !self.receives_notifications(&mut connection).await?
@@ -226,21 +226,22 @@ impl HeartbeatLoop {
     async fn beat(&mut self, connection: &mut Connection) -> Result<(), String> {
         let worker_id = *self.settings.worker_id.borrow();
         let sent_at = Instant::now();
-        let heartbeat = in_time(update_heartbeat(connection, worker_id)).await?;
+        let heartbeat = self.in_time(update_heartbeat(connection, worker_id)).await?;
         let is_registered = heartbeat.map_err(|error| error.to_string())?;
         self.last_beat = sent_at;
         self.last_heard = Instant::now();
         self.report(worker_id, sent_at, if is_registered { Finding::Registered } else { Finding::Pruned });
 
         let sent_at = Instant::now();
-        match in_time(held_jobs(connection, worker_id)).await? {
+        match self.in_time(held_jobs(connection, worker_id)).await? {
             Ok(jobs) => {
                 self.abort_requested = false;
                 self.report(worker_id, sent_at, Finding::Holds(jobs));
             }
+            Err(error) if is_missing_worker(&error) => self.report(worker_id, sent_at, Finding::Pruned),
             // The heartbeat must go on, for example while another transaction locks the table.
             Err(error) => {
-                ping(connection).await?;
+                self.in_time(ping(connection)).await??;
                 tracing::warn!(
                     action = "list_jobs_error",
                     worker.id = worker_id,
@@ -277,11 +278,17 @@ impl HeartbeatLoop {
                     self.on_notification(notification);
                 }
             }
-            None if self.last_heard.elapsed() >= PING_INTERVAL => ping(connection).await?,
+            None if self.last_heard.elapsed() >= PING_INTERVAL => self.in_time(ping(connection)).await??,
             None => return Ok(()),
         }
         self.last_heard = Instant::now();
         Ok(())
+    }
+
+    /// Waits for the server's response. The connection is not used again after a timeout.
+    async fn in_time<T>(&self, response: impl Future<Output = T>) -> Result<T, String> {
+        let limit = self.settings.answer_limit;
+        timeout(limit, response).await.map_err(|_| format!("the server did not respond within {limit:?}"))
     }
 
     fn on_notification(&mut self, notification: Notification) {
@@ -290,9 +297,4 @@ impl HeartbeatLoop {
             Notification::JobInserted(_) | Notification::Other => self.settings.wake.notify_one(),
         }
     }
-}
-
-/// Waits for the server's response. The connection is not used again after a timeout.
-async fn in_time<T>(response: impl Future<Output = T>) -> Result<T, String> {
-    timeout(ANSWER_TIMEOUT, response).await.map_err(|_| format!("the server did not respond within {ANSWER_TIMEOUT:?}"))
 }

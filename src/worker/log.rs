@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tracing::Span;
 
+use crate::database::statements::finish_and_fetch::MissingPart;
 use crate::job::{Job, JobId};
 use crate::task::context::JobContext;
 use crate::worker::outcome::Outcome;
@@ -16,7 +17,7 @@ pub(super) fn span(context: &JobContext) -> Span {
         job.id = i64::from(job.id),
         job.task_name = %job.task_name,
         job.queue = %job.queue,
-        job.attempt = job.attempts + 1,
+        job.attempt = job.attempts.saturating_add(1),
         job.lock = job.lock.as_deref(),
         worker.id = job.worker_id,
         worker.name = context.worker_name(),
@@ -85,6 +86,19 @@ pub(super) fn log_refused(job_id: JobId, outcome: &Outcome, problem: &str, wait:
         job.id = i64::from(job_id),
         "could not store the outcome of job {job_id} ({}): {problem}; retrying in {wait:?}",
         outcome.as_str(),
+    );
+}
+
+pub(super) fn log_incomplete(job_id: JobId, missing: MissingPart, problem: &str) {
+    let missing = match missing {
+        MissingPart::Deletion => "deleting the job",
+        MissingPart::Error => "its error",
+        MissingPart::Event => "its event and its error",
+    };
+    tracing::error!(
+        action = "finish_job_error",
+        job.id = i64::from(job_id),
+        "stored the outcome of job {job_id} without {missing}: {problem}",
     );
 }
 

@@ -10,7 +10,6 @@
 //! | `single_job` | running one job at a time, for tests |
 //! | `log` | log events of jobs |
 //! | `storage` | the operations that only a worker needs |
-//! | `side_tasks` | what a worker does besides its loop: rescuing, periodic tasks, old jobs and signals |
 //! | `heartbeat` | a thread with a connection for heartbeats and notifications |
 //! | `side_tasks` | what a worker does besides its loop: rescuing, periodic tasks, old jobs and signals |
 

@@ -1,5 +1,7 @@
 //! Decides what the end of an attempt means for its job. The decision is pure code, and the result is stored elsewhere.
 
+use std::any::Any;
+use std::error::Error as StdError;
 use std::time::Duration;
 
 use crate::database::statements::finish_and_fetch::LONGEST_ERROR;
@@ -7,14 +9,15 @@ use crate::job::Job;
 use crate::job::interruption::{AbortReason, Interrupted, TimedOut};
 use crate::retry::{AttemptError, Rescue, Retry, RetryDecision, StalledJobPolicy};
 use crate::support::text::storable;
+use crate::support::{causes, panics};
 use crate::task::output::{Control, TaskResult, Verdict};
 
 /// The error of a task that panicked, with the panic's message and location.
 #[derive(Debug, thiserror::Error)]
 #[error("the task panicked{}: {message}", location.as_ref().map(|at| format!(" at {at}")).unwrap_or_default())]
-pub(super) struct Panicked {
-    pub(super) message: String,
-    pub(super) location: Option<String>,
+struct Panicked {
+    message: String,
+    location: Option<String>,
 }
 
 /// How an attempt ended.
@@ -24,6 +27,12 @@ pub(super) enum Completion {
     Returned(TaskResult),
     /// The task was cancelled at an await point, because it was asked to abort.
     Cancelled,
+}
+
+impl Completion {
+    pub(super) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        Self::Returned(Err(Panicked { message: panics::message(panic), location: panics::take_location() }.into()))
+    }
 }
 
 /// The settings of a task that matter when an attempt ends.
@@ -157,12 +166,11 @@ fn retried(error: String, decision: Option<RetryDecision>) -> Outcome {
 
 /// Formats an error and all of its sources in one line.
 fn with_sources(error: &AttemptError) -> String {
+    let adds_nothing = |cause: &&(dyn StdError + 'static)| cause.downcast_ref().is_some_and(Control::has_no_reason);
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source.filter(|source| !source.downcast_ref().is_some_and(Control::has_no_reason)) {
+    for cause in causes::chain(error).skip(1).take_while(|cause| !adds_nothing(cause)) {
         text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
+        text.push_str(&cause.to_string());
     }
     limited(&text)
 }

@@ -17,6 +17,7 @@ use crate::database::statements::workers::{ReleaseWorker, RemoveWorker};
 use crate::error::Error;
 use crate::queue::job_manager::register_worker;
 use crate::queue::job_manager::sealed::Sealed;
+use crate::queue::listener::ANSWER_TIMEOUT;
 use crate::support::panics;
 use crate::task::context::WorkerOfJob;
 use crate::task::worker_handle::WorkerHandle;
@@ -32,6 +33,9 @@ use crate::worker::side_tasks::signals::SignalHandler;
 use crate::worker::side_tasks::{SideTask, supervise};
 use crate::worker::storage::UNLINK_SIZE;
 use crate::worker::unknown_tasks::UnknownJobs;
+
+/// How long a slow server may take to respond to a heartbeat at least.
+const SHORTEST_ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs a worker until it is stopped, or until there is no job left to start if `stop_when_empty` is set.
 pub(super) async fn run(
@@ -55,6 +59,7 @@ pub(super) async fn run(
         channels: (settings.listen_notify && settings.wait).then(|| channels(settings.queues.as_deref())),
         update_heartbeat_interval: settings.update_heartbeat_interval,
         abort_job_polling_interval: settings.abort_job_polling_interval,
+        answer_limit: (settings.stalled_worker_timeout / 4).clamp(SHORTEST_ANSWER_LIMIT, ANSWER_TIMEOUT),
         worker_id: current_worker_id,
         is_busy: is_busy.clone(),
         wake: wake.clone(),
@@ -86,9 +91,11 @@ pub(super) async fn run(
         let _ = is_turned.await;
     }
 
-    let slots = Slots::new(environment(&app, &settings, &handle), settings.concurrency, settings.local_buffer);
+    let lease_until = registered_at + settings.stalled_worker_timeout;
+    let environment = environment(&app, &settings, &handle);
+    let slots = Slots::new(environment, settings.concurrency, settings.local_buffer, lease_until);
     let handles = LoopHandles { handle, wake, reports, worker_ids, is_busy };
-    let mut worker = EventLoop::new(connector.clone(), settings, slots, handles, registered_at);
+    let mut worker = EventLoop::new(connector.clone(), settings, slots, handles, lease_until);
     let result = worker.run().await;
     let worker_id = worker.worker_id();
     // Each may hold a connection of a pool that has only one.

@@ -2,8 +2,12 @@
 
 use std::cmp::Reverse;
 
+use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
+
 use crate::database::connection::run::Run;
-use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
+use crate::database::statements::finish_and_fetch::{
+    FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker, MissingPart,
+};
 use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs, RescuedJob};
 use crate::database::statements::workers::{DrawWorkerId, HeldJob, HeldJobs, ReregisterWorker, UpdateHeartbeatQuery};
 use crate::error::Error;
@@ -78,6 +82,8 @@ pub(crate) struct FinishedAndFetched {
     pub(crate) not_retried: Vec<JobId>,
     /// Jobs whose outcome the database refused to store, and why.
     pub(crate) refused: Vec<(JobId, String)>,
+    /// Jobs whose outcome is stored without a part that the database refused, and why.
+    pub(crate) incomplete: Vec<(JobId, MissingPart, String)>,
     /// Why the database refused to fetch jobs.
     pub(crate) fetch_problem: Option<String>,
     /// Jobs that the worker has fetched, in the order in which they should start.
@@ -102,6 +108,7 @@ impl From<Vec<FinishedOrFetched>> for FinishedAndFetched {
             match row {
                 FinishedOrFetched::Lost(id) => result.lost.push(id),
                 FinishedOrFetched::NotRetried(id) => result.not_retried.push(id),
+                FinishedOrFetched::Incomplete(id, missing, problem) => result.incomplete.push((id, missing, problem)),
                 FinishedOrFetched::Refused(Some(id), problem) => result.refused.push((id, problem)),
                 FinishedOrFetched::Refused(None, problem) => result.fetch_problem = Some(problem),
                 FinishedOrFetched::Fetched(job) => result.fetched.push(*job),
@@ -112,4 +119,11 @@ impl From<Vec<FinishedOrFetched>> for FinishedAndFetched {
         result.fetched.sort_by_key(|fetched| (Reverse(fetched.job.priority), fetched.job.id));
         result
     }
+}
+
+/// Whether the error is the foreign key that rejects a job for a worker without a row. The application can have foreign
+/// keys of its own, which mean something else.
+pub(crate) fn is_missing_worker(error: &Error) -> bool {
+    matches!(error.as_diesel(), Some(DatabaseError(DatabaseErrorKind::ForeignKeyViolation, information))
+        if information.constraint_name() == Some("procrastinate_jobs_worker_id_fkey"))
 }

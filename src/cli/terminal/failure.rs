@@ -5,6 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::error::Error;
+use crate::support::causes;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -87,14 +88,11 @@ impl From<io::Error> for Failure {
 
 /// Returns an error and its causes, without causes that the error before them already includes.
 pub(crate) fn chain(error: &(dyn StdError + 'static)) -> Vec<String> {
-    let mut messages = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let message = cause.to_string();
+    let mut messages: Vec<String> = Vec::new();
+    for message in causes::chain(error).map(ToString::to_string) {
         if !messages.iter().any(|said| said.contains(&message)) {
             messages.push(message);
         }
-        source = cause.source();
     }
     messages
 }

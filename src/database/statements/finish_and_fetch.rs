@@ -68,7 +68,7 @@ pub(crate) struct FinishAndFetchJobs {
     pub(crate) queues: Option<Vec<String>>,
     pub(crate) free_slots: i32,
     /// Whether each outcome is stored in a subtransaction. An outcome that the database refuses is then returned as
-    /// [`FinishedOrFetched::Refused`], and the others are stored.
+    /// [`FinishedOrFetched::Refused`], and the others are stored. Jobs to delete are among the finished ones, too.
     pub(crate) one_by_one: bool,
     /// The time with which scheduled jobs are compared. `None` means the time of the database.
     pub(crate) due_at: Option<DateTime<Utc>>,
@@ -94,10 +94,13 @@ impl FinishAndFetchJobs {
         }
     }
 
-    /// Adds a job that finishes and is deleted.
-    pub(crate) fn delete(&mut self, job_id: JobId, attempts: i32) {
+    /// Adds a job that finishes and is deleted. If the database refuses to delete it, it keeps this status.
+    pub(crate) fn delete(&mut self, job_id: JobId, attempts: i32, end_status: &'static str) {
         self.deleted.get_or_insert_default().push(job_id);
         self.deleted_attempts.get_or_insert_default().push(attempts);
+        if self.one_by_one {
+            self.finish(job_id, attempts, end_status);
+        }
     }
 
     /// Adds the error of an attempt. `attempts` is the number of attempts that had finished before it.
@@ -172,8 +175,32 @@ pub(crate) enum FinishedOrFetched {
     /// A job whose outcome the database refused to store, and the reason. `None` means that it refused to hand out
     /// jobs.
     Refused(Option<JobId>, String),
+    /// A job whose outcome is stored without a part that the database refused, and the reason.
+    Incomplete(JobId, MissingPart, String),
     /// A job that the worker has fetched.
     Fetched(Box<FetchedJob>),
+}
+
+/// The part of an outcome that the database refused to store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MissingPart {
+    /// The job was not deleted.
+    Deletion,
+    /// The error is not stored, and the job was not deleted.
+    Error,
+    /// The event is not stored, nor is the error, and the job was not deleted.
+    Event,
+}
+
+impl MissingPart {
+    fn from_kind(kind: &str) -> Option<Self> {
+        match kind {
+            "not_deleted" => Some(Self::Deletion),
+            "without_error" => Some(Self::Error),
+            "without_event" => Some(Self::Event),
+            _ => None,
+        }
+    }
 }
 
 /// The kind is always set, the ID nearly always, the problem for a refused job, and the rest for a fetched one.
@@ -218,6 +245,10 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
             (kind, Some(id), ..) if kind == "lost" => Ok(Self::Lost(id)),
             (kind, Some(id), ..) if kind == "failed" => Ok(Self::NotRetried(id)),
             (kind, id, .., Some(problem)) if kind == "refused" => Ok(Self::Refused(id, problem)),
+            (kind, Some(id), .., Some(problem)) => match MissingPart::from_kind(&kind) {
+                Some(missing) => Ok(Self::Incomplete(id, missing, problem)),
+                None => Err(format!("the row of job {id} has the unknown kind {kind}").into()),
+            },
             (
                 _,
                 Some(id),

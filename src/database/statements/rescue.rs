@@ -30,7 +30,7 @@ pub(crate) struct RescueJobs {
 
 impl RescueJobs {
     /// Adds a job, which is retried if there is a decision, and fails otherwise.
-    pub(crate) fn add(&mut self, job: &Job, decision: Option<&RetryDecision>, error: &str) {
+    pub(crate) fn add(&mut self, job: &Job, decision: Option<&RetryDecision>, error: &str, is_deleted_if_failed: bool) {
         let (retry_at, retry_in) = decision.map_or((None, None), RetryDecision::time_or_delay);
         self.rescues.push(json!({
             "job_id": job.id,
@@ -42,11 +42,17 @@ impl RescueJobs {
             "queue_name": decision.and_then(|decision| decision.queue.as_deref()),
             "lock": decision.and_then(|decision| decision.lock.as_deref()),
             "error": error,
+            "is_deleted_if_failed": is_deleted_if_failed,
         }));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rescues.is_empty()
+    }
+
+    /// Returns the ID of the first job.
+    pub(crate) fn first_job(&self) -> Option<JobId> {
+        self.rescues.first()?.get("job_id")?.as_i64().map(JobId::from)
     }
 
     /// Makes a separate statement for each job.
@@ -55,7 +61,8 @@ impl RescueJobs {
     }
 }
 
-/// The ID of a job, its new status, or why the database refused to change it.
+/// The ID of a job, its new status, and why the database refused to change it. If there is a status and a reason, the
+/// database refused only a part, such as the error.
 pub(crate) type RescuedJob = (JobId, Option<JobStatus>, Option<String>);
 
 statement!("rescue the jobs of stalled workers":

@@ -6,7 +6,6 @@ use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
 use tokio::time::Instant;
 
 use super::EventLoop;
-use super::lease::is_missing_worker;
 use super::refusals::{Mode, Refusals};
 use super::request::{Failure, InFlight, Request, Response, ResponseOrFailure, Sent, add_outcome};
 use super::shutdown::Phase;
@@ -15,8 +14,8 @@ use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJo
 use crate::error::Error;
 use crate::support::backoff::Backoff;
 use crate::worker::executor::Finished;
-use crate::worker::log::{log_lost, log_not_retried, log_refused, log_stored};
-use crate::worker::storage::FinishedAndFetched;
+use crate::worker::log::{log_incomplete, log_lost, log_not_retried, log_refused, log_stored};
+use crate::worker::storage::{FinishedAndFetched, is_missing_worker};
 
 /// How often the loop yields to the jobs it has started before it checks which of them have finished.
 const YIELDS_AFTER_START: usize = 4;
@@ -125,6 +124,9 @@ impl EventLoop {
         let worker_id = self.worker_id();
         let mut reasons: HashMap<_, _> = result.refused.into_iter().collect();
         let mut last_reason = None;
+        for (job_id, missing, problem) in &result.incomplete {
+            log_incomplete(*job_id, *missing, problem);
+        }
         for finished in self.slots.forget_finished(sent.stored) {
             let Finished { job_id, outcome, .. } = &finished;
             if let Some(reason) = reasons.remove(job_id) {

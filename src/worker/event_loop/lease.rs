@@ -4,12 +4,11 @@
 
 use std::collections::HashSet;
 
-use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
 use tokio::time::Instant;
 
 use super::EventLoop;
 use super::request::Request;
-use crate::error::Error;
+use crate::database::statements::workers::HeldJob;
 use crate::job::JobId;
 use crate::job::interruption::AbortReason;
 use crate::worker::heartbeat::{Finding, HeartbeatReport};
@@ -70,7 +69,6 @@ impl EventLoop {
     /// are fetched until the next heartbeat. Jobs that other workers do not rescue continue.
     pub(super) fn lose_lease(&mut self) {
         self.lease.is_over = true;
-        self.slots.pause();
         let worker_id = self.worker_id();
         tracing::error!(
             action = "worker_out_of_touch",
@@ -95,18 +93,30 @@ impl EventLoop {
                         self.slots.abort(*job_id, AbortReason::UserRequest);
                     }
                 }
+                self.lose_missing(&jobs, report.sent_at);
                 self.lease.reported = jobs.into_iter().map(|(job_id, attempts, _)| (job_id, attempts)).collect();
             }
+        }
+    }
+
+    /// Gives up the jobs that the database does not list for this worker, although it held them when it was asked.
+    /// Somebody has retried, finished or deleted them.
+    fn lose_missing(&mut self, listed: &[HeldJob], asked_at: Instant) {
+        // While the worker re-registers, its jobs can already belong to the new ID.
+        if !self.lease.needs_new_id() {
+            let listed: HashSet<(JobId, i32)> =
+                listed.iter().map(|(job_id, attempts, _)| (*job_id, *attempts)).collect();
+            self.slots.lose_where(|job, held_since| held_since < asked_at && !listed.contains(&(job.id, job.attempts)));
         }
     }
 
     /// Renews the lease from the time at which a successful heartbeat was sent. A late one can be over already.
     fn renew_lease(&mut self, sent_at: Instant) {
         self.lease.until = self.lease.until.max(sent_at + self.settings.stalled_worker_timeout);
+        self.slots.start_until(self.lease.until);
         if self.lease.is_over && self.lease.until > Instant::now() {
             self.lease.is_over = false;
             self.fetch.is_due = true;
-            self.slots.resume();
         }
     }
 
@@ -146,7 +156,8 @@ impl EventLoop {
         self.handles.worker_ids.send_replace(new_id);
         self.lease.id = IdStatus::Valid;
         self.lease.next_id = None;
-        self.slots.lose_all_except(&held);
+        let kept: HashSet<(JobId, i32)> = held.iter().copied().collect();
+        self.slots.lose_where(|job, _| !kept.contains(&(job.id, job.attempts)));
         self.lease.reported = held;
         self.renew_lease(sent_at);
     }
@@ -166,11 +177,4 @@ impl EventLoop {
             jobs.retain(|job| !held.contains(&key(job)));
         }
     }
-}
-
-/// Whether the error is the foreign key that rejects a job for a worker without a row. The application can have foreign
-/// keys of its own, which mean something else.
-pub(super) fn is_missing_worker(error: &Error) -> bool {
-    matches!(error.as_diesel(), Some(DatabaseError(DatabaseErrorKind::ForeignKeyViolation, information))
-        if information.constraint_name() == Some("procrastinate_jobs_worker_id_fkey"))
 }

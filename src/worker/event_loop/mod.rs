@@ -89,13 +89,13 @@ impl KeptConnection {
 }
 
 impl EventLoop {
-    /// Creates the loop of a worker that was registered at this time.
+    /// Creates the loop of a worker whose registration counts as a heartbeat until this time.
     pub(super) fn new(
         connector: Connector,
         settings: Settings,
         slots: Slots,
         handles: LoopHandles,
-        registered_at: Instant,
+        lease_until: Instant,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -103,7 +103,7 @@ impl EventLoop {
             slots,
             handles,
             phase: Phase::Working,
-            lease: Lease::new(registered_at + settings.stalled_worker_timeout),
+            lease: Lease::new(lease_until),
             in_flight: None,
             connection: KeptConnection { connection: None, give_back_at: now },
             fetch: FetchState { is_due: true, next_poll: now + settings.fetch_job_polling_interval },

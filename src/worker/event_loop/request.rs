@@ -158,14 +158,15 @@ pub(crate) fn add_outcome(statement: &mut FinishAndFetchJobs, finished: &Finishe
             ""
         }
     };
-    if settings.delete_jobs.deletes(outcome) {
-        statement.delete(*job_id, *attempts);
-        return;
-    }
-    if !end_status.is_empty() {
+    let is_deleted = settings.delete_jobs.deletes(outcome);
+    if is_deleted {
+        statement.delete(*job_id, *attempts, end_status);
+    } else if !end_status.is_empty() {
         statement.finish(*job_id, *attempts, end_status);
     }
-    if let Some(error) = outcome.error_to_keep() {
+    // The error of a deleted job is needed only if the database refuses to delete it.
+    let error = outcome.error_to_keep().filter(|_| !is_deleted || statement.one_by_one);
+    if let Some(error) = error {
         statement.keep_error(*job_id, *attempts, error, &settings.name, *duration);
     }
 }

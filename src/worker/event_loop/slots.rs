@@ -23,9 +23,10 @@ pub(crate) struct Slots {
     environment: JobEnvironment,
     concurrency: usize,
     local_buffer: usize,
-    buffered: VecDeque<FetchedJob>,
-    /// Whether buffered jobs do not start although a slot is free, because other workers may have taken them.
-    is_paused: bool,
+    buffered: VecDeque<BufferedJob>,
+    /// When buffered jobs start no more, although a slot is free, because other workers may have taken them. The
+    /// process can be suspended at any time, so this is compared with the clock before each start.
+    start_until: Instant,
     running: JoinSet<Finished>,
     /// The running tasks. A job runs at most once at a time.
     tasks: HashMap<JobId, RunningTask>,
@@ -34,11 +35,20 @@ pub(crate) struct Slots {
     postponed: Vec<(Instant, Finished)>,
 }
 
+/// A buffered job.
+#[derive(Debug)]
+struct BufferedJob {
+    fetched: FetchedJob,
+    /// When the response arrived with which it was fetched.
+    held_since: Instant,
+}
+
 /// The task of a running job, as the loop sees it.
 #[derive(Debug)]
 pub(crate) struct RunningTask {
     id: Id,
     context: JobContext,
+    held_since: Instant,
     /// Whether the worker no longer holds the job in this attempt. Its outcome will not be stored.
     is_lost: bool,
     /// Whether other workers rescue the job if they consider this worker stalled.
@@ -46,13 +56,18 @@ pub(crate) struct RunningTask {
 }
 
 impl Slots {
-    pub(crate) fn new(environment: JobEnvironment, concurrency: usize, local_buffer: usize) -> Self {
+    pub(crate) fn new(
+        environment: JobEnvironment,
+        concurrency: usize,
+        local_buffer: usize,
+        start_until: Instant,
+    ) -> Self {
         Self {
             environment,
             concurrency,
             local_buffer,
             buffered: VecDeque::new(),
-            is_paused: false,
+            start_until,
             running: JoinSet::new(),
             tasks: HashMap::new(),
             finished: Vec::new(),
@@ -79,7 +94,7 @@ impl Slots {
     pub(crate) fn held(&self) -> impl Iterator<Item = (JobId, i32)> {
         let of = |job: &Job| (job.id, job.attempts);
         let running = self.tasks.values().filter(|task| !task.is_lost).map(move |task| of(task.context.job()));
-        let buffered = self.buffered.iter().map(move |buffered| of(&buffered.job));
+        let buffered = self.buffered.iter().map(move |buffered| of(&buffered.fetched.job));
         running.chain(buffered).chain(self.unsaved().map(|finished| (finished.job_id, finished.attempts)))
     }
 
@@ -91,23 +106,25 @@ impl Slots {
     /// Adds jobs, and starts as many as there are free slots.
     pub(crate) fn start(&mut self, jobs: Vec<FetchedJob>) {
         self.lose_former_attempts(&jobs);
-        self.buffered.extend(jobs);
+        let held_since = Instant::now();
+        self.buffered.extend(jobs.into_iter().map(|fetched| BufferedJob { fetched, held_since }));
         self.fill();
     }
 
     /// Starts buffered jobs in the free slots. A job whose former attempt still runs waits until that has ended.
     fn fill(&mut self) {
-        while !self.is_paused && self.running.len() < self.concurrency {
-            let is_free = |buffered: &FetchedJob| !self.tasks.contains_key(&buffered.job.id);
-            let Some(fetched) = self.buffered.iter().position(is_free).and_then(|next| self.buffered.remove(next))
+        while self.running.len() < self.concurrency && !self.buffered.is_empty() && Instant::now() < self.start_until {
+            let is_free = |buffered: &BufferedJob| !self.tasks.contains_key(&buffered.fetched.job.id);
+            let Some(BufferedJob { fetched, held_since }) =
+                self.buffered.iter().position(is_free).and_then(|next| self.buffered.remove(next))
             else {
                 break;
             };
             let execution = Execution::prepare(&self.environment, fetched);
             let (context, is_rescued) = (execution.context.clone(), execution.is_rescued);
             let job_id = context.job().id;
-            let id = self.running.spawn(execution.run()).id();
-            self.tasks.insert(job_id, RunningTask { id, context, is_lost: false, is_rescued });
+            let id = self.running.spawn(execution.run_before(self.start_until)).id();
+            self.tasks.insert(job_id, RunningTask { id, context, held_since, is_lost: false, is_rescued });
         }
     }
 
@@ -121,27 +138,22 @@ impl Slots {
         }
         if !fetched.is_empty() && !self.buffered.is_empty() {
             let fetched: HashSet<JobId> = fetched.iter().map(|fetched| fetched.job.id).collect();
-            self.buffered.retain(|former| !fetched.contains(&former.job.id));
+            self.buffered.retain(|former| !fetched.contains(&former.fetched.job.id));
         }
     }
 
-    /// Starts no buffered jobs until [`resume`](Self::resume).
-    pub(crate) fn pause(&mut self) {
-        self.is_paused = true;
-    }
-
-    /// Starts buffered jobs again, as slots become free.
-    pub(crate) fn resume(&mut self) {
-        self.is_paused = false;
+    /// Starts buffered jobs until this time, as slots become free.
+    pub(crate) fn start_until(&mut self, until: Instant) {
+        self.start_until = until;
         self.fill();
     }
 
     /// Asks a job to abort. A buffered one will not start.
     pub(crate) fn abort(&mut self, job_id: JobId, reason: AbortReason) {
-        let position = self.buffered.iter().position(|buffered| buffered.job.id == job_id);
+        let position = self.buffered.iter().position(|buffered| buffered.fetched.job.id == job_id);
         if let Some(buffered) = position.and_then(|position| self.buffered.remove(position)) {
             let error = "an abort of the job was requested before it started".to_owned();
-            self.end_unstarted(&buffered.job, Outcome::Aborted { error });
+            self.end_unstarted(&buffered.fetched.job, Outcome::Aborted { error });
         }
         if let Some(task) = self.tasks.get(&job_id) {
             request_abort(&task.context, reason);
@@ -157,19 +169,19 @@ impl Slots {
 
     /// Requeues the buffered jobs, and others that were just fetched.
     pub(crate) fn requeue(&mut self, fetched: impl IntoIterator<Item = FetchedJob>) {
-        let unstarted: Vec<FetchedJob> = self.buffered.drain(..).chain(fetched).collect();
+        let buffered = self.buffered.drain(..).map(|buffered| buffered.fetched);
+        let unstarted: Vec<FetchedJob> = buffered.chain(fetched).collect();
         for unstarted in unstarted {
             self.end_unstarted(&unstarted.job, Outcome::NotStarted);
         }
     }
 
-    /// Gives up all jobs but these, each with its attempts, because other workers have taken them. Buffered ones are
-    /// dropped, and running ones are asked to abort. Outcomes stay: the database stores them only for their attempts.
-    pub(crate) fn lose_all_except(&mut self, kept: &[(JobId, i32)]) {
-        let kept: HashSet<(JobId, i32)> = kept.iter().copied().collect();
-        let is_lost = |job: &Job| !kept.contains(&(job.id, job.attempts));
-        self.buffered.retain(|buffered| !is_lost(&buffered.job));
-        for task in self.tasks.values_mut().filter(|task| is_lost(task.context.job())) {
+    /// Gives up the jobs for which this returns true, from the job and since when the worker has held it. They do not
+    /// belong to the worker any more. Buffered ones are dropped, and running ones are asked to abort. Outcomes stay:
+    /// the database stores them only for their attempts.
+    pub(crate) fn lose_where(&mut self, is_lost: impl Fn(&Job, Instant) -> bool) {
+        self.buffered.retain(|buffered| !is_lost(&buffered.fetched.job, buffered.held_since));
+        for task in self.tasks.values_mut().filter(|task| is_lost(task.context.job(), task.held_since)) {
             task.is_lost = true;
             request_abort(&task.context, AbortReason::WorkerLost);
         }

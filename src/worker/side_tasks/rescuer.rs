@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::job::interruption::Interrupted;
 use crate::job::{Job, JobId, JobStatus};
 use crate::retry::{Rescue, StalledJobPolicy};
+use crate::worker::deletion::DeleteJobs;
 use crate::worker::settings::Settings;
 use crate::worker::side_tasks::SideTask;
 use crate::worker::storage::{UNLINK_SIZE, jobs_without_worker, rescue_jobs};
@@ -33,6 +34,8 @@ pub(crate) struct Rescuer {
     time_limit: Duration,
     /// Notified if there can be jobs to fetch.
     wake: Arc<Notify>,
+    /// Whether jobs that are not retried are deleted.
+    deletes_failed: bool,
     /// Jobs without a worker at the last check, with their attempts. A worker that was only slow reclaims its jobs with
     /// its next heartbeat, so a job is rescued only if two consecutive checks find it without a worker.
     seen: HashMap<JobId, i32>,
@@ -59,6 +62,7 @@ impl Rescuer {
             interval: settings.update_heartbeat_interval,
             time_limit: settings.time_limit(),
             wake,
+            deletes_failed: settings.delete_jobs == DeleteJobs::Always,
             seen: HashMap::new(),
         }
     }
@@ -156,14 +160,16 @@ impl Rescuer {
             return Ok(());
         }
         for (job_id, new_status, problem) in rescue(connection, statement).await? {
+            if new_status == Some(JobStatus::Todo) {
+                self.wake.notify_one();
+            }
+            match (&new_status, problem) {
+                (None, Some(problem)) => log_refusal(Some(job_id), &problem),
+                (Some(_), Some(problem)) => log_incomplete(job_id, &problem),
+                _ => {}
+            }
             if let Some(new_status) = new_status {
                 log_rescue(jobs.iter().find(|job| job.id == job_id), job_id, &new_status);
-                if new_status == JobStatus::Todo {
-                    self.wake.notify_one();
-                }
-            }
-            if let Some(problem) = problem {
-                log_refusal(&problem);
             }
         }
         Ok(())
@@ -173,8 +179,10 @@ impl Rescuer {
         let Ok(task) = self.app.find_task(&job.task_name) else { return };
         let cause = Interrupted::WorkerDied;
         match task.stalled.decide(cause, job, &task.retry) {
-            Some(Rescue::Retry(decision)) => statement.add(job, Some(&decision), &cause.to_string()),
-            Some(Rescue::Fail) => statement.add(job, None, &cause.to_string()),
+            Some(Rescue::Retry(decision)) => {
+                statement.add(job, Some(&decision), &cause.to_string(), self.deletes_failed);
+            }
+            Some(Rescue::Fail) => statement.add(job, None, &cause.to_string(), self.deletes_failed),
             None => {}
         }
     }
@@ -190,9 +198,10 @@ async fn rescue(connection: &mut RenewedConnection<'_>, statement: RescueJobs) -
     }
     let mut rescued = Vec::new();
     for statement in statement.one_by_one() {
+        let job_id = statement.first_job();
         match rescue_jobs(connection.get().await?, statement).await {
             Ok(one) => rescued.extend(one),
-            Err(error) if error.is_refusal() => log_refusal(&error.to_string()),
+            Err(error) if error.is_refusal() => log_refusal(job_id, &error.to_string()),
             Err(error) => return Err(error),
         }
     }
@@ -210,8 +219,22 @@ async fn remove_worker(worker_id: i64, until: Instant, connection: &mut RenewedC
     }
 }
 
-fn log_refusal(problem: &str) {
-    tracing::error!(action = "rescue_error", "could not rescue a job of a dead worker: {problem}");
+fn log_refusal(job_id: Option<JobId>, problem: &str) {
+    let job_id = job_id.map(i64::from);
+    tracing::error!(
+        action = "rescue_error",
+        job.id = job_id,
+        "could not rescue job {} of a dead worker: {problem}",
+        job_id.unwrap_or_default(),
+    );
+}
+
+fn log_incomplete(job_id: JobId, problem: &str) {
+    tracing::error!(
+        action = "rescue_error",
+        job.id = i64::from(job_id),
+        "rescued job {job_id} of a dead worker, but could not delete it or store its error and event: {problem}",
+    );
 }
 
 fn log_failure(action: &str, error: &Error) {

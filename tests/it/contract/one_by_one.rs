@@ -72,6 +72,138 @@ fn a_start_that_is_refused_is_named_and_outcomes_are_stored() {
     assert_eq!(queue.events(2), ["deferred"]);
 }
 
+/// Refuses to delete jobs, to store errors and to write events, each for the jobs of some tasks.
+const REFUSE_PARTS: &str = "
+    CREATE TABLE invoices (job_id bigint REFERENCES procrastinate_jobs);
+    INSERT INTO invoices SELECT id FROM procrastinate_jobs WHERE task_name LIKE '%deletion%';
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF EXISTS (SELECT FROM procrastinate_jobs WHERE id = NEW.job_id AND task_name LIKE TG_ARGV[0]) THEN
+            RAISE 'no %', TG_ARGV[0];
+        END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON procrastinate_diesel_job_errors FOR EACH ROW
+        EXECUTE FUNCTION refuse('%error%');
+    CREATE TRIGGER refuse AFTER INSERT ON procrastinate_events FOR EACH ROW
+        WHEN (NEW.type <> 'started') EXECUTE FUNCTION refuse('%event%')";
+
+#[test]
+fn an_outcome_is_stored_without_the_parts_that_are_refused() {
+    let mut queue = Queue::new();
+    queue.register_worker();
+    queue.add(json!([
+        mine("all"),
+        mine("deletion"),
+        mine("deletion, error"),
+        mine("error"),
+        mine("event"),
+        mine("error"),
+        mine("deletion, event"),
+        mine("event")
+    ]));
+    queue.run("UPDATE procrastinate_jobs SET abort_requested = true WHERE id = 7");
+    queue.run("DELETE FROM procrastinate_events");
+    queue.run(REFUSE_PARTS);
+    let errors: Vec<_> = (1..=8).map(|id| json!({ "job_id": id, "attempts": 2, "error": "e" })).collect();
+    let retries = json!([{ "job_id": 6, "attempts": 2 }, { "job_id": 7, "attempts": 2, "is_deleted_if_failed": true },
+        { "job_id": 8, "attempts": 2 }]);
+    let answer = queue.rows(&call(&format!(
+        "'{{1,2,3,4,5}}', '{{failed,failed,aborted,failed,succeeded}}', NULL, 0, '{retries}', '{{1,2,3}}', '{}', true,
+         finished_attempts => '{{2,2,2,2,2}}', deleted_attempts => '{{2,2,2}}'",
+        json!(errors)
+    )));
+    let refused = "update or delete on table \"procrastinate_jobs\" violates foreign key constraint \"invoices_job_id_fkey\" \
+        on table \"invoices\" (SQLSTATE 23503)";
+    let kept = "it is needed";
+    let answer: Vec<_> = answer.iter().map(|row| row.replace(refused, kept)).collect();
+    assert_eq!(
+        answer,
+        [
+            "failed | 7 | NULL".to_owned(),
+            format!("not_deleted | 2 | {kept}"),
+            format!("without_error | 3 | {kept}; no %error% (SQLSTATE P0001)"),
+            "without_error | 4 | no %error% (SQLSTATE P0001)".to_owned(),
+            "without_error | 6 | no %error% (SQLSTATE P0001)".to_owned(),
+            "without_event | 5 | no %event% (SQLSTATE P0001)".to_owned(),
+            "without_event | 7 | no %event% (SQLSTATE P0001)".to_owned(),
+            "without_event | 8 | no %event% (SQLSTATE P0001)".to_owned(),
+        ]
+    );
+    assert_eq!(
+        queue.rows("SELECT id, status, attempts, worker_id FROM procrastinate_jobs ORDER BY id"),
+        [
+            "2 | failed | 3 | NULL",
+            "3 | aborted | 3 | NULL",
+            "4 | failed | 3 | NULL",
+            "5 | succeeded | 3 | NULL",
+            "6 | todo | 3 | 1",
+            "7 | failed | 2 | 1",
+            "8 | todo | 3 | 1"
+        ]
+    );
+    assert_eq!(queue.rows("SELECT job_id FROM procrastinate_diesel_job_errors"), ["2"]);
+    for (id, events) in [(2, vec!["failed"]), (3, vec!["aborted"]), (5, vec![]), (7, vec![]), (8, vec![])] {
+        assert_eq!(queue.events(id), events, "{id}");
+    }
+}
+
+#[test]
+fn a_trigger_that_keeps_a_row_as_it_is_refuses_the_outcome() {
+    let mut queue = Queue::new();
+    queue.register_worker();
+    queue.add(json!([mine("finished"), mine("retried"), mine("deleted"), mine("other")]));
+    queue.run(
+        "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+         CREATE TRIGGER keep_changed BEFORE UPDATE ON procrastinate_jobs FOR EACH ROW
+             WHEN (NEW.task_name IN ('finished', 'retried')) EXECUTE FUNCTION keep();
+         CREATE TRIGGER keep_deleted BEFORE DELETE ON procrastinate_jobs FOR EACH ROW EXECUTE FUNCTION keep()",
+    );
+    let rest = |one_by_one| {
+        format!(
+            "'{{1,3,4}}', '{{failed,failed,failed}}', NULL, 0, '[{{\"job_id\": 2, \"attempts\": 2}}]', '{{3}}',
+             NULL, {one_by_one}, finished_attempts => '{{2,2,2}}', deleted_attempts => '{{2}}'"
+        )
+    };
+    let kept = |id| format!("Job {id} could not be changed, because a trigger keeps its row as it is");
+    assert_eq!(queue.failure_of(&call(&rest(false))).message(), kept(1));
+    assert_eq!(
+        queue.rows(&call(&rest(true))),
+        [
+            format!("not_deleted | 3 | {} (SQLSTATE 09000)", kept(3)),
+            format!("refused | 1 | {} (SQLSTATE 09000)", kept(1)),
+            format!("refused | 2 | {} (SQLSTATE 09000)", kept(2)),
+        ]
+    );
+    assert_eq!(queue.rows("SELECT status FROM procrastinate_jobs ORDER BY id"), ["doing", "doing", "failed", "failed"]);
+}
+
+#[test]
+fn a_job_with_the_largest_number_of_attempts_can_finish_be_retried_and_be_rescued() {
+    let mut queue = Queue::new();
+    queue.register_worker();
+    let job = json!({ "status": "doing", "worker_id": 1, "attempts": i32::MAX });
+    queue.add(json!([job, job, { "status": "doing", "attempts": i32::MAX }]));
+    let retries = json!([{ "job_id": 2, "attempts": i32::MAX }]);
+    let errors = json!([{ "job_id": 1, "attempts": i32::MAX, "error": "e" }]);
+    let finish = call(&format!(
+        "'{{1}}', '{{failed}}', NULL, 0, '{retries}', NULL, '{errors}', finished_attempts => '{{{}}}'",
+        i32::MAX
+    ));
+    // The second time as after a lost response.
+    for _ in 0..2 {
+        assert_eq!(queue.rows(&finish), [""; 0]);
+    }
+    let rescue = json!([{ "job_id": 3, "attempts": i32::MAX, "is_retried": false, "error": "it died" }]);
+    assert_eq!(
+        queue.rows(&format!("SELECT new_status, problem FROM procrastinate_diesel_rescue_jobs_v1('{rescue}')")),
+        ["failed | NULL"]
+    );
+    assert_eq!(
+        queue.rows("SELECT status, attempts FROM procrastinate_jobs ORDER BY id"),
+        ["failed | 2147483647", "todo | 2147483647", "failed | 2147483647"]
+    );
+}
+
 #[test]
 fn nothing_refused_is_as_in_one_go() {
     let mut queue = queue_that_refuses(json!([mine("stored"), mine("stored"), {}]), "'not that one'");

@@ -162,6 +162,47 @@ fn a_job_whose_queueing_lock_is_taken_fails_and_the_others_are_rescued() {
 }
 
 #[test]
+fn a_rescued_job_is_deleted_if_it_is_not_retried_and_should_be() {
+    let mut queue = queue_with_two_workers(json!([orphan(), orphan()]));
+    let failed = json!([{ "job_id": 1, "attempts": 2, "is_retried": false, "error": "e", "is_deleted_if_failed": true },
+        { "job_id": 2, "attempts": 2, "is_retried": true, "error": "e", "is_deleted_if_failed": true }]);
+    assert_eq!(queue.rows(&rescue(&failed)), ["1 | failed", "2 | todo"]);
+    assert_eq!(queue.rows("SELECT id FROM procrastinate_jobs"), ["2"]);
+}
+
+#[test]
+fn a_job_is_rescued_without_the_parts_that_the_database_refuses() {
+    let mut queue = queue_with_two_workers(json!([orphan(), orphan(), orphan()]));
+    queue.run(
+        "CREATE TABLE invoices (job_id bigint REFERENCES procrastinate_jobs);
+         INSERT INTO invoices VALUES (1);
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON procrastinate_diesel_job_errors FOR EACH ROW
+             WHEN (NEW.job_id = 2) EXECUTE FUNCTION refuse();
+         CREATE TRIGGER refuse AFTER INSERT ON procrastinate_events FOR EACH ROW
+             WHEN (NEW.job_id = 3) EXECUTE FUNCTION refuse()",
+    );
+    let failed =
+        |id| json!({ "job_id": id, "attempts": 2, "is_retried": false, "error": "e", "is_deleted_if_failed": true });
+    let rescue =
+        rescue(&json!([failed(1), failed(2), failed(3)])).replace("new_status FROM", "new_status, problem FROM");
+    let answer = queue.rows(&rescue);
+    assert!(answer[0].starts_with("1 | failed | update or delete on table"), "{answer:?}");
+    assert_eq!(
+        answer[1..],
+        ["2 | failed | not this one (SQLSTATE P0001)", "3 | failed | not this one (SQLSTATE P0001)"]
+    );
+    assert_eq!(queue.rows("SELECT status FROM procrastinate_jobs ORDER BY id"), ["failed"; 3]);
+    assert_eq!(queue.rows("SELECT job_id FROM procrastinate_diesel_job_errors"), ["1"]);
+    assert_eq!((queue.events(2), queue.events(3)), (vec!["failed".to_owned()], vec![]));
+    // A transaction that goes on writes events again.
+    queue.run("DROP TRIGGER refuse ON procrastinate_events");
+    queue.add(json!([{ "status": "doing" }]));
+    queue.run("SELECT procrastinate_finish_job_v1(4, 'failed', false)");
+    assert!(queue.events(4).contains(&"failed".to_owned()));
+}
+
+#[test]
 fn an_error_that_is_kept_already_stays() {
     let mut queue = queue_with_two_workers(json!([orphan()]));
     queue.run("INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error) VALUES (1, 3, 'its own')");

@@ -138,7 +138,10 @@ fn the_jobs_that_a_worker_holds_are_listed() {
     let mut queue = queue_with_working_workers();
     let held = "SELECT job_id, attempts, abort_requested FROM procrastinate_diesel_held_jobs_v1";
     assert_eq!(queue.rows(&format!("{held}(1) ORDER BY job_id")), ["3 | 0 | false", "15 | 0 | false"]);
-    assert_eq!(queue.rows(&format!("{held}(3)")), [""; 0]);
+    assert_eq!(queue.rows(&format!("{held}(2) ORDER BY job_id")), ["4 | 0 | false", "16 | 0 | false"]);
+    // It has no jobs because it is gone, which is not the same.
+    let failure = queue.failure_of(&format!("{held}(99)"));
+    assert_eq!(failure.constraint_name(), Some("procrastinate_jobs_worker_id_fkey"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use diesel::{Connection, PgConnection};
 use procrastinate::migrations::{CombinedMigrations, MIGRATIONS, run_pending_migrations, write_migrations};
 use throwaway_postgres::Database;
 
@@ -23,6 +24,8 @@ pub struct Application {
     cli: String,
     directory: Directory,
     pub database: Database,
+    /// As whom the CLI runs.
+    url: String,
 }
 
 impl Application {
@@ -49,7 +52,8 @@ impl Application {
                  job_id bigint REFERENCES procrastinate_jobs ON DELETE SET NULL)",
             "DROP TABLE orders",
         );
-        Some(Self { cli, directory, database: empty_database() })
+        let database = empty_database();
+        Some(Self { cli, directory, url: database.url().to_owned(), database })
     }
 
     /// The application's migrations are in its directory, and so are the queue's.
@@ -64,7 +68,7 @@ impl Application {
         let output = Command::new(&self.cli)
             .args(arguments.split(' '))
             .current_dir(self.directory.path())
-            .env("DATABASE_URL", self.database.url())
+            .env("DATABASE_URL", &self.url)
             .output()
             .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -74,12 +78,12 @@ impl Application {
     }
 
     fn versions(&self) -> Vec<String> {
-        versions(&mut connect(&self.database))
+        versions(&mut PgConnection::establish(&self.url).unwrap())
     }
 
     fn assert_tables_are_there(&self) {
         let tables = "SELECT to_regclass('orders'), to_regclass('procrastinate_jobs')";
-        assert_eq!(rows(&mut connect(&self.database), tables), ["orders | procrastinate_jobs"]);
+        assert_eq!(rows(&mut PgConnection::establish(&self.url).unwrap(), tables), ["orders | procrastinate_jobs"]);
     }
 }
 
@@ -90,7 +94,7 @@ fn with_the_applications(mut versions: Vec<String>) -> Vec<String> {
 
 #[test]
 fn written_migrations_are_run_listed_redone_reverted_and_reset_by_it() {
-    let Some(application) = Application::with_written_migrations("written") else { return };
+    let Some(mut application) = Application::with_written_migrations("written") else { return };
     application.diesel("migration run");
     assert_eq!(application.versions(), with_the_applications(versions_of_queue()));
     let list = application.diesel("migration list");
@@ -102,6 +106,8 @@ fn written_migrations_are_run_listed_redone_reverted_and_reset_by_it() {
     application.assert_tables_are_there();
     application.diesel("migration revert");
     assert_eq!(application.versions().last().unwrap(), "20250901000000");
+    // Dropping and creating a database needs more rights than owning one.
+    application.url = application.database.superuser_url().to_owned();
     application.diesel("database reset");
     application.assert_tables_are_there();
     application.diesel("migration revert --all");

@@ -4,11 +4,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use procrastinate::{App, JobId, JobStatus, Worker, task};
+use diesel::prelude::*;
+use procrastinate::{App, JobContext, JobId, JobStatus, Worker, task};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::support::{
-    Running, connect, connector, database, events, eventually, job, sql, statuses, within_patience, workers,
+    Running, connect, connector, database, events, eventually, job, rows, sql, statuses, within_patience, workers,
 };
 
 /// A worker that notices requests soon.
@@ -174,6 +175,95 @@ async fn a_worker_without_a_heartbeat_starts_no_buffered_job_until_it_reconnects
     eventually("it goes on", || job(&mut other, buffered).status == JobStatus::Succeeded).await;
     worker.stop().await.unwrap();
     assert_eq!(*RAN.lock().unwrap(), ["first", "buffered"]);
+}
+
+#[tokio::test]
+async fn a_buffered_job_that_another_worker_has_taken_never_starts() {
+    static STARTED: Notify = Notify::const_new();
+    static GO_ON: Notify = Notify::const_new();
+    static RAN: Mutex<Vec<i64>> = Mutex::new(Vec::new());
+
+    #[task]
+    async fn be_taken_from_the_buffer(n: i64) {
+        RAN.lock().unwrap().push(n);
+        STARTED.notify_one();
+        GO_ON.notified().await;
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<be_taken_from_the_buffer>().build().unwrap();
+    let ids = app.batch_defer([1, 2, 3].map(be_taken_from_the_buffer)).await.unwrap();
+    let worker = Running::start(quick(app.worker()).local_buffer(10));
+    within_patience(STARTED.notified()).await;
+
+    // Another worker has run the second one, and is running the third.
+    let [second, third] = [ids[1], ids[2]];
+    sql(
+        &mut connection,
+        &format!(
+            "SELECT procrastinate_retry_job_v1({second}, now(), NULL, NULL, NULL);
+             SELECT procrastinate_retry_job_v1({third}, now(), NULL, NULL, NULL);
+             WITH other AS (INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id)
+             UPDATE procrastinate_jobs SET status = 'doing', worker_id = other.id FROM other
+             WHERE procrastinate_jobs.id IN ({second}, {third});
+             SELECT procrastinate_finish_job_v1({second}, 'succeeded', false)"
+        ),
+    );
+    let beat = "SELECT max(last_heartbeat)::text FROM procrastinate_workers";
+    for _ in 0..2 {
+        let before = rows(&mut connection, beat);
+        eventually("the worker has sent another heartbeat", || rows(&mut connection, beat) != before).await;
+    }
+    GO_ON.notify_one();
+    eventually("the first one has succeeded", || job(&mut connection, ids[0]).status == JobStatus::Succeeded).await;
+    worker.stop().await.unwrap();
+    assert_eq!(*RAN.lock().unwrap(), [1]);
+    assert_eq!(statuses(&mut connection), [JobStatus::Succeeded, JobStatus::Succeeded, JobStatus::Doing]);
+}
+
+#[tokio::test]
+async fn a_worker_that_was_suspended_longer_than_its_lease_starts_no_buffered_job_before_the_next_heartbeat() {
+    static ENDS: Notify = Notify::const_new();
+    static LOCK: Mutex<Option<PgConnection>> = Mutex::new(None);
+    static RAN: AtomicUsize = AtomicUsize::new(0);
+
+    // It stops the only thread of the runtime for longer than the lease. The heartbeats wait for the worker's row.
+    #[task(pass_context)]
+    async fn suspend_the_worker(context: JobContext) {
+        let url: &String = context.state().unwrap();
+        let mut connection = PgConnection::establish(url).unwrap();
+        sql(&mut connection, "BEGIN; SELECT FROM procrastinate_workers FOR NO KEY UPDATE");
+        *LOCK.lock().unwrap() = Some(connection);
+        std::thread::sleep(Duration::from_secs(2));
+        ENDS.notify_one();
+    }
+    #[task]
+    async fn wait_for_the_heartbeat() {
+        RAN.fetch_add(1, Ordering::SeqCst);
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await)
+        .task::<suspend_the_worker>()
+        .task::<wait_for_the_heartbeat>()
+        .state(database.url().to_owned())
+        .build()
+        .unwrap();
+    app.defer(suspend_the_worker()).await.unwrap();
+    let buffered = app.defer(wait_for_the_heartbeat()).await.unwrap();
+    let worker = quick(app.worker()).stalled_worker_timeout(Duration::from_millis(1_500)).local_buffer(1);
+    let worker = Running::start(worker);
+    within_patience(ENDS.notified()).await;
+    // It would start immediately.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(RAN.load(Ordering::SeqCst), 0);
+    assert_eq!(job(&mut connection, buffered).status, JobStatus::Doing);
+    drop(LOCK.lock().unwrap().take());
+    eventually("it has succeeded", || job(&mut connection, buffered).status == JobStatus::Succeeded).await;
+    worker.stop().await.unwrap();
+    assert_eq!(RAN.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

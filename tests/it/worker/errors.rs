@@ -1,6 +1,7 @@
 //! What is kept of a failed attempt, what a task can say itself about its job, and which jobs are kept at all.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -12,7 +13,7 @@ use procrastinate::{
 };
 use serde_json::json;
 
-use crate::support::{connect, connector, database, errors, events, job, jobs, rows, sql};
+use crate::support::{connect, connector, database, errors, events, job, jobs, rows, sql, statuses, within_patience};
 
 #[derive(Debug, thiserror::Error)]
 #[error("the mail was not sent")]
@@ -238,6 +239,83 @@ async fn jobs_are_deleted_when_they_finish_as_configured() {
         let names: Vec<String> = jobs(&mut connection).into_iter().map(|job| job.task_name).collect();
         assert_eq!(names.join(" "), expected, "{delete_jobs:?}");
     }
+}
+
+#[tokio::test]
+async fn an_outcome_is_stored_although_its_error_its_event_or_its_deletion_is_refused() {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+    #[task]
+    async fn fail_without_an_error() -> Result<(), String> {
+        RUNS.fetch_add(1, Ordering::SeqCst);
+        Err("it failed".to_owned())
+    }
+    #[task]
+    async fn succeed_without_an_event() {
+        RUNS.fetch_add(1, Ordering::SeqCst);
+    }
+    #[task(queue = "needed")]
+    async fn succeed_and_be_needed() {
+        RUNS.fetch_add(1, Ordering::SeqCst);
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await)
+        .task::<fail_without_an_error>()
+        .task::<succeed_without_an_event>()
+        .task::<succeed_and_be_needed>()
+        .build()
+        .unwrap();
+    let ids = [
+        app.defer(fail_without_an_error()).await.unwrap(),
+        app.defer(succeed_without_an_event()).await.unwrap(),
+        app.defer(succeed_and_be_needed()).await.unwrap(),
+    ];
+    sql(
+        &mut connection,
+        &format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
+             CREATE TRIGGER refuse BEFORE INSERT ON procrastinate_diesel_job_errors FOR EACH ROW EXECUTE FUNCTION refuse();
+             CREATE TRIGGER refuse BEFORE INSERT ON procrastinate_events FOR EACH ROW
+                 WHEN (NEW.job_id = {} AND NEW.type = 'succeeded') EXECUTE FUNCTION refuse();
+             CREATE TABLE invoices (job_id bigint REFERENCES procrastinate_jobs);
+             INSERT INTO invoices VALUES ({})",
+            ids[1], ids[2]
+        ),
+    );
+    let worker = || app.worker().concurrency(2).stop_when_empty();
+    within_patience(worker().queues(["default"]).run()).await.unwrap();
+    within_patience(worker().queues(["needed"]).delete_jobs(DeleteJobs::Successful).run()).await.unwrap();
+    assert_eq!(statuses(&mut connection), [JobStatus::Failed, JobStatus::Succeeded, JobStatus::Succeeded]);
+    assert_eq!(jobs(&mut connection).iter().map(|job| job.attempts).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(RUNS.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn an_error_in_dropping_a_value_is_retried_as_the_task_says() {
+    struct PanicWhenDropped;
+    impl Drop for PanicWhenDropped {
+        fn drop(&mut self) {
+            panic!("it was not meant to be dropped");
+        }
+    }
+    #[task(retry = 1)]
+    async fn drop_badly() {
+        let _value = PanicWhenDropped;
+        std::future::pending::<()>().await;
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<drop_badly>().build().unwrap();
+    let id = app.defer(drop_badly()).await.unwrap();
+    let worker = app.worker().timeout(Duration::from_millis(20)).stop_when_empty();
+    within_patience(worker.run()).await.unwrap();
+    let mut connection = connect(&database);
+    let job = job(&mut connection, id);
+    assert_eq!((job.status, job.attempts), (JobStatus::Failed, 2));
+    let errors = errors(&mut connection, id);
+    assert!(errors.iter().all(|error| error.contains("panicked at tests/it")), "{errors:?}");
 }
 
 #[tokio::test]

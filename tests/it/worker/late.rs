@@ -227,6 +227,44 @@ async fn a_job_that_is_requeued_while_it_runs_runs_again_after_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_running_job_that_another_worker_has_taken_is_aborted() {
+    static STARTED: Notify = Notify::const_new();
+    static DROPPED: Notify = Notify::const_new();
+
+    struct NotifyWhenDropped;
+    impl Drop for NotifyWhenDropped {
+        fn drop(&mut self) {
+            DROPPED.notify_one();
+        }
+    }
+    #[task]
+    async fn be_taken() {
+        let _dropped = NotifyWhenDropped;
+        STARTED.notify_one();
+        std::future::pending::<()>().await;
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<be_taken>().build().unwrap();
+    let id = app.defer(be_taken()).await.unwrap();
+    let worker = Running::start(impatient(app.worker()).stalled_worker_timeout(Duration::from_secs(60)));
+    within_patience(STARTED.notified()).await;
+    sql(
+        &mut connection,
+        &format!(
+            "WITH other AS (INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id)
+             UPDATE procrastinate_jobs SET attempts = 1, worker_id = other.id FROM other
+             WHERE procrastinate_jobs.id = {id}"
+        ),
+    );
+    within_patience(DROPPED.notified()).await;
+    worker.stop().await.unwrap();
+    let job = job(&mut connection, id);
+    assert_eq!((job.status, job.attempts), (JobStatus::Doing, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lock_on_the_table_of_jobs_does_not_make_a_worker_abort_its_jobs() {
     static RUNS: Runs = Runs::new();
     static STARTED: Notify = Notify::const_new();

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use procrastinate::{App, JobAborted, TaskControl, task};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Dispatch, Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -84,6 +84,10 @@ async fn say_no() -> Result<(), TaskControl> {
 
 /// What is logged about these jobs.
 async fn lines_of(jobs: Vec<procrastinate::JobToDefer>) -> Vec<Line> {
+    // With only one subscriber, tracing asks the thread that logs a line first, which may have none, and then never
+    // logs this line on any thread.
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
     let listener = Listener::default();
     let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(listener.clone()));
     let database = database();

@@ -1,23 +1,18 @@
-//! Statements of workers: finishing, fetching and rescuing jobs.
+//! Statements that finish, fetch and rescue jobs.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::DateTime;
 use diesel::result::QueryResult;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::database::in_memory::values::{read_time, seconds_before};
-use crate::database::in_memory::violations::{Violation, raised, worker_not_registered};
+use crate::database::in_memory::answers::workers::is_doing;
+use crate::database::in_memory::values::read_time;
+use crate::database::in_memory::violations::{Violation, raised};
 use crate::database::in_memory::{Answer, Store};
-use crate::database::models::{ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
+use crate::database::models::{ProcrastinateJob, ProcrastinateJobError};
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
 use crate::database::statements::rescue::{JobsWithoutWorker, RescueJobs, RescuedJob};
-use crate::database::statements::workers::{
-    DrawWorkerId, HeldJob, HeldJobs, PruneStalledWorkersQuery, RegisterWorkerQuery, ReleaseStalledWorkers,
-    ReleaseWorker, RemoveWorker, ReregisterWorker, UnregisterWorkerQuery, UpdateHeartbeatQuery,
-};
 use crate::job::{Job, JobId, JobStatus};
 
 /// How many errors of a job are kept, in case it is retried indefinitely.
@@ -43,115 +38,6 @@ fn fetched(job: &ProcrastinateJob) -> FinishedOrFetched {
         worker_id: job.worker_id,
     };
     FinishedOrFetched::Fetched(Box::new(FetchedJob { job, unreadable_args: None }))
-}
-
-impl Answer for RegisterWorkerQuery {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
-        Ok(vec![store.insert_worker()])
-    }
-}
-
-impl Answer for UnregisterWorkerQuery {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
-        store.delete_worker(self.worker_id)?;
-        Ok(vec![true])
-    }
-}
-
-impl Answer for PruneStalledWorkersQuery {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
-        let heard_of = seconds_before(store.now(), self.seconds_since_heartbeat);
-        let stalled: Vec<i64> =
-            store.workers().filter(|worker| worker.last_heartbeat < heard_of).map(|worker| worker.id).collect();
-        stalled.iter().try_for_each(|id| store.delete_worker(*id))?;
-        Ok(stalled)
-    }
-}
-
-impl Answer for ReleaseStalledWorkers {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<(i64, bool, Option<String>)>> {
-        let heard_of = seconds_before(store.now(), self.seconds_since_heartbeat);
-        let stalled = store.workers().filter(|worker| worker.last_heartbeat < heard_of);
-        let stalled: Vec<_> = stalled.map(|worker| (worker.id, !is_released(worker), None)).collect();
-        stalled.iter().try_for_each(|(id, ..)| store.release_worker(*id))?;
-        Ok(stalled)
-    }
-}
-
-impl Answer for RemoveWorker {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<(bool, i32)>> {
-        if !store.worker(self.worker_id).is_some_and(is_released) {
-            return Ok(vec![(true, 0)]);
-        }
-        let most = usize::try_from(self.most).unwrap_or_default();
-        let linked: Vec<i64> =
-            store.jobs().filter(|job| job.worker_id == Some(self.worker_id)).map(|job| job.id).collect();
-        let unlinked = linked.len().min(most);
-        for id in &linked[..unlinked] {
-            store.update_job(*id, |job| job.worker_id = None)?;
-        }
-        let is_removed = unlinked == linked.len();
-        if is_removed {
-            store.delete_worker(self.worker_id)?;
-        }
-        Ok(vec![(is_removed, i32::try_from(unlinked).unwrap_or(self.most))])
-    }
-}
-
-impl Answer for ReleaseWorker {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<(bool, i32)>> {
-        store.release_worker(self.worker_id)?;
-        RemoveWorker { worker_id: self.worker_id, most: self.most }.answer(store)
-    }
-}
-
-/// Whether the worker was released, and is about to be removed.
-fn is_released(worker: &ProcrastinateWorker) -> bool {
-    worker.last_heartbeat <= DateTime::UNIX_EPOCH
-}
-
-impl Answer for DrawWorkerId {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
-        Ok(vec![store.draw_worker_id()])
-    }
-}
-
-impl Answer for ReregisterWorker {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<(JobId, i32)>> {
-        let Self { former_id, new_id, job_ids, attempts } = self;
-        store.insert_worker_as(new_id);
-        let held: HashMap<i64, i32> = job_ids.into_iter().map(i64::from).zip(attempts).collect();
-        let is_moved = |job: &&ProcrastinateJob| {
-            is_doing(job, Some(former_id)) || (is_doing(job, None) && held.get(&job.id) == Some(&job.attempts))
-        };
-        let moved: Vec<i64> = store.jobs().filter(is_moved).map(|job| job.id).collect();
-        for job_id in moved {
-            store.update_job(job_id, |job| job.worker_id = Some(new_id))?;
-        }
-        store.delete_worker(former_id)?;
-        let its_jobs = store.jobs().filter(|job| is_doing(job, Some(new_id)));
-        Ok(its_jobs.map(|job| (job.id.into(), job.attempts)).collect())
-    }
-}
-
-impl Answer for UpdateHeartbeatQuery {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
-        let now = store.now();
-        let worker = store.worker_mut(self.worker_id).filter(|worker| !is_released(worker));
-        Ok(vec![worker.map(|worker| worker.last_heartbeat = now).is_some()])
-    }
-}
-
-impl Answer for HeldJobs {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<HeldJob>> {
-        let its_jobs = store.jobs().filter(|job| is_doing(job, Some(self.worker_id)));
-        Ok(its_jobs.map(|job| (job.id.into(), job.attempts, job.abort_requested)).collect())
-    }
-}
-
-/// Whether the job is running, and this worker or no worker holds it.
-fn is_doing(job: &ProcrastinateJob, worker_id: Option<i64>) -> bool {
-    job.status == JobStatus::Doing && job.worker_id == worker_id
 }
 
 impl Answer for JobsOfWorker {
@@ -213,13 +99,22 @@ impl Answer for RescueJobs {
             if !is_doing(job, None) || rescue.attempts != Some(job.attempts) {
                 continue;
             }
-            let (attempt, is_abort_requested) = (job.attempts + 1, job.abort_requested);
+            let (attempt, is_abort_requested) = (job.attempts.saturating_add(1), job.abort_requested);
             store.keep_error(id, attempt, rescue.error.clone().unwrap_or_default(), None);
             if is_abort_requested || !rescue.is_retried {
                 let became = if is_abort_requested { JobStatus::Aborted } else { JobStatus::Failed };
                 store.end(id, became.clone(), false)?;
+                if rescue.is_deleted_if_failed {
+                    store.delete_job(id.into());
+                }
                 rows.push((id, Some(became), None));
-            } else if let Some(became) = store.put_back(rescue, None)? {
+                continue;
+            }
+            let is_deleted_if_failed = rescue.is_deleted_if_failed;
+            if let Some(became) = store.put_back(rescue, None)? {
+                if is_deleted_if_failed && became == JobStatus::Failed {
+                    store.delete_job(id.into());
+                }
                 rows.push((id, Some(became), None));
             }
         }
@@ -236,17 +131,18 @@ impl Answer for FinishAndFetchJobs {
 
         let forgotten: Vec<_> = failures.iter().filter_map(|entry| Some((entry.job_id, entry.attempts?))).collect();
         failures.into_iter().for_each(|entry| store.keep_error_entry(entry, worker_id));
+        let deleted_ids = self.deleted.unwrap_or_default();
         let outcomes = self.finished.into_iter().zip(self.end_statuses).zip(self.finished_attempts);
-        let mut rows = store.finish_of_worker(outcomes, worker_id)?;
-        let deleted = self.deleted.unwrap_or_default().into_iter().zip(self.deleted_attempts.unwrap_or_default());
+        let mut rows = store.finish_of_worker(outcomes.filter(|((id, _), _)| !deleted_ids.contains(id)), worker_id)?;
+        let deleted = deleted_ids.into_iter().zip(self.deleted_attempts.unwrap_or_default());
         rows.extend(store.delete_of_worker(deleted, worker_id));
         for retry in retries {
             rows.extend(store.retry_of_worker(retry, worker_id)?);
         }
         // A worker without a row has no jobs, so nothing has been changed so far.
         let is_lost = rows.iter().any(|row| matches!(row, FinishedOrFetched::Lost(_)));
-        if is_lost && store.worker(worker_id).is_none_or(is_released) {
-            return Err(worker_not_registered(format!("Worker {worker_id} is not registered"), None));
+        if is_lost {
+            store.check_worker(worker_id)?;
         }
         for (job_id, attempts) in forgotten.into_iter().filter(|(_, attempts)| *attempts >= MOST_ERRORS) {
             store.forget_errors(job_id.into(), attempts - MOST_ERRORS + 1);
@@ -271,7 +167,7 @@ impl Store {
         let its_attempts = self.job(id.into()).filter(|job| is_doing(job, Some(worker_id))).map(|job| job.attempts);
         if let Some(attempts) = its_attempts.filter(|attempts| entry.attempts.is_none_or(|told| told == *attempts)) {
             let of_worker = (worker_id, entry.worker_name, entry.duration_seconds);
-            self.keep_error(id, attempts + 1, entry.error, Some(of_worker));
+            self.keep_error(id, attempts.saturating_add(1), entry.error, Some(of_worker));
         }
     }
 
@@ -296,7 +192,7 @@ impl Store {
         self.update_job(id.into(), |job| {
             job.status = status;
             job.abort_requested = false;
-            job.attempts += 1;
+            job.attempts = job.attempts.saturating_add(1);
             job.worker_id = job.worker_id.filter(|_| !lets_go);
         })
     }
@@ -317,7 +213,7 @@ impl Store {
             }
             let stands_so = |job: &ProcrastinateJob| {
                 job.status == status
-                    && job.attempts == attempts + 1
+                    && job.attempts == attempts.saturating_add(1)
                     && job.worker_id.is_none_or(|of_job| of_job == worker_id)
             };
             if !self.job(id.into()).is_some_and(stands_so) {

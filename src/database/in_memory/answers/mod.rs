@@ -7,3 +7,4 @@ mod finish_and_fetch;
 mod inspect;
 mod manage;
 mod periodic;
+mod workers;

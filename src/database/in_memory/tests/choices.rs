@@ -82,7 +82,7 @@ impl Known {
             let attempts = self.attempts(random, id);
             match random.u8(..6) {
                 0..=2 => statement.retry(id, attempts, &any_decision(random), random.u8(..4) > 0),
-                3 => statement.delete(id, attempts),
+                3 => statement.delete(id, attempts, "succeeded"),
                 _ => statement.finish(id, attempts, random.choice(["succeeded", "failed", "aborted"]).unwrap()),
             }
             if random.bool() {
@@ -117,7 +117,7 @@ impl Known {
                 worker_id: None,
             };
             let decision = random.bool().then(|| any_decision(random));
-            statement.add(&job, decision.as_ref(), "the worker died");
+            statement.add(&job, decision.as_ref(), "the worker died", random.u8(..4) == 0);
         }
         statement
     }

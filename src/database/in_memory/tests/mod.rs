@@ -145,6 +145,7 @@ fn fetched_text(row: &FinishedOrFetched) -> String {
         FinishedOrFetched::Lost(id) => format!("{id} is lost"),
         FinishedOrFetched::NotRetried(id) => format!("{id} is not retried"),
         FinishedOrFetched::Refused(id, problem) => format!("{id:?} is refused: {problem}"),
+        FinishedOrFetched::Incomplete(id, missing, problem) => format!("{id} lacks {missing:?}: {problem}"),
         FinishedOrFetched::Fetched(fetched) => {
             let job = &fetched.job;
             format!("{} {:?}", time_text(job.scheduled_at), Job { scheduled_at: None, ..job.clone() })
