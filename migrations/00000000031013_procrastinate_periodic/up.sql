@@ -9,6 +9,7 @@ DECLARE
     latest_timestamp CONSTANT double precision := extract(epoch FROM clock_timestamp()) + 60;
     violated_constraint text;
     new_job_id bigint;
+    newest procrastinate_periodic_defers;
 BEGIN
     -- Jobs before periodic_defers, as in all functions.
     LOCK TABLE procrastinate_jobs IN ROW EXCLUSIVE MODE;
@@ -27,6 +28,15 @@ BEGIN
         RETURN QUERY SELECT NULL::bigint, false;
         RETURN;
     END IF;
+    IF p_defer_timestamp > latest_timestamp THEN
+        SELECT defer.* INTO newest
+        FROM procrastinate_periodic_defers AS defer
+        WHERE defer.task_name = p_task_name
+          AND defer.periodic_id = p_periodic_id
+          AND defer.defer_timestamp <= latest_timestamp
+        ORDER BY defer.defer_timestamp DESC
+        LIMIT 1;
+    END IF;
     -- The block with a handler is a subtransaction, so a violation does not abort the caller's
     -- transaction.
     BEGIN
@@ -41,6 +51,11 @@ BEGIN
         RETURN QUERY SELECT NULL::bigint, true;
         RETURN;
     END;
+    -- A tick of a wrong clock must not delete the row of the newest right one, which would then be
+    -- deferred again.
+    IF new_job_id IS NOT NULL AND newest.id IS NOT NULL THEN
+        INSERT INTO procrastinate_periodic_defers SELECT newest.* ON CONFLICT DO NOTHING;
+    END IF;
     RETURN QUERY SELECT new_job_id, false;
 END;
 $function$;

@@ -132,3 +132,27 @@ fn a_job_that_a_tick_points_to_can_be_deleted() {
 
     assert_eq!(queue.rows(DEFERS), ["clean | daily | 60 | NULL", "count | daily | 60 | 2"]);
 }
+
+#[test]
+fn a_tick_of_a_clock_that_is_far_ahead_makes_no_other_tick_be_deferred_twice() {
+    let mut queue = Queue::new();
+    let tick = |timestamp: &str| {
+        format!(
+            "SELECT job_id FROM procrastinate_diesel_defer_periodic_job_v1(
+                 'mails', NULL, NULL, 'clean', 0, '', extract(epoch FROM {timestamp})::bigint, '{{}}')"
+        )
+    };
+    let ahead = |hours| format!("now() + interval '{hours} hours'");
+    let first = queue.row(&tick("now() - interval '1 minute'"));
+    assert_ne!(first, "NULL");
+    for hours in [5, 6] {
+        assert_ne!(queue.row(&tick(&ahead(hours))), "NULL");
+    }
+    // Neither the one that was deferred before, nor an older one, nor the wrong ones.
+    for timestamp in ["now() - interval '1 minute'", "now() - interval '2 minutes'", &ahead(6)] {
+        assert_eq!(queue.row(&tick(timestamp)), "NULL", "{timestamp}");
+    }
+    assert_eq!(queue.row("SELECT min(job_id) FROM procrastinate_periodic_defers"), first);
+    assert_ne!(queue.row(&tick("now()")), "NULL");
+    assert_eq!(queue.row("SELECT count(*) FROM procrastinate_jobs"), "4");
+}

@@ -27,7 +27,7 @@ impl Answer for DeferPeriodicJob {
         let queue = job.queue.clone();
         match store.insert_job(job) {
             Ok(job_id) => {
-                store.settle_tick(claim, job_id);
+                store.settle_tick(claim, job_id, latest);
                 store.listeners.tell_of_job(&queue, job_id);
                 Ok(vec![(Some(job_id.into()), false)])
             }
