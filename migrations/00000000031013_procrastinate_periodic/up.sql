@@ -5,11 +5,11 @@ CREATE FUNCTION procrastinate_diesel_defer_periodic_job_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    -- Later ticks come from a clock that was wrong. They are ignored.
+    -- Later ticks come from a clock that is wrong.
     latest_timestamp CONSTANT double precision := extract(epoch FROM clock_timestamp()) + 60;
     violated_constraint text;
     new_job_id bigint;
-    newest procrastinate_periodic_defers;
+    claim_id bigint;
 BEGIN
     -- Jobs before periodic_defers, as in all functions.
     LOCK TABLE procrastinate_jobs IN ROW EXCLUSIVE MODE;
@@ -28,21 +28,27 @@ BEGIN
         RETURN QUERY SELECT NULL::bigint, false;
         RETURN;
     END IF;
-    IF p_defer_timestamp > latest_timestamp THEN
-        SELECT defer.* INTO newest
-        FROM procrastinate_periodic_defers AS defer
-        WHERE defer.task_name = p_task_name
-          AND defer.periodic_id = p_periodic_id
-          AND defer.defer_timestamp <= latest_timestamp
-        ORDER BY defer.defer_timestamp DESC
-        LIMIT 1;
-    END IF;
     -- The block with a handler is a subtransaction, so a violation does not abort the caller's
     -- transaction.
     BEGIN
-        new_job_id := procrastinate_defer_periodic_job_v2(
-            p_queue_name, p_lock, p_queueing_lock, p_task_name, p_priority, p_periodic_id, p_defer_timestamp,
-            arguments);
+        IF p_defer_timestamp <= latest_timestamp THEN
+            new_job_id := procrastinate_defer_periodic_job_v2(
+                p_queue_name, p_lock, p_queueing_lock, p_task_name, p_priority, p_periodic_id, p_defer_timestamp,
+                arguments);
+        ELSE
+            -- The same, without deleting the rows of older ticks. When the clock is right again, these
+            -- ticks would be deferred once more. The next right tick deletes them.
+            INSERT INTO procrastinate_periodic_defers (task_name, periodic_id, defer_timestamp)
+            VALUES (p_task_name, p_periodic_id, p_defer_timestamp)
+            ON CONFLICT DO NOTHING
+            RETURNING id INTO claim_id;
+            IF claim_id IS NOT NULL THEN
+                INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
+                VALUES (p_queue_name, p_task_name, p_priority, p_lock, p_queueing_lock, arguments)
+                RETURNING id INTO new_job_id;
+                UPDATE procrastinate_periodic_defers SET job_id = new_job_id WHERE id = claim_id;
+            END IF;
+        END IF;
     EXCEPTION WHEN unique_violation THEN
         GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
         IF violated_constraint <> 'procrastinate_jobs_queueing_lock_idx_v1' THEN
@@ -51,11 +57,6 @@ BEGIN
         RETURN QUERY SELECT NULL::bigint, true;
         RETURN;
     END;
-    -- A tick of a wrong clock must not delete the row of the newest right one, which would then be
-    -- deferred again.
-    IF new_job_id IS NOT NULL AND newest.id IS NOT NULL THEN
-        INSERT INTO procrastinate_periodic_defers SELECT newest.* ON CONFLICT DO NOTHING;
-    END IF;
     RETURN QUERY SELECT new_job_id, false;
 END;
 $function$;

@@ -361,20 +361,16 @@ impl Store {
     }
 
     /// Records the job of a claimed tick, and deletes older ticks of its schedule. A tick after `latest` comes from a
-    /// wrong clock. It leaves the newest one before that.
+    /// wrong clock, and deletes none.
     pub(super) fn settle_tick(&mut self, id: i64, job_id: i64, latest: i64) {
         let Some(settled) = self.periodic_defers.get_mut(&id) else { return };
         settled.job_id = Some(job_id);
         let settled = settled.clone();
-        let is_older = |defer: &ProcrastinatePeriodicDefer| {
-            defer.task_name == settled.task_name
-                && defer.periodic_id == settled.periodic_id
-                && defer.defer_timestamp < settled.defer_timestamp
-        };
-        let is_right = |defer: &&ProcrastinatePeriodicDefer| is_older(defer) && defer.defer_timestamp <= Some(latest);
-        let is_wrong = settled.defer_timestamp > Some(latest);
-        let newest = self.periodic_defers.values().filter(is_right).max_by_key(|defer| defer.defer_timestamp);
-        let kept = newest.filter(|_| is_wrong).map(|defer| defer.id);
-        self.periodic_defers.retain(|id, defer| !is_older(defer) || kept == Some(*id));
+        self.periodic_defers.retain(|_, defer| {
+            defer.task_name != settled.task_name
+                || defer.periodic_id != settled.periodic_id
+                || defer.defer_timestamp >= settled.defer_timestamp
+                || settled.defer_timestamp > Some(latest)
+        });
     }
 }

@@ -145,14 +145,16 @@ fn a_tick_of_a_clock_that_is_far_ahead_makes_no_other_tick_be_deferred_twice() {
     let ahead = |hours| format!("now() + interval '{hours} hours'");
     let first = queue.row(&tick("now() - interval '1 minute'"));
     assert_ne!(first, "NULL");
-    for hours in [5, 6] {
+    for hours in [5, 6, 7] {
         assert_ne!(queue.row(&tick(&ahead(hours))), "NULL");
     }
     // Neither the one that was deferred before, nor an older one, nor the wrong ones.
-    for timestamp in ["now() - interval '1 minute'", "now() - interval '2 minutes'", &ahead(6)] {
+    for timestamp in ["now() - interval '1 minute'", "now() - interval '2 minutes'", &ahead(5), &ahead(6), &ahead(7)] {
         assert_eq!(queue.row(&tick(timestamp)), "NULL", "{timestamp}");
     }
     assert_eq!(queue.row("SELECT min(job_id) FROM procrastinate_periodic_defers"), first);
     assert_ne!(queue.row(&tick("now()")), "NULL");
-    assert_eq!(queue.row("SELECT count(*) FROM procrastinate_jobs"), "4");
+    assert_eq!(queue.row("SELECT count(*) FROM procrastinate_jobs"), "5");
+    // The right one deletes the older right one only.
+    assert_eq!(queue.row("SELECT count(*) FROM procrastinate_periodic_defers"), "4");
 }
