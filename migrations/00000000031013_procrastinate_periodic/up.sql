@@ -36,8 +36,8 @@ BEGIN
                 p_queue_name, p_lock, p_queueing_lock, p_task_name, p_priority, p_periodic_id, p_defer_timestamp,
                 arguments);
         ELSE
-            -- The same, without deleting the rows of older ticks. When the clock is right again, these
-            -- ticks would be deferred once more. The next right tick deletes them.
+            -- The same, without deleting the rows of older ticks. When the clock is right again,
+            -- these ticks would be deferred once more. The next right tick deletes them.
             INSERT INTO procrastinate_periodic_defers (task_name, periodic_id, defer_timestamp)
             VALUES (p_task_name, p_periodic_id, p_defer_timestamp)
             ON CONFLICT DO NOTHING
