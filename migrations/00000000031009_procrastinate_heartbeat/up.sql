@@ -2,7 +2,7 @@
 -- a worker still shows that it is alive. Its jobs are listed by a statement of their own.
 
 CREATE FUNCTION procrastinate_diesel_update_heartbeat_v1(p_worker_id bigint)
-    RETURNS boolean
+    RETURNS integer
     LANGUAGE plpgsql
     SET jit = off
     SET enable_seqscan = off
@@ -13,11 +13,13 @@ AS $function$
 BEGIN
     -- A released worker is about to be deleted.
     UPDATE procrastinate_workers SET last_heartbeat = now() WHERE id = p_worker_id AND last_heartbeat > 'epoch';
-    RETURN FOUND;
+    RETURN CASE WHEN FOUND THEN (
+        SELECT count(*) FROM (SELECT FROM procrastinate_workers LIMIT 1000) AS registered) ELSE 0 END;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_update_heartbeat_v1(bigint) IS
-    'Stores the heartbeat of a worker, and returns whether the worker is registered.';
+    'Stores the heartbeat of a worker. Returns how many workers are registered, at most 1,000, or '
+    '0 if this one is not.';
 
 CREATE FUNCTION procrastinate_diesel_held_jobs_v1(p_worker_id bigint)
     RETURNS TABLE (job_id bigint, attempts integer, abort_requested boolean)

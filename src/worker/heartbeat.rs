@@ -37,8 +37,8 @@ pub(super) struct HeartbeatReport {
 /// The content of a report.
 #[derive(Debug)]
 pub(super) enum Finding {
-    /// The heartbeat was stored.
-    Registered,
+    /// The heartbeat was stored. So many workers are registered, this one included.
+    Registered { workers: u32 },
     /// The worker is not registered any more, because another worker considered it stalled.
     Pruned,
     /// The worker holds these jobs.
@@ -227,10 +227,11 @@ impl HeartbeatLoop {
         let worker_id = *self.settings.worker_id.borrow();
         let sent_at = Instant::now();
         let heartbeat = self.in_time(update_heartbeat(connection, worker_id)).await?;
-        let is_registered = heartbeat.map_err(|error| error.to_string())?;
+        let workers = heartbeat.map_err(|error| error.to_string())?;
         self.last_beat = sent_at;
         self.last_heard = Instant::now();
-        self.report(worker_id, sent_at, if is_registered { Finding::Registered } else { Finding::Pruned });
+        let finding = workers.map_or(Finding::Pruned, |workers| Finding::Registered { workers });
+        self.report(worker_id, sent_at, finding);
 
         let sent_at = Instant::now();
         match self.in_time(held_jobs(connection, worker_id)).await? {

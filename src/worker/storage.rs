@@ -35,9 +35,11 @@ pub(crate) async fn reregister_worker(
     connection.load(ReregisterWorker { former_id, new_id, job_ids, attempts }).await
 }
 
-/// Sends a heartbeat. Returns whether the worker is registered. If not, another worker considered it stalled.
-pub(crate) async fn update_heartbeat(connection: &mut impl Run, worker_id: i64) -> Result<bool, Error> {
-    connection.load_one(UpdateHeartbeatQuery { worker_id }).await
+/// Sends a heartbeat. Returns how many workers are registered, or `None` if this one is not, because another worker
+/// considered it stalled.
+pub(crate) async fn update_heartbeat(connection: &mut impl Run, worker_id: i64) -> Result<Option<u32>, Error> {
+    let workers = connection.load_one(UpdateHeartbeatQuery { worker_id }).await?;
+    Ok(u32::try_from(workers).ok().filter(|workers| *workers > 0))
 }
 
 /// Returns the jobs that the worker holds, as the database knows them.

@@ -95,13 +95,13 @@ statement!(
         former_id: BigInt, new_id: BigInt, job_ids: Array<BigInt>, attempts: Array<Integer>)
 );
 
-/// Sends a heartbeat. It returns whether the worker is registered.
+/// Sends a heartbeat. It returns how many workers are registered, or 0 if this one is not.
 pub(crate) struct UpdateHeartbeatQuery {
     pub(crate) worker_id: i64,
 }
 
 statement!(
-    "send the heartbeat": UpdateHeartbeatQuery -> bool: Bool,
+    "send the heartbeat": UpdateHeartbeatQuery -> i32: Integer,
     select "*" from "procrastinate_diesel_update_heartbeat_v1"(worker_id: BigInt)
 );
 

@@ -200,7 +200,7 @@ operation!(UpdateHeartbeat -> bool);
 
 impl UpdateHeartbeat {
     async fn perform<R: Run>(self, run: &mut R) -> Result<bool, Error> {
-        run.load_one(workers::UpdateHeartbeatQuery { worker_id: self.worker_id }).await
+        Ok(run.load_one(workers::UpdateHeartbeatQuery { worker_id: self.worker_id }).await? > 0)
     }
 }
 

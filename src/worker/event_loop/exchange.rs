@@ -45,10 +45,14 @@ impl EventLoop {
             let worker_id = self.worker_id();
             return Some(self.send(Request::Recover { worker_id, job_ids: unknown }));
         }
-        if !self.slots.finished().is_empty() || (self.fetch.is_due && self.free_slots() > 0) {
+        if !self.slots.finished().is_empty() || (self.is_fetch_due() && self.free_slots() > 0) {
             return Some(self.exchange());
         }
         None
+    }
+
+    fn is_fetch_due(&self) -> bool {
+        self.fetch.is_due || self.fetch.wake_ups.is_due()
     }
 
     /// Stores outcomes and fetches jobs, in one round trip.
@@ -71,6 +75,7 @@ impl EventLoop {
         if free_slots > 0 {
             // A notification from now on can be too late for this fetch, so it causes another one.
             self.fetch.is_due = false;
+            self.fetch.wake_ups.on_fetch();
         }
         self.send(Request::Exchange { sent: Sent { mode, stored, free_slots }, statement: Box::new(statement) })
     }
@@ -150,6 +155,7 @@ impl EventLoop {
             self.handles.handle.record_fetch();
             // All slots were filled, so there can be more jobs.
             self.fetch.is_due |= result.fetched.len() >= sent.free_slots;
+            self.fetch.wake_ups.on_fetched(result.fetched.len());
             self.fetch.next_poll = Instant::now() + self.settings.fetch_job_polling_interval;
         }
         self.start_jobs(result.fetched);

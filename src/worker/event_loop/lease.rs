@@ -86,7 +86,10 @@ impl EventLoop {
         }
         match report.finding {
             Finding::Pruned => self.on_pruned(),
-            Finding::Registered => self.renew_lease(report.sent_at),
+            Finding::Registered { workers } => {
+                self.fetch.wake_ups.set_workers(workers);
+                self.renew_lease(report.sent_at);
+            }
             Finding::Holds(jobs) => {
                 for (job_id, _, abort_requested) in &jobs {
                     if *abort_requested {

@@ -9,6 +9,7 @@
 //! | `shutdown` | stopping, and aborting the jobs that still run |
 //! | `refusals` | outcomes that the database refuses, and when to retry each |
 //! | `slots` | the jobs that the worker holds |
+//! | `wake` | when to fetch after a notification |
 
 mod exchange;
 mod lease;
@@ -16,6 +17,7 @@ mod refusals;
 pub(super) mod request;
 mod shutdown;
 pub(super) mod slots;
+mod wake;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +31,7 @@ use self::lease::Lease;
 use self::request::{InFlight, response};
 use self::shutdown::Phase;
 use self::slots::Slots;
+use self::wake::WakeUps;
 use super::heartbeat::HeartbeatReport;
 use super::settings::Settings;
 use crate::database::connection::{Connection, Connector};
@@ -72,6 +75,7 @@ struct FetchState {
     /// Whether there can be jobs to fetch.
     is_due: bool,
     next_poll: Instant,
+    wake_ups: WakeUps,
 }
 
 /// A connection that is kept during a burst of work. Checking one out costs a round trip, because the pool tests it.
@@ -106,7 +110,11 @@ impl EventLoop {
             lease: Lease::new(lease_until),
             in_flight: None,
             connection: KeptConnection { connection: None, give_back_at: now },
-            fetch: FetchState { is_due: true, next_poll: now + settings.fetch_job_polling_interval },
+            fetch: FetchState {
+                is_due: true,
+                next_poll: now + settings.fetch_job_polling_interval,
+                wake_ups: WakeUps::default(),
+            },
             failures: Failures::default(),
             settings,
         }
@@ -161,7 +169,7 @@ impl EventLoop {
                 return self.on_response(response).await;
             }
             () = self.slots.join_next(), if self.slots.is_running() => {}
-            () = self.handles.wake.notified() => self.fetch.is_due = true,
+            () = self.handles.wake.notified() => self.fetch.wake_ups.on_notification(),
             Some(report) = self.handles.reports.recv() => self.on_heartbeat(report),
             () = self.handles.handle.stopping(), if is_working => self.stop(),
             () = self.handles.handle.aborting(), if !is_aborting => self.abort(),
@@ -175,14 +183,15 @@ impl EventLoop {
         let is_kept = self.connection.connection.is_some() && self.in_flight.is_none();
         // Nothing else is sent while a request is in flight, or during a pause.
         let is_idle = self.in_flight.is_none() && self.failures.pause_until.is_none();
-        let now = Instant::now();
+        let fetches_at = |fetch_at: &Instant| is_idle && (*fetch_at > Instant::now() || self.free_slots() > 0);
         let others = [
             is_kept.then_some(self.connection.give_back_at),
             self.phase.abort_at(),
             self.lease.ends_at(),
             self.failures.pause_until,
             self.slots.next_retry().filter(|_| is_idle),
-            self.failures.refusals.fetch_at().filter(|fetch_at| is_idle && *fetch_at > now),
+            self.failures.refusals.fetch_at().filter(fetches_at),
+            self.fetch.wake_ups.fetch_at().filter(fetches_at),
         ];
         others.into_iter().flatten().fold(self.fetch.next_poll, Instant::min)
     }
@@ -219,7 +228,8 @@ impl EventLoop {
     }
 
     fn has_nothing_more_to_do(&self) -> bool {
-        let no_more_to_come = self.phase != Phase::Working || (!self.settings.wait && !self.fetch.is_due);
+        let is_fetch_due = self.fetch.is_due || self.fetch.wake_ups.fetch_at().is_some();
+        let no_more_to_come = self.phase != Phase::Working || (!self.settings.wait && !is_fetch_due);
         no_more_to_come && self.slots.is_empty()
     }
 }

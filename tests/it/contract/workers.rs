@@ -117,10 +117,10 @@ fn queue_with_working_workers() -> Queue {
 #[test]
 fn the_crates_heartbeat_returns_whether_the_worker_is_registered() {
     let mut queue = queue_with_working_workers();
-    assert_eq!(queue.row("SELECT procrastinate_diesel_update_heartbeat_v1(1)"), "true");
+    assert_eq!(queue.row("SELECT procrastinate_diesel_update_heartbeat_v1(1)"), "2");
     let alive = "SELECT id, last_heartbeat = now() FROM procrastinate_workers ORDER BY id";
     assert_eq!(queue.rows(alive), ["1 | true", "2 | false"]);
-    assert_eq!(queue.row("SELECT procrastinate_diesel_update_heartbeat_v1(3)"), "false");
+    assert_eq!(queue.row("SELECT procrastinate_diesel_update_heartbeat_v1(3)"), "0");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_heartbeat_waits_for_no_lock_on_the_jobs() {
     let mut other = queue.another_connection();
     sql(&mut other, "BEGIN; LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE");
     queue.run("SET lock_timeout = '1s'");
-    assert_eq!(queue.row("SELECT procrastinate_diesel_update_heartbeat_v1(1)"), "true");
+    assert_eq!(queue.row("SELECT procrastinate_diesel_update_heartbeat_v1(1)"), "2");
 }
 
 #[test]

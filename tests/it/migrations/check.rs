@@ -60,7 +60,7 @@ fn additional_triggers_and_functions_are_named() {
         "not expected: trigger again on procrastinate_jobs: procrastinate_trigger_function_status_events_insert_v1()",
         "not expected: trigger asleep on procrastinate_jobs: procrastinate_notify_queue_job_inserted_v1()",
         "not expected: function procrastinate_diesel_update_heartbeat_v1() returns void",
-        "not expected: function procrastinate_diesel_update_heartbeat_v1(p_worker_id bigint) returns boolean",
+        "not expected: function procrastinate_diesel_update_heartbeat_v1(p_worker_id bigint) returns integer",
         "not expected: function procrastinate_register_worker_v1(name text) returns void",
     ] {
         assert!(message.contains(part), "{part} in {message}");

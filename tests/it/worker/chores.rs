@@ -160,7 +160,7 @@ async fn a_released_worker_is_told_that_it_is_gone() {
         [format!("{stalled} | true")]
     );
     let beat = format!("SELECT * FROM procrastinate_diesel_update_heartbeat_v1({stalled})");
-    assert_eq!(rows(&mut connection, &beat), ["false"]);
+    assert_eq!(rows(&mut connection, &beat), ["0"]);
     let remove = format!("SELECT * FROM procrastinate_diesel_remove_worker_v1({stalled}, 6)");
     assert_eq!(rows(&mut connection, &remove), ["false | 6"]);
     let again = "SELECT worker_id, is_new FROM procrastinate_diesel_release_stalled_workers_v1(30)";

@@ -115,10 +115,13 @@ impl Answer for ReregisterWorker {
 }
 
 impl Answer for UpdateHeartbeatQuery {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<i32>> {
         let now = store.now();
-        let worker = store.worker_mut(self.worker_id).filter(|worker| !is_released(worker));
-        Ok(vec![worker.map(|worker| worker.last_heartbeat = now).is_some()])
+        let Some(worker) = store.worker_mut(self.worker_id).filter(|worker| !is_released(worker)) else {
+            return Ok(vec![0]);
+        };
+        worker.last_heartbeat = now;
+        Ok(vec![i32::try_from(store.workers().count()).unwrap_or(i32::MAX)])
     }
 }
 
