@@ -52,6 +52,9 @@ impl Cluster {
         // between.
         let watchdog = Watchdog::spawn(binaries, &path, account.as_ref(), &settings(options, port))?;
         let directory = PrivateDirectory::create(path)?;
+        for (name, contents) in options.files() {
+            directory.write(name, contents, account.as_ref())?;
+        }
         if let Some(account) = &account {
             directory.give_to(account)?;
         }

@@ -1,9 +1,9 @@
 //! Private directories and unique names.
 
 use std::env;
-use std::fs::{self, DirBuilder, File};
-use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process;
 
@@ -35,12 +35,24 @@ impl PrivateDirectory {
         &self.path
     }
 
+    /// Creates a file that only its owner can read.
+    pub(crate) fn write(&self, name: &str, contents: &str, owner: Option<&Account>) -> Result<(), Error> {
+        let path = self.path.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(contents.as_bytes()))
+            .map_err(|error| Error::io(format_args!("create the file {}", path.display()), &error))?;
+        owner.map_or(Ok(()), |account| give(&path, account))
+    }
+
     /// Changes the owner of the directory, but not of its contents.
     pub(crate) fn give_to(&self, account: &Account) -> Result<(), Error> {
-        chown(&self.path, Some(account.user), Some(account.group)).map_err(|error| {
-            Error::io(format_args!("give {} to the user `{}`", self.path.display(), account.name), &error)
-        })
+        give(&self.path, account)
     }
+}
+
+fn give(path: &Path, account: &Account) -> Result<(), Error> {
+    chown(path, Some(account.user), Some(account.group))
+        .map_err(|error| Error::io(format_args!("give {} to the user `{}`", path.display(), account.name), &error))
 }
 
 impl Drop for PrivateDirectory {

@@ -16,6 +16,7 @@ pub struct Options {
     ignore_database_url: bool,
     parent_directory: Option<PathBuf>,
     settings: Vec<(String, String)>,
+    files: Vec<(String, String)>,
 }
 
 impl Options {
@@ -89,6 +90,22 @@ impl Options {
         self
     }
 
+    /// Adds a file that only the server can read, next to its data directory. A setting finds it as `../name` if its
+    /// paths are relative to the data directory, as those of TLS are. `hba_file` and `ident_file` find it as `name`. It
+    /// has no effect on a server that `DATABASE_URL` names.
+    ///
+    /// ```
+    /// use throwaway_postgres::Options;
+    ///
+    /// let options = Options::new().file("rules", "host all all 127.0.0.1/32 password").setting("hba_file", "rules");
+    /// assert_ne!(options, Options::new());
+    /// ```
+    #[must_use]
+    pub fn file(mut self, name: impl Into<String>, contents: impl Into<String>) -> Options {
+        self.files.push((name.into(), contents.into()));
+        self
+    }
+
     pub(crate) fn is_durable(&self) -> bool {
         self.durable
     }
@@ -103,5 +120,9 @@ impl Options {
 
     pub(crate) fn settings(&self) -> &[(String, String)] {
         &self.settings
+    }
+
+    pub(crate) fn files(&self) -> &[(String, String)] {
+        &self.files
     }
 }

@@ -73,6 +73,18 @@ fn a_server_answers_and_knows_its_version() {
 }
 
 #[test]
+fn files_reach_the_server_and_only_the_server() {
+    let rules = "host all all 127.0.0.1/32 password\nhost nowhere all 127.0.0.1/32 reject";
+    let options = Options::new().ignore_database_url(true).file("rules", rules).setting("hba_file", "rules");
+    let server = Server::start_with(&options).unwrap();
+    assert_eq!(value(server.url(), "SELECT count(*)::text FROM pg_hba_file_rules"), "2");
+    let file = fs::metadata(directory(server.url()).join("rules")).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    let twice = options.file("rules", "");
+    assert!(Server::start_with(&twice).unwrap_err().to_string().contains("could not create the file"));
+}
+
+#[test]
 fn options_reach_the_server() {
     let options = Options::new().ignore_database_url(true).durable(true).setting("max_connections", "20");
     let server = Server::start_with(&options).unwrap();
