@@ -1,11 +1,14 @@
 //! A program that has only this command line.
 
+mod address;
 pub(crate) mod command;
 mod connection;
 mod documents;
 mod logging;
 pub(crate) mod mounted;
+mod parameters;
 pub(crate) mod stand_alone;
+mod tls;
 
 use std::error::Error as StdError;
 use std::ffi::OsString;

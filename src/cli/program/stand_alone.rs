@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::app::App;
-use crate::cli::program::connection::{Address, OneConnection};
+use crate::cli::program::address::Address;
+use crate::cli::program::connection::OneConnection;
 use crate::cli::program::logging::Logging;
 use crate::cli::program::{self, ProgramCommand};
 use crate::cli::terminal::failure::Failure;

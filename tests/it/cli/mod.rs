@@ -11,6 +11,7 @@ mod program;
 mod python;
 mod schema;
 mod shell;
+mod tls;
 
 use std::process::{Command, Output, Stdio};
 
