@@ -61,7 +61,7 @@ pub mod guide {
         monitoring: include_str!("../docs/monitoring.md");
         /// Migrations and upgrading: running them, deploying, and moving from another queue.
         migrations_and_upgrading: include_str!("../docs/migrations_and_upgrading.md");
-        /// Connection pools: size, synchronous applications and PgBouncer.
+        /// Connection pools: size, synchronous applications, TLS and PgBouncer.
         pools: include_str!("../docs/pools.md");
         /// Performance: measurements, the cost of each setting, sizing and limits.
         performance: include_str!("../docs/performance.md");
