@@ -30,7 +30,8 @@ pub enum Error {
     Invalid {
         /// The kind of input.
         what: &'static str,
-        /// The input, shortened if it is long.
+        /// The input, shortened if it is long. If it is the arguments of a job, the name of the task, because arguments
+        /// may be secret.
         value: String,
         /// The rule that it breaks.
         rule: String,

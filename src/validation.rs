@@ -62,44 +62,55 @@ pub(crate) fn check_age(what: &'static str, age: Duration) -> Result<(), Error> 
     Ok(())
 }
 
+/// A longer path to a part of the arguments is not shown.
+const LONGEST_PATH: usize = 100;
+
 /// Checks the arguments of a job: `procrastinate_jobs.args` holds an object.
 pub(crate) fn check_args(task_name: &str, args: &Result<Value, serde_json::Error>) -> Result<(), Error> {
     let args = args.as_ref().map_err(|error| unserializable(task_name, error))?;
     if !args.is_object() {
-        return Err(invalid_args(task_name, &args.to_string(), "must be a JSON object with the arguments by name"));
+        return Err(invalid_args(task_name, "must be a JSON object with the arguments by name"));
     }
     match unstorable(args, 0) {
-        Some(rule) => Err(invalid_args(task_name, &args.to_string(), rule)),
+        Some((path, rule)) if path.is_empty() || path.len() > LONGEST_PATH => Err(invalid_args(task_name, rule)),
+        Some((path, rule)) => Err(invalid_args(task_name, &format!("{rule}; see {}", path.trim_start_matches('.')))),
         None => Ok(()),
     }
 }
 
-/// Returns the rule that a part of the arguments breaks, if any. The part is inside this many arrays and objects.
-fn unstorable(value: &Value, depth: usize) -> Option<&'static str> {
+/// Returns the path to a part of the arguments that breaks a rule, and the rule. The value is inside this many arrays
+/// and objects.
+fn unstorable(value: &Value, depth: usize) -> Option<(String, &'static str)> {
     const NUL: &str = "must not contain the NUL character, which PostgreSQL cannot store";
+    let here = |rule| Some((String::new(), rule));
     match value {
         Value::Array(_) | Value::Object(_) if depth == DEEPEST_ARGS => {
-            Some("must not be nested more than 127 levels deep, because no worker could read them")
+            here("must not be nested more than 127 levels deep, because no worker could read them")
         }
-        Value::String(text) => text.contains('\0').then_some(NUL),
-        Value::Array(values) => values.iter().find_map(|value| unstorable(value, depth + 1)),
-        Value::Object(members) => members
-            .iter()
-            .find_map(|(name, value)| if name.contains('\0') { Some(NUL) } else { unstorable(value, depth + 1) }),
+        Value::String(text) if text.contains('\0') => here(NUL),
+        Value::Array(values) => (0..).zip(values).find_map(|(index, value)| {
+            unstorable(value, depth + 1).map(|(path, rule)| (format!("[{index}]{path}"), rule))
+        }),
+        Value::Object(members) => members.iter().find_map(|(name, value)| {
+            if name.contains('\0') {
+                return here(NUL);
+            }
+            unstorable(value, depth + 1).map(|(path, rule)| (format!(".{name}{path}"), rule))
+        }),
         // An application can enable a feature of serde_json with which its numbers have any size.
-        Value::Number(number) => number
-            .as_f64()
-            .is_none_or(f64::is_infinite)
-            .then_some("must not contain a number that is out of the range of f64, because no worker could read it"),
-        Value::Null | Value::Bool(_) => None,
+        Value::Number(number) if number.as_f64().is_none_or(f64::is_infinite) => {
+            here("must not contain a number that is out of the range of f64, because no worker could read it")
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
 /// The error of arguments that cannot be serialized to JSON.
 pub(crate) fn unserializable(task_name: &str, error: &serde_json::Error) -> Error {
-    invalid_args(task_name, "", &format!("must be serializable to JSON: {error}"))
+    invalid_args(task_name, &format!("must be serializable to JSON: {error}"))
 }
 
-fn invalid_args(task_name: &str, args: &str, rule: &str) -> Error {
-    Error::invalid("arguments", args, format!("arguments of the task \"{task_name}\" {rule}"))
+/// The error of arguments that break a rule. It does not contain them, because they may be secret.
+pub(crate) fn invalid_args(task_name: &str, rule: &str) -> Error {
+    Error::invalid("arguments of the task", task_name, rule)
 }

@@ -11,9 +11,11 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::error::Error;
+use crate::job::Job;
 use crate::periodic::PeriodicTask;
 use crate::queue::defer::options::JobOptions;
 use crate::retry::{Retry, StalledJobPolicy};
+use crate::support::misfit::{self, Misfit};
 use crate::task::Task;
 use crate::task::context::JobContext;
 use crate::task::middleware::Middleware;
@@ -88,14 +90,19 @@ impl fmt::Debug for RegisteredTask {
 }
 
 async fn run_task<T: Task>(context: JobContext) -> TaskResult {
-    let task: T = serde_path_to_error::deserialize(&context.job().args).map_err(|error| args_error(T::NAME, &error))?;
+    let task: T = misfit::read(&context.job().args).map_err(|misfit| args_error(context.job(), T::NAME, &misfit))?;
     task.run(context).await.into_result()
 }
 
-fn args_error(task_name: &str, error: &serde_path_to_error::Error<serde_json::Error>) -> TaskError {
-    let path = error.path().to_string();
-    let location = if path == "." { String::new() } else { format!(" at {path}") };
-    CannotRun(format!("the job's arguments do not fit the task \"{task_name}\"{location}: {}", error.inner())).into()
+fn args_error(job: &Job, task_name: &str, misfit: &Misfit) -> TaskError {
+    tracing::debug!(
+        action = "job_args_error",
+        job.id = i64::from(job.id),
+        "the arguments of job {} do not fit: {}",
+        job.id,
+        misfit.full_reason,
+    );
+    CannotRun(format!("the job's arguments do not fit the task \"{task_name}\"{misfit}")).into()
 }
 
 /// An alias that was added outside of the task's definition.

@@ -25,7 +25,8 @@ use crate::periodic::cron::Cron;
 use crate::queue::defer::JobToDefer;
 use crate::queue::defer::options::{JobOptions, option_setters};
 use crate::support::json::to_json;
-use crate::validation::{check_args, check_name, unserializable};
+use crate::support::misfit::Misfit;
+use crate::validation::{check_args, check_name, invalid_args, unserializable};
 
 pub use self::deferrer::PeriodicDeferrer;
 pub use self::schedule::MissedTicks;
@@ -83,7 +84,7 @@ pub struct PeriodicTask {
     max_delay: Option<Duration>,
     missed: MissedTicks,
     /// Checks whether the task's code can be called with these arguments.
-    try_args: fn(Value) -> Result<(), serde_json::Error>,
+    try_args: fn(&Value) -> Result<(), Misfit>,
 }
 
 impl PeriodicTask {
@@ -92,7 +93,7 @@ impl PeriodicTask {
         task: TypeId,
         task_name: &'static str,
         cron: String,
-        try_args: fn(Value) -> Result<(), serde_json::Error>,
+        try_args: fn(&Value) -> Result<(), Misfit>,
     ) -> Self {
         Self {
             task,
@@ -283,18 +284,16 @@ impl PeriodicTask {
 fn try_args(
     task_name: &str,
     args: &Map<String, Value>,
-    try_args: fn(Value) -> Result<(), serde_json::Error>,
+    try_args: fn(&Value) -> Result<(), Misfit>,
 ) -> Result<(), Error> {
-    let refuse = |rule: String| Err(Error::invalid("arguments", Value::from(args.clone()).to_string(), rule));
+    let refuse = |rule: String| Err(invalid_args(task_name, &rule));
     if args.contains_key(TIMESTAMP) {
-        return refuse(format!(
-            "must not contain \"{TIMESTAMP}\", which is the tick of the periodic task \"{task_name}\""
-        ));
+        return refuse(format!("must not contain \"{TIMESTAMP}\", which is the tick of the periodic task"));
     }
     let mut sample = args.clone();
     sample.insert(TIMESTAMP.to_owned(), SAMPLE_TICK.into());
-    match try_args(sample.into()) {
+    match try_args(&sample.into()) {
         Ok(()) => Ok(()),
-        Err(error) => refuse(format!("must fit the task \"{task_name}\", with \"{TIMESTAMP}\" added: {error}")),
+        Err(misfit) => refuse(format!("must fit the task, with \"{TIMESTAMP}\" added, and do not{misfit}")),
     }
 }

@@ -5,5 +5,6 @@ pub(crate) mod causes;
 pub(crate) mod clock;
 pub(crate) mod extensions;
 pub(crate) mod json;
+pub(crate) mod misfit;
 pub(crate) mod panics;
 pub(crate) mod text;

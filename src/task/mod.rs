@@ -17,6 +17,7 @@ use crate::periodic::PeriodicTask;
 use crate::queue::defer::JobToDefer;
 use crate::queue::defer::options::JobOptions;
 use crate::retry::{Retry, StalledJobPolicy};
+use crate::support::misfit;
 use crate::task::context::JobContext;
 use crate::task::middleware::Middleware;
 use crate::task::output::TaskOutput;
@@ -128,6 +129,6 @@ impl PeriodicTask {
     /// let nightly = PeriodicTask::new::<clean_up>("0 3 * * *");
     /// ```
     pub fn new<T: Task>(cron: impl Into<String>) -> Self {
-        Self::of(TypeId::of::<T>(), T::NAME, cron.into(), |args| T::deserialize(args).map(drop))
+        Self::of(TypeId::of::<T>(), T::NAME, cron.into(), |args| misfit::read::<T>(args).map(drop))
     }
 }

@@ -181,7 +181,7 @@ impl JobToDefer {
     /// let error = configure_task("bill", 5).check().unwrap_err();
     /// assert_eq!(
     ///     error.to_string(),
-    ///     r#"invalid arguments "5": arguments of the task "bill" must be a JSON object with the arguments by name"#
+    ///     r#"invalid arguments of the task "bill": must be a JSON object with the arguments by name"#
     /// );
     /// ```
     pub fn check(&self) -> Result<(), Error> {

@@ -286,7 +286,7 @@ fn bad_input_is_refused_by_name_and_rule_before_anything_is_stored() {
     let long = "x".repeat(129);
     let ancient: DateTime<Utc> = "-4713-06-01T00:00:00Z".parse().unwrap();
     let now = Utc::now();
-    let cases: [(JobToDefer, &str); 13] = [
+    let cases: [(JobToDefer, &str); 14] = [
         (configure_task("", json!({})), r#"invalid task name "": must not be empty"#),
         (configure_task(&long, json!({})), "must be at most 128 bytes, but is"),
         (plain().queue(&long), "invalid queue name \"xxx"),
@@ -297,12 +297,13 @@ fn bad_input_is_refused_by_name_and_rule_before_anything_is_stored() {
         ),
         (plain().lock("l".repeat(2_601)), "must be at most 2600 bytes, but is 2601"),
         (plain().queueing_lock("\0"), "invalid queueing lock"),
+        (configure_task("t", json!([1])), r#"invalid arguments of the task "t": must be a JSON object"#),
+        (configure_task("t", ()), r#"invalid arguments of the task "t": must be a JSON object"#),
         (
-            configure_task("t", json!([1])),
-            r#"invalid arguments "[1]": arguments of the task "t" must be a JSON object"#,
+            configure_task("t", json!({ "a": [1, { "b": "\0" }] })),
+            "must not contain the NUL character, which PostgreSQL cannot store; see a[1].b",
         ),
-        (configure_task("t", ()), r#"invalid arguments "null": arguments of the task "t" must be a JSON object"#),
-        (configure_task("t", json!({ "a": ["\0"] })), "must not contain the NUL character"),
+        (configure_task("t", json!({ "a\0": 1 })), r#"invalid arguments of the task "t": must not contain the NUL"#),
         (plain().schedule_at(ancient), "invalid schedule_at \"-4713-06-01 00:00:00 UTC\""),
         (plain().schedule_in(Duration::MAX), "must not end after the last possible date"),
         (
@@ -369,7 +370,7 @@ fn arguments_that_no_worker_could_read_are_refused() {
     for job in [weigh(f64::INFINITY, None), weigh(f64::NAN, None), weigh(1.0, Some(f32::NEG_INFINITY))] {
         let error = job.check().unwrap_err();
         assert!(error.is_invalid());
-        let expected = "arguments of the task \"weigh\" must be serializable to JSON: JSON has no number for ";
+        let expected = "arguments of the task \"weigh\": must be serializable to JSON: JSON has no number for ";
         assert!(error.to_string().contains(expected), "{error}");
     }
     let nested =

@@ -38,15 +38,15 @@ async fn invalid_values_are_refused_with_the_value_and_the_rule() {
         (customer_report("@daily").periodic_id("x".repeat(129)), "must be at most 128 bytes, but is 129"),
         (
             PeriodicTask::new::<report>("@daily"),
-            r#"invalid arguments "{}": must fit the task "report", with "timestamp" added: missing field `customer`"#,
+            r#"invalid arguments of the task "report": must fit the task, with "timestamp" added, and do not: missing field `customer`"#,
         ),
         (
             customer_report("@daily").arg("customer", 5),
-            r#"must fit the task "report", with "timestamp" added: invalid type: integer `5`, expected a string"#,
+            "and do not at customer: invalid type: integer, expected a string",
         ),
         (
             customer_report("@daily").arg("timestamp", 5),
-            r#"must not contain "timestamp", which is the tick of the periodic task "report""#,
+            r#"of the task "report": must not contain "timestamp", which is the tick of the periodic task"#,
         ),
         (PeriodicTask::new::<clean_up>("@daily").args([5]), "must be a JSON object with the arguments by name"),
         (customer_report("@daily").queue(""), r#"invalid queue name "": must not be empty"#),

@@ -118,7 +118,7 @@ async fn the_error_of_a_job_that_cannot_run_names_the_reason_and_location() {
         (ids[0], "1: unknown task \"bil\"; the tasks of this application are: bill"),
         (
             ids[1],
-            "1: the job's arguments do not fit the task \"bill\" at items[1].price: invalid type: string \"two\", \
+            "1: the job's arguments do not fit the task \"bill\" at items[1].price: invalid type: string, \
              expected i64",
         ),
         (ids[2], "1: the job's arguments do not fit the task \"bill\": missing field `items`"),

@@ -18,6 +18,7 @@ mod middleware;
 mod order;
 mod proxy;
 mod retries;
+mod secrets;
 mod shutdown;
 mod signals;
 pub mod silent_proxy;
