@@ -57,6 +57,8 @@ pub mod guide {
         testing: include_str!("../docs/testing.md");
         /// Promises: what the queue guarantees, what it does not, and the tests of each promise.
         promises: include_str!("../docs/promises.md");
+        /// Security: whom the queue trusts, grants for each role, and where secrets can appear.
+        security: include_str!("../docs/security.md");
         /// Monitoring: logs, metrics and health checks.
         monitoring: include_str!("../docs/monitoring.md");
         /// Migrations and upgrading: running them, deploying, and moving from another queue.

@@ -28,6 +28,7 @@ mod prose;
 mod python;
 mod random_model;
 mod readme;
+mod security;
 mod support;
 #[cfg(all(feature = "bb8", feature = "testing"))]
 mod testing;

@@ -1,4 +1,4 @@
-//! Each promise of the guide names the tests that keep it. They exist, and run.
+//! Each promise of the guide, and each claim about security, names the tests that keep it. They exist, and run.
 
 use std::path::Path;
 
@@ -13,14 +13,25 @@ fn each_promise_names_tests_that_exist() {
     let promised = page.split("\n## ").find(|part| part.starts_with("What is promised")).unwrap();
     let promises: Vec<&str> = promised.split("\n### ").skip(1).collect();
     assert_eq!(promises.len(), 7, "a promise was added or removed");
-    for promise in promises {
-        let title = promise.lines().next().unwrap();
-        let (_, tests) = promise.split_once("\nTests: ").unwrap_or_else(|| panic!("{title}: no tests"));
-        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "{title}: no tests");
-        for name in names {
-            assert!(is_test(name), "{title}: there is no test {name}");
-        }
+    promises.into_iter().for_each(assert_names_tests);
+}
+
+#[test]
+fn each_claim_about_security_names_tests_that_exist() {
+    let page = read("docs/security.md");
+    let claims: Vec<&str> = page.split("\n## ").skip(1).collect();
+    assert_eq!(claims.len(), 8, "a section was added or removed");
+    claims.into_iter().for_each(assert_names_tests);
+}
+
+/// Checks the list of tests at the end of a section.
+fn assert_names_tests(section: &str) {
+    let title = section.lines().next().unwrap();
+    let (_, tests) = section.split_once("\nTests: ").unwrap_or_else(|| panic!("{title}: no tests"));
+    let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+    assert!(!names.is_empty(), "{title}: no tests");
+    for name in names {
+        assert!(is_test(name), "{title}: there is no test {name}");
     }
 }
 

@@ -14,7 +14,7 @@ use procrastinate::models::ProcrastinateEvent;
 use procrastinate::{App, DieselConnector, JobStatus, batch_defer_blocking, task};
 use throwaway_postgres::Database;
 
-use crate::support::{empty_database, rows, sql, statuses, superuser, try_rows};
+use crate::support::{connect, database, empty_database, rows, sql, statuses, superuser, try_rows};
 
 #[task]
 async fn greet(name: String) {
@@ -75,7 +75,7 @@ fn grants(roles: &Roles<'_>) -> String {
     format!(
         "GRANT USAGE ON SCHEMA queue TO {defers}, {works}, {looks};
 
-         GRANT SELECT, INSERT ON procrastinate_jobs TO {defers};
+         GRANT INSERT, SELECT (id, queue_name, queueing_lock, status, scheduled_at) ON procrastinate_jobs TO {defers};
          GRANT INSERT ON procrastinate_events TO {defers};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {defers};
 
@@ -115,16 +115,42 @@ async fn each_does_its_part_and_no_more() {
     let error = cancel_job(held).execute_blocking(&mut defers).unwrap_err().to_string();
     assert!(error.contains("permission denied for table procrastinate_jobs"), "{error}");
     assert!(try_rows(&mut defers, "SELECT id FROM procrastinate_events").is_err());
+    for column in ["args", "task_name", "lock"] {
+        assert!(try_rows(&mut defers, &format!("SELECT {column} FROM procrastinate_jobs")).is_err(), "{column}");
+    }
+    let by_contract =
+        "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'greet', 0, NULL, 'twice', '{\"name\": \"Grace\"}',
+        now() + interval '1 day')::procrastinate_job_to_defer_v1])::text";
+    try_rows(&mut defers, by_contract).unwrap();
 
     let app = app(&roles.url("works")).await;
     app.worker().install_signal_handlers(false).stop_when_empty().run().await.unwrap();
 
     let mut looks = roles.connect("looks");
     assert_eq!(statuses(&mut looks).iter().filter(|status| **status == JobStatus::Succeeded).count(), 4);
-    assert_eq!(list_jobs().execute_blocking(&mut looks).unwrap().len(), 5);
+    assert_eq!(list_jobs().execute_blocking(&mut looks).unwrap().len(), 6);
     assert_eq!(list_queues().execute_blocking(&mut looks).unwrap().len(), 1);
     assert!(get_stalled_jobs().execute_blocking(&mut looks).unwrap().is_empty());
     assert!(!ProcrastinateEvent::query().load::<ProcrastinateEvent>(&mut looks).unwrap().is_empty());
     let error = job().defer_blocking(&mut looks).unwrap_err().to_string();
     assert!(error.contains("permission denied for table procrastinate_jobs"), "{error}");
+}
+
+#[test]
+fn the_grants_of_the_guide_are_those_of_the_test() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md")).unwrap();
+    let (_, sql) = page.split_once("```sql\n").unwrap();
+    let (guide, _) = sql.split_once("```").unwrap();
+    let words = |sql: &str| sql.replace(';', " ").split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let database = empty_database();
+    let roles = Roles::create(&database);
+    assert_eq!(words(guide), words(&grants(&roles).replace(&format!("_{}", roles.suffix), "")));
+}
+
+#[test]
+fn no_function_runs_with_the_rights_of_its_owner() {
+    let database = database();
+    let functions = "SELECT count(*) > 20, count(*) FILTER (WHERE prosecdef) FROM pg_proc
+        WHERE starts_with(proname, 'procrastinate_')";
+    assert_eq!(rows(&mut connect(&database), functions), ["true | 0"]);
 }
