@@ -16,6 +16,13 @@ BEGIN
     -- One at a time for each schedule, so that what is read here holds until the end.
     PERFORM pg_advisory_xact_lock(
         hashtext('procrastinate_diesel_defer_periodic_job_v1'), hashtext(p_periodic_id || '@' || p_task_name));
+    -- A transaction of a higher isolation level sees what there was when it began. If rows were
+    -- deleted since, this is a serialization failure.
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        PERFORM FROM procrastinate_periodic_defers AS known
+        WHERE known.task_name = p_task_name AND known.periodic_id = p_periodic_id
+        FOR KEY SHARE SKIP LOCKED;
+    END IF;
     -- Deferring a tick deletes the rows of older ones. So an older one may have been deferred and
     -- have no row.
     IF EXISTS (

@@ -11,6 +11,7 @@
 
 mod app;
 mod architecture;
+mod cases;
 #[cfg(feature = "cli")]
 mod cli;
 mod conformance;

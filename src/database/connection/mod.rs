@@ -1,5 +1,6 @@
 //! Where the queue of an application is: behind its pool, or in memory for a test.
 
+mod concurrency;
 pub(crate) mod diesel_connector;
 pub mod pool;
 pub(crate) mod pooled;

@@ -97,7 +97,8 @@ impl PooledConnection {
         self.is_discarded
     }
 
-    fn is_in_transaction(&mut self) -> bool {
+    /// Whether the connection is in a transaction, which is that of a test.
+    pub(crate) fn is_in_transaction(&mut self) -> bool {
         let status = AnsiTransactionManager::transaction_manager_status_mut(&mut **self);
         matches!(status.transaction_depth(), Ok(Some(_)))
     }

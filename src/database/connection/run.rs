@@ -1,6 +1,7 @@
 //! Runs statements on each kind of connection.
 
 use std::future::Future;
+use std::time::Duration;
 
 use diesel::connection::LoadConnection;
 use diesel::expression::QueryMetadata;
@@ -10,9 +11,10 @@ use diesel::query_dsl::CompatibleType;
 use diesel::result::{DatabaseErrorKind, Error as DieselError, QueryResult};
 use diesel_async::{AnsiTransactionManager, AsyncConnectionCore, AsyncPgConnection, TransactionManager};
 use futures_util::FutureExt;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::database::connection::Connection;
+use crate::database::connection::concurrency::is_of_concurrency;
 use crate::database::connection::pooled::PooledConnection;
 #[cfg(feature = "testing")]
 use crate::database::in_memory::{Answer, MemoryConnection};
@@ -104,8 +106,8 @@ impl Run for PooledConnection {
     {
         self.begin_statement();
         let result = match self.time_limit {
-            None => load_pooled(self, statement).await,
-            Some(limit) => timeout(limit, load_pooled(self, statement))
+            None => load_repeatedly(self, &statement).await,
+            Some(limit) => timeout(limit, load_repeatedly(self, &statement))
                 .await
                 .unwrap_or(Err(Error::NoAnswer { action: S::ACTION, timeout: limit })),
         };
@@ -114,18 +116,46 @@ impl Run for PooledConnection {
     }
 }
 
-async fn load_pooled<S>(pooled: &mut PooledConnection, statement: S) -> Result<Vec<S::Row>, Error>
+/// How often a statement is tried that other transactions keep from being committed, for example because the database's
+/// default isolation level is serializable. One of these transactions is committed each time.
+const TRIES: u32 = 12;
+
+/// The longest delay between two tries. It grows from a millisecond.
+const LONGEST_DELAY: Duration = Duration::from_millis(200);
+
+/// Runs the statement again if it is a transaction of its own and was rolled back because of others.
+async fn load_repeatedly<S>(pooled: &mut PooledConnection, statement: &S) -> Result<Vec<S::Row>, Error>
+where
+    S: Executable,
+    S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+    Pg: QueryMetadata<S::SqlType>,
+{
+    let tries = if pooled.is_in_transaction() { 1 } else { TRIES };
+    for failures in 1..tries {
+        match load_pooled(pooled, statement).await {
+            Err(error) if is_of_concurrency(&error) => {
+                let longest = Duration::from_millis(2_u64.pow(failures)).min(LONGEST_DELAY);
+                sleep(longest.mul_f64(fastrand::f64())).await;
+            }
+            result => return result,
+        }
+    }
+    load_pooled(pooled, statement).await
+}
+
+async fn load_pooled<S>(pooled: &mut PooledConnection, statement: &S) -> Result<Vec<S::Row>, Error>
 where
     S: Executable,
     S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
     Pg: QueryMetadata<S::SqlType>,
 {
     if !pooled.without_prepared_statements {
-        return Async(&mut **pooled).load(statement).await;
+        let connection: &mut AsyncPgConnection = pooled;
+        return explain::<S>(diesel_async::RunQueryDsl::load::<S::Row>(Runnable(statement), connection).await);
     }
     let mut names_tried = 1;
     loop {
-        match load_in_transaction(pooled, &statement).await {
+        match load_in_transaction(pooled, statement).await {
             // The transaction was rolled back, so nothing was done.
             Err(error) if names_tried < NAMES_TO_TRY && is_about_a_name(&error) => names_tried += 1,
             answer => return explain::<S>(answer),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::queue::{Queue, Waiting};
+use crate::support::{rows, sql, try_rows};
 
 const DEFERS: &str = "SELECT task_name, periodic_id, defer_timestamp, job_id FROM procrastinate_periodic_defers
                       ORDER BY task_name, periodic_id, defer_timestamp";
@@ -120,6 +121,25 @@ fn the_second_call_defers_the_tick_if_the_first_is_rolled_back() {
     queue.run("ROLLBACK");
     let job = &other.rows()[0];
     assert_eq!(queue.rows(DEFERS), [format!("clean | daily | 60 | {job}")]);
+}
+
+/// The crate's function, in a transaction that has begun before the next tick was deferred.
+#[test]
+fn a_tick_whose_row_was_deleted_meanwhile_is_not_deferred_again_at_higher_levels() {
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        let mut queue = Queue::new();
+        queue.row(&tick("clean", "daily", 60));
+        let mut other = queue.another_connection();
+        sql(&mut other, &format!("BEGIN ISOLATION LEVEL {level}; SELECT FROM procrastinate_jobs"));
+        queue.row(&tick("clean", "daily", 120));
+        let again = "SELECT job_id FROM procrastinate_diesel_defer_periodic_job_v1(
+                         'mails', NULL, NULL, 'clean', 0, 'daily', 60, '{}')";
+        let error = try_rows(&mut other, again).unwrap_err().to_string();
+        assert!(error.contains("could not serialize access"), "{level}: {error}");
+        sql(&mut other, "ROLLBACK");
+        assert_eq!(rows(&mut other, again), ["NULL"]);
+        assert_eq!(queue.row("SELECT count(*) FROM procrastinate_jobs"), "2");
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use throwaway_postgres::{Database, Server};
 
 use self::peer::{Python, python};
 use self::tasks::{Echo, Fail, Hold, Note, Recorder};
-use crate::random_model::{Functions, walk};
+use crate::random_model::{Functions, play_alone};
 use crate::support::{self, connect, connector, empty_database};
 
 /// A database that both sides use, and the two of them.
@@ -129,6 +129,6 @@ async fn adoption_keeps_the_jobs_that_python_deferred_before() {
 #[tokio::test]
 async fn the_functions_of_python_do_what_the_model_of_the_contract_does() {
     if let Some(meeting) = Meeting::on_an_adopted_database().await {
-        walk(&mut connect(&meeting.database), Functions::OfPython, 0..10);
+        play_alone(&meeting.database, Functions::OfPython, 40);
     }
 }

@@ -1,18 +1,32 @@
-//! Random deferring, fetching and finishing, held against what the contract promises.
+//! Random operations, held against what the contract promises.
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `model` | the contract's rules over a map in memory, written for plainness |
-//! | `steps` | one client at a time: after each random step the database and the model are in the same state |
+//! | `model` | the contract's rules over maps in memory, written for plainness |
+//! | `calls` | the operations of the contract and of the crate as statements |
+//! | `choices` | random statements, made smaller when a test fails |
+//! | `expected` | what each statement must return, and what it makes of the model |
+//! | `tables` | the tables as lines of text, and the model from them |
+//! | `history` | what must hold after transactions that ran at the same time |
+//! | `sessions` | connections whose statements may wait for each other |
+//! | `steps` | random statements in random transactions, alone and at the same time |
+//! | `isolation` | workers and clients on databases whose default isolation level is a higher one |
 //! | `fetchers` | many connections that call the stored functions at the same time |
 //! | `workers` | many workers at the same time |
 //!
 //! What is done depends on a seed alone, and a test that fails prints it. With `PROCRASTINATE_TEST_SEED` set to a number
 //! only that seed is used.
 
+mod calls;
+mod choices;
+mod expected;
 mod fetchers;
+mod history;
+mod isolation;
 mod model;
+mod sessions;
 mod steps;
+mod tables;
 mod workers;
 
 use std::ops::Range;
@@ -21,11 +35,9 @@ use diesel::PgConnection;
 use throwaway_postgres::Database;
 
 pub use self::model::Functions;
-pub use self::steps::walk;
+pub use self::steps::play_alone;
+use crate::cases::SEED;
 use crate::support::{self, sql};
-
-/// The variable that chooses the seed.
-const SEED: &str = "PROCRASTINATE_TEST_SEED";
 
 /// Random numbers that depend on a seed only (splitmix64). When a test panics while it holds this, the seed is printed.
 pub struct Random {

@@ -1,4 +1,4 @@
-//! What the contract says of jobs, over a map in memory.
+//! What the contract says of jobs, workers and ticks, over maps in memory.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use super::Random;
 
 pub const QUEUES: [&str; 3] = ["a", "b", "c"];
 pub const LOCKS: [&str; 4] = ["L", "M", "N", "O"];
-const QUEUEING_LOCKS: [&str; 6] = ["q", "r", "s", "t", "u", "v"];
+pub const QUEUEING_LOCKS: [&str; 6] = ["q", "r", "s", "t", "u", "v"];
 
 /// When a job may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Schedule {
     AtOnce,
     Past,
     Future,
+    /// The time of the statement that set it.
+    Present,
 }
 
 impl Schedule {
@@ -28,11 +30,20 @@ impl Schedule {
 
     pub fn at(self) -> Option<DateTime<Utc>> {
         let year = match self {
-            Self::AtOnce => return None,
+            Self::AtOnce | Self::Present => return None,
             Self::Past => 2020,
             Self::Future => 2999,
         };
         Some(Utc.with_ymd_and_hms(year, 1, 1, 0, 0, 0).unwrap())
+    }
+
+    /// The age of the event that this schedule causes.
+    fn age(self) -> Age {
+        match self {
+            Self::Past => Age::Old,
+            Self::Future => Age::Future,
+            Self::AtOnce | Self::Present => Age::Fresh,
+        }
     }
 }
 
@@ -72,19 +83,51 @@ impl NewJob {
     }
 }
 
+/// How old an event is: older than a day, of today, or dated in the future.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    Old,
+    Fresh,
+    Future,
+}
+
 /// The current state of a job.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     pub new: NewJob,
+    pub task: &'static str,
     pub status: &'static str,
     pub attempts: i32,
     pub abort_requested: bool,
     pub worker: Option<i64>,
-    pub events: Vec<&'static str>,
+    pub events: Vec<(&'static str, Age)>,
+    /// The errors of failed attempts, each with the attempt's number.
+    pub errors: BTreeMap<i32, &'static str>,
+}
+
+impl Job {
+    fn event(&mut self, kind: &'static str) {
+        self.events.push((kind, Age::Fresh));
+    }
+
+    /// Each update of a scheduled job that waits is an event.
+    fn updated(&mut self) {
+        if self.status == "todo" && self.new.schedule != Schedule::AtOnce {
+            self.events.push(("scheduled", self.new.schedule.age()));
+        }
+    }
+
+    pub fn is_held_by(&self, worker: Option<i64>) -> bool {
+        self.status == "doing" && self.worker == worker
+    }
+
+    pub fn is_final(&self) -> bool {
+        !matches!(self.status, "todo" | "doing")
+    }
 }
 
 /// What a retry changes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     pub at: Schedule,
     pub priority: Option<i32>,
@@ -105,16 +148,28 @@ pub enum Functions {
     OfPython,
 }
 
-/// All jobs by number.
-#[derive(Debug)]
+/// The sign of life of a registered worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heartbeat {
+    Fresh,
+    /// So long ago that the worker is stalled.
+    Stalled,
+    /// The worker is about to be deleted.
+    Released,
+}
+
+/// All jobs and workers by ID, and the ticks of the periodic task with their jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     pub functions: Functions,
     pub jobs: BTreeMap<i64, Job>,
+    pub workers: BTreeMap<i64, Heartbeat>,
+    pub ticks: BTreeMap<(&'static str, i64), Option<i64>>,
 }
 
 impl Model {
     pub fn of(functions: Functions) -> Self {
-        Self { functions, jobs: BTreeMap::new() }
+        Self { functions, jobs: BTreeMap::new(), workers: BTreeMap::new(), ticks: BTreeMap::new() }
     }
 
     pub fn is_enqueued(&self, queueing_lock: Option<&str>) -> bool {
@@ -123,11 +178,24 @@ impl Model {
     }
 
     pub fn insert(&mut self, id: JobId, new: NewJob) {
-        let last = self.jobs.last_key_value().map_or(0, |(id, _)| *id);
-        assert!(i64::from(id) > last, "job {id} came after job {last}");
-        let events = if new.schedule == Schedule::AtOnce { vec!["deferred"] } else { vec!["scheduled", "deferred"] };
-        let job = Job { new, status: "todo", attempts: 0, abort_requested: false, worker: None, events };
-        self.jobs.insert(id.into(), job);
+        self.insert_of("walk", id.into(), new);
+    }
+
+    pub fn insert_of(&mut self, task: &'static str, id: i64, new: NewJob) {
+        let (events, errors) = (Vec::new(), BTreeMap::new());
+        let mut job =
+            Job { new, task, status: "todo", attempts: 0, abort_requested: false, worker: None, events, errors };
+        job.updated();
+        job.event("deferred");
+        self.jobs.insert(id, job);
+    }
+
+    /// Removes a job. Its ticks stay.
+    pub fn delete(&mut self, id: i64) {
+        self.jobs.remove(&id);
+        for job in self.ticks.values_mut().filter(|job| **job == Some(id)) {
+            *job = None;
+        }
     }
 
     fn can_be_taken(&self, id: i64, queues: Option<&[&str]>) -> bool {
@@ -151,118 +219,143 @@ impl Model {
         let job = self.jobs.get_mut(&id).unwrap();
         job.status = "doing";
         job.worker = Some(worker);
-        job.events.push("started");
+        job.event("started");
         Some(id)
     }
 
     pub fn finish(&mut self, id: i64, end_status: &'static str, delete: bool) -> Result<(), Refused> {
+        if !matches!(end_status, "succeeded" | "failed" | "aborted") {
+            return Err(Refused);
+        }
         let job = self.jobs.get_mut(&id).ok_or(Refused)?;
         match (job.status, end_status) {
             ("doing", _) => {
                 job.attempts += 1;
-                job.events.push(end_status);
+                job.event(end_status);
             }
             ("todo", "aborted") => {}
-            ("todo", _) => job.events.push("cancelled"),
+            ("todo", _) => job.event("cancelled"),
             _ => return Err(Refused),
         }
         job.status = end_status;
         job.abort_requested = false;
         if delete {
-            self.jobs.remove(&id);
+            self.delete(id);
         }
         Ok(())
-    }
-
-    /// A worker reports the status of its job, and releases it. False if it no longer holds the job, unless the job has
-    /// this status and no other worker.
-    pub fn finish_of_worker(&mut self, id: i64, worker: i64, end_status: &'static str) -> bool {
-        match self.jobs.get(&id) {
-            Some(job) if job.worker == Some(worker) && job.status == "doing" => {
-                let is_finished = self.finish(id, end_status, false).is_ok();
-                if let Some(job) = self.jobs.get_mut(&id) {
-                    job.worker = None;
-                }
-                is_finished
-            }
-            Some(job) => job.worker.is_none_or(|other| other == worker) && job.status == end_status,
-            None => false,
-        }
-    }
-
-    /// A worker retries its job, which fails if another pending job has its queueing lock or if an abort was requested.
-    /// Returns what the function reports: nothing if it was retried, or if no worker holds the job any more.
-    pub fn retry_of_worker(&mut self, id: i64, worker: i64, retry: Retry) -> Option<&'static str> {
-        let job = self.jobs.get(&id)?;
-        if job.status != "doing" {
-            return None;
-        }
-        if job.worker != Some(worker) {
-            return Some("lost");
-        }
-        self.retry(id, retry, false).or_else(|Refused| self.finish(id, "failed", false)).ok()?;
-        (self.jobs.get(&id)?.status == "failed").then_some("failed")
     }
 
     pub fn cancel(&mut self, id: i64, abort: bool, delete: bool) -> Option<i64> {
         let job = self.jobs.get_mut(&id)?;
         match (job.status, abort, delete) {
-            ("todo", _, true) => {
-                self.jobs.remove(&id);
-            }
+            ("todo", _, true) => self.delete(id),
             ("todo", false, false) => {
                 job.status = "cancelled";
-                job.events.push("cancelled");
+                job.event("cancelled");
             }
             ("todo", true, false) => {
                 job.status = "cancelled";
                 job.abort_requested = true;
-                job.events.extend(["abort_requested", "cancelled"]);
+                job.event("abort_requested");
+                job.event("cancelled");
             }
             ("doing", true, _) => {
                 job.abort_requested = true;
-                job.events.push("abort_requested");
+                job.event("abort_requested");
             }
             _ => return None,
         }
         Some(id)
     }
 
+    /// Whether a retry of this job would violate the queueing lock's index.
+    pub fn is_locked_out(&self, id: i64) -> bool {
+        self.jobs.get(&id).is_some_and(|job| self.is_enqueued(job.new.queueing_lock))
+    }
+
     pub fn retry(&mut self, id: i64, retry: Retry, of_failed: bool) -> Result<(), Refused> {
-        let enqueued = self.is_enqueued(self.jobs.get(&id).ok_or(Refused)?.new.queueing_lock);
+        let is_locked_out = self.is_locked_out(id);
         let job = self.jobs.get_mut(&id).ok_or(Refused)?;
-        let event = match job.status {
+        match job.status {
             "doing" if job.abort_requested => {
                 job.status = "failed";
-                job.events.push("failed");
+                job.event("failed");
                 return Ok(());
             }
-            "doing" => "deferred_for_retry",
+            "doing" => {}
             "failed" if job.abort_requested && self.functions == Functions::OfPython => return Err(Refused),
-            "failed" if of_failed => "retried",
+            "failed" if of_failed => {}
             _ => return Err(Refused),
-        };
-        if enqueued {
+        }
+        if is_locked_out {
             return Err(Refused);
         }
-        job.status = "todo";
         job.abort_requested = false;
-        job.attempts += 1;
-        job.new.schedule = retry.at;
-        job.new.priority = retry.priority.unwrap_or(job.new.priority);
-        job.new.queue = retry.queue.unwrap_or(job.new.queue);
-        job.new.lock = retry.lock.or(job.new.lock);
-        job.events.extend((retry.at != Schedule::AtOnce).then_some("scheduled"));
-        job.events.push(event);
+        job.requeue(retry, true);
         Ok(())
     }
 
-    /// A worker's row goes. That is an update of its jobs, and each update of a scheduled job that waits is an event.
-    pub fn forget_worker(&mut self, worker: i64) {
-        for job in self.jobs.values_mut().filter(|job| job.worker == Some(worker)) {
-            job.worker = None;
-            let waits_for_its_time = job.status == "todo" && job.new.schedule != Schedule::AtOnce;
-            job.events.extend(waits_for_its_time.then_some("scheduled"));
+    /// A worker, or none, requeues its job. It fails if its abort was requested or its queueing lock is taken. Returns
+    /// the new status, or `None` if the job is not held in this attempt.
+    pub fn requeue(
+        &mut self,
+        id: i64,
+        worker: Option<i64>,
+        attempts: Option<i32>,
+        retry: Retry,
+        counts: bool,
+    ) -> Option<&'static str> {
+        let is_locked_out = self.is_locked_out(id);
+        let job = self.jobs.get_mut(&id)?;
+        if !job.is_held_by(worker) || attempts.is_some_and(|attempts| attempts != job.attempts) {
+            return None;
         }
+        if job.abort_requested {
+            job.status = "failed";
+            job.event("failed");
+        } else if is_locked_out {
+            self.finish(id, "failed", false).ok()?;
+        } else {
+            job.requeue(retry, counts);
+        }
+        Some(self.jobs[&id].status)
+    }
+
+    /// A worker's row goes, or its links. That is an update of its jobs.
+    pub fn unlink_worker(&mut self, worker: i64) -> usize {
+        let linked = self.jobs.values_mut().filter(|job| job.worker == Some(worker));
+        linked
+            .map(|job| {
+                job.worker = None;
+                job.updated();
+            })
+            .count()
+    }
+
+    /// Releases the running jobs of a worker.
+    pub fn release(&mut self, worker: i64) {
+        for job in self.jobs.values_mut().filter(|job| job.is_held_by(Some(worker))) {
+            job.worker = None;
+        }
+    }
+}
+
+impl Job {
+    fn requeue(&mut self, retry: Retry, counts: bool) {
+        let event = if self.status == "doing" { "deferred_for_retry" } else { "retried" };
+        self.status = "todo";
+        self.attempts += i32::from(counts);
+        self.new.schedule = retry.at;
+        self.new.priority = retry.priority.unwrap_or(self.new.priority);
+        self.new.queue = retry.queue.unwrap_or(self.new.queue);
+        self.new.lock = retry.lock.or(self.new.lock);
+        self.updated();
+        self.event(event);
+    }
+
+    /// Sets the earliest start of a pending job.
+    pub fn reschedule(&mut self, at: Schedule) {
+        self.new.schedule = at;
+        self.updated();
     }
 }

@@ -50,7 +50,7 @@ impl Log {
 
 /// Writes into the log that it starts and that it ends.
 #[derive(Serialize, Deserialize)]
-struct Logged {}
+pub struct Logged {}
 
 impl Task for Logged {
     const NAME: &'static str = "logged";
@@ -69,14 +69,14 @@ impl Task for Logged {
 }
 
 /// A database, its jobs, and workers that come and go.
-struct Hall {
-    database: Database,
+pub struct Hall {
+    pub database: Database,
     log: Arc<Log>,
-    jobs: BTreeMap<JobId, NewJob>,
+    pub jobs: BTreeMap<JobId, NewJob>,
 }
 
 impl Hall {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let database = database();
         let log = Arc::new(Log::default());
         LOGS.lock().unwrap().insert(database.name().to_owned(), log.clone());
@@ -95,7 +95,7 @@ impl Hall {
     }
 
     /// A worker with a pool of its own, as if it were another process.
-    async fn worker(&self) -> Worker {
+    pub async fn worker(&self) -> Worker {
         let app = App::builder(connector(&self.database).await).task::<Logged>().build().unwrap();
         // A job whose lock another worker has released is not announced, but found by polling.
         app.worker().name(self.database.name()).fetch_job_polling_interval(Duration::from_millis(10))
@@ -105,7 +105,8 @@ impl Hall {
         connect(&self.database)
     }
 
-    fn assert_that_each_job_ran_once(&self) {
+    /// The jobs that ran, each once, and those with the same lock one at a time.
+    pub fn ran_once(&self) -> BTreeSet<JobId> {
         let mut running: BTreeSet<JobId> = BTreeSet::new();
         let mut ran: BTreeSet<JobId> = BTreeSet::new();
         for entry in self.log.entries() {
@@ -120,7 +121,11 @@ impl Hall {
                 Entry::Ended(id) => assert!(running.remove(&id), "job {id} ended and was not running"),
             }
         }
-        assert!(ran.iter().eq(self.jobs.keys()), "not all jobs ran");
+        ran
+    }
+
+    fn assert_that_each_job_ran_once(&self) {
+        assert!(self.ran_once().iter().eq(self.jobs.keys()), "not all jobs ran");
 
         let stories = "SELECT job.status, job.attempts, count(*) FROM procrastinate_jobs AS job \
                        GROUP BY job.status, job.attempts";
