@@ -23,6 +23,17 @@ impl Binaries {
     pub(crate) fn postgres(&self) -> PathBuf {
         self.directory.join("postgres")
     }
+
+    /// Returns the program that copies a running cluster. `PATH` can have links to the other two programs only, so it
+    /// is searched where the server itself is.
+    pub(crate) fn pg_basebackup(&self) -> Result<PathBuf, Error> {
+        let server = fs::canonicalize(self.postgres()).unwrap_or_else(|_| self.postgres());
+        let program = server.with_file_name("pg_basebackup");
+        if is_program(&program) {
+            return Ok(program);
+        }
+        Err(Error::new(format!("could not start a standby: there is no program {}", program.display())))
+    }
 }
 
 /// The locations to search, in this order. It is an argument, so that tests can set it.

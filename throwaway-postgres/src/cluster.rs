@@ -1,7 +1,7 @@
 //! A private cluster, which stops when its owner ends.
 
 use std::env;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -22,21 +22,22 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 const PORTS_TO_TRY: usize = 10;
 
 /// A running cluster. The order of the fields matters, because the server must stop before its directory is removed.
-#[derive(Debug)]
 pub(crate) struct Cluster {
     watchdog: Watchdog,
     directory: PrivateDirectory,
     account: Option<Account>,
+    port: u16,
+    password: String,
 }
 
 impl Cluster {
-    /// Creates and starts a cluster. Also returns its connection URL.
-    pub(crate) fn start(binaries: &Binaries, options: &Options) -> Result<(Cluster, String), Error> {
-        let mut attempt = Cluster::start_on(free_port()?, binaries, options);
+    /// Creates and starts a cluster: a new one, or a standby of this primary.
+    pub(crate) fn start(binaries: &Binaries, options: &Options, primary: Option<&Cluster>) -> Result<Cluster, Error> {
+        let mut attempt = Cluster::start_on(free_port()?, binaries, options, primary);
         for _ in 1..PORTS_TO_TRY {
             match attempt {
                 Err(error) if error.is_port_taken() => {
-                    attempt = Cluster::start_on(free_port()?, binaries, options);
+                    attempt = Cluster::start_on(free_port()?, binaries, options, primary);
                 }
                 other => return other,
             }
@@ -44,13 +45,25 @@ impl Cluster {
         attempt
     }
 
-    fn start_on(port: u16, binaries: &Binaries, options: &Options) -> Result<(Cluster, String), Error> {
+    fn start_on(
+        port: u16,
+        binaries: &Binaries,
+        options: &Options,
+        primary: Option<&Cluster>,
+    ) -> Result<Cluster, Error> {
         let account = Account::for_server()?;
-        let password = random_hex::<16>()?;
+        let (create, password, primary) = match primary {
+            None => (binaries.initdb(), random_hex::<16>()?, String::new()),
+            Some(primary) => {
+                let address = format!("host=127.0.0.1 port={} user=postgres", primary.port);
+                (binaries.pg_basebackup()?, primary.password.clone(), address)
+            }
+        };
         let path = PrivateDirectory::unused_path(options.parent())?;
         // Start the watchdog before creating the directory, so that nothing remains if this process is killed in
         // between.
-        let watchdog = Watchdog::spawn(binaries, &path, account.as_ref(), &settings(options, port))?;
+        let programs = [&*create, &*binaries.postgres()];
+        let watchdog = Watchdog::spawn(programs, &primary, &path, account.as_ref(), &settings(options, port))?;
         let directory = PrivateDirectory::create(path)?;
         for (name, contents) in options.files() {
             directory.write(name, contents, account.as_ref())?;
@@ -59,9 +72,14 @@ impl Cluster {
             directory.give_to(account)?;
         }
         watchdog.send(&password).map_err(|error| Error::io("start a private server with /bin/sh", &error))?;
-        let mut cluster = Cluster { watchdog, directory, account };
+        let mut cluster = Cluster { watchdog, directory, account, port, password };
         cluster.wait_until_ready(binaries)?;
-        Ok((cluster, format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres")))
+        Ok(cluster)
+    }
+
+    /// Returns the connection URL of the superuser.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres:{}@127.0.0.1:{}/postgres", self.password, self.port)
     }
 
     fn wait_until_ready(&mut self, binaries: &Binaries) -> Result<(), Error> {
@@ -115,6 +133,13 @@ impl Cluster {
     }
 }
 
+impl fmt::Debug for Cluster {
+    /// Omits the password.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Cluster").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
 /// The shell that runs the server. Its standard input is open while this process lives. Then it stops the server.
 #[derive(Debug)]
 struct Watchdog(Child);
@@ -122,14 +147,15 @@ struct Watchdog(Child);
 impl Watchdog {
     /// Starts the shell, which waits for the password before it does anything.
     fn spawn(
-        binaries: &Binaries,
+        [create, postgres]: [&Path; 2],
+        primary: &str,
         directory: &Path,
         account: Option<&Account>,
         settings: &[(String, String)],
     ) -> Result<Watchdog, Error> {
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(WATCHDOG).arg("throwaway-postgres");
-        command.arg(directory).arg(binaries.initdb()).arg(binaries.postgres());
+        command.arg(directory).arg(create).arg(postgres);
         for (name, value) in settings {
             command.arg("-c").arg(format!("{name}={value}"));
         }
@@ -140,7 +166,7 @@ impl Watchdog {
             }
         }
         // The other user may have no access to this process's current directory.
-        command.env("LC_ALL", "C").current_dir("/");
+        command.env("LC_ALL", "C").env("PRIMARY", primary).current_dir("/");
         // It must not keep a pipe of its owner open, so that `cargo test | tee` ends.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // Ctrl-C signals the owner's process group, but the owner still needs the server while it ends.
@@ -245,11 +271,11 @@ mod tests {
         let binaries = Places::of_this_machine().find().unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let taken = Cluster::start_on(port, &binaries, &Options::new()).unwrap_err();
+        let taken = Cluster::start_on(port, &binaries, &Options::new(), None).unwrap_err();
         assert!(taken.is_port_taken(), "{taken}");
         drop(listener);
         let refused = Options::new().setting("no_such_setting", "1");
-        let other = Cluster::start_on(port, &binaries, &refused).unwrap_err();
+        let other = Cluster::start_on(port, &binaries, &refused, None).unwrap_err();
         assert!(!other.is_port_taken(), "{other}");
     }
 

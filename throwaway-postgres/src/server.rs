@@ -37,6 +37,7 @@ pub(crate) struct Shared {
 }
 
 /// A role that is no superuser, as a managed PostgreSQL gives it to an application.
+#[derive(Clone)]
 pub(crate) struct Owner {
     pub(crate) name: &'static str,
     password: String,
@@ -123,10 +124,38 @@ impl Server {
                 Shared { url, owner: None, cluster: None }
             }
             _ => {
-                let (cluster, url) = Cluster::start(&Places::of_this_machine().find()?, options)?;
+                let cluster = Cluster::start(&Places::of_this_machine().find()?, options, None)?;
+                let url = cluster.url();
                 Shared { owner: Some(Owner::create(&url)?), url, cluster: Some(cluster) }
             }
         };
+        Ok(Server { shared: Arc::new(shared) })
+    }
+
+    /// Starts a streaming standby of a private cluster, in a directory of its own. It has the same roles, passwords and
+    /// databases, and outlives its primary. `SELECT pg_promote()` makes it a primary. A standby that should be durable
+    /// needs that option again, and so do settings.
+    ///
+    /// # Errors
+    ///
+    /// If the server is the one that `DATABASE_URL` names, if the program `pg_basebackup` is missing where the server's
+    /// programs are, or if the standby does not start.
+    ///
+    /// ```no_run
+    /// use throwaway_postgres::{Options, Server};
+    ///
+    /// let primary = Server::start_with(&Options::new().ignore_database_url(true))?;
+    /// let standby = primary.start_standby(&Options::new())?;
+    /// # Ok::<(), throwaway_postgres::Error>(())
+    /// ```
+    pub fn start_standby(&self, options: &Options) -> Result<Server, Error> {
+        let Some(primary) = &self.shared.cluster else {
+            return Err(Error::new(
+                "could not start a standby of the server in DATABASE_URL: only a private one can have one",
+            ));
+        };
+        let cluster = Cluster::start(&Places::of_this_machine().find()?, options, Some(primary))?;
+        let shared = Shared { url: cluster.url(), owner: self.shared.owner.clone(), cluster: Some(cluster) };
         Ok(Server { shared: Arc::new(shared) })
     }
 

@@ -2,8 +2,9 @@
 # everything. The owner holds the other end of standard input. Its end-of-file shows that the owner has ended, even if
 # it was killed. After the password, the owner can send signals for restarts, each in a line.
 #
-# Arguments: the directory, initdb, postgres, then the arguments for postgres. Standard input: the password.
-directory=$1 initdb=$2 postgres=$3
+# Arguments: the directory, the program that creates the cluster, postgres, then the arguments for postgres. For a
+# standby, that program is pg_basebackup, and PRIMARY says where its primary is. Standard input: the password.
+directory=$1 create=$2 postgres=$3
 shift 3
 
 # A service manager may signal all processes it has started. That must not prevent the clean-up.
@@ -20,12 +21,19 @@ cd "$directory" || exit 1
 umask 077
 printf '%s\n' "$password" >password
 
+copy_primary() {
+    PGPASSWORD=$password "$create" --pgdata=data --dbname="$PRIMARY" --checkpoint=fast --no-sync --write-recovery-conf
+}
+
 # The encoding and locale do not depend on the machine. There is no Unix socket, so only loopback needs a rule. It
 # requires a password, so other users of the machine cannot connect. The method is `password` and not SCRAM, because
 # SCRAM hashes thousands of times in the client, which is slow in an unoptimised build. The password never leaves the
 # machine.
-"$initdb" --pgdata=data --no-sync --encoding=UTF8 --locale=C --username=postgres --pwfile=password \
-    --auth=password >log 2>&1 3<&- || {
+create_cluster() {
+    "$create" --pgdata=data --no-sync --encoding=UTF8 --locale=C --username=postgres --pwfile=password --auth=password
+}
+
+if [ -n "$PRIMARY" ]; then copy_primary; else create_cluster; fi >log 2>&1 3<&- || {
     : >ended
     # The owner still has to read the log.
     read -r _ <&3

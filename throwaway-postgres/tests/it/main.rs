@@ -188,6 +188,22 @@ fn a_server_is_restarted_and_still_ends_with_its_owner() {
 // ---- Databases ----
 
 #[test]
+fn a_standby_follows_its_primary_and_outlives_it_when_it_is_promoted() {
+    let primary = own_cluster();
+    let standby = primary.start_standby(&Options::new()).unwrap();
+    query(primary.url(), "CREATE TABLE of_primary AS SELECT 1 AS number").unwrap();
+    assert_comes_true("the table arrives", || query(standby.url(), "SELECT number FROM of_primary").is_ok());
+    assert!(query(standby.url(), "CREATE TABLE refused (number int)").is_err());
+    let (directory, postmaster) = (directory(primary.url()), postmaster(&directory(primary.url())));
+    drop(primary);
+    assert_everything_goes_away(&directory, &postmaster);
+    assert_eq!(value(standby.url(), "SELECT pg_promote()"), "t");
+    query(standby.url(), "INSERT INTO of_primary VALUES (2)").unwrap();
+    let database = standby.create_database("on_former_standby").unwrap();
+    assert_eq!(value(database.url(), "SELECT current_user::text"), "application");
+}
+
+#[test]
 fn a_database_is_dropped_with_its_value_even_while_somebody_is_connected() {
     let server = own_cluster();
     let database = server.create_database("dropped").unwrap();
