@@ -62,6 +62,8 @@ enum Receiver {
 pub(crate) struct Proxy {
     port: u16,
     network: watch::Sender<Network>,
+    /// The address of the server.
+    server: watch::Sender<SocketAddr>,
     /// How many connections there have been.
     accepted: watch::Receiver<u64>,
     _serving: JoinSet<()>,
@@ -74,9 +76,10 @@ impl Proxy {
         let port = listener.local_addr()?.port();
         let (network, state) = watch::channel(Network::Works);
         let (count, accepted) = watch::channel(0);
+        let (server, address) = watch::channel(server);
         let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, server, state, count));
-        Ok(Self { port, network, accepted, _serving: serving })
+        serving.spawn(serve(listener, address, state, count));
+        Ok(Self { port, network, server, accepted, _serving: serving })
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -85,6 +88,11 @@ impl Proxy {
 
     pub(crate) fn set(&self, network: Network) {
         self.network.send_replace(network);
+    }
+
+    /// Connects new connections to this server.
+    pub(crate) fn redirect(&self, server: SocketAddr) {
+        self.server.send_replace(server);
     }
 
     /// Holds large requests on the connections that exist. [`cut_old`](Self::cut_old) can follow.
@@ -103,7 +111,7 @@ impl Proxy {
 
 async fn serve(
     listener: TcpListener,
-    server: SocketAddr,
+    server: watch::Receiver<SocketAddr>,
     network: watch::Receiver<Network>,
     count: watch::Sender<u64>,
 ) {
@@ -116,6 +124,7 @@ async fn serve(
         }
         let number = *count.borrow();
         count.send_replace(number + 1);
+        let server = *server.borrow();
         connections.spawn(pass_on(client, server, number, network.clone()));
     }
 }
@@ -259,6 +268,15 @@ mod tests {
         proxy.set(Network::Works);
         server.read_exact(&mut [0; LARGE]).await.unwrap();
         assert!(server.read_u8().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn new_connections_go_to_the_server_of_a_redirection() {
+        let former = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::start(former.local_addr().unwrap()).await.unwrap();
+        proxy.redirect(echo_server().await);
+        let mut stream = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+        assert!(is_echoed(&mut stream, &REQUEST).await);
     }
 
     #[tokio::test]

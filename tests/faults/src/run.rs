@@ -90,8 +90,10 @@ async fn run_in(
     arguments: &RunArguments,
 ) -> Result<bool, Failure> {
     let server = Server::start(disk.as_ref().map(|disk| disk.path.as_path())).await?;
+    let kinds = &with_programs(&server, kinds).await?;
     let history = Arc::new(Ledger::open(&directory.join("ledgers/rig.jsonl"))?);
-    let mut rig = Rig { workers: Vec::new(), deferrers: Vec::new(), server, disk, history };
+    let place = directory.to_owned();
+    let mut rig = Rig { workers: Vec::new(), deferrers: Vec::new(), server, disk, directory: place, history };
     start_processes(&mut rig, directory, arguments).await?;
     let mut deaths = Vec::new();
     let counts = let_faults_happen(&rig, schedule(arguments.seed, arguments.length, kinds), &mut deaths).await?;
@@ -109,10 +111,28 @@ async fn run_in(
     Ok(report(&evidence, &violations, &deaths, &counts, arguments, directory))
 }
 
+/// Leaves out the kinds that need a program that the server's installation does not have.
+async fn with_programs(server: &Server, kinds: &[Kind]) -> Result<Vec<Kind>, Failure> {
+    let mut kinds = kinds.to_vec();
+    for (kind, programs) in
+        [(Kind::PromoteReplica, &["pg_basebackup"][..]), (Kind::DumpAndRestore, &["pg_dump", "pg_restore"])]
+    {
+        for program in programs {
+            if kinds.contains(&kind)
+                && let Err(reason) = server.program(program).await
+            {
+                kinds.retain(|other| *other != kind);
+                say(format!("left out: {kind}: {reason}"));
+            }
+        }
+    }
+    if kinds.is_empty() { Err("there is no fault left to happen".into()) } else { Ok(kinds) }
+}
+
 async fn start_processes(rig: &mut Rig, directory: &Path, arguments: &RunArguments) -> Result<(), Failure> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
     for (name, concurrency, local_buffer, queues) in WORKERS {
-        let proxy = Proxy::start(rig.server.address).await?;
+        let proxy = Proxy::start(rig.server.address()).await?;
         let url = rig.server.url_through(proxy.port());
         let [concurrency, local_buffer, queues] = [concurrency, local_buffer, queues].map(|number| number.to_string());
         let options = ["--concurrency", &concurrency, "--local-buffer", &local_buffer, "--queues", &queues];
@@ -121,7 +141,7 @@ async fn start_processes(rig: &mut Rig, directory: &Path, arguments: &RunArgumen
         rig.workers.push(Process::start(name, command, proxy, directory, rig.history.clone()).await?);
     }
     for (number, name) in (1..).zip(DEFERRERS) {
-        let proxy = Proxy::start(rig.server.address).await?;
+        let proxy = Proxy::start(rig.server.address()).await?;
         let url = rig.server.url_through(proxy.port());
         let seed = arguments.seed.wrapping_add(number).to_string();
         let command = words(&["deferrer", "--url", &url, "--seed", &seed]);

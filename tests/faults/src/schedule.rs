@@ -27,11 +27,13 @@ pub(crate) enum Kind {
     HogPool,
     FillDisk,
     Migrate,
+    PromoteReplica,
+    DumpAndRestore,
     StepClock,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::KillWorker,
         Self::KillDeferrer,
         Self::ShutDownWorker,
@@ -52,6 +54,8 @@ impl Kind {
         Self::HogPool,
         Self::FillDisk,
         Self::Migrate,
+        Self::PromoteReplica,
+        Self::DumpAndRestore,
         Self::StepClock,
     ];
 
@@ -65,6 +69,7 @@ impl Kind {
             Self::ArriveLate => random.u64(500..9_000),
             Self::LockTable => random.u64(1_000..8_000),
             Self::ReadOnly | Self::ShortTimeouts | Self::FillDisk | Self::StepClock => random.u64(2_000..5_000),
+            Self::PromoteReplica => random.u64(1_500..4_000),
             Self::RefuseConnections | Self::DelayNetwork => random.u64(1_000..5_000),
             _ => 500,
         };
@@ -72,9 +77,18 @@ impl Kind {
     }
 
     /// Whether the fault can happen together with another one. A process that is paused when it should abort its jobs
-    /// breaks a promise for which only a long pause is an excuse.
+    /// breaks a promise for which only a long pause is an excuse. A wait for a standby that is cancelled acknowledges a
+    /// transaction that the standby may not have.
     fn is_combined(self) -> bool {
-        !matches!(self, Self::PauseBriefly | Self::PauseLong | Self::Migrate | Self::FillDisk)
+        !matches!(
+            self,
+            Self::PauseBriefly
+                | Self::PauseLong
+                | Self::Migrate
+                | Self::FillDisk
+                | Self::PromoteReplica
+                | Self::DumpAndRestore
+        )
     }
 }
 
@@ -164,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_seed_has_one_schedule_and_every_kind_occurs() {
-        let [first, second] = [(); 2].map(|()| schedule(7, Duration::from_secs(200), &Kind::ALL));
+        let [first, second] = [(); 2].map(|()| schedule(7, Duration::from_secs(300), &Kind::ALL));
         assert_eq!(format!("{first:?}"), format!("{second:?}"));
         for kind in Kind::ALL {
             assert!(

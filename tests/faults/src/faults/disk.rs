@@ -13,7 +13,7 @@ use super::Rig;
 use crate::Failure;
 use crate::schedule::Fault;
 
-const SIZE: &str = "size=400m,mode=755";
+const SIZE: &str = "size=600m,mode=755";
 
 /// A file system of its own for the server. It is unmounted with this value.
 #[derive(Debug)]

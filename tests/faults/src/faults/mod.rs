@@ -7,13 +7,18 @@
 //! | `sessions` | terminated sessions, crashes and restarts of the server, settings of the database |
 //! | `tables` | locks, migrations, exhausted pools |
 //! | `disk` | a full disk |
+//! | `replica` | a standby that is promoted |
+//! | `restore` | a dump that is restored |
 
 pub(crate) mod disk;
 mod network;
 mod processes;
+mod replica;
+mod restore;
 mod sessions;
 mod tables;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use self::disk::Disk;
@@ -32,6 +37,8 @@ pub(crate) struct Rig {
     pub(crate) server: Server,
     /// The disk of the server, if it can be filled.
     pub(crate) disk: Option<Disk>,
+    /// Where the files of the rig are.
+    pub(crate) directory: PathBuf,
     /// The rig's own ledger.
     pub(crate) history: Arc<Ledger>,
 }
@@ -79,6 +86,8 @@ impl Rig {
             Kind::Migrate => tables::migrate(self).await,
             Kind::HogPool => tables::hog_pools(self, fault).await,
             Kind::FillDisk => disk::fill(self, fault).await,
+            Kind::PromoteReplica => replica::promote(self, fault).await,
+            Kind::DumpAndRestore => restore::dump_and_restore(self, fault).await,
         }
     }
 
