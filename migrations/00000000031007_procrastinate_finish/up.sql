@@ -178,7 +178,9 @@ BEGIN
         priority = CASE WHEN job.abort_requested THEN job.priority ELSE coalesce(new_priority, job.priority) END,
         queue_name = CASE
             WHEN job.abort_requested THEN job.queue_name ELSE coalesce(new_queue_name, job.queue_name) END,
-        lock = CASE WHEN job.abort_requested THEN job.lock ELSE coalesce(new_lock, job.lock) END
+        lock = CASE WHEN job.abort_requested THEN job.lock ELSE coalesce(new_lock, job.lock) END,
+        -- Deleting a worker updates all jobs that refer to it.
+        worker_id = NULL
     WHERE job.id = p_job_id AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id
       AND (p_attempts IS NULL OR job.attempts = p_attempts)
     RETURNING job.status INTO new_status;
@@ -190,7 +192,8 @@ EXCEPTION WHEN unique_violation THEN
     END IF;
     -- A pending job holds the queueing lock.
     UPDATE procrastinate_jobs AS job
-    SET status = 'failed', abort_requested = false, attempts = least(job.attempts, 2147483646) + 1
+    SET status = 'failed', abort_requested = false, attempts = least(job.attempts, 2147483646) + 1,
+        worker_id = NULL
     WHERE job.id = p_job_id AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id
       AND (p_attempts IS NULL OR job.attempts = p_attempts)
     RETURNING job.status INTO new_status;

@@ -136,9 +136,9 @@ fn an_outcome_is_stored_without_the_parts_that_are_refused() {
             "3 | aborted | 3 | NULL",
             "4 | failed | 3 | NULL",
             "5 | succeeded | 3 | NULL",
-            "6 | todo | 3 | 1",
-            "7 | failed | 2 | 1",
-            "8 | todo | 3 | 1"
+            "6 | todo | 3 | NULL",
+            "7 | failed | 2 | NULL",
+            "8 | todo | 3 | NULL"
         ]
     );
     assert_eq!(queue.rows("SELECT job_id FROM procrastinate_diesel_job_errors"), ["2"]);

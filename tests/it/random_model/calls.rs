@@ -266,7 +266,7 @@ impl Call {
                 format!("SELECT procrastinate_update_heartbeat_v1({worker}) AS returned")
             }
             Self::Heartbeat { by: By::Crate, worker } => {
-                format!("SELECT procrastinate_diesel_update_heartbeat_v1({worker}) AS is_registered")
+                format!("SELECT procrastinate_diesel_update_heartbeat_v1({worker}) AS workers")
             }
             Self::Prune => "SELECT worker_id FROM procrastinate_prune_stalled_workers_v1(60)".to_owned(),
             Self::ReleaseStalled => "SELECT * FROM procrastinate_diesel_release_stalled_workers_v1(60)".to_owned(),

@@ -96,7 +96,8 @@ impl Model {
                 let heartbeat = self.workers.get_mut(worker);
                 let beats = heartbeat.filter(|heartbeat| **heartbeat != Heartbeat::Released || *by == By::Contract);
                 let is_registered = beats.map(|heartbeat| *heartbeat = Heartbeat::Fresh).is_some();
-                if *by == By::Contract { Vec::new() } else { vec![is_registered.to_string()] }
+                let workers = if is_registered { self.workers.len() } else { 0 };
+                if *by == By::Contract { Vec::new() } else { vec![workers.to_string()] }
             }
             Call::Silence { worker } => {
                 let heartbeat = self.workers.get_mut(worker).filter(|heartbeat| **heartbeat == Heartbeat::Fresh);
@@ -121,14 +122,17 @@ impl Model {
                 stalled.into_iter().map(release).collect()
             }
             Call::Reregister { former, new, jobs } => self.reregister(*former, *new, jobs),
-            _ => self.expect_of_reads(call),
+            _ => self.expect_of_reads(call)?,
         })
     }
 
     /// What is read of running jobs.
-    fn expect_of_reads(&self, call: &Call) -> Vec<String> {
-        match call {
+    fn expect_of_reads(&self, call: &Call) -> Result<Vec<String>, Refused> {
+        Ok(match call {
             Call::HeldJobs { worker } => {
+                if self.workers.get(worker).is_none_or(|heartbeat| *heartbeat == Heartbeat::Released) {
+                    return Err(Refused);
+                }
                 let held = self.jobs.iter().filter(|(_, job)| job.is_held_by(Some(*worker)));
                 held.map(|(id, job)| format!("{id} | {} | {}", job.attempts, job.abort_requested)).collect()
             }
@@ -143,7 +147,7 @@ impl Model {
                 let lost = self.jobs.iter().filter(|(_, job)| job.is_held_by(None));
                 lost.map(|(id, _)| id.to_string()).collect()
             }
-        }
+        })
     }
 
     /// The workers without a recent heartbeat.

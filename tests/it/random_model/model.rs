@@ -318,6 +318,7 @@ impl Model {
         } else {
             job.requeue(retry, counts);
         }
+        self.jobs.get_mut(&id)?.worker = None;
         Some(self.jobs[&id].status)
     }
 

@@ -270,14 +270,18 @@ impl Store {
         };
         let Some(job) = self.job(job_id.into()).filter(predicate) else { return Ok(None) };
         if job.abort_requested {
-            self.update_job(job_id.into(), |job| job.status = JobStatus::Failed)?;
+            self.update_job(job_id.into(), |job| {
+                job.status = JobStatus::Failed;
+                job.worker_id = None;
+            })?;
             return Ok(Some(JobStatus::Failed));
         }
         let delay = Duration::try_from_secs_f64(retry_in.unwrap_or_default()).unwrap_or_default();
         let scheduled_at = read_time(retry_at.as_deref()).unwrap_or(self.now() + delay);
         let put_back = self.update_job(job_id.into(), |job| {
             job.status = JobStatus::Todo;
-            job.attempts += i32::from(counts_as_attempt.unwrap_or(true));
+            job.worker_id = None;
+            job.attempts = job.attempts.saturating_add(i32::from(counts_as_attempt.unwrap_or(true)));
             job.scheduled_at = Some(scheduled_at);
             job.priority = priority.unwrap_or(job.priority);
             job.queue_name = queue_name.unwrap_or_else(|| job.queue_name.clone());
@@ -287,7 +291,7 @@ impl Store {
             Ok(()) => Ok(Some(JobStatus::Todo)),
             // It cannot be pending alongside the job that holds its queueing lock.
             Err(Violation::QueueingLock(_)) => {
-                self.end(job_id, JobStatus::Failed, false)?;
+                self.end(job_id, JobStatus::Failed, true)?;
                 Ok(Some(JobStatus::Failed))
             }
             Err(other) => Err(other),
