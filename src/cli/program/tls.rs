@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -16,6 +19,8 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres_rustls::MakeRustlsConnect;
+use x509_cert::Certificate;
+use x509_cert::der::{Decode, Encode};
 
 use crate::cli::terminal::environment::text;
 use crate::cli::terminal::failure::Failure;
@@ -252,7 +257,14 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        if self.roots.is_some() {
+            return verify_tls13_signature(message, certificate, signature, &self.algorithms);
+        }
+        // rustls refuses certificates of version 1. They are common, and only their key matters here.
+        let key = Certificate::from_der(certificate)
+            .and_then(|certificate| certificate.tbs_certificate.subject_public_key_info.to_der())
+            .map_err(|_| CertificateError::BadEncoding)?;
+        verify_tls13_signature_with_raw_key(message, &key.into(), signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

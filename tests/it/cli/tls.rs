@@ -7,6 +7,9 @@ use std::sync::OnceLock;
 use diesel::prelude::*;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use throwaway_postgres::{Database, Options, Server};
+use x509_cert::der::pem::LineEnding;
+use x509_cert::der::{Decode, EncodePem};
+use x509_cert::{Certificate, Version};
 
 use super::{Ended, on, program, run};
 use crate::support::{database, sql};
@@ -287,6 +290,22 @@ fn a_certificate_that_has_expired_is_refused_if_it_is_verified() {
     run(to(&database, &["sslmode=require"], &["schema", "apply"])).well();
     let said = list(&database, &["sslmode=verify-ca", &roots(&file)]).with(1);
     assert!(said.contains("expired"), "{said}");
+}
+
+#[test]
+fn a_certificate_of_version_1_is_used_if_it_is_not_verified() {
+    let authority = Authority::new();
+    let key = KeyPair::generate().unwrap();
+    let signed = of_an_authority().signed_by(&key, &authority.issuer).unwrap();
+    let mut certificate = Certificate::from_der(signed.der()).unwrap();
+    certificate.tbs_certificate.version = Version::V1;
+    certificate.tbs_certificate.extensions = None;
+    let server = server(&certificate.to_pem(LineEnding::LF).unwrap(), &key);
+    let database = server.create_database("tls").unwrap();
+    let file = File::new("version", &authority.certificate);
+    run(to(&database, &["sslmode=require", "channel_binding=require"], &["schema", "apply"])).well();
+    let said = list(&database, &["sslmode=verify-ca", &roots(&file)]).with(1);
+    assert!(said.contains("the server's certificate must be of version 3"), "{said}");
 }
 
 #[test]
