@@ -8,9 +8,9 @@ use diesel_async::RunQueryDsl;
 
 use crate::Failure;
 use crate::checker::{Event, Evidence, Job};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, now};
 use crate::server::{Server, persist};
-use crate::worker::STALLED_WORKER_TIMEOUT;
+use crate::worker::{AGE_OF_OLD_JOBS, STALLED_WORKER_TIMEOUT};
 
 #[derive(QueryableByName)]
 struct JobRow {
@@ -59,7 +59,12 @@ pub(crate) async fn progress(server: &Server, up_to: i64) -> Result<(i64, i64), 
 }
 
 /// Reads the tables and the ledgers.
-pub(crate) async fn collect(server: &Server, ledgers: &Path, drained_up_to: i64) -> Result<Evidence, Failure> {
+pub(crate) async fn collect(
+    server: &Server,
+    ledgers: &Path,
+    drained_up_to: i64,
+    are_deleted: bool,
+) -> Result<Evidence, Failure> {
     let mut connection = persist(async || server.connect().await).await?;
     let jobs: Vec<JobRow> = diesel::sql_query(
         "SELECT id, status::text, attempts, args ->> 'token' AS token, args ->> 'schedule' AS schedule,
@@ -85,5 +90,7 @@ pub(crate) async fn collect(server: &Server, ledgers: &Path, drained_up_to: i64)
         events: events.into_iter().map(|row| Event { job: row.job, kind: row.kind }).collect(),
         drained_up_to,
         timeout: i64::try_from(STALLED_WORKER_TIMEOUT.as_nanos())?,
+        deleted_at_age: if are_deleted { Some(i64::try_from(AGE_OF_OLD_JOBS.as_nanos())?) } else { None },
+        collected_at: now(),
     })
 }

@@ -30,6 +30,8 @@ pub(crate) enum Line {
     RetriedManually { job: i64 },
     /// The rig stopped a process with SIGSTOP, and continued it.
     Stopped { pid: u32, from: i64, to: i64 },
+    /// A worker began that deletes jobs when they succeed.
+    DeletesSuccessful { pid: u32 },
     /// A process has ended.
     Gone { pid: u32, at: i64 },
 }

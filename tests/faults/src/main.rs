@@ -76,6 +76,7 @@ async fn run_command() -> Result<bool, Failure> {
                 concurrency: options.number("concurrency")?.ok_or(missing)?,
                 local_buffer: options.number("local-buffer")?.ok_or(missing)?,
                 queues: options.number("queues")?.ok_or(missing)?,
+                deletes: options.text("deletes")?.parse()?,
             };
             worker::run(arguments).await?;
         }

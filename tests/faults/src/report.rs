@@ -1,6 +1,6 @@
 //! What the rig prints.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use crate::checker::{Evidence, Violation};
@@ -33,7 +33,7 @@ pub(crate) fn report(
     let statuses: Vec<String> = statuses.iter().map(|(status, count)| format!("{status} {count}")).collect();
     let count = |matches: fn(&Line) -> bool| evidence.lines.iter().filter(|line| matches(line)).count();
     say(format!("faults: {counts}"));
-    say(format!("jobs: {} ({})", evidence.jobs.len(), statuses.join(", ")));
+    say(format!("jobs: {} ({}), and {} were deleted", evidence.jobs.len(), statuses.join(", "), deleted(evidence)));
     say(format!(
         "ledger: {} runs, {} jobs acknowledged, {} rolled back, {} retried manually",
         count(|line| matches!(line, Line::Begin { .. })),
@@ -63,6 +63,16 @@ pub(crate) fn report(
         say(format!("run it again: cargo run -p fault-rig -- run --seed {seed} --seconds {seconds}"));
     }
     is_kept
+}
+
+/// Returns how many jobs ran and do not exist any more.
+fn deleted(evidence: &Evidence) -> usize {
+    let existing: HashSet<i64> = evidence.jobs.iter().map(|job| job.id).collect();
+    let ran = evidence.lines.iter().filter_map(|line| match line {
+        Line::Begin { job, .. } if !existing.contains(job) => Some(*job),
+        _ => None,
+    });
+    ran.collect::<HashSet<i64>>().len()
 }
 
 /// Prints everything about a job.

@@ -19,6 +19,7 @@ use crate::proxy::Proxy;
 use crate::report::{report, say};
 use crate::schedule::{Counts, Kind, Step, schedule};
 use crate::server::Server;
+use crate::worker::Deletes;
 
 /// How long everything runs before the first fault.
 const WARM_UP: Duration = Duration::from_secs(3);
@@ -26,9 +27,13 @@ const WARM_UP: Duration = Duration::from_secs(3);
 /// How long the jobs may take to finish after the last fault.
 const DRAIN_LIMIT: Duration = Duration::from_secs(90);
 
-/// Name, concurrency, local buffer and the number of queues of each worker.
-const WORKERS: [(&str, usize, usize, usize); 4] =
-    [("all", 4, 0, 2), ("buffered", 3, 20, 2), ("one-queue", 3, 0, 1), ("one-queue-buffered", 2, 5, 1)];
+/// Name, concurrency, local buffer, the number of queues, and what is deleted, of each worker.
+const WORKERS: [(&str, usize, usize, usize, Deletes); 4] = [
+    ("all", 4, 0, 2, Deletes::Nothing),
+    ("buffered", 3, 20, 2, Deletes::Old),
+    ("one-queue", 3, 0, 1, Deletes::Old),
+    ("one-queue-buffered", 2, 5, 1, Deletes::Successful),
+];
 
 const DEFERRERS: [&str; 2] = ["deferrer", "other-deferrer"];
 
@@ -106,7 +111,7 @@ async fn run_in(
     for worker in &rig.workers {
         worker.finish(false).await?;
     }
-    let evidence = collect(&rig.server, &directory.join("ledgers"), drained_up_to).await?;
+    let evidence = collect(&rig.server, &directory.join("ledgers"), drained_up_to, are_deleted(arguments.seed)).await?;
     let violations = check(&evidence);
     Ok(report(&evidence, &violations, &deaths, &counts, arguments, directory))
 }
@@ -131,13 +136,15 @@ async fn with_programs(server: &Server, kinds: &[Kind]) -> Result<Vec<Kind>, Fai
 
 async fn start_processes(rig: &mut Rig, directory: &Path, arguments: &RunArguments) -> Result<(), Failure> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
-    for (name, concurrency, local_buffer, queues) in WORKERS {
+    for (name, concurrency, local_buffer, queues, deletes) in WORKERS {
+        let deletes = if are_deleted(arguments.seed) { deletes } else { Deletes::Nothing };
         let proxy = Proxy::start(rig.server.address()).await?;
         let url = rig.server.url_through(proxy.port());
         let [concurrency, local_buffer, queues] = [concurrency, local_buffer, queues].map(|number| number.to_string());
         let options = ["--concurrency", &concurrency, "--local-buffer", &local_buffer, "--queues", &queues];
         let mut command = words(&["worker", "--url", &url]);
         command.extend(words(&options));
+        command.extend(words(&["--deletes", deletes.word()]));
         rig.workers.push(Process::start(name, command, proxy, directory, rig.history.clone()).await?);
     }
     for (number, name) in (1..).zip(DEFERRERS) {
@@ -148,6 +155,11 @@ async fn start_processes(rig: &mut Rig, directory: &Path, arguments: &RunArgumen
         rig.deferrers.push(Process::start(name, command, proxy, directory, rig.history.clone()).await?);
     }
     Ok(())
+}
+
+/// Whether workers delete jobs. What is deleted cannot be checked completely, so it is in every other run.
+fn are_deleted(seed: u64) -> bool {
+    !seed.is_multiple_of(2)
 }
 
 async fn let_faults_happen(rig: &Rig, steps: Vec<Step>, deaths: &mut Vec<String>) -> Result<Counts, Failure> {

@@ -2,18 +2,53 @@
 
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use procrastinate::{DeleteJobs, JobStatus};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Failure;
-use crate::ledger::{Ledger, OWN};
+use crate::ledger::{Ledger, Line, OWN};
 use crate::tasks::{QUEUES, app, pool};
 
 /// After how long without a heartbeat workers consider another one stalled.
 pub(crate) const STALLED_WORKER_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How old successful jobs are when a worker that deletes old ones deletes them.
+pub(crate) const AGE_OF_OLD_JOBS: Duration = Duration::from_secs(20);
+
 const RESTART_DELAY: Duration = Duration::from_millis(500);
+
+/// Which jobs a worker deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deletes {
+    Nothing,
+    /// Each job that succeeds, immediately.
+    Successful,
+    /// Those that succeeded some time ago.
+    Old,
+}
+
+impl Deletes {
+    /// Returns the word for the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Successful => "successful",
+            Self::Old => "old",
+        }
+    }
+}
+
+impl FromStr for Deletes {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let known = [Self::Nothing, Self::Successful, Self::Old].into_iter();
+        known.into_iter().find(|deletes| deletes.word() == word).ok_or("--deletes has an unknown word")
+    }
+}
 
 /// What the rig tells a worker process on its command line.
 #[derive(Debug, Clone)]
@@ -25,12 +60,17 @@ pub(crate) struct WorkerArguments {
     pub(crate) local_buffer: usize,
     /// How many of the queues it serves. If all: every queue of the database.
     pub(crate) queues: usize,
+    pub(crate) deletes: Deletes,
 }
 
 /// Runs a worker until SIGTERM. A worker that cannot start is started again, as a service manager would.
 pub(crate) async fn run(arguments: WorkerArguments) -> Result<(), Failure> {
     end_with_the_rig();
-    let _ = OWN.set(Ledger::open(&arguments.ledger)?);
+    let ledger = Ledger::open(&arguments.ledger)?;
+    if arguments.deletes == Deletes::Successful {
+        ledger.write(&Line::DeletesSuccessful { pid: std::process::id() });
+    }
+    let _ = OWN.set(ledger);
     let pool = pool(&arguments.url);
     let app = app(&pool)?;
     // The worker receives the signal, too. But nothing else does while no worker runs.
@@ -49,6 +89,11 @@ pub(crate) async fn run(arguments: WorkerArguments) -> Result<(), Failure> {
         if arguments.queues < QUEUES.len() {
             worker = worker.queues(QUEUES[..arguments.queues].iter().copied());
         }
+        worker = match arguments.deletes {
+            Deletes::Nothing => worker,
+            Deletes::Successful => worker.delete_jobs(DeleteJobs::Successful),
+            Deletes::Old => worker.delete_jobs_older_than(JobStatus::Succeeded, AGE_OF_OLD_JOBS),
+        };
         match worker.run().await {
             Ok(()) => return Ok(()),
             Err(error) => tracing::error!("the worker ended: {error}"),

@@ -10,9 +10,13 @@
 //! | 6 | A tick has at most one job. |
 //! | 7 | A job never starts after its outcome, except after a manual retry. |
 //!
+//! A job that does not exist any more must have been deleted by a worker: its last run in the ledgers is complete, and it
+//! was in a process that deletes successful jobs, or is old enough. Its outcomes and attempts are not checked.
+//!
 //! The only excuse for 4 and 5 is that the process of the earlier run was stopped for longer than the timeout of stalled
 //! workers.
 
+mod deleted;
 mod lives;
 mod overlaps;
 mod runs;
@@ -22,6 +26,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
+use self::deleted::Deleted;
 use self::runs::Run;
 use crate::ledger::{Ending, Line};
 
@@ -54,6 +59,10 @@ pub(crate) struct Evidence {
     pub(crate) drained_up_to: i64,
     /// After how many nanoseconds a worker is considered stalled.
     pub(crate) timeout: i64,
+    /// The age in nanoseconds at which workers delete jobs that succeeded. `None`: they delete none.
+    pub(crate) deleted_at_age: Option<i64>,
+    /// When the tables were read.
+    pub(crate) collected_at: i64,
 }
 
 /// A broken promise.
@@ -75,22 +84,33 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
     let runs = runs::of(&evidence.lines);
     let jobs: HashMap<i64, &Job> = evidence.jobs.iter().map(|job| (job.id, job)).collect();
     let mut violations = Vec::new();
-    check_committed(evidence, &runs, &jobs, &mut violations);
-    check_rolled_back(evidence, &runs, &jobs, &mut violations);
+    let deleted = Deleted::of(evidence, &runs, &jobs);
+    check_committed(evidence, &runs, &jobs, &deleted, &mut violations);
+    check_rolled_back(evidence, &runs, &deleted, &mut violations);
     lives::check(evidence, &runs, &mut violations);
     overlaps::check(evidence, &runs, &mut violations);
-    check_ticks(evidence, &mut violations);
+    check_ticks(evidence, &deleted, &mut violations);
     violations.sort();
     violations
 }
 
 /// Promise 1.
-fn check_committed(evidence: &Evidence, runs: &[Run<'_>], jobs: &HashMap<i64, &Job>, violations: &mut Vec<Violation>) {
+fn check_committed(
+    evidence: &Evidence,
+    runs: &[Run<'_>],
+    jobs: &HashMap<i64, &Job>,
+    deleted: &Deleted<'_>,
+    violations: &mut Vec<Violation>,
+) {
     let mut violate = |job, text| violations.push(Violation { promise: 1, job: Some(job), text });
     for line in &evidence.lines {
         let Line::Acknowledged { token, job } = line else { continue };
         match jobs.get(job) {
-            None => violate(*job, format!("job {job} was committed and does not exist")),
+            None => {
+                if let Some(problem) = deleted.problem(*job, token) {
+                    violate(*job, format!("job {job} was committed and does not exist: {problem}"));
+                }
+            }
             Some(row) if row.token.as_deref() != Some(token) => {
                 violate(*job, format!("job {job} was deferred with the token {token} and has {:?}", row.token));
             }
@@ -114,12 +134,7 @@ fn check_committed(evidence: &Evidence, runs: &[Run<'_>], jobs: &HashMap<i64, &J
 }
 
 /// Promise 2.
-fn check_rolled_back(
-    evidence: &Evidence,
-    runs: &[Run<'_>],
-    jobs: &HashMap<i64, &Job>,
-    violations: &mut Vec<Violation>,
-) {
+fn check_rolled_back(evidence: &Evidence, runs: &[Run<'_>], deleted: &Deleted<'_>, violations: &mut Vec<Violation>) {
     let mut violate = |job, text| violations.push(Violation { promise: 2, job: Some(job), text });
     let rolled_back: HashSet<&str> = evidence
         .lines
@@ -136,19 +151,24 @@ fn check_rolled_back(
     for run in runs {
         if rolled_back.contains(run.token) {
             violate(run.job, format!("job {} with the token {} was rolled back and ran", run.job, run.token));
-        } else if !jobs.contains_key(&run.job) {
-            violate(run.job, format!("job {} ran and does not exist", run.job));
+        } else if deleted.is_missing(run.job)
+            && let Some(problem) = deleted.problem(run.job, run.token)
+        {
+            violate(run.job, format!("job {} ran and does not exist: {problem}", run.job));
         }
     }
 }
 
 /// Promise 6.
-fn check_ticks(evidence: &Evidence, violations: &mut Vec<Violation>) {
-    let mut ticks: BTreeMap<&(String, i64), Vec<i64>> = BTreeMap::new();
+fn check_ticks(evidence: &Evidence, deleted: &Deleted<'_>, violations: &mut Vec<Violation>) {
+    let mut ticks: BTreeMap<(String, i64), Vec<i64>> = BTreeMap::new();
     for job in &evidence.jobs {
         if let Some(tick) = &job.tick {
-            ticks.entry(tick).or_default().push(job.id);
+            ticks.entry(tick.clone()).or_default().push(job.id);
         }
+    }
+    for (tick, job) in deleted.ticks() {
+        ticks.entry(tick).or_default().push(job);
     }
     for ((schedule, timestamp), jobs) in ticks.into_iter().filter(|(_, jobs)| jobs.len() > 1) {
         let text = format!("the tick {timestamp} of the schedule `{schedule}` has the jobs {jobs:?}");

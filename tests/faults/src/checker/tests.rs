@@ -14,6 +14,8 @@ fn story() -> Evidence {
         events: events(1, &["deferred", "started", "succeeded"]),
         drained_up_to: 1_000,
         timeout: 3 * SECOND,
+        deleted_at_age: None,
+        collected_at: 100 * SECOND,
     }
 }
 
@@ -106,6 +108,49 @@ fn a_job_that_never_finishes_is_found_if_it_had_the_time() {
 fn a_job_with_the_arguments_of_another_is_found() {
     let mut evidence = good_story();
     evidence.jobs[0].token = Some("b".to_owned());
+    assert_breaks(&evidence, &[1]);
+}
+
+// ---- deleted jobs ----
+
+/// The good story, without the job's row.
+fn deleted_story() -> Evidence {
+    let mut evidence = good_story();
+    evidence.jobs.clear();
+    evidence.events.clear();
+    evidence
+}
+
+#[test]
+fn a_successful_job_may_be_deleted_by_its_worker_or_when_it_is_old() {
+    assert_breaks(&deleted_story(), &[1, 2]);
+    let mut by_its_worker = deleted_story();
+    by_its_worker.lines.push(Line::DeletesSuccessful { pid: 11 });
+    assert_breaks(&by_its_worker, &[1, 2]);
+    by_its_worker.lines.push(Line::DeletesSuccessful { pid: 10 });
+    assert_breaks(&by_its_worker, &[]);
+    let mut old = deleted_story();
+    old.deleted_at_age = Some(99 * SECOND);
+    assert_breaks(&old, &[]);
+    old.deleted_at_age = Some(99 * SECOND + 1);
+    assert_breaks(&old, &[1, 2]);
+}
+
+#[test]
+fn a_job_without_a_complete_last_run_must_not_be_deleted() {
+    let mut evidence = deleted_story();
+    evidence.deleted_at_age = Some(SECOND);
+    evidence.lines.extend([begin_line(1, 1, None, 10, 2 * SECOND), Line::Gone { pid: 10, at: 3 * SECOND }]);
+    assert_breaks(&evidence, &[1, 2, 2]);
+    evidence.lines.retain(|line| matches!(line, Line::Acknowledged { .. }));
+    assert_breaks(&evidence, &[1]);
+}
+
+#[test]
+fn a_deleted_job_with_the_arguments_of_another_is_found() {
+    let mut evidence = deleted_story();
+    evidence.deleted_at_age = Some(SECOND);
+    evidence.lines[0] = Line::Acknowledged { token: "b".to_owned(), job: 1 };
     assert_breaks(&evidence, &[1]);
 }
 
@@ -241,6 +286,23 @@ fn a_tick_with_two_jobs_is_found() {
         evidence.jobs.push(job);
         evidence.events.extend(events(id, &["deferred", "cancelled"]));
     }
+    assert_breaks(&evidence, &[6]);
+}
+
+#[test]
+fn a_tick_with_a_deleted_job_and_another_one_is_found() {
+    let mut evidence = deleted_story();
+    evidence.deleted_at_age = Some(SECOND);
+    evidence.lines.remove(0);
+    if let Line::Begin { token, .. } = &mut evidence.lines[0] {
+        "each second 7".clone_into(token);
+    }
+    let mut other = job(2, "cancelled", 0, "a");
+    other.tick = Some(("each second".to_owned(), 8));
+    evidence.jobs.push(other);
+    evidence.events = events(2, &["deferred", "cancelled"]);
+    assert_breaks(&evidence, &[]);
+    evidence.jobs[0].tick = Some(("each second".to_owned(), 7));
     assert_breaks(&evidence, &[6]);
 }
 
