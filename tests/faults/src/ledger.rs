@@ -32,6 +32,8 @@ pub(crate) enum Line {
     Stopped { pid: u32, from: i64, to: i64 },
     /// A worker began that deletes jobs when they succeed.
     DeletesSuccessful { pid: u32 },
+    /// A worker of Python's Procrastinate began.
+    Python { pid: u32 },
     /// A process has ended.
     Gone { pid: u32, at: i64 },
 }

@@ -7,6 +7,7 @@
 //! | `faults` | the faults |
 //! | `server`, `processes`, `proxy` | what the faults happen to |
 //! | `worker`, `deferrers`, `tasks` | the child processes, and what their jobs do |
+//! | `python` | the child processes in Python |
 //! | `ledger` | what each process did, outside of the database |
 //! | `evidence`, `checker`, `report` | what happened, whether the promises were kept, and what is printed |
 //!
@@ -21,6 +22,7 @@ mod faults;
 mod ledger;
 mod processes;
 mod proxy;
+mod python;
 mod report;
 mod run;
 mod schedule;

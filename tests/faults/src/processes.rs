@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) proxy: Proxy,
-    /// The command line, but for what each life has of its own.
+    /// The command line with its program, but without what each life has of its own.
     arguments: Vec<String>,
     directory: PathBuf,
     history: Arc<Ledger>,
@@ -64,12 +64,13 @@ impl Process {
             .create(true)
             .append(true)
             .open(self.directory.join("logs").join(format!("{name}.log")))?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let [program, arguments @ ..] = &*self.arguments else { return Err("there is no program".into()) };
+        let mut command = Command::new(program);
         if let (Some(clock), Some(library)) = (&life.clock, clock_library()) {
             command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", clock);
             command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         }
-        command.args(&self.arguments);
+        command.args(arguments);
         command.arg("--name").arg(&name);
         command.arg("--ledger").arg(self.directory.join("ledgers").join(format!("{name}.jsonl")));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);

@@ -35,8 +35,9 @@ pub(crate) fn report(
     say(format!("faults: {counts}"));
     say(format!("jobs: {} ({}), and {} were deleted", evidence.jobs.len(), statuses.join(", "), deleted(evidence)));
     say(format!(
-        "ledger: {} runs, {} jobs acknowledged, {} rolled back, {} retried manually",
+        "ledger: {} runs ({} in Python), {} jobs acknowledged, {} rolled back, {} retried manually",
         count(|line| matches!(line, Line::Begin { .. })),
+        runs_in_python(evidence),
         count(|line| matches!(line, Line::Acknowledged { .. })),
         count(|line| matches!(line, Line::RolledBack { .. })),
         count(|line| matches!(line, Line::RetriedManually { .. })),
@@ -73,6 +74,16 @@ fn deleted(evidence: &Evidence) -> usize {
         _ => None,
     });
     ran.collect::<HashSet<i64>>().len()
+}
+
+fn runs_in_python(evidence: &Evidence) -> usize {
+    let processes: HashSet<u32> = evidence
+        .lines
+        .iter()
+        .filter_map(|line| if let Line::Python { pid } = line { Some(*pid) } else { None })
+        .collect();
+    let is_there = |line: &&Line| matches!(line, Line::Begin { pid, .. } if processes.contains(pid));
+    evidence.lines.iter().filter(is_there).count()
 }
 
 /// Prints everything about a job.

@@ -16,9 +16,11 @@ use crate::faults::disk::Disk;
 use crate::ledger::Ledger;
 use crate::processes::{Process, clock_library};
 use crate::proxy::Proxy;
+use crate::python;
 use crate::report::{report, say};
 use crate::schedule::{Counts, Kind, Step, schedule};
 use crate::server::Server;
+use crate::tasks::QUEUES_BESIDE_PYTHON;
 use crate::worker::Deletes;
 
 /// How long everything runs before the first fault.
@@ -29,8 +31,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(90);
 
 /// Name, concurrency, local buffer, the number of queues, and what is deleted, of each worker.
 const WORKERS: [(&str, usize, usize, usize, Deletes); 4] = [
-    ("all", 4, 0, 2, Deletes::Nothing),
-    ("buffered", 3, 20, 2, Deletes::Old),
+    ("all", 4, 0, 0, Deletes::Nothing),
+    ("buffered", 3, 20, 0, Deletes::Old),
     ("one-queue", 3, 0, 1, Deletes::Old),
     ("one-queue-buffered", 2, 5, 1, Deletes::Successful),
 ];
@@ -107,6 +109,10 @@ async fn run_in(
     for deferrer in &rig.deferrers {
         deferrer.finish(true).await?;
     }
+    // It holds a job whose outcome it could not store until it ends.
+    for worker in rig.workers.iter().skip(WORKERS.len()) {
+        worker.shut_down().await?;
+    }
     let drained_up_to = drain(&rig, directory, &mut deaths).await?;
     for worker in &rig.workers {
         worker.finish(false).await?;
@@ -135,14 +141,17 @@ async fn with_programs(server: &Server, kinds: &[Kind]) -> Result<Vec<Kind>, Fai
 }
 
 async fn start_processes(rig: &mut Rig, directory: &Path, arguments: &RunArguments) -> Result<(), Failure> {
+    let program = std::env::current_exe()?.to_string_lossy().into_owned();
+    let python = if has_python(arguments.seed) { python::command_line(directory)? } else { None };
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
     for (name, concurrency, local_buffer, queues, deletes) in WORKERS {
+        let queues = if queues == 0 && python.is_some() { QUEUES_BESIDE_PYTHON.len() } else { queues };
         let deletes = if are_deleted(arguments.seed) { deletes } else { Deletes::Nothing };
         let proxy = Proxy::start(rig.server.address()).await?;
         let url = rig.server.url_through(proxy.port());
         let [concurrency, local_buffer, queues] = [concurrency, local_buffer, queues].map(|number| number.to_string());
         let options = ["--concurrency", &concurrency, "--local-buffer", &local_buffer, "--queues", &queues];
-        let mut command = words(&["worker", "--url", &url]);
+        let mut command = words(&[&program, "worker", "--url", &url]);
         command.extend(words(&options));
         command.extend(words(&["--deletes", deletes.word()]));
         rig.workers.push(Process::start(name, command, proxy, directory, rig.history.clone()).await?);
@@ -151,10 +160,23 @@ async fn start_processes(rig: &mut Rig, directory: &Path, arguments: &RunArgumen
         let proxy = Proxy::start(rig.server.address()).await?;
         let url = rig.server.url_through(proxy.port());
         let seed = arguments.seed.wrapping_add(number).to_string();
-        let command = words(&["deferrer", "--url", &url, "--seed", &seed]);
+        let command = words(&[&program, "deferrer", "--url", &url, "--seed", &seed]);
         rig.deferrers.push(Process::start(name, command, proxy, directory, rig.history.clone()).await?);
     }
+    let Some(python) = python else { return Ok(()) };
+    for (name, processes) in [("worker", &mut rig.workers), ("deferrer", &mut rig.deferrers)] {
+        let proxy = Proxy::start(rig.server.address()).await?;
+        let mut command = python.clone();
+        command.extend(words(&[name, "--url", &rig.server.url_through(proxy.port())]));
+        let name = format!("python-{name}");
+        processes.push(Process::start(&name, command, proxy, directory, rig.history.clone()).await?);
+    }
     Ok(())
+}
+
+/// Whether Python takes part. It is excused from some promises, so it does so in every other pair of runs.
+fn has_python(seed: u64) -> bool {
+    seed % 4 >= 2
 }
 
 /// Whether workers delete jobs. What is deleted cannot be checked completely, so it is in every other run.

@@ -15,6 +15,9 @@ pub(crate) type Pool = Bb8Pool<AsyncPgConnection>;
 /// The queues that jobs are deferred to.
 pub(crate) const QUEUES: [&str; 2] = ["one", "two"];
 
+/// The queues of the workers on several queues, if Python's has another queue for itself.
+pub(crate) const QUEUES_BESIDE_PYTHON: [&str; 3] = ["one", "two", "shared"];
+
 /// How many different locks the jobs have.
 const LOCKS: u32 = 20;
 
@@ -91,6 +94,22 @@ async fn snoozing(context: JobContext, token: String) -> Result<(), TaskControl>
     Err(TaskControl::snooze(Duration::from_millis(100)))
 }
 
+/// A task that Python has, too.
+#[task(pass_context, name = "shared:brief")]
+async fn shared_brief(context: JobContext, token: String) {
+    let run = Run::begin(&context, &token);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    run.end(Ending::Succeeded);
+}
+
+/// Another one.
+#[task(pass_context, name = "shared:slow")]
+async fn shared_slow(context: JobContext, token: String) {
+    let run = Run::begin(&context, &token);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    run.end(Ending::Succeeded);
+}
+
 /// Takes all connections of its worker's pool that it can have, and keeps them for two seconds.
 #[task(pass_context)]
 async fn hog(context: JobContext, token: String) -> Result<(), Error> {
@@ -129,6 +148,8 @@ pub(crate) fn app(pool: &Pool) -> Result<App, Error> {
         .task::<doomed>()
         .task::<snoozing>()
         .task::<hog>()
+        .task::<shared_brief>()
+        .task::<shared_slow>()
         .task::<tick>()
         .build()
 }

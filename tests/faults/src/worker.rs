@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Failure;
 use crate::ledger::{Ledger, Line, OWN};
-use crate::tasks::{QUEUES, app, pool};
+use crate::tasks::{QUEUES_BESIDE_PYTHON, app, pool};
 
 /// After how long without a heartbeat workers consider another one stalled.
 pub(crate) const STALLED_WORKER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -58,7 +58,7 @@ pub(crate) struct WorkerArguments {
     pub(crate) ledger: PathBuf,
     pub(crate) concurrency: usize,
     pub(crate) local_buffer: usize,
-    /// How many of the queues it serves. If all: every queue of the database.
+    /// How many of the queues it serves. 0: every queue of the database.
     pub(crate) queues: usize,
     pub(crate) deletes: Deletes,
 }
@@ -86,8 +86,8 @@ pub(crate) async fn run(arguments: WorkerArguments) -> Result<(), Failure> {
             .update_heartbeat_interval(Duration::from_millis(500))
             .stalled_worker_timeout(STALLED_WORKER_TIMEOUT)
             .shutdown_graceful_timeout(Duration::from_secs(1));
-        if arguments.queues < QUEUES.len() {
-            worker = worker.queues(QUEUES[..arguments.queues].iter().copied());
+        if arguments.queues > 0 {
+            worker = worker.queues(QUEUES_BESIDE_PYTHON.iter().take(arguments.queues).copied());
         }
         worker = match arguments.deletes {
             Deletes::Nothing => worker,

@@ -13,12 +13,16 @@
 //! A job that does not exist any more must have been deleted by a worker: its last run in the ledgers is complete, and it
 //! was in a process that deletes successful jobs, or is old enough. Its outcomes and attempts are not checked.
 //!
-//! The only excuse for 4 and 5 is that the process of the earlier run was stopped for longer than the timeout of stalled
+//! A job that Python's worker ran and that was requeued or aborted meanwhile can still run there and get its outcome from
+//! there. It is excused from 3, from the attempt in 1, and as the earlier one of two runs in 4 and 5.
+//!
+//! Otherwise, the only excuse for 4 and 5 is that the process of the earlier run was stopped for longer than the timeout of stalled
 //! workers.
 
 mod deleted;
 mod lives;
 mod overlaps;
+mod python;
 mod runs;
 #[cfg(test)]
 mod tests;
@@ -85,10 +89,12 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
     let jobs: HashMap<i64, &Job> = evidence.jobs.iter().map(|job| (job.id, job)).collect();
     let mut violations = Vec::new();
     let deleted = Deleted::of(evidence, &runs, &jobs);
-    check_committed(evidence, &runs, &jobs, &deleted, &mut violations);
+    let excused = python::excused(evidence, &runs);
+    check_committed(evidence, &jobs, &deleted, &mut violations);
+    check_complete(evidence, &runs, &excused, &mut violations);
     check_rolled_back(evidence, &runs, &deleted, &mut violations);
-    lives::check(evidence, &runs, &mut violations);
-    overlaps::check(evidence, &runs, &mut violations);
+    lives::check(evidence, &runs, &excused, &mut violations);
+    overlaps::check(evidence, &runs, &excused, &mut violations);
     check_ticks(evidence, &deleted, &mut violations);
     violations.sort();
     violations
@@ -97,7 +103,6 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
 /// Promise 1.
 fn check_committed(
     evidence: &Evidence,
-    runs: &[Run<'_>],
     jobs: &HashMap<i64, &Job>,
     deleted: &Deleted<'_>,
     violations: &mut Vec<Violation>,
@@ -122,12 +127,19 @@ fn check_committed(
             violate(job.id, format!("job {} is {} in the end", job.id, job.status));
         }
     }
-    let mut complete = HashSet::new();
+}
+
+/// Promise 1: a job that succeeded has a complete run.
+fn check_complete(evidence: &Evidence, runs: &[Run<'_>], excused: &HashSet<i64>, violations: &mut Vec<Violation>) {
+    let mut violate = |job, text| violations.push(Violation { promise: 1, job: Some(job), text });
+    let (mut complete, mut in_any_attempt) = (HashSet::new(), HashSet::new());
     for run in runs.iter().filter(|run| run.ending == Some(Ending::Succeeded)) {
         complete.insert((run.job, run.attempts + 1));
+        in_any_attempt.insert(run.job);
     }
     for job in evidence.jobs.iter().filter(|job| job.status == "succeeded") {
-        if !complete.contains(&(job.id, job.attempts)) {
+        let is_excused = excused.contains(&job.id) && in_any_attempt.contains(&job.id);
+        if !is_excused && !complete.contains(&(job.id, job.attempts)) {
             violate(job.id, format!("job {} succeeded in attempt {} without a complete run", job.id, job.attempts));
         }
     }

@@ -275,6 +275,29 @@ fn the_run_of_a_killed_process_ends_with_it() {
     assert_breaks(&evidence, &[]);
 }
 
+// ---- Python ----
+
+#[test]
+fn a_job_of_python_that_was_requeued_is_excused_and_no_other_is() {
+    let mut evidence = story();
+    evidence.jobs[0].attempts = 2;
+    evidence.events = events(1, &["deferred", "started", "deferred_for_retry", "started", "succeeded"]);
+    evidence.lines.extend(run(1, 0, Some("lock"), 10, (0, 3 * SECOND)));
+    evidence
+        .lines
+        .extend([begin_line(1, 1, Some("lock"), 20, SECOND), end_line(1, 20, SECOND, 2 * SECOND, Ending::Dropped)]);
+    assert_breaks(&evidence, &[1, 5]);
+    evidence.lines.push(Line::Python { pid: 10 });
+    assert_breaks(&evidence, &[]);
+    // Without a run that is complete, it is lost.
+    evidence.lines.retain(|line| !matches!(line, Line::End { ending: Ending::Succeeded, .. }));
+    evidence.lines.push(Line::Gone { pid: 10, at: SECOND });
+    assert_breaks(&evidence, &[1]);
+    let mut overlapping = two_with_a_lock(4 * SECOND + 1);
+    overlapping.lines.push(Line::Python { pid: 10 });
+    assert_breaks(&overlapping, &[4]);
+}
+
 // ---- 6: ticks ----
 
 #[test]
