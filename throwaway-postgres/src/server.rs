@@ -151,7 +151,7 @@ impl Server {
     pub fn start_standby(&self, options: &Options) -> Result<Server, Error> {
         let Some(primary) = &self.shared.cluster else {
             return Err(Error::new(
-                "could not start a standby of the server in DATABASE_URL: only a private one can have one",
+                "could not start a standby of the server in DATABASE_URL: it must be a private one",
             ));
         };
         let cluster = Cluster::start(&Places::of_this_machine().find()?, options, Some(primary))?;

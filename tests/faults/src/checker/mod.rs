@@ -10,11 +10,11 @@
 //! | 6 | A tick has at most one job. |
 //! | 7 | A job never starts after its outcome, except after a manual retry. |
 //!
-//! A job that does not exist any more must have been deleted by a worker: its last run in the ledgers is complete, and it
-//! was in a process that deletes successful jobs, or is old enough. Its outcomes and attempts are not checked.
+//! A job that does not exist any more must have been deleted by a worker: its last run in the ledgers is complete, and
+//! it was in a process that deletes successful jobs, or is old enough. Its outcomes and attempts are not checked.
 //!
-//! A job that Python's worker ran and that was requeued or aborted meanwhile can still run there and get its outcome from
-//! there. It is excused from 3, from the attempt in 1, and as the earlier one of two runs in 4 and 5.
+//! A job that Python's worker ran and that was requeued or aborted meanwhile can still run there and get its outcome
+//! from there. It is excused from 3, from the attempt in 1, and as the earlier one of two runs in 4 and 5.
 //!
 //! Otherwise, the only excuse for 4 and 5 is that the process of the earlier run was stopped for longer than the timeout of stalled
 //! workers.

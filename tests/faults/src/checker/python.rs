@@ -1,7 +1,7 @@
 //! Jobs for which Python's worker is an excuse.
 //!
-//! Its functions do not name the attempt, and it does not abort its jobs when it cannot send heartbeats. So a job that it
-//! ran and that was requeued meanwhile, or aborted, can still run there and get its outcome from there.
+//! Its functions do not name the attempt, and it does not abort its jobs when it cannot send heartbeats. So a job that
+//! it ran and that was requeued meanwhile, or aborted, can still run there and get its outcome from there.
 
 use std::collections::HashSet;
 
