@@ -16,8 +16,8 @@
 //! A job that Python's worker ran and that was requeued or aborted meanwhile can still run there and get its outcome
 //! from there. It is excused from 3, from the attempt in 1, and as the earlier one of two runs in 4 and 5.
 //!
-//! Otherwise, the only excuse for 4 and 5 is that the process of the earlier run was stopped for longer than the timeout of stalled
-//! workers.
+//! Otherwise, the only excuse for 4 and 5 is that the process of the earlier run was stopped for longer than the timeout
+//! of stalled workers.
 
 mod deleted;
 mod lives;
