@@ -98,6 +98,8 @@ async fn lines_of(jobs: Vec<procrastinate::JobToDefer>) -> Vec<Line> {
         .task::<say_no>()
         .build()
         .unwrap();
+    // A test on another thread that registered an event while this listener was added has switched that event off.
+    tracing::callsite::rebuild_interest_cache();
     app.batch_defer(jobs).await.unwrap();
     app.worker().name("writer").stop_when_empty().run().await.unwrap();
     listener.0.lock().unwrap().clone()

@@ -226,6 +226,8 @@ async fn run_jobs(app: &App, database: &Database) {
     );
     sql(&mut connect(database), &unreadable);
 
+    // A test on another thread that registered an event while the recorder was added has switched that event off.
+    tracing::callsite::rebuild_interest_cache();
     let worker = app.worker().name(WORKER).unknown_tasks(UnknownTasks::Fail).concurrency(20);
     let worker = Running::start(worker.update_heartbeat_interval(Duration::from_millis(200)));
     within_patience(STARTED.notified()).await;
