@@ -84,4 +84,13 @@ mod tests {
             assert_eq!(Notification::from_payload(payload), expected, "{payload}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_payload_is_a_notification(payload in "\\PC*", id in proptest::prelude::any::<i64>()) {
+            assert_eq!(Notification::from_payload(&payload), Notification::Other);
+            let known = format!(r#"{{"type": "job_inserted", "job_id": {id}, "more": {{}}}}"#);
+            assert_eq!(Notification::from_payload(&known), Notification::JobInserted(JobId::from(id)));
+        }
+    }
 }

@@ -17,7 +17,7 @@ pub(super) fn span(context: &JobContext) -> Span {
         job.id = i64::from(job.id),
         job.task_name = %job.task_name,
         job.queue = %job.queue,
-        job.attempt = job.attempts.saturating_add(1),
+        job.attempt = i64::from(job.attempts) + 1,
         job.lock = job.lock.as_deref(),
         worker.id = job.worker_id,
         worker.name = context.worker_name(),

@@ -11,6 +11,7 @@
 
 mod app;
 mod architecture;
+mod bad_input;
 mod cases;
 #[cfg(feature = "cli")]
 mod cli;

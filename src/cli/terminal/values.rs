@@ -123,7 +123,10 @@ pub(crate) fn arguments(text: &str) -> Result<Value, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DateTime, Duration, Utc, duration, queues, retention, status, time};
+    use super::{
+        DateTime, Duration, Utc, arguments, concurrency, duration, job_id, limit, number, priority, queues, retention,
+        status, time,
+    };
     use crate::job::JobStatus;
 
     #[test]
@@ -166,5 +169,17 @@ mod tests {
         assert_eq!(status("failed"), Ok(JobStatus::Failed));
         assert!(status("fialed").is_err());
         assert_eq!(retention("failed=2d"), Ok((JobStatus::Failed, Duration::from_secs(172_800))));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_value_or_refused(
+            text in "[-+.eEna0-9:TZ #=,wdhms\u{0}-\u{20}\u{661}]{0,40}", other in proptest::prelude::any::<String>(),
+        ) {
+            for text in [&text, &other] {
+                let _ = (duration(text), time(text), queues(text), status(text), retention(text));
+                let _ = (priority(text), concurrency(text), number(text), limit(text), job_id(text), arguments(text));
+            }
+        }
     }
 }

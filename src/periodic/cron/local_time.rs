@@ -9,6 +9,12 @@ use crate::error::Error;
 /// A clock changes at most once within this time.
 const BETWEEN_CHANGES: TimeDelta = TimeDelta::days(1);
 
+/// The times that can be shown in every time zone.
+fn shown_everywhere() -> (DateTime<Utc>, DateTime<Utc>) {
+    let margin = TimeDelta::days(2);
+    (DateTime::<Utc>::MIN_UTC + margin, DateTime::<Utc>::MAX_UTC - margin)
+}
+
 /// A schedule in a time zone.
 #[derive(Clone)]
 pub(super) struct Local {
@@ -31,6 +37,8 @@ impl Local {
 
     /// The first tick after this time.
     pub(super) fn next(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let (earliest, latest) = shown_everywhere();
+        let time = time.clamp(earliest, latest);
         if self.keeps_pace {
             // For such schedules the library already behaves as documented.
             let found = self.search.find_next_occurrence(&time.with_timezone(&self.zone), false).ok()?;
@@ -49,6 +57,11 @@ impl Local {
 
     /// The last tick at or before this time.
     pub(super) fn last_until(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let (earliest, latest) = shown_everywhere();
+        if time < earliest {
+            return None;
+        }
+        let time = time.min(latest);
         let time = time.with_nanosecond(0).unwrap_or(time);
         if self.keeps_pace {
             let found = self.search.find_previous_occurrence(&time.with_timezone(&self.zone), true).ok()?;

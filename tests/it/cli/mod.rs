@@ -4,9 +4,9 @@ mod defer;
 mod documents;
 mod healthchecks;
 mod jobs;
-mod mounted;
+pub mod mounted;
 #[cfg(unix)]
-mod probe;
+pub mod probe;
 mod program;
 mod python;
 mod schema;

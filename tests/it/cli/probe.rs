@@ -9,7 +9,7 @@ use super::run;
 use crate::support::{connect, database, sql};
 
 /// The status and the body that a path has.
-fn get(address: &str, path: &str) -> (u16, String) {
+pub fn get(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
     let mut answer = String::new();
@@ -19,7 +19,7 @@ fn get(address: &str, path: &str) -> (u16, String) {
 }
 
 /// The address for probes that the worker prints when it starts.
-fn address_of(child: &mut Child) -> String {
+pub fn address_of(child: &mut Child) -> String {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let address = loop {
         let line = lines.next().unwrap().unwrap();
