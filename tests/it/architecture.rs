@@ -72,7 +72,9 @@ fn every_entry_of_src_has_a_floor() {
 
 #[test]
 fn no_files_import_each_other_in_a_circle() {
-    for (folder, root) in [("src", "lib.rs"), ("macros/src", "lib.rs"), ("benches/speed", "main.rs")] {
+    for (folder, root) in
+        [("src", "lib.rs"), ("macros/src", "lib.rs"), ("benches/speed", "main.rs"), ("benches/load", "main.rs")]
+    {
         if let Some(circle) = Sources::read(folder, root).circle() {
             panic!("{folder} has a circle: {}", circle.join(" -> "));
         }
@@ -98,7 +100,7 @@ fn files_and_folders_stay_small() {
         assert!((2..=MOST_IN_A_FOLDER).contains(&files.len()), "src/{folder} has {} entries", files.len());
     }
     let mut long = Vec::new();
-    for folder in ["src", "macros/src", "benches/speed"] {
+    for folder in ["src", "macros/src", "benches/speed", "benches/load"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         for file in rust_files(&folder) {
             let lines = std::fs::read_to_string(&file).unwrap().lines().count();
