@@ -402,7 +402,7 @@ async fn a_worker_without_a_heartbeat_aborts_its_jobs_and_fetches_none_until_the
     assert_eq!(*REASON.lock().unwrap(), Some(AbortReason::WorkerLost));
     // A worker that fetches would fetch it immediately.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(standing(&mut other, id), (JobStatus::Todo, 1, Some(registered)));
+    assert_eq!(standing(&mut other, id), (JobStatus::Todo, 1, None));
     assert_eq!(standing(&mut other, stays), (JobStatus::Doing, 0, Some(registered)));
 
     sql(&mut connection, "COMMIT");
