@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::EventLoop;
 use super::request::Request;
-use crate::database::statements::workers::HeldJob;
 use crate::job::JobId;
 use crate::job::interruption::AbortReason;
 use crate::worker::heartbeat::{Finding, HeartbeatReport};
@@ -96,20 +95,12 @@ impl EventLoop {
                         self.slots.abort(*job_id, AbortReason::UserRequest);
                     }
                 }
-                self.lose_missing(&jobs, report.sent_at);
                 self.lease.reported = jobs.into_iter().map(|(job_id, attempts, _)| (job_id, attempts)).collect();
+                // While the worker re-registers, its jobs can already belong to the new ID.
+                if !self.lease.needs_new_id() {
+                    self.slots.lose_unlisted(&self.lease.reported, report.sent_at);
+                }
             }
-        }
-    }
-
-    /// Gives up the jobs that the database does not list for this worker, although it held them when it was asked.
-    /// Somebody has retried, finished or deleted them.
-    fn lose_missing(&mut self, listed: &[HeldJob], asked_at: Instant) {
-        // While the worker re-registers, its jobs can already belong to the new ID.
-        if !self.lease.needs_new_id() {
-            let listed: HashSet<(JobId, i32)> =
-                listed.iter().map(|(job_id, attempts, _)| (*job_id, *attempts)).collect();
-            self.slots.lose_where(|job, held_since| held_since < asked_at && !listed.contains(&(job.id, job.attempts)));
         }
     }
 
@@ -159,8 +150,7 @@ impl EventLoop {
         self.handles.worker_ids.send_replace(new_id);
         self.lease.id = IdStatus::Valid;
         self.lease.next_id = None;
-        let kept: HashSet<(JobId, i32)> = held.iter().copied().collect();
-        self.slots.lose_where(|job, _| !kept.contains(&(job.id, job.attempts)));
+        self.slots.lose_unlisted(&held, Instant::now());
         self.lease.reported = held;
         self.renew_lease(sent_at);
     }

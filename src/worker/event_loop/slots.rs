@@ -176,10 +176,13 @@ impl Slots {
         }
     }
 
-    /// Gives up the jobs for which this returns true, from the job and since when the worker has held it. They do not
-    /// belong to the worker any more. Buffered ones are dropped, and running ones are asked to abort. Outcomes stay:
-    /// the database stores them only for their attempts.
-    pub(crate) fn lose_where(&mut self, is_lost: impl Fn(&Job, Instant) -> bool) {
+    /// Gives up the jobs that the database does not list for this worker, each with its attempts, although the worker
+    /// held them when it asked. Others have taken, finished or deleted them. Buffered ones are dropped, and running
+    /// ones are asked to abort. Outcomes stay: the database stores them only for their attempts.
+    pub(crate) fn lose_unlisted(&mut self, listed: &[(JobId, i32)], asked_at: Instant) {
+        let listed: HashSet<(JobId, i32)> = listed.iter().copied().collect();
+        let is_lost =
+            |job: &Job, held_since: Instant| held_since < asked_at && !listed.contains(&(job.id, job.attempts));
         self.buffered.retain(|buffered| !is_lost(&buffered.fetched.job, buffered.held_since));
         for task in self.tasks.values_mut().filter(|task| is_lost(task.context.job(), task.held_since)) {
             task.is_lost = true;

@@ -114,7 +114,7 @@ fn any_lines_of_the_shell_end_with_its_last_one() {
         1,
         &prop::collection::vec(prop_oneof![3 => line().prop_map(|words| words.join(" ")), 1 => text()], 100),
         |lines| {
-            // These ones go on for ever, or leave.
+            // These run indefinitely, or end the shell.
             let lines = lines
                 .into_iter()
                 .filter(|line| !["watch", "exit", "quit", "EOF"].iter().any(|word| line.contains(word)));
