@@ -10,17 +10,25 @@ const LONGEST_CHANNEL: usize = 63;
 /// The channel of all queues.
 const ANY_QUEUE_CHANNEL: &str = "procrastinate_any_queue_v1";
 
+/// What the channel of one queue begins with.
+const QUEUE_CHANNEL: &str = "procrastinate_queue_v1#";
+
 /// The channels for notifications about these queues.
 ///
 /// A queue whose name is too long for a channel only uses the channel of all queues.
 pub(crate) fn channels(queues: Option<&[String]>) -> Vec<String> {
-    let own = |queue: &String| format!("procrastinate_queue_v1#{queue}");
+    let own = |queue: &String| format!("{QUEUE_CHANNEL}{queue}");
     match queues {
         Some(queues) if queues.iter().all(|queue| own(queue).len() <= LONGEST_CHANNEL) => {
             queues.iter().map(own).collect()
         }
         _ => vec![ANY_QUEUE_CHANNEL.to_owned()],
     }
+}
+
+/// The queue of a channel. `None` for the channel of all queues.
+pub(crate) fn queue_of(channel: &str) -> Option<&str> {
+    channel.strip_prefix(QUEUE_CHANNEL)
 }
 
 /// A notification about jobs.
@@ -68,6 +76,8 @@ mod tests {
             ["procrastinate_queue_v1#a", &format!("procrastinate_queue_v1#{fits}")]
         );
         assert_eq!(channels(Some(&["a".into(), format!("{fits}q")])), ["procrastinate_any_queue_v1"]);
+        assert_eq!(channels(Some(&["a#b".into()])).first().and_then(|channel| queue_of(channel)), Some("a#b"));
+        assert_eq!(queue_of("procrastinate_any_queue_v1"), None);
     }
 
     #[test]

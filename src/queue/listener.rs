@@ -93,8 +93,8 @@ impl Drop for Notifications {
 async fn read(mut connection: Connection, sender: &mpsc::Sender<Notification>) -> Result<Infallible, String> {
     loop {
         match hear(&mut connection, Instant::now() + PING_INTERVAL).await? {
-            Some(notification) => sender
-                .try_send(notification)
+            Some(heard) => sender
+                .try_send(heard.notification)
                 .map_err(|_| format!("more than {MOST_UNREAD} notifications were not read in time"))?,
             None => ping(&mut connection).await?,
         }
@@ -150,18 +150,25 @@ pub(crate) async fn delivers_notifications(connection: &mut Connection, connecto
     }
 }
 
+/// A notification, and the channel on which it arrived.
+pub(crate) struct Heard {
+    pub(crate) channel: String,
+    pub(crate) notification: Notification,
+}
+
 /// Waits for the next notification until that time.
-pub(crate) async fn hear(connection: &mut Connection, until: Instant) -> Result<Option<Notification>, String> {
+pub(crate) async fn hear(connection: &mut Connection, until: Instant) -> Result<Option<Heard>, String> {
+    let heard = |channel, payload: &str| Heard { channel, notification: Notification::from_payload(payload) };
     #[cfg(feature = "testing")]
     if let Connection::InMemory(connection) = connection {
         let message = timeout_at(until, connection.next_message()).await;
-        return Ok(message.ok().map(|message| Notification::from_payload(&message)));
+        return Ok(message.ok().map(|(channel, payload)| heard(channel, &payload)));
     }
     let Some(connection) = connection.database_mut() else { return Ok(None) };
     // Dropping the stream keeps the notifications that have arrived.
     let mut notifications = pin!(connection.notifications_stream());
     match timeout_at(until, notifications.next()).await {
-        Ok(Some(Ok(notification))) => Ok(Some(Notification::from_payload(&notification.payload))),
+        Ok(Some(Ok(notification))) => Ok(Some(heard(notification.channel, &notification.payload))),
         Ok(Some(Err(error))) => Err(error.to_string()),
         Ok(None) => Err("the connection was closed".to_owned()),
         Err(_) => Ok(None),

@@ -9,15 +9,17 @@ use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::database::connection::{Connection, Connector};
-use crate::database::notification::Notification;
+use crate::database::notification::{Notification, queue_of};
 use crate::database::statements::workers::HeldJob;
-use crate::queue::listener::{PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest};
+use crate::queue::listener::{Heard, PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest};
 use crate::support::backoff::Backoff;
+use crate::worker::fetch_signal::FetchSignal;
+use crate::worker::queues::QueueGroups;
 use crate::worker::side_tasks::{SideTask, run_supervised};
 use crate::worker::storage::{held_jobs, is_missing_worker, update_heartbeat};
 
@@ -58,8 +60,10 @@ pub(super) struct HeartbeatSettings {
     pub(super) worker_id: watch::Receiver<i64>,
     /// Whether jobs are running, which could be asked to abort. Written by the loop.
     pub(super) is_busy: Arc<AtomicBool>,
-    /// Notified if there can be jobs to fetch.
-    pub(super) wake: Arc<Notify>,
+    /// The groups of queues, by which notifications are told apart.
+    pub(super) groups: QueueGroups,
+    /// Set if there can be jobs to fetch.
+    pub(super) fetch_signal: Arc<FetchSignal>,
     /// Read by the loop.
     pub(super) reports: mpsc::UnboundedSender<HeartbeatReport>,
 }
@@ -170,7 +174,7 @@ impl HeartbeatLoop {
             register_interest(&mut connection, channels).await?;
             if self.ready.is_none() {
                 // Notifications were missed while the thread was not listening, so check the table once.
-                self.settings.wake.notify_one();
+                self.settings.fetch_signal.set_all();
             }
         }
         self.set_ready();
@@ -270,13 +274,13 @@ impl HeartbeatLoop {
             return Ok(());
         }
         match hear(connection, self.next_check().min(self.last_heard + PING_INTERVAL)).await? {
-            Some(notification) => {
-                self.on_notification(notification);
+            Some(heard) => {
+                self.on_notification(&heard);
                 // Handle everything that arrived together, so that many requests cause one heartbeat. Limit it, because
                 // a heartbeat may be due.
                 for _ in 0..MOST_AT_ONCE {
-                    let Some(notification) = hear(connection, Instant::now()).await? else { break };
-                    self.on_notification(notification);
+                    let Some(heard) = hear(connection, Instant::now()).await? else { break };
+                    self.on_notification(&heard);
                 }
             }
             None if self.last_heard.elapsed() >= PING_INTERVAL => self.in_time(ping(connection)).await??,
@@ -292,10 +296,13 @@ impl HeartbeatLoop {
         timeout(limit, response).await.map_err(|_| format!("the server did not respond within {limit:?}"))
     }
 
-    fn on_notification(&mut self, notification: Notification) {
-        match notification {
-            Notification::AbortJobRequested(_) => self.abort_requested = true,
-            Notification::JobInserted(_) | Notification::Other => self.settings.wake.notify_one(),
+    fn on_notification(&mut self, heard: &Heard) {
+        match (heard.notification, queue_of(&heard.channel)) {
+            (Notification::AbortJobRequested(_), _) => self.abort_requested = true,
+            (Notification::JobInserted(_), Some(queue)) => {
+                self.settings.fetch_signal.set(self.settings.groups.of(queue));
+            }
+            (Notification::JobInserted(_) | Notification::Other, _) => self.settings.fetch_signal.set_all(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `mod`, `settings`, `defaults`, `deletion`, `unknown_tasks` | what users configure and start |
+//! | `mod`, `settings`, `queues`, `defaults`, `deletion`, `unknown_tasks` | what users configure and start |
 //! | `run` | the life of a worker: register, loop, unregister |
 //! | `event_loop` | the loop, its requests to the database, and the jobs it holds |
 //! | `executor` | running one job, from its name and arguments to an outcome |
@@ -11,15 +11,18 @@
 //! | `log` | log events of jobs |
 //! | `storage` | the operations that only a worker needs |
 //! | `heartbeat` | a thread with a connection for heartbeats and notifications |
+//! | `fetch_signal` | a signal to the loop to fetch jobs |
 //! | `side_tasks` | what a worker does besides its loop: rescuing, periodic tasks, old jobs and signals |
 
 mod defaults;
 mod deletion;
 mod event_loop;
 mod executor;
+mod fetch_signal;
 mod heartbeat;
 mod log;
 mod outcome;
+mod queues;
 mod run;
 mod settings;
 mod side_tasks;

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -24,6 +24,7 @@ use crate::task::worker_handle::WorkerHandle;
 use crate::worker::event_loop::slots::Slots;
 use crate::worker::event_loop::{EventLoop, LoopHandles};
 use crate::worker::executor::JobEnvironment;
+use crate::worker::fetch_signal::FetchSignal;
 use crate::worker::heartbeat::{HeartbeatSettings, HeartbeatThread};
 use crate::worker::settings::Settings;
 use crate::worker::side_tasks::periodic::PeriodicTasks;
@@ -52,17 +53,20 @@ pub(super) async fn run(
 
     let (worker_ids, current_worker_id) = watch::channel(worker_id);
     let (report_sender, reports) = mpsc::unbounded_channel();
-    let wake = Arc::new(Notify::new());
+    let queue_names = settings.queue_names();
+    let groups = settings.queue_groups();
+    let fetch_signal = Arc::new(FetchSignal::new(groups.len()));
     let is_busy = Arc::new(AtomicBool::new(false));
     let heartbeat = HeartbeatThread::start(HeartbeatSettings {
         connector: connector.clone(),
-        channels: (settings.listen_notify && settings.wait).then(|| channels(settings.queues.as_deref())),
+        channels: (settings.listen_notify && settings.wait).then(|| channels(queue_names.as_deref())),
+        groups: groups.clone(),
         update_heartbeat_interval: settings.update_heartbeat_interval,
         abort_job_polling_interval: settings.abort_job_polling_interval,
         answer_limit: (settings.stalled_worker_timeout / 4).clamp(SHORTEST_ANSWER_LIMIT, ANSWER_TIMEOUT),
         worker_id: current_worker_id,
         is_busy: is_busy.clone(),
-        wake: wake.clone(),
+        fetch_signal: fetch_signal.clone(),
         reports: report_sender,
     });
     let heartbeat = match heartbeat.await {
@@ -82,7 +86,7 @@ pub(super) async fn run(
     side_tasks.spawn(supervise(Retention::new(connector.clone(), &settings)));
     let (first_turn, is_turned) = oneshot::channel();
     side_tasks.spawn(supervise(PeriodicTasks::new(&app, first_turn)));
-    let mut rescuer = Rescuer::new(app.clone(), &settings, wake.clone());
+    let mut rescuer = Rescuer::new(app.clone(), &settings, fetch_signal.clone());
     if settings.wait {
         side_tasks.spawn(supervise(rescuer));
     } else {
@@ -93,9 +97,9 @@ pub(super) async fn run(
 
     let lease_until = registered_at + settings.stalled_worker_timeout;
     let environment = environment(&app, &settings, &handle);
-    let slots = Slots::new(environment, settings.concurrency, settings.local_buffer, lease_until);
-    let handles = LoopHandles { handle, wake, reports, worker_ids, is_busy };
-    let mut worker = EventLoop::new(connector.clone(), settings, slots, handles, lease_until);
+    let slots = Slots::new(environment, groups.clone(), settings.local_buffer, lease_until);
+    let handles = LoopHandles { handle, fetch_signal, reports, worker_ids, is_busy };
+    let mut worker = EventLoop::new(connector.clone(), settings, groups, slots, handles, lease_until);
     let result = worker.run().await;
     let worker_id = worker.worker_id();
     // Each may hold a connection of a pool that has only one.
@@ -131,7 +135,7 @@ impl SideTask for StopWhenReady {
 pub(super) fn environment(app: &App, settings: &Settings, handle: &WorkerHandle) -> JobEnvironment {
     JobEnvironment {
         app: app.clone(),
-        worker: WorkerOfJob { name: settings.name.clone(), queues: settings.queues.clone(), handle: handle.clone() },
+        worker: WorkerOfJob { name: settings.name.clone(), queues: settings.queue_names(), handle: handle.clone() },
         state: app.state().overridden_by(&settings.state),
         timeout: settings.timeout,
         unknown_jobs: UnknownJobs::new(settings.unknown_tasks.unwrap_or_default()),
@@ -147,7 +151,7 @@ async fn register(connector: &Connector, settings: &Settings) -> Result<i64, Err
         action = "start_worker",
         worker.id = worker_id,
         worker.name = %settings.name,
-        worker.queues = ?settings.queues,
+        worker.queues = ?settings.queue_names(),
         "started worker {worker_id} ({})", settings.name,
     );
     Ok(worker_id)

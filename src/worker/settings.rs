@@ -11,14 +11,17 @@ use crate::job::JobStatus;
 use crate::queue::retention::RetentionRule;
 use crate::support::extensions::Extensions;
 use crate::task::middleware::Middleware;
-use crate::validation::{check_age, check_name};
+use crate::validation::check_age;
 
 /// The settings of a worker.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) name: Arc<str>,
+    /// The queues that share `concurrency`. `None` means all queues, or none if `own_queues` is not empty.
     pub(super) queues: Option<Arc<[String]>>,
     pub(super) concurrency: usize,
+    /// Queues with a concurrency of their own. Each queue occurs once.
+    pub(super) own_queues: Vec<(String, usize)>,
     /// How many more jobs are fetched ahead.
     pub(super) local_buffer: usize,
     pub(super) wait: bool,
@@ -45,6 +48,7 @@ impl Default for Settings {
             name: Arc::from("worker"),
             queues: None,
             concurrency: 1,
+            own_queues: Vec::new(),
             local_buffer: 0,
             wait: true,
             listen_notify: true,
@@ -71,17 +75,12 @@ impl Settings {
             let rule = format!("must be from 1 to {}", i32::MAX);
             return Err(Error::invalid("concurrency", self.concurrency.to_string(), rule));
         }
-        if self.concurrency.checked_add(self.local_buffer).is_none_or(|most| i32::try_from(most).is_err()) {
+        let most = self.own_queues.iter().map(|(_, concurrency)| *concurrency).fold(self.concurrency, usize::max);
+        if most.checked_add(self.local_buffer).is_none_or(|most| i32::try_from(most).is_err()) {
             let rule = format!("must be at most {} together with the concurrency", i32::MAX);
             return Err(Error::invalid("local_buffer", self.local_buffer.to_string(), rule));
         }
-        if let Some(queues) = &self.queues {
-            if queues.is_empty() {
-                let rule = "must name at least one queue; leave the setting out to serve all queues";
-                return Err(Error::invalid("queues", "", rule));
-            }
-            queues.iter().try_for_each(|queue| check_name("queue name", queue))?;
-        }
+        self.check_queues()?;
         for (what, interval) in [
             ("fetch_job_polling_interval", Some(self.fetch_job_polling_interval)),
             ("abort_job_polling_interval", Some(self.abort_job_polling_interval)),
@@ -120,43 +119,14 @@ impl Worker {
         self
     }
 
-    /// Serves only these queues. Default: all queues.
-    ///
-    /// # Example
-    ///
-    /// See [`Worker`].
-    pub fn queues<Q: Into<String>>(mut self, queues: impl IntoIterator<Item = Q>) -> Self {
-        self.settings.queues = Some(queues.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// Serves all queues. Use it to override [`worker_defaults`](crate::AppBuilder::worker_defaults).
-    ///
-    /// # Example
-    ///
-    /// ```no_run
-    /// # fn example(app: &procrastinate::App) {
-    /// let worker = app.worker().queues(["mails"]).all_queues();
-    /// # }
-    /// ```
-    pub fn all_queues(mut self) -> Self {
-        self.settings.queues = None;
-        self
-    }
-
-    /// Returns the queues that the worker serves. `None` means all queues.
-    #[cfg(feature = "cli")]
-    pub(crate) fn queue_names(&self) -> Option<&[String]> {
-        self.settings.queues.as_deref()
-    }
-
     /// If the loop has not run for this long, it is stuck.
     #[cfg(feature = "probe")]
     pub(crate) fn longest_turn(&self) -> Duration {
         self.settings.fetch_job_polling_interval.saturating_add(self.settings.stalled_worker_timeout)
     }
 
-    /// Sets how many jobs run at the same time. Default: 1.
+    /// Sets how many jobs run at the same time. Default: 1. Jobs of a queue with a concurrency of its own, by
+    /// [`queue`](Self::queue), do not count.
     ///
     /// # Example
     ///

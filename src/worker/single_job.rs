@@ -48,7 +48,7 @@ impl JobRunner {
 
     /// Returns the queues to fetch from. `None` means all queues.
     pub(crate) fn queues(&self) -> Option<Vec<String>> {
-        self.settings.queues.as_deref().map(<[String]>::to_vec)
+        self.settings.queue_names().as_deref().map(<[String]>::to_vec)
     }
 
     /// Whether a job has asked its worker to stop.

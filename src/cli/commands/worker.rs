@@ -76,6 +76,11 @@ pub(crate) struct RunWorker {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "More options")]
 struct Beyond {
+    /// Serve a queue with a concurrency of its own; may be repeated. The worker then serves these queues and those of
+    /// --queues [env: PROCRASTINATE_WORKER_QUEUE_CONCURRENCY, separated by commas]
+    #[arg(long, value_name = "QUEUE=NUMBER", value_parser = values::queue_concurrency)]
+    queue_concurrency: Vec<(String, usize)>,
+
     /// Delete jobs that finished with this status when they are this old; may be repeated [env:
     /// PROCRASTINATE_WORKER_DELETE_JOBS_OLDER_THAN, separated by commas]
     #[arg(long, value_name = "STATUS=AGE", value_parser = values::retention)]
@@ -153,6 +158,11 @@ impl RunWorker {
         // An empty flag means all queues. An empty variable counts as not set.
         if let Some(queues) = or_variable(self.queues, "PROCRASTINATE_WORKER_QUEUES", values::text)? {
             let queues = values::queues(&queues).map_err(Failure::Usage)?;
+            if queues.is_empty() && !self.beyond.queue_concurrency.is_empty() {
+                return Err(Failure::usage(
+                    "--queues '' means all queues and cannot be combined with --queue-concurrency",
+                ));
+            }
             worker = if queues.is_empty() { worker.all_queues() } else { worker.queues(queues) };
         }
         if let Some(wait) = switch(self.wait, self.one_shot, "PROCRASTINATE_WORKER_WAIT")? {
@@ -171,7 +181,7 @@ impl RunWorker {
             delete_jobs: values::delete_jobs, "DELETE_JOBS";
         }
         worker = self.beyond.configure(worker)?;
-        let queues = worker.queue_names().map_or_else(|| "all queues".to_owned(), |queues| queues.join(", "));
+        let queues = worker.describe_queues();
         Ok((worker, queues))
     }
 }
@@ -183,6 +193,12 @@ impl Beyond {
             timeout: values::duration, "TIMEOUT";
             update_heartbeat_interval: values::duration, "UPDATE_HEARTBEAT_INTERVAL";
             stalled_worker_timeout: values::duration, "STALLED_WORKER_TIMEOUT";
+        }
+        let given = Some(self.queue_concurrency).filter(|given| !given.is_empty());
+        let parse = |text: &str| text.split(',').map(|one| values::queue_concurrency(one.trim())).collect();
+        let queues = or_variable(given, "PROCRASTINATE_WORKER_QUEUE_CONCURRENCY", parse)?;
+        for (queue, concurrency) in queues.unwrap_or_default() {
+            worker = worker.queue(queue, concurrency);
         }
         let given = Some(self.delete_jobs_older_than).filter(|given| !given.is_empty());
         let parse = |text: &str| text.split(',').map(|one| values::retention(one.trim())).collect();

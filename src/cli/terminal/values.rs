@@ -65,6 +65,14 @@ pub(crate) fn concurrency(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Parses a queue and its concurrency. The name may contain a `=`.
+pub(crate) fn queue_concurrency(text: &str) -> Result<(String, usize), String> {
+    const RULE: &str = "must be a queue and a whole number of at least 1, such as mails=5";
+    let (queue, number) = text.rsplit_once('=').ok_or(RULE)?;
+    let number = concurrency(number).map_err(|_| RULE)?;
+    if queue.is_empty() { Err(RULE.to_owned()) } else { Ok((queue.to_owned(), number)) }
+}
+
 pub(crate) fn number(text: &str) -> Result<usize, String> {
     text.trim().parse().map_err(|_| "must be a whole number of at least 0".to_owned())
 }
@@ -124,10 +132,20 @@ pub(crate) fn arguments(text: &str) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::{
-        DateTime, Duration, Utc, arguments, concurrency, duration, job_id, limit, number, priority, queues, retention,
-        status, time,
+        DateTime, Duration, Utc, arguments, concurrency, duration, job_id, limit, number, priority, queue_concurrency,
+        queues, retention, status, time,
     };
     use crate::job::JobStatus;
+
+    #[test]
+    fn a_queue_has_a_concurrency_of_at_least_one() {
+        assert_eq!(queue_concurrency("mails=5"), Ok(("mails".to_owned(), 5)));
+        assert_eq!(queue_concurrency("a=b=2"), Ok(("a=b".to_owned(), 2)));
+        for text in ["mails", "mails=", "mails=0", "=5", "mails=many", ""] {
+            let rule = "must be a queue and a whole number of at least 1, such as mails=5";
+            assert_eq!(queue_concurrency(text), Err(rule.to_owned()), "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_seconds_or_have_a_unit() {

@@ -8,14 +8,15 @@ use crate::job::JobId;
 #[derive(Debug)]
 struct Listener {
     channels: Vec<String>,
-    messages: mpsc::UnboundedSender<String>,
+    /// Each with its channel.
+    messages: mpsc::UnboundedSender<(String, String)>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Listeners(Vec<Listener>);
 
 impl Listeners {
-    pub(super) fn add(&mut self, channels: &[String]) -> mpsc::UnboundedReceiver<String> {
+    pub(super) fn add(&mut self, channels: &[String]) -> mpsc::UnboundedReceiver<(String, String)> {
         let (messages, receiver) = mpsc::unbounded_channel();
         self.0.push(Listener { channels: channels.to_vec(), messages });
         receiver
@@ -38,7 +39,7 @@ impl Listeners {
         self.0.retain(|listener| {
             let hears = |channel: &String| *channel == own_channel || channel.as_str() == "procrastinate_any_queue_v1";
             let told = listener.channels.iter().filter(|channel| hears(channel));
-            told.map(|_| listener.messages.send(message.clone())).all(|sent| sent.is_ok())
+            told.map(|channel| listener.messages.send((channel.clone(), message.clone()))).all(|sent| sent.is_ok())
                 && !listener.messages.is_closed()
         });
     }

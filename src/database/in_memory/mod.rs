@@ -82,7 +82,7 @@ impl fmt::Debug for Memory {
 #[derive(Debug)]
 pub struct MemoryConnection {
     memory: Memory,
-    messages: Option<mpsc::UnboundedReceiver<String>>,
+    messages: Option<mpsc::UnboundedReceiver<(String, String)>>,
 }
 
 impl MemoryConnection {
@@ -101,8 +101,9 @@ impl MemoryConnection {
         statement.answer(&mut store)
     }
 
-    /// Waits for the next message, indefinitely if there is no listener. Dropping the future loses none.
-    pub(crate) async fn next_message(&mut self) -> String {
+    /// Waits for the next message and its channel, indefinitely if there is no listener. Dropping the future loses
+    /// none.
+    pub(crate) async fn next_message(&mut self) -> (String, String) {
         let message = match &mut self.messages {
             Some(messages) => messages.recv().await,
             None => None,

@@ -6,6 +6,7 @@ use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
 use tokio::time::Instant;
 
 use super::EventLoop;
+use super::fetches::Fetch;
 use super::refusals::{Mode, Refusals};
 use super::request::{Failure, InFlight, Request, Response, ResponseOrFailure, Sent, add_outcome};
 use super::shutdown::Phase;
@@ -45,21 +46,22 @@ impl EventLoop {
             let worker_id = self.worker_id();
             return Some(self.send(Request::Recover { worker_id, job_ids: unknown }));
         }
-        if !self.slots.finished().is_empty() || (self.is_fetch_due() && self.free_slots() > 0) {
-            return Some(self.exchange());
+        for group in self.slots.take_freed() {
+            self.fetches.set_due(group);
+        }
+        let fetch = self.fetches.next(|group| self.free_slots(group));
+        if !self.slots.finished().is_empty() || fetch.is_some() {
+            return Some(self.exchange(fetch.unwrap_or_default()));
         }
         None
     }
 
-    fn is_fetch_due(&self) -> bool {
-        self.fetch.is_due || self.fetch.wake_ups.is_due()
-    }
-
-    /// Stores outcomes and fetches jobs, in one round trip.
-    fn exchange(&mut self) -> InFlight {
+    /// Stores outcomes and fetches jobs of one group of queues, in one round trip.
+    fn exchange(&mut self, fetch: Fetch) -> InFlight {
         let jobs = self.slots.finished().iter().map(|finished| finished.job_id);
-        let (mode, stored, free_slots) = self.failures.refusals.plan(jobs, self.free_slots());
-        let queues = self.settings.queues.as_deref().map(<[String]>::to_vec);
+        let (mode, stored, free_slots) = self.failures.refusals.plan(jobs, fetch.free_slots);
+        let fetch = Fetch { free_slots, ..fetch };
+        let queues = self.groups.queues(fetch.group);
         let mut statement = FinishAndFetchJobs::new(self.worker_id(), queues, free_slots);
         statement.one_by_one = mode != Mode::Together;
         let mut outcomes: Vec<&Finished> = self.slots.finished().iter().take(stored).collect();
@@ -73,11 +75,9 @@ impl EventLoop {
             statement.write_errors_in_ascii();
         }
         if free_slots > 0 {
-            // A notification from now on can be too late for this fetch, so it causes another one.
-            self.fetch.is_due = false;
-            self.fetch.wake_ups.on_fetch();
+            self.fetches.on_fetch(fetch);
         }
-        self.send(Request::Exchange { sent: Sent { mode, stored, free_slots }, statement: Box::new(statement) })
+        self.send(Request::Exchange { sent: Sent { mode, stored, fetch }, statement: Box::new(statement) })
     }
 
     /// Sends a request on the kept connection, if there is one.
@@ -150,13 +150,10 @@ impl EventLoop {
         }
         if let Some(reason) = result.fetch_problem {
             self.on_fetch_refused(&reason);
-        } else if sent.free_slots > 0 {
+        } else if sent.fetch.free_slots > 0 {
             self.failures.refusals.forget_fetching();
             self.handles.handle.record_fetch();
-            // All slots were filled, so there can be more jobs.
-            self.fetch.is_due |= result.fetched.len() >= sent.free_slots;
-            self.fetch.wake_ups.on_fetched(result.fetched.len());
-            self.fetch.next_poll = Instant::now() + self.settings.fetch_job_polling_interval;
+            self.fetches.on_fetched(sent.fetch, result.fetched.len());
         }
         self.start_jobs(result.fetched);
         match (last_reason, self.failures.refusals.since()) {
@@ -174,7 +171,7 @@ impl EventLoop {
 
     fn on_fetch_refused(&mut self, reason: &str) {
         let wait = self.failures.refusals.refused_fetching();
-        self.fetch.is_due = true;
+        self.fetches.set_all_due();
         let worker_id = self.worker_id();
         tracing::error!(
             action = "fetch_job_error",
@@ -214,7 +211,7 @@ impl EventLoop {
     /// the worker re-registers first, so that it can no longer do anything.
     fn on_failure(&mut self, failure: Failure) -> Result<(), Error> {
         let Failure { error, is_in_doubt } = failure;
-        self.fetch.is_due = true;
+        self.fetches.set_all_due();
         let sent = self.failures.sent.take();
         if is_in_doubt && sent.is_some() {
             self.lease.doubt_id();

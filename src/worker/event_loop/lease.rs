@@ -86,7 +86,7 @@ impl EventLoop {
         match report.finding {
             Finding::Pruned => self.on_pruned(),
             Finding::Registered { workers } => {
-                self.fetch.wake_ups.set_workers(workers);
+                self.fetches.set_workers(workers);
                 self.renew_lease(report.sent_at);
             }
             Finding::Holds(jobs) => {
@@ -110,7 +110,7 @@ impl EventLoop {
         self.slots.start_until(self.lease.until);
         if self.lease.is_over && self.lease.until > Instant::now() {
             self.lease.is_over = false;
-            self.fetch.is_due = true;
+            self.fetches.set_all_due();
         }
     }
 

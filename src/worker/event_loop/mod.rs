@@ -8,10 +8,12 @@
 //! | `lease` | until when the worker holds its jobs, and how it loses and regains them |
 //! | `shutdown` | stopping, and aborting the jobs that still run |
 //! | `refusals` | outcomes that the database refuses, and when to retry each |
+//! | `fetches` | when to fetch jobs, for each group of queues |
 //! | `slots` | the jobs that the worker holds |
 //! | `wake` | when to fetch after a notification |
 
 mod exchange;
+mod fetches;
 mod lease;
 mod refusals;
 pub(super) mod request;
@@ -23,16 +25,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use self::exchange::Failures;
+use self::fetches::Fetches;
 use self::lease::Lease;
 use self::request::{InFlight, response};
 use self::shutdown::Phase;
 use self::slots::Slots;
-use self::wake::WakeUps;
+use super::fetch_signal::FetchSignal;
 use super::heartbeat::HeartbeatReport;
+use super::queues::QueueGroups;
 use super::settings::Settings;
 use crate::database::connection::{Connection, Connector};
 use crate::error::Error;
@@ -46,7 +50,7 @@ pub(super) struct LoopHandles {
     /// Written by users, signals and jobs, to stop the worker.
     pub(super) handle: WorkerHandle,
     /// Written by the heartbeat thread and the rescuer, if there can be new jobs.
-    pub(super) wake: Arc<Notify>,
+    pub(super) fetch_signal: Arc<FetchSignal>,
     /// Written by the heartbeat thread.
     pub(super) reports: mpsc::UnboundedReceiver<HeartbeatReport>,
     /// Written by the loop after re-registering. Read by the heartbeat thread.
@@ -59,6 +63,7 @@ pub(super) struct LoopHandles {
 pub(super) struct EventLoop {
     connector: Connector,
     settings: Settings,
+    groups: QueueGroups,
     slots: Slots,
     handles: LoopHandles,
     phase: Phase,
@@ -66,16 +71,8 @@ pub(super) struct EventLoop {
     /// The request in flight.
     in_flight: Option<InFlight>,
     connection: KeptConnection,
-    fetch: FetchState,
+    fetches: Fetches,
     failures: Failures,
-}
-
-/// When the loop fetches jobs.
-struct FetchState {
-    /// Whether there can be jobs to fetch.
-    is_due: bool,
-    next_poll: Instant,
-    wake_ups: WakeUps,
 }
 
 /// A connection that is kept during a burst of work. Checking one out costs a round trip, because the pool tests it.
@@ -97,6 +94,7 @@ impl EventLoop {
     pub(super) fn new(
         connector: Connector,
         settings: Settings,
+        groups: QueueGroups,
         slots: Slots,
         handles: LoopHandles,
         lease_until: Instant,
@@ -110,12 +108,9 @@ impl EventLoop {
             lease: Lease::new(lease_until),
             in_flight: None,
             connection: KeptConnection { connection: None, give_back_at: now },
-            fetch: FetchState {
-                is_due: true,
-                next_poll: now + settings.fetch_job_polling_interval,
-                wake_ups: WakeUps::default(),
-            },
+            fetches: Fetches::new(groups.len(), settings.fetch_job_polling_interval),
             failures: Failures::default(),
+            groups,
             settings,
         }
     }
@@ -169,7 +164,7 @@ impl EventLoop {
                 return self.on_response(response).await;
             }
             () = self.slots.join_next(), if self.slots.is_running() => {}
-            () = self.handles.wake.notified() => self.fetch.wake_ups.on_notification(),
+            () = self.handles.fetch_signal.wait() => self.on_fetch_signal(),
             Some(report) = self.handles.reports.recv() => self.on_heartbeat(report),
             () = self.handles.handle.stopping(), if is_working => self.stop(),
             () = self.handles.handle.aborting(), if !is_aborting => self.abort(),
@@ -183,7 +178,9 @@ impl EventLoop {
         let is_kept = self.connection.connection.is_some() && self.in_flight.is_none();
         // Nothing else is sent while a request is in flight, or during a pause.
         let is_idle = self.in_flight.is_none() && self.failures.pause_until.is_none();
-        let fetches_at = |fetch_at: &Instant| is_idle && (*fetch_at > Instant::now() || self.free_slots() > 0);
+        let free_slots = |group| if is_idle { self.free_slots(group) } else { 0 };
+        let has_free_slots = || (0..self.groups.len()).any(|group| free_slots(group) > 0);
+        let fetches_at = |fetch_at: &Instant| is_idle && (*fetch_at > Instant::now() || has_free_slots());
         let others = [
             is_kept.then_some(self.connection.give_back_at),
             self.phase.abort_at(),
@@ -191,18 +188,14 @@ impl EventLoop {
             self.failures.pause_until,
             self.slots.next_retry().filter(|_| is_idle),
             self.failures.refusals.fetch_at().filter(fetches_at),
-            self.fetch.wake_ups.fetch_at().filter(fetches_at),
         ];
-        others.into_iter().flatten().fold(self.fetch.next_poll, Instant::min)
+        others.into_iter().flatten().fold(self.fetches.next_deadline(free_slots), Instant::min)
     }
 
     /// Does the work that is due.
     fn on_deadline(&mut self) {
         let now = Instant::now();
-        if now >= self.fetch.next_poll {
-            self.fetch.is_due = true;
-            self.fetch.next_poll = now + self.settings.fetch_job_polling_interval;
-        }
+        self.fetches.poll(now);
         if now >= self.connection.give_back_at {
             self.connection.connection = None;
         }
@@ -217,10 +210,17 @@ impl EventLoop {
         }
     }
 
-    /// Returns how many jobs may be fetched.
-    fn free_slots(&self) -> usize {
+    /// Handles the signal that there can be jobs to fetch.
+    fn on_fetch_signal(&mut self) {
+        for group in self.handles.fetch_signal.take() {
+            self.fetches.on_notification(group);
+        }
+    }
+
+    /// Returns how many jobs of this group may be fetched.
+    fn free_slots(&self, group: usize) -> usize {
         let is_refused = self.failures.refusals.fetch_at().is_some_and(|fetch_at| Instant::now() < fetch_at);
-        if self.phase == Phase::Working && self.lease.is_held() && !is_refused { self.slots.free() } else { 0 }
+        if self.phase == Phase::Working && self.lease.is_held() && !is_refused { self.slots.free(group) } else { 0 }
     }
 
     fn is_done(&self) -> bool {
@@ -228,8 +228,7 @@ impl EventLoop {
     }
 
     fn has_nothing_more_to_do(&self) -> bool {
-        let is_fetch_due = self.fetch.is_due || self.fetch.wake_ups.fetch_at().is_some();
-        let no_more_to_come = self.phase != Phase::Working || (!self.settings.wait && !is_fetch_due);
+        let no_more_to_come = self.phase != Phase::Working || (!self.settings.wait && !self.fetches.are_pending());
         no_more_to_come && self.slots.is_empty()
     }
 }

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
+use super::fetches::Fetch;
 use super::refusals::Mode;
 use crate::database::connection::{Connection, Connector};
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs};
@@ -110,12 +111,12 @@ impl Request {
     }
 }
 
-/// The task of an exchange: how many outcomes to store, in which mode, and for how many slots to fetch jobs.
+/// The task of an exchange: how many outcomes to store, in which mode, and which jobs to fetch.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sent {
     pub(super) mode: Mode,
     pub(super) stored: usize,
-    pub(super) free_slots: usize,
+    pub(super) fetch: Fetch,
 }
 
 /// The response to a request.

@@ -13,17 +13,18 @@ use crate::task::context::JobContext;
 use crate::worker::executor::{Execution, Finished, JobEnvironment};
 use crate::worker::log::{job_event, log_lost};
 use crate::worker::outcome::Outcome;
+use crate::worker::queues::{QueueGroup, QueueGroups};
 
 /// The jobs that a worker holds. Only the loop owns this. Running tasks share their contexts with it.
 ///
 /// A job is in one of three states: buffered until a slot is free, running in a slot, or finished but not stored yet. A
-/// slot is free again when its task has ended. Jobs are fetched for free slots and for free places in the buffer.
+/// slot is free again when its task has ended. Jobs are fetched for free slots and for free places in the buffer. Each
+/// group of queues has its own slots and its own buffer.
 #[derive(Debug)]
 pub(crate) struct Slots {
     environment: JobEnvironment,
-    concurrency: usize,
-    local_buffer: usize,
-    buffered: VecDeque<BufferedJob>,
+    queue_groups: QueueGroups,
+    groups: Vec<GroupSlots>,
     /// When buffered jobs start no more, although a slot is free, because other workers may have taken them. The
     /// process can be suspended at any time, so this is compared with the clock before each start.
     start_until: Instant,
@@ -33,6 +34,24 @@ pub(crate) struct Slots {
     finished: Vec<Finished>,
     /// Outcomes that the database has refused, each with the time of its retry.
     postponed: Vec<(Instant, Finished)>,
+}
+
+/// The slots and the buffer of one group of queues.
+#[derive(Debug)]
+struct GroupSlots {
+    concurrency: usize,
+    /// How many jobs are fetched at most: for the slots and for the buffer.
+    capacity: usize,
+    running: usize,
+    buffered: VecDeque<BufferedJob>,
+    /// Whether a job has freed its slot or its place since the last look.
+    is_freed: bool,
+}
+
+impl GroupSlots {
+    fn free(&self) -> usize {
+        self.capacity.saturating_sub(self.running + self.buffered.len())
+    }
 }
 
 /// A buffered job.
@@ -47,6 +66,7 @@ struct BufferedJob {
 #[derive(Debug)]
 pub(crate) struct RunningTask {
     id: Id,
+    group: usize,
     context: JobContext,
     held_since: Instant,
     /// Whether the worker no longer holds the job in this attempt. Its outcome will not be stored.
@@ -58,15 +78,21 @@ pub(crate) struct RunningTask {
 impl Slots {
     pub(crate) fn new(
         environment: JobEnvironment,
-        concurrency: usize,
+        queue_groups: QueueGroups,
         local_buffer: usize,
         start_until: Instant,
     ) -> Self {
+        let slots = |group: &QueueGroup| GroupSlots {
+            concurrency: group.concurrency,
+            capacity: group.concurrency + local_buffer,
+            running: 0,
+            buffered: VecDeque::new(),
+            is_freed: false,
+        };
         Self {
             environment,
-            concurrency,
-            local_buffer,
-            buffered: VecDeque::new(),
+            groups: queue_groups.iter().map(slots).collect(),
+            queue_groups,
             start_until,
             running: JoinSet::new(),
             tasks: HashMap::new(),
@@ -75,9 +101,15 @@ impl Slots {
         }
     }
 
-    /// Returns how many jobs may be fetched.
-    pub(crate) fn free(&self) -> usize {
-        (self.concurrency + self.local_buffer).saturating_sub(self.running.len() + self.buffered.len())
+    /// Returns how many jobs of this group may be fetched.
+    pub(crate) fn free(&self, group: usize) -> usize {
+        self.groups.get(group).map_or(0, GroupSlots::free)
+    }
+
+    /// Takes the groups in which a job has freed its slot or its place.
+    pub(crate) fn take_freed(&mut self) -> impl Iterator<Item = usize> {
+        let groups = self.groups.iter_mut().enumerate();
+        groups.filter_map(|(index, group)| std::mem::take(&mut group.is_freed).then_some(index))
     }
 
     /// Whether a task is running.
@@ -87,15 +119,20 @@ impl Slots {
 
     /// Whether the worker holds no job.
     pub(crate) fn is_empty(&self) -> bool {
-        self.running.is_empty() && self.buffered.is_empty() && self.finished.is_empty() && self.postponed.is_empty()
+        let nothing_runs = self.running.is_empty() && self.buffered().next().is_none();
+        nothing_runs && self.finished.is_empty() && self.postponed.is_empty()
     }
 
     /// Returns all jobs that the worker holds, with their previous attempts.
     pub(crate) fn held(&self) -> impl Iterator<Item = (JobId, i32)> {
         let of = |job: &Job| (job.id, job.attempts);
         let running = self.tasks.values().filter(|task| !task.is_lost).map(move |task| of(task.context.job()));
-        let buffered = self.buffered.iter().map(move |buffered| of(&buffered.fetched.job));
+        let buffered = self.buffered().map(move |buffered| of(&buffered.fetched.job));
         running.chain(buffered).chain(self.unsaved().map(|finished| (finished.job_id, finished.attempts)))
+    }
+
+    fn buffered(&self) -> impl Iterator<Item = &BufferedJob> {
+        self.groups.iter().flat_map(|group| &group.buffered)
     }
 
     /// Returns the contexts of the running jobs.
@@ -107,24 +144,36 @@ impl Slots {
     pub(crate) fn start(&mut self, jobs: Vec<FetchedJob>) {
         self.lose_former_attempts(&jobs);
         let held_since = Instant::now();
-        self.buffered.extend(jobs.into_iter().map(|fetched| BufferedJob { fetched, held_since }));
+        for fetched in jobs {
+            let group = self.queue_groups.of(&fetched.job.queue);
+            if let Some(group) = self.groups.get_mut(group) {
+                group.buffered.push_back(BufferedJob { fetched, held_since });
+            }
+        }
         self.fill();
     }
 
-    /// Starts buffered jobs in the free slots. A job whose former attempt still runs waits until that has ended.
+    /// Starts buffered jobs in the free slots.
     fn fill(&mut self) {
-        while self.running.len() < self.concurrency && !self.buffered.is_empty() && Instant::now() < self.start_until {
+        for group in 0..self.groups.len() {
+            self.fill_group(group);
+        }
+    }
+
+    /// Starts buffered jobs of one group. A job whose former attempt still runs waits until that has ended.
+    fn fill_group(&mut self, index: usize) {
+        let Some(group) = self.groups.get_mut(index) else { return };
+        while group.running < group.concurrency && !group.buffered.is_empty() && Instant::now() < self.start_until {
             let is_free = |buffered: &BufferedJob| !self.tasks.contains_key(&buffered.fetched.job.id);
-            let Some(BufferedJob { fetched, held_since }) =
-                self.buffered.iter().position(is_free).and_then(|next| self.buffered.remove(next))
-            else {
-                break;
-            };
+            let next = group.buffered.iter().position(is_free).and_then(|next| group.buffered.remove(next));
+            let Some(BufferedJob { fetched, held_since }) = next else { break };
+            group.running += 1;
             let execution = Execution::prepare(&self.environment, fetched);
             let (context, is_rescued) = (execution.context.clone(), execution.is_rescued);
             let job_id = context.job().id;
             let id = self.running.spawn(execution.run_before(self.start_until)).id();
-            self.tasks.insert(job_id, RunningTask { id, context, held_since, is_lost: false, is_rescued });
+            self.tasks
+                .insert(job_id, RunningTask { id, group: index, context, held_since, is_lost: false, is_rescued });
         }
     }
 
@@ -136,9 +185,18 @@ impl Slots {
                 request_abort(&former.context, AbortReason::WorkerLost);
             }
         }
-        if !fetched.is_empty() && !self.buffered.is_empty() {
+        if !fetched.is_empty() && self.buffered().next().is_some() {
             let fetched: HashSet<JobId> = fetched.iter().map(|fetched| fetched.job.id).collect();
-            self.buffered.retain(|former| !fetched.contains(&former.fetched.job.id));
+            self.drop_buffered(|former| fetched.contains(&former.fetched.job.id));
+        }
+    }
+
+    /// Drops the buffered jobs that match.
+    fn drop_buffered(&mut self, matches: impl Fn(&BufferedJob) -> bool) {
+        for group in &mut self.groups {
+            let held = group.buffered.len();
+            group.buffered.retain(|buffered| !matches(buffered));
+            group.is_freed |= group.buffered.len() < held;
         }
     }
 
@@ -150,10 +208,13 @@ impl Slots {
 
     /// Asks a job to abort. A buffered one will not start.
     pub(crate) fn abort(&mut self, job_id: JobId, reason: AbortReason) {
-        let position = self.buffered.iter().position(|buffered| buffered.fetched.job.id == job_id);
-        if let Some(buffered) = position.and_then(|position| self.buffered.remove(position)) {
+        let is_meant = |buffered: &BufferedJob| buffered.fetched.job.id == job_id;
+        let unstarted =
+            self.buffered().find(|buffered| is_meant(buffered)).map(|buffered| buffered.fetched.job.clone());
+        if let Some(job) = unstarted {
+            self.drop_buffered(is_meant);
             let error = "an abort of the job was requested before it started".to_owned();
-            self.end_unstarted(&buffered.fetched.job, Outcome::Aborted { error });
+            self.end_unstarted(&job, Outcome::Aborted { error });
         }
         if let Some(task) = self.tasks.get(&job_id) {
             request_abort(&task.context, reason);
@@ -169,8 +230,8 @@ impl Slots {
 
     /// Requeues the buffered jobs, and others that were just fetched.
     pub(crate) fn requeue(&mut self, fetched: impl IntoIterator<Item = FetchedJob>) {
-        let buffered = self.buffered.drain(..).map(|buffered| buffered.fetched);
-        let unstarted: Vec<FetchedJob> = buffered.chain(fetched).collect();
+        let buffered = self.groups.iter_mut().flat_map(|group| group.buffered.drain(..));
+        let unstarted: Vec<FetchedJob> = buffered.map(|buffered| buffered.fetched).chain(fetched).collect();
         for unstarted in unstarted {
             self.end_unstarted(&unstarted.job, Outcome::NotStarted);
         }
@@ -183,7 +244,7 @@ impl Slots {
         let listed: HashSet<(JobId, i32)> = listed.iter().copied().collect();
         let is_lost =
             |job: &Job, held_since: Instant| held_since < asked_at && !listed.contains(&(job.id, job.attempts));
-        self.buffered.retain(|buffered| !is_lost(&buffered.fetched.job, buffered.held_since));
+        self.drop_buffered(|buffered| is_lost(&buffered.fetched.job, buffered.held_since));
         for task in self.tasks.values_mut().filter(|task| is_lost(task.context.job(), task.held_since)) {
             task.is_lost = true;
             request_abort(&task.context, AbortReason::WorkerLost);
@@ -209,23 +270,33 @@ impl Slots {
     }
 
     fn finish(&mut self, joined: Result<Finished, JoinError>) {
-        match joined {
-            Ok(finished) => match self.tasks.remove(&finished.job_id) {
-                Some(task) if task.is_lost => {
-                    let worker_id = task.context.job().worker_id.unwrap_or_default();
-                    log_lost(finished.job_id, &finished.outcome, worker_id);
-                }
-                _ => self.finished.push(finished),
-            },
+        let task = match &joined {
+            Ok(finished) => self.tasks.remove(&finished.job_id),
+            Err(error) => self.tasks.extract_if(|_, task| task.id == error.id()).next().map(|(_, task)| task),
+        };
+        if let Some(task) = &task {
+            if let Some(group) = self.groups.get_mut(task.group) {
+                group.running -= 1;
+                group.is_freed = true;
+            }
+            if task.context.job().lock.is_some() {
+                // The next job of the lock can be in another queue.
+                self.groups.iter_mut().for_each(|group| group.is_freed = true);
+            }
+        }
+        match (joined, task) {
+            (Ok(finished), Some(task)) if task.is_lost => {
+                let worker_id = task.context.job().worker_id.unwrap_or_default();
+                log_lost(finished.job_id, &finished.outcome, worker_id);
+            }
+            (Ok(finished), _) => self.finished.push(finished),
             // The task's own panic was caught where it ran. This one comes from a value that it dropped, or from a bug
             // here, and must not lose the job.
-            Err(error) => {
-                let of_error = self.tasks.extract_if(|_, task| task.id == error.id()).next();
-                if let Some((_, task)) = of_error.filter(|(_, task)| !task.is_lost) {
-                    let outcome = Outcome::Failed { error: format!("the worker could not run the job: {error}") };
-                    self.end_unstarted(task.context.job(), outcome);
-                }
+            (Err(error), Some(task)) if !task.is_lost => {
+                let outcome = Outcome::Failed { error: format!("the worker could not run the job: {error}") };
+                self.end_unstarted(task.context.job(), outcome);
             }
+            (Err(_), _) => {}
         }
         self.fill();
     }

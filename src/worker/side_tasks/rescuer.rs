@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -17,6 +16,7 @@ use crate::job::interruption::Interrupted;
 use crate::job::{Job, JobId, JobStatus};
 use crate::retry::{Rescue, StalledJobPolicy};
 use crate::worker::deletion::DeleteJobs;
+use crate::worker::fetch_signal::FetchSignal;
 use crate::worker::settings::Settings;
 use crate::worker::side_tasks::SideTask;
 use crate::worker::storage::{UNLINK_SIZE, jobs_without_worker, rescue_jobs};
@@ -32,8 +32,8 @@ pub(crate) struct Rescuer {
     interval: Duration,
     /// How long a statement may take.
     time_limit: Duration,
-    /// Notified if there can be jobs to fetch.
-    wake: Arc<Notify>,
+    /// Set if there can be jobs to fetch.
+    fetch_signal: Arc<FetchSignal>,
     /// Whether jobs that are not retried are deleted.
     deletes_failed: bool,
     /// Jobs without a worker at the last check, with their attempts. A worker that was only slow reclaims its jobs with
@@ -55,13 +55,13 @@ impl SideTask for Rescuer {
 }
 
 impl Rescuer {
-    pub(crate) fn new(app: App, settings: &Settings, wake: Arc<Notify>) -> Self {
+    pub(crate) fn new(app: App, settings: &Settings, fetch_signal: Arc<FetchSignal>) -> Self {
         Self {
             app,
             stalled_worker_timeout: settings.stalled_worker_timeout,
             interval: settings.update_heartbeat_interval,
             time_limit: settings.time_limit(),
-            wake,
+            fetch_signal,
             deletes_failed: settings.delete_jobs == DeleteJobs::Always,
             seen: HashMap::new(),
         }
@@ -161,7 +161,7 @@ impl Rescuer {
         }
         for (job_id, new_status, problem) in rescue(connection, statement).await? {
             if new_status == Some(JobStatus::Todo) {
-                self.wake.notify_one();
+                self.fetch_signal.set_all();
             }
             match (&new_status, problem) {
                 (None, Some(problem)) => log_refusal(Some(job_id), &problem),

@@ -158,6 +158,11 @@ fn every_flag_and_every_variable_of_the_worker_sets_what_it_names() {
         let said = settings(&database, &[], &[(variable, value)]);
         assert!(said.contains(expected), "{variable}: {said}");
     }
+    let own_queues = r#"own_queues: [("mails", 5), ("reports", 1)]"#;
+    let flags = ["--queue-concurrency", "mails=5", "--queue-concurrency", "reports=1"];
+    assert!(settings(&database, &flags, &[]).contains(own_queues));
+    let variable = [("QUEUE_CONCURRENCY", "mails=5, reports=1")];
+    assert!(settings(&database, &[], &variable).contains(own_queues));
     let older_than = "retention: [(Succeeded, 604800s), (Failed, 7776000s)]";
     let flags = ["--delete-jobs-older-than", "succeeded=7d", "--delete-jobs-older-than", "failed=90d"];
     assert!(settings(&database, &flags, &[]).contains(older_than));

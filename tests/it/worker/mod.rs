@@ -17,6 +17,7 @@ mod logging;
 mod middleware;
 mod order;
 mod proxy;
+mod queues;
 mod retries;
 mod secrets;
 mod shutdown;
