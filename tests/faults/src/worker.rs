@@ -86,9 +86,13 @@ pub(crate) async fn run(arguments: WorkerArguments) -> Result<(), Failure> {
             .update_heartbeat_interval(Duration::from_millis(500))
             .stalled_worker_timeout(STALLED_WORKER_TIMEOUT)
             .shutdown_graceful_timeout(Duration::from_secs(1));
-        if arguments.queues > 0 {
-            worker = worker.queues(QUEUES_BESIDE_PYTHON.iter().take(arguments.queues).copied());
-        }
+        let queues = QUEUES_BESIDE_PYTHON.iter().take(arguments.queues).copied();
+        worker = match (arguments.queues, arguments.local_buffer) {
+            (0, _) => worker,
+            // Each queue with a concurrency of its own.
+            (_, 0) => queues.fold(worker, |worker, queue| worker.queue(queue, arguments.concurrency)),
+            _ => worker.queues(queues),
+        };
         worker = match arguments.deletes {
             Deletes::Nothing => worker,
             Deletes::Successful => worker.delete_jobs(DeleteJobs::Successful),
