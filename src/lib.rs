@@ -11,9 +11,6 @@ mod job;
 mod periodic;
 mod queue;
 pub mod retry;
-#[path = "../schema.rs"]
-#[allow(missing_docs, reason = "generated; the columns are described at the models and in the database")]
-pub mod schema;
 mod support;
 mod task;
 #[cfg(feature = "testing")]
@@ -99,6 +96,7 @@ pub use crate::task::output::{JobAborted, TaskControl, TaskError, TaskOutput, Ta
 pub use crate::task::worker_handle::WorkerHandle;
 pub use crate::worker::{DeleteJobs, UnknownTasks, Worker};
 pub use procrastinate_macros::{periodic, task};
+pub use procrastinate_schema::{allow_with_procrastinate, schema};
 
 /// Items that the macros' expansions refer to. Not public API: they change without notice.
 #[doc(hidden)]

@@ -10,7 +10,7 @@ use super::expected::{NotDeferred, find_in};
 use crate::database::models::ProcrastinateJob;
 use crate::job::JobStatus;
 use crate::queue::defer::JobToDefer;
-use crate::schema::procrastinate_jobs;
+use procrastinate_schema::schema::procrastinate_jobs;
 
 /// Asserts that a job like this one is pending, and evaluates to it: a [`ProcrastinateJob`].
 ///

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The entries of `src` from the ground up. A file imports from its own entry or from an earlier one.
-const FLOORS: [&[&str]; 13] = [
-    &["schema"],
+const FLOORS: [&[&str]; 12] = [
     &["support"],
     &["job"],
     &["error"],
@@ -66,7 +65,7 @@ fn every_entry_of_src_has_a_floor() {
     let sources = Sources::read("src", "lib.rs");
     let found: BTreeSet<&str> =
         sources.files.iter().map(|file| entry(file)).filter(|name| *name != "lib" && *name != "main").collect();
-    let listed: BTreeSet<&str> = FLOORS.concat().into_iter().filter(|name| *name != "schema").collect();
+    let listed: BTreeSet<&str> = FLOORS.concat().into_iter().collect();
     assert_eq!(found, listed);
 }
 
@@ -218,7 +217,6 @@ impl Sources {
             }
             found.extend(self.module(&base));
         }
-        // The schema is generated, and mounted from outside of the folder.
         found.retain(|import| import != file);
         found.into_iter().collect()
     }
@@ -228,7 +226,6 @@ impl Sources {
         let path = path.join("/");
         match path.as_str() {
             "" => Some(self.root.clone()),
-            "schema" => Some("schema".to_owned()),
             _ => [format!("{path}.rs"), format!("{path}/mod.rs")].into_iter().find(|file| self.files.contains(file)),
         }
     }

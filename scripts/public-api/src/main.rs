@@ -4,7 +4,7 @@
 use std::error::Error;
 
 /// Diesel's definitions of the tables are generated. A test compares them with a migrated database.
-const GENERATED: &str = "procrastinate::schema::";
+const GENERATED: &str = "procrastinate_schema::schema::";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let json = std::env::args_os().nth(1).ok_or("usage: public-api-snapshot RUSTDOC_JSON")?;

@@ -7,7 +7,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::sql_types::{Bool, Timestamptz};
 
-use crate::schema::procrastinate_jobs;
+use procrastinate_schema::schema::procrastinate_jobs;
 
 /// Declares a condition: a bound time between two pieces of SQL.
 ///

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use crate::database::models::ProcrastinateJob;
 use crate::database::models::stored::StoredTimeOrNone;
 use crate::job::{JobEventType, JobId};
-use crate::schema::procrastinate_events;
+use procrastinate_schema::schema::procrastinate_events;
 
 /// A row of `procrastinate_events`: an event in the life of a job.
 ///

@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use crate::database::models::stored::{StoredArgs, StoredTimeOrNone};
 use crate::database::models::{JobsFinishedBefore, ProcrastinateWorker, StalledJobs};
 use crate::job::{CallString, JobId, JobStatus};
-use crate::schema::procrastinate_jobs;
+use procrastinate_schema::schema::procrastinate_jobs;
 
 /// A row of `procrastinate_jobs`.
 ///

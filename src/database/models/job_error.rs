@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use crate::database::models::ProcrastinateJob;
 use crate::database::models::stored::StoredTime;
 use crate::job::JobId;
-use crate::schema::procrastinate_diesel_job_errors;
+use procrastinate_schema::schema::procrastinate_diesel_job_errors;
 
 /// A row of `procrastinate_diesel_job_errors`: the error of a failed attempt at a job.
 ///

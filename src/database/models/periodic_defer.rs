@@ -3,7 +3,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 
 use crate::database::models::ProcrastinateJob;
-use crate::schema::procrastinate_periodic_defers;
+use procrastinate_schema::schema::procrastinate_periodic_defers;
 
 /// A row of `procrastinate_periodic_defers`: a deferred tick of a periodic task.
 ///

@@ -4,7 +4,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 
 use crate::database::models::stored::StoredTime;
-use crate::schema::procrastinate_workers;
+use procrastinate_schema::schema::procrastinate_workers;
 
 /// A row of `procrastinate_workers`: a running worker, in any language.
 ///

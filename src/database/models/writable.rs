@@ -5,7 +5,9 @@ use diesel::prelude::*;
 use serde_json::json;
 
 use crate::job::{JobEventType, JobId, JobStatus};
-use crate::schema::{procrastinate_events, procrastinate_jobs, procrastinate_periodic_defers, procrastinate_workers};
+use procrastinate_schema::schema::{
+    procrastinate_events, procrastinate_jobs, procrastinate_periodic_defers, procrastinate_workers,
+};
 
 /// A job to insert with any status, for tests. Requires the feature `writable-models`.
 ///

@@ -11,7 +11,9 @@ use crate::database::statements::inspect::{JobFilter, SELECT_JOBS};
 use crate::database::statements::manage::RetryJobQuery;
 use crate::database::statements::statement;
 use crate::job::JobId;
-use crate::schema::{procrastinate_diesel_job_errors, procrastinate_events, procrastinate_jobs, procrastinate_workers};
+use procrastinate_schema::schema::{
+    procrastinate_diesel_job_errors, procrastinate_events, procrastinate_jobs, procrastinate_workers,
+};
 
 /// The database that the connection leads to: the server's version, the database, the current schema and the role.
 pub(crate) struct ServerInfo;

@@ -8,8 +8,8 @@ use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text};
 use crate::database::models::ProcrastinateJob;
 use crate::database::statements::statement;
 use crate::job::{JobId, JobStatus};
-use crate::schema::procrastinate_jobs;
-use crate::schema::sql_types::ProcrastinateJobStatus;
+use procrastinate_schema::schema::procrastinate_jobs;
+use procrastinate_schema::schema::sql_types::ProcrastinateJobStatus;
 
 /// The columns of a job. An infinite date, which Rust cannot hold, becomes NULL.
 ///

@@ -9,8 +9,8 @@ use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, T
 use crate::database::models::ProcrastinateJob;
 use crate::database::statements::statement;
 use crate::job::{JobId, JobStatus};
-use crate::schema::procrastinate_jobs;
-use crate::schema::sql_types::ProcrastinateJobStatus;
+use procrastinate_schema::schema::procrastinate_jobs;
+use procrastinate_schema::schema::sql_types::ProcrastinateJobStatus;
 
 /// Fetches the next job of the queues, or of all queues, for a worker. It returns the job, if there is one.
 pub(crate) struct FetchJobQuery {

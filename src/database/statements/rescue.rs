@@ -7,7 +7,7 @@ use super::finish_and_fetch::{FETCHED, FinishedOrFetched, FinishedOrFetchedColum
 use super::statement;
 use crate::job::{Job, JobId, JobStatus};
 use crate::retry::RetryDecision;
-use crate::schema::sql_types::ProcrastinateJobStatus;
+use procrastinate_schema::schema::sql_types::ProcrastinateJobStatus;
 
 /// Running jobs of these tasks whose worker is gone.
 pub(crate) struct JobsWithoutWorker {

@@ -99,12 +99,8 @@ pub(crate) async fn count_jobs<R: Run>(
 
 /// Whether an index covers only the jobs with this status. Such an index is small.
 fn is_found_by_index(filter: &JobFilter) -> bool {
-    match filter.status {
-        Some(JobStatus::Todo | JobStatus::Doing | JobStatus::Failed | JobStatus::Cancelled | JobStatus::Aborted) => {
-            true
-        }
-        Some(JobStatus::Succeeded | JobStatus::Aborting | JobStatus::Unknown(_)) | None => false,
-    }
+    use JobStatus::{Aborted, Cancelled, Doing, Failed, Todo};
+    matches!(filter.status, Some(Todo | Doing | Failed | Cancelled | Aborted))
 }
 
 /// Declares one of the three: the function, the operation, its filters and its body.

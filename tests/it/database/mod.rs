@@ -10,6 +10,7 @@ mod pooler;
 mod pools;
 mod schemas;
 mod sessions;
+mod tables_crate;
 mod unreadable;
 #[cfg(feature = "writable-models")]
 mod writable_models;

@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use crate::support::{connect, database, rows, sql};
 
-const SCHEMA_RS: &str = include_str!("../../../schema.rs");
+const SCHEMA_RS: &str = include_str!("../../../schema/src/schema.rs");
 
 /// The lines of `schema.rs` that describe tables, as `table (primary key)` and `table.column -> type`, in their order.
 ///

@@ -82,7 +82,7 @@ labels! {
     /// # Example
     ///
     /// ```
-    /// use procrastinate::JobStatus;
+    /// use procrastinate_schema::JobStatus;
     ///
     /// assert_eq!(JobStatus::from("doing"), JobStatus::Doing);
     /// assert_eq!(JobStatus::Todo.to_string(), "todo");
@@ -112,7 +112,7 @@ labels! {
     /// # Example
     ///
     /// ```
-    /// use procrastinate::JobEventType;
+    /// use procrastinate_schema::JobEventType;
     ///
     /// assert_eq!(JobEventType::DeferredForRetry.as_str(), "deferred_for_retry");
     /// ```
