@@ -1,6 +1,7 @@
-//! Parses a cron expression by the rules of Python's croniter, and writes it for the library that searches for ticks.
+//! Parses a cron expression by the rules of Python's croniter.
 
 use super::field::{DAY, DAY_OF_WEEK, Field, HOUR, MINUTE, MONTH, SECOND};
+use super::search::Search;
 use super::values::Values;
 use crate::error::Error;
 
@@ -101,30 +102,15 @@ impl Fields {
         Ok(())
     }
 
-    /// The pattern for the library that searches: seconds first, and every value as a number.
-    pub(super) fn pattern(&self) -> String {
-        let fields = [&self.seconds, &self.minutes, &self.hours, &self.days, &self.months, &self.weekdays];
-        fields.map(Values::pattern).join(" ")
+    /// Returns the search for these values.
+    pub(super) fn into_search(self) -> Search {
+        Search::new([self.seconds, self.minutes, self.hours, self.days, self.months, self.weekdays])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pattern_has_seconds_first_and_every_value_as_a_number() {
-        for (expression, pattern) in [
-            ("*/20 9-11 * * *", "0 0,20,40 9,10,11 * * *"),
-            ("0 0 1,15,l jan-mar ? 30", "30 0 0 1,15,L 1,2,3 *"),
-            ("0 0 ? * fri-mon", "0 0 0 * * 0,1,5,6"),
-            ("0 0 w15 * *", "0 0 0 15W * *"),
-            ("0 0 * * mon#2,l5", "0 0 0 * * 1#2,5#L"),
-            ("@weekly", "0 0 0 * * 0"),
-        ] {
-            assert_eq!(Fields::read(expression).map(|fields| fields.pattern()).ok().as_deref(), Some(pattern));
-        }
-    }
 
     #[test]
     fn a_refusal_names_the_field_and_the_rule() {

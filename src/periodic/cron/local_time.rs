@@ -1,9 +1,12 @@
 //! Ticks in a time zone whose clock changes twice a year.
 
+use std::sync::Arc;
+
 use chrono::offset::LocalResult;
-use chrono::{DateTime, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc};
+use chrono::{DateTime, FixedOffset, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 
+use super::search::Search;
 use crate::error::Error;
 
 /// A clock changes at most once within this time.
@@ -19,12 +22,12 @@ fn shown_everywhere() -> (DateTime<Utc>, DateTime<Utc>) {
 #[derive(Clone)]
 pub(super) struct Local {
     zone: Tz,
-    search: croner::Cron,
+    search: Arc<Search>,
     keeps_pace: bool,
 }
 
 impl Local {
-    pub(super) fn new(name: &str, search: croner::Cron, keeps_pace: bool) -> Result<Self, Error> {
+    pub(super) fn new(name: &str, search: Arc<Search>, keeps_pace: bool) -> Result<Self, Error> {
         let zone = name.parse().map_err(|_| {
             Error::invalid("time zone", name, "must be a name of the IANA database, such as \"Europe/Vienna\"")
         })?;
@@ -38,15 +41,18 @@ impl Local {
     /// The first tick after this time.
     pub(super) fn next(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let (earliest, latest) = shown_everywhere();
-        let time = time.clamp(earliest, latest);
-        if self.keeps_pace {
-            // For such schedules the library already behaves as documented.
-            let found = self.search.find_next_occurrence(&time.with_timezone(&self.zone), false).ok()?;
-            return Some(found.to_utc());
+        if time >= latest {
+            return None;
         }
-        let mut shown = time.with_timezone(&self.zone).naive_local();
+        let time = time.max(earliest);
+        // Ticks are whole seconds.
+        let time = time.with_nanosecond(0).unwrap_or(time);
+        if self.keeps_pace {
+            return self.next_at_pace(time);
+        }
+        let mut shown = self.shown_at(time);
         loop {
-            shown = self.search.find_next_occurrence(&shown, false).ok()?;
+            shown = self.search.after(shown)?;
             let tick = self.moment(shown)?;
             // While a time of day repeats, the tick can be earlier.
             if tick > time {
@@ -64,24 +70,80 @@ impl Local {
         let time = time.min(latest);
         let time = time.with_nanosecond(0).unwrap_or(time);
         if self.keeps_pace {
-            let found = self.search.find_previous_occurrence(&time.with_timezone(&self.zone), true).ok()?;
-            return Some(found.to_utc());
+            return self.last_at_pace(time);
         }
-        let local = time.with_timezone(&self.zone).naive_local();
+        let local = self.shown_at(time);
         // Times of day that the clock will show again count already, because they counted the first time.
         let mut shown = match self.zone.from_local_datetime(&local) {
             LocalResult::Ambiguous(first, second) if second <= time => local + (second - first),
             _ => local,
         };
-        let mut inclusive = true;
+        shown = self.search.at_or_before(shown)?;
         loop {
-            shown = self.search.find_previous_occurrence(&shown, inclusive).ok()?;
-            inclusive = false;
             let tick = self.moment(shown)?;
             if tick <= time {
                 return Some(tick);
             }
+            shown = self.search.before(shown)?;
         }
+    }
+
+    /// The first tick after this time of a schedule that keeps its pace. It ticks whenever the clock shows a time that
+    /// the expression selects, so twice for a time that the clock shows twice.
+    fn next_at_pace(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let mut from = time;
+        let mut shown = self.search.after(self.shown_at(time))?;
+        loop {
+            let offset = self.offset_at(from);
+            let found = shown.checked_sub_offset(offset)?.and_utc();
+            let until = found.min(from.checked_add_signed(BETWEEN_CHANGES)?);
+            if self.offset_at(until) != offset {
+                from = self.change_between(from, until);
+                shown = self.search.at_or_after(self.shown_at(from))?;
+            } else if until == found {
+                return Some(found);
+            } else {
+                // No change is before `until`. Changes that are far from the tick do not matter.
+                from = until.max(found - BETWEEN_CHANGES * 2);
+            }
+        }
+    }
+
+    /// The last tick at or before this time of a schedule that keeps its pace.
+    fn last_at_pace(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let mut from = time;
+        let mut shown = self.search.at_or_before(self.shown_at(time))?;
+        loop {
+            let offset = self.offset_at(from);
+            let found = shown.checked_sub_offset(offset)?.and_utc();
+            let until = found.max(from.checked_sub_signed(BETWEEN_CHANGES)?);
+            if self.offset_at(until) != offset {
+                from = self.change_between(until, from) - TimeDelta::seconds(1);
+                shown = self.search.at_or_before(self.shown_at(from))?;
+            } else if until == found {
+                return Some(found);
+            } else {
+                from = until.min(found + BETWEEN_CHANGES * 2);
+            }
+        }
+    }
+
+    fn offset_at(&self, time: DateTime<Utc>) -> FixedOffset {
+        self.zone.offset_from_utc_datetime(&time.naive_utc()).fix()
+    }
+
+    fn shown_at(&self, time: DateTime<Utc>) -> NaiveDateTime {
+        time.with_timezone(&self.zone).naive_local()
+    }
+
+    /// The first second with the later offset. The clock changes once between the two times, which are whole seconds.
+    fn change_between(&self, mut before: DateTime<Utc>, mut after: DateTime<Utc>) -> DateTime<Utc> {
+        let old = self.offset_at(before);
+        while after - before > TimeDelta::seconds(1) {
+            let middle = before + TimeDelta::seconds((after - before).num_seconds() / 2);
+            if self.offset_at(middle) == old { before = middle } else { after = middle }
+        }
+        after
     }
 
     /// The moment at which the clock shows this: the first time if it does so twice, right after the gap if it never
@@ -95,15 +157,9 @@ impl Local {
 
     /// The first moment after the gap that contains this time of day.
     fn end_of_gap(&self, shown: NaiveDateTime) -> Option<DateTime<Utc>> {
-        let offset_at = |moment: NaiveDateTime| self.zone.offset_from_utc_datetime(&moment).fix();
-        let mut before = shown.checked_sub_signed(BETWEEN_CHANGES)?;
-        let mut after = shown.checked_add_signed(BETWEEN_CHANGES)?;
-        let old = offset_at(before);
-        while after - before > TimeDelta::seconds(1) {
-            let middle = before + TimeDelta::seconds((after - before).num_seconds() / 2);
-            if offset_at(middle) == old { before = middle } else { after = middle }
-        }
-        Some(after.and_utc())
+        let before = shown.checked_sub_signed(BETWEEN_CHANGES)?;
+        let after = shown.checked_add_signed(BETWEEN_CHANGES)?;
+        Some(self.change_between(before.and_utc(), after.and_utc()))
     }
 }
 
@@ -199,6 +255,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_schedule_that_keeps_its_pace_ticks_whenever_the_clock_shows_one_of_its_times() {
+        for (zone, start) in [
+            ("Europe/Vienna", "2026-03-28T20:00:00Z"),
+            ("Europe/Vienna", "2026-10-24T20:00:00Z"),
+            ("Australia/Lord_Howe", "2026-04-04T10:00:00Z"),
+            ("Australia/Lord_Howe", "2026-10-03T10:00:00Z"),
+            ("America/St_Johns", "2026-11-01T00:00:00Z"),
+            ("Pacific/Apia", "2011-12-30T00:00:00Z"),
+        ] {
+            for expression in ["*/7 * * * *", "*/7 2 * * *", "0 */2 * * *", "15 * * * *", "*/20 1-2 25,29 * *"] {
+                let cron = Cron::new(expression).unwrap().in_time_zone(zone).unwrap();
+                let tz: chrono_tz::Tz = zone.parse().unwrap();
+                let (start, end) = (time(start), time(start) + TimeDelta::hours(30));
+                let minutes = (1..=30 * 60).map(|minutes| start + TimeDelta::minutes(minutes));
+                let expected: Vec<_> = minutes
+                    .filter(|minute| {
+                        let shown = minute.with_timezone(&tz).naive_local();
+                        cron.search.at_or_after(shown) == Some(shown)
+                    })
+                    .collect();
+                let found: Vec<_> = cron.between(start, end).collect();
+                assert_eq!(found, expected, "{expression} in {zone}");
+                assert_eq!(cron.last_until(end), expected.last().copied().or_else(|| cron.last_until(start)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_schedule_that_keeps_its_pace_is_found_across_years_and_ends_without_ticks() {
+        let cron = Cron::new("*/30 2 29 2 *").unwrap().in_time_zone("Europe/Vienna").unwrap();
+        assert_eq!(cron.after(time("2026-01-01T00:00:00Z")).next(), Some(time("2028-02-29T01:00:00Z")));
+        assert_eq!(cron.last_until(time("2026-01-01T00:00:00Z")), Some(time("2024-02-29T01:30:00Z")));
+        let none = Cron::new("*/30 2 30 2 *").unwrap().in_time_zone("Europe/Vienna").unwrap();
+        assert_eq!(none.after(time("2026-01-01T00:00:00Z")).next(), None);
+        assert_eq!(none.last_until(time("2026-01-01T00:00:00Z")), None);
     }
 
     #[test]

@@ -4,20 +4,24 @@
 //! |---|---|
 //! | `mod` | an expression and its ticks |
 //! | `expression`, `field`, `values` | parsing, by the rules of Python's croniter |
+//! | `search` | the next and the last time that an expression selects |
 //! | `local_time` | ticks in a time zone |
 
 mod expression;
 mod field;
 #[cfg(feature = "chrono-tz")]
 mod local_time;
+mod search;
 mod values;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use self::expression::Fields;
+use self::search::Search;
 use crate::error::Error;
 
 /// A cron expression with five fields: minute, hour, day, month and day of week. A sixth field at the end is the
@@ -71,7 +75,7 @@ use crate::error::Error;
 #[derive(Clone)]
 pub struct Cron {
     expression: String,
-    search: croner::Cron,
+    search: Arc<Search>,
     #[cfg(feature = "chrono-tz")]
     local: Option<local_time::Local>,
     #[cfg(feature = "chrono-tz")]
@@ -95,15 +99,13 @@ impl Cron {
     /// ```
     pub fn new(expression: &str) -> Result<Self, Error> {
         let fields = Fields::read(expression)?;
-        let search = croner::Cron::from_str(&fields.pattern())
-            .map_err(|error| Error::invalid("cron expression", expression, error.to_string()))?;
         Ok(Self {
             expression: expression.to_owned(),
-            search,
             #[cfg(feature = "chrono-tz")]
             local: None,
             #[cfg(feature = "chrono-tz")]
             keeps_pace: fields.keeps_pace,
+            search: Arc::new(fields.into_search()),
         })
     }
 
@@ -138,7 +140,7 @@ impl Cron {
 
     /// Iterates over the ticks after this time, earliest first.
     ///
-    /// The iterator is endless, except for expressions without ticks, such as `0 0 30 2 *`, and after the year 5000.
+    /// The iterator is endless, except for expressions without ticks, such as `0 0 30 2 *`.
     ///
     /// # Example
     ///
@@ -188,7 +190,7 @@ impl Cron {
         if let Some(local) = &self.local {
             return local.last_until(time);
         }
-        let found = self.search.find_previous_occurrence(&time.naive_utc(), true).ok()?;
+        let found = self.search.at_or_before(time.naive_utc())?;
         Some(found.and_utc())
     }
 
@@ -210,7 +212,7 @@ impl Cron {
         if let Some(local) = &self.local {
             return local.next(time);
         }
-        let found = self.search.find_next_occurrence(&time.naive_utc(), false).ok()?;
+        let found = self.search.after(time.naive_utc())?;
         Some(found.and_utc())
     }
 }

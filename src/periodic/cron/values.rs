@@ -31,18 +31,4 @@ impl Values {
     pub(super) fn is_several(&self) -> bool {
         self.star || self.numbers.len() > 1
     }
-
-    pub(super) fn pattern(&self) -> String {
-        if self.star {
-            return "*".to_owned();
-        }
-        let numbers = self.numbers.iter().map(ToString::to_string);
-        let last = self.last.then(|| "L".to_owned());
-        let nearest = self.nearest.map(|day| format!("{day}W"));
-        let nth = self.nth.iter().map(|(weekday, nth)| match nth {
-            Nth::Number(number) => format!("{weekday}#{number}"),
-            Nth::Last => format!("{weekday}#L"),
-        });
-        numbers.chain(last).chain(nearest).chain(nth).collect::<Vec<_>>().join(",")
-    }
 }
