@@ -93,6 +93,7 @@ pub use crate::task::blocking::blocking;
 pub use crate::task::context::JobContext;
 pub use crate::task::middleware::{Middleware, Next};
 pub use crate::task::output::{JobAborted, TaskControl, TaskError, TaskOutput, TaskResult};
+pub use crate::task::panicked::TaskPanicked;
 pub use crate::task::worker_handle::WorkerHandle;
 pub use crate::worker::{DeleteJobs, UnknownTasks, Worker};
 pub use procrastinate_macros::{periodic, task};

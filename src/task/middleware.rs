@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,14 @@ use futures_util::future::BoxFuture;
 
 use crate::task::context::JobContext;
 use crate::task::output::{CannotRun, CannotRunYet, TaskResult};
+use crate::task::panicked::TaskPanicked;
 
 /// Code that runs around tasks: an `async fn` that takes the job's context and the next step.
 ///
 /// It calls `next.run(context)` and returns the result. It can also add [state](JobContext::with_state) to the context,
 /// return a different result, or stop the worker. If a middleware swallows an error, the job succeeds. If it does not
-/// call `next`, the job ends without running its task.
+/// call `next`, the job ends without running its task. A panic of the task is an error too: a
+/// [`TaskPanicked`](crate::TaskPanicked).
 ///
 /// There are three levels, from the outside in:
 ///
@@ -110,7 +113,7 @@ impl Next {
     ///
     /// # Errors
     ///
-    /// The error of the task or of an inner middleware.
+    /// The error of the task or of an inner middleware. It is a [`TaskPanicked`] if the task panicked.
     ///
     /// # Example
     ///
@@ -119,7 +122,10 @@ impl Next {
         match self.pop() {
             Some(middleware) => (middleware.0)(context, self).await,
             None => match self.end {
-                End::Task(run) => run(context).await,
+                End::Task(run) => {
+                    let caught = AssertUnwindSafe(run(context)).catch_unwind().await;
+                    caught.unwrap_or_else(|panic| Err(TaskPanicked::caught(&*panic).into()))
+                }
                 End::Refusal(reason) => Err(CannotRun(reason).into()),
                 End::NotYet(reason, delay) => Err(CannotRunYet::new(reason, delay).into()),
             },

@@ -4,6 +4,7 @@ pub(crate) mod blocking;
 pub(crate) mod context;
 pub(crate) mod middleware;
 pub(crate) mod output;
+pub(crate) mod panicked;
 pub(crate) mod worker_handle;
 
 use std::any::TypeId;

@@ -20,7 +20,7 @@ pub type TaskResult = Result<(), TaskError>;
 /// | `Ok(…)` | succeeds; the value is dropped |
 /// | `Err(…)` | is retried if the task's [`retry`](crate::Task::retry) says so, otherwise it fails; the error with all its sources is logged |
 /// | `Err(…)` that contains a [`TaskControl`](crate::TaskControl) or [`JobAborted`](crate::JobAborted) | as that value says: retried at a time, snoozed, failed without a retry, or aborted |
-/// | nothing, because the task panics | as after an error; the panic message and its location are stored |
+/// | nothing, because the task panics | as after an error, which is a [`TaskPanicked`](crate::TaskPanicked) |
 ///
 /// The error type must convert into `Box<dyn Error + Send + Sync>`: an error type, `anyhow::Error`, a `String` and so
 /// on.

@@ -1,5 +1,6 @@
 //! Runs one job, from its name and arguments to an outcome.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -21,6 +22,7 @@ use crate::support::extensions::Extensions;
 use crate::task::blocking::{BlockingCalls, CALLS};
 use crate::task::context::{JobContext, WorkerOfJob};
 use crate::task::middleware::{End, Middleware, Next};
+use crate::task::panicked::TaskPanicked;
 use crate::worker::log::{job_event, log_end, log_start, span};
 use crate::worker::outcome::{Completion, Outcome, TaskPolicy, decide};
 use crate::worker::unknown_tasks::UnknownJobs;
@@ -120,7 +122,7 @@ impl Execution {
             let running = RunningJob::start(context.job(), context.worker_name(), context.start_timestamp());
             let ended = AssertUnwindSafe(run_until_stopped(next, &context, policy.timeout)).catch_unwind().await;
             // A value that the task held can panic when it is dropped.
-            let ended = ended.unwrap_or_else(|panic| Completion::panicked(&*panic));
+            let ended = ended.unwrap_or_else(|panic| panicked(&*panic));
             let outcome = decide(ended, context.abort_reason(), context.job(), &policy);
             let duration = started.elapsed();
             log_end(context.job(), &outcome, duration);
@@ -142,7 +144,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Runs the task, and catches its panics. If the job is asked to abort, the task is cancelled at its await point,
+/// Runs the task in its middleware, and catches the panics of middleware. If the job is asked to abort, the task is cancelled at its await point,
 /// except while it awaits blocking code.
 async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Duration>) -> Completion {
     if context.abort_reason().is_some() {
@@ -156,7 +158,7 @@ async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Dur
         if let Poll::Ready(caught) = task.as_mut().poll(poll) {
             return Poll::Ready(match caught {
                 Ok(result) => Completion::Returned(result),
-                Err(panic) => Completion::panicked(&*panic),
+                Err(panic) => panicked(&*panic),
             });
         }
         if timeout.as_mut().poll(poll) == Poll::Ready(Some(())) {
@@ -168,4 +170,9 @@ async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Dur
         }
     })
     .await
+}
+
+/// The end of an attempt outside of the task, in a middleware or when a value was dropped.
+fn panicked(panic: &(dyn Any + Send)) -> Completion {
+    Completion::Returned(Err(TaskPanicked::caught(panic).into()))
 }

@@ -1,6 +1,5 @@
 //! Decides what the end of an attempt means for its job. The decision is pure code, and the result is stored elsewhere.
 
-use std::any::Any;
 use std::error::Error as StdError;
 use std::time::Duration;
 
@@ -8,31 +7,17 @@ use crate::database::statements::finish_and_fetch::LONGEST_ERROR;
 use crate::job::Job;
 use crate::job::interruption::{AbortReason, Interrupted, TimedOut};
 use crate::retry::{AttemptError, Rescue, Retry, RetryDecision, StalledJobPolicy};
+use crate::support::causes;
 use crate::support::text::storable;
-use crate::support::{causes, panics};
 use crate::task::output::{Control, TaskResult, Verdict};
-
-/// The error of a task that panicked, with the panic's message and location.
-#[derive(Debug, thiserror::Error)]
-#[error("the task panicked{}: {message}", location.as_ref().map(|at| format!(" at {at}")).unwrap_or_default())]
-struct Panicked {
-    message: String,
-    location: Option<String>,
-}
 
 /// How an attempt ended.
 #[derive(Debug)]
 pub(super) enum Completion {
-    /// The task returned or panicked.
+    /// The task or its middleware returned or panicked.
     Returned(TaskResult),
     /// The task was cancelled at an await point, because it was asked to abort.
     Cancelled,
-}
-
-impl Completion {
-    pub(super) fn panicked(panic: &(dyn Any + Send)) -> Self {
-        Self::Returned(Err(Panicked { message: panics::message(panic), location: panics::take_location() }.into()))
-    }
 }
 
 /// The settings of a task that matter when an attempt ends.

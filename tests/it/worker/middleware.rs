@@ -2,7 +2,8 @@
 
 use std::sync::Mutex;
 
-use procrastinate::{App, JobContext, JobStatus, Next, TaskResult, configure_task, task};
+use procrastinate::retry::RetryStrategy;
+use procrastinate::{App, JobContext, JobStatus, Next, TaskPanicked, TaskResult, configure_task, task};
 use serde_json::json;
 
 use crate::support::{connect, connector, database, errors, statuses};
@@ -96,6 +97,66 @@ async fn a_middleware_changes_the_outcome() {
     let [error] = <[_; 1]>::try_from(errors(&mut connection, ids[2])).unwrap();
     assert!(error.starts_with("1: the task panicked at tests/it/worker/middleware.rs:"), "{error}");
     assert!(error.ends_with(": in the middle"), "{error}");
+}
+
+#[tokio::test]
+async fn a_panic_of_the_task_reaches_middleware_as_an_error() {
+    static SEEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    async fn report(context: JobContext, next: Next) -> TaskResult {
+        let result = next.run(context).await;
+        if let Some(panic) = result.as_ref().err().and_then(|error| error.downcast_ref::<TaskPanicked>()) {
+            let is_here = panic.location().is_some_and(|location| location.starts_with(file!()));
+            SEEN.lock().unwrap().push(format!(
+                "{}, {is_here}, {}",
+                panic.message(),
+                panic.to_string().contains(" at ")
+            ));
+        }
+        result
+    }
+    async fn swallow(context: JobContext, next: Next) -> TaskResult {
+        next.run(context).await.or(Ok(()))
+    }
+
+    #[task]
+    async fn at_once() {
+        panic!("at once");
+    }
+    #[task(retry = RetryStrategy::new().max_attempts(1).retry_on::<TaskPanicked>())]
+    async fn later() {
+        tokio::task::yield_now().await;
+        panic!("later");
+    }
+    #[task]
+    fn on_its_thread() {
+        panic!("on its thread");
+    }
+    #[task(middleware = [swallow])]
+    async fn swallowed() {
+        panic!("swallowed");
+    }
+
+    let database = database();
+    let builder = App::builder(connector(&database).await).task::<at_once>().task::<later>();
+    let app = builder.task::<on_its_thread>().task::<swallowed>().build().unwrap();
+    let ids = app.batch_defer([at_once(), later(), on_its_thread(), swallowed()]).await.unwrap();
+    app.worker().stop_when_empty().task_middleware(report).run().await.unwrap();
+
+    use JobStatus::{Failed, Succeeded};
+    let mut connection = connect(&database);
+    assert_eq!(statuses(&mut connection), [Failed, Failed, Failed, Succeeded]);
+    let mut seen = std::mem::take(&mut *SEEN.lock().unwrap());
+    seen.sort_unstable();
+    assert_eq!(seen, ["at once, true, true", "later, true, true", "later, true, true", "on its thread, true, true"]);
+    for (id, attempts) in ids.into_iter().zip([1, 2, 1, 0]) {
+        let errors = errors(&mut connection, id);
+        assert_eq!(errors.len(), attempts, "{errors:?}");
+        assert!(
+            errors.iter().all(|error| error.contains(&format!(": the task panicked at {}:", file!()))),
+            "{errors:?}"
+        );
+    }
 }
 
 #[tokio::test]
