@@ -95,6 +95,7 @@ pub use crate::task::middleware::{Middleware, Next};
 pub use crate::task::output::{JobAborted, TaskControl, TaskError, TaskOutput, TaskResult};
 pub use crate::task::panicked::TaskPanicked;
 pub use crate::task::worker_handle::WorkerHandle;
+pub use crate::task::wrapped_error::WrappedError;
 pub use crate::worker::{DeleteJobs, UnknownTasks, Worker};
 pub use procrastinate_macros::{periodic, task};
 pub use procrastinate_schema::{allow_with_procrastinate, schema};
@@ -110,4 +111,5 @@ pub mod __private {
     pub use crate::__discover as discover;
     #[cfg(feature = "discovery")]
     pub use crate::app::discovery::DiscoverableTask;
+    pub use crate::task::returned;
 }

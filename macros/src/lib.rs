@@ -16,7 +16,8 @@ use proc_macro::TokenStream;
 /// function that makes a job from the arguments. `name::body(…)` runs the code itself, without a job. Use it in tests.
 ///
 /// An `async fn` runs on the runtime. A plain `fn` runs on a thread where blocking is allowed. A task returns nothing,
-/// or a `Result` whose error converts into `Box<dyn std::error::Error + Send + Sync>`.
+/// or a `Result`. Its error is an error type, a type that converts into `Box<dyn std::error::Error + Send + Sync>`, or
+/// any other type that implements `Display`, `Debug`, `Send` and `Sync`. The last becomes a `WrappedError`.
 ///
 /// # Options
 ///

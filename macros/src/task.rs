@@ -1,8 +1,9 @@
 //! Expands a function into a task.
 
-use proc_macro2::TokenStream;
-use quote::quote;
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{Attribute, ExprArray, Ident, ItemFn, LitStr, ReturnType, Signature};
 
 use crate::argument::{Argument, take_arguments};
@@ -106,10 +107,6 @@ fn implementation(
 ) -> TokenStream {
     let name = &function.sig.ident;
     let task_name = task_name(options, name);
-    let output = match &function.sig.output {
-        ReturnType::Default => quote!(()),
-        ReturnType::Type(_, ty) => quote!(#ty),
-    };
     let set = |method: &str, value: Option<TokenStream>| {
         let method = Ident::new(method, name.span());
         value.map(|value| quote!(.#method(#value)))
@@ -121,15 +118,16 @@ fn implementation(
 
     let names = names(arguments);
     // Hygiene distinguishes this name from an argument of the same name.
-    let context = Ident::new("context", proc_macro2::Span::mixed_site());
+    let context = Ident::new("context", Span::mixed_site());
     let passed_context = options.pass_context.then(|| quote!(#context,));
     let call = quote!(#name::body(#passed_context #(#names),*));
     let conditions = conditions(&function.attrs);
-    let run = if function.sig.asyncness.is_some() {
+    let returned = if function.sig.asyncness.is_some() {
         quote!(#call.await)
     } else {
         quote!(#krate::blocking(move || #call).await)
     };
+    let into_result = into_result(&function.sig.output, krate);
     let aliases = options.aliases.as_ref().map(|array| {
         let aliases = array.elems.iter();
         quote!(fn aliases() -> &'static [&'static str] { &[#(#aliases),*] })
@@ -145,7 +143,7 @@ fn implementation(
         #(#conditions)*
         impl #krate::Task for #name {
             const NAME: &'static str = #task_name;
-            type Output = #output;
+            type Output = #krate::TaskResult;
 
             fn defaults() -> #krate::JobOptions {
                 #krate::JobOptions::new() #queue #priority #lock #queueing_lock
@@ -162,10 +160,25 @@ fn implementation(
                 let _ = &#context;
                 let Self { #(#names),* } = self;
                 #[allow(deprecated, reason = "its jobs still run")]
-                {
-                    #run
-                }
+                let returned = #returned;
+                #into_result
             }
+        }
+    }
+}
+
+/// Converts the value that the function has returned. An error about it points to the type in the signature.
+fn into_result(output: &ReturnType, krate: &TokenStream) -> TokenStream {
+    let span = match output {
+        ReturnType::Default => Span::call_site(),
+        ReturnType::Type(_, ty) => Span::call_site().located_at(ty.span()),
+    };
+    let convert = quote_spanned!(span=> (&&&&Returned::of(&returned)).into_result(returned));
+    quote! {
+        {
+            #[allow(unused_imports, reason = "the type decides which one is used")]
+            use #krate::__private::returned::{AsText, ByConversion, ByWrapping, Returned, Unsuitable};
+            #convert
         }
     }
 }

@@ -5,7 +5,9 @@ pub(crate) mod context;
 pub(crate) mod middleware;
 pub(crate) mod output;
 pub(crate) mod panicked;
+pub mod returned;
 pub(crate) mod worker_handle;
+pub(crate) mod wrapped_error;
 
 use std::any::TypeId;
 use std::future::Future;

@@ -23,7 +23,8 @@ pub type TaskResult = Result<(), TaskError>;
 /// | nothing, because the task panics | as after an error, which is a [`TaskPanicked`](crate::TaskPanicked) |
 ///
 /// The error type must convert into `Box<dyn Error + Send + Sync>`: an error type, `anyhow::Error`, a `String` and so
-/// on.
+/// on. Put any other type that implements `Display` into a [`WrappedError`](crate::WrappedError).
+/// [`#[task]`](macro@crate::task) does that for you.
 ///
 /// # Example
 ///
@@ -35,7 +36,8 @@ pub type TaskResult = Result<(), TaskError>;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "a task cannot return `{Self}`",
-    note = "return nothing, or a `Result` whose error converts into `Box<dyn std::error::Error + Send + Sync>`"
+    note = "return nothing, or a `Result` whose error converts into `Box<dyn std::error::Error + Send + Sync>`",
+    note = "`procrastinate::WrappedError` makes an error of any type that implements `Display` and `Debug`"
 )]
 pub trait TaskOutput: Send {
     /// Returns whether the task succeeded.

@@ -6,6 +6,7 @@ mod chores;
 mod cuts;
 mod encodings;
 mod endings;
+mod error_types;
 mod errors;
 mod faults;
 mod fencing;
