@@ -65,8 +65,8 @@ pub(crate) fn check_age(what: &'static str, age: Duration) -> Result<(), Error> 
 /// A longer path to a part of the arguments is not shown.
 const LONGEST_PATH: usize = 100;
 
-/// Checks the arguments of a job: `procrastinate_jobs.args` holds an object.
-pub(crate) fn check_args(task_name: &str, args: &Result<Value, serde_json::Error>) -> Result<(), Error> {
+/// Checks the arguments of a job and returns them: `procrastinate_jobs.args` holds an object.
+pub(crate) fn check_args<'a>(task_name: &str, args: &'a Result<Value, serde_json::Error>) -> Result<&'a Value, Error> {
     let args = args.as_ref().map_err(|error| unserializable(task_name, error))?;
     if !args.is_object() {
         return Err(invalid_args(task_name, "must be a JSON object with the arguments by name"));
@@ -74,7 +74,7 @@ pub(crate) fn check_args(task_name: &str, args: &Result<Value, serde_json::Error
     match unstorable(args, 0) {
         Some((path, rule)) if path.is_empty() || path.len() > LONGEST_PATH => Err(invalid_args(task_name, rule)),
         Some((path, rule)) => Err(invalid_args(task_name, &format!("{rule}; see {}", path.trim_start_matches('.')))),
-        None => Ok(()),
+        None => Ok(args),
     }
 }
 

@@ -1,10 +1,12 @@
 //! The attributes of the `procrastinate` crate. Use them as `procrastinate::task` and `procrastinate::periodic`.
 
 mod argument;
+mod job_options;
 mod options;
 mod periodic;
 mod place;
 mod task;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -28,14 +30,17 @@ use proc_macro::TokenStream;
 /// | `aliases = ["…", …]` | former names, which older jobs may still have | none |
 /// | `queue = "…"` | the queue of its jobs | `default` |
 /// | `priority = …` | the priority of its jobs; higher ones are fetched first | 0 |
-/// | `lock = "…"` | jobs that share a lock run one at a time | none |
-/// | `queueing_lock = "…"` | only one pending job can hold it | none |
+/// | `lock = "…"` | jobs that share a lock run one at a time; may contain arguments | none |
+/// | `queueing_lock = "…"` | only one pending job can hold it; may contain arguments | none |
 /// | `retry = …` | when to retry a failed job: `true` (immediately, without a limit), a number of immediate retries, or any `Retry` such as a `RetryStrategy` | not retried |
 /// | `timeout = "30s"` | the time limit of each attempt: a text such as `"1h 30min"` or `"500ms"`, or an expression of the type `Duration` | the worker's `timeout`, by default no limit |
 /// | `stalled = "…"` | what happens to a job whose worker died: `"retry"`, `"fail"` or `"leave"` | `"retry"` |
 /// | `middleware = […]` | the middleware of the task, outermost first | none |
 /// | `pass_context` | passes the `JobContext` as the first parameter, which is not an argument of the job | not passed |
 /// | `crate = path` | the path of the `procrastinate` crate, if it is imported under another name | `::procrastinate` |
+///
+/// A lock can contain arguments and their fields, with the formats of `format!`: `lock = "customer:{order.customer}"`,
+/// `queueing_lock = "import:{page:03}"`. Write `{{` and `}}` for braces.
 ///
 /// Each job can override the queue, priority, lock and queueing lock. The parameters must be owned values that
 /// serialize and deserialize with serde. Attributes such as `#[serde(default)]` on a parameter are passed on. Use that

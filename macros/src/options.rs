@@ -7,6 +7,8 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Expr, ExprArray, ExprLit, Ident, Lit, LitStr, Path, Token};
 
+use crate::template::Template;
+
 /// The options of one task.
 #[derive(Default)]
 pub(crate) struct Options {
@@ -15,8 +17,8 @@ pub(crate) struct Options {
     pub(crate) aliases: Option<ExprArray>,
     pub(crate) queue: Option<LitStr>,
     pub(crate) priority: Option<Expr>,
-    pub(crate) lock: Option<LitStr>,
-    pub(crate) queueing_lock: Option<LitStr>,
+    pub(crate) lock: Option<Template>,
+    pub(crate) queueing_lock: Option<Template>,
     pub(crate) retry: Option<Expr>,
     pub(crate) timeout: Option<Timeout>,
     pub(crate) stalled: Option<LitStr>,
@@ -39,8 +41,8 @@ enum Entry {
     Aliases(ExprArray),
     Queue(LitStr),
     Priority(Expr),
-    Lock(LitStr),
-    QueueingLock(LitStr),
+    Lock(Template),
+    QueueingLock(Template),
     Retry(Expr),
     Timeout(Timeout),
     Stalled(LitStr),
@@ -100,8 +102,8 @@ impl Parse for Entry {
             "name" => Self::Name(value),
             "namespace" => Self::Namespace(value),
             "queue" => Self::Queue(value),
-            "lock" => Self::Lock(value),
-            _ => Self::QueueingLock(value),
+            "lock" => Self::Lock(Template::parse(&value)?),
+            _ => Self::QueueingLock(Template::parse(&value)?),
         })
     }
 }

@@ -9,6 +9,7 @@ use syn::{Attribute, Expr, ExprLit, Ident, ItemFn, Lit, LitStr, Token, Type, par
 
 use crate::argument::Argument;
 use crate::options::{check_value, set};
+use crate::template::Template;
 
 /// The argument that contains the tick.
 const TIMESTAMP: &str = "timestamp";
@@ -70,6 +71,7 @@ impl Parse for Schedule {
                 } else {
                     let text: LitStr = input.parse()?;
                     check_value(&key, &text)?;
+                    let text = if key == "lock" || key == "queueing_lock" { plain_lock(&key, &text)? } else { text };
                     parse_quote!(#text)
                 };
                 options.push((key, value));
@@ -86,6 +88,15 @@ impl Parse for Schedule {
         let args = args.unwrap_or_default().into_iter().map(|NamedValue { name, value }| (name, value)).collect();
         Ok(Self { cron, options, args })
     }
+}
+
+/// The lock of a schedule. Its arguments are known, so it needs no placeholders.
+fn plain_lock(key: &Ident, text: &LitStr) -> syn::Result<LitStr> {
+    Template::parse(text)?.plain().ok_or_else(|| {
+        let message =
+            format!("the {key} of a schedule must not contain arguments; write their values, or set it on the task");
+        syn::Error::new(text.span(), message)
+    })
 }
 
 /// An argument in the form `name = value`.

@@ -8,7 +8,7 @@ use syn::{Attribute, ExprArray, Ident, ItemFn, LitStr, ReturnType, Signature};
 
 use crate::argument::{Argument, take_arguments};
 use crate::options::{Options, Timeout};
-use crate::periodic;
+use crate::{job_options, periodic};
 
 /// Expands to the struct, the function that makes a job, the body, and the implementation of `Task`.
 pub(crate) fn expand(options: &Options, mut function: ItemFn) -> syn::Result<TokenStream> {
@@ -20,7 +20,7 @@ pub(crate) fn expand(options: &Options, mut function: ItemFn) -> syn::Result<Tok
     let structure = structure(&function, &arguments, &krate);
     let job_function = job_function(&function, &arguments, &krate);
     let periodic = periodic::expand(&schedules, &arguments, &krate)?;
-    let implementation = implementation(options, &function, &arguments, &krate, &periodic);
+    let implementation = implementation(options, &function, &arguments, &krate, &periodic)?;
 
     let visibility = &function.vis;
     let attributes = other_attributes(&function.attrs);
@@ -104,18 +104,10 @@ fn implementation(
     arguments: &[Argument],
     krate: &TokenStream,
     periodic: &TokenStream,
-) -> TokenStream {
+) -> syn::Result<TokenStream> {
     let name = &function.sig.ident;
     let task_name = task_name(options, name);
-    let set = |method: &str, value: Option<TokenStream>| {
-        let method = Ident::new(method, name.span());
-        value.map(|value| quote!(.#method(#value)))
-    };
-    let queue = set("queue", options.queue.as_ref().map(|value| quote!(#value)));
-    let priority = set("priority", options.priority.as_ref().map(|value| quote!(#value)));
-    let lock = set("lock", options.lock.as_ref().map(|value| quote!(#value)));
-    let queueing_lock = set("queueing_lock", options.queueing_lock.as_ref().map(|value| quote!(#value)));
-
+    let job_options = job_options::expand(options, arguments, krate)?;
     let names = names(arguments);
     // Hygiene distinguishes this name from an argument of the same name.
     let context = Ident::new("context", Span::mixed_site());
@@ -139,16 +131,13 @@ fn implementation(
     let timeout = options.timeout.as_ref().map(timeout_function);
     let stalled = options.stalled.as_ref().map(|policy| stalled_function(policy, krate));
     let middleware = options.middleware.as_ref().map(|array| middleware_function(array, krate));
-    quote! {
+    Ok(quote! {
         #(#conditions)*
         impl #krate::Task for #name {
             const NAME: &'static str = #task_name;
             type Output = #krate::TaskResult;
 
-            fn defaults() -> #krate::JobOptions {
-                #krate::JobOptions::new() #queue #priority #lock #queueing_lock
-            }
-
+            #job_options
             #aliases
             #retry
             #timeout
@@ -164,7 +153,7 @@ fn implementation(
                 #into_result
             }
         }
-    }
+    })
 }
 
 /// Converts the value that the function has returned. An error about it points to the type in the signature.

@@ -74,6 +74,38 @@ fn a_suitable_function_is_accepted() {
     assert_eq!(refusal("crate = queue::inner", "fn f(r#type: Vec<String>) {}"), "");
 }
 
+#[test]
+fn an_invalid_placeholder_in_a_lock_is_refused_with_the_rule() {
+    let function = "fn f(order: Order, r#type: u8) {}";
+    for (lock, expected) in [
+        ("{ordre}", "the task has no argument `ordre`; its arguments are: order, type"),
+        ("{self}", "the task has no argument `self`; its arguments are: order, type"),
+        ("{order", "a placeholder must end with `}`; write `{{` for the character itself"),
+        ("order}", "a `}` must follow a placeholder; write `}}` for the character itself"),
+        ("{order:width$}", "the format of a placeholder must not refer to another argument"),
+        ("{}", PLACEHOLDER),
+        ("{:05}", PLACEHOLDER),
+        ("{0}", PLACEHOLDER),
+        ("{order.}", PLACEHOLDER),
+        ("{order.name()}", PLACEHOLDER),
+        ("{order.customer.0:?} {type} {r#type:>5}", ""),
+        ("{{order}} }}{{", ""),
+    ] {
+        let rule = refusal(&format!("queueing_lock = \"{lock}\""), function);
+        let expected =
+            if expected == PLACEHOLDER { expected.replace("PATH", path_in(lock)) } else { expected.to_owned() };
+        assert_eq!(rule, expected, "{lock}");
+    }
+    assert_eq!(refusal("lock = \"{a}\"", "fn f() {}"), "the task has no argument `a`; it has none");
+}
+
+const PLACEHOLDER: &str = "the placeholder `{PATH}` must name an argument, as in `{order}`, or a field of one, as in \
+                           `{order.customer}`";
+
+fn path_in(lock: &str) -> &str {
+    lock.trim_matches(['{', '}']).split(':').next().unwrap()
+}
+
 /// The error of this schedule on a task with two arguments, or an empty text.
 fn refusal_of_periodic(periodic: &str) -> String {
     let function =
@@ -94,6 +126,10 @@ fn an_invalid_schedule_is_refused_with_the_rule() {
         ("cron = \"@daily\", cron = \"@hourly\"", "this option must be set only once"),
         ("cron = \"@daily\", queue = \"a\", queue = \"b\"", "this option must be set only once"),
         ("cron = \"@daily\", queue = \"\"", "the queue must not be empty"),
+        (
+            "cron = \"@daily\", lock = \"{customer}\"",
+            "the lock of a schedule must not contain arguments; write their values, or set it on the task",
+        ),
         (
             "cron = \"@daily\", id = \"a\"",
             "unknown option `id`; the options are: cron, args, periodic_id, queue, lock, queueing_lock, time_zone, priority, \

@@ -286,7 +286,7 @@ fn check_schedules(
     let mut schedules = Vec::with_capacity(periodic.len());
     for periodic_task in periodic {
         let task = tasks.find_type(periodic_task.task(), periodic_task.task_name())?;
-        schedules.push(periodic_task.check(task.name, task.defaults.clone(), max_delay)?);
+        schedules.push(periodic_task.check(task.name, task.options_of, max_delay)?);
     }
     check_distinct(&schedules)?;
     Ok(schedules)

@@ -15,7 +15,7 @@ use crate::database::connection::Connector;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::periodic::Schedule;
-use crate::queue::defer::{JobToDefer, configure_task};
+use crate::queue::defer::JobToDefer;
 use crate::queue::job_manager::Operation;
 use crate::queue::job_manager::manager::JobManager;
 use crate::queue::listener::Notifications;
@@ -168,12 +168,14 @@ impl App {
         self.job_manager.listen_for_jobs(queues).await
     }
 
-    /// Creates a job of one of this application's tasks from the task's full name or an alias. The job carries the
-    /// name. For a task that this application does not have, use [`configure_task`](crate::configure_task).
+    /// Creates a job of one of this application's tasks from the task's full name or an alias. The job carries the name
+    /// and has the task's options. For a task that this application does not have, use
+    /// [`configure_task`](crate::configure_task).
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownTask`] if there is no such task. It lists the known names.
+    /// [`Error::UnknownTask`] if there is no such task. It lists the known names. [`Error::Invalid`] if the arguments do
+    /// not fit the task.
     ///
     /// # Example
     ///
@@ -185,8 +187,7 @@ impl App {
     /// # }
     /// ```
     pub fn configure_task(&self, task_name: &str, args: impl Serialize) -> Result<JobToDefer, Error> {
-        let task = self.find_task(task_name)?;
-        Ok(configure_task(task.name, args).configure(&task.defaults))
+        self.find_task(task_name)?.job(args)
     }
 
     /// Returns the connector of the application.

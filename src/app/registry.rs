@@ -9,18 +9,20 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 
 use crate::error::Error;
 use crate::job::Job;
 use crate::periodic::PeriodicTask;
-use crate::queue::defer::options::JobOptions;
+use crate::queue::defer::options::{JobOptions, OptionsOf};
+use crate::queue::defer::{JobToDefer, configure_task};
 use crate::retry::{Retry, StalledJobPolicy};
 use crate::support::misfit::{self, Misfit};
 use crate::task::Task;
 use crate::task::context::JobContext;
 use crate::task::middleware::Middleware;
 use crate::task::output::{CannotRun, TaskError, TaskOutput, TaskResult};
-use crate::validation::check_name;
+use crate::validation::{check_name, invalid_args};
 
 /// A registered task: its name, settings and code, without its type.
 pub(crate) struct RegisteredTask {
@@ -34,8 +36,9 @@ pub(crate) struct RegisteredTask {
     pub(crate) name: &'static str,
     /// Further names of the task.
     pub(crate) aliases: Vec<String>,
-    /// The default options of its jobs.
-    pub(crate) defaults: JobOptions,
+    /// The default options of all of its jobs.
+    defaults: JobOptions,
+    pub(crate) options_of: OptionsOf,
     pub(crate) retry: Retry,
     pub(crate) timeout: Option<Duration>,
     pub(crate) stalled: StalledJobPolicy,
@@ -54,6 +57,7 @@ impl RegisteredTask {
             name: T::NAME,
             aliases: T::aliases().iter().map(|&alias| alias.to_owned()).collect(),
             defaults: T::defaults(),
+            options_of: |args| Ok(misfit::read::<T>(args)?.options()),
             retry: T::retry(),
             timeout: T::timeout(),
             stalled: T::stalled(),
@@ -75,6 +79,14 @@ impl RegisteredTask {
             return Err(Error::invalid("timeout", "0s", rule));
         }
         Ok(())
+    }
+
+    /// Makes a job with these arguments. They must fit the task, because the options can depend on them.
+    pub(crate) fn job(&self, args: impl Serialize) -> Result<JobToDefer, Error> {
+        let job = configure_task(self.name, args);
+        let options = (self.options_of)(job.checked_args()?)
+            .map_err(|misfit| invalid_args(self.name, &format!("must fit the task, and do not{misfit}")))?;
+        Ok(job.configure(&options))
     }
 
     /// Returns the schedules of the task.

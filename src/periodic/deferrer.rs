@@ -117,7 +117,7 @@ impl PeriodicDeferrer {
 enum TickFailure {
     /// The database cannot be reached at the moment.
     Away(String),
-    /// The database returned an error.
+    /// The job is invalid, or the database returned an error.
     Refused(String),
 }
 
@@ -128,11 +128,12 @@ async fn defer(
     schedule: &Schedule,
     tick: DateTime<Utc>,
 ) -> Result<TickOutcome, TickFailure> {
+    let job = schedule.at(tick).map_err(|error| TickFailure::Refused(error.to_string()))?;
     let mut taken = match connection.take() {
         Some(taken) => taken,
         None => connector.get("defer the periodic task").await.map_err(|error| TickFailure::Away(error.to_string()))?,
     };
-    match timeout(ANSWER_TIMEOUT, defer_periodic_job(schedule.at(tick), &mut taken)).await {
+    match timeout(ANSWER_TIMEOUT, defer_periodic_job(job, &mut taken)).await {
         Ok(Ok(outcome)) => {
             *connection = Some(taken);
             Ok(outcome)
@@ -146,14 +147,14 @@ fn log_outcome(schedule: &Schedule, tick: DateTime<Utc>, outcome: &TickOutcome) 
     let (task_name, periodic_id) = (schedule.task_name(), schedule.periodic_id());
     let defer_timestamp = tick.timestamp();
     match outcome {
-        TickOutcome::Deferred(id) => tracing::info!(
+        TickOutcome::Deferred { job_id, queue } => tracing::info!(
             action = "periodic_task_deferred",
-            job.id = i64::from(*id),
+            job.id = i64::from(*job_id),
             job.task_name = task_name,
-            job.queue = schedule.queue(),
+            job.queue = queue,
             periodic_id,
             defer_timestamp,
-            "deferred the periodic task {task_name} for {tick} as job {id}",
+            "deferred the periodic task {task_name} for {tick} as job {job_id}",
         ),
         TickOutcome::AlreadyDeferred => tracing::debug!(
             action = "periodic_task_already_deferred",
@@ -162,12 +163,12 @@ fn log_outcome(schedule: &Schedule, tick: DateTime<Utc>, outcome: &TickOutcome) 
             defer_timestamp,
             "the periodic task {task_name} was already deferred for {tick}",
         ),
-        TickOutcome::QueueingLockTaken => tracing::debug!(
+        TickOutcome::QueueingLockTaken { queueing_lock } => tracing::debug!(
             action = "skip_periodic_task_queueing_lock",
             job.task_name = task_name,
             periodic_id,
             defer_timestamp,
-            queueing_lock = schedule.queueing_lock(),
+            queueing_lock,
             "skipped the periodic task {task_name} for {tick}: another pending job holds its queueing lock",
         ),
     }

@@ -22,15 +22,12 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::periodic::cron::Cron;
-use crate::queue::defer::JobToDefer;
-use crate::queue::defer::options::{JobOptions, option_setters};
+use crate::queue::defer::options::{JobOptions, OptionsOf, option_setters};
 use crate::support::json::to_json;
-use crate::support::misfit::Misfit;
-use crate::validation::{check_args, check_name, invalid_args, unserializable};
+use crate::validation::{check_args, check_name, unserializable};
 
 pub use self::deferrer::PeriodicDeferrer;
 pub use self::schedule::MissedTicks;
-use self::schedule::TIMESTAMP;
 pub(crate) use self::schedule::{Schedule, check_distinct};
 #[cfg(feature = "testing")]
 pub(crate) use self::ticks::Ticks;
@@ -83,18 +80,11 @@ pub struct PeriodicTask {
     time_zone: Option<String>,
     max_delay: Option<Duration>,
     missed: MissedTicks,
-    /// Checks whether the task's code can be called with these arguments.
-    try_args: fn(&Value) -> Result<(), Misfit>,
 }
 
 impl PeriodicTask {
-    /// A schedule for the task of this type and name. `try_args` checks whether the task accepts arguments.
-    pub(crate) fn of(
-        task: TypeId,
-        task_name: &'static str,
-        cron: String,
-        try_args: fn(&Value) -> Result<(), Misfit>,
-    ) -> Self {
+    /// A schedule for the task of this type and name.
+    pub(crate) fn of(task: TypeId, task_name: &'static str, cron: String) -> Self {
         Self {
             task,
             task_name,
@@ -106,7 +96,6 @@ impl PeriodicTask {
             time_zone: None,
             max_delay: None,
             missed: MissedTicks::default(),
-            try_args,
         }
     }
 
@@ -134,12 +123,8 @@ impl PeriodicTask {
     /// let morning = PeriodicTask::new::<report>("0 8 * * *").args(serde_json::json!({ "year": 2026 }));
     /// ```
     pub fn args(mut self, args: impl Serialize) -> Self {
-        let args = to_json(&args);
-        self.args = check_args(self.task_name, &args).map(|()| match args {
-            Ok(Value::Object(args)) => args,
-            // Impossible after the check.
-            _ => Map::new(),
-        });
+        self.args =
+            check_args(self.task_name, &to_json(&args)).map(|args| args.as_object().cloned().unwrap_or_default());
         self
     }
 
@@ -250,9 +235,9 @@ impl PeriodicTask {
         self.task_name
     }
 
-    /// Validates the schedule. The application provides the task's full name, the default options and the default
+    /// Validates the schedule. The application provides the task's full name, the options of its jobs and the default
     /// `max_delay`.
-    pub(crate) fn check(self, task_name: &str, defaults: JobOptions, max_delay: Duration) -> Result<Schedule, Error> {
+    pub(crate) fn check(self, task_name: &str, options_of: OptionsOf, max_delay: Duration) -> Result<Schedule, Error> {
         let cron = Cron::new(&self.cron)?;
         #[cfg(feature = "chrono-tz")]
         let cron = match &self.time_zone {
@@ -262,38 +247,19 @@ impl PeriodicTask {
         if !self.periodic_id.is_empty() {
             check_name("periodic_id", &self.periodic_id)?;
         }
-        let args = self.args?;
-        try_args(task_name, &args, self.try_args)?;
-        let job = JobToDefer::new(task_name, args, defaults).configure(&self.options).into_new_job()?;
-        if let Some(scheduled_at) = job.scheduled_at {
-            let rule = format!("must not be set for the periodic task \"{}\"; remove it", job.task_name);
-            return Err(Error::invalid("schedule_at or schedule_in", scheduled_at.to_string(), rule));
-        }
         let max_delay = self.max_delay.unwrap_or(max_delay);
-        Ok(Schedule {
+        let schedule = Schedule {
             cron,
             periodic_id: self.periodic_id,
-            job,
+            task_name: task_name.to_owned(),
+            args: self.args?,
+            options: self.options,
+            options_of,
             max_delay: TimeDelta::from_std(max_delay).unwrap_or(TimeDelta::MAX),
             missed: self.missed,
-        })
-    }
-}
-
-/// Checks the arguments against the task now, rather than when the first job runs.
-fn try_args(
-    task_name: &str,
-    args: &Map<String, Value>,
-    try_args: fn(&Value) -> Result<(), Misfit>,
-) -> Result<(), Error> {
-    let refuse = |rule: String| Err(invalid_args(task_name, &rule));
-    if args.contains_key(TIMESTAMP) {
-        return refuse(format!("must not contain \"{TIMESTAMP}\", which is the tick of the periodic task"));
-    }
-    let mut sample = args.clone();
-    sample.insert(TIMESTAMP.to_owned(), SAMPLE_TICK.into());
-    match try_args(&sample.into()) {
-        Ok(()) => Ok(()),
-        Err(misfit) => refuse(format!("must fit the task, with \"{TIMESTAMP}\" added, and do not{misfit}")),
+        };
+        // Checks the arguments and options now, rather than when the first tick is due.
+        schedule.job(SAMPLE_TICK)?;
+        Ok(schedule)
     }
 }

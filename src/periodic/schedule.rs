@@ -3,15 +3,18 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::database::statements::defer::NewJob;
 use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::error::Error;
 use crate::periodic::cron::Cron;
+use crate::queue::defer::JobToDefer;
+use crate::queue::defer::options::{JobOptions, OptionsOf};
+use crate::validation::invalid_args;
 
 /// The argument that contains the tick of a job, in Unix seconds.
-pub(super) const TIMESTAMP: &str = "timestamp";
+const TIMESTAMP: &str = "timestamp";
 
 /// What to do with ticks missed while no worker was running, or while the machine was suspended.
 ///
@@ -51,36 +54,50 @@ pub enum MissedTicks {
 pub(crate) struct Schedule {
     pub(super) cron: Cron,
     pub(super) periodic_id: String,
-    /// The job without the tick among its arguments.
-    pub(super) job: NewJob,
+    pub(super) task_name: String,
+    /// The arguments without the tick.
+    pub(super) args: Map<String, Value>,
+    /// The options that override the task's.
+    pub(super) options: JobOptions,
+    pub(super) options_of: OptionsOf,
     pub(super) max_delay: TimeDelta,
     pub(super) missed: MissedTicks,
 }
 
 impl Schedule {
     pub(crate) fn task_name(&self) -> &str {
-        &self.job.task_name
+        &self.task_name
     }
 
     pub(crate) fn periodic_id(&self) -> &str {
         &self.periodic_id
     }
 
-    pub(crate) fn queue(&self) -> &str {
-        &self.job.queue
-    }
-
-    pub(crate) fn queueing_lock(&self) -> Option<&str> {
-        self.job.queueing_lock.as_deref()
-    }
-
     /// Makes the job of a tick.
-    pub(crate) fn at(&self, tick: DateTime<Utc>) -> DeferPeriodicJob {
-        let mut job = self.job.clone();
-        if let Value::Object(args) = &mut job.args {
-            args.insert(TIMESTAMP.to_owned(), tick.timestamp().into());
+    pub(crate) fn at(&self, tick: DateTime<Utc>) -> Result<DeferPeriodicJob, Error> {
+        let defer_timestamp = tick.timestamp();
+        let job = self.job(defer_timestamp)?;
+        Ok(DeferPeriodicJob { job, periodic_id: self.periodic_id.clone(), defer_timestamp })
+    }
+
+    /// Makes the job of a tick, in Unix seconds. The task's options can depend on it.
+    pub(super) fn job(&self, tick: i64) -> Result<NewJob, Error> {
+        let refuse = |rule: String| invalid_args(&self.task_name, &rule);
+        let mut args = self.args.clone();
+        if args.insert(TIMESTAMP.to_owned(), tick.into()).is_some() {
+            return Err(refuse(format!("must not contain \"{TIMESTAMP}\", which is the tick of the periodic task")));
         }
-        DeferPeriodicJob { job, periodic_id: self.periodic_id.clone(), defer_timestamp: tick.timestamp() }
+        let args = Value::Object(args);
+        let options = (self.options_of)(&args)
+            .map_err(|misfit| refuse(format!("must fit the task, with \"{TIMESTAMP}\" added, and do not{misfit}")))?;
+        let job = JobToDefer::new(&self.task_name, args, options).configure(&self.options).into_new_job()?;
+        match job.scheduled_at {
+            None => Ok(job),
+            Some(scheduled_at) => {
+                let rule = format!("must not be set for the periodic task \"{}\"; remove it", self.task_name);
+                Err(Error::invalid("schedule_at or schedule_in", scheduled_at.to_string(), rule))
+            }
+        }
     }
 }
 

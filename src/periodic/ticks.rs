@@ -135,23 +135,24 @@ fn ticks_backwards(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) 
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use serde_json::Map;
+
     use super::*;
-    use crate::database::statements::defer::NewJob;
     use crate::periodic::cron::Cron;
+    use crate::queue::defer::options::JobOptions;
 
     /// A schedule with a `max_delay` of ten minutes.
     fn schedule(cron: &str, missed: MissedTicks) -> Schedule {
-        let job = NewJob {
-            queue: "default".to_owned(),
+        Schedule {
+            cron: Cron::new(cron).unwrap(),
+            periodic_id: String::new(),
             task_name: "report".to_owned(),
-            priority: 0,
-            lock: None,
-            queueing_lock: None,
-            args: serde_json::json!({}),
-            scheduled_at: None,
-        };
-        let cron = Cron::new(cron).unwrap();
-        Schedule { cron, periodic_id: String::new(), job, max_delay: TimeDelta::minutes(10), missed }
+            args: Map::new(),
+            options: JobOptions::new(),
+            options_of: |_| Ok(JobOptions::new()),
+            max_delay: TimeDelta::minutes(10),
+            missed,
+        }
     }
 
     fn at(time: &str) -> DateTime<Utc> {

@@ -20,7 +20,6 @@ use crate::periodic::PeriodicTask;
 use crate::queue::defer::JobToDefer;
 use crate::queue::defer::options::JobOptions;
 use crate::retry::{Retry, StalledJobPolicy};
-use crate::support::misfit;
 use crate::task::context::JobContext;
 use crate::task::middleware::Middleware;
 use crate::task::output::TaskOutput;
@@ -73,9 +72,45 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
         &[]
     }
 
-    /// Returns the default options of the task's jobs. Default: none, which means the queue `default` and priority 0.
+    /// Returns the default options of all of the task's jobs. Default: none, which means the queue `default` and priority
+    /// 0. For options that depend on the arguments, see [`options`](Self::options).
     fn defaults() -> JobOptions {
         JobOptions::new()
+    }
+
+    /// Returns the default options of a job with these arguments. Default: [`defaults`](Self::defaults). Implement it for
+    /// a lock that depends on the arguments.
+    ///
+    /// It applies to each job that this program makes: by [`job`](Self::job), by
+    /// [`App::configure_task`](crate::App::configure_task), and on a schedule. Other programs do not know it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::{JobContext, JobOptions, Task};
+    /// # use serde::{Deserialize, Serialize};
+    ///
+    /// # #[derive(Serialize, Deserialize)]
+    /// struct Charge {
+    ///     customer: i64,
+    /// }
+    ///
+    /// impl Task for Charge {
+    ///     const NAME: &'static str = "charge";
+    ///     type Output = ();
+    ///
+    ///     fn options(&self) -> JobOptions {
+    ///         Self::defaults().lock(format!("customer:{}", self.customer))
+    ///     }
+    ///
+    ///     async fn run(self, _context: JobContext) {
+    ///         println!("charging customer {}", self.customer);
+    ///     }
+    /// }
+    /// # let job = Charge { customer: 7 }.job();
+    /// ```
+    fn options(&self) -> JobOptions {
+        Self::defaults()
     }
 
     /// Returns the retry policy for failed attempts. Default: no retry.
@@ -114,7 +149,8 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
 
     /// Returns a job of this task with these arguments, ready to be deferred. You do not have to implement this method.
     fn job(self) -> JobToDefer {
-        JobToDefer::new(Self::NAME, self, Self::defaults())
+        let options = self.options();
+        JobToDefer::new(Self::NAME, self, options)
     }
 }
 
@@ -132,6 +168,6 @@ impl PeriodicTask {
     /// let nightly = PeriodicTask::new::<clean_up>("0 3 * * *");
     /// ```
     pub fn new<T: Task>(cron: impl Into<String>) -> Self {
-        Self::of(TypeId::of::<T>(), T::NAME, cron.into(), |args| misfit::read::<T>(args).map(drop))
+        Self::of(TypeId::of::<T>(), T::NAME, cron.into())
     }
 }

@@ -349,7 +349,7 @@ impl TestWorker {
         for (schedule, ticks) in self.jobs.app().schedules().iter().zip(&mut self.ticks) {
             ticks.follow(schedule, now);
             while let Some(tick) = ticks.first() {
-                defer_periodic_job(schedule.at(tick), connection).await?;
+                defer_periodic_job(schedule.at(tick)?, connection).await?;
                 ticks.forget_first();
             }
         }

@@ -186,8 +186,13 @@ impl JobToDefer {
     /// ```
     pub fn check(&self) -> Result<(), Error> {
         check_name("task name", &self.task_name)?;
-        check_args(&self.task_name, &self.args)?;
+        self.checked_args()?;
         self.options.check()
+    }
+
+    /// Checks the arguments and returns them.
+    pub(crate) fn checked_args(&self) -> Result<&Value, Error> {
+        check_args(&self.task_name, &self.args)
     }
 
     /// Defers the job on an async connection, pooled or not, and returns its ID.

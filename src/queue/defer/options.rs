@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
+use serde_json::Value;
 
 use crate::error::Error;
 use crate::support::clock;
+use crate::support::misfit::Misfit;
 use crate::validation::{check_lock, check_name};
 
 /// The first whole year that PostgreSQL's `timestamptz` can hold, 4713 BC. Its last year is beyond chrono's.
 const FIRST_YEAR: i32 = -4_712;
+
+/// Returns the options of a job with these arguments, if they fit its task.
+pub(crate) type OptionsOf = fn(&Value) -> Result<JobOptions, Misfit>;
 
 /// Declares setters of the same names as [`JobOptions`] has, for a type with a field `options`.
 macro_rules! option_setters {

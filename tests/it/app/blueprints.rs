@@ -77,7 +77,12 @@ async fn arguments_that_do_not_fit_are_reported_with_the_whole_name() {
     let database = database();
     let part = Blueprint::new().task::<picky>();
     let app = App::builder(connector(&database).await).add_tasks_from(part, "part").build().unwrap();
-    let id = app.defer(app.configure_task("part:picky", json!({})).unwrap()).await.unwrap();
+    let error = app.configure_task("part:picky", json!({})).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        r#"invalid arguments of the task "part:picky": must fit the task, and do not: missing field `customer`"#
+    );
+    let id = app.defer(configure_task("part:picky", json!({}))).await.unwrap();
     app.worker().stop_when_empty().run().await.unwrap();
     let kept = format!("SELECT error FROM procrastinate_diesel_job_errors WHERE job_id = {id}");
     let error = &rows(&mut connect(&database), &kept)[0];

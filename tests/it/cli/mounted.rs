@@ -242,7 +242,8 @@ async fn a_mounted_command_runs_on_the_application() {
     let database = database();
     let pool = crate::support::pool(&database).await;
     let app = App::builder(DieselConnector::new(pool)).task::<sum>().build().unwrap();
-    let Beside::Queue(commands) = Beside::try_parse_from(["shop", "defer", "sum", "--lock", "l"]).unwrap() else {
+    let arguments = ["shop", "defer", "sum", r#"{"a": 3, "b": 5}"#, "--lock", "l"];
+    let Beside::Queue(commands) = Beside::try_parse_from(arguments).unwrap() else {
         panic!("it is a command of the queue's");
     };
     assert_eq!(commands.run(&app).await, ExitCode::SUCCESS);

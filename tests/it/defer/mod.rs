@@ -1,5 +1,6 @@
 //! Deferring jobs.
 
+mod argument_locks;
 #[cfg(all(feature = "bb8", feature = "testing"))]
 mod concurrent;
 mod deferring;

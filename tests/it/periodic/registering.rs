@@ -139,7 +139,7 @@ async fn the_attribute_can_be_above_and_below_and_repeated() {
     let schedules = format!("{:?}", app.periodic_deferrer());
     for expected in [
         r#"{"customer": String("Ada"), "depth": Number(3)}"#,
-        r#"queue: "slow""#,
+        r#"queue: Some("slow")"#,
         r#"{"customer": String("Alan"), "depth": Number(5)}"#,
         "missed: All",
     ] {
@@ -155,6 +155,9 @@ async fn a_schedule_may_be_of_another_type_that_has_the_name_of_a_task() {
             let _ = timestamp;
         }
     }
-    let app = builder().await.periodic(PeriodicTask::new::<elsewhere::namesake>("@daily")).build().unwrap();
+    let schedule = || PeriodicTask::new::<elsewhere::namesake>("@daily");
+    let app = builder().await.periodic(schedule().arg("customer", "Ada")).build().unwrap();
     assert_eq!(app.task_names(), ["report"]);
+    // The arguments must fit the task that the workers run.
+    assert!(refusal(schedule()).await.ends_with("and do not: missing field `customer`"));
 }

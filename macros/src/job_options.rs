@@ -1,0 +1,41 @@
+//! Expands the options of a task's jobs.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::Ident;
+
+use crate::argument::Argument;
+use crate::options::Options;
+
+/// Expands to the functions of `Task` that return the options of its jobs. Those that contain arguments are not among
+/// the defaults.
+pub(crate) fn expand(options: &Options, arguments: &[Argument], krate: &TokenStream) -> syn::Result<TokenStream> {
+    let queue = options.queue.as_ref().map(|queue| quote!(.queue(#queue)));
+    let priority = options.priority.as_ref().map(|priority| quote!(.priority(#priority)));
+    let (mut of_all, mut of_one) = (Vec::new(), Vec::new());
+    for (method, template) in [("lock", &options.lock), ("queueing_lock", &options.queueing_lock)] {
+        let Some(template) = template else { continue };
+        let method = Ident::new(method, Span::call_site());
+        match template.plain() {
+            Some(text) => of_all.push(quote!(.#method(#text))),
+            None => {
+                let text = template.expand(arguments)?;
+                of_one.push(quote!(.#method(#text)));
+            }
+        }
+    }
+    let of_one = (!of_one.is_empty()).then(|| {
+        quote! {
+            fn options(&self) -> #krate::JobOptions {
+                <Self as #krate::Task>::defaults() #(#of_one)*
+            }
+        }
+    });
+    Ok(quote! {
+        fn defaults() -> #krate::JobOptions {
+            #krate::JobOptions::new() #queue #priority #(#of_all)*
+        }
+
+        #of_one
+    })
+}
