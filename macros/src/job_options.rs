@@ -12,6 +12,7 @@ use crate::options::Options;
 pub(crate) fn expand(options: &Options, arguments: &[Argument], krate: &TokenStream) -> syn::Result<TokenStream> {
     let queue = options.queue.as_ref().map(|queue| quote!(.queue(#queue)));
     let priority = options.priority.as_ref().map(|priority| quote!(.priority(#priority)));
+    let unless_enqueued = options.unless_enqueued.as_ref().map(|_| quote!(.unless_enqueued()));
     let (mut of_all, mut of_one) = (Vec::new(), Vec::new());
     for (method, template) in [("lock", &options.lock), ("queueing_lock", &options.queueing_lock)] {
         let Some(template) = template else { continue };
@@ -33,7 +34,7 @@ pub(crate) fn expand(options: &Options, arguments: &[Argument], krate: &TokenStr
     });
     Ok(quote! {
         fn defaults() -> #krate::JobOptions {
-            #krate::JobOptions::new() #queue #priority #(#of_all)*
+            #krate::JobOptions::new() #queue #priority #(#of_all)* #unless_enqueued
         }
 
         #of_one

@@ -19,6 +19,7 @@ pub(crate) struct Options {
     pub(crate) priority: Option<Expr>,
     pub(crate) lock: Option<Template>,
     pub(crate) queueing_lock: Option<Template>,
+    pub(crate) unless_enqueued: Option<Ident>,
     pub(crate) retry: Option<Expr>,
     pub(crate) timeout: Option<Timeout>,
     pub(crate) stalled: Option<LitStr>,
@@ -47,6 +48,7 @@ enum Entry {
     Timeout(Timeout),
     Stalled(LitStr),
     Middleware(ExprArray),
+    UnlessEnqueued(Ident),
     PassContext,
     Crate(Path),
 }
@@ -62,6 +64,9 @@ impl Parse for Entry {
         if key == "pass_context" {
             return Ok(Self::PassContext);
         }
+        if key == "unless_enqueued" {
+            return Ok(Self::UnlessEnqueued(key));
+        }
         let known = [
             "name",
             "namespace",
@@ -76,7 +81,9 @@ impl Parse for Entry {
             "middleware",
         ];
         if !known.iter().any(|known| key == known) {
-            let message = format!("unknown option `{key}`; the options are: {}, pass_context, crate", known.join(", "));
+            let known = known.join(", ");
+            let message =
+                format!("unknown option `{key}`; the options are: {known}, unless_enqueued, pass_context, crate");
             return Err(syn::Error::new(key.span(), message));
         }
         input.parse::<Token![=]>()?;
@@ -174,10 +181,17 @@ impl Parse for Options {
                 Entry::Stalled(value) => set(&mut options.stalled, value)?,
                 Entry::Middleware(value) => set(&mut options.middleware, value)?,
                 Entry::Crate(value) => set(&mut options.krate, value)?,
+                Entry::UnlessEnqueued(key) => set(&mut options.unless_enqueued, key)?,
                 Entry::PassContext => options.pass_context = true,
             }
         }
-        Ok(options)
+        match &options.unless_enqueued {
+            Some(key) if options.queueing_lock.is_none() => {
+                let message = "`unless_enqueued` must be combined with a queueing lock; add `queueing_lock = \"…\"`";
+                Err(syn::Error::new(key.span(), message))
+            }
+            _ => Ok(options),
+        }
     }
 }
 

@@ -35,7 +35,7 @@ fn an_invalid_option_is_refused_with_the_rule() {
         (
             "que = \"a\"",
             "unknown option `que`; the options are: name, namespace, aliases, queue, priority, lock, queueing_lock, retry, \
-             timeout, stalled, middleware, pass_context, crate",
+             timeout, stalled, middleware, unless_enqueued, pass_context, crate",
         ),
         ("queue = \"\"", "the queue must not be empty"),
         ("aliases = \"a\"", "expected square brackets"),
@@ -51,6 +51,10 @@ fn an_invalid_option_is_refused_with_the_rule() {
         ),
         ("stalled = \"again\"", "`stalled` must be \"retry\", \"fail\" or \"leave\", not \"again\""),
         ("middleware = logged", "expected square brackets"),
+        (
+            "lock = \"a\", unless_enqueued",
+            "`unless_enqueued` must be combined with a queueing lock; add `queueing_lock = \"…\"`",
+        ),
     ] {
         assert_eq!(refusal(options, "fn f() {}"), expected, "{options}");
     }

@@ -10,6 +10,7 @@ use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::values;
 use crate::error::Error;
+use crate::queue::defer::insert::Deferred;
 use crate::queue::defer::options::JobOptions;
 use crate::queue::defer::{JobToDefer, configure_task};
 
@@ -86,9 +87,12 @@ impl Defer {
         let args = args.unwrap_or_else(|| json!({}));
         let job = self.task(args.clone(), session)?.configure(&self.options()?);
         session.output.note(format!("Launching a job: {}({})", self.task, shown(&args)));
-        match session.app.defer(job).await {
-            Ok(id) if self.json => session.output.json(&json!({ "id": id })),
-            Ok(id) => session.output.line(format!("deferred job {id}")),
+        match session.app.job_manager().defer_or_find(job).await {
+            Ok(deferred) if self.json => session.output.json(&json!({ "id": deferred.id() })),
+            Ok(Deferred::New(id)) => session.output.line(format!("deferred job {id}")),
+            Ok(Deferred::Pending(id)) => {
+                session.output.line(format!("job {id} with the same queueing lock is already pending"))
+            }
             Err(error @ Error::AlreadyEnqueued { .. }) if is_ignored == Some(true) => {
                 session.output.note(format!("{error} (ignored)"));
                 if self.json { session.output.json(&json!({ "id": null })) } else { Ok(()) }

@@ -78,9 +78,9 @@ impl Store {
         self.running_locks.contains_key(lock)
     }
 
-    /// Whether a pending job holds this queueing lock.
-    pub(super) fn is_enqueued(&self, queueing_lock: &str) -> bool {
-        self.queueing_locks.contains_key(queueing_lock)
+    /// The pending job that holds this queueing lock.
+    pub(super) fn holder_of(&self, queueing_lock: &str) -> Option<i64> {
+        self.queueing_locks.get(queueing_lock).copied()
     }
 
     pub(crate) fn events_of(&self, job_id: i64) -> &[ProcrastinateEvent] {

@@ -42,6 +42,18 @@ statement!("defer the job": InsertJobUnlessEnqueued -> JobId: BigInt, |statement
     Ok(())
 });
 
+/// Finds the pending jobs that hold these queueing locks. It returns each lock with the job's ID.
+pub(crate) struct HoldersOfQueueingLocks {
+    pub(crate) queueing_locks: Vec<String>,
+}
+
+statement!("defer the job": HoldersOfQueueingLocks -> (String, JobId): (Text, BigInt), |statement, out| {
+    out.push_sql("SELECT queueing_lock, id FROM procrastinate_jobs WHERE status = 'todo' AND queueing_lock = ANY(");
+    out.push_bind_param::<Array<Text>, _>(&statement.queueing_locks)?;
+    out.push_sql(")");
+    Ok(())
+});
+
 fn insert_values<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
     out.push_sql(
         "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at) \

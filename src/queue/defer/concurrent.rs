@@ -14,10 +14,9 @@ use tracing::Instrument;
 use crate::database::connection::Connection;
 use crate::database::connection::run::Run;
 use crate::database::statements::Statement;
-use crate::database::statements::defer::{AnnounceJob, InsertJob, NewJob, StoreJob};
+use crate::database::statements::defer::{AnnounceJob, InsertJob};
 use crate::error::Error;
-use crate::job::JobId;
-use crate::queue::defer::NamesOfJob;
+use crate::queue::defer::insert::{CheckedJob, Deferred, NamesOfJob, Notify, insert_or_find};
 
 /// The number of jobs that the application is deferring now, one by one, on connections from its pool.
 #[derive(Debug, Clone, Default)]
@@ -50,13 +49,13 @@ impl Drop for InFlightDefer {
 /// Stores a job and then notifies workers, on a connection where each statement is a transaction.
 ///
 /// The second step runs even if the caller is dropped in between.
-pub(crate) async fn store_and_announce(job: NewJob, mut connection: Connection) -> Result<JobId, Error> {
+pub(crate) async fn store_and_announce(job: CheckedJob, mut connection: Connection) -> Result<Deferred, Error> {
     let both = async move {
-        let names = NamesOfJob::of(&job);
-        let stored = connection.load(StoreJob(job)).await?;
-        let job_id = names.deferred(stored.first().copied().flatten())?;
-        let NamesOfJob { task_name, queue, .. } = names;
-        if let Err(error) = connection.load(AnnounceJob { job_id, queue }).await {
+        let NamesOfJob { task_name, queue, .. } = NamesOfJob::of(&job.row);
+        let deferred = insert_or_find(job, Notify::Later, &mut connection).await?;
+        if let Deferred::New(job_id) = deferred
+            && let Err(error) = connection.load(AnnounceJob { job_id, queue }).await
+        {
             tracing::warn!(
                 action = "announce_job_error",
                 job.id = i64::from(job_id),
@@ -65,7 +64,7 @@ pub(crate) async fn store_and_announce(job: NewJob, mut connection: Connection) 
                  when they poll next: {error}",
             );
         }
-        Ok(job_id)
+        Ok(deferred)
     };
     match tokio::spawn(both.in_current_span()).await {
         Ok(result) => result,

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod concurrent;
+pub(crate) mod insert;
 pub(crate) mod options;
 pub(crate) mod tick;
 
@@ -14,12 +15,12 @@ use diesel_async::AsyncConnectionCore;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::database::connection::run::{Async, Blocking, Run, complete, no_row};
-use crate::database::statements::defer::{InsertJob, InsertJobUnlessEnqueued, NewJob};
+use crate::database::connection::run::{Async, Blocking, complete};
+use crate::database::statements::defer::NewJob;
 use crate::error::Error;
 use crate::job::JobId;
-use crate::queue::defer::options::{JobOptions, option_setters};
-use crate::queue::metrics::JobsToCount;
+use crate::queue::defer::insert::{CheckedJob, Deferred, Notify, insert_or_find, none_if_enqueued};
+use crate::queue::defer::options::{IfEnqueued, JobOptions, option_setters};
 use crate::support::json::to_json;
 use crate::validation::{check_args, check_name, unserializable};
 
@@ -160,6 +161,23 @@ impl JobToDefer {
         schedule_in(delay: Duration);
     }
 
+    /// Keeps the pending job that holds the queueing lock; see [`JobOptions::unless_enqueued`].
+    ///
+    /// ```
+    /// # use procrastinate::{configure_task, JobToDefer};
+    /// let job = configure_task("bill", serde_json::json!({})).queueing_lock("bill-7").unless_enqueued();
+    /// ```
+    pub fn unless_enqueued(mut self) -> Self {
+        self.options = self.options.unless_enqueued();
+        self
+    }
+
+    /// Makes a taken queueing lock an error.
+    pub(crate) fn or_fail(mut self) -> Self {
+        self.options.if_enqueued = Some(IfEnqueued::Fail);
+        self
+    }
+
     /// Checks whether the job can be deferred, without a database. Deferring checks the same.
     ///
     /// # Errors
@@ -172,6 +190,7 @@ impl JobToDefer {
     /// - no text may contain a NUL character
     /// - no number of the arguments may be infinite or NaN, and they must not be nested more than 127 levels deep
     /// - `schedule_at` must be a date that PostgreSQL can hold, and cannot be combined with `schedule_in`
+    /// - `unless_enqueued` must be combined with a queueing lock
     ///
     /// # Example
     ///
@@ -187,6 +206,10 @@ impl JobToDefer {
     pub fn check(&self) -> Result<(), Error> {
         check_name("task name", &self.task_name)?;
         self.checked_args()?;
+        if self.options.if_enqueued == Some(IfEnqueued::Keep) && self.options.queueing_lock.is_none() {
+            let rule = format!("the job of the task \"{}\" must have a queueing lock", self.task_name);
+            return Err(Error::invalid("option", "unless_enqueued", rule));
+        }
         self.options.check()
     }
 
@@ -198,12 +221,14 @@ impl JobToDefer {
     /// Defers the job on an async connection, pooled or not, and returns its ID.
     ///
     /// In a transaction, the job is stored if and only if the transaction is committed. No worker sees it before that.
+    /// With [`unless_enqueued`](JobOptions::unless_enqueued) it can return the ID of another job.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] for the reasons listed at [`check`](Self::check), before a statement is sent.
     ///
-    /// [`Error::AlreadyEnqueued`] if another pending job holds the queueing lock. Your transaction stays intact.
+    /// [`Error::AlreadyEnqueued`] if another pending job holds the queueing lock, unless the option `unless_enqueued` is
+    /// set. Your transaction stays intact.
     ///
     /// [`Error::Database`] if the statement fails. Your transaction is then lost. In a transaction with the isolation
     /// level repeatable read or serializable, a queueing lock taken by a concurrent transaction is a serialization
@@ -235,7 +260,7 @@ impl JobToDefer {
     where
         C: AsyncConnectionCore<Backend = Pg>,
     {
-        defer_or_fail(self.into_new_job()?, &mut Async(connection)).await
+        insert_or_find(self.into_checked_job()?, Notify::Now, &mut Async(connection)).await.map(Deferred::id)
     }
 
     /// Defers the job on a blocking connection, such as `PgConnection` or one from an r2d2 pool, and returns its ID.
@@ -260,10 +285,11 @@ impl JobToDefer {
     where
         C: LoadConnection<Backend = Pg>,
     {
-        complete(defer_or_fail(self.into_new_job()?, &mut Blocking(connection)))
+        complete(insert_or_find(self.into_checked_job()?, Notify::Now, &mut Blocking(connection))).map(Deferred::id)
     }
 
-    /// Defers the job like [`defer`](Self::defer), but returns `Ok(None)` if the queueing lock is already taken.
+    /// Defers the job like [`defer`](Self::defer), but returns `Ok(None)` if the queueing lock is already taken, even with
+    /// the option `unless_enqueued`.
     ///
     /// # Errors
     ///
@@ -286,7 +312,7 @@ impl JobToDefer {
     where
         C: AsyncConnectionCore<Backend = Pg>,
     {
-        none_if_enqueued(self.defer(connection).await)
+        none_if_enqueued(self.or_fail().defer(connection).await)
     }
 
     /// Does the same as [`defer_unless_enqueued`](Self::defer_unless_enqueued) on a blocking connection.
@@ -309,7 +335,13 @@ impl JobToDefer {
     where
         C: LoadConnection<Backend = Pg>,
     {
-        none_if_enqueued(self.defer_blocking(connection))
+        none_if_enqueued(self.or_fail().defer_blocking(connection))
+    }
+
+    /// Checks the job and converts it into a row, with what happens if its queueing lock is taken.
+    pub(crate) fn into_checked_job(self) -> Result<CheckedJob, Error> {
+        let if_enqueued = self.options.if_enqueued.unwrap_or_default();
+        Ok(CheckedJob { row: self.into_new_job()?, if_enqueued })
     }
 
     /// Checks the job and converts it into a row.
@@ -326,58 +358,5 @@ impl JobToDefer {
             args,
             scheduled_at,
         })
-    }
-}
-
-/// The common implementation of the functions that defer one job in a transaction.
-pub(crate) async fn defer_or_fail<R: Run>(job: NewJob, run: &mut R) -> Result<JobId, Error> {
-    let names = NamesOfJob::of(&job);
-    let ids = if job.queueing_lock.is_some() {
-        run.load(InsertJobUnlessEnqueued(job)).await?
-    } else {
-        run.load(InsertJob(job)).await?
-    };
-    names.deferred(ids.first().copied())
-}
-
-/// The names that a log line or error about a job needs.
-pub(crate) struct NamesOfJob {
-    pub(crate) task_name: String,
-    pub(crate) queue: String,
-    queueing_lock: Option<String>,
-}
-
-impl NamesOfJob {
-    pub(crate) fn of(job: &NewJob) -> Self {
-        let NewJob { task_name, queue, queueing_lock, .. } = job;
-        Self { task_name: task_name.clone(), queue: queue.clone(), queueing_lock: queueing_lock.clone() }
-    }
-
-    /// Counts and logs the job. There is no ID if its queueing lock was taken.
-    pub(crate) fn deferred(&self, id: Option<JobId>) -> Result<JobId, Error> {
-        let Self { task_name, queue, queueing_lock } = self;
-        let Some(id) = id else {
-            return Err(match queueing_lock.clone() {
-                Some(queueing_lock) => Error::AlreadyEnqueued { task_name: task_name.clone(), queueing_lock },
-                None => no_row::<InsertJob>(),
-            });
-        };
-        JobsToCount::new([(task_name.as_str(), queue.as_str())]).deferred();
-        tracing::info!(
-            action = "jobs_deferred",
-            job.id = i64::from(id),
-            job.task_name = %task_name,
-            job.queue = %queue,
-            "deferred job {id} of task {task_name} to the queue {queue}",
-        );
-        Ok(id)
-    }
-}
-
-pub(crate) fn none_if_enqueued(result: Result<JobId, Error>) -> Result<Option<JobId>, Error> {
-    match result {
-        Ok(id) => Ok(Some(id)),
-        Err(error) if error.is_already_enqueued() => Ok(None),
-        Err(error) => Err(error),
     }
 }

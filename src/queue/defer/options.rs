@@ -55,6 +55,17 @@ pub struct JobOptions {
     pub(crate) queueing_lock: Option<String>,
     pub(crate) schedule_at: Option<DateTime<Utc>>,
     pub(crate) schedule_in: Option<Duration>,
+    pub(crate) if_enqueued: Option<IfEnqueued>,
+}
+
+/// What happens if another pending job holds the queueing lock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum IfEnqueued {
+    /// Deferring the job fails.
+    #[default]
+    Fail,
+    /// The pending job is kept, and its ID is returned.
+    Keep,
 }
 
 impl JobOptions {
@@ -105,7 +116,8 @@ impl JobOptions {
     /// Sets the queueing lock, at most 2,600 bytes. Default: the task's queueing lock, or none.
     ///
     /// Only one pending job can hold it. Deferring another one returns
-    /// [`Error::AlreadyEnqueued`](crate::Error::AlreadyEnqueued).
+    /// [`Error::AlreadyEnqueued`](crate::Error::AlreadyEnqueued), or does nothing with
+    /// [`unless_enqueued`](Self::unless_enqueued).
     ///
     /// ```
     /// # use procrastinate::JobOptions;
@@ -113,6 +125,21 @@ impl JobOptions {
     /// ```
     pub fn queueing_lock(mut self, queueing_lock: impl Into<String>) -> Self {
         self.queueing_lock = Some(queueing_lock.into());
+        self
+    }
+
+    /// Keeps the pending job that holds the queueing lock. Default: a taken queueing lock is an error.
+    ///
+    /// Deferring then stores nothing, logs it, and returns the ID of the pending job. If that job has just started, the
+    /// new job is stored. In a batch, jobs with the same queueing lock get the same ID. It must be combined with a
+    /// queueing lock.
+    ///
+    /// ```
+    /// # use procrastinate::JobOptions;
+    /// let options = JobOptions::new().queueing_lock("report").unless_enqueued();
+    /// ```
+    pub fn unless_enqueued(mut self) -> Self {
+        self.if_enqueued = Some(IfEnqueued::Keep);
         self
     }
 
@@ -154,6 +181,7 @@ impl JobOptions {
             queueing_lock: others.queueing_lock.or(self.queueing_lock),
             schedule_at: others.schedule_at.or(self.schedule_at),
             schedule_in: others.schedule_in.or(self.schedule_in),
+            if_enqueued: others.if_enqueued.or(self.if_enqueued),
         }
     }
 

@@ -5,9 +5,10 @@ use crate::database::statements::Statement;
 use crate::database::statements::defer::InsertJob;
 use crate::error::Error;
 use crate::job::JobId;
-use crate::queue::defer::batch::{batch_defer_or_fail, new_jobs};
+use crate::queue::defer::JobToDefer;
+use crate::queue::defer::batch::{checked_jobs, insert_or_find_all};
 use crate::queue::defer::concurrent::{InFlightDefers, store_and_announce};
-use crate::queue::defer::{JobToDefer, defer_or_fail, none_if_enqueued};
+use crate::queue::defer::insert::{Deferred, Notify, insert_or_find, none_if_enqueued};
 use crate::queue::job_manager::Operation;
 use crate::queue::listener::Notifications;
 use crate::validation::check_name;
@@ -68,13 +69,18 @@ impl JobManager {
     /// ```
     #[doc(alias = "defer_job")]
     pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
-        let job = job.into_new_job()?;
+        self.defer_or_find(job).await.map(Deferred::id)
+    }
+
+    /// Does the same as [`defer`](Self::defer), and says which job it returns.
+    pub(crate) async fn defer_or_find(&self, job: JobToDefer) -> Result<Deferred, Error> {
+        let job = job.into_checked_job()?;
         let in_flight = self.defers.enter();
         let mut connection = self.connector.get(InsertJob::ACTION).await?;
         if in_flight.has_others() && connection.commits_each_statement() {
             store_and_announce(job, connection).await
         } else {
-            defer_or_fail(job, &mut connection).await
+            insert_or_find(job, Notify::Now, &mut connection).await
         }
     }
 
@@ -95,7 +101,7 @@ impl JobManager {
     /// # }
     /// ```
     pub async fn defer_unless_enqueued(&self, job: JobToDefer) -> Result<Option<JobId>, Error> {
-        none_if_enqueued(self.defer(job).await)
+        none_if_enqueued(self.defer(job.or_fail()).await)
     }
 
     /// Defers any number of jobs in one statement on a connection from the pool, all or none.
@@ -118,9 +124,9 @@ impl JobManager {
     /// ```
     #[doc(alias = "batch_defer_jobs")]
     pub async fn batch_defer(&self, jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<JobId>, Error> {
-        let jobs = new_jobs(jobs)?;
+        let jobs = checked_jobs(jobs)?;
         let mut connection = self.connector.get("defer the jobs").await?;
-        batch_defer_or_fail(jobs, &mut connection).await
+        insert_or_find_all(jobs, &mut connection).await
     }
 
     /// Executes an operation of the [job manager](crate::job_manager) on a connection from the pool.

@@ -35,6 +35,11 @@ async fn introduce(context: JobContext) {
     println!("run by {} on {:?}", context.worker_name(), context.worker_queues());
 }
 
+#[task(queueing_lock = "index:{page}", unless_enqueued)]
+async fn index(page: u32) {
+    let _ = page;
+}
+
 async fn build() -> Result<App, Failure> {
     let url = std::env::var("DATABASE_URL")?;
     // bb8 tries for as long to reach a server that is not there.
@@ -43,7 +48,7 @@ async fn build() -> Result<App, Failure> {
     let pool = Pool::builder().max_size(2).connection_timeout(patience).build_unchecked(manager);
     let connector = DieselConnector::new(pool);
     let defaults = |worker: procrastinate::Worker| worker.name("of the application").concurrency(3).queues(["default"]);
-    Ok(App::builder(connector).task::<sum>().task::<introduce>().worker_defaults(defaults).build()?)
+    Ok(App::builder(connector).task::<sum>().task::<introduce>().task::<index>().worker_defaults(defaults).build()?)
 }
 
 #[test]
@@ -85,6 +90,21 @@ fn a_job_is_deferred_with_its_tasks_options_and_run_by_the_worker() {
     assert!(ended.err.contains("Launching a worker on sums\n"), "{ended:?}");
     assert!(ended.well().contains("the sum is 8"));
     assert_eq!(statuses(&mut connect(&database)), [JobStatus::Succeeded, JobStatus::Todo]);
+}
+
+#[test]
+fn a_job_has_the_lock_of_its_arguments_and_is_deferred_unless_one_is_pending() {
+    let database = database();
+    let defer = |arguments: &[&str]| in_program(&database, &[&["defer", "index"], arguments].concat());
+    assert!(defer(&[r#"{"page": 7}"#]).well().contains("deferred job 1\n"));
+    let said = defer(&[r#"{"page": 7}"#]).well();
+    assert!(said.contains("job 1 with the same queueing lock is already pending\n"), "{said}");
+    let said = defer(&[r#"{"page": 7}"#, "--json"]).well();
+    assert!(said.contains(r#"{"id":1}"#) || said.contains(r#""id": 1"#), "{said}");
+    let said = defer(&[r#"{"page": "seven"}"#]).with(2);
+    assert!(said.contains("must fit the task, and do not at page: invalid type: string, expected u32"), "{said}");
+    let jobs = jobs(&mut connect(&database));
+    assert_eq!(jobs.iter().map(|job| job.queueing_lock.as_deref()).collect::<Vec<_>>(), [Some("index:7")]);
 }
 
 #[test]
@@ -189,7 +209,7 @@ fn flags_win_over_variables_and_the_last_of_two_opposites_counts() {
 fn a_program_with_tasks_passes_the_health_checks() {
     let database = database();
     let out = in_program(&database, &["healthchecks"]).well();
-    assert!(out.contains("App configuration: OK (2 tasks)"), "{out}");
+    assert!(out.contains("App configuration: OK (3 tasks)"), "{out}");
     assert!(in_program(&database, &["--help"]).well().contains("worker"));
     in_program(&database, &["schema", "--read"]).well();
 }

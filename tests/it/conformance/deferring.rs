@@ -106,6 +106,35 @@ async fn a_batch_is_deferred_as_a_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_job_is_deferred_unless_another_one_is_pending() {
+    on_both(
+        |app| app,
+        async |side| {
+            let kept = |number: i64, lock: &str| job(number).queueing_lock(lock).unless_enqueued();
+            side.defer(kept(1, "a")).await;
+            side.defer(kept(2, "a")).await;
+            let answer = side.app.defer_unless_enqueued(kept(3, "a")).await;
+            side.answer("defer unless enqueued", answer);
+            for (name, jobs) in [
+                ("kept, new and twice", vec![kept(4, "a"), kept(5, "b"), job(6), kept(7, "b")]),
+                ("all kept", vec![kept(8, "b"), kept(9, "a")]),
+                ("one fails", vec![kept(10, "c"), job(11).queueing_lock("a")]),
+                ("the second fails", vec![kept(12, "d"), job(13).queueing_lock("d")]),
+                ("the first has it", vec![job(14).queueing_lock("d"), kept(15, "d")]),
+            ] {
+                let answer = side.app.batch_defer(jobs).await;
+                side.answer(name, answer);
+            }
+            let worker = side.register().await;
+            side.fetch(worker, &["mails"]).await;
+            side.defer(kept(16, "a")).await;
+            side.defer(job(17).unless_enqueued()).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn invalid_values_are_refused_before_anything_is_stored() {
     on_both(
         |app| app,

@@ -27,6 +27,8 @@ pub struct Wish {
     priority: i32,
     lock: Option<&'static str>,
     queueing_lock: Option<&'static str>,
+    /// Keeps the pending job with the queueing lock.
+    keeps: bool,
     at: Option<&'static str>,
 }
 
@@ -38,6 +40,7 @@ impl Wish {
             priority: random.pick(&[-1, 0, 0, 0, 1]),
             lock: any(random, 2, &LOCKS),
             queueing_lock: any(random, 4, &QUEUEING_LOCKS),
+            keeps: random.once_in(2),
             at: any(random, 4, &TIMES),
         }
     }
@@ -49,6 +52,9 @@ impl Wish {
         }
         if let Some(queueing_lock) = self.queueing_lock {
             job = job.queueing_lock(queueing_lock);
+            if self.keeps {
+                job = job.unless_enqueued();
+            }
         }
         match self.at {
             Some(at) => job.schedule_at(time(at)),

@@ -178,6 +178,7 @@ fn deferring_by_the_crates_own_statements_reads_nothing_from_end_to_end() {
         let job = || configure_task("t", json!({})).queue("work");
         job().defer_blocking(connection).unwrap();
         job().queueing_lock("q").defer_unless_enqueued_blocking(connection).unwrap();
+        job().queueing_lock("q").unless_enqueued().defer_blocking(connection).unwrap();
         batch_defer_blocking([job(), job()], connection).unwrap();
     };
     let database = database();

@@ -4,3 +4,4 @@ mod argument_locks;
 #[cfg(all(feature = "bb8", feature = "testing"))]
 mod concurrent;
 mod deferring;
+mod unless_enqueued;

@@ -7,7 +7,8 @@ use diesel::result::QueryResult;
 use crate::database::in_memory::violations::Violation;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::statements::defer::{
-    AnnounceJob, InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, NewJob, StoreJob,
+    AnnounceJob, HoldersOfQueueingLocks, InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, NewJob,
+    StoreJob,
 };
 use crate::job::JobId;
 
@@ -24,6 +25,16 @@ impl Answer for InsertJobUnlessEnqueued {
             Err(Violation::QueueingLock(_)) => Ok(Vec::new()),
             Err(other) => Err(other.into()),
         }
+    }
+}
+
+impl Answer for HoldersOfQueueingLocks {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<(String, JobId)>> {
+        let holders = self.queueing_locks.into_iter().filter_map(|lock| {
+            let id = store.holder_of(&lock)?;
+            Some((lock, id.into()))
+        });
+        Ok(holders.collect())
     }
 }
 
@@ -76,7 +87,7 @@ impl Answer for InsertJobs {
 /// The first queueing lock, in the order of the locks, that a pending job holds or that occurs twice.
 fn first_taken(queueing_locks: &[Option<String>], store: &Store) -> Option<String> {
     let mut seen = HashSet::new();
-    let taken = queueing_locks.iter().flatten().filter(|lock| !seen.insert(*lock) || store.is_enqueued(lock));
+    let taken = queueing_locks.iter().flatten().filter(|lock| !seen.insert(*lock) || store.holder_of(lock).is_some());
     taken.min().cloned()
 }
 

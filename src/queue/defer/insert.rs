@@ -1,0 +1,220 @@
+//! Inserts one job, or finds the pending job that holds its queueing lock.
+
+use crate::database::connection::run::{Run, no_row};
+use crate::database::statements::defer::{
+    HoldersOfQueueingLocks, InsertJob, InsertJobUnlessEnqueued, NewJob, StoreJob,
+};
+use crate::error::Error;
+use crate::job::JobId;
+use crate::queue::defer::options::IfEnqueued;
+use crate::queue::metrics::JobsToCount;
+
+/// How often a job is inserted if the holder of its queueing lock starts each time before it is found.
+pub(super) const TRIES: usize = 10;
+
+/// A valid job, and what happens if its queueing lock is taken.
+pub(crate) struct CheckedJob {
+    pub(crate) row: NewJob,
+    pub(crate) if_enqueued: IfEnqueued,
+}
+
+/// The result of deferring a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deferred {
+    /// The job was inserted.
+    New(JobId),
+    /// It was not, because this pending job holds its queueing lock.
+    Pending(JobId),
+}
+
+impl Deferred {
+    pub(crate) fn id(self) -> JobId {
+        match self {
+            Self::New(id) | Self::Pending(id) => id,
+        }
+    }
+}
+
+/// Whether the statement that inserts a job also notifies workers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Notify {
+    Now,
+    Later,
+}
+
+/// Inserts the job or finds the pending one.
+pub(crate) async fn insert_or_find<R: Run>(job: CheckedJob, notify: Notify, run: &mut R) -> Result<Deferred, Error> {
+    let CheckedJob { row, if_enqueued } = job;
+    let names = NamesOfJob::of(&row);
+    match if_enqueued {
+        IfEnqueued::Fail => names.deferred(insert(row, notify, run).await?).map(Deferred::New),
+        IfEnqueued::Keep => {
+            for _ in 0..TRIES {
+                if let Some(id) = insert(row.clone(), notify, run).await? {
+                    return names.deferred(Some(id)).map(Deferred::New);
+                }
+                let queueing_locks = row.queueing_lock.clone().into_iter().collect();
+                if let Some((_, id)) = run.load(HoldersOfQueueingLocks { queueing_locks }).await?.first() {
+                    names.log_pending(*id);
+                    return Ok(Deferred::Pending(*id));
+                }
+            }
+            names.deferred(None).map(Deferred::New)
+        }
+    }
+}
+
+/// Inserts the row, and returns no ID if its queueing lock is taken.
+async fn insert<R: Run>(row: NewJob, notify: Notify, run: &mut R) -> Result<Option<JobId>, Error> {
+    Ok(match notify {
+        Notify::Later => run.load(StoreJob(row)).await?.first().copied().flatten(),
+        Notify::Now if row.queueing_lock.is_some() => run.load(InsertJobUnlessEnqueued(row)).await?.first().copied(),
+        Notify::Now => run.load(InsertJob(row)).await?.first().copied(),
+    })
+}
+
+/// The names that a log line or error about a job needs.
+pub(crate) struct NamesOfJob {
+    pub(crate) task_name: String,
+    pub(crate) queue: String,
+    queueing_lock: Option<String>,
+}
+
+impl NamesOfJob {
+    pub(crate) fn of(job: &NewJob) -> Self {
+        let NewJob { task_name, queue, queueing_lock, .. } = job;
+        Self { task_name: task_name.clone(), queue: queue.clone(), queueing_lock: queueing_lock.clone() }
+    }
+
+    /// Counts and logs the job. There is no ID if its queueing lock was taken.
+    fn deferred(&self, id: Option<JobId>) -> Result<JobId, Error> {
+        let Self { task_name, queue, queueing_lock } = self;
+        let Some(id) = id else {
+            return Err(match queueing_lock.clone() {
+                Some(queueing_lock) => Error::AlreadyEnqueued { task_name: task_name.clone(), queueing_lock },
+                None => no_row::<InsertJob>(),
+            });
+        };
+        JobsToCount::new([(task_name.as_str(), queue.as_str())]).deferred();
+        tracing::info!(
+            action = "jobs_deferred",
+            job.id = i64::from(id),
+            job.task_name = %task_name,
+            job.queue = %queue,
+            "deferred job {id} of task {task_name} to the queue {queue}",
+        );
+        Ok(id)
+    }
+
+    fn log_pending(&self, id: JobId) {
+        let Self { task_name, queue, queueing_lock } = self;
+        tracing::info!(
+            action = "job_already_enqueued",
+            job.id = i64::from(id),
+            job.task_name = %task_name,
+            job.queue = %queue,
+            queueing_lock,
+            "did not defer a job of task {task_name}: job {id} with the same queueing lock is pending",
+        );
+    }
+}
+
+pub(crate) fn none_if_enqueued(result: Result<JobId, Error>) -> Result<Option<JobId>, Error> {
+    match result {
+        Ok(id) => Ok(Some(id)),
+        Err(error) if error.is_already_enqueued() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use diesel::expression::QueryMetadata;
+    use diesel::pg::Pg;
+    use diesel::query_dsl::CompatibleType;
+
+    use super::*;
+    use crate::database::connection::run::{Executable, complete};
+    use crate::database::in_memory::{Memory, MemoryConnection};
+    use crate::database::statements::finish_and_fetch::FinishAndFetchJobs;
+    use crate::database::statements::workers::RegisterWorkerQuery;
+    use crate::queue::defer::batch::insert_or_find_all;
+    use crate::queue::defer::configure_task;
+
+    /// A connection whose other programs start every pending job before its holder is looked up, so many times.
+    struct Busy {
+        connection: MemoryConnection,
+        times: usize,
+    }
+
+    impl Busy {
+        async fn start_all(&mut self) -> Result<(), Error> {
+            let worker = self.connection.load_one(RegisterWorkerQuery).await?;
+            self.connection.load(FinishAndFetchJobs::new(worker, None, 10)).await.map(drop)
+        }
+
+        async fn insert(&mut self) -> Result<(), Error> {
+            self.connection.load(InsertJob(job("a").row)).await.map(drop)
+        }
+    }
+
+    impl Run for Busy {
+        async fn load<S>(&mut self, statement: S) -> Result<Vec<S::Row>, Error>
+        where
+            S: Executable,
+            S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+            Pg: QueryMetadata<S::SqlType>,
+        {
+            if S::NAME == "HoldersOfQueueingLocks" && self.times > 0 {
+                self.times -= 1;
+                self.start_all().await?;
+                let rows = self.connection.load(statement).await?;
+                if self.times > 0 {
+                    self.insert().await?;
+                }
+                return Ok(rows);
+            }
+            self.connection.load(statement).await
+        }
+    }
+
+    fn job(queueing_lock: &str) -> CheckedJob {
+        let job = configure_task("task", serde_json::json!({})).queueing_lock(queueing_lock).unless_enqueued();
+        job.into_checked_job().unwrap()
+    }
+
+    /// A connection on which a pending job holds the lock `a`.
+    fn busy(times: usize) -> Busy {
+        let mut busy = Busy { connection: Memory::default().connect(), times };
+        complete(busy.insert()).unwrap();
+        busy
+    }
+
+    #[test]
+    fn a_job_is_inserted_again_if_the_pending_one_has_started() {
+        for notify in [Notify::Now, Notify::Later] {
+            let deferred = complete(insert_or_find(job("a"), notify, &mut busy(1))).unwrap();
+            assert!(matches!(deferred, Deferred::New(_)), "{deferred:?}");
+            let deferred = complete(insert_or_find(job("a"), notify, &mut busy(3))).unwrap();
+            assert!(matches!(deferred, Deferred::New(_)), "{deferred:?}");
+            let deferred = complete(insert_or_find(job("a"), notify, &mut busy(0))).unwrap();
+            assert!(matches!(deferred, Deferred::Pending(_)), "{deferred:?}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_inserted_again_if_a_pending_job_has_started() {
+        let ids = complete(insert_or_find_all(vec![job("b"), job("a"), job("a")], &mut busy(2))).unwrap();
+        assert!(ids[0] != ids[1] && ids[1] == ids[2], "{ids:?}");
+    }
+
+    #[test]
+    fn the_number_of_tries_is_limited() {
+        let error = complete(insert_or_find(job("a"), Notify::Now, &mut busy(usize::MAX))).unwrap_err();
+        assert!(matches!(error, Error::AlreadyEnqueued { .. }), "{error}");
+        let error = complete(insert_or_find_all(vec![job("a")], &mut busy(usize::MAX))).unwrap_err();
+        assert!(matches!(error, Error::AlreadyEnqueued { .. }), "{error}");
+    }
+}
