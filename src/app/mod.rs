@@ -174,8 +174,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownTask`] if there is no such task. It lists the known names. [`Error::Invalid`] if the arguments do
-    /// not fit the task.
+    /// [`Error::UnknownTask`] if there is no such task. It lists the known names. [`Error::Invalid`] if the arguments
+    /// do not fit the task.
     ///
     /// # Example
     ///

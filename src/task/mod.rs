@@ -72,14 +72,15 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
         &[]
     }
 
-    /// Returns the default options of all of the task's jobs. Default: none, which means the queue `default` and priority
+    /// Returns the default options of all of the task's jobs. Default: none, which means the queue `default` and
+    /// priority
     /// 0. For options that depend on the arguments, see [`options`](Self::options).
     fn defaults() -> JobOptions {
         JobOptions::new()
     }
 
-    /// Returns the default options of a job with these arguments. Default: [`defaults`](Self::defaults). Implement it for
-    /// a lock that depends on the arguments.
+    /// Returns the default options of a job with these arguments. Default: [`defaults`](Self::defaults). Implement it
+    /// for a lock that depends on the arguments.
     ///
     /// It applies to each job that this program makes: by [`job`](Self::job), by
     /// [`App::configure_task`](crate::App::configure_task), and on a schedule. Other programs do not know it.

@@ -9,7 +9,8 @@ use std::fmt::{self, Debug, Display};
 /// returns such a type, its error becomes a `WrappedError`. In an implementation of [`Task`](crate::Task), write
 /// `type Output = Result<(), WrappedError<AppError>>`.
 ///
-/// Its text is that of the inner value. It has no source, so a [`TaskControl`](crate::TaskControl) inside has no effect.
+/// Its text is that of the inner value. It has no source, so a [`TaskControl`](crate::TaskControl) inside has no
+/// effect.
 ///
 /// # Example
 ///

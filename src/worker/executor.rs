@@ -144,8 +144,8 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Runs the task in its middleware, and catches the panics of middleware. If the job is asked to abort, the task is cancelled at its await point,
-/// except while it awaits blocking code.
+/// Runs the task in its middleware, and catches the panics of middleware. If the job is asked to abort, the task is
+/// cancelled at its await point, except while it awaits blocking code.
 async fn run_until_stopped(next: Next, context: &JobContext, timeout: Option<Duration>) -> Completion {
     if context.abort_reason().is_some() {
         return Completion::Cancelled;

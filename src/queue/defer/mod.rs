@@ -4,6 +4,8 @@ pub(crate) mod batch;
 pub(crate) mod concurrent;
 pub(crate) mod insert;
 pub(crate) mod options;
+#[cfg(all(test, feature = "testing"))]
+mod tests;
 pub(crate) mod tick;
 
 use std::time::Duration;
@@ -227,8 +229,8 @@ impl JobToDefer {
     ///
     /// [`Error::Invalid`] for the reasons listed at [`check`](Self::check), before a statement is sent.
     ///
-    /// [`Error::AlreadyEnqueued`] if another pending job holds the queueing lock, unless the option `unless_enqueued` is
-    /// set. Your transaction stays intact.
+    /// [`Error::AlreadyEnqueued`] if another pending job holds the queueing lock, unless the option `unless_enqueued`
+    /// is set. Your transaction stays intact.
     ///
     /// [`Error::Database`] if the statement fails. Your transaction is then lost. In a transaction with the isolation
     /// level repeatable read or serializable, a queueing lock taken by a concurrent transaction is a serialization
@@ -288,8 +290,8 @@ impl JobToDefer {
         complete(insert_or_find(self.into_checked_job()?, Notify::Now, &mut Blocking(connection))).map(Deferred::id)
     }
 
-    /// Defers the job like [`defer`](Self::defer), but returns `Ok(None)` if the queueing lock is already taken, even with
-    /// the option `unless_enqueued`.
+    /// Defers the job like [`defer`](Self::defer), but returns `Ok(None)` if the queueing lock is already taken, even
+    /// with the option `unless_enqueued`.
     ///
     /// # Errors
     ///
