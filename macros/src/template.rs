@@ -1,7 +1,7 @@
 //! Texts of options with placeholders for arguments, such as `"customer:{order.customer}"`.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote};
+use quote::{ToTokens, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{Ident, LitStr, Member};
 
@@ -22,7 +22,9 @@ struct Placeholder {
 
 impl Template {
     pub(crate) fn parse(text: &LitStr) -> syn::Result<Self> {
-        let refuse = |message: &str| Err(syn::Error::new(text.span(), message));
+        // Errors of the compiler point to the text, but suggest no change of it.
+        let span = Span::call_site().located_at(text.span());
+        let refuse = |message: &str| Err(syn::Error::new(span, message));
         let value = text.value();
         let (mut format, mut placeholders) = (String::new(), Vec::new());
         let mut rest = value.as_str();
@@ -43,7 +45,7 @@ impl Template {
                 if specification.contains(['$', '{']) {
                     return refuse("the format of a placeholder must not refer to another argument");
                 }
-                placeholders.push(Placeholder::parse(path, text.span())?);
+                placeholders.push(Placeholder::parse(path, span)?);
                 format.push_str(&if specification.is_empty() {
                     "{}".to_owned()
                 } else {
@@ -53,7 +55,7 @@ impl Template {
             }
         }
         format.push_str(rest);
-        Ok(Self { format: LitStr::new(&format, text.span()), placeholders })
+        Ok(Self { format: LitStr::new(&format, span), placeholders })
     }
 
     /// The text itself, if it has no placeholders.
@@ -67,7 +69,7 @@ impl Template {
         let values = self.placeholders.iter().map(|placeholder| placeholder.expand(arguments));
         let values = values.collect::<syn::Result<Vec<_>>>()?;
         let format = &self.format;
-        Ok(quote!(::std::format!(#format, #(#values),*)))
+        Ok(quote_spanned!(format.span()=> ::std::format!(#format, #(#values),*)))
     }
 }
 
@@ -115,6 +117,6 @@ impl Placeholder {
         let mut name = argument.name.clone();
         name.set_span(wanted.span());
         let fields = &self.fields;
-        Ok(quote!(self.#name #(.#fields)*))
+        Ok(quote_spanned!(wanted.span()=> self.#name #(.#fields)*))
     }
 }
