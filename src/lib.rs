@@ -94,6 +94,7 @@ pub use crate::task::context::JobContext;
 pub use crate::task::middleware::{Middleware, Next};
 pub use crate::task::output::{JobAborted, TaskControl, TaskError, TaskOutput, TaskResult};
 pub use crate::task::panicked::TaskPanicked;
+pub use crate::task::state::{RequiredState, State};
 pub use crate::task::worker_handle::WorkerHandle;
 pub use crate::task::wrapped_error::WrappedError;
 pub use crate::worker::{DeleteJobs, UnknownTasks, Worker};

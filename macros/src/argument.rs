@@ -1,7 +1,11 @@
-//! The arguments of a task.
+//! The parameters of a task: the arguments of its jobs, and shared values.
 
+use proc_macro2::TokenStream;
+use quote::quote;
 use syn::spanned::Spanned;
 use syn::{Attribute, FnArg, Ident, Meta, Pat, PatType, Signature, Type};
+
+use crate::state::StateParameter;
 
 /// An argument of the task: a field of the struct, and a parameter of both functions.
 pub(crate) struct Argument {
@@ -13,21 +17,45 @@ pub(crate) struct Argument {
     pub(crate) conditions: Vec<Attribute>,
 }
 
-/// Takes the arguments of the task from its parameters, with their serde attributes.
-pub(crate) fn take_arguments(signature: &mut Signature, pass_context: bool) -> syn::Result<Vec<Argument>> {
-    let span = signature.ident.span();
-    let mut parameters = signature.inputs.iter_mut();
-    if pass_context && parameters.next().is_none() {
-        return Err(syn::Error::new(span, "with `pass_context`, the first parameter must be the `JobContext`"));
-    }
-    parameters
-        .map(|parameter| match parameter {
-            FnArg::Receiver(receiver) => {
-                Err(syn::Error::new(receiver.span(), "a task must be a free function without `self`"))
+/// The parameters of a task, without its context.
+#[derive(Default)]
+pub(crate) struct Parameters {
+    pub(crate) arguments: Vec<Argument>,
+    pub(crate) states: Vec<StateParameter>,
+    /// The variables of all of them in the order of the signature, each with its conditions.
+    pub(crate) variables: Vec<TokenStream>,
+}
+
+impl Parameters {
+    /// Takes them from the signature, with the serde attributes of the arguments.
+    pub(crate) fn take(signature: &mut Signature, pass_context: bool) -> syn::Result<Self> {
+        let span = signature.ident.span();
+        let mut inputs = signature.inputs.iter_mut();
+        if pass_context && inputs.next().is_none() {
+            return Err(syn::Error::new(span, "with `pass_context`, the first parameter must be the `JobContext`"));
+        }
+        let mut parameters = Self::default();
+        for (index, input) in inputs.enumerate() {
+            let input = match input {
+                FnArg::Receiver(receiver) => {
+                    let message = "a task must be a free function without `self`";
+                    return Err(syn::Error::new(receiver.span(), message));
+                }
+                FnArg::Typed(input) => input,
+            };
+            if let Some(state) = StateParameter::take(input, index) {
+                let StateParameter { variable, conditions, .. } = &state;
+                parameters.variables.push(quote!(#(#conditions)* #variable));
+                parameters.states.push(state);
+            } else {
+                let argument = take_argument(input)?;
+                let Argument { name, conditions, .. } = &argument;
+                parameters.variables.push(quote!(#(#conditions)* #name));
+                parameters.arguments.push(argument);
             }
-            FnArg::Typed(parameter) => take_argument(parameter),
-        })
-        .collect()
+        }
+        Ok(parameters)
+    }
 }
 
 fn take_argument(parameter: &mut PatType) -> syn::Result<Argument> {

@@ -5,6 +5,7 @@ mod job_options;
 mod options;
 mod periodic;
 mod place;
+mod state;
 mod task;
 mod template;
 #[cfg(test)]
@@ -44,8 +45,9 @@ use proc_macro::TokenStream;
 /// `queueing_lock = "import:{page:03}"`. Write `{{` and `}}` for braces.
 ///
 /// Each job can override the queue, priority, lock and queueing lock. The parameters must be owned values that
-/// serialize and deserialize with serde. Attributes such as `#[serde(default)]` on a parameter are passed on. Use that
-/// one for a parameter that older pending jobs lack.
+/// serialize and deserialize with serde. A parameter of the type `State<T>` is not an argument, but a shared value of
+/// the application. Attributes such as `#[serde(default)]` on a parameter are passed on. Use that one for a parameter
+/// that older pending jobs lack.
 ///
 /// # Example
 ///

@@ -6,21 +6,22 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Attribute, ExprArray, Ident, ItemFn, LitStr, ReturnType, Signature};
 
-use crate::argument::{Argument, take_arguments};
+use crate::argument::{Argument, Parameters};
 use crate::options::{Options, Timeout};
-use crate::{job_options, periodic};
+use crate::{job_options, periodic, state};
 
 /// Expands to the struct, the function that makes a job, the body, and the implementation of `Task`.
 pub(crate) fn expand(options: &Options, mut function: ItemFn) -> syn::Result<TokenStream> {
     check_signature(&function.sig)?;
     let schedules = periodic::take(&mut function)?;
-    let arguments = take_arguments(&mut function.sig, options.pass_context)?;
+    let parameters = Parameters::take(&mut function.sig, options.pass_context)?;
+    let arguments = &parameters.arguments;
     let krate = options.krate.as_ref().map_or_else(|| quote!(::procrastinate), |path| quote!(#path));
     let name = function.sig.ident.clone();
-    let structure = structure(&function, &arguments, &krate);
-    let job_function = job_function(&function, &arguments, &krate);
-    let periodic = periodic::expand(&schedules, &arguments, &krate)?;
-    let implementation = implementation(options, &function, &arguments, &krate, &periodic)?;
+    let structure = structure(&function, arguments, &krate);
+    let job_function = job_function(&function, arguments, &krate);
+    let periodic = periodic::expand(&schedules, arguments, &krate)?;
+    let implementation = implementation(options, &function, &parameters, &krate, &periodic)?;
 
     let visibility = &function.vis;
     let attributes = other_attributes(&function.attrs);
@@ -101,18 +102,21 @@ fn job_function(function: &ItemFn, arguments: &[Argument], krate: &TokenStream) 
 fn implementation(
     options: &Options,
     function: &ItemFn,
-    arguments: &[Argument],
+    parameters: &Parameters,
     krate: &TokenStream,
     periodic: &TokenStream,
 ) -> syn::Result<TokenStream> {
     let name = &function.sig.ident;
     let task_name = task_name(options, name);
+    let Parameters { arguments, states, variables } = parameters;
     let job_options = job_options::expand(options, arguments, krate)?;
+    let required_state = state::expand(states, krate);
     let names = names(arguments);
     // Hygiene distinguishes this name from an argument of the same name.
     let context = Ident::new("context", Span::mixed_site());
     let passed_context = options.pass_context.then(|| quote!(#context,));
-    let call = quote!(#name::body(#passed_context #(#names),*));
+    let states = states.iter().map(|state| state.binding(&context, krate));
+    let call = quote!(#name::body(#passed_context #(#variables),*));
     let conditions = conditions(&function.attrs);
     let returned = if function.sig.asyncness.is_some() {
         quote!(#call.await)
@@ -138,6 +142,7 @@ fn implementation(
             type Output = #krate::TaskResult;
 
             #job_options
+            #required_state
             #aliases
             #retry
             #timeout
@@ -148,6 +153,7 @@ fn implementation(
             async fn run(self, #context: #krate::JobContext) -> Self::Output {
                 let _ = &#context;
                 let Self { #(#names),* } = self;
+                #(#states)*
                 #[allow(deprecated, reason = "its jobs still run")]
                 let returned = #returned;
                 #into_result

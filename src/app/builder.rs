@@ -186,8 +186,8 @@ impl AppBuilder {
         self
     }
 
-    /// Adds a value that tasks find by its type: a pool, an HTTP client, settings. See
-    /// [`JobContext::state`](crate::JobContext::state). A later value of the same type replaces an earlier one.
+    /// Adds a value that tasks find by its type: a pool, an HTTP client, settings. A later value of the same type
+    /// replaces an earlier one. See [`State`](crate::State) and [`JobContext::state`](crate::JobContext::state).
     ///
     /// # Example
     ///
@@ -250,6 +250,7 @@ impl AppBuilder {
     /// - [`Error::DuplicateTask`] if two tasks share a name or an alias, or if a task was added twice
     /// - [`Error::Invalid`] if the name, alias or namespace of a task is empty or longer than 128 bytes
     /// - [`Error::Invalid`] if the default options of a task are invalid
+    /// - [`Error::Invalid`] if a task needs a [`State`](crate::State) of a type of which there is no value
     /// - [`Error::Invalid`] if a schedule is invalid, or has the same `periodic_id` as another schedule of its task
     /// - [`Error::UnknownTask`] if a schedule or an alias belongs to a task that was not added
     ///
@@ -272,7 +273,9 @@ impl AppBuilder {
         }
         let mut schedules: Vec<PeriodicTask> = tasks.iter().flat_map(RegisteredTask::periodic).collect();
         schedules.extend(periodic);
+        let state_check = tasks.iter().try_for_each(|task| task.check_state(&self.state));
         let tasks = TaskRegistry::new(builtin_tasks(), tasks, aliases)?;
+        state_check?;
         let schedules = check_schedules(schedules, &tasks, self.periodic_max_delay)?;
         Ok(App::new(self.connector, tasks, self.state, self.worker_defaults, schedules))
     }

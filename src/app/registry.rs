@@ -17,11 +17,13 @@ use crate::periodic::PeriodicTask;
 use crate::queue::defer::options::{JobOptions, OptionsOf};
 use crate::queue::defer::{JobToDefer, configure_task};
 use crate::retry::{Retry, StalledJobPolicy};
+use crate::support::extensions::Extensions;
 use crate::support::misfit::{self, Misfit};
 use crate::task::Task;
 use crate::task::context::JobContext;
 use crate::task::middleware::Middleware;
 use crate::task::output::{CannotRun, TaskError, TaskOutput, TaskResult};
+use crate::task::state::RequiredState;
 use crate::validation::{check_name, invalid_args};
 
 /// A registered task: its name, settings and code, without its type.
@@ -43,6 +45,7 @@ pub(crate) struct RegisteredTask {
     pub(crate) timeout: Option<Duration>,
     pub(crate) stalled: StalledJobPolicy,
     pub(crate) middleware: Arc<[Middleware]>,
+    required_state: Vec<RequiredState>,
     periodic: fn() -> Vec<PeriodicTask>,
     /// Runs the task with the arguments of the context's job.
     pub(crate) run: fn(JobContext) -> BoxFuture<'static, TaskResult>,
@@ -62,6 +65,7 @@ impl RegisteredTask {
             timeout: T::timeout(),
             stalled: T::stalled(),
             middleware: T::middleware().into(),
+            required_state: T::required_state(),
             periodic: T::periodic,
             run: |context| run_task::<T>(context).boxed(),
         }
@@ -79,6 +83,17 @@ impl RegisteredTask {
             return Err(Error::invalid("timeout", "0s", rule));
         }
         Ok(())
+    }
+
+    /// Checks that the application has the values that the task needs.
+    pub(crate) fn check_state(&self, state: &Extensions) -> Result<(), Error> {
+        match self.required_state.iter().find(|required| !state.contains(required.id)) {
+            None => Ok(()),
+            Some(RequiredState { name, .. }) => {
+                let rule = format!("must have a value of the type {name}; add one with App::builder(…).state(…)");
+                Err(Error::invalid("state of the task", self.name, rule))
+            }
+        }
     }
 
     /// Makes a job with these arguments. They must fit the task, because the options can depend on them.

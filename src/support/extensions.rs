@@ -25,6 +25,16 @@ impl Extensions {
         self.values.get(&TypeId::of::<T>()).and_then(|(_, value)| value.downcast_ref())
     }
 
+    /// A share of the value of this type.
+    pub(crate) fn get_shared<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.values.get(&TypeId::of::<T>()).and_then(|(_, value)| value.clone().downcast().ok())
+    }
+
+    /// Whether there is a value of the type with this ID.
+    pub(crate) fn contains(&self, id: TypeId) -> bool {
+        self.values.contains_key(&id)
+    }
+
     /// Merges two sets of values. For a type in both, the value of `other` wins.
     pub(crate) fn overridden_by(&self, other: &Self) -> Self {
         if other.values.is_empty() {

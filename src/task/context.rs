@@ -255,7 +255,8 @@ impl JobContext {
         self.shared.abort_reason.get().copied()
     }
 
-    /// Returns the shared value of this type.
+    /// Returns the shared value of this type. A task that always needs one can have a parameter
+    /// [`State<T>`](crate::State) instead.
     ///
     /// A value from a [middleware](crate::Middleware) takes precedence over the worker's
     /// ([`Worker::state`](crate::Worker::state)), and the worker's over the application's
@@ -286,7 +287,16 @@ impl JobContext {
     /// ```
     #[doc(alias = "additional_context")]
     pub fn state<T: Send + Sync + 'static>(&self) -> Result<&T, Error> {
-        self.state.get().ok_or_else(|| Error::MissingState { wanted: type_name::<T>(), known: self.state.type_names() })
+        self.state.get().ok_or_else(|| self.missing_state::<T>())
+    }
+
+    /// Does the same as [`state`](Self::state), and returns a share of the value.
+    pub(crate) fn shared_state<T: Send + Sync + 'static>(&self) -> Result<Arc<T>, Error> {
+        self.state.get_shared().ok_or_else(|| self.missing_state::<T>())
+    }
+
+    fn missing_state<T>(&self) -> Error {
+        Error::MissingState { wanted: type_name::<T>(), known: self.state.type_names() }
     }
 
     /// Adds a value to this context, with which a middleware can run the task. It replaces a value of the same type.

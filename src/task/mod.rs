@@ -6,6 +6,7 @@ pub(crate) mod middleware;
 pub(crate) mod output;
 pub(crate) mod panicked;
 pub mod returned;
+pub(crate) mod state;
 pub(crate) mod worker_handle;
 pub(crate) mod wrapped_error;
 
@@ -23,6 +24,7 @@ use crate::retry::{Retry, StalledJobPolicy};
 use crate::task::context::JobContext;
 use crate::task::middleware::Middleware;
 use crate::task::output::TaskOutput;
+use crate::task::state::RequiredState;
 
 /// A function that can run later and in another process: its arguments, and the code that runs with them.
 ///
@@ -131,6 +133,45 @@ pub trait Task: Serialize + DeserializeOwned + Send + 'static {
     /// Returns what happens to a job whose worker died while it ran. Default: the job is retried.
     fn stalled() -> StalledJobPolicy {
         StalledJobPolicy::default()
+    }
+
+    /// Returns the types of which the application must have a shared value. Default: none.
+    ///
+    /// [`AppBuilder::build`](crate::AppBuilder::build) checks it. The macro lists the types of the parameters
+    /// [`State<…>`](crate::State).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::{Error, JobContext, RequiredState, Task};
+    /// # use serde::{Deserialize, Serialize};
+    ///
+    /// struct Settings {
+    ///     sender: String,
+    /// }
+    ///
+    /// # #[derive(Serialize, Deserialize)]
+    /// struct Greet {
+    ///     name: String,
+    /// }
+    ///
+    /// impl Task for Greet {
+    ///     const NAME: &'static str = "greet";
+    ///     type Output = Result<(), Error>;
+    ///
+    ///     fn required_state() -> Vec<RequiredState> {
+    ///         vec![RequiredState::of::<Settings>()]
+    ///     }
+    ///
+    ///     async fn run(self, context: JobContext) -> Result<(), Error> {
+    ///         println!("Dear {}, yours {}", self.name, context.state::<Settings>()?.sender);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// # let job = Greet { name: "Grace".into() }.job();
+    /// ```
+    fn required_state() -> Vec<RequiredState> {
+        Vec::new()
     }
 
     /// Returns the middleware of this task, the outermost first. Default: none.

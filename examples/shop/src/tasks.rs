@@ -5,7 +5,7 @@ use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use procrastinate::retry::RetryStrategy;
-use procrastinate::{JobContext, TaskError, periodic, task};
+use procrastinate::{State, TaskError, periodic, task};
 
 use crate::Shop;
 use crate::ShopError;
@@ -20,9 +20,8 @@ fn patiently() -> RetryStrategy {
 }
 
 /// Sends the confirmation of an order. Retries while the mail server is busy.
-#[task(queue = "mails", retry = patiently(), pass_context)]
-pub async fn send_confirmation(context: JobContext, order: i64) -> Result<(), TaskError> {
-    let shop: &Shop = context.state()?;
+#[task(queue = "mails", retry = patiently())]
+pub async fn send_confirmation(shop: State<Shop>, order: i64) -> Result<(), TaskError> {
     // Return the connection to the pool before sending the mail, which can take long.
     let order = Order::find(order, &mut *shop.pool.get().await?).await?;
     let text = format!("Dear {}, thank you for order {}.", order.customer, order.id);
@@ -31,9 +30,8 @@ pub async fn send_confirmation(context: JobContext, order: i64) -> Result<(), Ta
 }
 
 /// Writes the invoice and defers its mail. Only one runs at a time, so the invoice numbers have no gaps.
-#[task(queue = "invoices", lock = "invoices", retry = patiently(), pass_context)]
-pub async fn write_invoice(context: JobContext, order: i64) -> Result<(), TaskError> {
-    let shop: &Shop = context.state()?;
+#[task(queue = "invoices", lock = "invoices", retry = patiently())]
+pub async fn write_invoice(shop: State<Shop>, order: i64) -> Result<(), TaskError> {
     let mut connection = shop.pool.get().await?;
     connection
         .transaction(async |connection| {
@@ -57,9 +55,8 @@ pub async fn write_invoice(context: JobContext, order: i64) -> Result<(), TaskEr
     Ok(())
 }
 
-#[task(queue = "mails", retry = patiently(), pass_context)]
-pub async fn mail_invoice(context: JobContext, number: i64, order: i64) -> Result<(), TaskError> {
-    let shop: &Shop = context.state()?;
+#[task(queue = "mails", retry = patiently())]
+pub async fn mail_invoice(shop: State<Shop>, number: i64, order: i64) -> Result<(), TaskError> {
     let order = Order::find(order, &mut *shop.pool.get().await?).await?;
     let text = format!("Invoice {number}: {} cents, please.", order.amount_cents);
     shop.mailer.send(&order.email, text).await?;
@@ -68,9 +65,8 @@ pub async fn mail_invoice(context: JobContext, number: i64, order: i64) -> Resul
 
 /// Reports the orders of the last day, every morning at seven (UTC).
 #[periodic(cron = "0 7 * * *")]
-#[task(queue = "reports", pass_context)]
-pub async fn report_sales(context: JobContext, timestamp: i64) -> Result<(), TaskError> {
-    let shop: &Shop = context.state()?;
+#[task(queue = "reports")]
+pub async fn report_sales(shop: State<Shop>, timestamp: i64) -> Result<(), TaskError> {
     let morning = DateTime::from_timestamp(timestamp, 0).ok_or("invalid timestamp")?;
     let (orders, cents) = Order::sales_since(morning - TimeDelta::days(1), &mut *shop.pool.get().await?).await?;
     shop.mailer.send(OFFICE, format!("{orders} orders, {cents} cents")).await?;

@@ -5,3 +5,4 @@ mod blueprints;
 #[cfg(feature = "discovery")]
 mod discovery;
 mod refusals;
+mod state;
