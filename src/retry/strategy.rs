@@ -1,4 +1,4 @@
-//! Procrastinate's retry strategy, with delays that grow with each attempt.
+//! A retry strategy with delays that grow with each attempt: by Procrastinate's formula, or by a factor.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,10 +14,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 type ErrorFilter = Arc<dyn Fn(&AttemptError) -> bool + Send + Sync>;
 
-/// Delays that grow with each attempt, by Procrastinate's formula.
+/// Delays that grow with each attempt.
 ///
-/// The delay after an attempt is `wait + linear_wait × attempts + exponential_wait ^ (attempts + 1)` seconds, at most
-/// `max_wait`. `attempts` is 0 after the first attempt. By default, jobs are retried immediately and without a limit.
+/// | set with | delay after an attempt |
+/// |---|---|
+/// | [`wait`](Self::wait), [`linear_wait`](Self::linear_wait), [`exponential_wait`](Self::exponential_wait) | `wait + linear_wait × attempts + exponential_wait ^ (attempts + 1)` seconds, which is Procrastinate's formula |
+/// | [`backoff`](Self::backoff) | `base × factor ^ attempts` |
+///
+/// `attempts` is 0 after the first attempt. No delay exceeds `max_wait`. By default, jobs are retried immediately and
+/// without a limit.
 ///
 /// # Example
 ///
@@ -36,6 +41,8 @@ pub struct RetryStrategy {
     wait: u32,
     linear_wait: u32,
     exponential_wait: u32,
+    /// A base and a factor, instead of the three above.
+    backoff: Option<(Duration, f64)>,
     max_wait: Duration,
     jitter: f64,
     filter: Option<ErrorFilter>,
@@ -48,6 +55,7 @@ impl Default for RetryStrategy {
             wait: 0,
             linear_wait: 0,
             exponential_wait: 0,
+            backoff: None,
             max_wait: LONGEST_WAIT,
             jitter: 0.0,
             filter: None,
@@ -87,6 +95,7 @@ impl RetryStrategy {
     /// ```
     pub fn wait(mut self, seconds: u32) -> Self {
         self.wait = seconds;
+        self.backoff = None;
         self
     }
 
@@ -98,6 +107,7 @@ impl RetryStrategy {
     /// ```
     pub fn linear_wait(mut self, seconds: u32) -> Self {
         self.linear_wait = seconds;
+        self.backoff = None;
         self
     }
 
@@ -109,6 +119,27 @@ impl RetryStrategy {
     /// ```
     pub fn exponential_wait(mut self, seconds: u32) -> Self {
         self.exponential_wait = seconds;
+        self.backoff = None;
+        self
+    }
+
+    /// Sets the delays `base`, `base × factor`, `base × factor²` and so on.
+    ///
+    /// It replaces `wait`, `linear_wait` and `exponential_wait`, and a later call of one of them replaces it. A factor
+    /// below 1 counts as 1.
+    ///
+    /// ```
+    /// # use procrastinate::retry::RetryStrategy;
+    /// use std::time::Duration;
+    ///
+    /// let strategy = RetryStrategy::new().backoff(Duration::from_secs(60), 2.0).jitter(0.1);
+    /// let waits: Vec<u64> = (0..4).map(|attempts| strategy.wait_after(attempts).as_secs()).collect();
+    /// assert_eq!(waits, [60, 120, 240, 480]);
+    /// ```
+    pub fn backoff(mut self, base: Duration, factor: f64) -> Self {
+        (self.wait, self.linear_wait, self.exponential_wait) = (0, 0, 0);
+        // `max` returns the other value if one is not a number.
+        self.backoff = Some((base, factor.max(1.0)));
         self
     }
 
@@ -175,10 +206,20 @@ impl RetryStrategy {
     /// ```
     #[must_use]
     pub fn wait_after(&self, attempts: u32) -> Duration {
-        let linear = u64::from(self.linear_wait).saturating_mul(u64::from(attempts));
-        let exponential = u64::from(self.exponential_wait).saturating_pow(attempts.saturating_add(1));
-        let seconds = u64::from(self.wait).saturating_add(linear).saturating_add(exponential);
-        Duration::from_secs(seconds).min(self.max_wait)
+        let delay = match self.backoff {
+            // Zero times infinity is not a number.
+            Some((base, _)) if base.is_zero() => base,
+            Some((base, factor)) => {
+                let seconds = base.as_secs_f64() * factor.powf(f64::from(attempts));
+                Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+            }
+            None => {
+                let linear = u64::from(self.linear_wait).saturating_mul(u64::from(attempts));
+                let exponential = u64::from(self.exponential_wait).saturating_pow(attempts.saturating_add(1));
+                Duration::from_secs(u64::from(self.wait).saturating_add(linear).saturating_add(exponential))
+            }
+        };
+        delay.min(self.max_wait)
     }
 }
 
@@ -201,6 +242,7 @@ impl fmt::Debug for RetryStrategy {
             .field("wait", &self.wait)
             .field("linear_wait", &self.linear_wait)
             .field("exponential_wait", &self.exponential_wait)
+            .field("backoff", &self.backoff)
             .field("max_wait", &self.max_wait)
             .field("jitter", &self.jitter)
             .finish_non_exhaustive()
@@ -229,6 +271,36 @@ impl RetryPolicy for RetryStrategy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backoff_grows_by_its_factor_up_to_the_longest_delay() {
+        let waits = |strategy: RetryStrategy| [0, 1, 2, 3, 100, u32::MAX].map(|attempts| strategy.wait_after(attempts));
+        let seconds = |seconds: [f64; 6]| seconds.map(Duration::from_secs_f64);
+        let day = 86_400.0;
+        let backoff = |base: f64, factor: f64| RetryStrategy::new().backoff(Duration::from_secs_f64(base), factor);
+        assert_eq!(waits(backoff(60.0, 2.0)), seconds([60.0, 120.0, 240.0, 480.0, day, day]));
+        assert_eq!(waits(backoff(0.5, 1.5)), seconds([0.5, 0.75, 1.125, 1.6875, day, day]));
+        assert_eq!(waits(backoff(60.0, f64::INFINITY)), seconds([60.0, day, day, day, day, day]));
+        for factor in [1.0, 0.5, 0.0, -3.0, f64::NAN, f64::NEG_INFINITY] {
+            assert_eq!(waits(backoff(60.0, factor)), seconds([60.0; 6]));
+        }
+        assert_eq!(waits(backoff(0.0, f64::INFINITY)), [Duration::ZERO; 6]);
+        let short = backoff(60.0, 2.0).max_wait(Duration::from_secs(100));
+        assert_eq!(waits(short), seconds([60.0, 100.0, 100.0, 100.0, 100.0, 100.0]));
+    }
+
+    #[test]
+    fn the_later_of_a_backoff_and_another_delay_counts() {
+        let minute = Duration::from_secs(60);
+        let strategy = RetryStrategy::new().wait(1).exponential_wait(2).backoff(minute, 2.0);
+        assert_eq!(strategy.wait_after(0), minute);
+        assert_eq!(strategy.clone().wait(5).wait_after(1), Duration::from_secs(5));
+        assert_eq!(strategy.clone().linear_wait(5).wait_after(1), Duration::from_secs(5));
+        assert_eq!(strategy.clone().exponential_wait(5).wait(1).wait_after(1), Duration::from_secs(26));
+        let jittered = strategy.jitter(0.1);
+        assert_eq!(jittered.jittered_wait_after(1, 0.0), Duration::from_secs(108));
+        assert_eq!(jittered.jittered_wait_after(1, 1.0), Duration::from_secs(132));
+    }
 
     #[test]
     fn delays_saturate_and_jitter_keeps_to_the_longest_one() {
