@@ -1,6 +1,7 @@
 //! The attributes of the `procrastinate` crate. Use them as `procrastinate::task` and `procrastinate::periodic`.
 
 mod argument;
+mod duration;
 mod job_options;
 mod options;
 mod periodic;
@@ -103,7 +104,8 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// | option | meaning | default |
 /// |---|---|---|
-/// | `cron = "…"` | five fields, or six with the second last; see `Cron` | required |
+/// | `cron = "…"` | five fields, or six with the second last; see `Cron` | this or `every` is required |
+/// | `every = "…"` | an interval such as `"10min"`, or an expression of the type `Duration`, in whole seconds; the ticks are its multiples since 1970 | this or `cron` is required |
 /// | `periodic_id = "…"` | tells several schedules of one task apart; never change it | empty |
 /// | `args(name = …, …)` | the other arguments, checked by the compiler | none |
 /// | `queue`, `priority`, `lock`, `queueing_lock` | options of these jobs | the task's |

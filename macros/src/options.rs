@@ -1,11 +1,11 @@
 //! Parses the options of `#[task(…)]`.
 
-use std::time::Duration;
-
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Expr, ExprArray, ExprLit, Ident, Lit, LitStr, Path, Token};
+
+use crate::duration::DurationOption;
 
 use crate::template::Template;
 
@@ -21,19 +21,11 @@ pub(crate) struct Options {
     pub(crate) queueing_lock: Option<Template>,
     pub(crate) unless_enqueued: Option<Ident>,
     pub(crate) retry: Option<Expr>,
-    pub(crate) timeout: Option<Timeout>,
+    pub(crate) timeout: Option<DurationOption>,
     pub(crate) stalled: Option<LitStr>,
     pub(crate) middleware: Option<ExprArray>,
     pub(crate) pass_context: bool,
     pub(crate) krate: Option<Path>,
-}
-
-/// The time limit of a task.
-pub(crate) enum Timeout {
-    /// A text such as `"30s"`.
-    Written(LitStr, Duration),
-    /// An expression of the type `Duration`.
-    Expression(Expr),
 }
 
 enum Entry {
@@ -45,7 +37,7 @@ enum Entry {
     Lock(Template),
     QueueingLock(Template),
     Retry(Expr),
-    Timeout(Timeout),
+    Timeout(DurationOption),
     Stalled(LitStr),
     Middleware(ExprArray),
     UnlessEnqueued(Ident),
@@ -97,7 +89,7 @@ impl Parse for Entry {
             return Ok(Self::Retry(input.parse()?));
         }
         if key == "timeout" {
-            return Ok(Self::Timeout(timeout(input.parse()?)?));
+            return Ok(Self::Timeout(DurationOption::read("the timeout", input.parse()?)?));
         }
         if key == "middleware" {
             return Ok(Self::Middleware(input.parse()?));
@@ -150,20 +142,6 @@ fn aliases(array: ExprArray) -> syn::Result<ExprArray> {
     Ok(array)
 }
 
-fn timeout(value: Expr) -> syn::Result<Timeout> {
-    let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = value else { return Ok(Timeout::Expression(value)) };
-    match humantime::parse_duration(&text.value()) {
-        Ok(duration) if duration.is_zero() => {
-            Err(syn::Error::new(text.span(), "the timeout must be greater than zero"))
-        }
-        Ok(duration) => Ok(Timeout::Written(text, duration)),
-        Err(error) => {
-            let message = format!("the timeout must be a duration such as \"30s\", \"5min\" or \"1h 30min\": {error}");
-            Err(syn::Error::new(text.span(), message))
-        }
-    }
-}
-
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let mut options = Self::default();
@@ -191,15 +169,6 @@ impl Parse for Options {
                 Err(syn::Error::new(key.span(), message))
             }
             _ => Ok(options),
-        }
-    }
-}
-
-impl quote::ToTokens for Timeout {
-    fn to_tokens(&self, tokens: &mut proc_macro2::TokenStream) {
-        match self {
-            Self::Written(text, _) => text.to_tokens(tokens),
-            Self::Expression(value) => value.to_tokens(tokens),
         }
     }
 }

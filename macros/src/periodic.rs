@@ -8,6 +8,7 @@ use syn::punctuated::Punctuated;
 use syn::{Attribute, Expr, ExprLit, Ident, ItemFn, Lit, LitStr, Token, Type, parse_quote};
 
 use crate::argument::Argument;
+use crate::duration::DurationOption;
 use crate::options::{check_value, set};
 use crate::template::Template;
 
@@ -39,17 +40,32 @@ fn is_named(attribute: &Attribute, name: &str) -> bool {
 
 /// One `#[periodic(…)]`.
 pub(crate) struct Schedule {
-    cron: LitStr,
+    recurrence: Recurrence,
     /// The other options, in their order. Each is a method of `PeriodicTask` with one argument.
     options: Vec<(Ident, Expr)>,
     args: Vec<(Ident, Expr)>,
+}
+
+/// When a schedule ticks.
+enum Recurrence {
+    Cron(LitStr),
+    Every(DurationOption),
+}
+
+impl ToTokens for Recurrence {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        match self {
+            Self::Cron(text) => text.to_tokens(tokens),
+            Self::Every(interval) => interval.to_tokens(tokens),
+        }
+    }
 }
 
 impl Parse for Schedule {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         const TEXTS: [&str; 5] = ["periodic_id", "queue", "lock", "queueing_lock", "time_zone"];
         const VALUES: [&str; 3] = ["priority", "max_delay", "missed"];
-        let (mut cron, mut options, mut args) = (None, Vec::<(Ident, Expr)>::new(), None);
+        let (mut recurrence, mut options, mut args) = (None, Vec::<(Ident, Expr)>::new(), None);
         let whole = input.span();
         while !input.is_empty() {
             let key: Ident = input.parse()?;
@@ -60,7 +76,11 @@ impl Parse for Schedule {
                 set(&mut args, parsed)?;
             } else if key == "cron" {
                 input.parse::<Token![=]>()?;
-                set(&mut cron, input.parse()?)?;
+                set_recurrence(&mut recurrence, Recurrence::Cron(input.parse()?))?;
+            } else if key == "every" {
+                input.parse::<Token![=]>()?;
+                let interval = DurationOption::read("the interval", input.parse()?)?;
+                set_recurrence(&mut recurrence, Recurrence::Every(interval))?;
             } else if TEXTS.iter().chain(&VALUES).any(|known| key == known) {
                 input.parse::<Token![=]>()?;
                 if options.iter().any(|(other, _)| *other == key) {
@@ -77,17 +97,26 @@ impl Parse for Schedule {
                 options.push((key, value));
             } else {
                 let known = [&TEXTS[..], &VALUES[..]].concat().join(", ");
-                let message = format!("unknown option `{key}`; the options are: cron, args, {known}");
+                let message = format!("unknown option `{key}`; the options are: cron, every, args, {known}");
                 return Err(syn::Error::new(key.span(), message));
             }
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
             }
         }
-        let cron = cron.ok_or_else(|| syn::Error::new(whole, "the schedule is missing; add `cron = \"…\"`"))?;
+        let recurrence = recurrence
+            .ok_or_else(|| syn::Error::new(whole, "the schedule is missing; add `cron = \"…\"` or `every = \"…\"`"))?;
         let args = args.unwrap_or_default().into_iter().map(|NamedValue { name, value }| (name, value)).collect();
-        Ok(Self { cron, options, args })
+        Ok(Self { recurrence, options, args })
     }
+}
+
+fn set_recurrence(place: &mut Option<Recurrence>, value: Recurrence) -> syn::Result<()> {
+    if place.is_some() {
+        return Err(syn::Error::new_spanned(value, "a schedule must have one `cron` or one `every`, not several"));
+    }
+    *place = Some(value);
+    Ok(())
 }
 
 /// The lock of a schedule. Its arguments are known, so it needs no placeholders.
@@ -146,13 +175,19 @@ impl Schedule {
         });
         if let Some(Argument { name, .. }) = missing {
             let message = format!("the argument `{name}` is missing; add `args({name} = …)`");
-            return Err(syn::Error::new(self.cron.span(), message));
+            return Err(syn::Error::new_spanned(&self.recurrence, message));
         }
         let args = self.args.iter().map(|(name, value)| expand_arg(name, value, arguments));
         let args = args.collect::<syn::Result<Vec<_>>>()?;
-        let cron = &self.cron;
+        let schedule = match &self.recurrence {
+            Recurrence::Cron(cron) => quote!(#krate::PeriodicTask::new::<Self>(#cron)),
+            Recurrence::Every(interval) => {
+                let interval = interval.expand();
+                quote!(#krate::PeriodicTask::every::<Self>(#interval))
+            }
+        };
         let (options, values): (Vec<_>, Vec<_>) = self.options.iter().map(|(option, value)| (option, value)).unzip();
-        Ok(quote!(#krate::PeriodicTask::new::<Self>(#cron) #(.#options(#values))* #(#args)*))
+        Ok(quote!(#schedule #(.#options(#values))* #(#args)*))
     }
 }
 

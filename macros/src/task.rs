@@ -7,7 +7,8 @@ use syn::spanned::Spanned;
 use syn::{Attribute, ExprArray, Ident, ItemFn, LitStr, ReturnType, Signature};
 
 use crate::argument::{Argument, Parameters};
-use crate::options::{Options, Timeout};
+use crate::duration::DurationOption;
+use crate::options::Options;
 use crate::{job_options, periodic, state};
 
 /// Expands to the struct, the function that makes a job, the body, and the implementation of `Task`.
@@ -192,14 +193,8 @@ fn task_name(options: &Options, function: &Ident) -> LitStr {
     }
 }
 
-fn timeout_function(timeout: &Timeout) -> TokenStream {
-    let timeout = match timeout {
-        Timeout::Written(_, duration) => {
-            let (seconds, nanoseconds) = (duration.as_secs(), duration.subsec_nanos());
-            quote!(::core::time::Duration::new(#seconds, #nanoseconds))
-        }
-        Timeout::Expression(value) => quote!(#value),
-    };
+fn timeout_function(timeout: &DurationOption) -> TokenStream {
+    let timeout = timeout.expand();
     quote! {
         fn timeout() -> ::core::option::Option<::core::time::Duration> {
             ::core::option::Option::Some(#timeout)

@@ -120,14 +120,18 @@ fn refusal_of_periodic(periodic: &str) -> String {
 #[test]
 fn an_invalid_schedule_is_refused_with_the_rule() {
     for (periodic, expected) in [
-        ("periodic_id = \"a\"", "the schedule is missing; add `cron = \"…\"`"),
+        ("periodic_id = \"a\"", "the schedule is missing; add `cron = \"…\"` or `every = \"…\"`"),
         ("cron = \"@daily\"", "the argument `customer` is missing; add `args(customer = …)`"),
         ("cron = \"@daily\", args(customer = \"a\", color = 5)", "the task has no argument `color`"),
         (
             "cron = \"@daily\", args(customer = \"a\", timestamp = 5)",
             "the argument `timestamp` must not be set, because it is the tick",
         ),
-        ("cron = \"@daily\", cron = \"@hourly\"", "this option must be set only once"),
+        ("cron = \"@daily\", cron = \"@hourly\"", "a schedule must have one `cron` or one `every`, not several"),
+        ("cron = \"@daily\", every = \"1h\"", "a schedule must have one `cron` or one `every`, not several"),
+        ("every = \"0s\"", "the interval must be greater than zero"),
+        ("every = \"1h\"", "the argument `customer` is missing; add `args(customer = …)`"),
+        ("every = Duration::from_secs(5), args(customer = name())", ""),
         ("cron = \"@daily\", queue = \"a\", queue = \"b\"", "this option must be set only once"),
         ("cron = \"@daily\", queue = \"\"", "the queue must not be empty"),
         (
@@ -136,8 +140,8 @@ fn an_invalid_schedule_is_refused_with_the_rule() {
         ),
         (
             "cron = \"@daily\", id = \"a\"",
-            "unknown option `id`; the options are: cron, args, periodic_id, queue, lock, queueing_lock, time_zone, priority, \
-             max_delay, missed",
+            "unknown option `id`; the options are: cron, every, args, periodic_id, queue, lock, queueing_lock, time_zone, \
+             priority, max_delay, missed",
         ),
         ("cron = \"@daily\", args(customer = name()), priority = -5,", ""),
     ] {

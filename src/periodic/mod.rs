@@ -6,10 +6,12 @@
 //! | `schedule` | the schedule after validation |
 //! | `ticks` | which ticks are due, and which were missed |
 //! | `deferrer` | defers the ticks that are due |
+//! | `recurrence` | when a schedule ticks: by a cron expression, or at an interval |
 //! | `cron` | cron expressions |
 
 pub(crate) mod cron;
 mod deferrer;
+mod recurrence;
 mod schedule;
 mod ticks;
 
@@ -27,6 +29,7 @@ use crate::support::json::to_json;
 use crate::validation::{check_args, check_name, unserializable};
 
 pub use self::deferrer::PeriodicDeferrer;
+use self::recurrence::Recurrence;
 pub use self::schedule::MissedTicks;
 pub(crate) use self::schedule::{Schedule, check_distinct};
 #[cfg(feature = "testing")]
@@ -38,7 +41,7 @@ pub(crate) const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(600);
 /// A tick with which the arguments are checked: the first second of 2026.
 const SAMPLE_TICK: i64 = 1_767_225_600;
 
-/// A schedule of a task: a cron expression, and the arguments and options of its jobs.
+/// A schedule of a task: a cron expression or an interval, and the arguments and options of its jobs.
 ///
 /// Add it with [`AppBuilder::periodic`](crate::AppBuilder::periodic), or write [`#[periodic]`](macro@crate::periodic)
 /// at the task. Every running worker of the application defers the jobs, whichever queues it serves. However many
@@ -72,7 +75,7 @@ pub struct PeriodicTask {
     task: TypeId,
     /// The name with which the task was declared.
     task_name: &'static str,
-    cron: String,
+    recurrence: WantedRecurrence,
     periodic_id: String,
     args: Result<Map<String, Value>, Error>,
     options: JobOptions,
@@ -82,13 +85,20 @@ pub struct PeriodicTask {
     missed: MissedTicks,
 }
 
+/// When a schedule should tick, before validation.
+#[derive(Debug)]
+pub(crate) enum WantedRecurrence {
+    Cron(String),
+    Every(Duration),
+}
+
 impl PeriodicTask {
     /// A schedule for the task of this type and name.
-    pub(crate) fn of(task: TypeId, task_name: &'static str, cron: String) -> Self {
+    pub(crate) fn of(task: TypeId, task_name: &'static str, recurrence: WantedRecurrence) -> Self {
         Self {
             task,
             task_name,
-            cron,
+            recurrence,
             periodic_id: String::new(),
             args: Ok(Map::new()),
             options: JobOptions::new(),
@@ -225,6 +235,23 @@ impl PeriodicTask {
         self
     }
 
+    /// Validates when it ticks.
+    fn recurrence(&self) -> Result<Recurrence, Error> {
+        let recurrence = match &self.recurrence {
+            WantedRecurrence::Cron(expression) => Recurrence::Cron(Cron::new(expression)?),
+            WantedRecurrence::Every(interval) => Recurrence::every(*interval)?,
+        };
+        #[cfg(feature = "chrono-tz")]
+        if let Some(name) = &self.time_zone {
+            let Recurrence::Cron(cron) = recurrence else {
+                let rule = "must not be set for a schedule with an interval, which counts seconds";
+                return Err(Error::invalid("time zone", name.clone(), rule));
+            };
+            return Ok(Recurrence::Cron(cron.in_time_zone(name)?));
+        }
+        Ok(recurrence)
+    }
+
     /// The type of the task.
     pub(crate) fn task(&self) -> TypeId {
         self.task
@@ -238,18 +265,13 @@ impl PeriodicTask {
     /// Validates the schedule. The application provides the task's full name, the options of its jobs and the default
     /// `max_delay`.
     pub(crate) fn check(self, task_name: &str, options_of: OptionsOf, max_delay: Duration) -> Result<Schedule, Error> {
-        let cron = Cron::new(&self.cron)?;
-        #[cfg(feature = "chrono-tz")]
-        let cron = match &self.time_zone {
-            Some(name) => cron.in_time_zone(name)?,
-            None => cron,
-        };
+        let recurrence = self.recurrence()?;
         if !self.periodic_id.is_empty() {
             check_name("periodic_id", &self.periodic_id)?;
         }
         let max_delay = self.max_delay.unwrap_or(max_delay);
         let schedule = Schedule {
-            cron,
+            recurrence,
             periodic_id: self.periodic_id,
             task_name: task_name.to_owned(),
             args: self.args?,

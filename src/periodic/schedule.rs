@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::database::statements::defer::NewJob;
 use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::error::Error;
-use crate::periodic::cron::Cron;
+use crate::periodic::recurrence::Recurrence;
 use crate::queue::defer::JobToDefer;
 use crate::queue::defer::options::{JobOptions, OptionsOf};
 use crate::validation::invalid_args;
@@ -52,7 +52,7 @@ pub enum MissedTicks {
 /// A valid schedule of a periodic task.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    pub(super) cron: Cron,
+    pub(super) recurrence: Recurrence,
     pub(super) periodic_id: String,
     pub(super) task_name: String,
     /// The arguments without the tick.

@@ -39,7 +39,7 @@ impl Ticks {
             Some(since) => self.waiting.extend(ticks_since(schedule, since, now)),
         }
         if self.followed_until.is_none() || self.next.is_some_and(|next| next <= now) {
-            self.next = schedule.cron.after(now).next();
+            self.next = schedule.recurrence.next(now);
         }
         self.followed_until = self.followed_until.max(Some(now));
         self.drop_what_waits_too_long(schedule, now);
@@ -127,8 +127,9 @@ fn all_ticks(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec
 
 /// The ticks between two times, both included, latest first.
 fn ticks_backwards(schedule: &Schedule, from: DateTime<Utc>, to: DateTime<Utc>) -> impl Iterator<Item = DateTime<Utc>> {
-    let before = |tick: &DateTime<Utc>| schedule.cron.last_until(tick.checked_sub_signed(TimeDelta::nanoseconds(1))?);
-    std::iter::successors(schedule.cron.last_until(to), before).take_while(move |tick| *tick >= from)
+    let before =
+        |tick: &DateTime<Utc>| schedule.recurrence.last_until(tick.checked_sub_signed(TimeDelta::nanoseconds(1))?);
+    std::iter::successors(schedule.recurrence.last_until(to), before).take_while(move |tick| *tick >= from)
 }
 
 #[cfg(test)]
@@ -139,12 +140,13 @@ mod tests {
 
     use super::*;
     use crate::periodic::cron::Cron;
+    use crate::periodic::recurrence::Recurrence;
     use crate::queue::defer::options::JobOptions;
 
     /// A schedule with a `max_delay` of ten minutes.
     fn schedule(cron: &str, missed: MissedTicks) -> Schedule {
         Schedule {
-            cron: Cron::new(cron).unwrap(),
+            recurrence: Recurrence::Cron(Cron::new(cron).unwrap()),
             periodic_id: String::new(),
             task_name: "report".to_owned(),
             args: Map::new(),

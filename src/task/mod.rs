@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::periodic::PeriodicTask;
+use crate::periodic::{PeriodicTask, WantedRecurrence};
 use crate::queue::defer::JobToDefer;
 use crate::queue::defer::options::JobOptions;
 use crate::retry::{Retry, StalledJobPolicy};
@@ -210,6 +210,25 @@ impl PeriodicTask {
     /// let nightly = PeriodicTask::new::<clean_up>("0 3 * * *");
     /// ```
     pub fn new<T: Task>(cron: impl Into<String>) -> Self {
-        Self::of(TypeId::of::<T>(), T::NAME, cron.into())
+        Self::of(TypeId::of::<T>(), T::NAME, WantedRecurrence::Cron(cron.into()))
+    }
+
+    /// Creates a schedule of the task with an interval: a whole number of seconds, at least 1.
+    ///
+    /// The ticks are the multiples of the interval since the beginning of 1970 in UTC, so that all programs agree on
+    /// them. With ten minutes, they are at 0:00, 0:10 and so on. To run a task once a day at a certain time, use
+    /// [`new`](Self::new).
+    ///
+    /// If the interval is invalid, [`AppBuilder::build`](crate::AppBuilder::build) returns an error.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use procrastinate::{PeriodicTask, task};
+    /// # #[task] async fn clean_up(timestamp: i64) { let _ = timestamp; }
+    /// let often = PeriodicTask::every::<clean_up>(std::time::Duration::from_secs(600));
+    /// ```
+    pub fn every<T: Task>(interval: Duration) -> Self {
+        Self::of(TypeId::of::<T>(), T::NAME, WantedRecurrence::Every(interval))
     }
 }

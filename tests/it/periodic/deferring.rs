@@ -45,6 +45,29 @@ fn defers(database: &Database) -> Vec<(String, i64)> {
 }
 
 #[tokio::test]
+async fn an_interval_ticks_at_its_multiples_whenever_a_program_started() {
+    #[periodic(every = "10min")]
+    #[periodic(every = Duration::from_secs(7 * 60), periodic_id = "seven")]
+    #[task(queue = "reports")]
+    async fn often(timestamp: i64) {
+        let _ = timestamp;
+    }
+
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<often>().build().unwrap();
+    let mut first = app.periodic_deferrer();
+    first.defer_due(at("08:03:21")).await;
+    // This time is a multiple of both.
+    assert_eq!(ticks(&database), ["08:00", "08:00"]);
+    let mut second = app.periodic_deferrer();
+    for time in ["08:06:59", "08:07:00", "08:10:02"] {
+        first.defer_due(at(time)).await;
+        second.defer_due(at(time)).await;
+    }
+    assert_eq!(ticks(&database), ["08:00", "08:00", "08:07", "08:10"]);
+}
+
+#[tokio::test]
 async fn a_tick_becomes_a_job_with_the_options_and_arguments_of_its_schedule() {
     #[periodic(cron = "0 8 * * *", periodic_id = "morning", args(customer = "Ada"))]
     #[periodic(

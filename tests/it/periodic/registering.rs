@@ -112,6 +112,20 @@ async fn a_task_with_schedule_options_cannot_be_periodic() {
 }
 
 #[tokio::test]
+async fn an_interval_is_in_whole_seconds_and_has_no_time_zone() {
+    let refusal_of = async |schedule: PeriodicTask| refusal(schedule.arg("customer", "Ada")).await;
+    assert_eq!(
+        refusal_of(PeriodicTask::every::<report>(Duration::from_millis(1_500))).await,
+        "invalid interval \"1.5s\": must be a whole number of seconds, at least 1"
+    );
+    #[cfg(feature = "chrono-tz")]
+    assert_eq!(
+        refusal_of(PeriodicTask::every::<report>(Duration::from_secs(60)).time_zone("Europe/Vienna")).await,
+        "invalid time zone \"Europe/Vienna\": must not be set for a schedule with an interval, which counts seconds"
+    );
+}
+
+#[tokio::test]
 async fn the_attribute_can_be_above_and_below_and_repeated() {
     #[periodic(cron = "0 8 * * *", periodic_id = "a", args(customer = "Ada", depth = 3))]
     #[task(queue = "reports")]
