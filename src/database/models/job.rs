@@ -285,47 +285,6 @@ impl ProcrastinateJob {
         procrastinate_jobs::scheduled_at.gt(time)
     }
 
-    /// Selects the running jobs whose worker is gone, or has sent no heartbeat since this time.
-    ///
-    /// By default, a worker sends a heartbeat every 10 seconds, and is considered stalled after 30 seconds without one.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use diesel::prelude::*;
-    /// # use procrastinate::models::ProcrastinateJob;
-    /// let limit = chrono::Utc::now() - chrono::TimeDelta::seconds(30);
-    /// let stalled = ProcrastinateJob::query().filter(ProcrastinateJob::stalled(limit));
-    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&stalled).to_string().contains("last_heartbeat < $1"));
-    /// ```
-    #[must_use]
-    pub fn stalled(not_heard_of_since: DateTime<Utc>) -> StalledJobs {
-        StalledJobs(not_heard_of_since)
-    }
-
-    /// Selects the finished jobs whose newest event is older than this time.
-    ///
-    /// [`delete_old_jobs`](crate::job_manager::delete_old_jobs) uses the same rule. Add a condition on the status to
-    /// select only some outcomes. The condition reads the events of each finished job that passes the other filters. On
-    /// a large table, combine it with other filters, or with an order and a limit.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # use diesel::prelude::*;
-    /// # use procrastinate::JobStatus;
-    /// # use procrastinate::models::ProcrastinateJob;
-    /// let yesterday = chrono::Utc::now() - chrono::TimeDelta::days(1);
-    /// let old_failures = ProcrastinateJob::query()
-    ///     .filter(ProcrastinateJob::has_status(JobStatus::Failed))
-    ///     .filter(ProcrastinateJob::finished_before(yesterday));
-    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&old_failures).to_string().contains("event.at >= $2"));
-    /// ```
-    #[must_use]
-    pub fn finished_before(time: DateTime<Utc>) -> JobsFinishedBefore {
-        JobsFinishedBefore(time)
-    }
-
     /// Orders jobs from the first deferred to the last.
     ///
     /// # Example

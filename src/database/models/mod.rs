@@ -36,7 +36,7 @@ mod worker;
 #[cfg(feature = "writable-models")]
 mod writable;
 
-pub use conditions::{JobsFinishedBefore, StalledJobs};
+pub use conditions::{JobsDeferredBefore, JobsFinishedBefore, JobsPendingSince, StalledJobs};
 pub use event::ProcrastinateEvent;
 pub use job::ProcrastinateJob;
 pub use job_error::ProcrastinateJobError;

@@ -365,6 +365,32 @@ fn a_job_has_finished_before_a_time_when_its_newest_event_is_older() {
 }
 
 #[test]
+fn a_job_is_pending_since_a_time_when_it_could_have_started_then() {
+    let database = database();
+    let mut connection = connect(&database);
+    let limit: DateTime<Utc> = "2030-01-01T12:00:00Z".parse().unwrap();
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status, scheduled_at) VALUES
+             ('q', 'deferred', 'todo', NULL), ('q', 'deferred later', 'todo', NULL), ('q', 'running', 'doing', NULL),
+             ('q', 'due', 'todo', '2030-01-01T12:00:00Z'), ('q', 'not due', 'todo', '2030-01-01T12:00:01Z'),
+             ('q', 'retried later', 'todo', NULL), ('q', 'rescheduled', 'todo', '2030-01-01T11:00:00Z'),
+             ('q', 'without events', 'todo', NULL), ('q', 'abort requested later', 'todo', NULL);
+         DELETE FROM procrastinate_events;
+         INSERT INTO procrastinate_events (job_id, type, at)
+         SELECT id, 'deferred', CASE id WHEN 2 THEN '2030-01-01T12:00:01Z' ELSE '2030-01-01T11:59:59Z' END::timestamptz
+         FROM procrastinate_jobs WHERE id <> 8;
+         INSERT INTO procrastinate_events (job_id, type, at)
+         VALUES (6, 'deferred_for_retry', '2030-01-01T12:00:01Z'), (7, 'scheduled', '2030-02-01T00:00:00Z'),
+                (9, 'abort_requested', '2030-01-01T13:00:00Z')",
+    );
+    assert_eq!(ids_where!(&mut connection, ProcrastinateJob::pending_since(limit)), [1, 4, 7, 9]);
+    assert_eq!(ids_where!(&mut connection, ProcrastinateJob::deferred_before(limit)), [1, 3, 4, 5, 6, 7, 9]);
+    let others = diesel::dsl::not(ProcrastinateJob::pending_since(limit)).and(ProcrastinateJob::in_queue("q"));
+    assert_eq!(ids_where!(&mut connection, others), [2, 3, 5, 6, 8]);
+}
+
+#[test]
 fn conditions_on_other_tables_can_be_used_in_a_join_with_them() {
     let database = database();
     let mut connection = connect(&database);

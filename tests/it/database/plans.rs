@@ -7,6 +7,7 @@
 use diesel::prelude::*;
 use procrastinate::job_manager::{list_jobs, list_jobs_to_abort, list_queues};
 use procrastinate::models::ProcrastinateJob;
+use procrastinate::schema::procrastinate_jobs;
 use procrastinate::{JobStatus, batch_defer_blocking, configure_task};
 use serde_json::json;
 
@@ -226,6 +227,34 @@ fn jobs_are_listed_by_id_and_by_error_with_an_index() {
     for (number, list) in jobs.into_iter().enumerate() {
         for read in measure(&mut connection, |connection| assert_eq!(list(connection), 1)) {
             assert!(read.seq_scan == 0 && read.idx_tup_fetch < 20, "{read:?} in listing {number}");
+        }
+    }
+}
+
+#[test]
+fn pending_jobs_that_are_late_are_found_with_an_index_in_every_plan() {
+    let database = database();
+    let mut connection = old_connection_to_a_large_table(&database);
+    let future = chrono::Utc::now() + chrono::TimeDelta::days(1);
+    sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('late', 't'), ('late', 't')");
+    let pending = procrastinate_jobs::table.filter(ProcrastinateJob::has_status(JobStatus::Todo));
+    let pending: i64 = pending.count().get_result(&mut connection).unwrap();
+    let late = |connection: &mut PgConnection| {
+        let query = ProcrastinateJob::query()
+            .filter(ProcrastinateJob::pending_since(future))
+            .filter(ProcrastinateJob::in_queue("late"))
+            .order(ProcrastinateJob::oldest_first())
+            .limit(1);
+        assert_eq!(query.load(connection).unwrap().len(), 1);
+    };
+    for plans in ["force_custom_plan", "force_generic_plan"] {
+        sql(&mut connection, &format!("SET plan_cache_mode = {plans}"));
+        sql(&mut connection, "VACUUM ANALYZE procrastinate_jobs");
+        sql(&mut connection, "VACUUM ANALYZE procrastinate_events");
+        for read in measure(&mut connection, late) {
+            // Of the jobs, the pending ones and a few that the index still has, and the events only of those of the queue.
+            let most = if read.relname == "procrastinate_jobs" { pending + 50 } else { 50 };
+            assert!(read.seq_scan == 0 && read.idx_tup_fetch <= most, "{read:?} with {plans}, {pending} pending");
         }
     }
 }
