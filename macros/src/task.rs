@@ -124,7 +124,7 @@ fn implementation(
     } else {
         quote!(#krate::blocking(move || #call).await)
     };
-    let into_result = into_result(&function.sig.output, krate);
+    let conversion = conversion(&function.sig.output, krate);
     let aliases = options.aliases.as_ref().map(|array| {
         let aliases = array.elems.iter();
         quote!(fn aliases() -> &'static [&'static str] { &[#(#aliases),*] })
@@ -157,19 +157,19 @@ fn implementation(
                 #(#states)*
                 #[allow(deprecated, reason = "its jobs still run")]
                 let returned = #returned;
-                #into_result
+                #conversion
             }
         }
     })
 }
 
 /// Converts the value that the function has returned. An error about it points to the type in the signature.
-fn into_result(output: &ReturnType, krate: &TokenStream) -> TokenStream {
+fn conversion(output: &ReturnType, krate: &TokenStream) -> TokenStream {
     let span = match output {
         ReturnType::Default => Span::call_site(),
         ReturnType::Type(_, ty) => Span::call_site().located_at(ty.span()),
     };
-    let convert = quote_spanned!(span=> (&&&&Returned::of(&returned)).into_result(returned));
+    let convert = quote_spanned!(span=> (&&&&Returned::of(&returned)).convert(returned));
     quote! {
         {
             #[allow(unused_imports, reason = "the type decides which one is used")]

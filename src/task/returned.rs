@@ -1,5 +1,5 @@
 //! Converts what a function with `#[task]` returns. The expansion of the macro calls
-//! `(&&&&Returned::of(&value)).into_result(value)`.
+//! `(&&&&Returned::of(&value)).convert(value)`.
 //!
 //! Rust takes the first method for which it removes the fewest references. So the first rule that fits applies:
 //!
@@ -29,43 +29,43 @@ impl<R> Returned<R> {
 }
 
 pub trait ByConversion<R> {
-    fn into_result(&self, returned: R) -> TaskResult;
+    fn convert(&self, returned: R) -> TaskResult;
 }
 
 impl<R: TaskOutput> ByConversion<R> for &&&Returned<R> {
-    fn into_result(&self, returned: R) -> TaskResult {
+    fn convert(&self, returned: R) -> TaskResult {
         returned.into_result()
     }
 }
 
 pub trait ByWrapping<R> {
-    fn into_result(&self, returned: R) -> TaskResult;
+    fn convert(&self, returned: R) -> TaskResult;
 }
 
 impl<T, E: Debug + Display + Send + Sync + 'static> ByWrapping<Result<T, E>> for &&Returned<Result<T, E>> {
-    fn into_result(&self, returned: Result<T, E>) -> TaskResult {
+    fn convert(&self, returned: Result<T, E>) -> TaskResult {
         returned.map(drop).map_err(|error| WrappedError(error).into())
     }
 }
 
 pub trait AsText<R> {
-    fn into_result(&self, returned: R) -> TaskResult;
+    fn convert(&self, returned: R) -> TaskResult;
 }
 
 impl<T, E: Display> AsText<Result<T, E>> for &Returned<Result<T, E>> {
-    fn into_result(&self, returned: Result<T, E>) -> TaskResult {
+    fn convert(&self, returned: Result<T, E>) -> TaskResult {
         returned.map(drop).map_err(|error| error.to_string().into())
     }
 }
 
 pub trait Unsuitable<R> {
-    fn into_result(&self, returned: R) -> TaskResult
+    fn convert(&self, returned: R) -> TaskResult
     where
         R: Suitable;
 }
 
 impl<R> Unsuitable<R> for Returned<R> {
-    fn into_result(&self, returned: R) -> TaskResult
+    fn convert(&self, returned: R) -> TaskResult
     where
         R: Suitable,
     {
