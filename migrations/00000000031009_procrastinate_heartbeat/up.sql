@@ -109,6 +109,10 @@ BEGIN
     SET worker_id = new_worker_id
     WHERE job.id = ANY (job_ids) AND job.attempts = job_attempts[array_position(job_ids, job.id)]
       AND job.status = doing AND job.worker_id IS NULL;
+    -- The locks above can take long. Heartbeats of the former row meanwhile must count.
+    UPDATE procrastinate_workers AS worker
+    SET last_heartbeat = clock_timestamp()
+    WHERE worker.id = new_worker_id;
     RETURN QUERY
         SELECT job.id, job.attempts
         FROM procrastinate_jobs AS job

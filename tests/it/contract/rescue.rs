@@ -263,6 +263,20 @@ fn a_worker_moves_to_its_new_id_with_all_its_jobs_and_can_repeat_that() {
 // ---- At the same time ----
 
 #[test]
+fn a_worker_whose_re_registration_had_to_wait_is_not_considered_stalled_after_it() {
+    let mut queue = queue_with_two_workers(json!([{ "status": "doing", "worker_id": 1 }]));
+    queue.run("BEGIN; LOCK TABLE procrastinate_jobs IN SHARE MODE");
+    let worker = Waiting::start(&mut queue, &reregister(1, 3, "{1}", "{0}"));
+    // Its heartbeats go on under the former ID.
+    assert_eq!(queue.row("SELECT procrastinate_diesel_update_heartbeat_v1(1)"), "2");
+    let free_at = queue.row("SELECT clock_timestamp()");
+    queue.run("COMMIT");
+    assert_eq!(worker.rows(), ["1 | 0"]);
+    let is_later = format!("SELECT last_heartbeat >= '{free_at}' FROM procrastinate_workers WHERE id = 3");
+    assert_eq!(queue.row(&is_later), "true");
+}
+
+#[test]
 fn only_one_of_two_workers_rescues_a_job_and_neither_waits() {
     let mut queue = queue_with_two_workers(json!([orphan(), orphan()]));
     let mut other = queue.another_connection();

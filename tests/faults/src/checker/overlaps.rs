@@ -30,7 +30,7 @@ pub(super) fn check(evidence: &Evidence, runs: &[Run<'_>], excused: &HashSet<i64
     let mut check = |promise, pairs: Vec<(&Run<'_>, &Run<'_>)>| {
         for (earlier, later) in pairs {
             if !excused.contains(&earlier.job)
-                && !stops.iter().any(|stop| is_excuse(stop, earlier, later, evidence.timeout))
+                && !stops.iter().any(|stop| is_excuse(stop, earlier, later))
             {
                 violations.push(Violation { promise, job: Some(later.job), text: describe(earlier, later) });
             }
@@ -54,12 +54,12 @@ fn overlapping<'r, 'a, K: Eq + Hash>(runs: impl Iterator<Item = (K, &'r Run<'a>)
     pairs
 }
 
-/// Whether the earlier run was in a process that was stopped for so long that another worker could start the later one.
-fn is_excuse(stop: &Stop, earlier: &Run<'_>, later: &Run<'_>, timeout: i64) -> bool {
-    let can_be_rescued = stop.from + timeout / 2;
+/// Whether the earlier run was in a process that was stopped when another worker could start the later one. The last
+/// heartbeat can be nearly as old as the timeout when the process is stopped, because of other faults.
+fn is_excuse(stop: &Stop, earlier: &Run<'_>, later: &Run<'_>) -> bool {
     stop.pid == earlier.pid
         && earlier.begin <= stop.from
-        && later.begin >= can_be_rescued
+        && later.begin >= stop.from
         && earlier.end <= stop.to + GRACE
 }
 

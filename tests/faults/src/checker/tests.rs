@@ -260,7 +260,7 @@ fn a_long_stop_of_the_earlier_process_is_an_excuse_and_others_are_not() {
     // Too short, another process, too early, and the task went on for too long.
     assert_eq!(with_stop(10, SECOND, 4 * SECOND), [4]);
     assert_eq!(with_stop(20, SECOND, 7 * SECOND), [4]);
-    assert_eq!(with_stop(10, 3 * SECOND, 7 * SECOND), [4]);
+    assert_eq!(with_stop(10, 5 * SECOND, 9 * SECOND), [4]);
     assert_eq!(with_stop(10, 0, 4 * SECOND), [4]);
 }
 
