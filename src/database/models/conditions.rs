@@ -86,6 +86,7 @@ condition! {
         WHERE event.job_id = "procrastinate_jobs"."id" AND event.type = 'deferred' AND event.at < "#, time, ")"
 }
 
+// PostgreSQL cannot turn this subquery into a join, for which it might read all events.
 condition! {
     /// The condition for jobs that have been pending since a time.
     ///
@@ -95,11 +96,10 @@ condition! {
     JobsPendingSince:
     r#"("procrastinate_jobs"."status" = 'todo'
         AND ("procrastinate_jobs"."scheduled_at" IS NULL OR "procrastinate_jobs"."scheduled_at" <= "#, time, r#")
-        AND EXISTS (SELECT FROM procrastinate_events AS event WHERE event.job_id = "procrastinate_jobs"."id")
-        AND NOT EXISTS (
-        SELECT FROM procrastinate_events AS event
+        AND coalesce((
+        SELECT max(event.at) FROM procrastinate_events AS event
         WHERE event.job_id = "procrastinate_jobs"."id" AND event.type IN ('deferred', 'deferred_for_retry', 'retried')
-        AND event.at > "#, time, "))"
+        ) <= "#, time, ", false))"
 }
 
 impl ProcrastinateJob {
@@ -164,22 +164,19 @@ impl ProcrastinateJob {
     /// Selects the pending jobs that could have started at this time, and have not started since: jobs that were
     /// deferred, retried and scheduled for this time or earlier.
     ///
-    /// Use it for an alarm. The condition uses the index on pending jobs, and reads the events of each that passes the
-    /// other filters. To see whether there is one, order by ID and limit to one job.
+    /// Use it for an alarm. The condition uses an index on pending jobs, and reads the events of each. Count the jobs,
+    /// rather than to order by ID with a limit. PostgreSQL may walk through all finished jobs for the order.
     ///
     /// # Example
     ///
-    /// Jobs that should have started a quarter of an hour ago:
+    /// The number of jobs that should have started a quarter of an hour ago:
     ///
     /// ```
     /// # use diesel::prelude::*;
     /// # use procrastinate::models::ProcrastinateJob;
     /// let limit = chrono::Utc::now() - chrono::TimeDelta::minutes(15);
-    /// let late = ProcrastinateJob::query()
-    ///     .filter(ProcrastinateJob::pending_since(limit))
-    ///     .order(ProcrastinateJob::oldest_first())
-    ///     .limit(1);
-    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&late).to_string().contains("event.at > $2"));
+    /// let late = ProcrastinateJob::query().filter(ProcrastinateJob::pending_since(limit)).count();
+    /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&late).to_string().contains("<= $2, false"));
     /// ```
     #[must_use]
     pub fn pending_since(time: DateTime<Utc>) -> JobsPendingSince {

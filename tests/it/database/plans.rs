@@ -240,12 +240,10 @@ fn pending_jobs_that_are_late_are_found_with_an_index_in_every_plan() {
     let pending = procrastinate_jobs::table.filter(ProcrastinateJob::has_status(JobStatus::Todo));
     let pending: i64 = pending.count().get_result(&mut connection).unwrap();
     let late = |connection: &mut PgConnection| {
-        let query = ProcrastinateJob::query()
+        let query = procrastinate_jobs::table
             .filter(ProcrastinateJob::pending_since(future))
-            .filter(ProcrastinateJob::in_queue("late"))
-            .order(ProcrastinateJob::oldest_first())
-            .limit(1);
-        assert_eq!(query.load(connection).unwrap().len(), 1);
+            .filter(ProcrastinateJob::in_queue("late"));
+        assert_eq!(query.count().get_result(connection), Ok(2));
     };
     for plans in ["force_custom_plan", "force_generic_plan"] {
         sql(&mut connection, &format!("SET plan_cache_mode = {plans}"));

@@ -29,9 +29,7 @@ pub(super) fn check(evidence: &Evidence, runs: &[Run<'_>], excused: &HashSet<i64
         .collect();
     let mut check = |promise, pairs: Vec<(&Run<'_>, &Run<'_>)>| {
         for (earlier, later) in pairs {
-            if !excused.contains(&earlier.job)
-                && !stops.iter().any(|stop| is_excuse(stop, earlier, later))
-            {
+            if !excused.contains(&earlier.job) && !stops.iter().any(|stop| is_excuse(stop, earlier, later)) {
                 violations.push(Violation { promise, job: Some(later.job), text: describe(earlier, later) });
             }
         }
@@ -57,10 +55,7 @@ fn overlapping<'r, 'a, K: Eq + Hash>(runs: impl Iterator<Item = (K, &'r Run<'a>)
 /// Whether the earlier run was in a process that was stopped when another worker could start the later one. The last
 /// heartbeat can be nearly as old as the timeout when the process is stopped, because of other faults.
 fn is_excuse(stop: &Stop, earlier: &Run<'_>, later: &Run<'_>) -> bool {
-    stop.pid == earlier.pid
-        && earlier.begin <= stop.from
-        && later.begin >= stop.from
-        && earlier.end <= stop.to + GRACE
+    stop.pid == earlier.pid && earlier.begin <= stop.from && later.begin >= stop.from && earlier.end <= stop.to + GRACE
 }
 
 fn describe(earlier: &Run<'_>, later: &Run<'_>) -> String {
