@@ -83,6 +83,7 @@ pub use crate::periodic::cron::Cron;
 pub use crate::periodic::{MissedTicks, PeriodicDeferrer, PeriodicTask};
 pub use crate::queue::defer::batch::{batch_defer, batch_defer_blocking};
 pub use crate::queue::defer::options::JobOptions;
+pub use crate::queue::defer::pipelined::batch_defer_pipelined;
 pub use crate::queue::defer::{JobToDefer, configure_task};
 pub use crate::queue::job_manager;
 pub use crate::queue::job_manager::manager::JobManager;

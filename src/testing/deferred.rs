@@ -4,7 +4,7 @@ use diesel::connection::LoadConnection;
 use diesel::dsl;
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel_async::AsyncConnectionCore;
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection};
 
 use super::expected::{NotDeferred, find_in};
 use crate::database::models::ProcrastinateJob;
@@ -17,7 +17,8 @@ use procrastinate_schema::schema::procrastinate_jobs;
 /// It compares the task, the arguments and every option that is set, including the task's defaults. Other options can
 /// have any value. A time set with `schedule_in` may differ by one minute.
 ///
-/// The connection is an async one, bare or pooled, and the macro awaits. In blocking code use
+/// The connection is an async one, bare or pooled, and the macro awaits. With a shared connection, use
+/// [`assert_deferred_pipelined!`](crate::assert_deferred_pipelined). In blocking code, use
 /// [`assert_deferred_blocking!`](crate::assert_deferred_blocking).
 ///
 /// # Panics
@@ -71,6 +72,57 @@ macro_rules! assert_deferred {
 macro_rules! assert_not_deferred {
     ($connection:expr, $job:expr $(,)?) => {
         match $crate::testing::find_deferred($job, $connection).await {
+            ::std::result::Result::Ok(job) => ::std::panic!("this job is pending, but should not be: {job}"),
+            ::std::result::Result::Err(not_deferred) => not_deferred.expect_answer(),
+        }
+    };
+}
+
+/// Does the same as [`assert_deferred!`](crate::assert_deferred), on a shared connection.
+///
+/// # Panics
+///
+/// Panics if there is no such job. The message lists the pending jobs with their differences.
+///
+/// # Example
+///
+/// ```no_run
+/// # use procrastinate::{assert_deferred_pipelined, task};
+/// # #[task] async fn welcome(customer: i64) { let _ = customer; }
+/// # async fn example(connection: &diesel_async::AsyncPgConnection) {
+/// welcome(7).defer_pipelined(connection).await.unwrap();
+/// assert_deferred_pipelined!(connection, welcome(7));
+/// # }
+/// ```
+#[macro_export]
+macro_rules! assert_deferred_pipelined {
+    ($connection:expr, $job:expr $(,)?) => {
+        match $crate::testing::find_deferred_pipelined($job, $connection).await {
+            ::std::result::Result::Ok(job) => job,
+            ::std::result::Result::Err(not_deferred) => ::std::panic!("{not_deferred}"),
+        }
+    };
+}
+
+/// Does the same as [`assert_not_deferred!`](crate::assert_not_deferred), on a shared connection.
+///
+/// # Panics
+///
+/// Panics if there is such a job. The message shows it.
+///
+/// # Example
+///
+/// ```no_run
+/// # use procrastinate::{assert_not_deferred_pipelined, task};
+/// # #[task] async fn welcome(customer: i64) { let _ = customer; }
+/// # async fn example(connection: &diesel_async::AsyncPgConnection) {
+/// assert_not_deferred_pipelined!(connection, welcome(7));
+/// # }
+/// ```
+#[macro_export]
+macro_rules! assert_not_deferred_pipelined {
+    ($connection:expr, $job:expr $(,)?) => {
+        match $crate::testing::find_deferred_pipelined($job, $connection).await {
             ::std::result::Result::Ok(job) => ::std::panic!("this job is pending, but should not be: {job}"),
             ::std::result::Result::Err(not_deferred) => not_deferred.expect_answer(),
         }
@@ -153,6 +205,29 @@ where
     find_among(diesel_async::RunQueryDsl::load(waiting, connection).await, &expected)
 }
 
+/// Does the same as [`find_deferred`], on a shared connection.
+///
+/// # Errors
+///
+/// [`NotDeferred`] if there is no such job, or if the query fails.
+///
+/// # Example
+///
+/// ```no_run
+/// # use procrastinate::{task, testing};
+/// # #[task] async fn welcome(customer: i64) { let _ = customer; }
+/// # async fn example(connection: &diesel_async::AsyncPgConnection) -> Result<(), testing::NotDeferred> {
+/// let job = testing::find_deferred_pipelined(welcome(7), connection).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub async fn find_deferred_pipelined(
+    expected: JobToDefer,
+    mut connection: &AsyncPgConnection,
+) -> Result<ProcrastinateJob, NotDeferred> {
+    find_deferred(expected, &mut connection).await
+}
+
 /// Does the same as [`find_deferred`], on a blocking connection.
 ///
 /// # Errors
@@ -216,6 +291,25 @@ where
     C: AsyncConnectionCore<Backend = Pg>,
 {
     diesel_async::RunQueryDsl::load(waiting_jobs().order(procrastinate_jobs::id), connection).await
+}
+
+/// Does the same as [`deferred_jobs`], on a shared connection.
+///
+/// # Errors
+///
+/// The error of Diesel.
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn example(connection: &diesel_async::AsyncPgConnection) -> Result<(), diesel::result::Error> {
+/// let jobs = procrastinate::testing::deferred_jobs_pipelined(connection).await?;
+/// assert_eq!(jobs.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
+pub async fn deferred_jobs_pipelined(mut connection: &AsyncPgConnection) -> QueryResult<Vec<ProcrastinateJob>> {
+    deferred_jobs(&mut connection).await
 }
 
 /// Does the same as [`deferred_jobs`], on a blocking connection.

@@ -4,7 +4,7 @@
 //! | need | use |
 //! |---|---|
 //! | run all code in one transaction that is rolled back | [`test_pool`], or another pool with one connection |
-//! | assert that a job was deferred | [`assert_deferred!`](crate::assert_deferred), [`assert_not_deferred!`](crate::assert_not_deferred), and their `_blocking` forms |
+//! | assert that a job was deferred | [`assert_deferred!`](crate::assert_deferred), [`assert_not_deferred!`](crate::assert_not_deferred), and their `_pipelined` and `_blocking` forms |
 //! | look at the pending jobs | [`deferred_jobs`], or a custom query |
 //! | run the jobs | [`App::test_worker`](crate::App::test_worker), which makes a [`TestWorker`] |
 //! | choose the time | [`TestWorker::at`], [`TestWorker::advance`], and [`at`] for code that defers |
@@ -60,7 +60,10 @@ mod savepoint;
 mod time;
 mod worker;
 
-pub use deferred::{deferred_jobs, deferred_jobs_blocking, find_deferred, find_deferred_blocking};
+pub use deferred::{
+    deferred_jobs, deferred_jobs_blocking, deferred_jobs_pipelined, find_deferred, find_deferred_blocking,
+    find_deferred_pipelined,
+};
 pub use expected::{NotDeferred, find_in};
 pub use in_memory::{ExecutedQuery, InMemoryConnector};
 #[cfg(feature = "bb8")]

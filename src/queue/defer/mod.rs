@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod concurrent;
 pub(crate) mod insert;
 pub(crate) mod options;
+pub(crate) mod pipelined;
 #[cfg(all(test, feature = "testing"))]
 mod tests;
 pub(crate) mod tick;

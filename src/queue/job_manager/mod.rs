@@ -1,9 +1,10 @@
 //! Operations on jobs and workers: find, count, change and delete.
 //!
 //! An operation is a value. The function of its name makes it, and its methods set options. It does nothing until it is
-//! executed, in one of three ways:
+//! executed, in one of four ways:
 //!
 //! - `execute` on any async Diesel connection
+//! - `execute_pipelined` on a shared async connection, at the same time as other statements
 //! - `execute_blocking` on any blocking Diesel connection
 //! - [`App::execute`](crate::App::execute) on a connection from the pool
 //!
@@ -24,9 +25,6 @@
 //! This is the counterpart of Procrastinate's `JobManager`. To defer jobs, use [`JobToDefer`](crate::JobToDefer) and
 //! [`batch_defer`](crate::batch_defer()). For other questions, write your own queries on the
 //! [models](crate::models::ProcrastinateJob).
-//!
-//! Deferring is elsewhere: [`JobToDefer`](crate::JobToDefer) and [`batch_defer`](crate::batch_defer()). Other questions
-//! are queries of the application's own, on the [models](crate::models::ProcrastinateJob).
 //!
 //! # Errors
 //!
@@ -66,7 +64,7 @@ use std::future::Future;
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
-use diesel_async::AsyncConnectionCore;
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection};
 
 use crate::database::connection::Connection;
 use crate::error::Error;
@@ -90,7 +88,7 @@ pub use workers::{
 
 /// An operation that can be executed on a connection. Only the operations of this module implement it.
 ///
-/// You do not have to import it, because each operation has these two methods itself. Use it in functions that take any
+/// You do not have to import it, because each operation has these methods itself. Use it in functions that take any
 /// operation.
 ///
 /// # Example
@@ -116,6 +114,19 @@ pub trait Operation: sealed::Sealed<Answer = Self::Output> + Send + Sized {
     fn execute<C>(self, connection: &mut C) -> impl Future<Output = Result<Self::Output, Error>> + Send
     where
         C: AsyncConnectionCore<Backend = Pg>;
+
+    /// Executes the operation on a shared connection, at the same time as other statements. See
+    /// [`JobToDefer::defer_pipelined`](crate::JobToDefer::defer_pipelined).
+    ///
+    /// # Errors
+    ///
+    /// Those of the operation.
+    fn execute_pipelined(
+        self,
+        mut connection: &AsyncPgConnection,
+    ) -> impl Future<Output = Result<Self::Output, Error>> + Send {
+        async move { self.execute(&mut connection).await }
+    }
 
     /// Executes the operation on a blocking connection.
     ///
@@ -143,7 +154,7 @@ pub(crate) mod sealed {
     }
 }
 
-/// Adds the two ways to execute an operation. Its implementation is `perform`, which is generic over the connection.
+/// Adds the ways to execute an operation. Its implementation is `perform`, which is generic over the connection.
 ///
 /// The methods are also inherent ones, because trait methods would be ambiguous with Diesel's `execute`.
 macro_rules! operation {
@@ -201,6 +212,32 @@ macro_rules! operation {
                 C: diesel_async::AsyncConnectionCore<Backend = diesel::pg::Pg>,
             {
                 crate::queue::job_manager::Operation::execute(self, connection).await
+            }
+
+            /// Executes the operation on a shared connection, at the same time as other statements. See
+            /// [`JobToDefer::defer_pipelined`](crate::JobToDefer::defer_pipelined).
+            ///
+            /// # Errors
+            ///
+            /// Those of the function that makes this operation.
+            ///
+            /// # Example
+            ///
+            /// ```no_run
+            #[doc = concat!("# use procrastinate::job_manager::", stringify!($operation), ";")]
+            #[doc = concat!(
+                        "# async fn example(one: ", stringify!($operation), ", other: ", stringify!($operation),
+                        ", connection: &diesel_async::AsyncPgConnection) -> Result<(), procrastinate::Error> {"
+                    )]
+            /// tokio::try_join!(one.execute_pipelined(connection), other.execute_pipelined(connection))?;
+            /// # Ok(())
+            /// # }
+            /// ```
+            pub async fn execute_pipelined(
+                self,
+                connection: &diesel_async::AsyncPgConnection,
+            ) -> Result<$output, crate::error::Error> {
+                crate::queue::job_manager::Operation::execute_pipelined(self, connection).await
             }
 
             /// Executes the operation on a blocking connection, such as `PgConnection` or one from an r2d2 pool.

@@ -4,4 +4,6 @@ mod argument_locks;
 #[cfg(all(feature = "bb8", feature = "testing"))]
 mod concurrent;
 mod deferring;
+#[cfg(feature = "deadpool")]
+mod pipelined;
 mod unless_enqueued;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use procrastinate::{
-    AppBuilder, assert_deferred, assert_deferred_blocking, assert_not_deferred, assert_not_deferred_blocking, task,
-    testing,
+    AppBuilder, assert_deferred, assert_deferred_blocking, assert_deferred_pipelined, assert_not_deferred,
+    assert_not_deferred_blocking, assert_not_deferred_pipelined, task, testing,
 };
 
 use super::{app, shop};
@@ -41,6 +41,17 @@ async fn a_job_is_found_by_what_is_set() {
     ] {
         assert_not_deferred!(&mut connection, other);
     }
+}
+
+#[tokio::test]
+async fn a_job_is_found_on_a_shared_connection() {
+    let database = shop();
+    let pool = testing::test_pool(database.url()).await.unwrap();
+    let connection = pool.get().await.unwrap();
+    report().priority(3).defer_pipelined(&connection).await.unwrap();
+    assert_eq!(assert_deferred_pipelined!(&connection, report()).priority, 3);
+    assert_not_deferred_pipelined!(&connection, report().priority(4));
+    assert_eq!(testing::deferred_jobs_pipelined(&connection).await.unwrap().len(), 1);
 }
 
 #[test]

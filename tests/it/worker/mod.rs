@@ -17,7 +17,7 @@ mod late;
 mod logging;
 mod middleware;
 mod order;
-mod proxy;
+pub mod proxy;
 mod queues;
 mod retries;
 mod secrets;

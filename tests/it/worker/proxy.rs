@@ -9,6 +9,7 @@ use throwaway_postgres::Database;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// What is lost.
@@ -29,7 +30,9 @@ pub struct Proxy {
 
 struct Shared {
     server: String,
-    round_trips: AtomicUsize,
+    round_trips: watch::Sender<usize>,
+    /// No response passes before this round trip was asked for.
+    held_until: AtomicUsize,
     /// At which round trip to cut, counted from 1, and what.
     cut: Option<(usize, Cut)>,
 }
@@ -39,7 +42,8 @@ impl Proxy {
     pub async fn start(database: &Database, cut: Option<(usize, Cut)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (server, url) = through(database, listener.local_addr().unwrap());
-        let shared = Arc::new(Shared { server, round_trips: AtomicUsize::new(0), cut });
+        let shared =
+            Arc::new(Shared { server, round_trips: watch::Sender::new(0), held_until: AtomicUsize::new(0), cut });
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, shared.clone()));
         Self { url, shared, _serving: serving }
@@ -52,7 +56,13 @@ impl Proxy {
 
     /// How often the server was asked for something by now.
     pub fn round_trips(&self) -> usize {
-        self.shared.round_trips.load(Ordering::SeqCst)
+        *self.shared.round_trips.borrow()
+    }
+
+    /// Holds all responses back until the server was asked for that many more things. If the client waits for one of
+    /// these responses before it asks for the next thing, it waits forever.
+    pub fn hold_responses_until(&self, requests: usize) {
+        self.shared.held_until.store(self.round_trips() + requests, Ordering::SeqCst);
     }
 }
 
@@ -85,7 +95,7 @@ async fn pass_on(client: TcpStream, shared: &Shared) -> io::Result<()> {
     let is_answer_lost = AtomicBool::new(false);
     tokio::select! {
         ended = pass_requests_on(from_client, to_server, shared, &is_answer_lost) => ended,
-        ended = pass_answers_on(from_server, to_client, &is_answer_lost) => ended,
+        ended = pass_answers_on(from_server, to_client, shared, &is_answer_lost) => ended,
     }
 }
 
@@ -104,7 +114,11 @@ async fn pass_requests_on(
         let letter = read_message(&mut from, &mut message).await?;
         // The server responds immediately only to these: sync and a simple query.
         if matches!(letter, b'S' | b'Q') {
-            let number = shared.round_trips.fetch_add(1, Ordering::SeqCst) + 1;
+            let mut number = 0;
+            shared.round_trips.send_modify(|round_trips| {
+                *round_trips += 1;
+                number = *round_trips;
+            });
             match shared.cut {
                 Some((at, Cut::Request)) if at == number => return Ok(()),
                 Some((at, Cut::Answer)) if at == number => is_answer_lost.store(true, Ordering::SeqCst),
@@ -115,11 +129,19 @@ async fn pass_requests_on(
     }
 }
 
-async fn pass_answers_on(from: OwnedReadHalf, mut to: OwnedWriteHalf, is_answer_lost: &AtomicBool) -> io::Result<()> {
+async fn pass_answers_on(
+    from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    shared: &Shared,
+    is_answer_lost: &AtomicBool,
+) -> io::Result<()> {
     let mut from = BufReader::new(from);
     let mut message = Vec::new();
+    let mut round_trips = shared.round_trips.subscribe();
     loop {
         let letter = read_message(&mut from, &mut message).await?;
+        let is_due = |round_trips: &usize| *round_trips >= shared.held_until.load(Ordering::SeqCst);
+        round_trips.wait_for(is_due).await.map_err(io::Error::other)?;
         if !is_answer_lost.load(Ordering::SeqCst) {
             to.write_all(&message).await?;
         } else if letter == b'Z' {
