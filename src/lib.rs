@@ -102,6 +102,20 @@ pub use crate::worker::{DeleteJobs, UnknownTasks, Worker};
 pub use procrastinate_macros::{periodic, task};
 pub use procrastinate_schema::{allow_with_procrastinate, schema};
 
+// The crates whose types are in the signatures of this one. An application can use them from here, so that the versions
+// agree.
+#[cfg(feature = "bb8")]
+#[doc(no_inline)]
+pub use bb8;
+#[cfg(feature = "cli")]
+#[doc(no_inline)]
+pub use clap;
+#[cfg(feature = "deadpool")]
+#[doc(no_inline)]
+pub use deadpool;
+#[doc(no_inline)]
+pub use {chrono, diesel, diesel_async, diesel_migrations, serde, serde_json};
+
 /// Items that the macros' expansions refer to. Not public API: they change without notice.
 #[doc(hidden)]
 pub mod __private {

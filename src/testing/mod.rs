@@ -3,7 +3,7 @@
 //!
 //! | need | use |
 //! |---|---|
-//! | run all code in one transaction that is rolled back | [`test_pool`], or another pool with one connection |
+//! | run all code in one transaction that is rolled back | `test_pool` for bb8, `deadpool_test_pool` for deadpool, or another pool with one connection |
 //! | assert that a job was deferred | [`assert_deferred!`](crate::assert_deferred), [`assert_not_deferred!`](crate::assert_not_deferred), and their `_pipelined` and `_blocking` forms |
 //! | look at the pending jobs | [`deferred_jobs`], or a custom query |
 //! | run the jobs | [`App::test_worker`](crate::App::test_worker), which makes a [`TestWorker`] |
@@ -53,7 +53,7 @@ mod connections;
 mod deferred;
 mod expected;
 mod in_memory;
-#[cfg(feature = "bb8")]
+#[cfg(any(feature = "bb8", feature = "deadpool"))]
 mod pool;
 mod ran;
 mod savepoint;
@@ -66,6 +66,8 @@ pub use deferred::{
 };
 pub use expected::{NotDeferred, find_in};
 pub use in_memory::{ExecutedQuery, InMemoryConnector};
+#[cfg(feature = "deadpool")]
+pub use pool::deadpool_test_pool;
 #[cfg(feature = "bb8")]
 pub use pool::test_pool;
 pub use ran::{JobOutcome, JobRun, JobRuns};

@@ -1,6 +1,5 @@
 //! The address of the database: where it comes from, and how it is shown.
 
-use std::error::Error as _;
 use std::fmt::{self, Write as _};
 
 use tokio_postgres::Config;
@@ -10,6 +9,7 @@ use crate::cli::program::parameters;
 use crate::cli::program::tls::{self, Tls};
 use crate::cli::terminal::environment::text;
 use crate::cli::terminal::failure::Failure;
+use crate::database::connection::address;
 
 /// The address of the database.
 #[derive(Clone, clap::Args)]
@@ -53,13 +53,12 @@ impl Address {
             )
         })?;
         let (address, parameters) = parameters::take(&address, &tls::PARAMETERS);
-        match address.parse::<Config>() {
+        match address::parse(&address) {
             Ok(config) => Ok(Target { config, tls: Tls::find(&parameters)?, is_url: address.contains("://") }),
             // The address is not shown: what is not understood may be a part of the password.
-            Err(error) => {
+            Err(reason) => {
                 let rule = "must be postgres://user:password@host:port/database, or come from PGHOST, PGPORT and so on";
                 let hint = "write special characters of the password as %XX";
-                let reason = reason_without_secrets(&address, &error);
                 Err(Failure::usage(format!("invalid database address{reason}: {rule}; {hint}")))
             }
         }
@@ -92,21 +91,6 @@ fn of_postgresql_variables() -> Result<Option<String>, Failure> {
         let _ = write!(address, "{key}='{}' ", value.replace('\\', "\\\\").replace('\'', "\\'"));
     }
     Ok(Some(address))
-}
-
-/// Returns the reason for which an address is invalid, in brackets. A reason that quotes a part of the address is only
-/// returned if the part cannot be mistaken for one of a password.
-fn reason_without_secrets(address: &str, error: &tokio_postgres::Error) -> String {
-    let reason = error.source().map(ToString::to_string).unwrap_or_default();
-    let parameters = address.split_once('?').map_or("", |(_, parameters)| parameters);
-    let is_option = |option: &str| {
-        !parameters.contains('@') && option.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-    };
-    let is_shown = match reason.strip_prefix("unknown option `") {
-        Some(option) => is_option(option.trim_end_matches('`')),
-        None => reason.starts_with("invalid value for option ") || reason == "unexpected EOF",
-    };
-    if is_shown { format!(" ({reason})") } else { String::new() }
 }
 
 impl Target {

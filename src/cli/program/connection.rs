@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
-use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Config, NoTls};
@@ -12,7 +11,7 @@ use tokio_postgres::{Config, NoTls};
 use crate::cli::program::address::Target;
 use crate::cli::program::tls::{self, Tls};
 use crate::cli::terminal::failure::chain;
-use crate::database::connection::pool::{AsyncPool, PoolError};
+use crate::database::connection::pool::{AsyncPool, BoxFuture, PoolError};
 use crate::database::connection::pooled::PooledConnection;
 
 /// How long to try to connect, unless the address sets a timeout.

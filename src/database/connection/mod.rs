@@ -1,7 +1,11 @@
 //! Where the queue of an application is: behind its pool, or in memory for a test.
 
+#[cfg(any(feature = "bb8", feature = "deadpool", feature = "cli"))]
+pub(crate) mod address;
 mod concurrency;
 pub(crate) mod diesel_connector;
+#[cfg(any(feature = "bb8", feature = "deadpool"))]
+mod from_url;
 pub mod pool;
 pub(crate) mod pooled;
 pub(crate) mod run;

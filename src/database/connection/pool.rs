@@ -5,6 +5,7 @@
 //! | [`AsyncPool`] | the trait for pools of async connections |
 //! | [`PooledConnection`] | a connection from such a pool |
 //! | [`PoolError`] | the error of such a pool |
+//! | [`BoxFuture`] | what the trait's functions return |
 //!
 //! bb8's and deadpool's pools implement the trait with the features `bb8` and `deadpool`. You need this module only for
 //! another pool. See [Connection pools and PgBouncer](crate::guide::pools) for sizes and settings.
@@ -21,15 +22,18 @@
 //! ```
 
 use std::error::Error as StdError;
+use std::pin::Pin;
 use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
-use futures_util::future::BoxFuture;
 
 pub use crate::database::connection::pooled::PooledConnection;
 
 /// The error of a pool that returned no connection.
 pub type PoolError = Box<dyn StdError + Send + Sync>;
+
+/// A future of a pool. It is the same type as the `BoxFuture` of the crates `futures` and `futures-util`.
+pub type BoxFuture<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
 
 /// A pool of diesel-async connections to PostgreSQL.
 ///
@@ -42,8 +46,7 @@ pub type PoolError = Box<dyn StdError + Send + Sync>;
 ///
 /// ```
 /// use diesel_async::{AsyncConnection, AsyncPgConnection};
-/// use futures_util::future::BoxFuture;
-/// use procrastinate::pool::{AsyncPool, PoolError, PooledConnection};
+/// use procrastinate::pool::{AsyncPool, BoxFuture, PoolError, PooledConnection};
 ///
 /// struct Unpooled {
 ///     database_url: String,
@@ -61,6 +64,16 @@ pub type PoolError = Box<dyn StdError + Send + Sync>;
 ///
 /// let connector = procrastinate::DieselConnector::new(Unpooled { database_url: "postgres://localhost/shop".into() });
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a pool that procrastinate can use",
+    label = "not a pool of `AsyncPgConnection`",
+    note = "for a bb8 pool, enable the feature `bb8` of procrastinate: `cargo add procrastinate --features bb8`",
+    note = "for a deadpool pool, enable the feature `deadpool`: `cargo add procrastinate --features deadpool`",
+    note = "if the feature is enabled, check that the pool and procrastinate use the same versions of bb8 or deadpool, and \
+            of diesel-async: `cargo tree --duplicates`",
+    note = "with `PgConnection` or an r2d2 pool, use `DieselConnector::from_url`",
+    note = "for any other pool, implement `procrastinate::pool::AsyncPool`"
+)]
 pub trait AsyncPool: Send + Sync + 'static {
     /// Gets a connection from the pool.
     ///

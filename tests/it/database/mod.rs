@@ -1,5 +1,7 @@
 //! The database: models, plans, large tables, schemas and pools.
 
+#[cfg(all(feature = "bb8", feature = "deadpool"))]
+mod from_url;
 mod growth;
 mod languages;
 mod large_table;

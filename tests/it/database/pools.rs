@@ -25,7 +25,7 @@ fn manager(url: &str) -> AsyncDieselConnectionManager<AsyncPgConnection> {
 }
 
 /// Where no server listens: a port that was free just now.
-fn dead_url() -> String {
+pub fn dead_url() -> String {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     format!("postgres://postgres@127.0.0.1:{port}/shop")
 }

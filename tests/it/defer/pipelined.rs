@@ -186,6 +186,7 @@ async fn a_job_whose_future_is_dropped_may_be_stored_unless_the_transaction_is_r
 async fn every_kind_of_reference_is_accepted_and_its_future_can_be_spawned() {
     let database = database();
     let of_bb8 = pool(&database).await.get_owned().await.unwrap();
+    #[allow(clippy::explicit_auto_deref, reason = "applications write both")]
     tokio::try_join!(job("1").defer_pipelined(&of_bb8), job("2").defer_pipelined(&*of_bb8)).unwrap();
 
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());

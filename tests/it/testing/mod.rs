@@ -2,6 +2,8 @@
 
 mod assertions;
 mod blocking;
+#[cfg(feature = "deadpool")]
+mod deadpool;
 mod running;
 mod time;
 
