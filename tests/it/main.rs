@@ -27,6 +27,7 @@ mod migrations;
 mod periodic;
 mod promises;
 mod prose;
+mod public_api;
 mod python;
 mod random_model;
 mod readme;
