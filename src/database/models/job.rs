@@ -5,8 +5,8 @@ use diesel::dsl;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 
+use crate::database::models::ProcrastinateWorker;
 use crate::database::models::stored::{StoredArgs, StoredTimeOrNone};
-use crate::database::models::{JobsFinishedBefore, ProcrastinateWorker, StalledJobs};
 use crate::job::{CallString, JobId, JobStatus};
 use procrastinate_schema::schema::procrastinate_jobs;
 
