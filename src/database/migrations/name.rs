@@ -8,9 +8,28 @@ pub(super) fn is_post(name: &str) -> bool {
     words.strip_prefix("procrastinate_").unwrap_or(words).starts_with("post_")
 }
 
+/// Whether a version can belong to a migration of the queue. They sort before all dates.
+pub(super) fn is_of_queue(version: &str) -> bool {
+    version.starts_with("000000000") && version > "00000000030000"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_versions_of_the_queue_are_told_apart_from_dates() {
+        for (version, expected) in [
+            ("00000000031013", true),
+            ("00000000099999", true),
+            // The first migration of `diesel setup`.
+            ("00000000000000", false),
+            ("20260101000000", false),
+            ("1", false),
+        ] {
+            assert_eq!(is_of_queue(version), expected, "{version}");
+        }
+    }
 
     #[test]
     fn a_migration_named_post_must_wait() {

@@ -9,7 +9,7 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
 
-use super::name::is_post;
+use super::name::{is_of_queue, is_post};
 use crate::error::Error;
 
 diesel::table! {
@@ -18,7 +18,8 @@ diesel::table! {
     }
 }
 
-/// The status of a source's migrations. `Display` writes a line for each, like the Diesel CLI.
+/// The status of a source's migrations. `Display` writes a line for each, like the Diesel CLI, and one line for all
+/// migrations of other sources.
 ///
 /// # Example
 ///
@@ -84,8 +85,14 @@ impl fmt::Display for MigrationStatus {
             let when = if is_post(name) { " (after older versions are gone)" } else { "" };
             format!("[ ] {name}{when}")
         });
-        let unknown = self.unknown.iter().map(|version| format!("[X] {version} (not in this source)"));
-        let lines: Vec<_> = applied.chain(pending).chain(unknown).collect();
+        let (newer, others): (Vec<_>, Vec<_>) = self.unknown.iter().partition(|version| is_of_queue(version));
+        let newer = newer.into_iter().map(|version| format!("[X] {version} (not in this source)"));
+        let others = match others.as_slice() {
+            [] => None,
+            [version] => Some(format!("[X] {version} (of another source)")),
+            [first, .., last] => Some(format!("[X] {first} to {last} ({} of other sources)", others.len())),
+        };
+        let lines: Vec<_> = applied.chain(pending).chain(newer).chain(others).collect();
         f.write_str(&lines.join("\n"))
     }
 }

@@ -11,8 +11,9 @@ use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use diesel_migrations::MigrationHarness;
-use procrastinate::DieselConnector;
-use procrastinate::migrations::{MIGRATIONS, SQL_MIGRATIONS, check_contract, run_pending_migrations};
+use procrastinate::migrations::{MIGRATIONS, SQL_MIGRATIONS, check_contract, migration_status, run_pending_migrations};
+use procrastinate::{DieselConnector, configure_task};
+use serde_json::json;
 use throwaway_postgres::{Database, Server};
 
 use super::catalog::catalog;
@@ -124,17 +125,12 @@ fn client_programs() -> Option<PathBuf> {
     found
 }
 
-#[test]
-fn it_restores_a_dump() {
-    let Some(programs) = client_programs() else { return };
-    let mut owner = Owner::create();
-    let mut connection = owner.connect(0);
-    run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
-    sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('work', 'task')");
+/// Dumps the first database of the owner with these options, and restores it into the second one, which is empty.
+fn dump_and_restore(programs: &Path, owner: &mut Owner, options: &[&str]) {
     owner.take(empty_database());
-
     let mut dump = Command::new(programs.join("pg_dump"));
-    let mut dump = dump.args(["--no-owner", "--dbname", &owner.url(0)]).stdout(Stdio::piped()).spawn().unwrap();
+    dump.args(["--no-owner", "--dbname", &owner.url(0)]).args(options);
+    let mut dump = dump.stdout(Stdio::piped()).spawn().unwrap();
     let restored = Command::new(programs.join("psql"))
         .args(["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1", "--dbname", &owner.url(1)])
         .stdin(dump.stdout.take().unwrap())
@@ -143,6 +139,64 @@ fn it_restores_a_dump() {
         .unwrap();
     assert!(dump.wait().unwrap().success());
     assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+}
+
+#[test]
+fn it_restores_a_dump_without_the_jobs() {
+    let Some(programs) = client_programs() else { return };
+    let mut owner = Owner::create();
+    let mut connection = owner.connect(0);
+    run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
+    sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('work', 'task')");
+    sql(&mut connection, "SELECT procrastinate_register_worker_v1()");
+
+    dump_and_restore(&programs, &mut owner, &["--exclude-table-data=procrastinate_*"]);
+
+    let mut copy = owner.connect(1);
+    check_contract(&mut copy).unwrap();
+    let status = migration_status(&mut copy, MIGRATIONS).unwrap();
+    assert!(status.is_up_to_date(), "{status}");
+    for table in ["jobs", "events", "workers"] {
+        assert_eq!(rows(&mut copy, &format!("SELECT count(*) FROM procrastinate_{table}")), ["0"]);
+    }
+    let job = configure_task("task", json!({})).defer_blocking(&mut copy).unwrap();
+    sql(&mut copy, "SELECT procrastinate_register_worker_v1()");
+    let fetch = "SELECT kind, id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', NULL, 1)";
+    assert_eq!(rows(&mut copy, fetch), [format!("fetched | {job}")]);
+}
+
+#[test]
+fn jobs_of_a_restored_dump_are_deleted_without_the_rows_that_refer_to_them() {
+    let Some(programs) = client_programs() else { return };
+    let mut owner = Owner::create();
+    let mut connection = owner.connect(0);
+    run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
+    sql(
+        &mut connection,
+        "CREATE TABLE orders (mail_job_id bigint REFERENCES procrastinate_jobs (id) ON DELETE SET NULL);
+         INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('work', 'task');
+         INSERT INTO procrastinate_jobs (queue_name, task_name, status, worker_id)
+         SELECT 'work', 'task', 'doing', worker_id FROM procrastinate_register_worker_v1();
+         INSERT INTO orders (mail_job_id) SELECT id FROM procrastinate_jobs",
+    );
+
+    dump_and_restore(&programs, &mut owner, &[]);
+
+    let mut copy = owner.connect(1);
+    sql(&mut copy, "DELETE FROM procrastinate_jobs; DELETE FROM procrastinate_workers");
+    assert_eq!(rows(&mut copy, "SELECT count(*), count(mail_job_id) FROM orders"), ["2 | 0"]);
+    assert_eq!(rows(&mut copy, "SELECT count(*) FROM procrastinate_events"), ["0"]);
+}
+
+#[test]
+fn it_restores_a_dump() {
+    let Some(programs) = client_programs() else { return };
+    let mut owner = Owner::create();
+    let mut connection = owner.connect(0);
+    run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
+    sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('work', 'task')");
+
+    dump_and_restore(&programs, &mut owner, &[]);
 
     let mut copy = owner.connect(1);
     check_contract(&mut copy).unwrap();

@@ -5,7 +5,7 @@ use diesel_migrations::MigrationHarness;
 use procrastinate::job_manager::{
     cancel_job, delete_old_jobs, fetch_job, finish_job, list_queues, register_worker, retry_job, unregister_worker,
 };
-use procrastinate::migrations::{MIGRATIONS, run_pending_migrations};
+use procrastinate::migrations::{MIGRATIONS, check_contract, migration_status, run_pending_migrations};
 use procrastinate::{DieselConnector, JobStatus, configure_task};
 use serde_json::json;
 use throwaway_postgres::Database;
@@ -89,6 +89,23 @@ fn a_queue_in_another_schema_is_adopted_or_refused_like_one_in_public() {
     run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
     connection.revert_all_migrations(MIGRATIONS).unwrap();
     assert_eq!(catalog(&mut connection), before);
+}
+
+#[test]
+fn a_queue_works_after_its_schema_was_renamed() {
+    let database = empty_database();
+    let mut connection = connect_to_schema(&database, "first");
+    run_pending_migrations(&mut connection, MIGRATIONS).unwrap();
+    configure_task("task", json!({})).defer_blocking(&mut connection).unwrap();
+    sql(&mut connection, "ALTER SCHEMA first RENAME TO \"Second\"");
+
+    let mut connection = connect_to_schema(&database, "\"Second\"");
+    check_contract(&mut connection).unwrap();
+    assert!(migration_status(&mut connection, MIGRATIONS).unwrap().is_up_to_date());
+    configure_task("task", json!({})).defer_blocking(&mut connection).unwrap();
+    assert_eq!([work(&mut connection), work(&mut connection)], ["1", "2"]);
+    assert_eq!(statuses(&mut connection), [JobStatus::Succeeded, JobStatus::Succeeded]);
+    connection.revert_all_migrations(MIGRATIONS).unwrap();
 }
 
 #[test]
