@@ -170,7 +170,7 @@ pub fn time_text(time: Option<DateTime<Utc>>) -> String {
     if from_now.abs() > TimeDelta::days(30) {
         return time.to_rfc3339();
     }
-    format!("now + {} h", (from_now.as_seconds_f64() / 1_800.0).round() / 2.0 + 0.0)
+    format!("now + {} h", (from_now.num_milliseconds() as f64 / 1_800_000.0).round() / 2.0 + 0.0)
 }
 
 /// An error with all that Diesel knows of it.
