@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 /// Crates whose items another crate re-exports under its own name.
 const PARTS: [(&str, &str); 2] = [("clap_builder", "clap"), ("serde_core", "serde")];
 
-/// Crates that need no re-export, and the primitive types, which look like one in a path such as `i64::from`.
-const KNOWN: [&str; 5] = ["procrastinate", "core", "alloc", "std", "i64"];
+/// Crates that need no re-export, and the primitive types, which look like one in a path such as `i64::from`. The items
+/// of `procrastinate_schema` are re-exported themselves.
+const KNOWN: [&str; 6] = ["procrastinate", "procrastinate_schema", "core", "alloc", "std", "i64"];
 
 /// The crates at the start of all paths in a list of public items. The list has no colon after an associated type.
 fn crates_in(api: &str) -> BTreeSet<&str> {
