@@ -112,7 +112,7 @@ BEGIN
     -- The locks above can take long. Heartbeats of the former row meanwhile must count.
     UPDATE procrastinate_workers AS worker
     SET last_heartbeat = clock_timestamp()
-    WHERE worker.id = new_worker_id;
+    WHERE worker.id = new_worker_id AND worker.last_heartbeat > 'epoch';
     RETURN QUERY
         SELECT job.id, job.attempts
         FROM procrastinate_jobs AS job

@@ -357,7 +357,10 @@ impl Model {
     }
 
     fn reregister(&mut self, former: i64, new: i64, jobs: &[(i64, i32)]) -> Vec<String> {
-        self.workers.entry(new).or_insert(Heartbeat::Fresh);
+        let heartbeat = self.workers.entry(new).or_insert(Heartbeat::Fresh);
+        if *heartbeat == Heartbeat::Stalled {
+            *heartbeat = Heartbeat::Fresh;
+        }
         for job in self.jobs.values_mut().filter(|job| job.is_held_by(Some(former))) {
             job.worker = Some(new);
         }
