@@ -18,7 +18,7 @@ impl FetchSignal {
         Self { is_set: Notify::new(), groups: (0..groups).map(|_| AtomicBool::new(false)).collect() }
     }
 
-    /// Sets it for one group.
+    /// Signals one group.
     pub(super) fn set(&self, group: usize) {
         if let Some(group) = self.groups.get(group) {
             group.store(true, Ordering::Release);
@@ -26,7 +26,7 @@ impl FetchSignal {
         self.is_set.notify_one();
     }
 
-    /// Sets it for every group.
+    /// Signals every group.
     pub(super) fn set_all(&self) {
         for group in &self.groups {
             group.store(true, Ordering::Release);

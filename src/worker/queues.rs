@@ -1,6 +1,7 @@
 //! The queues that a worker serves, and how many jobs of each run at the same time.
 
 use std::collections::HashSet;
+use std::iter::once;
 use std::sync::Arc;
 
 use super::Worker;
@@ -72,9 +73,14 @@ impl Settings {
         Some(self.queues.iter().flat_map(|queues| queues.iter()).chain(own).cloned().collect())
     }
 
+    /// Returns the concurrency that the queues share, and those of single queues.
+    pub(super) fn concurrencies(&self) -> impl Iterator<Item = usize> {
+        once(self.concurrency).chain(self.own_queues.iter().map(|(_, concurrency)| *concurrency))
+    }
+
     pub(super) fn check_queues(&self) -> Result<(), Error> {
-        let mut concurrency = self.own_queues.iter().map(|(_, concurrency)| *concurrency);
-        if let Some(wrong) = concurrency.find(|concurrency| *concurrency == 0 || i32::try_from(*concurrency).is_err()) {
+        let is_wrong = |concurrency: &usize| *concurrency == 0 || i32::try_from(*concurrency).is_err();
+        if let Some(wrong) = self.concurrencies().find(is_wrong) {
             return Err(Error::invalid("concurrency", wrong.to_string(), format!("must be from 1 to {}", i32::MAX)));
         }
         let Some(queues) = self.queue_names() else { return Ok(()) };

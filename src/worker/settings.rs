@@ -71,16 +71,12 @@ impl Default for Settings {
 
 impl Settings {
     pub(super) fn check(&self) -> Result<(), Error> {
-        if self.concurrency == 0 || i32::try_from(self.concurrency).is_err() {
-            let rule = format!("must be from 1 to {}", i32::MAX);
-            return Err(Error::invalid("concurrency", self.concurrency.to_string(), rule));
-        }
-        let most = self.own_queues.iter().map(|(_, concurrency)| *concurrency).fold(self.concurrency, usize::max);
+        self.check_queues()?;
+        let most = self.concurrencies().fold(0, usize::max);
         if most.checked_add(self.local_buffer).is_none_or(|most| i32::try_from(most).is_err()) {
             let rule = format!("must be at most {} together with the concurrency", i32::MAX);
             return Err(Error::invalid("local_buffer", self.local_buffer.to_string(), rule));
         }
-        self.check_queues()?;
         for (what, interval) in [
             ("fetch_job_polling_interval", Some(self.fetch_job_polling_interval)),
             ("abort_job_polling_interval", Some(self.abort_job_polling_interval)),

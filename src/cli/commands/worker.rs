@@ -194,18 +194,21 @@ impl Beyond {
             update_heartbeat_interval: values::duration, "UPDATE_HEARTBEAT_INTERVAL";
             stalled_worker_timeout: values::duration, "STALLED_WORKER_TIMEOUT";
         }
-        let given = Some(self.queue_concurrency).filter(|given| !given.is_empty());
-        let parse = |text: &str| text.split(',').map(|one| values::queue_concurrency(one.trim())).collect();
-        let queues = or_variable(given, "PROCRASTINATE_WORKER_QUEUE_CONCURRENCY", parse)?;
-        for (queue, concurrency) in queues.unwrap_or_default() {
+        let variable = "PROCRASTINATE_WORKER_QUEUE_CONCURRENCY";
+        for (queue, concurrency) in or_list(self.queue_concurrency, variable, values::queue_concurrency)? {
             worker = worker.queue(queue, concurrency);
         }
-        let given = Some(self.delete_jobs_older_than).filter(|given| !given.is_empty());
-        let parse = |text: &str| text.split(',').map(|one| values::retention(one.trim())).collect();
-        let retention = or_variable(given, "PROCRASTINATE_WORKER_DELETE_JOBS_OLDER_THAN", parse)?;
-        for (status, age) in retention.unwrap_or_default() {
+        let variable = "PROCRASTINATE_WORKER_DELETE_JOBS_OLDER_THAN";
+        for (status, age) in or_list(self.delete_jobs_older_than, variable, values::retention)? {
             worker = worker.delete_jobs_older_than(status, age);
         }
         Ok(worker)
     }
+}
+
+/// Returns the values of a repeated flag, or else those of a variable, which are separated by commas.
+fn or_list<T>(given: Vec<T>, variable: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, Failure> {
+    let given = Some(given).filter(|given| !given.is_empty());
+    let values = or_variable(given, variable, |text| text.split(',').map(|one| parse(one.trim())).collect())?;
+    Ok(values.unwrap_or_default())
 }
