@@ -16,6 +16,9 @@ use crate::server::{LoadServer, connect, connector, number};
 /// Jobs per second.
 const RATES: [u64; 3] = [1, 20, 200];
 
+/// How many workers there are, and how many of them listen for notifications. The others poll.
+const FLEETS: [(usize, usize); 4] = [(1, 1), (10, 10), (200, 200), (200, 20)];
+
 #[task(pass_context)]
 async fn tell(context: procrastinate::JobContext) {
     if let Ok(started) = context.state::<mpsc::UnboundedSender<Instant>>() {
@@ -25,16 +28,20 @@ async fn tell(context: procrastinate::JobContext) {
 
 pub(crate) async fn measure(server: &LoadServer, arguments: &Arguments) -> Measured<()> {
     println!(
-        "\n| workers | jobs/s | from the defer to the start, p50, ms | p99 | transactions a job | connections |\n\
-         |---|---|---|---|---|---|"
+        "\n| workers | of which listen | jobs/s | from the defer to the start, p50, ms | p99 | transactions a job | connections |\n\
+         |---|---|---|---|---|---|---|"
     );
-    for workers in [1, 10, 200] {
+    for (workers, listening) in FLEETS {
         let database = server.database()?;
         let (sender, mut started) = mpsc::unbounded_channel();
         let app = App::builder(connector(database.url(), 20).await?).task::<tell>().state(sender).build()?;
         let mut fleet = JoinSet::new();
-        for _ in 0..workers {
-            let worker = app.worker().update_heartbeat_interval(Duration::from_secs(5)).install_signal_handlers(false);
+        for number in 0..workers {
+            let worker = app
+                .worker()
+                .update_heartbeat_interval(Duration::from_secs(5))
+                .listen_notify(number < listening)
+                .install_signal_handlers(false);
             fleet.spawn(worker.run());
             sleep(Duration::from_millis(20)).await;
         }
@@ -66,7 +73,7 @@ pub(crate) async fn measure(server: &LoadServer, arguments: &Arguments) -> Measu
             #[allow(clippy::cast_precision_loss, reason = "it is far below 2^52")]
             let share = caused as f64 / count as f64;
             println!(
-                "| {workers} | {rate} | {:.1} | {:.1} | {share:.1} | {connections} |",
+                "| {workers} | {listening} | {rate} | {:.1} | {:.1} | {share:.1} | {connections} |",
                 waits[waits.len() / 2],
                 waits[waits.len() * 99 / 100],
             );

@@ -150,7 +150,7 @@ mod tests {
     use crate::directory::PrivateDirectory;
 
     fn new_directory() -> PrivateDirectory {
-        PrivateDirectory::create(PrivateDirectory::unused_path(None).unwrap()).unwrap()
+        PrivateDirectory::create(PrivateDirectory::unused_path(&env::temp_dir()).unwrap()).unwrap()
     }
 
     fn install(directory: &Path, programs: &[&str]) {

@@ -59,7 +59,7 @@ impl Cluster {
                 (binaries.pg_basebackup()?, primary.password.clone(), address)
             }
         };
-        let path = PrivateDirectory::unused_path(options.parent())?;
+        let path = PrivateDirectory::unused_path(&options.parent(env::var_os("POSTGRES_DIRECTORY")))?;
         // Start the watchdog before creating the directory, so that nothing remains if this process is killed in
         // between.
         let programs = [&*create, &*binaries.postgres()];
@@ -253,7 +253,7 @@ fn advice_for_root(account: Option<&Account>, binaries: &Binaries, directory: &P
     };
     format!(
         "\nThis program runs as root, which PostgreSQL refuses, so the server ran as the user `{}`. \
-         This user must have access to {} (set by POSTGRES_BIN) and {} (set by TMPDIR).",
+         This user must have access to {} (set by POSTGRES_BIN) and {} (set by POSTGRES_DIRECTORY or TMPDIR).",
         account.name,
         binaries.directory.display(),
         directory.display(),

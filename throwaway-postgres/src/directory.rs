@@ -1,6 +1,5 @@
 //! Private directories and unique names.
 
-use std::env;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
@@ -17,9 +16,8 @@ pub(crate) struct PrivateDirectory {
 }
 
 impl PrivateDirectory {
-    /// Returns a unique path in this directory, or in the one for temporary files.
-    pub(crate) fn unused_path(parent: Option<&Path>) -> Result<PathBuf, Error> {
-        let parent = parent.map_or_else(env::temp_dir, Path::to_path_buf);
+    /// Returns a unique path in this directory.
+    pub(crate) fn unused_path(parent: &Path) -> Result<PathBuf, Error> {
         Ok(parent.join(format!("throwaway-postgres-{}-{}", process::id(), random_hex::<8>()?)))
     }
 

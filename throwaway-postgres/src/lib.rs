@@ -20,10 +20,14 @@
 //!
 //! # Private clusters
 //!
-//! A private cluster starts in about half a second, in a directory under [`std::env::temp_dir`] that only its owner can
-//! read. It listens on a free port of 127.0.0.1 and requires a random password. Commits are not durable, except with
-//! [`Options::durable`]. Its time zone is unusual, to reveal code that assumes UTC. On a slow disk, set
-//! `TMPDIR=/dev/shm` to keep it in memory.
+//! A private cluster starts in about half a second, in a directory under `POSTGRES_DIRECTORY` or else
+//! [`std::env::temp_dir`] that only its owner can read. It listens on a free port of 127.0.0.1 and requires a random
+//! password. Commits are not durable, except with [`Options::durable`]. Its time zone is unusual, to reveal code that
+//! assumes UTC.
+//!
+//! Set `POSTGRES_DIRECTORY=/dev/shm` to keep clusters in memory. A database has hundreds of files, and most file
+//! systems are slow to create them. With a database for each test, the tests may take half as long. The variable has
+//! no effect on durable clusters.
 //!
 //! It stops with its [`Server`], or with the process, even if the process is killed. A small shell script waits for the
 //! end of a pipe that the process holds. Then it stops the server and removes the directory. PostgreSQL refuses to run

@@ -1,6 +1,8 @@
 //! Options for starting a server.
 
-use std::path::{Path, PathBuf};
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// Options for starting a server. [`Server::start`](crate::Server::start) uses the defaults.
 ///
@@ -60,8 +62,9 @@ impl Options {
         self
     }
 
-    /// Sets where the directory of a private cluster is created. Default: [`std::env::temp_dir`]. Use it to fill up the
-    /// disk of a server. The user that runs the server needs access to it.
+    /// Sets where the directory of a private cluster is created. Default: `POSTGRES_DIRECTORY`, unless the cluster is
+    /// [durable](Self::durable), or else [`std::env::temp_dir`]. Use it to fill up the disk of a server. The user that
+    /// runs the server needs access to it.
     ///
     /// ```
     /// use throwaway_postgres::Options;
@@ -114,8 +117,10 @@ impl Options {
         self.ignore_database_url
     }
 
-    pub(crate) fn parent(&self) -> Option<&Path> {
-        self.parent_directory.as_deref()
+    /// Where the directory of the cluster is created. `environment` is the value of `POSTGRES_DIRECTORY`.
+    pub(crate) fn parent(&self, environment: Option<OsString>) -> PathBuf {
+        let named = environment.filter(|directory| !directory.is_empty() && !self.durable).map(PathBuf::from);
+        self.parent_directory.clone().or(named).unwrap_or_else(env::temp_dir)
     }
 
     pub(crate) fn settings(&self) -> &[(String, String)] {
@@ -124,5 +129,22 @@ impl Options {
 
     pub(crate) fn files(&self) -> &[(String, String)] {
         &self.files
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_the_one_of_the_options_or_of_the_environment_or_the_temporary_one() {
+        let named = || Some(OsString::from("/named"));
+        assert_eq!(Options::new().parent(named()), PathBuf::from("/named"));
+        assert_eq!(Options::new().parent_directory("/chosen").parent(named()), PathBuf::from("/chosen"));
+        for (options, environment) in
+            [(Options::new(), None), (Options::new(), Some(OsString::new())), (Options::new().durable(true), named())]
+        {
+            assert_eq!(options.parent(environment), env::temp_dir());
+        }
     }
 }
