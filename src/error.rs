@@ -39,7 +39,7 @@ pub enum Error {
 
     /// Another pending job holds the job's queueing lock, so the job was not deferred.
     ///
-    /// Your transaction, if there is one, is intact. You can ignore this error and commit.
+    /// Your transaction is intact, and you can commit it. See also [`crate::JobToDefer::unless_enqueued`].
     #[error(
         "could not defer task \"{task_name}\": a job with the queueing lock \"{queueing_lock}\" is already pending"
     )]
