@@ -73,6 +73,11 @@ impl Settings {
         Some(self.queues.iter().flat_map(|queues| queues.iter()).chain(own).cloned().collect())
     }
 
+    /// Returns the names of the queues for the log.
+    pub(super) fn queue_list(&self) -> String {
+        self.queue_names().map_or_else(|| "all".to_owned(), |names| names.join(", "))
+    }
+
     /// Returns the concurrency that the queues share, and those of single queues.
     pub(super) fn concurrencies(&self) -> impl Iterator<Item = usize> {
         once(self.concurrency).chain(self.own_queues.iter().map(|(_, concurrency)| *concurrency))
@@ -185,6 +190,12 @@ mod tests {
         assert_eq!(["c", "d"].map(|queue| groups.of(queue)), [0, 1]);
         let groups = settings(None, &[]).queue_groups();
         assert_eq!((groups.len(), groups.queues(0)), (1, None));
+    }
+
+    #[test]
+    fn the_log_lists_the_queues_of_all_groups() {
+        assert_eq!(settings(None, &[]).queue_list(), "all");
+        assert_eq!(settings(Some(&["a", "b"]), &[("c", 1)]).queue_list(), "a, b, c");
     }
 
     #[test]

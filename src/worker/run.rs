@@ -151,7 +151,7 @@ async fn register(connector: &Connector, settings: &Settings) -> Result<i64, Err
         action = "start_worker",
         worker.id = worker_id,
         worker.name = %settings.name,
-        worker.queues = ?settings.queue_names(),
+        worker.queues = settings.queue_list(),
         "started worker {worker_id} ({})", settings.name,
     );
     Ok(worker_id)

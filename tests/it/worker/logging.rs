@@ -116,6 +116,9 @@ async fn a_job_is_logged_once_at_its_start_and_once_at_its_end_within_its_span()
         .collect();
     assert_eq!(actions, ["jobs_deferred", "start_worker", "start_job", "job_success", "stop_worker"]);
 
+    let start = lines.iter().find(|line| line.is("start_worker")).unwrap();
+    assert_eq!(start.fields["worker.queues"], "all");
+
     for action in ["start_job", "job_success"] {
         let line = lines.iter().find(|line| line.is(action)).unwrap();
         for (field, expected) in [("job.id", "1"), ("job.task_name", "write_letter"), ("job.queue", "mails")] {
