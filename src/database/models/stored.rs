@@ -143,6 +143,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn floats_are_read_to_the_last_bit() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..1_000 {
+            let float = random.f64() * 1e6;
+            let read = StoredArgs::read(&serde_json::to_vec(&float).unwrap());
+            assert_eq!(read.args.as_f64().map(f64::to_bits), Some(float.to_bits()), "{float}");
+        }
+    }
+
+    #[test]
     fn values_that_rust_cannot_hold_become_texts() {
         let huge = format!("1{}", "0".repeat(400));
         let text = format!(r#"{{"a": "ü", "b": [{{"c": {huge}, "d": -7}}], "e": {{}}, "f": 18446744073709551615}}"#);
