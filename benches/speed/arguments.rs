@@ -5,7 +5,7 @@ use clap::{Parser, ValueEnum};
 /// The groups of measurements, each with one or two tables.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Group {
-    /// Deferring: one at a time, ten producers, batches of 1,000
+    /// Deferring: one at a time, ten and a hundred producers, batches of 1,000
     Defer,
     /// Processing, with one worker
     Work,

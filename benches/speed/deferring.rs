@@ -1,4 +1,5 @@
-//! Deferring: one at a time, ten producers on connections and through the application, and batches of 1,000.
+//! Deferring: one at a time, ten producers on connections, ten and a hundred through the application, and batches of
+//! 1,000.
 
 use std::time::Instant;
 
@@ -37,14 +38,20 @@ pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
     }
     figures.print("ten producers on ten connections", &mut table);
 
-    let mut figures = Figures::default();
-    for round in 0..3 * bench.arguments.rounds() {
-        let each = single / PRODUCERS;
-        figures
-            .take(round, async || through_application(bench, each).await, async || theirs(bench, PRODUCERS, each).await)
-            .await?;
+    let through_application = [
+        (1, 1, "one at a time, through `App::defer`"),
+        (PRODUCERS, 1, "ten producers, through `App::defer`"),
+        (10 * PRODUCERS, 4, "a hundred producers, through `App::defer`"),
+    ];
+    for (producers, factor, what) in through_application {
+        let mut figures = Figures::default();
+        for round in 0..3 * bench.arguments.rounds() {
+            let connections = producers.min(PRODUCERS);
+            let ours = async || through_application_of(bench, producers, factor * single / producers).await;
+            figures.take(round, ours, async || theirs(bench, connections, single / connections).await).await?;
+        }
+        figures.print(what, &mut table);
     }
-    figures.print("ten producers, through `App::defer`", &mut table);
 
     let mut figures = Figures::default();
     for round in 0..bench.arguments.rounds() {
@@ -119,12 +126,12 @@ async fn ours(bench: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
     Ok(rate)
 }
 
-/// Measures as many producers that defer through the application, on connections of its pool.
-async fn through_application(bench: &BenchServer, jobs: u32) -> Measured<f64> {
+/// Measures this many producers that defer through the application, on at most ten connections of its pool.
+async fn through_application_of(bench: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
     let database = bench.database()?;
     let app = bench_server::app(bench_server::pool_of(database.superuser_url(), PRODUCERS).await?)?;
-    let producers = |jobs: u32| {
-        let each = (0..PRODUCERS).map(|_| {
+    let start = |jobs: u32| {
+        let each = (0..producers).map(|_| {
             let app = app.clone();
             tokio::spawn(async move {
                 for a in 0..jobs {
@@ -135,15 +142,15 @@ async fn through_application(bench: &BenchServer, jobs: u32) -> Measured<f64> {
         });
         each.collect::<Vec<_>>()
     };
-    for one in producers(WARM_UP) {
+    for one in start(WARM_UP) {
         one.await??;
     }
     let started_at = Instant::now();
-    for one in producers(jobs) {
+    for one in start(jobs) {
         one.await??;
     }
-    let rate = rate(PRODUCERS * jobs, started_at);
-    Contents::deferred(PRODUCERS * (jobs + WARM_UP)).expect(database.superuser_url()).await?;
+    let rate = rate(producers * jobs, started_at);
+    Contents::deferred(producers * (jobs + WARM_UP)).expect(database.superuser_url()).await?;
     Ok(rate)
 }
 

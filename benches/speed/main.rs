@@ -23,7 +23,7 @@
 //! | `bench_server` | the server, databases, connections, and the checks |
 //! | `tasks` | the tasks |
 //! | `raw` | the limit: raw SQL on the same tables |
-//! | `deferring` | one at a time, ten producers, batches |
+//! | `deferring` | one at a time, ten and a hundred producers, batches |
 //! | `working` | processing with one worker |
 //! | `latency` | from the defer to the start of the task |
 //! | `cost` | what a job writes, and how many round trips it takes |
