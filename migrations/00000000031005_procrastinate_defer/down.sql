@@ -1,4 +1,5 @@
+DROP FUNCTION procrastinate_diesel_defer_each_job_v1(
+    varchar[], varchar[], integer[], text[], text[], jsonb[], timestamptz[]);
 DROP FUNCTION procrastinate_diesel_defer_jobs_v1(
     varchar[], varchar[], integer[], text[], text[], jsonb[], timestamptz[]);
-DROP FUNCTION procrastinate_diesel_store_job_v1(varchar, varchar, integer, text, text, jsonb, timestamptz);
 DROP FUNCTION procrastinate_diesel_notify_jobs_v1(bigint[], varchar[]);

@@ -18,38 +18,6 @@ COMMENT ON FUNCTION procrastinate_diesel_notify_jobs_v1(bigint[], varchar[]) IS
     'Notifies listeners of new jobs, given with their queues as parallel arrays: one message for '
     'each queue.';
 
-CREATE FUNCTION procrastinate_diesel_store_job_v1(
-        p_queue_name varchar, p_task_name varchar, p_priority integer, p_lock text, p_queueing_lock text,
-        arguments jsonb, p_scheduled_at timestamptz)
-    RETURNS bigint
-    LANGUAGE plpgsql
-AS $function$
-DECLARE
-    new_id bigint;
-    former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
-    depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
-BEGIN
-    WITH inserted AS (
-        INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
-        VALUES (p_queue_name, p_task_name, p_priority, p_lock, p_queueing_lock, arguments, p_scheduled_at)
-        ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
-        RETURNING id, scheduled_at),
-    events AS (
-        INSERT INTO procrastinate_events (job_id, type, at)
-        SELECT inserted.id, event.type, event.at
-        FROM inserted CROSS JOIN LATERAL (VALUES
-            ('scheduled'::procrastinate_job_event_type, inserted.scheduled_at),
-            ('deferred'::procrastinate_job_event_type, now())) AS event (type, at)
-        WHERE event.at IS NOT NULL)
-    SELECT inserted.id INTO new_id FROM inserted;
-    depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
-    RETURN new_id;
-END;
-$function$;
-COMMENT ON FUNCTION procrastinate_diesel_store_job_v1(varchar, varchar, integer, text, text, jsonb, timestamptz) IS
-    'Inserts a job without a notification. The caller calls procrastinate_diesel_notify_jobs_v1 '
-    'when the job is committed. Returns NULL if the queueing lock is taken.';
-
 CREATE FUNCTION procrastinate_diesel_defer_jobs_v1(
         queue_names varchar[], task_names varchar[], priorities integer[], locks text[], queueing_locks text[],
         arguments jsonb[], scheduled_ats timestamptz[])
@@ -115,3 +83,58 @@ COMMENT ON FUNCTION procrastinate_diesel_defer_jobs_v1(
     'Inserts jobs given as parallel arrays, all or none, and returns their IDs in the order of the '
     'input. If a queueing lock is taken, by a pending job or twice in the input, it inserts '
     'nothing and returns one row that names the lock. The caller''s transaction stays usable.';
+
+-- Other callers wait for this statement, so it must not wait long for a transaction that has taken
+-- a queueing lock: the owner of that transaction may be one of them.
+CREATE FUNCTION procrastinate_diesel_defer_each_job_v1(
+        queue_names varchar[], task_names varchar[], priorities integer[], locks text[], queueing_locks text[],
+        arguments jsonb[], scheduled_ats timestamptz[])
+    RETURNS TABLE (job_id bigint)
+    LANGUAGE plpgsql
+    SET lock_timeout TO '50ms'
+AS $function$
+DECLARE
+    job_ids_sequence CONSTANT regclass := coalesce(
+        pg_get_serial_sequence('procrastinate_jobs', 'id'), 'procrastinate_jobs_id_seq');
+    drawn_ids CONSTANT bigint[] := ARRAY(SELECT nextval(job_ids_sequence) FROM unnest(queue_names));
+    new_ids bigint[];
+    new_queues varchar[];
+    former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
+    depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
+BEGIN
+    -- In the order of the queueing locks, as in procrastinate_diesel_defer_jobs_v1. Of two jobs
+    -- with the same one, the first is inserted.
+    WITH inserted AS (
+        INSERT INTO procrastinate_jobs
+            (id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+        SELECT input.*
+        FROM unnest(
+                drawn_ids, queue_names, task_names, priorities, locks, queueing_locks, arguments, scheduled_ats)
+            AS input (id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
+        ORDER BY input.queueing_lock COLLATE "C", input.id
+        ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
+        RETURNING id, queue_name, scheduled_at),
+    events AS (
+        INSERT INTO procrastinate_events (job_id, type, at)
+        SELECT inserted.id, event.type, event.at
+        FROM inserted CROSS JOIN LATERAL (VALUES
+            ('scheduled'::procrastinate_job_event_type, inserted.scheduled_at),
+            ('deferred'::procrastinate_job_event_type, now())) AS event (type, at)
+        WHERE event.at IS NOT NULL)
+    SELECT array_agg(inserted.id), array_agg(inserted.queue_name) INTO new_ids, new_queues FROM inserted;
+    depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
+
+    PERFORM procrastinate_diesel_notify_jobs_v1(new_ids, new_queues);
+    RETURN QUERY
+        SELECT inserted.id
+        FROM unnest(drawn_ids) WITH ORDINALITY AS drawn (id, ordinal)
+        LEFT JOIN unnest(new_ids) AS inserted (id) ON inserted.id = drawn.id
+        ORDER BY drawn.ordinal;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_defer_each_job_v1(
+    varchar[], varchar[], integer[], text[], text[], jsonb[], timestamptz[]) IS
+    'Inserts jobs of several callers, given as parallel arrays, each unless its queueing lock is '
+    'taken, by a pending job or by an earlier one of the input. Returns a row for each job, in the '
+    'order of the input: its ID, or NULL if its queueing lock is taken. Fails if it has to wait 50 '
+    'ms for a lock.';

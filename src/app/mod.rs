@@ -74,7 +74,9 @@ impl App {
         Self { job_manager: JobManager::new(connector), shared: Arc::new(shared) }
     }
 
-    /// Defers a job on a connection from the pool, in a separate transaction. See [`JobManager::defer`] for details.
+    /// Defers a job on a connection from the pool, outside of your transactions. When it returns, the job is committed.
+    ///
+    /// Calls that run at the same time share statements. See [`JobManager::defer`] for details.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Serializes values to JSON without losing numbers.
+//! Serializes values to JSON without losing numbers, and measures JSON.
 
 use std::fmt;
 
@@ -14,6 +14,19 @@ pub(crate) fn to_json(value: &impl Serialize) -> Result<Value, serde_json::Error
         return Err(ser::Error::custom(reason));
     }
     Ok(json)
+}
+
+/// About how many bytes the JSON text has. Escapes are not counted.
+pub(crate) fn approximate_size(json: &Value) -> usize {
+    match json {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 10,
+        Value::String(text) => text.len() + 3,
+        Value::Array(values) => values.iter().map(approximate_size).sum::<usize>() + 3,
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| name.len() + 4 + approximate_size(value)).sum::<usize>() + 3
+        }
+    }
 }
 
 fn contains_null(json: &Value) -> bool {
@@ -203,6 +216,14 @@ mod tests {
         Struct { weight: f64 },
         Newtype(f64),
         Unit,
+    }
+
+    #[test]
+    fn the_size_of_json_is_about_that_of_its_text() {
+        for json in ["{}", "[[], [1.25, 7], {}]", r#"{"name":"a longer text","list":[true,false,null],"empty":""}"#] {
+            let size = approximate_size(&serde_json::from_str(json).unwrap());
+            assert!(size >= json.len() - 5 && size <= 3 * json.len(), "{size}: {json}");
+        }
     }
 
     #[test]

@@ -7,4 +7,5 @@ pub(crate) mod extensions;
 pub(crate) mod json;
 pub(crate) mod misfit;
 pub(crate) mod panics;
+pub(crate) mod shared_future;
 pub(crate) mod text;

@@ -171,6 +171,19 @@ async fn at_length(context: JobContext) -> Result<(), TaskError> {
 }
 
 #[tokio::test]
+async fn jobs_that_are_deferred_in_one_statement_are_counted_each() {
+    let recorded = Recorded::default();
+    let _recording = metrics::set_default_local_recorder(&recorded);
+    let database = database();
+    let app = App::builder(connector(&database).await).task::<good>().build().unwrap();
+    let once = || good().queueing_lock("once");
+    let calls = [good(), once(), once(), once().unless_enqueued()].map(|job| app.defer(job));
+    let results = futures_util::future::join_all(calls).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 3);
+    assert_eq!(recorded.sums("procrastinate_jobs_deferred_total"), ["task=good queue=one: 2"]);
+}
+
+#[tokio::test]
 async fn attempts_are_counted_by_their_outcome_and_timed() {
     let recorded = Recorded::default();
     let _recording = metrics::set_default_local_recorder(&recorded);

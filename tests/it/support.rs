@@ -12,6 +12,10 @@ use procrastinate::{DieselConnector, Error, JobId, JobStatus, Worker};
 use throwaway_postgres::{Database, Server};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tracing::Dispatch;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry};
 
 /// How long to wait for what must happen, before a test fails. Nothing waits this long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -192,6 +196,18 @@ impl Running {
     pub async fn stop(self) -> Result<(), Error> {
         within_patience(self.ask_to_stop()).await.unwrap()
     }
+}
+
+/// Lets this layer receive what is logged on this thread, as long as the guard lives.
+pub fn log_to(layer: impl Layer<Registry> + Send + Sync) -> DefaultGuard {
+    // With only one subscriber, tracing asks the thread that logs a line first, which may have none, and then never
+    // logs this line on any thread.
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
+    let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    // A test on another thread that registered an event while this layer was added has switched that event off.
+    tracing::callsite::rebuild_interest_cache();
+    guard
 }
 
 /// What the future comes to; a test fails that waits too long.

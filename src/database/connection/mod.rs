@@ -238,6 +238,14 @@ impl Connection {
         }
     }
 
+    /// Lets the server take as long as it needs to respond.
+    pub(crate) fn without_time_limit(mut self) -> Self {
+        if let Some(pooled) = self.database_mut() {
+            pooled.time_limit = None;
+        }
+        self
+    }
+
     /// The connection itself, if it leads to a database.
     pub(crate) fn database_mut(&mut self) -> Option<&mut PooledConnection> {
         match self {
@@ -247,12 +255,12 @@ impl Connection {
         }
     }
 
-    /// Whether each statement on it is a transaction and costs one round trip.
-    pub(crate) fn commits_each_statement(&mut self) -> bool {
+    /// Whether the connection is in a transaction, which is that of a test.
+    pub(crate) fn is_in_transaction(&mut self) -> bool {
         match self {
-            Self::Pooled(connection) => connection.commits_each_statement(),
+            Self::Pooled(connection) => connection.is_in_transaction(),
             #[cfg(feature = "testing")]
-            Self::InMemory(_) => true,
+            Self::InMemory(_) => false,
         }
     }
 }

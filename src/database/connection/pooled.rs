@@ -66,13 +66,6 @@ impl PooledConnection {
         self
     }
 
-    /// Whether each statement on it is a transaction and costs one round trip.
-    pub(crate) fn commits_each_statement(&mut self) -> bool {
-        let status = AnsiTransactionManager::transaction_manager_status_mut(&mut **self);
-        let is_outside = matches!(status.transaction_depth(), Ok(None));
-        is_outside && !self.without_prepared_statements
-    }
-
     /// Closes the connection and frees its slot in the pool, even if a statement is in flight.
     pub(crate) fn discard(mut self) {
         self.is_discarded = true;

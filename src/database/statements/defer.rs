@@ -1,10 +1,12 @@
 //! Statements that defer jobs.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use diesel::result::QueryResult;
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, Text, Timestamptz};
 
 use crate::database::statements::statement;
 use crate::job::JobId;
@@ -59,13 +61,6 @@ fn insert_values<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryRes
         "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at) \
          VALUES (",
     );
-    push_columns(job, out)?;
-    out.push_sql(")");
-    Ok(())
-}
-
-/// Writes the columns of a row, separated by commas.
-fn push_columns<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
     out.push_bind_param::<Text, _>(&job.queue)?;
     out.push_sql(", ");
     out.push_bind_param::<Text, _>(&job.task_name)?;
@@ -79,41 +74,13 @@ fn push_columns<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryResu
     out.push_bind_param::<Jsonb, _>(&job.args)?;
     out.push_sql(", ");
     out.push_bind_param::<Nullable<Timestamptz>, _>(&job.scheduled_at)?;
-    Ok(())
-}
-
-/// Inserts a job without a notification. It returns the job's ID, or NULL if its queueing lock is taken.
-pub(crate) struct StoreJob(pub(crate) NewJob);
-
-statement!("defer the job": StoreJob -> Option<JobId>: Nullable<BigInt>, |statement, out| {
-    out.push_sql("SELECT procrastinate_diesel_store_job_v1(");
-    push_columns(&statement.0, out)?;
     out.push_sql(")");
     Ok(())
-});
-
-/// Notifies listeners of a committed job, and returns one row.
-///
-/// It must not be part of another transaction, whose commit might be confirmed before it is durable.
-pub(crate) struct AnnounceJob {
-    pub(crate) job_id: JobId,
-    pub(crate) queue: String,
 }
-
-statement!("notify the workers": AnnounceJob -> bool: Bool, |statement, out| {
-    out.push_sql(
-        "SELECT true FROM set_config('synchronous_commit', 'off', true), procrastinate_diesel_notify_jobs_v1(ARRAY[",
-    );
-    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-    out.push_sql("]::bigint[], ARRAY[");
-    out.push_bind_param::<Text, _>(&statement.queue)?;
-    out.push_sql("]::varchar[])");
-    Ok(())
-});
 
 /// Inserts any number of jobs, all or none. It returns their IDs in the order of the input, or one row with the
 /// queueing lock that is taken.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct InsertJobs {
     pub(crate) queues: Vec<String>,
     pub(crate) task_names: Vec<String>,
@@ -140,6 +107,25 @@ impl FromIterator<NewJob> for InsertJobs {
     }
 }
 
+impl InsertJobs {
+    /// The jobs in their order.
+    pub(crate) fn into_jobs(self) -> impl Iterator<Item = NewJob> {
+        let names = self.queues.into_iter().zip(self.task_names).zip(self.priorities);
+        let locks = self.locks.into_iter().zip(self.queueing_locks);
+        names.zip(locks).zip(self.args).zip(self.scheduled_at).map(
+            |(((((queue, task_name), priority), (lock, queueing_lock)), args), scheduled_at)| NewJob {
+                queue,
+                task_name,
+                priority,
+                lock,
+                queueing_lock,
+                args,
+                scheduled_at,
+            },
+        )
+    }
+}
+
 /// A row of [`InsertJobs`]: an ID, or the queueing lock that prevented the insertion.
 pub(crate) type InsertedOrTaken = (Option<JobId>, Option<String>);
 
@@ -149,4 +135,20 @@ statement!(
         queues: Array<Text> as "varchar[]", task_names: Array<Text> as "varchar[]", priorities: Array<Integer>,
         locks: Array<Nullable<Text>>, queueing_locks: Array<Nullable<Text>>, args: Array<Jsonb>,
         scheduled_at: Array<Nullable<Timestamptz>>)
+);
+
+/// Inserts jobs of several callers, each unless another pending job holds its queueing lock. It returns a row for each
+/// job, in the order of the input: its ID, or NULL if its queueing lock is taken.
+///
+/// It fails if it has to wait long for a lock of another transaction.
+pub(crate) struct InsertEachJob {
+    pub(crate) jobs: Arc<InsertJobs>,
+}
+
+statement!(
+    "defer the job": InsertEachJob -> Option<JobId>: Nullable<BigInt>,
+    select "job_id" from "procrastinate_diesel_defer_each_job_v1"(
+        jobs.queues: Array<Text> as "varchar[]", jobs.task_names: Array<Text> as "varchar[]",
+        jobs.priorities: Array<Integer>, jobs.locks: Array<Nullable<Text>>, jobs.queueing_locks: Array<Nullable<Text>>,
+        jobs.args: Array<Jsonb>, jobs.scheduled_at: Array<Nullable<Timestamptz>>)
 );

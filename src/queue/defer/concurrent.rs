@@ -1,73 +1,274 @@
-//! Defers a job while other defers are in flight: one transaction stores it, and another one notifies workers.
+//! Defers the jobs of calls that run at the same time in one statement.
 //!
 //! PostgreSQL commits transactions that have called `NOTIFY` one after the other, so that listeners receive the
 //! notifications in order. Each takes a lock of the whole server and keeps it until its commit is durable
-//! (`PreCommit_Notify` in PostgreSQL's source). With many producers, this lock is the bottleneck. A transaction that
-//! only notifies has nothing to make durable and holds the lock for microseconds. The transactions that store jobs are
-//! made durable together.
+//! (`PreCommit_Notify` in PostgreSQL's source). So jobs that are deferred one by one wait for each other in any case.
+//! Here they wait before they are sent, and travel together.
+//!
+//! At most one statement is in flight. A call that finds none starts one. All other calls wait for it, and the first of
+//! them that notices its end starts the next one, for all that have come meanwhile. There is no task for this. The
+//! waiting calls drive the statement together, so a call that is dropped or no longer polled delays no other.
+//!
+//! Because others wait for it, a statement must not wait for a transaction that may be waiting for them. If it has to
+//! wait for a lock for more than a moment, or if the database refuses it, none of its jobs is stored. Each is then
+//! inserted by its own call, for which no other call waits.
+//!
+//! For the same reason, the server must respond in time. A connection that has failed silently would otherwise hold up
+//! all calls of the application.
+//!
+//! A lone job costs no more than an `INSERT`. Without a queueing lock, it can only wait for a lock on the table, like
+//! every other job. With one, its own call inserts it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{HashMap, VecDeque};
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tracing::Instrument;
+use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
+use tokio::sync::oneshot;
 
-use crate::database::connection::Connection;
 use crate::database::connection::run::Run;
+use crate::database::connection::{Connection, Connector};
 use crate::database::statements::Statement;
-use crate::database::statements::defer::{AnnounceJob, InsertJob};
+use crate::database::statements::defer::{HoldersOfQueueingLocks, InsertEachJob, InsertJob, InsertJobs};
 use crate::error::Error;
-use crate::queue::defer::insert::{CheckedJob, Deferred, NamesOfJob, Notify, insert_or_find};
+use crate::job::JobId;
+use crate::queue::defer::insert::{CheckedJob, Deferred, NamesOfJob, insert_or_find, insert_or_find_silently};
+use crate::queue::defer::options::IfEnqueued;
+use crate::support::json::approximate_size;
+use crate::support::shared_future::{SharedFuture, WeakSharedFuture};
 
-/// The number of jobs that the application is deferring now, one by one, on connections from its pool.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct InFlightDefers(Arc<AtomicUsize>);
+/// How many jobs a statement has at most.
+const MOST_JOBS: usize = 1_000;
 
-impl InFlightDefers {
-    /// Counts one more defer until the returned value is dropped.
-    pub(crate) fn enter(&self) -> InFlightDefer {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        InFlightDefer(self.0.clone())
-    }
+/// How many bytes the arguments of a statement's jobs have at most, unless it has only one job.
+const MOST_BYTES: usize = 4 << 20;
+
+/// How long the server may take to respond, while other calls wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Defers jobs one by one for an application, on connections from its pool.
+#[derive(Clone)]
+pub(crate) struct ConcurrentDefers(Arc<Shared>);
+
+struct Shared {
+    connector: Connector,
+    state: Mutex<State>,
+    /// Cloned for each call that inserts its job itself.
+    alone: Arc<()>,
 }
 
-/// A defer that is in flight.
-pub(crate) struct InFlightDefer(Arc<AtomicUsize>);
-
-impl InFlightDefer {
-    /// Whether other defers are in flight. The result may be outdated, because it only affects speed.
-    pub(crate) fn has_others(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 1
-    }
+#[derive(Default)]
+struct State {
+    /// The calls whose jobs are not part of a statement yet. There are no more than callers, so this needs no limit.
+    waiting: VecDeque<Call>,
+    in_flight: WeakSharedFuture,
 }
 
-impl Drop for InFlightDefer {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+/// A waiting call.
+struct Call {
+    job: CheckedJob,
+    size: usize,
+    sender: oneshot::Sender<Answer>,
 }
 
-/// Stores a job and then notifies workers, on a connection where each statement is a transaction.
-///
-/// The second step runs even if the caller is dropped in between.
-pub(crate) async fn store_and_announce(job: CheckedJob, mut connection: Connection) -> Result<Deferred, Error> {
-    let both = async move {
-        let NamesOfJob { task_name, queue, .. } = NamesOfJob::of(&job.row);
-        let deferred = insert_or_find(job, Notify::Later, &mut connection).await?;
-        if let Deferred::New(job_id) = deferred
-            && let Err(error) = connection.load(AnnounceJob { job_id, queue }).await
-        {
-            tracing::warn!(
-                action = "announce_job_error",
-                job.id = i64::from(job_id),
-                job.task_name = %task_name,
-                "could not notify workers about job {job_id} of task {task_name}, which is stored; they find it \
-                 when they poll next: {error}",
-            );
+/// What a call learns about its job.
+enum Answer {
+    /// The job was inserted or the pending one found. There is none if the queueing lock is taken.
+    Done(Result<Option<Deferred>, Error>),
+    /// Nothing was stored. The call inserts the job itself, on this connection or on another one.
+    Alone { job: CheckedJob, connection: Option<Connection>, alone: Arc<()> },
+}
+
+impl ConcurrentDefers {
+    pub(crate) fn new(connector: Connector) -> Self {
+        Self(Arc::new(Shared { connector, state: Mutex::default(), alone: Arc::default() }))
+    }
+
+    /// Inserts the job or finds the pending one, and logs it.
+    pub(crate) async fn insert_or_find(&self, job: CheckedJob) -> Result<Deferred, Error> {
+        let names = NamesOfJob::of(&job.row);
+        match self.answer(job).await {
+            Answer::Done(result) => names.conclude(result?),
+            Answer::Alone { job, connection, alone: _alone } => {
+                let mut connection = match connection {
+                    Some(connection) => connection.without_time_limit(),
+                    None => self.0.connector.get(InsertJob::ACTION).await?,
+                };
+                insert_or_find(job, &mut connection).await
+            }
         }
-        Ok(deferred)
-    };
-    match tokio::spawn(both.in_current_span()).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::Pool { action: InsertJob::ACTION, source: error.into() }),
+    }
+
+    /// Waits for the answer, and drives the statements until it is there.
+    async fn answer(&self, job: CheckedJob) -> Answer {
+        let (sender, mut answer) = oneshot::channel();
+        let size = approximate_size(&job.row.args);
+        self.0.state().waiting.push_back(Call { job, size, sender });
+        loop {
+            match answer.try_recv() {
+                Ok(answer) => return answer,
+                Err(oneshot::error::TryRecvError::Empty) => self.statement().await,
+                Err(oneshot::error::TryRecvError::Closed) => {
+                    let source = "the statement for several jobs panicked".into();
+                    return Answer::Done(Err(Error::Pool { action: InsertJob::ACTION, source }));
+                }
+            }
+        }
+    }
+
+    /// The statement in flight, or a new one for the waiting calls.
+    fn statement(&self) -> SharedFuture {
+        let mut state = self.0.state();
+        state.in_flight.upgrade().unwrap_or_else(|| {
+            let shared = self.0.clone();
+            let statement = SharedFuture::new(async move { shared.run_statement().await });
+            state.in_flight = statement.downgrade();
+            statement
+        })
+    }
+}
+
+impl fmt::Debug for ConcurrentDefers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConcurrentDefers").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Code that holds the lock does not panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a statement for the calls that have come by the time when there is a connection.
+    async fn run_statement(&self) {
+        let present = self.state().waiting.len();
+        let mut connection = match self.connector.get_limited(InsertJob::ACTION, LONGEST_WAIT).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                // Calls that have come since then have not waited as long as the pool allows.
+                let calls: Vec<_> = self.state().waiting.drain(..present).collect();
+                return fail(calls.into_iter().map(|call| call.sender).collect(), error);
+            }
+        };
+        let mut calls = self.state().take_calls();
+        let is_plain = matches!(&*calls, [call] if call.job.row.queueing_lock.is_none());
+        let is_lone = calls.len() == 1 && Arc::strong_count(&self.alone) == 1;
+        if is_plain || connection.is_in_transaction() {
+            for Call { job, sender, .. } in calls {
+                send(sender, Answer::Done(insert_or_find_silently(job, &mut connection).await));
+            }
+        } else if let Some(Call { job, sender, .. }) = calls.pop_if(|_| is_lone) {
+            send(sender, self.alone(job, Some(connection)));
+        } else if !calls.is_empty() {
+            let (senders, jobs): (Vec<_>, _) = calls.into_iter().map(|call| (call.sender, call.job)).unzip();
+            match self.insert_each(jobs, &mut connection).await {
+                Ok(answers) => senders.into_iter().zip(answers).for_each(|(sender, answer)| send(sender, answer)),
+                Err(error) => fail(senders, error),
+            }
+        }
+    }
+
+    fn alone(&self, job: CheckedJob, connection: Option<Connection>) -> Answer {
+        Answer::Alone { job, connection, alone: self.alone.clone() }
+    }
+
+    /// Inserts jobs of several calls in one statement, and returns the answer for each.
+    async fn insert_each(&self, jobs: Vec<CheckedJob>, connection: &mut Connection) -> Result<Vec<Answer>, Error> {
+        let (options, rows): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.if_enqueued, job.row)).unzip();
+        let rows: Arc<InsertJobs> = Arc::new(rows.into_iter().collect());
+        let result = connection.load(InsertEachJob { jobs: rows.clone() }).await;
+        let rows = Arc::unwrap_or_clone(rows).into_jobs();
+        let jobs = options.into_iter().zip(rows).map(|(if_enqueued, row)| CheckedJob { row, if_enqueued });
+        let ids = match result {
+            Ok(ids) => ids,
+            Err(error) if was_rolled_back(&error) => {
+                tracing::debug!(action = "jobs_deferred_alone", "each job of a statement is deferred alone: {error}");
+                return Ok(jobs.map(|job| self.alone(job, None)).collect());
+            }
+            Err(error) => return Err(error),
+        };
+        let jobs: Vec<_> = jobs.zip(ids).collect();
+        let holders = holders(&jobs, connection).await;
+        let answer = |(job, id): (CheckedJob, Option<JobId>)| {
+            let holder = job.row.queueing_lock.as_ref().and_then(|lock| holders.get(lock));
+            match (id, job.if_enqueued, holder) {
+                (Some(id), ..) => Answer::Done(Ok(Some(Deferred::New(id)))),
+                (None, IfEnqueued::Fail, _) => Answer::Done(Ok(None)),
+                (None, IfEnqueued::Keep, Some(id)) => Answer::Done(Ok(Some(Deferred::Pending(*id)))),
+                // The holder has started meanwhile.
+                (None, IfEnqueued::Keep, None) => self.alone(job, None),
+            }
+        };
+        Ok(jobs.into_iter().map(answer).collect())
+    }
+}
+
+impl State {
+    /// Takes the calls for the next statement, without those that were dropped.
+    fn take_calls(&mut self) -> Vec<Call> {
+        let mut calls = Vec::new();
+        let mut bytes = 0;
+        while let Some(call) = self.waiting.front() {
+            let is_dropped = call.sender.is_closed();
+            if !is_dropped {
+                bytes += call.size;
+                if !calls.is_empty() && (calls.len() == MOST_JOBS || bytes > MOST_BYTES) {
+                    break;
+                }
+            }
+            calls.extend(self.waiting.pop_front().filter(|_| !is_dropped));
+        }
+        calls
+    }
+}
+
+/// Finds the pending jobs that are kept instead of those without an ID, by their queueing locks. An error is left to
+/// the calls, which then try alone.
+async fn holders(jobs: &[(CheckedJob, Option<JobId>)], connection: &mut Connection) -> HashMap<String, JobId> {
+    let kept = jobs.iter().filter(|(job, id)| id.is_none() && job.if_enqueued == IfEnqueued::Keep);
+    let queueing_locks: Vec<_> = kept.filter_map(|(job, _)| job.row.queueing_lock.clone()).collect();
+    if queueing_locks.is_empty() {
+        return HashMap::new();
+    }
+    connection.load(HoldersOfQueueingLocks { queueing_locks }).await.unwrap_or_default().into_iter().collect()
+}
+
+/// Whether the server has responded with an error, so that certainly nothing was stored.
+fn was_rolled_back(error: &Error) -> bool {
+    use DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
+    matches!(error.as_diesel(), Some(DatabaseError(kind, _)) if !matches!(kind, ClosedConnection | UnableToSendCommand))
+}
+
+/// Gives the answer to a call, unless it was dropped.
+fn send(sender: oneshot::Sender<Answer>, answer: Answer) {
+    let _ = sender.send(answer);
+}
+
+/// Gives the error to each of the calls.
+fn fail(senders: Vec<oneshot::Sender<Answer>>, error: Error) {
+    let copy = copies(error);
+    senders.into_iter().for_each(|sender| send(sender, Answer::Done(Err(copy()))));
+}
+
+/// Makes errors like this one, which says that there is no connection, that it has broken, or that the server does not
+/// respond.
+fn copies(error: Error) -> Box<dyn Fn() -> Error + Send> {
+    match error {
+        Error::Pool { action, source } => {
+            let source: Arc<dyn StdError + Send + Sync> = source.into();
+            Box::new(move || Error::Pool { action, source: Box::new(source.clone()) })
+        }
+        Error::NoAnswer { action, timeout } => Box::new(move || Error::NoAnswer { action, timeout }),
+        Error::Database { action, source: DatabaseError(kind, information) } => {
+            let message = information.message().to_owned();
+            Box::new(move || Error::database(action, DatabaseError(kind, Box::new(message.clone()))))
+        }
+        other => {
+            let other = Arc::new(other);
+            Box::new(move || Error::Pool { action: InsertJob::ACTION, source: Box::new(other.clone()) })
+        }
     }
 }

@@ -1,9 +1,7 @@
 //! Inserts one job, or finds the pending job that holds its queueing lock.
 
 use crate::database::connection::run::{Run, no_row};
-use crate::database::statements::defer::{
-    HoldersOfQueueingLocks, InsertJob, InsertJobUnlessEnqueued, NewJob, StoreJob,
-};
+use crate::database::statements::defer::{HoldersOfQueueingLocks, InsertJob, InsertJobUnlessEnqueued, NewJob};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::options::IfEnqueued;
@@ -35,66 +33,68 @@ impl Deferred {
     }
 }
 
-/// Whether the statement that inserts a job also notifies workers.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Notify {
-    Now,
-    Later,
+/// Inserts the job or finds the pending one, and logs it.
+pub(crate) async fn insert_or_find<R: Run>(job: CheckedJob, run: &mut R) -> Result<Deferred, Error> {
+    let names = NamesOfJob::of(&job.row);
+    let deferred = insert_or_find_silently(job, run).await?;
+    names.conclude(deferred)
 }
 
-/// Inserts the job or finds the pending one.
-pub(crate) async fn insert_or_find<R: Run>(job: CheckedJob, notify: Notify, run: &mut R) -> Result<Deferred, Error> {
+/// Inserts the job or finds the pending one. It returns nothing if the queueing lock is taken.
+pub(super) async fn insert_or_find_silently<R: Run>(job: CheckedJob, run: &mut R) -> Result<Option<Deferred>, Error> {
     let CheckedJob { row, if_enqueued } = job;
-    let names = NamesOfJob::of(&row);
-    match if_enqueued {
-        IfEnqueued::Fail => names.deferred(insert(row, notify, run).await?).map(Deferred::New),
-        IfEnqueued::Keep => {
-            for _ in 0..TRIES {
-                if let Some(id) = insert(row.clone(), notify, run).await? {
-                    return names.deferred(Some(id)).map(Deferred::New);
-                }
-                let queueing_locks = row.queueing_lock.clone().into_iter().collect();
-                if let Some((_, id)) = run.load(HoldersOfQueueingLocks { queueing_locks }).await?.first() {
-                    names.log_pending(*id);
-                    return Ok(Deferred::Pending(*id));
-                }
-            }
-            names.deferred(None).map(Deferred::New)
+    if if_enqueued == IfEnqueued::Fail {
+        return Ok(insert(row, run).await?.map(Deferred::New));
+    }
+    for _ in 0..TRIES {
+        if let Some(id) = insert(row.clone(), run).await? {
+            return Ok(Some(Deferred::New(id)));
+        }
+        let queueing_locks = row.queueing_lock.clone().into_iter().collect();
+        if let Some((_, id)) = run.load(HoldersOfQueueingLocks { queueing_locks }).await?.first() {
+            return Ok(Some(Deferred::Pending(*id)));
         }
     }
+    Ok(None)
 }
 
 /// Inserts the row, and returns no ID if its queueing lock is taken.
-async fn insert<R: Run>(row: NewJob, notify: Notify, run: &mut R) -> Result<Option<JobId>, Error> {
-    Ok(match notify {
-        Notify::Later => run.load(StoreJob(row)).await?.first().copied().flatten(),
-        Notify::Now if row.queueing_lock.is_some() => run.load(InsertJobUnlessEnqueued(row)).await?.first().copied(),
-        Notify::Now => run.load(InsertJob(row)).await?.first().copied(),
+async fn insert<R: Run>(row: NewJob, run: &mut R) -> Result<Option<JobId>, Error> {
+    Ok(match row.queueing_lock {
+        Some(_) => run.load(InsertJobUnlessEnqueued(row)).await?.first().copied(),
+        None => run.load(InsertJob(row)).await?.first().copied(),
     })
 }
 
 /// The names that a log line or error about a job needs.
 pub(crate) struct NamesOfJob {
-    pub(crate) task_name: String,
-    pub(crate) queue: String,
+    task_name: String,
+    queue: String,
     queueing_lock: Option<String>,
 }
 
 impl NamesOfJob {
-    pub(crate) fn of(job: &NewJob) -> Self {
+    pub(super) fn of(job: &NewJob) -> Self {
         let NewJob { task_name, queue, queueing_lock, .. } = job;
         Self { task_name: task_name.clone(), queue: queue.clone(), queueing_lock: queueing_lock.clone() }
     }
 
-    /// Counts and logs the job. There is no ID if its queueing lock was taken.
-    fn deferred(&self, id: Option<JobId>) -> Result<JobId, Error> {
-        let Self { task_name, queue, queueing_lock } = self;
-        let Some(id) = id else {
-            return Err(match queueing_lock.clone() {
-                Some(queueing_lock) => Error::AlreadyEnqueued { task_name: task_name.clone(), queueing_lock },
-                None => no_row::<InsertJob>(),
-            });
-        };
+    /// Counts and logs the job. There is none if its queueing lock was taken.
+    pub(super) fn conclude(self, deferred: Option<Deferred>) -> Result<Deferred, Error> {
+        match deferred {
+            Some(Deferred::New(id)) => self.log_new(id),
+            Some(Deferred::Pending(id)) => self.log_pending(id),
+            None => {}
+        }
+        let Self { task_name, queueing_lock, .. } = self;
+        deferred.ok_or_else(|| match queueing_lock {
+            Some(queueing_lock) => Error::AlreadyEnqueued { task_name, queueing_lock },
+            None => no_row::<InsertJob>(),
+        })
+    }
+
+    fn log_new(&self, id: JobId) {
+        let Self { task_name, queue, .. } = self;
         JobsToCount::new([(task_name.as_str(), queue.as_str())]).deferred();
         tracing::info!(
             action = "jobs_deferred",
@@ -103,7 +103,6 @@ impl NamesOfJob {
             job.queue = %queue,
             "deferred job {id} of task {task_name} to the queue {queue}",
         );
-        Ok(id)
     }
 
     fn log_pending(&self, id: JobId) {

@@ -22,7 +22,7 @@ use crate::database::connection::run::{Async, Blocking, complete};
 use crate::database::statements::defer::NewJob;
 use crate::error::Error;
 use crate::job::JobId;
-use crate::queue::defer::insert::{CheckedJob, Deferred, Notify, insert_or_find, none_if_enqueued};
+use crate::queue::defer::insert::{CheckedJob, Deferred, insert_or_find, none_if_enqueued};
 use crate::queue::defer::options::{IfEnqueued, JobOptions, option_setters};
 use crate::support::json::to_json;
 use crate::validation::{check_args, check_name, unserializable};
@@ -263,7 +263,7 @@ impl JobToDefer {
     where
         C: AsyncConnectionCore<Backend = Pg>,
     {
-        insert_or_find(self.into_checked_job()?, Notify::Now, &mut Async(connection)).await.map(Deferred::id)
+        insert_or_find(self.into_checked_job()?, &mut Async(connection)).await.map(Deferred::id)
     }
 
     /// Defers the job on a blocking connection, such as `PgConnection` or one from an r2d2 pool, and returns its ID.
@@ -288,7 +288,7 @@ impl JobToDefer {
     where
         C: LoadConnection<Backend = Pg>,
     {
-        complete(insert_or_find(self.into_checked_job()?, Notify::Now, &mut Blocking(connection))).map(Deferred::id)
+        complete(insert_or_find(self.into_checked_job()?, &mut Blocking(connection))).map(Deferred::id)
     }
 
     /// Defers the job like [`defer`](Self::defer), but returns `Ok(None)` if the queueing lock is already taken, even

@@ -13,7 +13,7 @@ use crate::database::statements::workers::RegisterWorkerQuery;
 use crate::error::Error;
 use crate::queue::defer::batch::insert_or_find_all;
 use crate::queue::defer::configure_task;
-use crate::queue::defer::insert::{CheckedJob, Deferred, Notify, insert_or_find};
+use crate::queue::defer::insert::{CheckedJob, Deferred, insert_or_find};
 
 /// A connection whose other programs start every pending job before its holder is looked up, so many times.
 struct Busy {
@@ -66,14 +66,12 @@ fn busy(times: usize) -> Busy {
 
 #[test]
 fn a_job_is_inserted_again_if_the_pending_one_has_started() {
-    for notify in [Notify::Now, Notify::Later] {
-        let deferred = complete(insert_or_find(job("a"), notify, &mut busy(1))).unwrap();
+    for times in [1, 3] {
+        let deferred = complete(insert_or_find(job("a"), &mut busy(times))).unwrap();
         assert!(matches!(deferred, Deferred::New(_)), "{deferred:?}");
-        let deferred = complete(insert_or_find(job("a"), notify, &mut busy(3))).unwrap();
-        assert!(matches!(deferred, Deferred::New(_)), "{deferred:?}");
-        let deferred = complete(insert_or_find(job("a"), notify, &mut busy(0))).unwrap();
-        assert!(matches!(deferred, Deferred::Pending(_)), "{deferred:?}");
     }
+    let deferred = complete(insert_or_find(job("a"), &mut busy(0))).unwrap();
+    assert!(matches!(deferred, Deferred::Pending(_)), "{deferred:?}");
 }
 
 #[test]
@@ -84,7 +82,7 @@ fn a_batch_is_inserted_again_if_a_pending_job_has_started() {
 
 #[test]
 fn the_number_of_tries_is_limited() {
-    let error = complete(insert_or_find(job("a"), Notify::Now, &mut busy(usize::MAX))).unwrap_err();
+    let error = complete(insert_or_find(job("a"), &mut busy(usize::MAX))).unwrap_err();
     assert!(matches!(error, Error::AlreadyEnqueued { .. }), "{error}");
     let error = complete(insert_or_find_all(vec![job("a")], &mut busy(usize::MAX))).unwrap_err();
     assert!(matches!(error, Error::AlreadyEnqueued { .. }), "{error}");

@@ -7,6 +7,7 @@ mod batch_finish_and_fetch;
 mod batch_retry;
 mod cancel;
 mod defer;
+mod defer_each;
 mod events;
 mod fetch;
 mod finish;

@@ -79,6 +79,8 @@ fn the_functions_that_defer_announce_their_jobs() {
         "SELECT procrastinate_defer_periodic_job_v2('mails', NULL, NULL, 'send', 0, '', 60, '{}')",
         "SELECT job_id FROM procrastinate_diesel_defer_jobs_v1(
              '{mails}', '{send}', '{0}', '{NULL}', '{NULL}', '{\"{}\"}', '{NULL}')",
+        "SELECT job_id FROM procrastinate_diesel_defer_each_job_v1(
+             '{mails}', '{send}', '{0}', '{NULL}', '{NULL}', '{\"{}\"}', '{NULL}')",
     ] {
         queue.row(deferring);
         let job = queue.row("SELECT max(id) FROM procrastinate_jobs").parse().unwrap();

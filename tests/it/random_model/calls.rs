@@ -43,8 +43,8 @@ pub struct Rescue {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
     Defer(NewJob),
-    Store(NewJob),
     DeferJobs(By, Vec<NewJob>),
+    DeferEach(Vec<NewJob>),
     Tick {
         by: By,
         periodic_id: &'static str,
@@ -199,8 +199,13 @@ impl Call {
     /// The query, if it is one.
     fn query(&self) -> String {
         match self {
-            Self::Store(job) => format!("SELECT procrastinate_diesel_store_job_v1({}) AS id", columns(job)),
-            Self::DeferJobs(by, jobs) => defer_jobs(*by, jobs),
+            Self::DeferJobs(By::Contract, jobs) => defer_jobs(jobs),
+            Self::DeferJobs(By::Crate, jobs) => {
+                format!("SELECT * FROM procrastinate_diesel_defer_jobs_v1({})", parallel_arrays(jobs))
+            }
+            Self::DeferEach(jobs) => {
+                format!("SELECT * FROM procrastinate_diesel_defer_each_job_v1({})", parallel_arrays(jobs))
+            }
             Self::Tick { by, periodic_id, tick, lock, queueing_lock } => {
                 let args = format!(
                     "'a', {}, {}, 'tick', 0, '{periodic_id}', {tick}, '{{}}'",
@@ -324,29 +329,27 @@ fn changed(result: Result<(), procrastinate::Error>) -> Result<Vec<String>, Fail
     }
 }
 
-fn defer_jobs(by: By, jobs: &[NewJob]) -> String {
-    match by {
-        By::Contract => {
-            let row = |job: &NewJob| format!("ROW({})::procrastinate_job_to_defer_v1", columns(job));
-            let list = jobs.iter().map(row).collect::<Vec<_>>().join(", ");
-            let call = format!("procrastinate_defer_jobs_v1(ARRAY[{list}]::procrastinate_job_to_defer_v1[])");
-            format!("SELECT id FROM unnest({call}) AS id")
-        }
-        By::Crate => {
-            let list = |column: fn(&NewJob) -> String| array(jobs.iter().map(column));
-            let text = |value: Option<&str>| value.unwrap_or("NULL").to_owned();
-            format!(
-                "SELECT * FROM procrastinate_diesel_defer_jobs_v1({}, {}, {}, {}, {}, {}, {})",
-                list(|job| job.queue.to_owned()),
-                list(|_| "walk".to_owned()),
-                list(|job| job.priority.to_string()),
-                array(jobs.iter().map(|job| text(job.lock))),
-                array(jobs.iter().map(|job| text(job.queueing_lock))),
-                list(|_| "\"{}\"".to_owned()),
-                array(jobs.iter().map(|job| job.schedule.at().map_or("NULL".to_owned(), |at| format!("\"{at}\"")))),
-            )
-        }
-    }
+fn defer_jobs(jobs: &[NewJob]) -> String {
+    let row = |job: &NewJob| format!("ROW({})::procrastinate_job_to_defer_v1", columns(job));
+    let list = jobs.iter().map(row).collect::<Vec<_>>().join(", ");
+    let call = format!("procrastinate_defer_jobs_v1(ARRAY[{list}]::procrastinate_job_to_defer_v1[])");
+    format!("SELECT id FROM unnest({call}) AS id")
+}
+
+/// The columns of the jobs, each as an array.
+fn parallel_arrays(jobs: &[NewJob]) -> String {
+    let list = |column: fn(&NewJob) -> String| array(jobs.iter().map(column));
+    let text = |value: Option<&str>| value.unwrap_or("NULL").to_owned();
+    [
+        list(|job| job.queue.to_owned()),
+        list(|_| "walk".to_owned()),
+        list(|job| job.priority.to_string()),
+        array(jobs.iter().map(|job| text(job.lock))),
+        array(jobs.iter().map(|job| text(job.queueing_lock))),
+        list(|_| "\"{}\"".to_owned()),
+        array(jobs.iter().map(|job| job.schedule.at().map_or("NULL".to_owned(), |at| format!("\"{at}\"")))),
+    ]
+    .join(", ")
 }
 
 fn finish_and_fetch(

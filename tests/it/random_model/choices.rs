@@ -122,7 +122,7 @@ fn by() -> impl Strategy<Value = By> + Clone {
 fn defer(job: impl Strategy<Value = NewJob> + Clone + 'static) -> BoxedStrategy<Call> {
     prop_oneof![
         6 => job.clone().prop_map(Call::Defer),
-        1 => job.clone().prop_map(Call::Store),
+        1 => prop::collection::vec(job.clone(), 0..5).prop_map(Call::DeferEach),
         2 => (by(), prop::collection::vec(job, 0..5)).prop_map(|(by, jobs)| Call::DeferJobs(by, jobs)),
     ]
     .boxed()

@@ -29,11 +29,8 @@ impl Model {
                 let deferred = if is_taken { Vec::new() } else { self.insert_all("walk", &[*job], found)? };
                 Ok(deferred)
             }
-            Call::Store(job) => match self.is_enqueued(job.queueing_lock) {
-                true => Ok(vec!["NULL".to_owned()]),
-                false => self.insert_all("walk", &[*job], found),
-            },
             Call::DeferJobs(by, jobs) => self.defer_jobs(*by, jobs, found),
+            Call::DeferEach(jobs) => self.defer_each(jobs, found),
             Call::Tick { by, periodic_id, tick, lock, queueing_lock } => {
                 self.tick(*by, (periodic_id, *tick), *lock, *queueing_lock, found)
             }
@@ -166,6 +163,20 @@ impl Model {
             self.insert_of(task, *id, *job);
         }
         Ok(new.iter().map(ToString::to_string).collect())
+    }
+
+    fn defer_each(&mut self, jobs: &[NewJob], found: &[String]) -> Result<Vec<String>, Refused> {
+        let mut rows = Vec::new();
+        for (job, id) in jobs.iter().zip(found) {
+            let is_taken = self.is_enqueued(job.queueing_lock);
+            let inserted = if is_taken {
+                vec!["NULL".to_owned()]
+            } else {
+                self.insert_all("walk", &[*job], std::slice::from_ref(id))?
+            };
+            rows.extend(inserted);
+        }
+        Ok(rows)
     }
 
     fn defer_jobs(&mut self, by: By, jobs: &[NewJob], found: &[String]) -> Result<Vec<String>, Refused> {

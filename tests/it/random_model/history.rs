@@ -26,7 +26,9 @@ impl Claims {
     pub fn add(&mut self, call: &Call, found: &[String]) {
         let ids = || found.iter().filter_map(|row| row.split(' ').next().and_then(|id| id.parse::<i64>().ok()));
         match call {
-            Call::Defer(_) | Call::Store(_) | Call::DeferJobs(..) | Call::Tick { .. } => self.inserted.extend(ids()),
+            Call::Defer(_) | Call::DeferJobs(..) | Call::DeferEach(_) | Call::Tick { .. } => {
+                self.inserted.extend(ids());
+            }
             Call::Fetch { .. } => ids().for_each(|id| *self.started.entry(id).or_default() += 1),
             Call::FinishAndFetch { outcomes, .. } => {
                 for id in found.iter().filter_map(|row| row.strip_prefix("fetched | ")) {

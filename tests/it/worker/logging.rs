@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use procrastinate::{App, JobAborted, TaskControl, task};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
-use tracing::{Dispatch, Event, Level, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::support::{connector, database};
+use crate::support::{connector, database, log_to};
 
 type Fields = BTreeMap<&'static str, String>;
 
@@ -84,12 +84,6 @@ async fn say_no() -> Result<(), TaskControl> {
 
 /// What is logged about these jobs.
 async fn lines_of(jobs: Vec<procrastinate::JobToDefer>) -> Vec<Line> {
-    // With only one subscriber, tracing asks the thread that logs a line first, which may have none, and then never
-    // logs this line on any thread.
-    static SECOND: OnceLock<Dispatch> = OnceLock::new();
-    SECOND.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
-    let listener = Listener::default();
-    let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(listener.clone()));
     let database = database();
     let app = App::builder(connector(&database).await)
         .task::<write_letter>()
@@ -98,8 +92,8 @@ async fn lines_of(jobs: Vec<procrastinate::JobToDefer>) -> Vec<Line> {
         .task::<say_no>()
         .build()
         .unwrap();
-    // A test on another thread that registered an event while this listener was added has switched that event off.
-    tracing::callsite::rebuild_interest_cache();
+    let listener = Listener::default();
+    let _default = log_to(listener.clone());
     app.batch_defer(jobs).await.unwrap();
     app.worker().name("writer").stop_when_empty().run().await.unwrap();
     listener.0.lock().unwrap().clone()

@@ -10,7 +10,7 @@ mod error_types;
 mod errors;
 mod faults;
 mod fencing;
-mod holding_proxy;
+pub mod holding_proxy;
 mod housekeeping;
 mod killed;
 mod late;

@@ -1,14 +1,14 @@
 //! Statements that defer jobs.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use diesel::result::QueryResult;
 
 use crate::database::in_memory::violations::Violation;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::statements::defer::{
-    AnnounceJob, HoldersOfQueueingLocks, InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, NewJob,
-    StoreJob,
+    HoldersOfQueueingLocks, InsertEachJob, InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, NewJob,
 };
 use crate::job::JobId;
 
@@ -38,23 +38,6 @@ impl Answer for HoldersOfQueueingLocks {
     }
 }
 
-impl Answer for StoreJob {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<Option<JobId>>> {
-        match store.insert_job(self.0) {
-            Ok(id) => Ok(vec![Some(id.into())]),
-            Err(Violation::QueueingLock(_)) => Ok(vec![None]),
-            Err(other) => Err(other.into()),
-        }
-    }
-}
-
-impl Answer for AnnounceJob {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
-        store.listeners.tell_of_job(&self.queue, self.job_id.into());
-        Ok(vec![true])
-    }
-}
-
 fn insert(job: NewJob, store: &mut Store) -> Result<JobId, Violation> {
     let queue = job.queue.clone();
     let id = store.insert_job(job)?;
@@ -70,18 +53,32 @@ impl Answer for InsertJobs {
             return Ok(vec![(None, Some(lock))]);
         }
         let mut told = HashSet::new();
-        let mut ids = Vec::with_capacity(self.queues.len());
-        for job in self.into_jobs() {
-            let queue = job.queue.clone();
-            let id = store.insert_job(job)?;
-            // One notification for each queue is enough.
-            if told.insert(queue.clone()) {
-                store.listeners.tell_of_job(&queue, id);
-            }
-            ids.push((Some(id.into()), None));
-        }
-        Ok(ids)
+        let ids = self.into_jobs().map(|job| Ok((Some(insert_of_many(job, store, &mut told)?), None)));
+        ids.collect()
     }
+}
+
+impl Answer for InsertEachJob {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<Option<JobId>>> {
+        let mut told = HashSet::new();
+        let ids = Arc::unwrap_or_clone(self.jobs).into_jobs().map(|job| match insert_of_many(job, store, &mut told) {
+            Ok(id) => Ok(Some(id)),
+            Err(Violation::QueueingLock(_)) => Ok(None),
+            Err(other) => Err(other.into()),
+        });
+        ids.collect()
+    }
+}
+
+/// Inserts one of the jobs of a statement. One notification for each queue is enough.
+fn insert_of_many(job: NewJob, store: &mut Store, told: &mut HashSet<String>) -> Result<JobId, Violation> {
+    let queue = job.queue.clone();
+    let id = store.insert_job(job)?;
+    if !told.contains(&queue) {
+        store.listeners.tell_of_job(&queue, id);
+        told.insert(queue);
+    }
+    Ok(id.into())
 }
 
 /// The first queueing lock, in the order of the locks, that a pending job holds or that occurs twice.
@@ -89,22 +86,4 @@ fn first_taken(queueing_locks: &[Option<String>], store: &Store) -> Option<Strin
     let mut seen = HashSet::new();
     let taken = queueing_locks.iter().flatten().filter(|lock| !seen.insert(*lock) || store.holder_of(lock).is_some());
     taken.min().cloned()
-}
-
-impl InsertJobs {
-    fn into_jobs(self) -> impl Iterator<Item = NewJob> {
-        let names = self.queues.into_iter().zip(self.task_names).zip(self.priorities);
-        let locks = self.locks.into_iter().zip(self.queueing_locks);
-        names.zip(locks).zip(self.args).zip(self.scheduled_at).map(
-            |(((((queue, task_name), priority), (lock, queueing_lock)), args), scheduled_at)| NewJob {
-                queue,
-                task_name,
-                priority,
-                lock,
-                queueing_lock,
-                args,
-                scheduled_at,
-            },
-        )
-    }
 }

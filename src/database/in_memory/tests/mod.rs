@@ -5,6 +5,7 @@ mod choices;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::expression::QueryMetadata;
@@ -24,7 +25,7 @@ use crate::database::statements::cli::{
     CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart, NamesInUse, PageOfJobs,
     RegisteredWorkers, RetryJobByContract,
 };
-use crate::database::statements::defer::{InsertJobUnlessEnqueued, NewJob};
+use crate::database::statements::defer::{InsertEachJob, InsertJobUnlessEnqueued, NewJob};
 use crate::database::statements::finish_and_fetch::{FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
 use crate::database::statements::inspect::{JobFilter, ListJobsQuery};
 use crate::database::statements::manage::{CancelJobQuery, DeleteOldJobsQuery};
@@ -159,7 +160,11 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
     let seed = random.u64(..);
     let again = || Rng::with_seed(seed);
     match random.u8(..24) {
-        0..=4 => drop(both.ask(|| InsertJobUnlessEnqueued(any_job(&mut again())), debug)),
+        0..=3 => drop(both.ask(|| InsertJobUnlessEnqueued(any_job(&mut again())), debug)),
+        4 => {
+            let jobs = |random: &mut Rng| (0..3).map(|_| any_job(random)).collect();
+            drop(both.ask(|| InsertEachJob { jobs: Arc::new(jobs(&mut again())) }, debug));
+        }
         5..=10 => drop(both.ask(|| known.finish_and_fetch(&mut again()), fetched_text)),
         11 => drop(both.ask(|| RegisterWorkerQuery, debug)),
         12 => remove_worker(both, known, random),
