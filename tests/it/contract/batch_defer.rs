@@ -2,23 +2,13 @@
 
 use serde_json::json;
 
-use super::queue::{Queue, Waiting};
+use super::queue::{Queue, Waiting, arrays_of_jobs};
 
-/// A call that defers one job for each of these queueing locks, or none where there is `NULL`, written as SQL.
+/// A call that defers these jobs.
 fn defer(queueing_locks: &[&str]) -> String {
-    let all = |value: &str| vec![value; queueing_locks.len()].join(", ");
     format!(
-        "SELECT job_id, taken_queueing_lock
-         FROM procrastinate_diesel_defer_jobs_v1(
-             ARRAY[{queues}]::varchar[], ARRAY[{tasks}]::varchar[], ARRAY[{priorities}]::integer[],
-             ARRAY[{nulls}]::text[], ARRAY[{queueing_locks}]::text[], ARRAY[{args}]::jsonb[],
-             ARRAY[{nulls}]::timestamptz[])",
-        queues = all("'default'"),
-        tasks = all("'task'"),
-        priorities = all("0"),
-        nulls = all("NULL"),
-        queueing_locks = queueing_locks.join(", "),
-        args = all("'{}'"),
+        "SELECT job_id, taken_queueing_lock FROM procrastinate_diesel_defer_jobs_v1({})",
+        arrays_of_jobs(queueing_locks)
     )
 }
 

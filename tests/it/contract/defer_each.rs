@@ -2,24 +2,11 @@
 
 use serde_json::json;
 
-use super::queue::Queue;
+use super::queue::{Queue, arrays_of_jobs};
 
-/// A call that defers one job for each of these queueing locks, or none where there is `NULL`, written as SQL.
+/// A call that defers these jobs.
 fn defer(queueing_locks: &[&str]) -> String {
-    let all = |value: &str| vec![value; queueing_locks.len()].join(", ");
-    format!(
-        "SELECT job_id
-         FROM procrastinate_diesel_defer_each_job_v1(
-             ARRAY[{queues}]::varchar[], ARRAY[{tasks}]::varchar[], ARRAY[{priorities}]::integer[],
-             ARRAY[{nulls}]::text[], ARRAY[{queueing_locks}]::text[], ARRAY[{args}]::jsonb[],
-             ARRAY[{nulls}]::timestamptz[])",
-        queues = all("'default'"),
-        tasks = all("'task'"),
-        priorities = all("0"),
-        nulls = all("NULL"),
-        queueing_locks = queueing_locks.join(", "),
-        args = all("'{}'"),
-    )
+    format!("SELECT job_id FROM procrastinate_diesel_defer_each_job_v1({})", arrays_of_jobs(queueing_locks))
 }
 
 #[test]

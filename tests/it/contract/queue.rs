@@ -221,3 +221,20 @@ impl Waiting {
         self.thread.join().unwrap()
     }
 }
+
+/// The arrays that a function for many jobs takes, as SQL: one job for each of these queueing locks, or without one
+/// where there is `NULL`.
+pub(super) fn arrays_of_jobs(queueing_locks: &[&str]) -> String {
+    let all = |value: &str| vec![value; queueing_locks.len()].join(", ");
+    format!(
+        "ARRAY[{queues}]::varchar[], ARRAY[{tasks}]::varchar[], ARRAY[{priorities}]::integer[],
+         ARRAY[{nulls}]::text[], ARRAY[{queueing_locks}]::text[], ARRAY[{args}]::jsonb[],
+         ARRAY[{nulls}]::timestamptz[]",
+        queues = all("'default'"),
+        tasks = all("'task'"),
+        priorities = all("0"),
+        nulls = all("NULL"),
+        queueing_locks = queueing_locks.join(", "),
+        args = all("'{}'"),
+    )
+}
