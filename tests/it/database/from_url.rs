@@ -2,6 +2,7 @@
 
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
+use procrastinate::job_manager::list_queues;
 use procrastinate::migrations::MIGRATIONS;
 use procrastinate::{App, DieselConnector, Error, JobContext, JobStatus, TaskError, configure_task, task};
 use serde_json::json;
@@ -68,6 +69,10 @@ async fn it_migrates_and_works_and_keeps_few_connections() {
     let app = App::builder(connector).task::<copy_name_once_more>().build().unwrap();
     let deferring: Vec<_> = (0..30).map(|number| app.defer(copy_name_once_more(number.to_string()))).collect();
     for result in futures_util::future::join_all(deferring).await {
+        result.unwrap();
+    }
+    // Unlike jobs to defer, these do not share a statement.
+    for result in futures_util::future::join_all((0..30).map(|_| app.execute(list_queues()))).await {
         result.unwrap();
     }
     let mut connection = connect(&database);
