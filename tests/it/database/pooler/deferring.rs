@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::pgbouncer::{PgBouncer, Settings};
 use super::{connector_before, keeping_statements, ordinary_pool_before, pool_before};
-use crate::support::{connect, database, jobs, rows, sql, statuses, transaction};
+use crate::support::{connect, database, jobs, rows, sql, statuses, superuser, transaction};
 
 fn job() -> procrastinate::JobToDefer {
     configure_task("task", json!({ "text": "ü" }))
@@ -131,7 +131,8 @@ async fn the_schema_of_the_queue_is_the_roles_or_the_poolers_to_set() {
     let database = database();
     let before = Settings { connect_query: "SET search_path TO queue", more: URL_OPTIONS, ..Settings::default() };
     let Some(pooler) = PgBouncer::start(&database, before) else { return };
-    sql(&mut connect(&database), "ALTER SCHEMA public RENAME TO queue");
+    // In PostgreSQL 13, the schema does not belong to the owner of the database.
+    sql(&mut superuser(&database), "ALTER SCHEMA public RENAME TO queue");
     let app = App::builder(connector_before(&pooler).await).build().unwrap();
     app.defer(job()).await.unwrap();
     assert_eq!(rows(&mut connect(&database), "SELECT count(*) FROM queue.procrastinate_jobs"), ["1"]);
