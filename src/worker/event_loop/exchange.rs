@@ -96,7 +96,7 @@ impl EventLoop {
             // Another connection may have other rights or settings.
             connection.discard();
         } else {
-            self.connection.keep(connection);
+            self.connection.keep(connection, !response.is_fruitless());
         }
         self.failures.backoff.reset();
         self.failures.failing_since = None;

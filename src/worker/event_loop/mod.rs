@@ -83,9 +83,11 @@ struct KeptConnection {
 }
 
 impl KeptConnection {
-    fn keep(&mut self, connection: Connection) {
+    /// Keeps it for the next request. Without work, that is only a request that is due now: in a fleet that shares a
+    /// pool, others wait for it.
+    fn keep(&mut self, connection: Connection, has_work: bool) {
         self.connection = Some(connection);
-        self.give_back_at = Instant::now() + KEEP_CONNECTION;
+        self.give_back_at = Instant::now() + if has_work { KEEP_CONNECTION } else { Duration::ZERO };
     }
 }
 

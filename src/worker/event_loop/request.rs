@@ -136,6 +136,11 @@ impl Response {
     pub(super) fn is_refused(&self) -> bool {
         matches!(self, Self::Exchanged { result, .. } if !result.refused.is_empty() || result.fetch_problem.is_some())
     }
+
+    /// Whether it was a fetch that found nothing.
+    pub(super) fn is_fruitless(&self) -> bool {
+        matches!(self, Self::Exchanged { sent, result } if sent.stored == 0 && result.fetched.is_empty())
+    }
 }
 
 /// Adds the outcome of a job to the statement that stores it.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, bb8};
 use procrastinate::{App, DieselConnector, Error, JobStatus, task};
+use throwaway_postgres::Database;
 use tokio::sync::Notify;
 
 use crate::support::{
@@ -76,6 +79,25 @@ async fn without_notifications_polling_finds_jobs() {
     worker.stop().await.unwrap();
 }
 
+async fn pool_of_one(database: &Database) -> bb8::Pool<AsyncPgConnection> {
+    let manager = AsyncDieselConnectionManager::new(database.url());
+    bb8::Pool::builder().max_size(1).connection_timeout(Duration::from_secs(5)).build(manager).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_idle_worker_that_polls_all_the_time_leaves_the_connection_to_others() {
+    let database = database();
+    let pool = pool_of_one(&database).await;
+    let app = App::builder(DieselConnector::new(pool.clone())).build().unwrap();
+    let worker = app.worker().listen_notify(false).fetch_job_polling_interval(Duration::from_millis(20));
+    let worker = Running::start(worker);
+    for _ in 0..3 {
+        eventually("the worker polls", || pool.state().idle_connections == 0).await;
+        drop(pool.get().await.unwrap());
+    }
+    worker.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_pool_of_one_connection_is_enough() {
     static RAN: Notify = Notify::const_new();
@@ -86,10 +108,7 @@ async fn a_pool_of_one_connection_is_enough() {
     }
 
     let database = database();
-    let manager = diesel_async::pooled_connection::AsyncDieselConnectionManager::<diesel_async::AsyncPgConnection>::new(
-        database.url(),
-    );
-    let pool = diesel_async::pooled_connection::bb8::Pool::builder().max_size(1).build(manager).await.unwrap();
+    let pool = pool_of_one(&database).await;
     let app = App::builder(DieselConnector::new(pool)).task::<modest>().build().unwrap();
     let worker = app.worker().concurrency(4).update_heartbeat_interval(Duration::from_millis(5));
     let worker = Running::start(worker);
