@@ -11,15 +11,17 @@ pub(crate) enum Group {
     Pressure,
     Fleet,
     Backlog,
+    Scale,
     Day,
 }
 
 impl Group {
-    const ALL: [(&'static str, Self); 5] = [
+    const ALL: [(&'static str, Self); 6] = [
         ("chaos", Self::Chaos),
         ("pressure", Self::Pressure),
         ("fleet", Self::Fleet),
         ("backlog", Self::Backlog),
+        ("scale", Self::Scale),
         ("day", Self::Day),
     ];
 }
@@ -48,9 +50,19 @@ impl Arguments {
             }
         }
         if arguments.groups.is_empty() {
-            arguments.groups = vec![Group::Chaos, Group::Pressure, Group::Fleet, Group::Backlog];
+            arguments.groups = vec![Group::Chaos, Group::Pressure, Group::Fleet, Group::Backlog, Group::Scale];
         }
         Ok(arguments)
+    }
+
+    /// How often `scale` measures each setting.
+    pub(crate) fn rounds(&self) -> usize {
+        if self.is_quick { 1 } else { 3 }
+    }
+
+    /// How many jobs `scale` processes each time.
+    pub(crate) fn processed(&self) -> u32 {
+        if self.is_quick { 20_000 } else { 100_000 }
     }
 
     /// How long a phase takes.

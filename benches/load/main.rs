@@ -21,6 +21,7 @@
 //! | `pressure` | an old transaction, more load than usual, readers, bursts |
 //! | `fleet` | 200 workers on one database |
 //! | `backlog` | a million pending jobs |
+//! | `scale` | one to eight workers on one database |
 //! | `day` | the traffic of a day |
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it prints the tables")]
@@ -34,6 +35,7 @@ mod fleet;
 mod phases;
 mod pressure;
 mod replica;
+mod scale;
 mod server;
 
 use std::error::Error;
@@ -49,6 +51,9 @@ async fn main() -> Measured<()> {
     if replica::is_asked_for() {
         return replica::run().await;
     }
+    if scale::is_asked_for() {
+        return scale::run().await;
+    }
     let arguments = Arguments::read(std::env::args().skip(1))?;
     let server = LoadServer::start()?;
     println!("{}", server.introduction().await?);
@@ -58,6 +63,7 @@ async fn main() -> Measured<()> {
             Group::Pressure => pressure::measure(&server, &arguments).await?,
             Group::Fleet => fleet::measure(&server, &arguments).await?,
             Group::Backlog => backlog::measure(&server, &arguments).await?,
+            Group::Scale => scale::measure(&server, &arguments).await?,
             Group::Day => day::measure(&server, &arguments).await?,
         }
     }

@@ -56,7 +56,7 @@ pub(crate) fn shapes(rows: u32, processed: u32) -> Vec<Shape> {
     let mut shapes = vec![
         Shape {
             name: format!("{} finished", count(rows)),
-            fill: finished(rows, "now() - interval '1 hour'"),
+            fill: finished(1, rows, "now() - interval '1 hour'"),
             queues: &[Queues::One],
             is_due: false,
         },
@@ -119,14 +119,14 @@ fn pending(rows: u32, queue: &str, lock: &str, scheduled_at: &str) -> String {
     )
 }
 
-/// Returns SQL that inserts succeeded jobs with their events. `at` is an SQL expression of `n` for the time of the
-/// latest one.
-pub(crate) fn finished(rows: u32, at: &str) -> String {
+/// Returns SQL that inserts succeeded jobs with their events, numbered from `first` to `last`. `at` is an SQL expression
+/// of the number `n` for the time of the latest event.
+pub(crate) fn finished(first: u32, last: u32, at: &str) -> String {
     format!(
         r#"WITH inserted AS (
                INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, attempts)
                SELECT 'work-0', 'counted', jsonb_build_object('a', n, 'b', '{TEXT}'), 'succeeded', 1
-               FROM generate_series(1, {rows}) AS n
+               FROM generate_series({first}, {last}) AS n
                RETURNING id, (args ->> 'a')::integer AS n)
            INSERT INTO procrastinate_events (job_id, type, at)
            SELECT id, type, {at} + (step - 3) * interval '1 second'

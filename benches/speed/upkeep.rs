@@ -1,4 +1,4 @@
-//! Maintenance with many finished jobs.
+//! Everyday work and maintenance with many finished jobs.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use crate::Measured;
 use crate::bench_server::{self, BenchServer};
 use crate::shapes::finished;
 use crate::table::{Spread, Table, number, ratio};
+use crate::tasks::{TEXT, no_op};
 
 /// The number of jobs that one step deletes, and the hours between the jobs of consecutive steps.
 const STEP: u32 = 1_000;
@@ -17,7 +18,16 @@ const HOURS: u32 = 100;
 /// The number of stalled jobs.
 const STALLED: u32 = 10;
 
-const OPERATIONS: [&str; 5] = [
+/// How many jobs are deferred one by one, and how many in a batch. Then all are processed.
+const SINGLE: u32 = 100;
+const BATCH: u32 = 1_000;
+/// How many finished jobs one statement inserts.
+const INSERTED: u32 = 1_000_000;
+
+const OPERATIONS: [&str; 8] = [
+    "100 jobs are deferred, one after the other",
+    "1,000 jobs are deferred in a batch",
+    "a worker with concurrency 10 processes these 1,100 jobs",
     "a worker starts, finds nothing, and stops",
     "a stalled worker with 10 running jobs is pruned",
     "10 stalled jobs are found",
@@ -68,7 +78,11 @@ async fn prepare(bench: &BenchServer, rows: u32) -> Measured<Database> {
         "now() - CASE WHEN n <= {} THEN {HOURS} * ({rounds} - (n - 1) / {STEP}) * interval '1 hour' ELSE '1 hour' END",
         rounds * STEP
     );
-    bench_server::fill(database.superuser_url(), &finished(rows, &at)).await?;
+    let first_numbers = (1..=rows).step_by(INSERTED as usize);
+    for first in first_numbers {
+        let last = rows.min(first + INSERTED - 1);
+        bench_server::fill(database.superuser_url(), &finished(first, last, &at)).await?;
+    }
     bench_server::settle(database.superuser_url()).await?;
     Ok(database)
 }
@@ -77,12 +91,20 @@ async fn prepare(bench: &BenchServer, rows: u32) -> Measured<Database> {
 async fn operate(database: &Database, rounds: u32, round: u32) -> Measured<[Duration; OPERATIONS.len()]> {
     let app = bench_server::app(bench_server::pool(database.superuser_url()).await?)?;
     // Warm up, so that no operation has to open a connection or prepare a statement.
-    let warm_up = app.worker().install_signal_handlers(false).stop_when_empty();
-    warm_up.run().await?;
+    app.defer(no_op(0, TEXT.to_owned())).await?;
+    run_worker(&app).await?;
 
     let started_at = Instant::now();
-    app.worker().install_signal_handlers(false).stop_when_empty().run().await?;
-    let worker = started_at.elapsed();
+    for a in 0..SINGLE {
+        app.defer(no_op(a.into(), TEXT.to_owned())).await?;
+    }
+    let single = started_at.elapsed();
+    let started_at = Instant::now();
+    app.batch_defer((0..BATCH).map(|a| no_op(a.into(), TEXT.to_owned()))).await?;
+    let batch = started_at.elapsed();
+    let process = run_worker(&app).await?;
+
+    let worker = run_worker(&app).await?;
 
     stall(database).await?;
     let started_at = Instant::now();
@@ -107,14 +129,21 @@ async fn operate(database: &Database, rounds: u32, round: u32) -> Measured<[Dura
         .await?;
     let delete = started_at.elapsed();
     expect("old jobs", deleted, STEP.into())?;
-    Ok([worker, prune, find, count, delete])
+    Ok([single, batch, process, worker, prune, find, count, delete])
+}
+
+/// Runs a worker until nothing is left to do.
+async fn run_worker(app: &App) -> Measured<Duration> {
+    let started_at = Instant::now();
+    app.worker().concurrency(10).install_signal_handlers(false).stop_when_empty().run().await?;
+    Ok(started_at.elapsed())
 }
 
 async fn count(app: &App) -> Measured<Duration> {
     let started_at = Instant::now();
     let counts = app.execute(list_queues()).await?;
     let took = started_at.elapsed();
-    expect("queues", counts.len() as u64, 1)?;
+    expect("queues", counts.len() as u64, 2)?;
     Ok(took)
 }
 
