@@ -6,7 +6,7 @@ use apalis::prelude::*;
 use apalis_postgres::{Config, PgPool, PostgresStorage};
 use serde::{Deserialize, Serialize};
 
-use crate::{BATCH, CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, latencies, rate, started, processed};
+use crate::{BATCH, Measured, Sample, Sizes, TEXT, begin_work, latencies, processed, rate, started};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct NoOp {
@@ -24,10 +24,10 @@ async fn run(job: NoOp) -> Result<(), BoxDynError> {
     Ok(())
 }
 
-pub async fn measure(url: &str, sizes: Sizes) -> Measured<Sample> {
+pub async fn measure(url: &str, sizes: Sizes, concurrency: usize, batch: usize) -> Measured<Sample> {
     let pool = PgPool::connect(url).await?;
     PostgresStorage::setup(&pool).await?;
-    let config = Config::default().queue("work").batch_size(CONCURRENCY as usize);
+    let config = Config::default().queue("work").batch_size(batch);
     let mut storage = PostgresStorage::<NoOp>::new(&pool).with_config(config.clone());
 
     let began_at = Instant::now();
@@ -43,7 +43,7 @@ pub async fn measure(url: &str, sizes: Sizes) -> Measured<Sample> {
 
     let began_at = begin_work();
     let backend = PostgresStorage::<NoOp>::new(&pool).with_config(config).with_pubsub();
-    let worker = WorkerBuilder::new("worker").backend(backend).concurrency(CONCURRENCY as usize).build(run);
+    let worker = WorkerBuilder::new("worker").backend(backend).concurrency(concurrency).build(run);
     let running = tokio::spawn(worker.run());
     let left = "SELECT count(*) FROM apalis.jobs WHERE status <> 'Done'";
     let work = processed(url, sizes.single + sizes.bulk, left, began_at).await?;

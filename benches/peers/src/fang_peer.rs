@@ -10,7 +10,7 @@ use fang::asynk::async_worker_pool::AsyncWorkerPool;
 use fang::{FangError, run_migrations_postgres};
 use serde::{Deserialize, Serialize};
 
-use crate::{CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, rate, started, processed};
+use crate::{Measured, Sample, Sizes, TEXT, begin_work, processed, rate, started};
 
 #[derive(Serialize, Deserialize)]
 struct NoOp {
@@ -26,6 +26,8 @@ impl AsyncRunnable for NoOp {
         Ok(())
     }
 }
+
+const CONCURRENCY: u32 = 10;
 
 pub async fn measure(url: &str, sizes: Sizes) -> Measured<Sample> {
     let own = url.to_owned();

@@ -1,12 +1,12 @@
 //! graphile_worker. It deletes finished jobs.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use graphile_worker::{IntoTaskHandlerResult, JobSpec, LocalQueueConfig, TaskHandler, WorkerContext, WorkerOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::{BATCH, CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, latencies, rate, started, processed};
+use crate::{BATCH, Measured, Sample, Sizes, TEXT, begin_work, latencies, processed, rate, started};
 
 #[derive(Clone, Serialize, Deserialize)]
 struct NoOp {
@@ -28,16 +28,19 @@ fn no_op(a: u32) -> NoOp {
     NoOp { a: a.into(), b: TEXT.to_owned() }
 }
 
-pub async fn measure(url: &str, sizes: Sizes, local_queue: Option<usize>) -> Measured<Sample> {
+pub async fn measure(url: &str, sizes: Sizes, concurrency: usize, local_queue: Option<usize>) -> Measured<Sample> {
     let options = WorkerOptions::default()
         .database_url(url)
         .max_pg_conn(10)
-        .concurrency(CONCURRENCY as usize)
+        .concurrency(concurrency)
         .schema("graphile_worker")
         .define_job::<NoOp>()
         .listen_os_shutdown_signals(false);
     let options = match local_queue {
-        Some(size) => options.local_queue(LocalQueueConfig::default().with_size(size)),
+        // What its documentation advises for throughput.
+        Some(size) => options
+            .local_queue(LocalQueueConfig::default().with_size(size))
+            .complete_job_batch_delay(Duration::from_millis(5)),
         None => options,
     };
     let worker = Arc::new(options.init().await?);

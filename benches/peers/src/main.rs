@@ -1,16 +1,18 @@
 //! Measures other queues on the same work as this crate, in one run: a private PostgreSQL server, a new database for
 //! each, and all of them in turns. `benches/peers/run` builds and starts it.
 //!
-//! In each database, jobs are deferred one at a time and in batches of 1,000. One worker with concurrency 10 processes
-//! them, until the database shows that all have finished. Then jobs are deferred one by one while that worker is idle.
-//! The tasks do nothing. Each queue has the settings of its documentation and its default behaviour. Differences are
-//! listed in docs/performance.md.
+//! In each database, jobs are deferred one at a time and in batches of 1,000. One worker processes them, until the
+//! database shows that all have finished. Then jobs are deferred one by one while that worker is idle. The tasks do
+//! nothing. There are two tables: one with concurrency 10 and each queue's default behaviour, and one with the settings
+//! that give each queue its highest throughput, and ten times as many jobs. Differences between the queues are listed
+//! in docs/performance.md.
 
 mod apalis_peer;
 mod fang_peer;
 mod graphile_peer;
 mod ours;
-mod python_peer;
+mod river_peer;
+mod script_peer;
 
 use std::error::Error;
 use std::sync::Mutex;
@@ -25,7 +27,6 @@ pub type Measured<T> = Result<T, Failure>;
 
 pub const TEXT: &str = "a short string";
 pub const BATCH: u32 = 1_000;
-pub const CONCURRENCY: u32 = 10;
 
 /// The numbers of jobs.
 #[derive(Clone, Copy)]
@@ -125,33 +126,85 @@ pub async fn connect(url: &str) -> Measured<tokio_postgres::Client> {
     Ok(client)
 }
 
-const PEERS: [&str; 7] = [
-    "procrastinate (this crate)",
-    "procrastinate (this crate), local buffer of 500",
-    "Procrastinate (Python)",
-    "graphile_worker",
-    "graphile_worker, local queue of 500",
-    "apalis-postgres",
-    "fang",
+/// A queue with its settings.
+#[derive(Clone, Copy)]
+enum Peer {
+    Ours(ours::Settings),
+    Script(script_peer::Script, u32),
+    Graphile { concurrency: usize, local_queue: Option<usize> },
+    Apalis { concurrency: usize, batch: usize },
+    Fang,
+    River { concurrency: usize, cooldown: Option<Duration> },
+}
+
+const PROCRASTINATE: script_peer::Script =
+    script_peer::Script { file: "procrastinate_peer.py", program: "PEERS_PYTHON" };
+const PGQUEUER: script_peer::Script = script_peer::Script { file: "pgqueuer_peer.py", program: "PEERS_PYTHON" };
+const PG_BOSS: script_peer::Script = script_peer::Script { file: "pg_boss_peer.mjs", program: "PEERS_NODE" };
+
+const AT_TEN: &[(&str, Peer)] = &[
+    ("procrastinate (this crate)", Peer::Ours(ours::Settings::AT_TEN)),
+    (
+        "procrastinate (this crate), jobs deleted",
+        Peer::Ours(ours::Settings { deletes: true, ..ours::Settings::AT_TEN }),
+    ),
+    ("Procrastinate (Python)", Peer::Script(PROCRASTINATE, 10)),
+    ("graphile_worker", Peer::Graphile { concurrency: 10, local_queue: None }),
+    ("apalis-postgres", Peer::Apalis { concurrency: 10, batch: 10 }),
+    ("fang", Peer::Fang),
+    ("River for Rust", Peer::River { concurrency: 10, cooldown: None }),
+    ("PgQueuer", Peer::Script(PGQUEUER, 10)),
+    ("pg-boss", Peer::Script(PG_BOSS, 10)),
 ];
 
-async fn measure(peer: usize, server: &Server, sizes: Sizes) -> Measured<Sample> {
-    let database = server.create_database("peers")?;
-    let url = database.superuser_url();
-    match peer {
-        0 => ours::measure(url, sizes, 0).await,
-        1 => ours::measure(url, sizes, 500).await,
-        2 => python_peer::measure(url, sizes).await,
-        3 => graphile_peer::measure(url, sizes, None).await,
-        4 => graphile_peer::measure(url, sizes, Some(500)).await,
-        5 => apalis_peer::measure(url, sizes).await,
-        _ => fang_peer::measure(url, sizes).await,
+const AT_MOST: &[(&str, Peer)] = &[
+    ("procrastinate (this crate), concurrency 100, local buffer of 500", Peer::Ours(ours::Settings::AT_MOST)),
+    (
+        "procrastinate (this crate), the same, jobs deleted",
+        Peer::Ours(ours::Settings { deletes: true, ..ours::Settings::AT_MOST }),
+    ),
+    (
+        "procrastinate (this crate), two such workers",
+        Peer::Ours(ours::Settings { workers: 2, ..ours::Settings::AT_MOST }),
+    ),
+    (
+        "procrastinate (this crate), two such workers, jobs deleted",
+        Peer::Ours(ours::Settings { workers: 2, deletes: true, ..ours::Settings::AT_MOST }),
+    ),
+    ("graphile_worker, concurrency 10, local queue of 100", Peer::Graphile { concurrency: 10, local_queue: Some(100) }),
+    (
+        "graphile_worker, concurrency 500, local queue of 5,000",
+        Peer::Graphile { concurrency: 500, local_queue: Some(5_000) },
+    ),
+    ("apalis-postgres, concurrency 100, batches of 500", Peer::Apalis { concurrency: 100, batch: 500 }),
+    (
+        "River for Rust, concurrency 1,000, cooldown of 1 ms",
+        Peer::River { concurrency: 1_000, cooldown: Some(Duration::from_millis(1)) },
+    ),
+    ("PgQueuer, batches of 1,000", Peer::Script(PGQUEUER, 1_000)),
+    ("pg-boss, four workers, batches of 1,000", Peer::Script(PG_BOSS, 1_000)),
+];
+
+impl Peer {
+    async fn measure(self, server: &Server, sizes: Sizes) -> Measured<Sample> {
+        let database = server.create_database("peers")?;
+        let url = database.superuser_url();
+        match self {
+            Self::Ours(settings) => ours::measure(url, sizes, settings).await,
+            Self::Script(script, setting) => script_peer::measure(script, url, sizes, setting).await,
+            Self::Graphile { concurrency, local_queue } => {
+                graphile_peer::measure(url, sizes, concurrency, local_queue).await
+            }
+            Self::Apalis { concurrency, batch } => apalis_peer::measure(url, sizes, concurrency, batch).await,
+            Self::Fang => fang_peer::measure(url, sizes).await,
+            Self::River { concurrency, cooldown } => river_peer::measure(url, sizes, concurrency, cooldown).await,
+        }
     }
 }
 
 #[tokio::main]
 async fn main() -> Measured<()> {
-    let rounds: u32 = std::env::args().nth(1).map_or(Ok(3), |rounds| rounds.parse())?;
+    let rounds: usize = std::env::args().nth(1).map_or(Ok(3), |rounds| rounds.parse())?;
     let wanted = std::env::args().nth(2);
     let options = Options::new()
         .ignore_database_url(true)
@@ -161,26 +214,42 @@ async fn main() -> Measured<()> {
         .setting("autovacuum", "off");
     let server = Server::start_with(&options)?;
     let sizes = Sizes { single: 1_000, bulk: 4_000, latency: 100 };
-    let mut samples: [Vec<Sample>; PEERS.len()] = Default::default();
-    for round in 0..rounds as usize {
-        for turn in 0..PEERS.len() {
-            let peer = (round + turn) % PEERS.len();
-            if wanted.as_ref().is_some_and(|wanted| !PEERS[peer].contains(wanted.as_str())) {
+    compare("at concurrency 10", AT_TEN, &server, sizes, rounds, wanted.as_deref()).await;
+    let sizes = Sizes { bulk: 49_000, ..sizes };
+    compare("with the settings for throughput", AT_MOST, &server, sizes, rounds, wanted.as_deref()).await;
+    Ok(())
+}
+
+/// Measures the queues in turns, and prints a table. One that fails is left out, with a message.
+async fn compare(
+    title: &str,
+    peers: &[(&str, Peer)],
+    server: &Server,
+    sizes: Sizes,
+    rounds: usize,
+    wanted: Option<&str>,
+) {
+    let mut samples: Vec<Vec<Sample>> = peers.iter().map(|_| Vec::new()).collect();
+    for round in 0..rounds {
+        for turn in 0..peers.len() {
+            let index = (round + turn) % peers.len();
+            let (name, peer) = peers[index];
+            if wanted.is_some_and(|wanted| !name.contains(wanted)) {
                 continue;
             }
-            eprintln!("round {round}: {}", PEERS[peer]);
-            match measure(peer, &server, sizes).await {
-                Ok(sample) => samples[peer].push(sample),
-                Err(error) => eprintln!("{}: {error}", PEERS[peer]),
+            eprintln!("round {round}: {name}");
+            match peer.measure(server, sizes).await {
+                Ok(sample) => samples[index].push(sample),
+                Err(error) => eprintln!("{name}: {error}"),
             }
         }
     }
-    println!("### Other queues: median of {rounds} rounds, with the slowest and the fastest\n");
+    println!("### Other queues {title}: median of {rounds} rounds, with the slowest and the fastest\n");
     println!(
-        "| queue | deferred one at a time, jobs/s | in batches of 1,000, jobs/s | processed at concurrency 10, jobs/s | defer to start, ms: p50, p99 |"
+        "| queue | deferred one at a time, jobs/s | in batches of 1,000, jobs/s | processed, jobs/s | defer to start, ms: p50, p99 |"
     );
     println!("|---|---|---|---|---|");
-    for (name, samples) in PEERS.iter().zip(&samples).filter(|(_, samples)| !samples.is_empty()) {
+    for ((name, _), samples) in peers.iter().zip(&samples).filter(|(_, samples)| !samples.is_empty()) {
         let single = spread(samples.iter().map(|sample| sample.single), 0);
         let bulk = spread(samples.iter().filter_map(|sample| sample.bulk), 0);
         let work = spread(samples.iter().map(|sample| sample.work), 0);
@@ -188,7 +257,7 @@ async fn main() -> Measured<()> {
         let p99 = spread(samples.iter().filter_map(|sample| percentile(&sample.latency, 99)), 1);
         println!("| {name} | {single} | {bulk} | {work} | {p50}, {p99} |");
     }
-    Ok(())
+    println!();
 }
 
 fn percentile(times: &[f64], percent: usize) -> Option<f64> {

@@ -5,9 +5,24 @@ use std::time::Instant;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
-use procrastinate::{App, DieselConnector, task};
+use procrastinate::{App, DeleteJobs, DieselConnector, task};
+use tokio::task::JoinSet;
 
-use crate::{BATCH, CONCURRENCY, Measured, Sample, Sizes, TEXT, begin_work, latencies, rate, started, processed};
+use crate::{BATCH, Measured, Sample, Sizes, TEXT, begin_work, latencies, processed, rate, started};
+
+/// The settings of the workers.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    pub workers: usize,
+    pub concurrency: usize,
+    pub local_buffer: usize,
+    pub deletes: bool,
+}
+
+impl Settings {
+    pub const AT_TEN: Self = Self { workers: 1, concurrency: 10, local_buffer: 0, deletes: false };
+    pub const AT_MOST: Self = Self { workers: 1, concurrency: 100, local_buffer: 500, deletes: false };
+}
 
 #[task]
 async fn no_op(a: i64, b: String) {
@@ -15,7 +30,7 @@ async fn no_op(a: i64, b: String) {
     started();
 }
 
-pub async fn measure(url: &str, sizes: Sizes, local_buffer: usize) -> Measured<Sample> {
+pub async fn measure(url: &str, sizes: Sizes, settings: Settings) -> Measured<Sample> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
     let pool = Pool::builder().max_size(10).build(manager).await?;
     let connector = DieselConnector::new(pool.clone());
@@ -35,10 +50,18 @@ pub async fn measure(url: &str, sizes: Sizes, local_buffer: usize) -> Measured<S
     let bulk = rate(sizes.bulk, began_at);
 
     let began_at = begin_work();
-    let worker =
-        app.worker().concurrency(CONCURRENCY as usize).local_buffer(local_buffer).install_signal_handlers(false);
-    let handle = worker.handle();
-    let running = tokio::spawn(worker.run());
+    let mut handles = Vec::new();
+    let mut running = JoinSet::new();
+    for _ in 0..settings.workers {
+        let worker = app
+            .worker()
+            .concurrency(settings.concurrency)
+            .local_buffer(settings.local_buffer)
+            .delete_jobs(if settings.deletes { DeleteJobs::Always } else { DeleteJobs::Never })
+            .install_signal_handlers(false);
+        handles.push(worker.handle());
+        running.spawn(worker.run());
+    }
     let left = "SELECT count(*) FROM procrastinate_jobs WHERE status <> 'succeeded'";
     let work = processed(url, sizes.single + sizes.bulk, left, began_at).await?;
     let latency = latencies(sizes.latency, async |a| {
@@ -46,7 +69,11 @@ pub async fn measure(url: &str, sizes: Sizes, local_buffer: usize) -> Measured<S
         Ok(())
     })
     .await?;
-    handle.stop();
-    running.await??;
+    for handle in handles {
+        handle.stop();
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
     Ok(Sample { single, bulk: Some(bulk), work, latency })
 }
