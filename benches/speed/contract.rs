@@ -1,9 +1,10 @@
 //! The contract's own functions, called as Python's clients call them, with this crate's migrations and without.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use procrastinate::migrations::SQL_MIGRATIONS;
 use throwaway_postgres::Database;
+use tokio_postgres::{Client, Statement};
 
 use crate::Measured;
 use crate::bench_server::{self, BenchServer, Contents};
@@ -13,6 +14,8 @@ use crate::tasks::arguments;
 
 /// The number of jobs that Python defers in one statement.
 const BATCH: u32 = 1_000;
+/// The number of jobs after which the other side takes its turn.
+const TURN: u32 = 50;
 
 /// Makes Python's Procrastinate create its tables.
 const APPLY_SCHEMA: &str = "
@@ -30,23 +33,23 @@ pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
     let full = bench.database_like(&alone)?;
     bench_server::migrate(full.superuser_url()).await?;
 
-    for (name, jobs, at_a_time) in [("one at a time", single, 1), ("in batches of 1,000", bulk, BATCH)] {
+    for (name, jobs, calls) in [
+        ("deferred one at a time", single, Calls::Defer(1)),
+        ("deferred in batches of 1,000", bulk, Calls::Defer(BATCH)),
+        ("fetched and finished one at a time, one queue", single, Calls::Process(Some(&["work"]))),
+        ("fetched and finished one at a time, all queues", single, Calls::Process(None)),
+    ] {
         let mut figures = Figures::default();
-        for round in 0..3 * bench.arguments.rounds() {
-            let defer = async |template| defer(&bench.database_like(template)?, jobs, at_a_time).await;
-            figures.take(round, async || defer(&full).await, async || defer(&alone).await).await?;
+        for _ in 0..4 * bench.arguments.rounds() {
+            let (full, alone) = (bench.database_like(&full)?, bench.database_like(&alone)?);
+            let (ours, others) = calls.measure(jobs, &full, &alone).await?;
+            figures.ours.push(ours);
+            figures.others.push(others);
         }
-        figures.print(&format!("deferred {name}"), &mut table);
-    }
-    for (name, queues) in [("one queue", Some(vec!["work"])), ("all queues", None)] {
-        let mut figures = Figures::default();
-        for round in 0..3 * bench.arguments.rounds() {
-            let process = async |template| process(&bench.database_like(template)?, single, queues.as_deref()).await;
-            figures.take(round, async || process(&full).await, async || process(&alone).await).await?;
-        }
-        figures.print(&format!("fetched and finished one at a time, {name}"), &mut table);
+        figures.print(name, &mut table);
     }
     table.note(format!("Without: {origin}."));
+    table.note(format!("In each round, both sides take turns of {TURN} jobs."));
     Ok(vec![table])
 }
 
@@ -66,40 +69,98 @@ async fn contract_alone(bench: &BenchServer) -> Measured<(Database, &'static str
     Ok((database, "the tables as Python's Procrastinate in PROCRASTINATE_PYTHON creates them"))
 }
 
-async fn defer(database: &Database, jobs: u32, at_a_time: u32) -> Measured<f64> {
-    let client = bench_server::connect(database.superuser_url()).await?;
-    let statement = client
-        .prepare(
-            "SELECT procrastinate_defer_jobs_v1(ARRAY(
-                 SELECT ROW('work', 'no_op', 0, NULL, NULL, args::jsonb, NULL)::procrastinate_job_to_defer_v1
-                 FROM unnest($1::text[]) AS args))",
-        )
-        .await?;
-    let batches: Vec<Vec<String>> =
-        (0..jobs / at_a_time).map(|_| (0..at_a_time).map(|n| arguments(n.into())).collect()).collect();
-    let started_at = Instant::now();
-    for args in &batches {
-        client.execute(&statement, &[args]).await?;
-    }
-    let took = started_at.elapsed();
-    Contents::deferred(jobs).expect(database.superuser_url()).await?;
-    Ok(f64::from(jobs) / took.as_secs_f64())
+/// What is measured.
+#[derive(Clone, Copy)]
+enum Calls {
+    /// Defers so many jobs in one statement.
+    Defer(u32),
+    /// Fetches and finishes jobs like one slot of a Python worker.
+    Process(Option<&'static [&'static str]>),
 }
 
-/// Fetches and finishes jobs like one slot of a Python worker.
-async fn process(database: &Database, jobs: u32, queues: Option<&[&str]>) -> Measured<f64> {
-    bench_server::fill_with_jobs(database.superuser_url(), jobs).await?;
-    let client = bench_server::connect(database.superuser_url()).await?;
-    let worker: i64 = client.query_one("SELECT worker_id FROM procrastinate_register_worker_v1()", &[]).await?.get(0);
-    let fetch = client.prepare("SELECT id, args::text FROM procrastinate_fetch_job_v2($1::varchar[], $2)").await?;
-    let finish = client.prepare("SELECT procrastinate_finish_job_v1($1, 'succeeded', false)").await?;
-    let started_at = Instant::now();
-    loop {
-        let fetched: Option<i64> = client.query_one(&fetch, &[&queues, &worker]).await?.get(0);
-        let Some(id) = fetched else { break };
-        client.execute(&finish, &[&id]).await?;
+impl Calls {
+    /// Measures both databases, and returns the jobs per second of each. They take turns of a few jobs, so that it hardly
+    /// matters when other programs use the machine.
+    async fn measure(self, jobs: u32, ours: &Database, others: &Database) -> Measured<(f64, f64)> {
+        let at_a_time = match self {
+            Self::Defer(at_a_time) => at_a_time.max(TURN),
+            Self::Process(_) => TURN,
+        };
+        let turns = jobs / at_a_time;
+        let mut ours = Caller::connect(ours, self, turns * at_a_time).await?;
+        let mut others = Caller::connect(others, self, turns * at_a_time).await?;
+        for turn in 0..turns {
+            if turn % 2 == 0 {
+                others.take_turn(at_a_time).await?;
+                ours.take_turn(at_a_time).await?;
+            } else {
+                ours.take_turn(at_a_time).await?;
+                others.take_turn(at_a_time).await?;
+            }
+        }
+        Ok((ours.finish().await?, others.finish().await?))
     }
-    let took = started_at.elapsed();
-    Contents::processed(jobs).expect(database.superuser_url()).await?;
-    Ok(f64::from(jobs) / took.as_secs_f64())
+}
+
+/// A connection that makes calls.
+struct Caller<'a> {
+    database: &'a Database,
+    calls: Calls,
+    jobs: u32,
+    client: Client,
+    defer: Statement,
+    fetch: Statement,
+    finish: Statement,
+    worker: i64,
+    took: Duration,
+}
+
+impl<'a> Caller<'a> {
+    async fn connect(database: &'a Database, calls: Calls, jobs: u32) -> Measured<Self> {
+        if let Calls::Process(_) = calls {
+            bench_server::fill_with_jobs(database.superuser_url(), jobs).await?;
+        }
+        let client = bench_server::connect(database.superuser_url()).await?;
+        let defer = client
+            .prepare(
+                "SELECT procrastinate_defer_jobs_v1(ARRAY(
+                     SELECT ROW('work', 'no_op', 0, NULL, NULL, args::jsonb, NULL)::procrastinate_job_to_defer_v1
+                     FROM unnest($1::text[]) AS args))",
+            )
+            .await?;
+        let fetch = client.prepare("SELECT id, args::text FROM procrastinate_fetch_job_v2($1::varchar[], $2)").await?;
+        let finish = client.prepare("SELECT procrastinate_finish_job_v1($1, 'succeeded', false)").await?;
+        let worker = client.query_one("SELECT worker_id FROM procrastinate_register_worker_v1()", &[]).await?.get(0);
+        Ok(Self { database, calls, jobs, client, defer, fetch, finish, worker, took: Duration::ZERO })
+    }
+
+    async fn take_turn(&mut self, jobs: u32) -> Measured<()> {
+        let started_at = Instant::now();
+        match self.calls {
+            Calls::Defer(at_a_time) => {
+                let args: Vec<String> = (0..at_a_time).map(|n| arguments(n.into())).collect();
+                for _ in 0..jobs / at_a_time {
+                    self.client.execute(&self.defer, &[&args]).await?;
+                }
+            }
+            Calls::Process(queues) => {
+                for _ in 0..jobs {
+                    let id: i64 = self.client.query_one(&self.fetch, &[&queues, &self.worker]).await?.get(0);
+                    self.client.execute(&self.finish, &[&id]).await?;
+                }
+            }
+        }
+        self.took += started_at.elapsed();
+        Ok(())
+    }
+
+    /// Checks that everything was done, and returns the jobs per second.
+    async fn finish(self) -> Measured<f64> {
+        let contents = match self.calls {
+            Calls::Defer(_) => Contents::deferred(self.jobs),
+            Calls::Process(_) => Contents::processed(self.jobs),
+        };
+        contents.expect(self.database.superuser_url()).await?;
+        Ok(f64::from(self.jobs) / self.took.as_secs_f64())
+    }
 }

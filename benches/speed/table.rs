@@ -6,6 +6,13 @@ use std::fmt;
 /// five rounds, all of them count.
 const SPREAD_BOUND: f64 = 0.2;
 
+/// The probability that the interval of a ratio contains its median. It takes six rounds.
+const CONFIDENCE: f64 = 0.95;
+
+/// The note below a table with ratios.
+const INTERVAL_NOTE: &str = "In brackets: where the median of the ratio lies with a probability of 95 %. With five \
+    rounds it is 94 %, with three 75 %.";
+
 /// A figure that was measured in several rounds.
 #[derive(Clone, Copy)]
 pub(crate) struct Spread {
@@ -55,10 +62,50 @@ pub(crate) fn number(value: f64) -> String {
     text
 }
 
-/// Returns the ratio of two figures of the same round, over all rounds.
-pub(crate) fn ratio(ours: &[f64], others: &[f64]) -> Spread {
-    let ratios: Vec<f64> = ours.iter().zip(others).map(|(ours, other)| ours / other).collect();
-    Spread::of(&ratios)
+/// The ratio of two figures of the same round, over all rounds.
+struct Ratio {
+    median: f64,
+    /// The bounds of the confidence interval of the median. `None` with a single round.
+    interval: Option<(f64, f64)>,
+}
+
+impl Ratio {
+    fn of(ours: &[f64], others: &[f64]) -> Self {
+        let mut ratios: Vec<f64> = ours.iter().zip(others).map(|(ours, other)| ours / other).collect();
+        ratios.sort_by(f64::total_cmp);
+        let left_out = left_out(ratios.len());
+        let interval = (ratios.len() > 1).then(|| (ratios[left_out], ratios[ratios.len() - 1 - left_out]));
+        Self { median: Spread::of(&ratios).median, interval }
+    }
+}
+
+/// Formats `1.05 [0.98, 1.12], no difference can be told`.
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", number(self.median))?;
+        let Some((low, high)) = self.interval else { return Ok(()) };
+        write!(f, " [{}, {}]", number(low), number(high))?;
+        if low <= 1.0 && high >= 1.0 { write!(f, ", no difference can be told") } else { Ok(()) }
+    }
+}
+
+/// Returns how many of the lowest and of the highest values the confidence interval leaves out.
+///
+/// The median lies outside of what remains only if so few values are on one side of it. That number follows the
+/// binomial distribution, whatever the distribution of the values.
+fn left_out(values: usize) -> usize {
+    let mut ways = 0.5_f64.powi(i32::try_from(values).unwrap_or(i32::MAX));
+    let mut outside = 0.0;
+    for left_out in 0..values / 2 {
+        outside += 2.0 * ways;
+        if outside > 1.0 - CONFIDENCE {
+            return left_out.saturating_sub(1);
+        }
+        #[allow(clippy::cast_precision_loss, reason = "a few dozen rounds")]
+        let factor = (values - left_out) as f64 / (left_out + 1) as f64;
+        ways *= factor;
+    }
+    0
 }
 
 /// A Markdown table with a title.
@@ -83,13 +130,21 @@ impl Table {
         self.notes.push(note.into());
     }
 
+    /// Returns a cell with the ratio of figures of the same rounds, and explains its interval below the table.
+    pub(crate) fn ratio(&mut self, ours: &[f64], others: &[f64]) -> String {
+        if ours.len() > 1 && self.notes.iter().all(|note| note != INTERVAL_NOTE) {
+            self.note(INTERVAL_NOTE);
+        }
+        Ratio::of(ours, others).to_string()
+    }
+
     /// Adds a row that compares the crate with other figures of the same rounds, and further cells. Marks the row if
     /// the other figures differ too much.
     pub(crate) fn compare(&mut self, what: &str, ours: &[f64], others: &[f64], more: impl IntoIterator<Item = String>) {
         let other = Spread::of(others);
         let mark = if other.is_wide() { " (!)" } else { "" };
-        let cells =
-            [what.to_owned(), Spread::of(ours).to_string(), format!("{other}{mark}"), ratio(ours, others).to_string()];
+        let ratio = self.ratio(ours, others);
+        let cells = [what.to_owned(), Spread::of(ours).to_string(), format!("{other}{mark}"), ratio];
         self.row(cells.into_iter().chain(more));
         if other.is_wide() && self.notes.iter().all(|note| !note.starts_with("(!)")) {
             self.note(format!(

@@ -9,7 +9,7 @@ use throwaway_postgres::Database;
 use crate::Measured;
 use crate::bench_server::{self, BenchServer};
 use crate::shapes::finished;
-use crate::table::{Spread, Table, number, ratio};
+use crate::table::{Spread, Table, number};
 use crate::tasks::{TEXT, no_op};
 
 /// The number of jobs that one step deletes, and the hours between the jobs of consecutive steps.
@@ -59,12 +59,8 @@ pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
     let mut table = Table::new("Maintenance, milliseconds", &head);
     for (operation, [small, large]) in OPERATIONS.iter().zip(&times) {
-        table.row([
-            (*operation).to_owned(),
-            Spread::of(large).to_string(),
-            Spread::of(small).to_string(),
-            ratio(large, small).to_string(),
-        ]);
+        let ratio = table.ratio(large, small);
+        table.row([(*operation).to_owned(), Spread::of(large).to_string(), Spread::of(small).to_string(), ratio]);
     }
     Ok(vec![table])
 }

@@ -6,7 +6,7 @@ use procrastinate::DeleteJobs;
 
 use crate::bench_server::{self, BenchServer, Contents};
 use crate::resources::Usage;
-use crate::table::{Spread, Table, number, ratio};
+use crate::table::{Spread, Table, number};
 use crate::{Measured, raw};
 
 /// A kind of worker.
@@ -20,7 +20,7 @@ struct Kind {
     deletes: bool,
 }
 
-const WORKERS: [Kind; 8] = [
+const WORKERS: [Kind; 9] = [
     Kind { workers: 1, concurrency: 10, local_buffer: 0, deletes: false },
     Kind { workers: 1, concurrency: 100, local_buffer: 0, deletes: false },
     Kind { workers: 1, concurrency: 10, local_buffer: 500, deletes: false },
@@ -29,6 +29,7 @@ const WORKERS: [Kind; 8] = [
     Kind { workers: 1, concurrency: 10, local_buffer: 0, deletes: true },
     Kind { workers: 1, concurrency: 100, local_buffer: 0, deletes: true },
     Kind { workers: 1, concurrency: 10, local_buffer: 500, deletes: true },
+    Kind { workers: 2, concurrency: 5, local_buffer: 250, deletes: true },
 ];
 
 impl Kind {
@@ -95,7 +96,7 @@ pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
         let peak_growth = some(&figures.peak_growth, |spread| format!("{:.1}", spread.highest));
         let small_batches = match &*figures.raw_rates {
             [] => [String::new(), String::new()],
-            rates => [Spread::of(rates).to_string(), ratio(&figures.rates, rates).to_string()],
+            rates => [Spread::of(rates).to_string(), table.ratio(&figures.rates, rates)],
         };
         table.compare(
             &worker.name(),
