@@ -52,6 +52,7 @@ BEGIN
         ('trigger', 'procrastinate_jobs_notify_queue_job_inserted_v1'),
         ('trigger', 'procrastinate_trigger_status_events_insert_v1'),
         ('trigger', 'procrastinate_trigger_status_events_update_v1'),
+        ('trigger', 'procrastinate_trigger_delete_jobs_v1'),
         ('function', 'procrastinate_trigger_function_scheduled_events_v1'),
         ('function', 'procrastinate_fetch_job_v2')),
     found (kind, name, identity, definition, description) AS (

@@ -100,6 +100,8 @@ DECLARE
     last_id bigint;
     looked_at integer;
     candidates bigint[];
+    former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
+    depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
 BEGIN
     -- Jobs before events, as in all functions.
     LOCK TABLE procrastinate_jobs IN ROW EXCLUSIVE MODE;
@@ -143,6 +145,7 @@ BEGIN
         END LOOP;
         stopped_at := stopped_at || jsonb_build_object(walked_type, jsonb_build_object('at', last_at, 'id', last_id));
     END LOOP;
+    depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
     has_more := coalesce(missing = 0, false);
     RETURN NEXT;
 END;

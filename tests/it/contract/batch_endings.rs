@@ -81,6 +81,35 @@ fn a_job_that_is_deleted_when_it_finishes_takes_its_events_and_errors_along() {
 }
 
 #[test]
+fn a_tick_outlives_its_job_that_is_deleted_when_it_finishes() {
+    let mut queue = queue_with_two_workers(json!([mine(), mine()]));
+    queue.run(
+        "INSERT INTO procrastinate_periodic_defers (task_name, defer_timestamp, job_id) VALUES ('task', 1, 1), ('task', 2, 2)",
+    );
+    assert_eq!(deleting("{1}").run(&mut queue), [""; 0]);
+    let links = "SELECT defer_timestamp, job_id FROM procrastinate_periodic_defers ORDER BY defer_timestamp";
+    assert_eq!(queue.rows(links), ["1 | NULL", "2 | 2"]);
+}
+
+#[test]
+fn only_deletions_by_others_call_the_trigger_that_unlinks_ticks() {
+    let mut queue = queue_with_two_workers(json!([mine(), mine(), { "status": "succeeded" }]));
+    queue.run(
+        "CREATE OR REPLACE FUNCTION procrastinate_unlink_periodic_defers_v1() RETURNS trigger LANGUAGE plpgsql
+         AS 'BEGIN RAISE EXCEPTION ''called for job %'', OLD.id; END'",
+    );
+    queue.run("UPDATE procrastinate_events SET at = now() - interval '2 hours'");
+    queue
+        .run("INSERT INTO procrastinate_events (job_id, type, at) VALUES (3, 'succeeded', now() - interval '2 hours')");
+
+    assert_eq!(deleting("{1}").run(&mut queue), [""; 0]);
+    let old = "SELECT deleted FROM procrastinate_diesel_delete_old_jobs_v1('{succeeded}', '1 hour', NULL, NULL, NULL)";
+    assert_eq!(queue.row(old), "1");
+    let failure = queue.failure_of("DELETE FROM procrastinate_jobs WHERE id = 2");
+    assert_eq!(failure.message(), "called for job 2");
+}
+
+#[test]
 fn a_job_whose_deletion_had_no_response_is_not_lost() {
     let mut queue = queue_with_two_workers(json!([mine()]));
     for _ in 0..2 {

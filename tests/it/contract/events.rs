@@ -163,6 +163,19 @@ fn a_deleted_job_takes_its_events_along_and_leaves_those_of_others() {
 }
 
 #[test]
+fn a_trigger_unlinks_a_deleted_job_even_if_the_foreign_key_has_no_action() {
+    let mut queue = Queue::with_jobs(json!([{}]));
+    queue.run(
+        "ALTER TABLE procrastinate_periodic_defers
+             DROP CONSTRAINT procrastinate_periodic_defers_job_id_fkey,
+             ADD FOREIGN KEY (job_id) REFERENCES procrastinate_jobs",
+    );
+    queue.run("INSERT INTO procrastinate_periodic_defers (task_name, defer_timestamp, job_id) VALUES ('task', 1, 1)");
+    queue.run("DELETE FROM procrastinate_jobs");
+    assert_eq!(queue.rows("SELECT job_id FROM procrastinate_periodic_defers"), ["NULL"]);
+}
+
+#[test]
 fn an_event_needs_a_job() {
     let mut queue = Queue::new();
     queue.failure_of("INSERT INTO procrastinate_events (job_id, type) VALUES (99, 'deferred')");

@@ -130,7 +130,7 @@ fn the_tables_are_tied_by_keys() {
             "procrastinate_events | PRIMARY KEY (id)",
             "procrastinate_jobs | FOREIGN KEY (worker_id) REFERENCES procrastinate_workers(id) ON DELETE SET NULL",
             "procrastinate_jobs | PRIMARY KEY (id)",
-            "procrastinate_periodic_defers | FOREIGN KEY (job_id) REFERENCES procrastinate_jobs(id)",
+            "procrastinate_periodic_defers | FOREIGN KEY (job_id) REFERENCES procrastinate_jobs(id) ON DELETE SET NULL",
             "procrastinate_periodic_defers | PRIMARY KEY (id)",
             "procrastinate_periodic_defers | UNIQUE (task_name, periodic_id, defer_timestamp)",
             "procrastinate_workers | PRIMARY KEY (id)",
