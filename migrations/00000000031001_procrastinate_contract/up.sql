@@ -114,8 +114,11 @@ CREATE INDEX idx_procrastinate_workers_last_heartbeat ON procrastinate_workers (
 
 CREATE FUNCTION procrastinate_defer_jobs_v1(jobs procrastinate_job_to_defer_v1[])
     RETURNS bigint[]
-    LANGUAGE sql
+    LANGUAGE plpgsql
 AS $function$
+DECLARE
+    new_ids bigint[];
+BEGIN
     WITH inserted AS (
         INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
         SELECT job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args, job.scheduled_at
@@ -124,7 +127,9 @@ AS $function$
         ORDER BY job.position
         RETURNING id)
     -- IDs are assigned in the order of insertion, which is the order of the input.
-    SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM inserted;
+    SELECT array_agg(id ORDER BY id) INTO new_ids FROM inserted;
+    RETURN coalesce(new_ids, '{}');
+END;
 $function$;
 COMMENT ON FUNCTION procrastinate_defer_jobs_v1(procrastinate_job_to_defer_v1[]) IS
     'Inserts the jobs in the order of the array and returns their IDs in that order. All or '

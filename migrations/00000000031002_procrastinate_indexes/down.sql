@@ -1,7 +1,6 @@
 SELECT procrastinate_diesel_lock_table_v1('procrastinate_jobs', 'ACCESS EXCLUSIVE');
 
 DROP INDEX procrastinate_diesel_jobs_unsuccessful_idx_v1;
-DROP INDEX procrastinate_diesel_jobs_without_worker_idx_v1;
 DROP INDEX procrastinate_diesel_jobs_locked_idx_v1;
 DROP INDEX procrastinate_diesel_jobs_lock_order_idx_v1;
 DROP INDEX procrastinate_diesel_jobs_scheduled_order_idx_v1;

@@ -53,6 +53,9 @@ BEGIN
         ('trigger', 'procrastinate_trigger_status_events_insert_v1'),
         ('trigger', 'procrastinate_trigger_status_events_update_v1'),
         ('trigger', 'procrastinate_trigger_delete_jobs_v1'),
+        ('function', 'procrastinate_notify_queue_job_inserted_v1'),
+        ('function', 'procrastinate_trigger_function_status_events_insert_v1'),
+        ('function', 'procrastinate_trigger_function_status_events_update_v1'),
         ('function', 'procrastinate_trigger_function_scheduled_events_v1'),
         ('function', 'procrastinate_fetch_job_v2')),
     found (kind, name, identity, definition, description) AS (
@@ -158,17 +161,15 @@ CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_lock_order_idx_v1
 CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_locked_idx_v1
     ON procrastinate_jobs (queue_name, priority DESC, id)
     WHERE status = 'todo' AND lock IS NOT NULL;
-CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_id_lock_idx_v1
-    ON procrastinate_jobs (id, lock)
-    WHERE status IN ('todo', 'doing') AND lock IS NOT NULL;
 
 -- Also for the foreign key, which otherwise reads the whole table when a worker is deleted.
 CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_worker_idx_v1
     ON procrastinate_jobs (worker_id, status)
     WHERE worker_id IS NOT NULL;
--- Running jobs whose worker was deleted. No other job is ever in this index.
-CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_without_worker_idx_v1
-    ON procrastinate_jobs (id)
+-- Running jobs whose worker was deleted. No other job is ever in this index. Nothing needs the lock
+-- in it, but the index of this name begins with these columns.
+CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_id_lock_idx_v1
+    ON procrastinate_jobs (id, lock)
     WHERE status = 'doing' AND worker_id IS NULL;
 
 -- Unsuccessful jobs, for lists of them. They are few, so the index costs next to nothing.

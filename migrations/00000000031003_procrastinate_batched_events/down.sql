@@ -23,4 +23,7 @@ SELECT procrastinate_diesel_restore_original_v1('trigger', 'procrastinate_trigge
 SELECT procrastinate_diesel_restore_original_v1('trigger', 'procrastinate_jobs_notify_queue_job_inserted_v1');
 SELECT procrastinate_diesel_restore_original_v1('trigger', 'procrastinate_trigger_status_events_insert_v1');
 SELECT procrastinate_diesel_restore_original_v1('trigger', 'procrastinate_trigger_status_events_update_v1');
+SELECT procrastinate_diesel_restore_original_v1('function', 'procrastinate_notify_queue_job_inserted_v1');
+SELECT procrastinate_diesel_restore_original_v1('function', 'procrastinate_trigger_function_status_events_insert_v1');
+SELECT procrastinate_diesel_restore_original_v1('function', 'procrastinate_trigger_function_status_events_update_v1');
 SELECT procrastinate_diesel_restore_original_v1('function', 'procrastinate_trigger_function_scheduled_events_v1');

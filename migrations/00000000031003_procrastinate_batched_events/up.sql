@@ -12,29 +12,92 @@
 SELECT procrastinate_diesel_lock_table_v1('procrastinate_jobs', 'ACCESS EXCLUSIVE');
 SELECT procrastinate_diesel_lock_table_v1('procrastinate_periodic_defers', 'ACCESS EXCLUSIVE');
 
+-- The server reads the condition of a trigger for every statement that changes jobs, so the
+-- conditions are short. The functions check the status.
 DROP TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1 ON procrastinate_jobs;
 CREATE TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1
     AFTER INSERT ON procrastinate_jobs FOR EACH ROW
-    WHEN (NEW.status = 'todo'
-        AND current_setting('procrastinate_diesel.batched_at_depth', true)
-            IS DISTINCT FROM pg_trigger_depth()::text)
+    WHEN (current_setting('procrastinate_diesel.batched_at_depth', true)
+        IS DISTINCT FROM pg_trigger_depth()::text)
     EXECUTE FUNCTION procrastinate_notify_queue_job_inserted_v1();
+
+CREATE OR REPLACE FUNCTION procrastinate_notify_queue_job_inserted_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    queue_channel CONSTANT text := 'procrastinate_queue_v1#' || NEW.queue_name;
+    message CONSTANT text := json_build_object('type', 'job_inserted', 'job_id', NEW.id);
+    -- An assignment takes a fraction of the time of PERFORM, which runs a query.
+    nothing text;
+BEGIN
+    IF NEW.status = 'todo' THEN
+        IF octet_length(queue_channel) <= 63 THEN
+            nothing := pg_notify(queue_channel, message);
+        END IF;
+        nothing := pg_notify('procrastinate_any_queue_v1', message);
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_notify_queue_job_inserted_v1() IS
+    'Notifies the workers that listen for new jobs. Not called for functions that notify them once '
+    'for many jobs.';
 
 DROP TRIGGER procrastinate_trigger_status_events_insert_v1 ON procrastinate_jobs;
 CREATE TRIGGER procrastinate_trigger_status_events_insert_v1
     AFTER INSERT ON procrastinate_jobs FOR EACH ROW
-    WHEN (NEW.status = 'todo'
-        AND current_setting('procrastinate_diesel.batched_at_depth', true)
-            IS DISTINCT FROM pg_trigger_depth()::text)
+    WHEN (current_setting('procrastinate_diesel.batched_at_depth', true)
+        IS DISTINCT FROM pg_trigger_depth()::text)
     EXECUTE FUNCTION procrastinate_trigger_function_status_events_insert_v1();
+
+CREATE OR REPLACE FUNCTION procrastinate_trigger_function_status_events_insert_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF NEW.status = 'todo' THEN
+        INSERT INTO procrastinate_events (job_id, type) VALUES (NEW.id, 'deferred');
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_trigger_function_status_events_insert_v1() IS
+    'Writes the event of a new job. Not called for functions that write the events of many jobs in '
+    'one statement.';
 
 DROP TRIGGER procrastinate_trigger_status_events_update_v1 ON procrastinate_jobs;
 CREATE TRIGGER procrastinate_trigger_status_events_update_v1
     AFTER UPDATE OF status ON procrastinate_jobs FOR EACH ROW
-    WHEN (OLD.status IS DISTINCT FROM NEW.status
-        AND current_setting('procrastinate_diesel.batched_at_depth', true)
-            IS DISTINCT FROM pg_trigger_depth()::text)
+    WHEN (current_setting('procrastinate_diesel.batched_at_depth', true)
+        IS DISTINCT FROM pg_trigger_depth()::text)
     EXECUTE FUNCTION procrastinate_trigger_function_status_events_update_v1();
+
+-- As in the contract, for databases that have another one.
+CREATE OR REPLACE FUNCTION procrastinate_trigger_function_status_events_update_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    event_type CONSTANT procrastinate_job_event_type := CASE
+        WHEN OLD.status = 'todo' AND NEW.status = 'doing' THEN 'started'
+        WHEN OLD.status = 'todo' AND NEW.status IN ('cancelled', 'failed', 'succeeded') THEN 'cancelled'
+        WHEN OLD.status = 'doing' AND NEW.status = 'todo' THEN 'deferred_for_retry'
+        WHEN OLD.status = 'doing' AND NEW.status = 'succeeded' THEN 'succeeded'
+        WHEN OLD.status = 'doing' AND NEW.status = 'failed' THEN 'failed'
+        WHEN OLD.status = 'doing' AND NEW.status = 'aborted' THEN 'aborted'
+        WHEN OLD.status = 'failed' AND NEW.status = 'todo' THEN 'retried'
+        END;
+BEGIN
+    IF event_type IS NOT NULL THEN
+        INSERT INTO procrastinate_events (job_id, type) VALUES (NEW.id, event_type);
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_trigger_function_status_events_update_v1() IS
+    'Writes the event of a change of status. Not called for functions that write the events of '
+    'many jobs in one statement.';
 
 -- A foreign key without an action searches twice for each deleted job, after this trigger has
 -- searched once. One that unlinks the job searches once, and needs no trigger.
@@ -63,8 +126,7 @@ BEGIN
 END;
 $foreign_key$;
 
--- Here the function checks the setting, not the trigger. It is rarely called, while the condition
--- of a trigger is read for every statement that changes jobs.
+-- Here the function checks the setting, not the trigger, because it is rarely called.
 CREATE OR REPLACE FUNCTION procrastinate_trigger_function_scheduled_events_v1()
     RETURNS trigger
     LANGUAGE plpgsql
