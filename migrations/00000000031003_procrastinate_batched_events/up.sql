@@ -100,7 +100,8 @@ COMMENT ON FUNCTION procrastinate_trigger_function_status_events_update_v1() IS
     'many jobs in one statement.';
 
 -- A foreign key without an action searches twice for each deleted job, after this trigger has
--- searched once. One that unlinks the job searches once, and needs no trigger.
+-- searched once. One that unlinks the job searches once, and needs no trigger. A later migration
+-- checks the existing rows, without a lock on the jobs.
 DROP TRIGGER procrastinate_trigger_delete_jobs_v1 ON procrastinate_jobs;
 CREATE TRIGGER procrastinate_trigger_delete_jobs_v1
     BEFORE DELETE ON procrastinate_jobs FOR EACH ROW
@@ -120,7 +121,8 @@ BEGIN
     LOOP
         EXECUTE format(
             'ALTER TABLE procrastinate_periodic_defers DROP CONSTRAINT %1$I, '
-            'ADD CONSTRAINT %1$I FOREIGN KEY (job_id) REFERENCES procrastinate_jobs (id) ON DELETE SET NULL',
+            'ADD CONSTRAINT %1$I FOREIGN KEY (job_id) REFERENCES procrastinate_jobs (id) '
+            'ON DELETE SET NULL NOT VALID',
             foreign_key);
     END LOOP;
 END;

@@ -72,3 +72,19 @@ COMMENT ON FUNCTION procrastinate_diesel_defer_periodic_job_v1(
     'Defers one tick of a periodic task and returns the ID of the job. Returns NULL if that tick '
     'or a later one was deferred before, or, as the second column says, if a pending job holds the '
     'queueing lock. Then nothing is stored, and the caller''s transaction stays usable.';
+
+-- The foreign key that a migration before this one has replaced. Nobody waits meanwhile.
+DO $foreign_key$
+DECLARE
+    foreign_key text;
+BEGIN
+    FOR foreign_key IN
+        SELECT constraints.conname FROM pg_catalog.pg_constraint AS constraints
+        WHERE constraints.conrelid = 'procrastinate_periodic_defers'::regclass
+          AND constraints.confrelid = 'procrastinate_jobs'::regclass
+          AND constraints.contype = 'f' AND NOT constraints.convalidated
+    LOOP
+        EXECUTE format('ALTER TABLE procrastinate_periodic_defers VALIDATE CONSTRAINT %I', foreign_key);
+    END LOOP;
+END;
+$foreign_key$;
