@@ -3,10 +3,13 @@ SELECT procrastinate_diesel_restore_original_v1('function', 'procrastinate_fetch
 DROP FUNCTION procrastinate_diesel_try_fetch_jobs_v1(bigint, varchar[], integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_ends_statement_v1(text);
 DROP FUNCTION procrastinate_diesel_fetch_jobs_v1(bigint, varchar[], integer, timestamptz);
+DROP FUNCTION procrastinate_diesel_fetch_jobs_one_by_one_v1(bigint, varchar[], integer, timestamptz);
+DROP FUNCTION procrastinate_diesel_start_jobs_v1(bigint, bigint[]);
 DROP FUNCTION procrastinate_diesel_lock_next_jobs_v1(varchar[], integer, bigint[], text, timestamptz);
+DROP FUNCTION procrastinate_diesel_find_lock_heads_v1(varchar[], integer, integer, bigint[], text, timestamptz);
 DROP FUNCTION procrastinate_diesel_find_heads_by_queue_v1(varchar[], integer, bigint[], text, timestamptz);
-DROP FUNCTION procrastinate_diesel_find_heads_by_lock_v1(varchar[], integer, bigint[], text, timestamptz);
-DROP FUNCTION procrastinate_diesel_find_lock_heads_v1(varchar[], integer, bigint[], text, timestamptz);
+DROP FUNCTION procrastinate_diesel_find_heads_by_lock_v1(varchar[], integer, integer, bigint[], text, timestamptz);
+DROP FUNCTION procrastinate_diesel_find_first_heads_v1(varchar[], integer, integer, bigint[], text, timestamptz);
 DROP FUNCTION procrastinate_diesel_queues_with_locks_v1(varchar[]);
 DROP FUNCTION procrastinate_diesel_find_due_jobs_v1(varchar[], integer, bigint[], timestamptz);
 DROP FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(varchar[], integer, bigint[]);

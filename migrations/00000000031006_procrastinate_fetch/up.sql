@@ -4,8 +4,8 @@
 -- tests can choose it.
 --
 -- A status that is compared in a condition on an ID is a variable, not a literal: the planner would
--- otherwise search an index of all pending jobs for the ID. A queue is compared with >= and <=, so
--- that only an index that begins with the queue serves the order.
+-- otherwise search an index of all pending jobs for the ID. A queue, or the lock of a running job,
+-- is compared with >= and <=, so that only an index that begins with it serves the order.
 
 CREATE FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(
         p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)
@@ -117,8 +117,8 @@ CREATE FUNCTION procrastinate_diesel_find_due_jobs_v1(
     LANGUAGE plpgsql
 AS $function$
 BEGIN
-    -- If few jobs of a queue are due, all of them are compared. Otherwise the jobs of the queue are
-    -- read in their order, because most of them are due.
+    -- The scheduled jobs of a queue are read in their order if enough of the first ones are due, or
+    -- if very many are. Otherwise all that are due are compared.
     RETURN ARRAY(
         WITH RECURSIVE scheduled_queue (name) AS (
             (SELECT job.queue_name FROM procrastinate_jobs AS job
@@ -138,16 +138,25 @@ BEGIN
         FROM (SELECT name FROM scheduled_queue WHERE name IS NOT NULL
               UNION SELECT unnest(target_queue_names)) AS queue (name)
         CROSS JOIN LATERAL (
-            SELECT count(*) >= 1000 AS are_many
-            FROM (SELECT FROM procrastinate_jobs AS job
+            SELECT count(*) < 2 * most OR count(*) FILTER (WHERE near.is_due) >= most AS are_enough
+            FROM (SELECT job.scheduled_at <= due_at AND job.id <> ALL (passed_over) AS is_due
+                  FROM procrastinate_jobs AS job
                   WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+                    AND job.queue_name = queue.name
+                  ORDER BY job.priority DESC, job.id
+                  LIMIT 2 * most) AS near) AS first_jobs
+        CROSS JOIN LATERAL (
+            SELECT first_jobs.are_enough OR count(*) >= 1000 AS are_read_in_order
+            FROM (SELECT FROM procrastinate_jobs AS job
+                  WHERE NOT first_jobs.are_enough
+                    AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
                     AND job.queue_name = queue.name AND job.scheduled_at <= due_at
                   ORDER BY job.scheduled_at
                   LIMIT 1000) AS counted) AS due_jobs
         CROSS JOIN LATERAL (
             (SELECT few.id
              FROM (SELECT job.id, job.priority FROM procrastinate_jobs AS job
-                   WHERE NOT due_jobs.are_many
+                   WHERE NOT due_jobs.are_read_in_order
                      AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
                      AND job.queue_name = queue.name AND job.scheduled_at <= due_at
                      AND job.id <> ALL (passed_over)
@@ -157,7 +166,7 @@ BEGIN
              LIMIT most)
           UNION ALL
             (SELECT job.id FROM procrastinate_jobs AS job
-             WHERE due_jobs.are_many
+             WHERE due_jobs.are_read_in_order
                AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
                AND job.queue_name = queue.name AND job.scheduled_at <= due_at
                AND job.id <> ALL (passed_over)
@@ -196,54 +205,59 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_queues_with_locks_v1(varchar[]) IS
     'The given queues, or if NULL all queues that have pending jobs with a lock.';
 
-CREATE FUNCTION procrastinate_diesel_find_lock_heads_v1(
-        target_queue_names varchar[], most integer, passed_over bigint[], last_lock text, due_at timestamptz,
-        OUT job_ids bigint[], OUT locks text[], OUT is_complete boolean)
+CREATE FUNCTION procrastinate_diesel_find_first_heads_v1(
+        target_queue_names varchar[], wanted integer, most integer, passed_over bigint[], last_lock text,
+        due_at timestamptz, OUT job_ids bigint[], OUT locks text[], OUT is_complete boolean)
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     queue_names CONSTANT varchar[] := procrastinate_diesel_queues_with_locks_v1(target_queue_names);
 BEGIN
-    SELECT NOT coalesce(bool_or(head.is_full), false),
-           coalesce(array_agg(head.id) FILTER (WHERE head.may_start), '{}'),
-           coalesce(array_agg(head.lock) FILTER (WHERE head.may_start), '{}')
+    SELECT coalesce(bool_and(
+               cardinality(found.ids) >= wanted
+               OR NOT EXISTS (
+                    SELECT FROM procrastinate_jobs AS further
+                    WHERE further.status = 'todo' AND further.lock IS NOT NULL AND further.queue_name = queue.name
+                    ORDER BY further.priority DESC, further.id
+                    LIMIT 1 OFFSET 2 * most)), true),
+           coalesce(array_agg(head.id) FILTER (WHERE head.id IS NOT NULL), '{}'),
+           coalesce(array_agg(head.lock) FILTER (WHERE head.id IS NOT NULL), '{}')
     INTO is_complete, job_ids, locks
-    FROM (
-        SELECT near.id, near.lock, near.is_full,
-               near.is_nearest AND near.id <> ALL (passed_over)
-               AND (last_lock IS NULL OR near.lock > last_lock)
-               AND (near.scheduled_at IS NULL OR near.scheduled_at <= due_at)
-               AND NOT EXISTS (
-                    SELECT FROM procrastinate_jobs AS holder
-                    WHERE holder.lock = near.lock AND holder.status = 'doing')
-               AND near.id = (
+    FROM unnest(queue_names) AS queue (name)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(startable.id), '{}') AS ids, coalesce(array_agg(startable.lock), '{}') AS locks
+        FROM (
+            SELECT near.id, near.lock
+            FROM (SELECT job.id, job.lock, job.scheduled_at, job.priority FROM procrastinate_jobs AS job
+                  WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = queue.name
+                  ORDER BY job.priority DESC, job.id
+                  LIMIT 2 * most) AS near
+            WHERE near.id <> ALL (passed_over)
+              AND (last_lock IS NULL OR near.lock > last_lock)
+              AND (near.scheduled_at IS NULL OR near.scheduled_at <= due_at)
+              AND near.id = (
                     SELECT first.id FROM procrastinate_jobs AS first
                     WHERE first.lock = near.lock AND first.status = 'todo'
                     ORDER BY first.priority DESC, first.id
-                    LIMIT 1) AS may_start
-        FROM (
-            SELECT job.id, job.lock, job.scheduled_at,
-                   count(*) OVER (PARTITION BY queue.name) >= 2 * most AS is_full,
-                   -- No other job of the lock can be the first.
-                   row_number() OVER (PARTITION BY job.lock ORDER BY job.priority DESC, job.id) = 1 AS is_nearest
-            FROM unnest(queue_names) AS queue (name)
-            CROSS JOIN LATERAL (
-                SELECT pending.id, pending.lock, pending.scheduled_at, pending.priority
-                FROM procrastinate_jobs AS pending
-                WHERE pending.status = 'todo' AND pending.lock IS NOT NULL AND pending.queue_name = queue.name
-                ORDER BY pending.priority DESC, pending.id
-                LIMIT 2 * most) AS job) AS near) AS head;
+                    LIMIT 1)
+              AND (SELECT holder.lock FROM procrastinate_jobs AS holder
+                   WHERE holder.status = 'doing' AND holder.lock >= near.lock AND holder.lock <= near.lock
+                   ORDER BY holder.lock
+                   LIMIT 1) IS NULL
+            ORDER BY near.priority DESC, near.id
+            LIMIT most) AS startable) AS found
+    LEFT JOIN LATERAL unnest(found.ids, found.locks) AS head (id, lock) ON true;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_find_lock_heads_v1(
-    varchar[], integer, bigint[], text, timestamptz) IS
+COMMENT ON FUNCTION procrastinate_diesel_find_first_heads_v1(
+    varchar[], integer, integer, bigint[], text, timestamptz) IS
     'Jobs that are the first of their lock and may start, among the first pending jobs of each '
-    'queue. is_complete if no queue has more pending jobs with a lock. With last_lock, only jobs '
-    'whose lock comes after it.';
+    'queue. is_complete if that is as many as wanted of each queue that has more pending jobs with '
+    'a lock. With last_lock, only jobs whose lock comes after it.';
 
 CREATE FUNCTION procrastinate_diesel_find_heads_by_lock_v1(
-        target_queue_names varchar[], most integer, passed_over bigint[], last_lock text, due_at timestamptz,
-        OUT job_ids bigint[], OUT locks text[], OUT is_complete boolean)
+        target_queue_names varchar[], most_locks integer, most integer, passed_over bigint[], last_lock text,
+        due_at timestamptz, OUT job_ids bigint[], OUT locks text[], OUT is_complete boolean)
     LANGUAGE plpgsql
 AS $function$
 BEGIN
@@ -260,7 +274,7 @@ BEGIN
         FROM some_lock AS previous
         WHERE previous.name IS NOT NULL),
     each_lock (name) AS (
-        SELECT name FROM some_lock WHERE name IS NOT NULL LIMIT 501),
+        SELECT name FROM some_lock WHERE name IS NOT NULL LIMIT most_locks + 1),
     head AS (
         SELECT first.id, each_lock.name AS lock, first.priority
         FROM each_lock
@@ -269,25 +283,27 @@ BEGIN
             WHERE job.status = 'todo' AND job.lock = each_lock.name
             ORDER BY job.priority DESC, job.id
             LIMIT 1) AS first
-        WHERE first.id <> ALL (passed_over)
+        WHERE (SELECT count(*) FROM each_lock) <= most_locks
+          AND first.id <> ALL (passed_over)
           AND (last_lock IS NULL OR each_lock.name > last_lock)
           AND (first.scheduled_at IS NULL OR first.scheduled_at <= due_at)
           AND (target_queue_names IS NULL OR first.queue_name = ANY (target_queue_names))
-          AND NOT EXISTS (
-                SELECT FROM procrastinate_jobs AS holder
-                WHERE holder.lock = each_lock.name AND holder.status = 'doing')
+          AND (SELECT holder.lock FROM procrastinate_jobs AS holder
+               WHERE holder.status = 'doing' AND holder.lock >= each_lock.name AND holder.lock <= each_lock.name
+               ORDER BY holder.lock
+               LIMIT 1) IS NULL
         ORDER BY first.priority DESC, first.id
         LIMIT most)
-    SELECT (SELECT count(*) FROM each_lock) <= 500,
+    SELECT (SELECT count(*) FROM each_lock) <= most_locks,
            coalesce(array_agg(head.id), '{}'), coalesce(array_agg(head.lock), '{}')
     INTO is_complete, job_ids, locks
     FROM head;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_heads_by_lock_v1(
-    varchar[], integer, bigint[], text, timestamptz) IS
-    'Jobs that are the first of their lock and may start, for up to 500 locks. is_complete if '
-    'there are no more locks. For when the first pending jobs of a queue all have a few locks.';
+    varchar[], integer, integer, bigint[], text, timestamptz) IS
+    'Jobs that are the first of their lock and may start, if the pending jobs have at most so many '
+    'different locks. Otherwise none, and is_complete is false.';
 
 CREATE FUNCTION procrastinate_diesel_find_heads_by_queue_v1(
         target_queue_names varchar[], most integer, passed_over bigint[], last_lock text, due_at timestamptz,
@@ -306,9 +322,10 @@ BEGIN
           AND job.id <> ALL (passed_over)
           AND (last_lock IS NULL OR job.lock > last_lock)
           AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
-          AND NOT EXISTS (
-                SELECT FROM procrastinate_jobs AS holder
-                WHERE holder.lock = job.lock AND holder.status = 'doing')
+          AND (SELECT holder.lock FROM procrastinate_jobs AS holder
+               WHERE holder.status = 'doing' AND holder.lock >= job.lock AND holder.lock <= job.lock
+               ORDER BY holder.lock
+               LIMIT 1) IS NULL
           AND job.id = (
                 SELECT first.id FROM procrastinate_jobs AS first
                 WHERE first.lock = job.lock AND first.status = 'todo'
@@ -323,10 +340,42 @@ COMMENT ON FUNCTION procrastinate_diesel_find_heads_by_queue_v1(
     'Jobs that are the first of their lock and may start. Reads the pending jobs of each queue '
     'until it has enough: slow if there are very many that cannot start.';
 
+CREATE FUNCTION procrastinate_diesel_find_lock_heads_v1(
+        target_queue_names varchar[], wanted integer, most integer, passed_over bigint[], last_lock text,
+        due_at timestamptz, OUT job_ids bigint[], OUT locks text[])
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    heads record;
+BEGIN
+    -- The cheapest search for very few locks comes first, then that for many, then that for some
+    -- hundred.
+    heads := procrastinate_diesel_find_heads_by_lock_v1(
+        target_queue_names, 5, most, passed_over, last_lock, due_at);
+    IF NOT heads.is_complete THEN
+        heads := procrastinate_diesel_find_first_heads_v1(
+            target_queue_names, wanted, most, passed_over, last_lock, due_at);
+    END IF;
+    IF NOT heads.is_complete THEN
+        heads := procrastinate_diesel_find_heads_by_lock_v1(
+            target_queue_names, 500, most, passed_over, last_lock, due_at);
+    END IF;
+    IF NOT heads.is_complete THEN
+        heads := procrastinate_diesel_find_heads_by_queue_v1(
+            target_queue_names, most, passed_over, last_lock, due_at);
+    END IF;
+    job_ids := heads.job_ids;
+    locks := heads.locks;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_lock_heads_v1(
+    varchar[], integer, integer, bigint[], text, timestamptz) IS
+    'Jobs that are the first of their lock and may start: at least as many as wanted, if there are '
+    'so many. With last_lock, only jobs whose lock comes after it.';
+
 CREATE FUNCTION procrastinate_diesel_lock_next_jobs_v1(
-        target_queue_names varchar[], wanted integer, passed_over bigint[], last_lock text,
-        due_at timestamptz DEFAULT now())
-    RETURNS TABLE (job_id bigint, job_lock text)
+        target_queue_names varchar[], wanted integer, passed_over bigint[], last_lock text, due_at timestamptz,
+        OUT job_ids bigint[], OUT locks text[])
     LANGUAGE plpgsql
 AS $function$
 DECLARE
@@ -334,16 +383,17 @@ DECLARE
     missing integer := wanted;
     -- How many of each kind to read at once. Other workers may have locked some of them.
     most CONSTANT integer := least(wanted, 100000) + 10;
-    tried bigint[] := coalesce(passed_over, '{}');
+    tried bigint[] := passed_over;
     is_any_scheduled boolean;
     is_any_locked boolean;
     has_more boolean;
     candidates bigint[];
     due_ids bigint[];
     heads record;
-    held_ids bigint[];
-    held_locks text[];
+    held record;
 BEGIN
+    job_ids := '{}';
+    locks := '{}';
     SELECT EXISTS (
                 SELECT FROM procrastinate_jobs AS job
                 WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL),
@@ -362,22 +412,14 @@ BEGIN
         END IF;
         SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks INTO heads;
         IF is_any_locked THEN
-            SELECT * INTO heads FROM procrastinate_diesel_find_lock_heads_v1(
-                target_queue_names, most, tried, last_lock, due_at);
-            IF NOT heads.is_complete AND cardinality(heads.job_ids) < missing THEN
-                SELECT * INTO heads FROM procrastinate_diesel_find_heads_by_lock_v1(
-                    target_queue_names, most, tried, last_lock, due_at);
-                IF NOT heads.is_complete THEN
-                    SELECT * INTO heads FROM procrastinate_diesel_find_heads_by_queue_v1(
-                        target_queue_names, most, tried, last_lock, due_at);
-                END IF;
-            END IF;
+            heads := procrastinate_diesel_find_lock_heads_v1(
+                target_queue_names, missing, most, tried, last_lock, due_at);
             has_more := has_more OR cardinality(heads.job_ids) >= missing;
             candidates := candidates || heads.job_ids;
         END IF;
 
         -- Whatever others have changed meanwhile is compared again.
-        SELECT coalesce(array_agg(held.id), '{}'), coalesce(array_agg(held.lock), '{}') INTO held_ids, held_locks
+        SELECT coalesce(array_agg(next.id), '{}') AS ids, coalesce(array_agg(next.lock), '{}') AS locks INTO held
         FROM (
             SELECT job.id, job.lock
             FROM procrastinate_jobs AS job
@@ -387,18 +429,82 @@ BEGIN
               AND (target_queue_names IS NULL OR job.queue_name = ANY (target_queue_names))
             ORDER BY job.priority DESC, job.id
             LIMIT missing
-            FOR UPDATE OF job SKIP LOCKED) AS held;
-        RETURN QUERY SELECT held.id, held.lock FROM unnest(held_ids, held_locks) AS held (id, lock);
-        missing := missing - cardinality(held_ids);
+            FOR UPDATE OF job SKIP LOCKED) AS next;
+        job_ids := job_ids || held.ids;
+        locks := locks || held.locks;
+        missing := missing - cardinality(held.ids);
         EXIT WHEN NOT has_more;
         tried := tried || candidates;
     END LOOP;
+    SELECT coalesce(array_agg(job.id), '{}'), coalesce(array_agg(job.lock), '{}')
+    INTO job_ids, locks
+    FROM (SELECT each.id, each.lock FROM unnest(job_ids, locks) AS each (id, lock) ORDER BY each.lock) AS job;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_lock_next_jobs_v1(varchar[], integer, bigint[], text, timestamptz) IS
     'Locks the rows of the next jobs that may start, at most so many and without those passed '
-    'over, and returns their IDs and locks. With last_lock, only unlocked jobs and those whose '
-    'lock comes after it.';
+    'over, and returns their IDs and locks, in the order of the locks. With last_lock, only '
+    'unlocked jobs and those whose lock comes after it.';
+
+CREATE FUNCTION procrastinate_diesel_start_jobs_v1(p_worker_id bigint, job_ids bigint[])
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    WITH started AS (
+        UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = p_worker_id
+        FROM unnest(job_ids) AS next (id)
+        -- An array of one: for a plain comparison the planner may read all jobs in the order of
+        -- their IDs.
+        WHERE job.id = ANY (ARRAY[next.id])
+        RETURNING job.id)
+    INSERT INTO procrastinate_events (job_id, type) SELECT started.id, 'started' FROM started;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_start_jobs_v1(bigint, bigint[]) IS
+    'Starts jobs for a worker, in this order, and writes their events.';
+
+CREATE FUNCTION procrastinate_diesel_fetch_jobs_one_by_one_v1(
+        p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    started_ids bigint[] := '{}';
+    next record;
+    candidate record;
+    overtaken_ids bigint[] := '{}';
+    is_overtaken boolean;
+    last_lock text;
+    violated_constraint text;
+BEGIN
+    LOOP
+        -- The order of the locks is kept when it searches again.
+        next := procrastinate_diesel_lock_next_jobs_v1(
+            target_queue_names, wanted - cardinality(started_ids), overtaken_ids, last_lock, due_at);
+        is_overtaken := false;
+        FOR candidate IN SELECT job.id, job.lock FROM unnest(next.job_ids, next.locks) AS job (id, lock) LOOP
+            BEGIN
+                PERFORM procrastinate_diesel_start_jobs_v1(p_worker_id, ARRAY[candidate.id]);
+                started_ids := started_ids || candidate.id;
+                last_lock := coalesce(candidate.lock, last_lock);
+            EXCEPTION WHEN unique_violation THEN
+                GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
+                IF violated_constraint <> 'procrastinate_jobs_lock_idx_v1' THEN
+                    RAISE;
+                END IF;
+                overtaken_ids := overtaken_ids || candidate.id;
+                is_overtaken := true;
+            END;
+        END LOOP;
+        EXIT WHEN NOT is_overtaken;
+    END LOOP;
+    RETURN started_ids;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_fetch_jobs_one_by_one_v1(bigint, varchar[], integer, timestamptz) IS
+    'Starts the next jobs, each in a subtransaction. Passes over a job if another worker has '
+    'started one with the same lock meanwhile, and searches again.';
 
 CREATE FUNCTION procrastinate_diesel_fetch_jobs_v1(
         p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)
@@ -406,66 +512,28 @@ CREATE FUNCTION procrastinate_diesel_fetch_jobs_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    missing integer := wanted;
     started_ids bigint[];
-    unlocked_ids bigint[];
-    locked_ids bigint[];
-    candidate_id bigint;
-    overtaken_ids bigint[] := '{}';
-    is_overtaken boolean;
-    last_lock text;
-    violated_constraint text;
+    next record;
 BEGIN
     -- If it finds any, no others can start.
     started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
     IF cardinality(started_ids) > 0 THEN
         RETURN started_ids;
     END IF;
-    WHILE missing > 0 LOOP
-        SELECT coalesce(array_agg(next.job_id) FILTER (WHERE next.job_lock IS NULL), '{}'),
-               coalesce(array_agg(next.job_id ORDER BY next.job_lock) FILTER (WHERE next.job_lock IS NOT NULL), '{}')
-        INTO unlocked_ids, locked_ids
-        -- The order of the locks is kept when it searches again.
-        FROM procrastinate_diesel_lock_next_jobs_v1(
-            target_queue_names, missing, overtaken_ids, last_lock, due_at) AS next;
-
-        IF cardinality(unlocked_ids) > 0 THEN
-            WITH started AS (
-                UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = p_worker_id
-                WHERE job.id = ANY (unlocked_ids)
-                RETURNING job.id)
-            SELECT started_ids || array_agg(started.id) INTO started_ids FROM started;
-            missing := missing - cardinality(unlocked_ids);
+    -- Meanwhile another worker may have started a job with the same lock that was deferred before
+    -- this one. The unique index on the locks of running jobs detects it. Jobs are started in the
+    -- order of their locks, so that workers that wait for each other at this index never do so in a
+    -- circle. The rows are locked in the subtransaction that changes them. If they were locked
+    -- before it, each would need a multixact.
+    BEGIN
+        next := procrastinate_diesel_lock_next_jobs_v1(target_queue_names, wanted, '{}', NULL, due_at);
+        IF cardinality(next.job_ids) > 0 THEN
+            PERFORM procrastinate_diesel_start_jobs_v1(p_worker_id, next.job_ids);
         END IF;
-
-        -- Meanwhile another worker may have started a job with the same lock that was deferred
-        -- before this one. The unique index on the locks of running jobs detects it. Jobs are
-        -- started one at a time in the order of their locks, so that workers that wait for each
-        -- other at this index never do so in a circle.
-        is_overtaken := false;
-        FOREACH candidate_id IN ARRAY locked_ids LOOP
-            BEGIN
-                UPDATE procrastinate_jobs AS job SET status = 'doing', worker_id = p_worker_id
-                WHERE job.id = candidate_id
-                RETURNING job.lock INTO last_lock;
-                started_ids := started_ids || candidate_id;
-                missing := missing - 1;
-            EXCEPTION WHEN unique_violation THEN
-                GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
-                IF violated_constraint <> 'procrastinate_jobs_lock_idx_v1' THEN
-                    RAISE;
-                END IF;
-                overtaken_ids := overtaken_ids || candidate_id;
-                is_overtaken := true;
-            END;
-        END LOOP;
-        EXIT WHEN NOT is_overtaken;
-    END LOOP;
-    IF cardinality(started_ids) > 0 THEN
-        INSERT INTO procrastinate_events (job_id, type)
-        SELECT started.id, 'started' FROM unnest(started_ids) AS started (id);
-    END IF;
-    RETURN started_ids;
+        RETURN next.job_ids;
+    EXCEPTION WHEN unique_violation THEN
+        RETURN procrastinate_diesel_fetch_jobs_one_by_one_v1(p_worker_id, target_queue_names, wanted, due_at);
+    END;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_fetch_jobs_v1(bigint, varchar[], integer, timestamptz) IS

@@ -119,19 +119,40 @@ fn workers_that_fetch_several_jobs_do_not_deadlock() {
 }
 
 #[test]
-fn a_worker_that_searches_again_keeps_the_order_of_the_locks() {
-    // So that it never waits for a lock while it holds one that comes later.
-    let mut queue = Queue::with_jobs(json!([{ "lock": "b" }, { "lock": "c" }]));
+fn a_worker_that_loses_a_race_starts_none_of_its_jobs_before_it_searches_again() {
+    let mut queue = Queue::with_jobs(json!([{ "lock": "c" }, { "lock": "b" }]));
     queue.run(GATE);
     let worker = Waiting::start(&mut queue, FETCHES[1]);
-    queue.add(json!([{ "lock": "b", "priority": 1 }]));
+    queue.add(json!([{ "lock": "c", "priority": 1 }]));
     assert_eq!(queue.fetch("NULL"), Some(3));
-    queue.add(json!([{ "lock": "a" }, { "lock": "d" }]));
+    // It has started the job with the lock b, and does it again after this one.
+    queue.add(json!([{ "lock": "a" }]));
     queue.run("SELECT pg_advisory_unlock(1)");
     let mut taken = worker.rows();
     taken.sort_unstable();
-    assert_eq!(taken, ["2", "5"]);
-    assert_eq!(queue.rows(FETCHES[1]), ["4"]);
+    assert_eq!(taken, ["2", "4"]);
+}
+
+#[test]
+fn a_worker_that_loses_a_second_race_keeps_the_order_of_the_locks() {
+    // So that it never waits for a lock while it holds one that comes later.
+    let mut queue = Queue::with_jobs(json!([{ "lock": "b" }, { "lock": "c" }, { "lock": "d" }]));
+    queue.run(GATE);
+    queue.run(&GATE.replace("gate", "second_gate").replace("(1)", "(2)").replace("OLD.id = 1", "OLD.id = 3"));
+    let worker = Waiting::start(&mut queue, FETCHES[1]);
+    queue.add(json!([{ "lock": "b", "priority": 1 }]));
+    assert_eq!(queue.fetch("NULL"), Some(4));
+    queue.run("SELECT pg_advisory_unlock(1)");
+    // It has started the job with the lock c alone, and is about to take the one with the lock d.
+    worker.wait_again(&mut queue);
+    queue.add(json!([{ "lock": "d", "priority": 1 }]));
+    assert_eq!(queue.fetch("NULL"), Some(5));
+    queue.add(json!([{ "lock": "a" }, { "lock": "e" }]));
+    queue.run("SELECT pg_advisory_unlock(2)");
+    let mut taken = worker.rows();
+    taken.sort_unstable();
+    assert_eq!(taken, ["2", "7"]);
+    assert_eq!(queue.rows(FETCHES[1]), ["6"]);
 }
 
 #[test]

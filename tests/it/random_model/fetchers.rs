@@ -65,6 +65,7 @@ fn defer(connection: &mut PgConnection, lock: &str, priority: i32) -> i64 {
 /// opens.
 struct Gate {
     keeper: PgConnection,
+    id: i64,
 }
 
 impl Gate {
@@ -73,31 +74,40 @@ impl Gate {
         sql(
             &mut keeper,
             &format!(
-                "SELECT pg_advisory_lock(1);
-                 CREATE FUNCTION wait_at_the_gate() RETURNS trigger LANGUAGE plpgsql AS
-                    'BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END';
-                 CREATE TRIGGER gate BEFORE UPDATE ON procrastinate_jobs FOR EACH ROW
+                "SELECT pg_advisory_lock({id});
+                 CREATE OR REPLACE FUNCTION wait_at_the_gate() RETURNS trigger LANGUAGE plpgsql AS
+                    'BEGIN PERFORM pg_advisory_xact_lock_shared(NEW.id); RETURN NEW; END';
+                 CREATE TRIGGER gate_{id} BEFORE UPDATE ON procrastinate_jobs FOR EACH ROW
                     WHEN (NEW.id = {id} AND NEW.status = 'doing') EXECUTE FUNCTION wait_at_the_gate();"
             ),
         );
-        Self { keeper }
+        Self { keeper, id }
     }
 
-    /// Waits until so many sessions wait for a lock of this kind.
-    fn until_waiting(&mut self, kind: &str, sessions: usize) {
+    /// Waits until a fetcher has come here.
+    fn until_reached(&mut self) {
+        self.until_somebody_waits(&format!("locktype = 'advisory' AND objid = {}", self.id));
+    }
+
+    /// Waits until a fetcher waits for another one's transaction.
+    fn until_another_waits(&mut self) {
+        self.until_somebody_waits("locktype = 'transactionid'");
+    }
+
+    fn until_somebody_waits(&mut self, lock: &str) {
         let waiting = format!(
-            "SELECT pid FROM pg_locks WHERE NOT granted AND locktype = '{kind}' \
+            "SELECT pid FROM pg_locks WHERE NOT granted AND {lock} \
              AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())"
         );
         let deadline = Instant::now() + PATIENCE;
-        while rows(&mut self.keeper, &waiting).len() < sessions {
-            assert!(Instant::now() < deadline, "nobody waits for a lock of the kind {kind}");
+        while rows(&mut self.keeper, &waiting).is_empty() {
+            assert!(Instant::now() < deadline, "nobody waits for a lock with {lock}");
             std::thread::yield_now();
         }
     }
 
     fn open(&mut self) {
-        sql(&mut self.keeper, "SELECT pg_advisory_unlock(1)");
+        sql(&mut self.keeper, &format!("SELECT pg_advisory_unlock({})", self.id));
     }
 }
 
@@ -112,7 +122,7 @@ fn a_fetch_that_loses_a_lock_takes_the_next_job_instead() {
             let mut gate = Gate::before(&database, behind);
             std::thread::scope(|scope| {
                 let overtaken = scope.spawn(|| first.fetch(&mut connect(&database), worker));
-                gate.until_waiting("advisory", 1);
+                gate.until_reached();
                 let ahead = defer(&mut connection, "L", 1);
                 assert_eq!(second.fetch(&mut connection, worker), [(ahead, "L".to_owned())]);
                 let other = defer(&mut connection, "M", 0);
@@ -136,7 +146,7 @@ fn a_fetch_that_searches_again_returns_nothing_of_its_first_search() {
     let mut gate = Gate::before(&database, behind);
     std::thread::scope(|scope| {
         let overtaken = scope.spawn(|| Function::FinishAndFetchJobs.fetch(&mut connect(&database), worker));
-        gate.until_waiting("advisory", 1);
+        gate.until_reached();
         // It has updated one job already when it is overtaken at the other one's lock.
         let ahead = defer(&mut connection, "M", 1);
         assert_eq!(Function::FetchJob.fetch(&mut connection, worker), [(ahead, "M".to_owned())]);
@@ -156,11 +166,11 @@ fn fetches_that_take_the_same_locks_in_the_opposite_order_do_not_deadlock() {
     std::thread::scope(|scope| {
         let fetch = || Function::FinishAndFetchJobs.fetch(&mut connect(&database), worker);
         let first = scope.spawn(fetch);
-        gate.until_waiting("advisory", 1);
+        gate.until_reached();
         // The second one takes M, and has to wait for what becomes of L.
         let ahead = [defer(&mut connection, "M", 1), defer(&mut connection, "L", 1)];
         let second = scope.spawn(fetch);
-        gate.until_waiting("transactionid", 1);
+        gate.until_another_waits();
         gate.open();
 
         let taken = [first.join().unwrap(), second.join().unwrap()].concat();
@@ -174,23 +184,29 @@ fn a_fetch_that_searches_again_does_not_wait_for_one_that_waits_for_it() {
     let database = database();
     let mut connection = connect(&database);
     let worker = register(&mut connection);
+    let first_of_k = defer(&mut connection, "K", 0);
     let first_of_m = defer(&mut connection, "M", 0);
     let behind = defer(&mut connection, "N", 0);
+    let mut first_gate = Gate::before(&database, first_of_k);
     let mut gate = Gate::before(&database, behind);
     std::thread::scope(|scope| {
         let fetch = || Function::FinishAndFetchJobs.fetch(&mut connect(&database), worker);
-        // The first one has M, and is overtaken at N.
+        // The first one is overtaken at K. From then on it starts one job at a time: it has M, and is overtaken at N.
         let first = scope.spawn(fetch);
-        gate.until_waiting("advisory", 1);
+        first_gate.until_reached();
+        let ahead = defer(&mut connection, "K", 1);
+        assert_eq!(Function::FetchJob.fetch(&mut connection, worker), [(ahead, "K".to_owned())]);
+        first_gate.open();
+        gate.until_reached();
         let ahead = defer(&mut connection, "N", 1);
         assert_eq!(Function::FetchJob.fetch(&mut connection, worker), [(ahead, "N".to_owned())]);
         // The second one has L, and waits for what becomes of M.
-        let first_of_l = defer(&mut connection, "L", 1);
+        defer(&mut connection, "L", 1);
         defer(&mut connection, "M", 1);
         let second = scope.spawn(fetch);
-        gate.until_waiting("transactionid", 1);
-        // This is what the first one finds when it searches again.
-        defer(&mut connection, "L", 2);
+        gate.until_another_waits();
+        // This is what the first one finds when it searches again, and the second one then, too.
+        let first_of_l = defer(&mut connection, "L", 2);
         gate.open();
         assert_eq!(first.join().unwrap(), [(first_of_m, "M".to_owned())]);
         assert_eq!(second.join().unwrap(), [(first_of_l, "L".to_owned())]);
