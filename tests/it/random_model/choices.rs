@@ -233,6 +233,26 @@ pub fn calls() -> Vec<BoxedStrategy<Call>> {
     ]
 }
 
+/// Statements of sessions that fetch jobs with the same locks. A job comes before those of its lock that others have
+/// fetched, in transactions that are still open.
+pub fn fetches() -> Vec<BoxedStrategy<Call>> {
+    let locked = (new_job(), 0..100, select(&LOCKS[..3])).prop_map(|(job, priority, lock)| NewJob {
+        priority,
+        lock: Some(lock),
+        queueing_lock: None,
+        schedule: Schedule::AtOnce,
+        ..job
+    });
+    let fetch = (worker(), 1..4_usize, any::<bool>()).prop_map(|(worker, slots, one_by_one)| Call::FinishAndFetch {
+        worker,
+        outcomes: Vec::new(),
+        queues: None,
+        slots,
+        one_by_one,
+    });
+    vec![prop_oneof![8 => defer(locked), 8 => fetch, 3 => work()].boxed()]
+}
+
 impl Call {
     /// Chooses the jobs and workers.
     pub fn choose(&mut self, model: &Model, jobs: &BTreeSet<i64>, workers: &BTreeSet<i64>) {

@@ -12,12 +12,12 @@ use proptest::test_runner::TestCaseError;
 use throwaway_postgres::Database;
 
 use super::calls::{Call, Failure};
-use super::choices::{calls, calls_of_contract};
+use super::choices::{calls, calls_of_contract, fetches};
 use super::history::{self, Claims};
 use super::model::{Functions, Model};
 use super::sessions::{Answer, Command, Monitor, Session};
 use super::tables::lines;
-use crate::cases::check;
+use crate::cases::{SEED, check};
 use crate::support::{database, rows, sql, superuser};
 
 const TABLES: &str = "procrastinate_jobs, procrastinate_workers, procrastinate_events, procrastinate_periodic_defers, \
@@ -84,13 +84,15 @@ pub struct Stage {
     processes: Vec<String>,
     monitor: Monitor,
     functions: Functions,
+    /// How many fetches that do nothing else have waited for another session.
+    waiting_fetches: usize,
 }
 
 impl Stage {
     pub fn new(database: &Database, functions: Functions, sessions: usize) -> Self {
         let sessions: Vec<Session> = (0..sessions).map(|_| Session::start(database)).collect();
         let processes = sessions.iter().map(|session| session.process.clone()).collect();
-        Self { sessions, processes, monitor: Monitor::new(database), functions }
+        Self { sessions, processes, monitor: Monitor::new(database), functions, waiting_fetches: 0 }
     }
 
     /// Takes the steps. The error is what was wrong, with the statements up to there.
@@ -181,6 +183,11 @@ impl<'a> Play<'a> {
 
     fn wait(&mut self, session: usize, command: Command) -> Result<(), String> {
         self.log.push(format!("   -- {session} waits"));
+        if let Command::Call(call) = &command
+            && matches!(&**call, Call::FinishAndFetch { outcomes, .. } if outcomes.is_empty())
+        {
+            self.stage.waiting_fetches += 1;
+        }
         self.states[session].waiting = Some(command);
         match self.knowledge {
             Knowledge::Mixed(_) => Ok(()),
@@ -381,10 +388,23 @@ pub fn play_alone(database: &Database, functions: Functions, cases: u64) {
 
 #[test]
 fn transactions_at_the_same_time_break_no_rule() {
+    play_together(150, calls());
+}
+
+#[test]
+fn fetches_that_wait_for_each_other_break_no_rule() {
+    let waiting_fetches = play_together(100, fetches());
+    // One case alone may have none.
+    assert!(waiting_fetches >= 10 || std::env::var(SEED).is_ok(), "only {waiting_fetches} fetches have waited");
+}
+
+/// Plays so many cases with three sessions, and returns the number of fetches that have waited.
+fn play_together(cases: u64, calls: Vec<BoxedStrategy<Call>>) -> usize {
     let database = database();
     // A setting that only a superuser can make: circles are found soon.
     let name = database.name();
     sql(&mut superuser(&database), &format!("ALTER DATABASE \"{name}\" SET deadlock_timeout = '10ms'"));
     let mut stage = Stage::new(&database, Functions::Ours, 3);
-    check(150, &steps(3, calls()), |steps| stage.play(steps));
+    check(cases, &steps(3, calls), |steps| stage.play(steps));
+    stage.waiting_fetches
 }
