@@ -6,6 +6,9 @@
 -- A status that is compared in a condition on an ID is a variable, not a literal: the planner would
 -- otherwise search an index of all pending jobs for the ID. A queue, or the lock of a running job,
 -- is compared with >= and <=, so that only an index that begins with it serves the order.
+--
+-- Jobs start from the front of an index. Until the next vacuum it has entries of started jobs
+-- there, which each search passes. So whether there is any job at all is looked up from the back.
 
 CREATE FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(
         p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)
@@ -54,7 +57,7 @@ BEGIN
                        FROM procrastinate_jobs AS locked
                        WHERE locked.status = 'todo' AND locked.lock IS NOT NULL
                          AND locked.queue_name >= target_queue_names[1] AND locked.queue_name <= target_queue_names[1]
-                       ORDER BY locked.queue_name, locked.priority DESC, locked.id
+                       ORDER BY locked.queue_name DESC, locked.priority, locked.id DESC
                        LIMIT 1) IS NULL
                   AND ((SELECT scheduled.scheduled_at
                         FROM procrastinate_jobs AS scheduled
@@ -117,20 +120,20 @@ CREATE FUNCTION procrastinate_diesel_find_due_jobs_v1(
     LANGUAGE plpgsql
 AS $function$
 BEGIN
-    -- The scheduled jobs of a queue are read in their order if enough of the first ones are due, or
-    -- if very many are. Otherwise all that are due are compared.
+    -- If enough of the first scheduled jobs of a queue are due, no others are read. Otherwise all
+    -- due ones are compared, or, if they are very many, the jobs are read in their order.
     RETURN ARRAY(
         WITH RECURSIVE scheduled_queue (name) AS (
             (SELECT job.queue_name FROM procrastinate_jobs AS job
              WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
                AND target_queue_names IS NULL
-             ORDER BY job.queue_name
+             ORDER BY job.queue_name DESC
              LIMIT 1)
           UNION ALL
             SELECT (SELECT job.queue_name FROM procrastinate_jobs AS job
                     WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
-                      AND job.queue_name > previous.name
-                    ORDER BY job.queue_name
+                      AND job.queue_name < previous.name
+                    ORDER BY job.queue_name DESC
                     LIMIT 1)
             FROM scheduled_queue AS previous
             WHERE previous.name IS NOT NULL)
@@ -138,15 +141,16 @@ BEGIN
         FROM (SELECT name FROM scheduled_queue WHERE name IS NOT NULL
               UNION SELECT unnest(target_queue_names)) AS queue (name)
         CROSS JOIN LATERAL (
-            SELECT count(*) < 2 * most OR count(*) FILTER (WHERE near.is_due) >= most AS are_enough
-            FROM (SELECT job.scheduled_at <= due_at AND job.id <> ALL (passed_over) AS is_due
+            SELECT coalesce(array_agg(near.id) FILTER (WHERE near.is_due), '{}') AS due_ids,
+                   count(*) < 2 * most OR count(*) FILTER (WHERE near.is_due) >= most AS are_enough
+            FROM (SELECT job.id, job.scheduled_at <= due_at AND job.id <> ALL (passed_over) AS is_due
                   FROM procrastinate_jobs AS job
                   WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
                     AND job.queue_name = queue.name
                   ORDER BY job.priority DESC, job.id
                   LIMIT 2 * most) AS near) AS first_jobs
         CROSS JOIN LATERAL (
-            SELECT first_jobs.are_enough OR count(*) >= 1000 AS are_read_in_order
+            SELECT count(*) >= 1000 AS are_many
             FROM (SELECT FROM procrastinate_jobs AS job
                   WHERE NOT first_jobs.are_enough
                     AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
@@ -154,9 +158,11 @@ BEGIN
                   ORDER BY job.scheduled_at
                   LIMIT 1000) AS counted) AS due_jobs
         CROSS JOIN LATERAL (
+            (SELECT unnest(first_jobs.due_ids[:most]) AS id WHERE first_jobs.are_enough)
+          UNION ALL
             (SELECT few.id
              FROM (SELECT job.id, job.priority FROM procrastinate_jobs AS job
-                   WHERE NOT due_jobs.are_read_in_order
+                   WHERE NOT first_jobs.are_enough AND NOT due_jobs.are_many
                      AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
                      AND job.queue_name = queue.name AND job.scheduled_at <= due_at
                      AND job.id <> ALL (passed_over)
@@ -166,7 +172,7 @@ BEGIN
              LIMIT most)
           UNION ALL
             (SELECT job.id FROM procrastinate_jobs AS job
-             WHERE due_jobs.are_read_in_order
+             WHERE due_jobs.are_many
                AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
                AND job.queue_name = queue.name AND job.scheduled_at <= due_at
                AND job.id <> ALL (passed_over)
@@ -190,12 +196,12 @@ BEGIN
         WITH RECURSIVE locked_queue (name) AS (
             (SELECT job.queue_name FROM procrastinate_jobs AS job
              WHERE job.status = 'todo' AND job.lock IS NOT NULL
-             ORDER BY job.queue_name
+             ORDER BY job.queue_name DESC
              LIMIT 1)
           UNION ALL
             SELECT (SELECT job.queue_name FROM procrastinate_jobs AS job
-                    WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name > previous.name
-                    ORDER BY job.queue_name
+                    WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name < previous.name
+                    ORDER BY job.queue_name DESC
                     LIMIT 1)
             FROM locked_queue AS previous
             WHERE previous.name IS NOT NULL)
@@ -394,12 +400,14 @@ DECLARE
 BEGIN
     job_ids := '{}';
     locks := '{}';
-    SELECT EXISTS (
-                SELECT FROM procrastinate_jobs AS job
-                WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL),
-           EXISTS (
-                SELECT FROM procrastinate_jobs AS job
-                WHERE job.status = 'todo' AND job.lock IS NOT NULL)
+    SELECT (SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+            ORDER BY job.queue_name DESC, job.priority, job.id DESC
+            LIMIT 1) IS NOT NULL,
+           (SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NOT NULL
+            ORDER BY job.queue_name DESC, job.priority, job.id DESC
+            LIMIT 1) IS NOT NULL
     INTO is_any_scheduled, is_any_locked;
 
     WHILE missing > 0 LOOP

@@ -63,6 +63,12 @@ fn a_fetch_reads_no_more_rows_whatever_jobs_precede_those_that_can_start() {
         let mut old = connect(&database);
         sql(&mut old, "ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = false)");
         rows(&mut old, "SELECT * FROM procrastinate_register_worker_v1()");
+        let mut oldest = connect(&database);
+        sql(&mut oldest, "INSERT INTO procrastinate_jobs (queue_name, task_name, lock) VALUES ('work', 't', 'x')");
+        sql(&mut oldest, "VACUUM ANALYZE procrastinate_jobs");
+        for fetch in FETCHES {
+            reads(&mut oldest, fetch);
+        }
         let plain =
             "INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'work', 't' FROM generate_series(1, 30)";
         sql(&mut old, plain);
@@ -100,6 +106,7 @@ fn a_fetch_reads_no_more_rows_whatever_jobs_precede_those_that_can_start() {
                 );
             }
         };
+        check(&mut oldest, "planned for a single job");
         check(&mut old, "planned for another table");
         check(&mut new, "stale statistics");
         forget_statistics(&mut superuser(&database), "procrastinate_jobs");
