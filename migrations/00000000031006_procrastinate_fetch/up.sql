@@ -11,7 +11,7 @@
 -- there, which each search passes. So whether there is any job at all is looked up from the back.
 
 CREATE FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(
-        p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)
+        p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz, ignores_locks boolean)
     RETURNS bigint[]
     LANGUAGE plpgsql
 AS $function$
@@ -26,11 +26,12 @@ BEGIN
                 SELECT unlocked.id
                 FROM procrastinate_jobs AS unlocked
                 WHERE unlocked.status = 'todo' AND unlocked.lock IS NULL AND unlocked.scheduled_at IS NULL
-                  AND (SELECT locked.id
+                  AND (ignores_locks OR (
+                       SELECT locked.id
                        FROM procrastinate_jobs AS locked
                        WHERE locked.status = 'todo' AND locked.lock IS NOT NULL
                        ORDER BY locked.lock, locked.priority DESC, locked.id
-                       LIMIT 1) IS NULL
+                       LIMIT 1) IS NULL)
                   AND ((SELECT scheduled.scheduled_at
                         FROM procrastinate_jobs AS scheduled
                         WHERE scheduled.status = 'todo' AND scheduled.lock IS NULL
@@ -53,12 +54,13 @@ BEGIN
                 FROM procrastinate_jobs AS unlocked
                 WHERE unlocked.status = 'todo' AND unlocked.lock IS NULL AND unlocked.scheduled_at IS NULL
                   AND unlocked.queue_name >= target_queue_names[1] AND unlocked.queue_name <= target_queue_names[1]
-                  AND (SELECT locked.id
+                  AND (ignores_locks OR (
+                       SELECT locked.id
                        FROM procrastinate_jobs AS locked
                        WHERE locked.status = 'todo' AND locked.lock IS NOT NULL
                          AND locked.queue_name >= target_queue_names[1] AND locked.queue_name <= target_queue_names[1]
                        ORDER BY locked.queue_name DESC, locked.priority, locked.id DESC
-                       LIMIT 1) IS NULL
+                       LIMIT 1) IS NULL)
                   AND ((SELECT scheduled.scheduled_at
                         FROM procrastinate_jobs AS scheduled
                         WHERE scheduled.status = 'todo' AND scheduled.lock IS NULL
@@ -78,11 +80,11 @@ BEGIN
     RETURN coalesce(started_ids, '{}');
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(bigint, varchar[], integer, timestamptz) IS
+COMMENT ON FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(bigint, varchar[], integer, timestamptz, boolean) IS
     'Starts the next jobs that are neither locked nor scheduled, for a worker of all queues or of '
-    'one queue, and returns their IDs. Starts none if a locked job is pending or a scheduled one '
-    'is due, because these may come first, and none for several queues: then use '
-    'procrastinate_diesel_lock_next_jobs_v1.';
+    'one queue, and returns their IDs. Starts none if a scheduled job is due or, unless it ignores '
+    'locks, a locked one is pending, because these may come first. Starts none for several '
+    'queues, either: then use procrastinate_diesel_lock_next_jobs_v1.';
 
 CREATE FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(
         target_queue_names varchar[], most integer, passed_over bigint[])
@@ -521,10 +523,20 @@ CREATE FUNCTION procrastinate_diesel_fetch_jobs_v1(
 AS $function$
 DECLARE
     started_ids bigint[];
+    heads record;
     next record;
 BEGIN
     -- If it finds any, no others can start.
-    started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
+    started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
+        p_worker_id, target_queue_names, wanted, due_at, false);
+    IF cardinality(started_ids) = 0 AND coalesce(cardinality(target_queue_names), 1) = 1 THEN
+        -- The same holds if there are very few locks and none of their jobs can start.
+        heads := procrastinate_diesel_find_heads_by_lock_v1(target_queue_names, 5, 1, '{}', NULL, due_at);
+        IF heads.is_complete AND cardinality(heads.job_ids) = 0 THEN
+            started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
+                p_worker_id, target_queue_names, wanted, due_at, true);
+        END IF;
+    END IF;
     IF cardinality(started_ids) > 0 THEN
         RETURN started_ids;
     END IF;
