@@ -13,4 +13,5 @@ DROP FUNCTION procrastinate_diesel_find_first_heads_v1(varchar[], integer, integ
 DROP FUNCTION procrastinate_diesel_queues_with_locks_v1(varchar[]);
 DROP FUNCTION procrastinate_diesel_find_due_jobs_v1(varchar[], integer, bigint[], timestamptz);
 DROP FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(varchar[], integer, bigint[]);
+DROP FUNCTION procrastinate_diesel_is_any_pending_v1(varchar[], timestamptz);
 DROP FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(bigint, varchar[], integer, timestamptz, boolean);
