@@ -99,6 +99,29 @@ COMMENT ON FUNCTION procrastinate_trigger_function_status_events_update_v1() IS
     'Writes the event of a change of status. Not called for functions that write the events of '
     'many jobs in one statement.';
 
+-- A database may have the foreign key under another name.
+CREATE FUNCTION procrastinate_diesel_replace_foreign_key_v1(properties text)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    foreign_key text;
+BEGIN
+    FOR foreign_key IN
+        SELECT constraints.conname FROM pg_catalog.pg_constraint AS constraints
+        WHERE constraints.conrelid = 'procrastinate_periodic_defers'::regclass
+          AND constraints.confrelid = 'procrastinate_jobs'::regclass AND constraints.contype = 'f'
+    LOOP
+        EXECUTE format(
+            'ALTER TABLE procrastinate_periodic_defers DROP CONSTRAINT %1$I, '
+            'ADD CONSTRAINT %1$I FOREIGN KEY (job_id) REFERENCES procrastinate_jobs (id) %2$s',
+            foreign_key, properties);
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_replace_foreign_key_v1(text) IS
+    'Replaces the foreign key from the periodic defers to the jobs by one with these properties.';
+
 -- A foreign key without an action searches twice for each deleted job, after this trigger has
 -- searched once. One that unlinks the job searches once, and needs no trigger. A later migration
 -- checks the existing rows, without a lock on the jobs.
@@ -109,24 +132,7 @@ CREATE TRIGGER procrastinate_trigger_delete_jobs_v1
         IS DISTINCT FROM pg_trigger_depth()::text)
     EXECUTE FUNCTION procrastinate_unlink_periodic_defers_v1();
 
-DO $foreign_key$
-DECLARE
-    foreign_key text;
-BEGIN
-    FOR foreign_key IN
-        SELECT constraints.conname FROM pg_catalog.pg_constraint AS constraints
-        WHERE constraints.conrelid = 'procrastinate_periodic_defers'::regclass
-          AND constraints.confrelid = 'procrastinate_jobs'::regclass
-          AND constraints.contype = 'f' AND constraints.confdeltype = 'a'
-    LOOP
-        EXECUTE format(
-            'ALTER TABLE procrastinate_periodic_defers DROP CONSTRAINT %1$I, '
-            'ADD CONSTRAINT %1$I FOREIGN KEY (job_id) REFERENCES procrastinate_jobs (id) '
-            'ON DELETE SET NULL NOT VALID',
-            foreign_key);
-    END LOOP;
-END;
-$foreign_key$;
+SELECT procrastinate_diesel_replace_foreign_key_v1('ON DELETE SET NULL NOT VALID');
 
 -- Here the function checks the setting, not the trigger, because it is rarely called.
 CREATE OR REPLACE FUNCTION procrastinate_trigger_function_scheduled_events_v1()
