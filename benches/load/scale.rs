@@ -63,7 +63,7 @@ pub(crate) async fn measure(server: &LoadServer, arguments: &Arguments) -> Measu
                     rates.push(fleet.process(&database, arguments.processed(), &mut waits).await?);
                 }
                 rates.sort_by(f64::total_cmp);
-                let median = rates[rates.len() / 2];
+                let median = f64::midpoint(rates[rates.len() / 2], rates[(rates.len() - 1) / 2]);
                 let of_one = *of_one.get_or_insert(median);
                 println!(
                     "| {concurrency}, {local_buffer} | {workers} | {} | {median:.0} ({:.0} to {:.0}) | {:.2} | {} |",

@@ -270,6 +270,6 @@ fn spread(values: impl Iterator<Item = f64>, decimals: usize) -> String {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let (Some(low), Some(high)) = (values.first(), values.last()) else { return "–".to_owned() };
-    let median = values[values.len() / 2];
+    let median = f64::midpoint(values[values.len() / 2], values[(values.len() - 1) / 2]);
     format!("{median:.decimals$} ({low:.decimals$} to {high:.decimals$})")
 }
