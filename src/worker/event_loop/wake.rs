@@ -19,7 +19,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(1);
 pub(super) struct WakeUps {
     /// How many other workers are registered.
     others: u32,
-    /// How long to wait at most. It doubles when a fetch finds nothing, and is zero after one that finds a job.
+    /// How long to wait at most. It starts with the limit, because in a new fleet all would fetch at once. It doubles
+    /// when a fetch finds nothing, and is zero after one that finds a job.
     longest: Duration,
     /// When to fetch because of a notification.
     fetch_at: Option<Instant>,
@@ -30,8 +31,9 @@ pub(super) struct WakeUps {
 impl WakeUps {
     /// Takes note of the number of registered workers, this one included.
     pub(super) fn set_workers(&mut self, workers: u32) {
+        let had_others = self.others > 0;
         self.others = workers.saturating_sub(1);
-        self.longest = self.longest.min(self.limit());
+        self.longest = if had_others { self.longest.min(self.limit()) } else { self.limit() };
     }
 
     /// Handles a notification.
@@ -95,6 +97,8 @@ mod tests {
     fn a_worker_that_finds_nothing_waits_longer_each_time_until_it_finds_a_job() {
         let mut wake_ups = WakeUps::default();
         wake_ups.set_workers(200);
+        assert_eq!(wake_ups.longest, WAIT_PER_WORKER * 199);
+        fetch(&mut wake_ups, 1);
         let mut longest = Vec::new();
         for _ in 0..10 {
             fetch(&mut wake_ups, 0);
@@ -112,6 +116,7 @@ mod tests {
     fn only_fetches_after_notifications_count_and_notifications_meanwhile_cause_no_other_fetch() {
         let mut wake_ups = WakeUps::default();
         wake_ups.set_workers(200);
+        fetch(&mut wake_ups, 1);
         wake_ups.on_fetch();
         wake_ups.on_fetched(0);
         assert_eq!(wake_ups.longest, Duration::ZERO);
