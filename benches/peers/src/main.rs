@@ -171,6 +171,10 @@ const AT_MOST: &[(&str, Peer)] = &[
         "procrastinate (this crate), two such workers, jobs deleted",
         Peer::Ours(ours::Settings { workers: 2, deletes: true, ..ours::Settings::AT_MOST }),
     ),
+    (
+        "procrastinate (this crate), concurrency 500, local buffer of 5,000, jobs deleted",
+        Peer::Ours(ours::Settings { workers: 1, concurrency: 500, local_buffer: 5_000, deletes: true }),
+    ),
     ("graphile_worker, concurrency 10, local queue of 100", Peer::Graphile { concurrency: 10, local_queue: Some(100) }),
     (
         "graphile_worker, concurrency 500, local queue of 5,000",
