@@ -1,8 +1,8 @@
 //! Migrations while programs defer, work and delete: nobody gets an error, and nobody waits for long.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{panic, thread};
 
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
@@ -103,8 +103,12 @@ fn under_load(database: &Database, parts: &[[&str; 2]], act: impl FnOnce()) {
         for part in parts {
             threads.push(scope.spawn(move || again_and_again(database, is_over, *part)));
         }
-        act();
+        // The programs end even if it panics.
+        let acted = panic::catch_unwind(panic::AssertUnwindSafe(act));
         is_over.store(true, Ordering::Relaxed);
+        if let Err(panicked) = acted {
+            panic::resume_unwind(panicked);
+        }
         for thread in threads {
             assert!(thread.join().unwrap() > 0);
         }
