@@ -20,7 +20,7 @@ mod tests {
     #[test]
     fn the_versions_of_the_queue_are_told_apart_from_dates() {
         for (version, expected) in [
-            ("00000000031013", true),
+            ("00000000031014", true),
             ("00000000099999", true),
             // The first migration of `diesel setup`.
             ("00000000000000", false),

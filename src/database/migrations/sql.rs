@@ -93,14 +93,14 @@ pub const SQL_MIGRATIONS: &[SqlMigration] = sql_migrations![
     "00000000031003_procrastinate_batched_events",
     "00000000031004_procrastinate_job_errors",
     "00000000031005_procrastinate_defer",
-    "00000000031006_procrastinate_fetch",
-    "00000000031007_procrastinate_finish",
-    "00000000031008_procrastinate_finish_and_fetch",
-    "00000000031009_procrastinate_heartbeat",
-    "00000000031010_procrastinate_rescue",
-    "00000000031011_procrastinate_job_manager",
-    "00000000031012_procrastinate_delete_old_jobs",
-    "00000000031013_procrastinate_periodic",
+    "00000000031007_procrastinate_fetch",
+    "00000000031008_procrastinate_finish",
+    "00000000031009_procrastinate_finish_and_fetch",
+    "00000000031010_procrastinate_heartbeat",
+    "00000000031011_procrastinate_rescue",
+    "00000000031012_procrastinate_job_manager",
+    "00000000031013_procrastinate_delete_old_jobs",
+    "00000000031014_procrastinate_periodic",
 ];
 
 /// Writes the queue's migrations to a directory for the Diesel CLI, and returns the directories that it created.
