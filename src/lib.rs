@@ -46,6 +46,8 @@ pub mod guide {
         retries_and_errors: include_str!("../docs/retries_and_errors.md");
         /// Workers: concurrency, cancelling and aborting, shutdown, heartbeats and settings.
         workers: include_str!("../docs/workers.md");
+        /// Flow control: pausing and limiting queues and tasks in all workers.
+        flow_control: include_str!("../docs/flow_control.md");
         /// Periodic tasks: cron expressions, time zones and missed ticks.
         periodic_tasks: include_str!("../docs/periodic_tasks.md");
         /// Jobs and models: querying, joining, changing and deleting jobs.

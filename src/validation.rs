@@ -47,6 +47,18 @@ pub(crate) fn check_filter(what: &'static str, text: Option<&str>) -> Result<(),
     text.map_or(Ok(()), |text| check_no_nul(what, text))
 }
 
+/// The longest text that people write, in bytes.
+const LONGEST_TEXT: usize = 10_000;
+
+/// Checks a text that people write, such as a reason.
+pub(crate) fn check_text(what: &'static str, text: Option<&str>) -> Result<(), Error> {
+    let Some(text) = text else { return Ok(()) };
+    if text.len() > LONGEST_TEXT {
+        return Err(Error::invalid(what, text, format!("must be at most {LONGEST_TEXT} bytes, but is {}", text.len())));
+    }
+    check_no_nul(what, text)
+}
+
 fn check_no_nul(what: &'static str, text: &str) -> Result<(), Error> {
     if text.contains('\0') {
         return Err(Error::invalid(what, text, "must not contain the NUL character, which PostgreSQL cannot store"));

@@ -6,6 +6,7 @@ DROP INDEX procrastinate_diesel_jobs_lock_order_idx_v1;
 DROP INDEX procrastinate_diesel_jobs_scheduled_order_idx_v1;
 DROP INDEX procrastinate_diesel_jobs_due_idx_v1;
 DROP INDEX procrastinate_diesel_jobs_scheduled_idx_v1;
+DROP INDEX procrastinate_diesel_jobs_task_idx_v1;
 
 -- Those that existed before are restored.
 DROP INDEX idx_procrastinate_jobs_worker_not_null;

@@ -141,6 +141,11 @@ CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_queue_name_idx_v1
     ON procrastinate_jobs (queue_name, priority DESC, id)
     WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NULL;
 
+-- All pending jobs by task. Those that are neither locked nor scheduled come first.
+CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_task_idx_v1
+    ON procrastinate_jobs ((num_nonnulls(lock, scheduled_at)), task_name, queue_name, priority DESC, id)
+    WHERE status = 'todo';
+
 CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_scheduled_idx_v1
     ON procrastinate_jobs (queue_name, scheduled_at)
     WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NOT NULL;

@@ -11,7 +11,9 @@
 -- there, which each search passes. So whether there is any job at all is looked up from the back.
 
 CREATE FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(
-        p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz, ignores_locks boolean)
+        p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz,
+        ignores_locks boolean DEFAULT false, is_controlled boolean DEFAULT false,
+        blocked_queues varchar[] DEFAULT '{}', blocked_tasks varchar[] DEFAULT '{}')
     RETURNS bigint[]
     LANGUAGE plpgsql
 AS $function$
@@ -26,6 +28,9 @@ BEGIN
                 SELECT unlocked.id
                 FROM procrastinate_jobs AS unlocked
                 WHERE unlocked.status = 'todo' AND unlocked.lock IS NULL AND unlocked.scheduled_at IS NULL
+                  AND (is_controlled OR NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls))
+                  AND (NOT is_controlled OR (
+                       unlocked.queue_name <> ALL (blocked_queues) AND unlocked.task_name <> ALL (blocked_tasks)))
                   AND (ignores_locks OR (
                        SELECT locked.id
                        FROM procrastinate_jobs AS locked
@@ -54,6 +59,8 @@ BEGIN
                 FROM procrastinate_jobs AS unlocked
                 WHERE unlocked.status = 'todo' AND unlocked.lock IS NULL AND unlocked.scheduled_at IS NULL
                   AND unlocked.queue_name >= target_queue_names[1] AND unlocked.queue_name <= target_queue_names[1]
+                  AND (is_controlled OR NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls))
+                  AND (NOT is_controlled OR unlocked.task_name <> ALL (blocked_tasks))
                   AND (ignores_locks OR (
                        SELECT locked.id
                        FROM procrastinate_jobs AS locked
@@ -80,11 +87,13 @@ BEGIN
     RETURN coalesce(started_ids, '{}');
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(bigint, varchar[], integer, timestamptz, boolean) IS
+COMMENT ON FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(
+    bigint, varchar[], integer, timestamptz, boolean, boolean, varchar[], varchar[]) IS
     'Starts the next jobs that are neither locked nor scheduled, for a worker of all queues or of '
     'one queue, and returns their IDs. Starts none if a scheduled job is due or, unless it ignores '
-    'locks, a locked one is pending, because these may come first. Starts none for several '
-    'queues, either: then use procrastinate_diesel_lock_next_jobs_v1.';
+    'locks, a locked one is pending, because these may come first. Starts none if anything is '
+    'paused or limited, unless the flow says what is. Starts none for several queues, either: then '
+    'use procrastinate_diesel_lock_next_jobs_v1.';
 
 CREATE FUNCTION procrastinate_diesel_is_any_pending_v1(target_queue_names varchar[], due_at timestamptz)
     RETURNS boolean
@@ -134,23 +143,67 @@ COMMENT ON FUNCTION procrastinate_diesel_is_any_pending_v1(varchar[], timestampt
     'Whether any job of all queues (NULL) or of one queue is pending and, if it has no lock, not '
     'scheduled for later. Always true for several queues.';
 
-CREATE FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(
-        target_queue_names varchar[], most integer, passed_over bigint[])
+CREATE FUNCTION procrastinate_diesel_find_jobs_by_task_v1(
+        flow procrastinate_diesel_flow_v1, most integer, passed_over bigint[])
     RETURNS bigint[]
     LANGUAGE plpgsql
 AS $function$
 BEGIN
-    IF target_queue_names IS NULL THEN
+    -- Each task of each queue is searched for, and the blocked ones are left out. So it does not
+    -- matter how many of their jobs are pending.
+    RETURN ARRAY(
+        WITH RECURSIVE pending (task_name, queue_name) AS (
+            (SELECT job.task_name, job.queue_name FROM procrastinate_jobs AS job
+             WHERE job.status = 'todo' AND num_nonnulls(job.lock, job.scheduled_at) = 0
+             ORDER BY job.task_name DESC, job.queue_name DESC
+             LIMIT 1)
+          UNION ALL
+            SELECT next.task_name, next.queue_name
+            FROM pending AS previous
+            CROSS JOIN LATERAL (
+                SELECT job.task_name, job.queue_name FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND num_nonnulls(job.lock, job.scheduled_at) = 0
+                  AND (job.task_name, job.queue_name) < (previous.task_name, previous.queue_name)
+                ORDER BY job.task_name DESC, job.queue_name DESC
+                LIMIT 1) AS next)
+        SELECT unlocked.id
+        FROM pending
+        CROSS JOIN LATERAL (
+            SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND num_nonnulls(job.lock, job.scheduled_at) = 0
+              AND job.task_name >= pending.task_name AND job.task_name <= pending.task_name
+              AND job.queue_name >= pending.queue_name AND job.queue_name <= pending.queue_name
+              AND job.id <> ALL (passed_over)
+            ORDER BY job.task_name, job.queue_name, job.priority DESC, job.id
+            LIMIT most) AS unlocked
+        WHERE pending.task_name <> ALL (flow.blocked_tasks)
+          AND CASE WHEN flow.queue_names IS NULL THEN pending.queue_name <> ALL (flow.blocked_queues)
+                   ELSE pending.queue_name = ANY (flow.queue_names) END);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_jobs_by_task_v1(procrastinate_diesel_flow_v1, integer, bigint[]) IS
+    'The first jobs of each queue and task that are neither locked nor scheduled, without the '
+    'blocked tasks, at most so many of each.';
+
+CREATE FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(
+        flow procrastinate_diesel_flow_v1, most integer, passed_over bigint[])
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF cardinality(flow.blocked_tasks) > 0 THEN
+        RETURN procrastinate_diesel_find_jobs_by_task_v1(flow, most, passed_over);
+    ELSIF flow.queue_names IS NULL THEN
         RETURN ARRAY(
             SELECT job.id FROM procrastinate_jobs AS job
             WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
-              AND job.id <> ALL (passed_over)
+              AND job.id <> ALL (passed_over) AND job.queue_name <> ALL (flow.blocked_queues)
             ORDER BY job.priority DESC, job.id
             LIMIT most);
     END IF;
     RETURN ARRAY(
         SELECT unlocked.id
-        FROM (SELECT DISTINCT unnest(target_queue_names)) AS queue (name)
+        FROM (SELECT DISTINCT unnest(flow.queue_names)) AS queue (name)
         CROSS JOIN LATERAL (
             SELECT job.id FROM procrastinate_jobs AS job
             WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
@@ -160,23 +213,22 @@ BEGIN
             LIMIT most) AS unlocked);
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(varchar[], integer, bigint[]) IS
+COMMENT ON FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(procrastinate_diesel_flow_v1, integer, bigint[]) IS
     'The first jobs of each queue that are neither locked nor scheduled, at most so many of each '
     'queue.';
 
-CREATE FUNCTION procrastinate_diesel_find_due_jobs_v1(
-        target_queue_names varchar[], most integer, passed_over bigint[], due_at timestamptz)
-    RETURNS bigint[]
+CREATE FUNCTION procrastinate_diesel_scheduled_queues_v1(target_queue_names varchar[])
+    RETURNS varchar[]
     LANGUAGE plpgsql
 AS $function$
 BEGIN
-    -- If enough of the first scheduled jobs of a queue are due, no others are read. Otherwise all
-    -- due ones are compared, or, if they are very many, the jobs are read in their order.
+    IF target_queue_names IS NOT NULL THEN
+        RETURN ARRAY(SELECT DISTINCT unnest(target_queue_names));
+    END IF;
     RETURN ARRAY(
         WITH RECURSIVE scheduled_queue (name) AS (
             (SELECT job.queue_name FROM procrastinate_jobs AS job
              WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
-               AND target_queue_names IS NULL
              ORDER BY job.queue_name DESC
              LIMIT 1)
           UNION ALL
@@ -187,13 +239,32 @@ BEGIN
                     LIMIT 1)
             FROM scheduled_queue AS previous
             WHERE previous.name IS NOT NULL)
+        SELECT name FROM scheduled_queue WHERE name IS NOT NULL);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_scheduled_queues_v1(varchar[]) IS
+    'The given queues, or if NULL all queues that have scheduled jobs without a lock.';
+
+CREATE FUNCTION procrastinate_diesel_find_due_jobs_v1(
+        flow procrastinate_diesel_flow_v1, most integer, passed_over bigint[], due_at timestamptz)
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    queue_names CONSTANT varchar[] := ARRAY(
+        SELECT queue.name FROM unnest(procrastinate_diesel_scheduled_queues_v1(flow.queue_names)) AS queue (name)
+        WHERE queue.name <> ALL (flow.blocked_queues));
+BEGIN
+    -- If enough of the first scheduled jobs of a queue are due, no others are read. Otherwise all
+    -- due ones are compared, or, if they are very many, the jobs are read in their order.
+    RETURN ARRAY(
         SELECT due.id
-        FROM (SELECT name FROM scheduled_queue WHERE name IS NOT NULL
-              UNION SELECT unnest(target_queue_names)) AS queue (name)
+        FROM unnest(queue_names) AS queue (name)
         CROSS JOIN LATERAL (
             SELECT coalesce(array_agg(near.id) FILTER (WHERE near.is_due), '{}') AS due_ids,
                    count(*) < 2 * most OR count(*) FILTER (WHERE near.is_due) >= most AS are_enough
-            FROM (SELECT job.id, job.scheduled_at <= due_at AND job.id <> ALL (passed_over) AS is_due
+            FROM (SELECT job.id, job.scheduled_at <= due_at AND job.id <> ALL (passed_over)
+                             AND job.task_name <> ALL (flow.blocked_tasks) AS is_due
                   FROM procrastinate_jobs AS job
                   WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
                     AND job.queue_name = queue.name
@@ -215,7 +286,7 @@ BEGIN
                    WHERE NOT first_jobs.are_enough AND NOT due_jobs.are_many
                      AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
                      AND job.queue_name = queue.name AND job.scheduled_at <= due_at
-                     AND job.id <> ALL (passed_over)
+                     AND job.id <> ALL (passed_over) AND job.task_name <> ALL (flow.blocked_tasks)
                    ORDER BY job.scheduled_at
                    LIMIT 1000) AS few
              ORDER BY few.priority DESC, few.id
@@ -225,12 +296,13 @@ BEGIN
              WHERE due_jobs.are_many
                AND job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
                AND job.queue_name = queue.name AND job.scheduled_at <= due_at
-               AND job.id <> ALL (passed_over)
+               AND job.id <> ALL (passed_over) AND job.task_name <> ALL (flow.blocked_tasks)
              ORDER BY job.priority DESC, job.id
              LIMIT most)) AS due);
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_find_due_jobs_v1(varchar[], integer, bigint[], timestamptz) IS
+COMMENT ON FUNCTION procrastinate_diesel_find_due_jobs_v1(
+    procrastinate_diesel_flow_v1, integer, bigint[], timestamptz) IS
     'The first scheduled jobs of each queue that are due and have no lock, at most so many of each '
     'queue.';
 
@@ -262,12 +334,14 @@ COMMENT ON FUNCTION procrastinate_diesel_queues_with_locks_v1(varchar[]) IS
     'The given queues, or if NULL all queues that have pending jobs with a lock.';
 
 CREATE FUNCTION procrastinate_diesel_find_first_heads_v1(
-        target_queue_names varchar[], wanted integer, most integer, passed_over bigint[], last_lock text,
+        flow procrastinate_diesel_flow_v1, wanted integer, most integer, passed_over bigint[], last_lock text,
         due_at timestamptz, OUT job_ids bigint[], OUT locks text[], OUT is_complete boolean)
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    queue_names CONSTANT varchar[] := procrastinate_diesel_queues_with_locks_v1(target_queue_names);
+    queue_names CONSTANT varchar[] := ARRAY(
+        SELECT queue.name FROM unnest(procrastinate_diesel_queues_with_locks_v1(flow.queue_names)) AS queue (name)
+        WHERE queue.name <> ALL (flow.blocked_queues));
 BEGIN
     SELECT coalesce(bool_and(
                cardinality(found.ids) >= wanted
@@ -284,11 +358,12 @@ BEGIN
         SELECT coalesce(array_agg(startable.id), '{}') AS ids, coalesce(array_agg(startable.lock), '{}') AS locks
         FROM (
             SELECT near.id, near.lock
-            FROM (SELECT job.id, job.lock, job.scheduled_at, job.priority FROM procrastinate_jobs AS job
+            FROM (SELECT job.id, job.lock, job.scheduled_at, job.priority, job.task_name
+                  FROM procrastinate_jobs AS job
                   WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = queue.name
                   ORDER BY job.priority DESC, job.id
                   LIMIT 2 * most) AS near
-            WHERE near.id <> ALL (passed_over)
+            WHERE near.id <> ALL (passed_over) AND near.task_name <> ALL (flow.blocked_tasks)
               AND (last_lock IS NULL OR near.lock > last_lock)
               AND (near.scheduled_at IS NULL OR near.scheduled_at <= due_at)
               AND near.id = (
@@ -306,13 +381,13 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_first_heads_v1(
-    varchar[], integer, integer, bigint[], text, timestamptz) IS
+    procrastinate_diesel_flow_v1, integer, integer, bigint[], text, timestamptz) IS
     'Jobs that are the first of their lock and may start, among the first pending jobs of each '
     'queue. is_complete if that is as many as wanted of each queue that has more pending jobs with '
     'a lock. With last_lock, only jobs whose lock comes after it.';
 
 CREATE FUNCTION procrastinate_diesel_find_heads_by_lock_v1(
-        target_queue_names varchar[], most_locks integer, most integer, passed_over bigint[], last_lock text,
+        flow procrastinate_diesel_flow_v1, most_locks integer, most integer, passed_over bigint[], last_lock text,
         due_at timestamptz, OUT job_ids bigint[], OUT locks text[], OUT is_complete boolean)
     LANGUAGE plpgsql
 AS $function$
@@ -335,7 +410,8 @@ BEGIN
         SELECT first.id, each_lock.name AS lock, first.priority
         FROM each_lock
         CROSS JOIN LATERAL (
-            SELECT job.id, job.priority, job.scheduled_at, job.queue_name FROM procrastinate_jobs AS job
+            SELECT job.id, job.priority, job.scheduled_at, job.queue_name, job.task_name
+            FROM procrastinate_jobs AS job
             WHERE job.status = 'todo' AND job.lock = each_lock.name
             ORDER BY job.priority DESC, job.id
             LIMIT 1) AS first
@@ -343,7 +419,8 @@ BEGIN
           AND first.id <> ALL (passed_over)
           AND (last_lock IS NULL OR each_lock.name > last_lock)
           AND (first.scheduled_at IS NULL OR first.scheduled_at <= due_at)
-          AND (target_queue_names IS NULL OR first.queue_name = ANY (target_queue_names))
+          AND (flow.queue_names IS NULL OR first.queue_name = ANY (flow.queue_names))
+          AND first.queue_name <> ALL (flow.blocked_queues) AND first.task_name <> ALL (flow.blocked_tasks)
           AND (SELECT holder.lock FROM procrastinate_jobs AS holder
                WHERE holder.status = 'doing' AND holder.lock >= each_lock.name AND holder.lock <= each_lock.name
                ORDER BY holder.lock
@@ -357,17 +434,19 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_heads_by_lock_v1(
-    varchar[], integer, integer, bigint[], text, timestamptz) IS
+    procrastinate_diesel_flow_v1, integer, integer, bigint[], text, timestamptz) IS
     'Jobs that are the first of their lock and may start, if the pending jobs have at most so many '
     'different locks. Otherwise none, and is_complete is false.';
 
 CREATE FUNCTION procrastinate_diesel_find_heads_by_queue_v1(
-        target_queue_names varchar[], most integer, passed_over bigint[], last_lock text, due_at timestamptz,
+        flow procrastinate_diesel_flow_v1, most integer, passed_over bigint[], last_lock text, due_at timestamptz,
         OUT job_ids bigint[], OUT locks text[])
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    queue_names CONSTANT varchar[] := procrastinate_diesel_queues_with_locks_v1(target_queue_names);
+    queue_names CONSTANT varchar[] := ARRAY(
+        SELECT queue.name FROM unnest(procrastinate_diesel_queues_with_locks_v1(flow.queue_names)) AS queue (name)
+        WHERE queue.name <> ALL (flow.blocked_queues));
 BEGIN
     SELECT coalesce(array_agg(head.id), '{}'), coalesce(array_agg(head.lock), '{}')
     INTO job_ids, locks
@@ -375,7 +454,7 @@ BEGIN
     CROSS JOIN LATERAL (
         SELECT job.id, job.lock FROM procrastinate_jobs AS job
         WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = queue.name
-          AND job.id <> ALL (passed_over)
+          AND job.id <> ALL (passed_over) AND job.task_name <> ALL (flow.blocked_tasks)
           AND (last_lock IS NULL OR job.lock > last_lock)
           AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
           AND (SELECT holder.lock FROM procrastinate_jobs AS holder
@@ -392,12 +471,12 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_heads_by_queue_v1(
-    varchar[], integer, bigint[], text, timestamptz) IS
+    procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz) IS
     'Jobs that are the first of their lock and may start. Reads the pending jobs of each queue '
     'until it has enough: slow if there are very many that cannot start.';
 
 CREATE FUNCTION procrastinate_diesel_find_lock_heads_v1(
-        target_queue_names varchar[], wanted integer, most integer, passed_over bigint[], last_lock text,
+        flow procrastinate_diesel_flow_v1, wanted integer, most integer, passed_over bigint[], last_lock text,
         due_at timestamptz, OUT job_ids bigint[], OUT locks text[])
     LANGUAGE plpgsql
 AS $function$
@@ -407,35 +486,112 @@ BEGIN
     -- The cheapest search for very few locks comes first, then that for many, then that for some
     -- hundred.
     heads := procrastinate_diesel_find_heads_by_lock_v1(
-        target_queue_names, 5, most, passed_over, last_lock, due_at);
+        flow, 5, most, passed_over, last_lock, due_at);
     IF NOT heads.is_complete THEN
         heads := procrastinate_diesel_find_first_heads_v1(
-            target_queue_names, wanted, most, passed_over, last_lock, due_at);
+            flow, wanted, most, passed_over, last_lock, due_at);
     END IF;
     IF NOT heads.is_complete THEN
         heads := procrastinate_diesel_find_heads_by_lock_v1(
-            target_queue_names, 500, most, passed_over, last_lock, due_at);
+            flow, 500, most, passed_over, last_lock, due_at);
     END IF;
     IF NOT heads.is_complete THEN
         heads := procrastinate_diesel_find_heads_by_queue_v1(
-            target_queue_names, most, passed_over, last_lock, due_at);
+            flow, most, passed_over, last_lock, due_at);
     END IF;
     job_ids := heads.job_ids;
     locks := heads.locks;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_lock_heads_v1(
-    varchar[], integer, integer, bigint[], text, timestamptz) IS
+    procrastinate_diesel_flow_v1, integer, integer, bigint[], text, timestamptz) IS
     'Jobs that are the first of their lock and may start: at least as many as wanted, if there are '
     'so many. With last_lock, only jobs whose lock comes after it.';
 
-CREATE FUNCTION procrastinate_diesel_lock_next_jobs_v1(
-        target_queue_names varchar[], wanted integer, passed_over bigint[], last_lock text, due_at timestamptz,
-        OUT job_ids bigint[], OUT locks text[])
+CREATE FUNCTION procrastinate_diesel_lock_candidates_v1(
+        INOUT flow procrastinate_diesel_flow_v1, candidates bigint[], head_ids bigint[], head_locks text[],
+        wanted integer, due_at timestamptz, OUT job_ids bigint[], OUT job_locks text[])
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     todo CONSTANT procrastinate_job_status := 'todo';
+    queue_rooms integer[] := flow.queue_rooms;
+    task_rooms integer[] := flow.task_rooms;
+    queue_place integer;
+    task_place integer;
+    next record;
+BEGIN
+    job_ids := '{}';
+    job_locks := '{}';
+    -- Whatever others have changed meanwhile is compared again.
+    IF cardinality(flow.limited_queues) = 0 AND cardinality(flow.limited_tasks) = 0 THEN
+        SELECT coalesce(array_agg(candidate.id), '{}'), coalesce(array_agg(candidate.lock), '{}')
+        INTO job_ids, job_locks
+        FROM (
+            SELECT job.id, job.lock
+            FROM procrastinate_jobs AS job
+            WHERE job.id = ANY (candidates) AND job.status = todo
+              AND job.lock IS NOT DISTINCT FROM head_locks[array_position(head_ids, job.id)]
+              AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
+              AND (flow.queue_names IS NULL OR job.queue_name = ANY (flow.queue_names))
+              AND job.queue_name <> ALL (flow.blocked_queues) AND job.task_name <> ALL (flow.blocked_tasks)
+            ORDER BY job.priority DESC, job.id
+            LIMIT wanted
+            FOR UPDATE OF job SKIP LOCKED) AS candidate;
+        RETURN;
+    END IF;
+    FOR next IN
+        SELECT job.id, job.lock, job.queue_name, job.task_name
+        FROM procrastinate_jobs AS job
+        WHERE job.id = ANY (candidates) AND job.status = todo
+          AND job.lock IS NOT DISTINCT FROM head_locks[array_position(head_ids, job.id)]
+          AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
+          AND (flow.queue_names IS NULL OR job.queue_name = ANY (flow.queue_names))
+          AND job.queue_name <> ALL (flow.blocked_queues) AND job.task_name <> ALL (flow.blocked_tasks)
+        ORDER BY job.priority DESC, job.id
+        FOR UPDATE OF job SKIP LOCKED
+    LOOP
+        queue_place := array_position(flow.limited_queues, next.queue_name);
+        task_place := array_position(flow.limited_tasks, next.task_name);
+        CONTINUE WHEN queue_rooms[queue_place] = 0 OR task_rooms[task_place] = 0;
+        IF queue_place IS NOT NULL THEN
+            queue_rooms[queue_place] := queue_rooms[queue_place] - 1;
+        END IF;
+        IF task_place IS NOT NULL THEN
+            task_rooms[task_place] := task_rooms[task_place] - 1;
+        END IF;
+        job_ids := job_ids || next.id;
+        job_locks := job_locks || next.lock;
+        EXIT WHEN cardinality(job_ids) = wanted;
+    END LOOP;
+    -- The next search leaves out what has no room any more.
+    flow.queue_rooms := queue_rooms;
+    flow.task_rooms := task_rooms;
+    flow.blocked_tasks := flow.blocked_tasks || ARRAY(
+        SELECT full_task.name FROM unnest(flow.limited_tasks, task_rooms) AS full_task (name, room)
+        WHERE full_task.room = 0);
+    flow.blocked_queues := flow.blocked_queues || ARRAY(
+        SELECT full_queue.name FROM unnest(flow.limited_queues, queue_rooms) AS full_queue (name, room)
+        WHERE full_queue.room = 0);
+    IF flow.queue_names IS NOT NULL THEN
+        flow.queue_names := ARRAY(
+            SELECT queue.name FROM unnest(flow.queue_names) AS queue (name)
+            WHERE queue.name <> ALL (flow.blocked_queues));
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_lock_candidates_v1(
+    procrastinate_diesel_flow_v1, bigint[], bigint[], text[], integer, timestamptz) IS
+    'Locks the rows of those candidates that may start, at most so many, and returns their IDs and '
+    'locks. A candidate must have the lock of which it was found to be the first job. Returns the '
+    'flow with the room that is left.';
+
+CREATE FUNCTION procrastinate_diesel_lock_next_jobs_v1(
+        flow procrastinate_diesel_flow_v1, wanted integer, passed_over bigint[], last_lock text,
+        due_at timestamptz, OUT job_ids bigint[], OUT locks text[])
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
     missing integer := wanted;
     -- How many of each kind to read at once. Other workers may have locked some of them.
     most CONSTANT integer := least(wanted, 100000) + 10;
@@ -461,36 +617,26 @@ BEGIN
     INTO is_any_scheduled, is_any_locked;
 
     WHILE missing > 0 LOOP
-        candidates := procrastinate_diesel_find_unlocked_jobs_v1(target_queue_names, most, tried);
+        candidates := procrastinate_diesel_find_unlocked_jobs_v1(flow, most, tried);
         has_more := cardinality(candidates) >= most;
         IF is_any_scheduled THEN
-            due_ids := procrastinate_diesel_find_due_jobs_v1(target_queue_names, most, tried, due_at);
+            due_ids := procrastinate_diesel_find_due_jobs_v1(flow, most, tried, due_at);
             has_more := has_more OR cardinality(due_ids) >= most;
             candidates := candidates || due_ids;
         END IF;
         SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks INTO heads;
         IF is_any_locked THEN
             heads := procrastinate_diesel_find_lock_heads_v1(
-                target_queue_names, missing, most, tried, last_lock, due_at);
+                flow, missing, most, tried, last_lock, due_at);
             has_more := has_more OR cardinality(heads.job_ids) >= missing;
             candidates := candidates || heads.job_ids;
         END IF;
 
-        -- Whatever others have changed meanwhile is compared again.
-        SELECT coalesce(array_agg(next.id), '{}') AS ids, coalesce(array_agg(next.lock), '{}') AS locks INTO held
-        FROM (
-            SELECT job.id, job.lock
-            FROM procrastinate_jobs AS job
-            WHERE job.id = ANY (candidates) AND job.status = todo
-              AND job.lock IS NOT DISTINCT FROM heads.locks[array_position(heads.job_ids, job.id)]
-              AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
-              AND (target_queue_names IS NULL OR job.queue_name = ANY (target_queue_names))
-            ORDER BY job.priority DESC, job.id
-            LIMIT missing
-            FOR UPDATE OF job SKIP LOCKED) AS next;
-        job_ids := job_ids || held.ids;
-        locks := locks || held.locks;
-        missing := missing - cardinality(held.ids);
+        held := procrastinate_diesel_lock_candidates_v1(flow, candidates, heads.job_ids, heads.locks, missing, due_at);
+        flow := held.flow;
+        job_ids := job_ids || held.job_ids;
+        locks := locks || held.job_locks;
+        missing := missing - cardinality(held.job_ids);
         EXIT WHEN NOT has_more;
         tried := tried || candidates;
     END LOOP;
@@ -499,7 +645,8 @@ BEGIN
     FROM (SELECT each.id, each.lock FROM unnest(job_ids, locks) AS each (id, lock) ORDER BY each.lock) AS job;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_lock_next_jobs_v1(varchar[], integer, bigint[], text, timestamptz) IS
+COMMENT ON FUNCTION procrastinate_diesel_lock_next_jobs_v1(
+    procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz) IS
     'Locks the rows of the next jobs that may start, at most so many and without those passed '
     'over, and returns their IDs and locks, in the order of the locks. With last_lock, only '
     'unlocked jobs and those whose lock comes after it.';
@@ -523,12 +670,14 @@ COMMENT ON FUNCTION procrastinate_diesel_start_jobs_v1(bigint, bigint[]) IS
     'Starts jobs for a worker, in this order, and writes their events.';
 
 CREATE FUNCTION procrastinate_diesel_fetch_jobs_one_by_one_v1(
-        p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)
+        p_worker_id bigint, target_queue_names varchar[], flow procrastinate_diesel_flow_v1, wanted integer,
+        due_at timestamptz)
     RETURNS bigint[]
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     started_ids bigint[] := '{}';
+    new_ids bigint[];
     next record;
     candidate record;
     overtaken_ids bigint[] := '{}';
@@ -539,12 +688,13 @@ BEGIN
     LOOP
         -- The order of the locks is kept when it searches again.
         next := procrastinate_diesel_lock_next_jobs_v1(
-            target_queue_names, wanted - cardinality(started_ids), overtaken_ids, last_lock, due_at);
+            flow, wanted - cardinality(started_ids), overtaken_ids, last_lock, due_at);
         is_overtaken := false;
+        new_ids := '{}';
         FOR candidate IN SELECT job.id, job.lock FROM unnest(next.job_ids, next.locks) AS job (id, lock) LOOP
             BEGIN
                 PERFORM procrastinate_diesel_start_jobs_v1(p_worker_id, ARRAY[candidate.id]);
-                started_ids := started_ids || candidate.id;
+                new_ids := new_ids || candidate.id;
                 last_lock := coalesce(candidate.lock, last_lock);
             EXCEPTION WHEN unique_violation THEN
                 GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;
@@ -555,14 +705,84 @@ BEGIN
                 is_overtaken := true;
             END;
         END LOOP;
+        IF flow.counts_starts THEN
+            PERFORM procrastinate_diesel_count_starts_v1(flow, new_ids, due_at);
+        END IF;
+        started_ids := started_ids || new_ids;
         EXIT WHEN NOT is_overtaken;
+        IF flow.is_controlled THEN
+            flow := procrastinate_diesel_read_flow_v1(target_queue_names, wanted - cardinality(started_ids), due_at);
+        END IF;
     END LOOP;
     RETURN started_ids;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_fetch_jobs_one_by_one_v1(bigint, varchar[], integer, timestamptz) IS
+COMMENT ON FUNCTION procrastinate_diesel_fetch_jobs_one_by_one_v1(
+    bigint, varchar[], procrastinate_diesel_flow_v1, integer, timestamptz) IS
     'Starts the next jobs, each in a subtransaction. Passes over a job if another worker has '
     'started one with the same lock meanwhile, and searches again.';
+
+CREATE FUNCTION procrastinate_diesel_fetch_and_start_v1(
+        p_worker_id bigint, target_queue_names varchar[], flow procrastinate_diesel_flow_v1, wanted integer,
+        due_at timestamptz)
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    next record;
+BEGIN
+    -- Meanwhile another worker may have started a job with the same lock that was deferred before
+    -- this one. The unique index on the locks of running jobs detects it. Jobs are started in the
+    -- order of their locks, so that workers that wait for each other at this index never do so in a
+    -- circle. The rows are locked in the subtransaction that changes them. If they were locked
+    -- before it, each would need a multixact.
+    BEGIN
+        next := procrastinate_diesel_lock_next_jobs_v1(flow, wanted, '{}', NULL, due_at);
+        IF cardinality(next.job_ids) > 0 THEN
+            PERFORM procrastinate_diesel_start_jobs_v1(p_worker_id, next.job_ids);
+            IF flow.counts_starts THEN
+                PERFORM procrastinate_diesel_count_starts_v1(flow, next.job_ids, due_at);
+            END IF;
+        END IF;
+        RETURN next.job_ids;
+    EXCEPTION WHEN unique_violation THEN
+        RETURN procrastinate_diesel_fetch_jobs_one_by_one_v1(p_worker_id, target_queue_names, flow, wanted, due_at);
+    END;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_fetch_and_start_v1(
+    bigint, varchar[], procrastinate_diesel_flow_v1, integer, timestamptz) IS
+    'Starts the next jobs that the flow allows, whether they are plain, scheduled or locked.';
+
+CREATE FUNCTION procrastinate_diesel_fetch_controlled_jobs_v1(
+        p_worker_id bigint, target_queue_names varchar[], flow procrastinate_diesel_flow_v1, wanted integer,
+        due_at timestamptz)
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    started_ids bigint[];
+BEGIN
+    IF flow.plainly_wanted > 0 THEN
+        started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
+            p_worker_id, flow.queue_names, flow.plainly_wanted, due_at, false, true, flow.blocked_queues,
+            flow.blocked_tasks);
+        IF cardinality(started_ids) > 0 THEN
+            IF flow.counts_starts THEN
+                PERFORM procrastinate_diesel_count_starts_v1(flow, started_ids, due_at);
+            END IF;
+            RETURN started_ids;
+        END IF;
+    END IF;
+    IF NOT procrastinate_diesel_is_any_pending_v1(flow.queue_names, due_at) THEN
+        RETURN '{}';
+    END IF;
+    RETURN procrastinate_diesel_fetch_and_start_v1(p_worker_id, target_queue_names, flow, wanted, due_at);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_fetch_controlled_jobs_v1(
+    bigint, varchar[], procrastinate_diesel_flow_v1, integer, timestamptz) IS
+    'Like procrastinate_diesel_fetch_jobs_v1, if anything is paused or limited.';
 
 CREATE FUNCTION procrastinate_diesel_fetch_jobs_v1(
         p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)
@@ -572,41 +792,47 @@ AS $function$
 DECLARE
     started_ids bigint[];
     heads record;
-    next record;
+    flow procrastinate_diesel_flow_v1;
+    -- What the former fetch of this session found. It saves a search that would start nothing.
+    former_control CONSTANT text := coalesce(current_setting('procrastinate_diesel.flow_control', true), '');
+    was_controlled CONSTANT boolean := former_control <> '';
+    control text;
 BEGIN
-    -- If it finds any, no others can start.
-    started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
-        p_worker_id, target_queue_names, wanted, due_at, false);
-    -- An idle worker is done here.
-    IF cardinality(started_ids) > 0 OR NOT procrastinate_diesel_is_any_pending_v1(target_queue_names, due_at) THEN
-        RETURN started_ids;
+    IF NOT was_controlled THEN
+        -- If it finds any, no others can start.
+        started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
+        -- An idle worker is done here.
+        IF cardinality(started_ids) > 0 OR NOT procrastinate_diesel_is_any_pending_v1(target_queue_names, due_at) THEN
+            RETURN started_ids;
+        END IF;
+    END IF;
+    IF was_controlled OR EXISTS (SELECT FROM procrastinate_diesel_flow_controls) THEN
+        flow := procrastinate_diesel_read_flow_v1(target_queue_names, wanted, due_at);
+    ELSE
+        flow := (false, false, target_queue_names, '{}', '{}', wanted, '{}', '{}', '{}', '{}', false);
+    END IF;
+    control := CASE WHEN flow.is_held_back THEN 'held back' WHEN flow.is_controlled THEN 'controlled' ELSE '' END;
+    IF control <> former_control THEN
+        control := set_config('procrastinate_diesel.flow_control', control, false);
+    END IF;
+    IF flow.is_controlled THEN
+        RETURN procrastinate_diesel_fetch_controlled_jobs_v1(p_worker_id, target_queue_names, flow, wanted, due_at);
+    ELSIF was_controlled THEN
+        RETURN procrastinate_diesel_fetch_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
     END IF;
     IF coalesce(cardinality(target_queue_names), 1) = 1 THEN
         -- Plain jobs are also the only ones if there are very few locks and none of their jobs can
         -- start.
-        heads := procrastinate_diesel_find_heads_by_lock_v1(target_queue_names, 5, 1, '{}', NULL, due_at);
+        heads := procrastinate_diesel_find_heads_by_lock_v1(flow, 5, 1, '{}', NULL, due_at);
         IF heads.is_complete AND cardinality(heads.job_ids) = 0 THEN
             started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
-                p_worker_id, target_queue_names, wanted, due_at, true);
+                p_worker_id, target_queue_names, wanted, due_at, ignores_locks => true);
         END IF;
         IF cardinality(started_ids) > 0 THEN
             RETURN started_ids;
         END IF;
     END IF;
-    -- Meanwhile another worker may have started a job with the same lock that was deferred before
-    -- this one. The unique index on the locks of running jobs detects it. Jobs are started in the
-    -- order of their locks, so that workers that wait for each other at this index never do so in a
-    -- circle. The rows are locked in the subtransaction that changes them. If they were locked
-    -- before it, each would need a multixact.
-    BEGIN
-        next := procrastinate_diesel_lock_next_jobs_v1(target_queue_names, wanted, '{}', NULL, due_at);
-        IF cardinality(next.job_ids) > 0 THEN
-            PERFORM procrastinate_diesel_start_jobs_v1(p_worker_id, next.job_ids);
-        END IF;
-        RETURN next.job_ids;
-    EXCEPTION WHEN unique_violation THEN
-        RETURN procrastinate_diesel_fetch_jobs_one_by_one_v1(p_worker_id, target_queue_names, wanted, due_at);
-    END;
+    RETURN procrastinate_diesel_fetch_and_start_v1(p_worker_id, target_queue_names, flow, wanted, due_at);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_fetch_jobs_v1(bigint, varchar[], integer, timestamptz) IS
@@ -674,6 +900,7 @@ BEGIN
             SELECT unlocked.id
             FROM procrastinate_jobs AS unlocked
             WHERE unlocked.status = 'todo' AND unlocked.lock IS NULL AND unlocked.scheduled_at IS NULL
+              AND NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls)
               AND (SELECT locked.id
                    FROM procrastinate_jobs AS locked
                    WHERE locked.status = 'todo' AND locked.lock IS NOT NULL
@@ -695,6 +922,7 @@ BEGIN
             FROM procrastinate_jobs AS unlocked
             WHERE unlocked.status = 'todo' AND unlocked.lock IS NULL AND unlocked.scheduled_at IS NULL
               AND unlocked.queue_name >= target_queue_names[1] AND unlocked.queue_name <= target_queue_names[1]
+              AND NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls)
               AND (SELECT locked.id
                    FROM procrastinate_jobs AS locked
                    WHERE locked.status = 'todo' AND locked.lock IS NOT NULL

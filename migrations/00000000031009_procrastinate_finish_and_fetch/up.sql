@@ -11,10 +11,11 @@ CREATE TYPE procrastinate_diesel_fetched_v1 AS (
     attempts integer,
     abort_requested boolean,
     worker_id bigint,
-    problem text);
+    problem text,
+    wait_seconds double precision);
 COMMENT ON TYPE procrastinate_diesel_fetched_v1 IS
     'A job as a worker gets it (kind = fetched), or what happened to one of its jobs: lost, '
-    'failed or refused.';
+    'failed or refused. Or when it makes sense to fetch again (kind = wait).';
 
 CREATE FUNCTION procrastinate_diesel_fetched_v1(job procrastinate_jobs)
     RETURNS SETOF procrastinate_diesel_fetched_v1
@@ -24,10 +25,36 @@ AS $function$
     SELECT 'fetched'::text, job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
         -- Clients have no value for an infinite time.
         CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END,
-        job.attempts, job.abort_requested, job.worker_id, NULL::text;
+        job.attempts, job.abort_requested, job.worker_id, NULL::text, NULL::double precision;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_fetched_v1(procrastinate_jobs) IS
     'The row of a job that a worker gets. The planner replaces a call in FROM by its body.';
+
+CREATE FUNCTION procrastinate_diesel_wait_v1(target_queue_names varchar[], due_at timestamptz)
+    RETURNS SETOF procrastinate_diesel_fetched_v1
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    control CONSTANT text := coalesce(current_setting('procrastinate_diesel.flow_control', true), '');
+    outcome procrastinate_diesel_fetched_v1;
+BEGIN
+    IF control <> '' THEN
+        SELECT extract(epoch FROM min(each.next_room_at) - greatest(clock_timestamp(), due_at))
+        INTO outcome.wait_seconds
+        FROM unnest(procrastinate_diesel_rooms_v1(target_queue_names, due_at, false)) AS each
+        WHERE each.room = 0 AND each.is_pending;
+        -- A limit that held back the fetch may have room by now.
+        IF outcome.wait_seconds IS NOT NULL OR control = 'held back' THEN
+            outcome.kind := 'wait';
+            outcome.wait_seconds := greatest(outcome.wait_seconds, 0);
+            RETURN NEXT outcome;
+        END IF;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_wait_v1(varchar[], timestamptz) IS
+    'If a limit holds back pending jobs of these queues, a row (kind = wait) with the seconds '
+    'until there may be room. Only after procrastinate_diesel_fetch_jobs_v1.';
 
 CREATE FUNCTION procrastinate_diesel_check_worker_v1(p_worker_id bigint)
     RETURNS void
@@ -66,10 +93,8 @@ CREATE FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
     SET lock_timeout = '5s'
 AS $function$
 DECLARE
-    lost_ids bigint[] := '{}';
-    failed_ids bigint[]; fetched_ids bigint[];
+    lost_ids bigint[] := '{}'; failed_ids bigint[]; fetched_ids bigint[];
     problem_kinds text[]; problem_ids bigint[]; problems text[];
-    requeued record;
     outcome procrastinate_diesel_fetched_v1;
     former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
     depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
@@ -93,9 +118,8 @@ BEGIN
                 p_worker_id, deleted_job_ids, deleted_attempts);
         END IF;
         IF retries IS NOT NULL THEN
-            SELECT * INTO requeued FROM procrastinate_diesel_requeue_jobs_v1(p_worker_id, retries);
-            lost_ids := lost_ids || requeued.lost_ids;
-            failed_ids := requeued.failed_ids;
+            SELECT lost_ids || requeued.lost, requeued.failed INTO lost_ids, failed_ids
+            FROM procrastinate_diesel_requeue_jobs_v1(p_worker_id, retries) AS requeued (lost, failed);
         END IF;
     END IF;
     -- A worker that was considered stalled gets back the jobs that nobody has taken.
@@ -125,6 +149,9 @@ BEGIN
             RETURN NEXT outcome;
         END LOOP;
     END IF;
+    IF free_slots > coalesce(cardinality(fetched_ids), 0) THEN
+        RETURN QUERY SELECT * FROM procrastinate_diesel_wait_v1(target_queue_names, coalesce(due_at, now()));
+    END IF;
     IF cardinality(fetched_ids) > 0 THEN
         RETURN QUERY
             SELECT fetched.*
@@ -136,9 +163,9 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
     bigint, bigint[], procrastinate_job_status[], varchar[], integer, jsonb, bigint[], jsonb, boolean, timestamptz,
     integer[], integer[]) IS
-    'Everything that a worker needs of the database in one call and one transaction. Finishes '
-    'jobs with their end statuses, deletes those that are not kept, requeues those that are '
-    'retried, stores errors, and fetches jobs for the free slots. The retries are those of '
+    'Everything that a worker needs of the database in one call and one transaction. Finishes jobs '
+    'with their end statuses, deletes those that are not kept, requeues those that are retried, '
+    'stores errors, and fetches jobs for the free slots. The retries are those of '
     'procrastinate_diesel_requeue_jobs_v1, the errors those of '
     'procrastinate_diesel_record_errors_v1. Returns the fetched jobs (kind = fetched), and only '
     'the IDs of the others. kind is lost for jobs that no longer belong to the worker and stay as '
@@ -146,7 +173,8 @@ COMMENT ON FUNCTION procrastinate_diesel_finish_and_fetch_jobs_v1(
     'outcome that the database refuses does not keep the others from being stored; it is returned '
     'with the error (kind = refused). If only a part of it is refused, kind is not_deleted, '
     'without_error or without_event, as procrastinate_diesel_finish_one_by_one_v1 says. A refused '
-    'row without an ID means that no job could be fetched. If a job is lost and the worker is not '
-    'registered, nothing is done, and it raises a violation of the foreign key of the jobs. '
-    'due_at is the time that scheduled jobs are compared with; NULL means now. The attempts are '
-    'those of procrastinate_diesel_finish_jobs_v1, in the order of the jobs.';
+    'row without an ID means that no job could be fetched. If a limit keeps pending jobs from '
+    'being fetched, a row says when there may be room (kind = wait). If a job is lost and the '
+    'worker is not registered, nothing is done, and it raises a violation of the foreign key of '
+    'the jobs. due_at is the time that scheduled jobs are compared with; NULL means now. The '
+    'attempts are those of procrastinate_diesel_finish_jobs_v1, in the order of the jobs.';

@@ -13,6 +13,24 @@ pub mod sql_types {
 diesel::table! {
     use diesel::sql_types::*;
 
+    procrastinate_diesel_flow_controls (kind, name) {
+        kind -> Text,
+        #[max_length = 128]
+        name -> Varchar,
+        paused_at -> Nullable<Timestamptz>,
+        paused_by -> Nullable<Text>,
+        pause_reason -> Nullable<Text>,
+        skips_ticks -> Bool,
+        max_running -> Nullable<Int4>,
+        max_starts -> Nullable<Int4>,
+        start_period_seconds -> Nullable<Float8>,
+        changed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
     procrastinate_diesel_job_errors (job_id, attempt) {
         job_id -> Int8,
         attempt -> Int4,
@@ -21,6 +39,19 @@ diesel::table! {
         worker_name -> Nullable<Text>,
         duration_seconds -> Nullable<Float8>,
         at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    procrastinate_diesel_limit_states (kind, name) {
+        kind -> Text,
+        #[max_length = 128]
+        name -> Varchar,
+        fetches -> Int8,
+        counted_until -> Array<Nullable<Timestamptz>>,
+        counted_starts -> Array<Nullable<Int4>>,
     }
 }
 
@@ -88,7 +119,9 @@ diesel::joinable!(procrastinate_jobs -> procrastinate_workers (worker_id));
 diesel::joinable!(procrastinate_periodic_defers -> procrastinate_jobs (job_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
+    procrastinate_diesel_flow_controls,
     procrastinate_diesel_job_errors,
+    procrastinate_diesel_limit_states,
     procrastinate_events,
     procrastinate_jobs,
     procrastinate_periodic_defers,

@@ -1,6 +1,7 @@
 //! Operations that only a worker needs. The others are in the job manager. The caller chooses the connection.
 
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
 
@@ -88,6 +89,8 @@ pub(crate) struct FinishedAndFetched {
     pub(crate) incomplete: Vec<(JobId, MissingPart, String)>,
     /// Why the database refused to fetch jobs.
     pub(crate) fetch_problem: Option<String>,
+    /// When there may be room for jobs that a limit keeps from being fetched.
+    pub(crate) wait: Option<Duration>,
     /// Jobs that the worker has fetched, in the order in which they should start.
     pub(crate) fetched: Vec<FetchedJob>,
 }
@@ -113,6 +116,7 @@ impl From<Vec<FinishedOrFetched>> for FinishedAndFetched {
                 FinishedOrFetched::Incomplete(id, missing, problem) => result.incomplete.push((id, missing, problem)),
                 FinishedOrFetched::Refused(Some(id), problem) => result.refused.push((id, problem)),
                 FinishedOrFetched::Refused(None, problem) => result.fetch_problem = Some(problem),
+                FinishedOrFetched::Wait(wait) => result.wait = Some(wait),
                 FinishedOrFetched::Fetched(job) => result.fetched.push(*job),
             }
         }

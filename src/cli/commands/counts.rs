@@ -2,11 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::commands::filter::Filter;
+use crate::cli::commands::controls::{controls, summary};
+use crate::cli::commands::jobs::filter::Filter;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::{Colour, JsonArray};
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::table::Table;
+use crate::cli::terminal::times;
+use crate::database::models::ProcrastinateFlowControl;
 use crate::database::statements::Statement;
 use crate::database::statements::inspect::{CountJobs, CountedColumn, JobFilter};
 use crate::queue::job_manager::{JobCounts, count_jobs};
@@ -41,18 +44,31 @@ impl Counts {
             CountedColumn::Lock => "lock",
         };
         let counts = count(column, self.filter.of_counts()?, session).await?;
+        let mut controls = controls(session).await?;
+        controls.retain(|control| control.kind == what);
         if self.json {
             let mut array = JsonArray::start(&mut session.output)?;
             for counted in &counts {
-                array.push(&as_json(counted), &mut session.output)?;
+                let mut row = as_json(counted);
+                if what != "lock" {
+                    let is_its = |control: &&ProcrastinateFlowControl| control.name == counted.name;
+                    let paused_at = controls.iter().find(is_its).and_then(|control| control.paused_at);
+                    row["paused_at"] = times::json(paused_at);
+                }
+                array.push(&row, &mut session.output)?;
             }
             return array.end(&mut session.output);
         }
         if counts.is_empty() {
             session.output.note(format!("no {what} has matching jobs"));
-            return Ok(());
+        } else {
+            table(what, &counts).write(&mut session.output)?;
         }
-        table(what, &counts).write(&mut session.output)
+        let times = session.times(false).await?;
+        for control in &controls {
+            session.output.line(summary(std::slice::from_ref(control), times))?;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::cli::commands::controls::{controls, summary};
 use crate::cli::commands::workers::{alive, workers};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
@@ -76,7 +77,9 @@ async fn check(report: &mut Report, session: &mut Session<'_>) -> Result<(), Fai
     let found = session.app.connector().dedicated("open a worker's connection").await;
     report.add("Worker pool", found.map(|_| String::new()).map_err(Failure::from), session)?;
     let found = live_workers(session).await;
-    report.add("Workers", found, session)
+    report.add("Workers", found, session)?;
+    let found = flow_controls(session).await;
+    report.add("Pauses and limits", found, session)
 }
 
 async fn connection(session: &Session<'_>) -> Result<String, Failure> {
@@ -108,6 +111,11 @@ async fn migrations(session: &Session<'_>) -> Result<String, Failure> {
     }
     let pending = status.pending.join(", ");
     Err(Failure::failed(format!("there are pending migrations: {pending}"), "run `schema apply`"))
+}
+
+async fn flow_controls(session: &Session<'_>) -> Result<String, Failure> {
+    let controls = controls(session).await?;
+    Ok(if controls.is_empty() { "none".to_owned() } else { summary(&controls, session.times(false).await?) })
 }
 
 async fn live_workers(session: &Session<'_>) -> Result<String, Failure> {

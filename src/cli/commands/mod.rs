@@ -1,19 +1,15 @@
-//! The commands, one file each.
+//! The commands, one file each. Those that find and change jobs are in `jobs`.
 
-pub(crate) mod act;
 pub(crate) mod clean;
+pub(crate) mod controls;
 pub(crate) mod counts;
 pub(crate) mod defer;
-pub(crate) mod filter;
+pub(crate) mod flow;
 #[cfg(feature = "probe")]
 pub(crate) mod health_probe;
 pub(crate) mod healthchecks;
 pub(crate) mod jobs;
-pub(crate) mod list;
-pub(crate) mod one_job;
 pub(crate) mod schema;
-pub(crate) mod show;
 pub(crate) mod watch;
-pub(crate) mod why;
 pub(crate) mod worker;
 pub(crate) mod workers;

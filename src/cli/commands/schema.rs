@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::cli::commands::act::some_jobs;
+use crate::cli::commands::jobs::act::some_jobs;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::Output;
 use crate::cli::terminal::session::Session;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::cli::commands::counts::{count, table};
-use crate::cli::commands::filter::Filter;
-use crate::cli::commands::list::one_line;
+use crate::cli::commands::jobs::filter::Filter;
+use crate::cli::commands::jobs::list::one_line;
 use crate::cli::commands::workers::{alive, workers};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;

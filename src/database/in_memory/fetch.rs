@@ -24,14 +24,16 @@ impl Store {
                 job.status = JobStatus::Doing;
                 job.worker_id = Some(worker_id);
             })?;
+            self.count_start(*id, now);
         }
         Ok(ids)
     }
 
     /// A job must wait for its scheduled time, for a running job with the same lock, and for earlier jobs with that
-    /// lock, whatever their queue and time.
+    /// lock, whatever their queue and time. It also waits while its queue or task is paused or has no room.
     fn next_jobs(&self, queues: Option<&[String]>, wanted: usize, now: DateTime<Utc>) -> Vec<i64> {
         let mut passed_locks = HashSet::new();
+        let mut rooms = self.rooms(now);
         self.waiting_jobs()
             .filter(|job| match &job.lock {
                 None => true,
@@ -39,6 +41,7 @@ impl Store {
             })
             .filter(|job| queues.is_none_or(|queues| queues.contains(&job.queue_name)))
             .filter(|job| job.scheduled_at.is_none_or(|scheduled_at| scheduled_at <= now))
+            .filter(|job| rooms.admit(job))
             .map(|job| job.id)
             .take(wanted)
             .collect()

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `store` | the tables, and what triggers and constraints do when a row changes |
 //! | `fetch` | which jobs may start |
+//! | `controls` | what is paused or limited |
+//! | `flow` | how many more jobs may start |
 //! | `violations` | errors that the database would return |
 //! | `listeners` | listeners and their notifications |
 //! | `values` | how PostgreSQL changes values when it stores them |
@@ -15,7 +17,9 @@
 //! application.
 
 mod answers;
+mod controls;
 mod fetch;
+mod flow;
 mod listeners;
 mod store;
 #[cfg(test)]

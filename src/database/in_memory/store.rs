@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 
 use super::ExecutedQuery;
+use super::controls::Flow;
 use super::listeners::Listeners;
 use super::values::{stored_args, stored_time};
 use super::violations::Violation;
@@ -46,6 +47,8 @@ pub(crate) struct Store {
     pub(super) errors: BTreeMap<(i64, i32), ProcrastinateJobError>,
     workers: BTreeMap<i64, ProcrastinateWorker>,
     periodic_defers: BTreeMap<i64, ProcrastinatePeriodicDefer>,
+    /// Pauses and limits.
+    pub(super) flow: Flow,
     queries: Vec<ExecutedQuery>,
     pub(super) listeners: Listeners,
     job_ids: Sequence,

@@ -93,6 +93,7 @@ pub const SQL_MIGRATIONS: &[SqlMigration] = sql_migrations![
     "00000000031003_procrastinate_batched_events",
     "00000000031004_procrastinate_job_errors",
     "00000000031005_procrastinate_defer",
+    "00000000031006_procrastinate_flow_control",
     "00000000031007_procrastinate_fetch",
     "00000000031008_procrastinate_finish",
     "00000000031009_procrastinate_finish_and_fetch",

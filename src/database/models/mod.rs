@@ -6,6 +6,7 @@
 //! | [`ProcrastinateEvent`] | `procrastinate_events` | what happened to each job, and when |
 //! | [`ProcrastinateWorker`] | `procrastinate_workers` | running workers and their heartbeats |
 //! | [`ProcrastinatePeriodicDefer`] | `procrastinate_periodic_defers` | the latest tick of each schedule |
+//! | [`ProcrastinateFlowControl`] | `procrastinate_diesel_flow_controls` | paused and limited queues and tasks |
 //! | [`ProcrastinateJobError`] | `procrastinate_diesel_job_errors` | the errors of failed attempts |
 //!
 //! Query them like your own tables, joins included (see
@@ -28,6 +29,7 @@
 
 mod conditions;
 mod event;
+mod flow_control;
 mod job;
 mod job_error;
 mod periodic_defer;
@@ -38,6 +40,7 @@ mod writable;
 
 pub use conditions::{JobsDeferredBefore, JobsFinishedBefore, JobsPendingSince, StalledJobs};
 pub use event::ProcrastinateEvent;
+pub use flow_control::ProcrastinateFlowControl;
 pub use job::ProcrastinateJob;
 pub use job_error::ProcrastinateJobError;
 pub use periodic_defer::ProcrastinatePeriodicDefer;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use diesel::deserialize::Queryable;
 use diesel::pg::Pg;
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Jsonb, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 use serde_json::json;
 
 use crate::database::models::stored::{StoredArgs, StoredTimeOrNone};
@@ -32,7 +32,7 @@ pub(crate) struct FetchedJob {
 
 /// The columns of a [`FinishedOrFetched`].
 pub(super) const FETCHED: &str = "kind, id, queue_name, task_name, priority, lock, queueing_lock, args, \
-     scheduled_at, attempts, abort_requested, worker_id, problem";
+     scheduled_at, attempts, abort_requested, worker_id, problem, wait_seconds";
 
 /// Those of the given jobs that the worker holds. It recovers jobs that were fetched with a lost response.
 pub(crate) struct JobsOfWorker {
@@ -177,6 +177,8 @@ pub(crate) enum FinishedOrFetched {
     Refused(Option<JobId>, String),
     /// A job whose outcome is stored without a part that the database refused, and the reason.
     Incomplete(JobId, MissingPart, String),
+    /// When there may be room for jobs that a limit keeps from being fetched.
+    Wait(Duration),
     /// A job that the worker has fetched.
     Fetched(Box<FetchedJob>),
 }
@@ -203,7 +205,8 @@ impl MissingPart {
     }
 }
 
-/// The kind is always set, the ID nearly always, the problem for a refused job, and the rest for a fetched one.
+/// The kind is always set, the ID nearly always, the problem for a refused job, and the seconds for a wait. The rest is
+/// set for a fetched job.
 pub(crate) type FinishedOrFetchedColumns = (
     Text,
     Nullable<BigInt>,
@@ -218,6 +221,7 @@ pub(crate) type FinishedOrFetchedColumns = (
     Nullable<Bool>,
     Nullable<BigInt>,
     Nullable<Text>,
+    Nullable<Double>,
 );
 
 /// One job with unreadable values must not fail the whole response, because its jobs are fetched already.
@@ -235,6 +239,7 @@ type FinishedOrFetchedRow = (
     Option<bool>,
     Option<i64>,
     Option<String>,
+    Option<f64>,
 );
 
 impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
@@ -244,8 +249,11 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
         match row {
             (kind, Some(id), ..) if kind == "lost" => Ok(Self::Lost(id)),
             (kind, Some(id), ..) if kind == "failed" => Ok(Self::NotRetried(id)),
-            (kind, id, .., Some(problem)) if kind == "refused" => Ok(Self::Refused(id, problem)),
-            (kind, Some(id), .., Some(problem)) => match MissingPart::from_kind(&kind) {
+            (kind, .., Some(seconds)) if kind == "wait" => {
+                Ok(Self::Wait(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
+            }
+            (kind, id, .., Some(problem), None) if kind == "refused" => Ok(Self::Refused(id, problem)),
+            (kind, Some(id), .., Some(problem), None) => match MissingPart::from_kind(&kind) {
                 Some(missing) => Ok(Self::Incomplete(id, missing, problem)),
                 None => Err(format!("the row of job {id} has the unknown kind {kind}").into()),
             },
@@ -262,6 +270,7 @@ impl Queryable<FinishedOrFetchedColumns, Pg> for FinishedOrFetched {
                 Some(attempts),
                 Some(abort_requested),
                 worker_id,
+                None,
                 None,
             ) => {
                 let StoredArgs { args, problem: unreadable_args } = args;

@@ -7,6 +7,7 @@
 pub(crate) mod cli;
 pub(crate) mod defer;
 pub(crate) mod finish_and_fetch;
+pub(crate) mod flow_control;
 pub(crate) mod inspect;
 pub(crate) mod manage;
 pub(crate) mod periodic;

@@ -17,6 +17,8 @@
 //! | start a job at another time | [`reschedule_job`] |
 //! | finish a job | [`finish_job`] |
 //! | find jobs | [`get_job_status`], [`list_jobs`], [`get_stalled_jobs`], [`list_jobs_to_abort`] |
+//! | pause queues and tasks | [`pause_queue`], [`pause_task`], [`resume_queue`], [`resume_task`] |
+//! | limit queues and tasks | [`limit_queue`], [`limit_task`], [`unlimit_queue`], [`unlimit_task`], [`list_flow_controls`] |
 //! | count jobs | [`list_queues`], [`list_tasks`], [`list_locks`] |
 //! | delete jobs | [`delete_job`], [`delete_old_jobs`] |
 //! | check the database | [`check_connection`] |
@@ -55,8 +57,10 @@
 mod change;
 mod count;
 mod delete_old_jobs;
+mod limit;
 mod list;
 pub(crate) mod manager;
+mod pause;
 mod reschedule;
 mod workers;
 
@@ -76,10 +80,14 @@ pub use change::{CancelJob, FinishJob, RetryJob, cancel_job, finish_job, retry_j
 pub(crate) use count::count_jobs;
 pub use count::{JobCounts, ListLocks, ListQueues, ListTasks, list_locks, list_queues, list_tasks};
 pub use delete_old_jobs::{DeleteOldJobs, delete_old_jobs};
+pub use limit::{
+    ListFlowControls, RemoveLimit, SetLimit, limit_queue, limit_task, list_flow_controls, unlimit_queue, unlimit_task,
+};
 pub use list::{
     CheckConnection, GetJobStatus, GetStalledJobs, ListJobs, ListJobsToAbort, check_connection, get_job_status,
     get_stalled_jobs, list_jobs, list_jobs_to_abort,
 };
+pub use pause::{Pause, Resume, pause_queue, pause_task, resume_queue, resume_task};
 pub use reschedule::{DeleteJob, RescheduleJob, delete_job, reschedule_job};
 pub use workers::{
     FetchJob, PruneStalledWorkers, RegisterWorker, UnregisterWorker, UpdateHeartbeat, fetch_job, prune_stalled_workers,

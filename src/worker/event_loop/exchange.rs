@@ -153,7 +153,7 @@ impl EventLoop {
         } else if sent.fetch.free_slots > 0 {
             self.failures.refusals.forget_fetching();
             self.handles.handle.record_fetch();
-            self.fetches.on_fetched(sent.fetch, result.fetched.len());
+            self.fetches.on_fetched(sent.fetch, result.fetched.len(), result.wait);
         }
         self.start_jobs(result.fetched);
         match (last_reason, self.failures.refusals.since()) {

@@ -6,6 +6,9 @@ use tokio::time::Instant;
 
 use super::wake::WakeUps;
 
+/// How far apart the workers held back by one limit fetch again, at most.
+const LONGEST_SPREAD: Duration = Duration::from_millis(200);
+
 /// When to fetch jobs of each group.
 #[derive(Debug)]
 pub(super) struct Fetches {
@@ -87,13 +90,18 @@ impl Fetches {
         self.first = (fetch.group + 1) % self.groups.len().max(1);
     }
 
-    /// Handles the end of a fetch that found so many jobs.
-    pub(super) fn on_fetched(&mut self, fetch: Fetch, jobs: usize) {
+    /// Handles the end of a fetch that found so many jobs. If a limit kept jobs from being fetched, there may be room
+    /// for them after the wait.
+    pub(super) fn on_fetched(&mut self, fetch: Fetch, jobs: usize, wait: Option<Duration>) {
         if let Some(group) = self.groups.get_mut(fetch.group) {
             // All slots were filled, so there can be more jobs.
             group.is_due |= jobs >= fetch.free_slots;
             group.wake_ups.on_fetched(jobs);
-            group.next_poll = Instant::now() + self.polling_interval;
+            let wait = wait.filter(|wait| *wait < self.polling_interval).map(|wait| {
+                // Workers that wait for the same limit do not all fetch at the same moment.
+                wait + (wait / 10).min(LONGEST_SPREAD).mul_f64(fastrand::f64())
+            });
+            group.next_poll = Instant::now() + wait.unwrap_or(self.polling_interval);
         }
     }
 
@@ -131,7 +139,7 @@ mod tests {
     fn fetch(fetches: &mut Fetches, free_slots: [usize; 3], jobs: usize) -> Option<usize> {
         let fetch = fetches.next(|group| free_slots[group])?;
         fetches.on_fetch(fetch);
-        fetches.on_fetched(fetch, jobs);
+        fetches.on_fetched(fetch, jobs, None);
         Some(fetch.group)
     }
 

@@ -2,6 +2,7 @@
 
 mod defer;
 mod documents;
+mod flow;
 mod healthchecks;
 mod jobs;
 pub mod mounted;

@@ -97,7 +97,7 @@ fn only_the_id_of_a_lost_job_is_returned() {
     let mut queue = queue_with_two_workers(json!([{ "status": "doing", "worker_id": 2, "lock": "x" }]));
     let answer =
         queue.row("SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{1}', '{failed}', NULL, 0)");
-    assert_eq!(answer, format!("lost | 1 | {}", ["NULL"; 11].join(" | ")));
+    assert_eq!(answer, format!("lost | 1 | {}", ["NULL"; 12].join(" | ")));
 }
 
 #[test]

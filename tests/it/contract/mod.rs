@@ -11,6 +11,7 @@ mod defer_each;
 mod events;
 mod fetch;
 mod finish;
+mod flow_control;
 mod functions;
 mod notifications;
 mod one_by_one;

@@ -38,7 +38,8 @@ impl Queue {
     /// As new, with these jobs: quicker than another database where a test looks at many cases.
     pub fn start_over(&mut self, jobs: Value) {
         self.run(
-            "TRUNCATE procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers, procrastinate_workers, procrastinate_diesel_job_errors
+            "TRUNCATE procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers, procrastinate_workers,
+                 procrastinate_diesel_job_errors, procrastinate_diesel_flow_controls, procrastinate_diesel_limit_states
              RESTART IDENTITY",
         );
         self.add(jobs);

@@ -150,7 +150,7 @@ fn only_those_of_the_given_jobs_that_the_worker_holds_are_returned() {
     let jobs = |ids: &str| format!("SELECT * FROM procrastinate_diesel_jobs_of_worker_v1(1, '{ids}') ORDER BY id");
     let row =
         "'fetched' AS kind, id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at, attempts,
-               abort_requested, worker_id, NULL AS problem";
+               abort_requested, worker_id, NULL AS problem, NULL AS wait_seconds";
     let expected = queue.rows(&format!("SELECT {row} FROM procrastinate_jobs WHERE id IN (3, 15) ORDER BY id"));
     assert_eq!(queue.rows(&jobs("{1,2,3,4,5,15,99}")), expected);
     assert_eq!(queue.rows(&jobs("{4,5}")), [""; 0]);

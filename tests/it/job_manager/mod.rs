@@ -2,6 +2,7 @@
 
 mod changing;
 mod cleaning;
+mod flow_control;
 mod listening;
 mod looking;
 mod working;

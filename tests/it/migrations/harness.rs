@@ -137,8 +137,15 @@ fn everything_is_described_in_the_database() {
         ORDER BY 1";
     // Their names, the tables' and the types' say all there is to say.
     let speak_for_themselves = [
+        "procrastinate_diesel_flow_controls.changed_at",
+        "procrastinate_diesel_flow_controls.pause_reason",
+        "procrastinate_diesel_flow_controls.paused_by",
+        "procrastinate_diesel_flow_controls.start_period_seconds",
         "procrastinate_diesel_job_errors.at",
         "procrastinate_diesel_job_errors.worker_name",
+        "procrastinate_diesel_limit_states.counted_starts",
+        "procrastinate_diesel_limit_states.kind",
+        "procrastinate_diesel_limit_states.name",
         "procrastinate_events.at",
         "procrastinate_events.id",
         "procrastinate_events.job_id",

@@ -62,6 +62,8 @@ fn found(connection: &mut PgConnection) -> Vec<String> {
                        WHEN 'jsonb' THEN 'Jsonb'
                        WHEN 'character varying' THEN 'Varchar'
                        WHEN 'timestamp with time zone' THEN 'Timestamptz'
+                       WHEN 'timestamp with time zone[]' THEN 'Array<Nullable<Timestamptz>>'
+                       WHEN 'integer[]' THEN 'Array<Nullable<Int4>>'
                        ELSE field.atttypid::regtype::text
                    END AS sql_type,
                    substring(format_type(field.atttypid, field.atttypmod) FROM '\(.*\)') AS length

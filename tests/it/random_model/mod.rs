@@ -12,6 +12,7 @@
 //! | `steps` | random statements in random transactions, alone and at the same time |
 //! | `isolation` | workers and clients on databases whose default isolation level is a higher one |
 //! | `fetchers` | many connections that call the stored functions at the same time |
+//! | `limits` | many connections that fetch jobs under a limit at the same time |
 //! | `workers` | many workers at the same time |
 //!
 //! What is done depends on a seed alone, and a test that fails prints it. With `PROCRASTINATE_TEST_SEED` set to a number
@@ -23,6 +24,7 @@ mod expected;
 mod fetchers;
 mod history;
 mod isolation;
+mod limits;
 mod model;
 mod sessions;
 mod steps;

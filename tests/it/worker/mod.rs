@@ -10,6 +10,7 @@ mod error_types;
 mod errors;
 mod faults;
 mod fencing;
+mod flow_control;
 pub mod holding_proxy;
 mod housekeeping;
 mod killed;

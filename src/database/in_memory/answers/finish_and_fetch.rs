@@ -148,7 +148,11 @@ impl Answer for FinishAndFetchJobs {
             store.forget_errors(job_id.into(), attempts - MOST_ERRORS + 1);
         }
         let wanted = usize::try_from(self.free_slots).unwrap_or_default();
-        let ids = store.fetch(worker_id, self.queues.as_deref(), wanted, self.due_at.unwrap_or(store.now()))?;
+        let now = self.due_at.unwrap_or(store.now());
+        let ids = store.fetch(worker_id, self.queues.as_deref(), wanted, now)?;
+        if ids.len() < wanted {
+            rows.extend(store.wait_for_room(self.queues.as_deref(), now).map(FinishedOrFetched::Wait));
+        }
         rows.extend(ids.into_iter().filter_map(|id| store.job(id)).map(fetched));
         Ok(rows)
     }

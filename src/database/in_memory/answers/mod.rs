@@ -4,6 +4,7 @@
 mod cli;
 mod defer;
 mod finish_and_fetch;
+mod flow_control;
 mod inspect;
 mod manage;
 mod periodic;

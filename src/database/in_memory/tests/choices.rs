@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use super::{FUTURE, Known, LOCKS, QUEUES};
+use super::{FUTURE, Known, LOCKS, QUEUES, TASKS};
 use crate::database::statements::cli::JobSelection;
 use crate::database::statements::defer::NewJob;
 use crate::database::statements::finish_and_fetch::FinishAndFetchJobs;
@@ -27,7 +27,7 @@ pub(super) fn maybe(random: &mut Rng, choices: &[&str]) -> Option<String> {
 pub(super) fn any_job(random: &mut Rng) -> NewJob {
     NewJob {
         queue: random.choice(QUEUES).unwrap().to_owned(),
-        task_name: "task".to_owned(),
+        task_name: random.choice(TASKS).unwrap().to_owned(),
         priority: random.i32(0..3),
         lock: maybe(random, &LOCKS),
         queueing_lock: maybe(random, &LOCKS),

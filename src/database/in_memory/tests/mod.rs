@@ -20,13 +20,14 @@ use self::choices::{any_job, any_queues, maybe};
 use super::{Memory, MemoryConnection};
 use crate::database::connection::run::{Blocking, Executable, Run, complete};
 use crate::database::migrations::{MIGRATIONS, run_pending_migrations};
-use crate::database::models::{ProcrastinateEvent, ProcrastinateJob};
+use crate::database::models::{ProcrastinateEvent, ProcrastinateFlowControl, ProcrastinateJob};
 use crate::database::statements::cli::{
     CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart, NamesInUse, PageOfJobs,
     RegisteredWorkers, RetryJobByContract,
 };
 use crate::database::statements::defer::{InsertEachJob, InsertJobUnlessEnqueued, NewJob};
 use crate::database::statements::finish_and_fetch::{FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
+use crate::database::statements::flow_control::{ListFlowControlsQuery, PauseQuery, ResumeQuery, SetLimitQuery};
 use crate::database::statements::inspect::{JobFilter, ListJobsQuery};
 use crate::database::statements::manage::{CancelJobQuery, DeleteOldJobsQuery};
 use crate::database::statements::periodic::DeferPeriodicJob;
@@ -39,6 +40,7 @@ use crate::error::Error;
 use crate::job::{Job, JobId};
 
 const QUEUES: [&str; 2] = ["one", "two"];
+const TASKS: [&str; 2] = ["task", "other"];
 const LOCKS: [&str; 3] = ["a", "b", "c"];
 const FUTURE: &str = "2100-01-01T00:00:00Z";
 
@@ -147,6 +149,9 @@ fn fetched_text(row: &FinishedOrFetched) -> String {
         FinishedOrFetched::NotRetried(id) => format!("{id} is not retried"),
         FinishedOrFetched::Refused(id, problem) => format!("{id:?} is refused: {problem}"),
         FinishedOrFetched::Incomplete(id, missing, problem) => format!("{id} lacks {missing:?}: {problem}"),
+        // A start counts a hundredth of the period too long at most.
+        FinishedOrFetched::Wait(wait) if wait.as_secs() >= 3_500 => "wait for an hour".to_owned(),
+        FinishedOrFetched::Wait(wait) => format!("wait for {} s", wait.as_secs_f64().round()),
         FinishedOrFetched::Fetched(fetched) => {
             let job = &fetched.job;
             format!("{} {:?}", time_text(job.scheduled_at), Job { scheduled_at: None, ..job.clone() })
@@ -159,7 +164,7 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
     // So that the statement can be made twice.
     let seed = random.u64(..);
     let again = || Rng::with_seed(seed);
-    match random.u8(..24) {
+    match random.u8(..26) {
         0..=3 => drop(both.ask(|| InsertJobUnlessEnqueued(any_job(&mut again())), debug)),
         4 => {
             let jobs = |random: &mut Rng| (0..3).map(|_| any_job(random)).collect();
@@ -197,6 +202,7 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
         }
         21 => defer_tick(both, random),
         22 => clear_away(both, random),
+        23..=24 => control(both, random),
         _ => browse(both, known, random),
     }
 }
@@ -255,6 +261,47 @@ fn clear_away(both: &mut Both, random: &mut Rng) {
     assert_eq!(deleted[1], deleted[0], "the number of deleted jobs");
 }
 
+/// Pauses, resumes or limits a queue or task.
+fn control(both: &mut Both, random: &mut Rng) {
+    let (kind, names) = if random.bool() { ("queue", QUEUES) } else { ("task", TASKS) };
+    let name = random.choice(names).unwrap().to_owned();
+    let resume = || ResumeQuery { kind, name: name.clone() };
+    let (paused_by, reason, skips_ticks) = (maybe(random, &["anna"]), maybe(random, &["why"]), random.bool());
+    let set_limit = |max_running: Option<i32>, max_starts: Option<i32>| SetLimitQuery {
+        kind,
+        name: name.clone(),
+        max_running,
+        max_starts,
+        start_period_seconds: max_starts.map(|_| 3_600.0),
+    };
+    match random.u8(..7) {
+        0 => {
+            let (paused_by, reason) = (|| paused_by.clone(), || reason.clone());
+            let pause =
+                || PauseQuery { kind, name: name.clone(), paused_by: paused_by(), reason: reason(), skips_ticks };
+            drop(both.ask(pause, debug));
+        }
+        1..=2 => drop(both.ask(resume, debug)),
+        3 => {
+            let jobs = random.i32(1..4);
+            drop(both.ask(|| set_limit(Some(jobs), None), debug));
+        }
+        4 => {
+            let jobs = random.i32(1..20);
+            drop(both.ask(|| set_limit(None, Some(jobs)), debug));
+        }
+        _ => drop(both.ask(|| set_limit(None, None), debug)),
+    }
+    both.ask(
+        || ListFlowControlsQuery,
+        |control| {
+            let (since, changed_at) = (time_text(control.paused_at), Utc::now());
+            format!("{since} {:?}", ProcrastinateFlowControl { paused_at: None, changed_at, ..control.clone() })
+                .replace(&format!("{changed_at:?}"), "")
+        },
+    );
+}
+
 fn browse(both: &mut Both, known: &Known, random: &mut Rng) {
     let meant = known.meant(random);
     let newest_first = random.bool();
@@ -302,6 +349,9 @@ fn every_statement_returns_what_postgresql_returns() {
         "1 the worker died None",
         "Aborted)",
         "(None, true)",
+        "wait for 1 s",
+        "wait for an hour",
+        "max_running: Some(2)",
     ] {
         assert!(told.iter().any(|told| told.contains(part)), "no row contained {part:?}");
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::cli::commands::filter::{Flags, Selected, read};
-use crate::cli::commands::list::{Pages, one_line};
-use crate::cli::commands::one_job::find;
+use crate::cli::commands::jobs::filter::{Flags, Selected, read};
+use crate::cli::commands::jobs::list::{Pages, one_line};
+use crate::cli::commands::jobs::one_job::find;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::values;

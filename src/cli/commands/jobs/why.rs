@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
-use crate::cli::commands::list::one_line;
-use crate::cli::commands::one_job::OneJob;
-use crate::cli::commands::show::events;
+use crate::cli::commands::controls::{controls, limit_text, pause_text};
+use crate::cli::commands::flow::count_running;
+use crate::cli::commands::jobs::list::one_line;
+use crate::cli::commands::jobs::one_job::OneJob;
+use crate::cli::commands::jobs::show::events;
 use crate::cli::commands::workers::{alive, is_alive, workers};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
@@ -51,6 +53,7 @@ async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
             reasons.push(held(lock, holder, times));
         }
     }
+    reasons.extend(held_back(job, times, session).await?);
     let workers = workers(session).await?;
     let are_alive = workers.iter().any(|worker| is_alive(worker, times.now));
     let queue = &job.queue_name;
@@ -69,6 +72,31 @@ async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
         };
         let found = alive(&workers, times.now);
         reasons.push(format!("workers: {found}; check that one of them serves the queue {queue:?}: {last}"));
+    }
+    Ok(reasons)
+}
+
+/// Says which pauses and limits hold the job back. A limit of starts is mentioned even if it may have room.
+async fn held_back(job: &ProcrastinateJob, times: Times, session: &Session<'_>) -> Result<Vec<String>, Failure> {
+    let mut reasons = Vec::new();
+    for control in controls(session).await? {
+        let is_of_job = match control.kind.as_str() {
+            "queue" => control.name == job.queue_name,
+            _ => control.name == job.task_name,
+        };
+        if !is_of_job {
+            continue;
+        }
+        let what = format!("its {} {:?}", control.kind, control.name);
+        if let Some(pause) = pause_text(&control, times) {
+            reasons.push(format!("{what} is {pause}"));
+        }
+        let Some(limit) = limit_text(&control) else { continue };
+        let running = count_running(&control.kind, &control.name, session).await?;
+        let is_full = control.max_running.is_some_and(|most| running >= i64::from(most));
+        if is_full || control.max_starts.is_some() {
+            reasons.push(format!("{what} is limited to {limit}; {running} running"));
+        }
     }
     Ok(reasons)
 }

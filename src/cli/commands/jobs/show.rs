@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::cli::commands::list::{as_json, status_colour, status_text};
-use crate::cli::commands::one_job::OneJob;
+use crate::cli::commands::jobs::list::{as_json, status_colour, status_text};
+use crate::cli::commands::jobs::one_job::OneJob;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::table::on_one_line;

@@ -1,6 +1,6 @@
 //! The arguments of commands that show a single job.
 
-use crate::cli::commands::list::Pages;
+use crate::cli::commands::jobs::list::Pages;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::times::Times;

@@ -1,14 +1,23 @@
 //! The commands about jobs, for the command line and the queue's shell.
 
+pub(crate) mod act;
+pub(crate) mod filter;
+pub(crate) mod list;
+pub(crate) mod one_job;
+pub(crate) mod show;
+pub(crate) mod why;
+
 use clap::Subcommand;
 
-use crate::cli::commands::act::{Abort, Cancel, Delete, Reschedule, RetryArgs};
 use crate::cli::commands::clean::Clean;
+use crate::cli::commands::controls::ListFlowControls;
 use crate::cli::commands::counts::Counts;
-use crate::cli::commands::list::ListJobsArgs;
-use crate::cli::commands::show::Show;
+use crate::cli::commands::flow::{Limit, Pause, Resume};
+use crate::cli::commands::jobs::act::{Abort, Cancel, Delete, Reschedule, RetryArgs};
+use crate::cli::commands::jobs::list::ListJobsArgs;
+use crate::cli::commands::jobs::show::Show;
+use crate::cli::commands::jobs::why::Why;
 use crate::cli::commands::watch::Watch;
-use crate::cli::commands::why::Why;
 use crate::cli::commands::workers::ListWorkers;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
@@ -40,6 +49,11 @@ pub(crate) enum JobCommand {
     Reschedule(Reschedule),
     Delete(Delete),
     Clean(Clean),
+    Pause(Pause),
+    Resume(Resume),
+    Limit(Limit),
+    #[command(alias = "list-flow-controls")]
+    ListFlowControls(ListFlowControls),
 }
 
 impl JobCommand {
@@ -59,6 +73,10 @@ impl JobCommand {
             Self::Reschedule(command) => command.run(session).await,
             Self::Delete(command) => command.run(session).await,
             Self::Clean(command) => command.run(session).await,
+            Self::Pause(command) => command.run(session).await,
+            Self::Resume(command) => command.run(session).await,
+            Self::Limit(command) => command.run(session).await,
+            Self::ListFlowControls(command) => command.run(session).await,
         }
     }
 }

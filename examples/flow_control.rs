@@ -1,0 +1,66 @@
+//! Pauses a queue, and limits how many of its jobs run at the same time in two workers.
+#![allow(missing_docs, reason = "nothing here is a public surface")]
+#![allow(clippy::print_stdout, reason = "it shows what happens")]
+
+use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::bb8::Pool;
+use procrastinate::job_manager::{limit_queue, list_flow_controls, pause_queue, resume_queue};
+use procrastinate::{App, DieselConnector, task};
+use throwaway_postgres::Server;
+use tokio::time::sleep;
+
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+static HIGHEST: AtomicUsize = AtomicUsize::new(0);
+
+#[task(queue = "payments")]
+async fn pay(order: i64) {
+    let running = RUNNING.fetch_add(1, Ordering::SeqCst) + 1;
+    HIGHEST.fetch_max(running, Ordering::SeqCst);
+    sleep(Duration::from_millis(20)).await;
+    RUNNING.fetch_sub(1, Ordering::SeqCst);
+    println!("order {order} is paid; {running} were running");
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let server = Server::start()?;
+    let database = server.create_database("flow_control")?;
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
+    let connector = DieselConnector::new(Pool::builder().max_size(5).build(manager).await?);
+    connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
+    let app = App::builder(connector).task::<pay>().build()?;
+
+    for order in 1..=20 {
+        app.defer(pay(order)).await?;
+    }
+
+    // While the queue is paused, a worker that runs until nothing can start runs nothing.
+    app.execute(pause_queue("payments").by("anna").reason("the bank is closed")).await?;
+    for control in app.execute(list_flow_controls()).await? {
+        println!("{} {} is paused: {}", control.kind, control.name, control.pause_reason.unwrap_or_default());
+    }
+    app.worker().stop_when_empty().run().await?;
+    if HIGHEST.load(Ordering::SeqCst) > 0 {
+        return Err("a job of a paused queue has run".into());
+    }
+
+    // Three at the same time, in both workers together, although each could run ten.
+    app.execute(limit_queue("payments").max_running(3)).await?;
+    app.execute(resume_queue("payments")).await?;
+    let (one, other) = tokio::join!(
+        app.worker().concurrency(10).stop_when_empty().run(),
+        app.worker().concurrency(10).stop_when_empty().run(),
+    );
+    one?;
+    other?;
+    match HIGHEST.load(Ordering::SeqCst) {
+        highest @ 1..=3 => println!("at most {highest} were running"),
+        highest => return Err(format!("{highest} were running").into()),
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+DROP FUNCTION procrastinate_diesel_set_limit_v1(text, varchar, integer, integer, double precision);
+DROP FUNCTION procrastinate_diesel_resume_v1(text, varchar);
+DROP FUNCTION procrastinate_diesel_pause_v1(text, varchar, text, text, boolean);
+DROP FUNCTION procrastinate_diesel_notify_of_room_v1(text, varchar);
+DROP FUNCTION procrastinate_diesel_count_starts_v1(procrastinate_diesel_flow_v1, bigint[], timestamptz);
+DROP FUNCTION procrastinate_diesel_read_flow_v1(varchar[], integer, timestamptz);
+DROP FUNCTION procrastinate_diesel_lock_limits_v1(procrastinate_diesel_room_v1[]);
+DROP FUNCTION procrastinate_diesel_pending_queues_v1();
+DROP FUNCTION procrastinate_diesel_rooms_v1(varchar[], timestamptz, boolean);
+DROP FUNCTION procrastinate_diesel_count_running_v1(text, varchar);
+DROP FUNCTION procrastinate_diesel_is_task_pending_v1(varchar, varchar[]);
+DROP TYPE procrastinate_diesel_room_v1;
+DROP TYPE procrastinate_diesel_flow_v1;
+DROP TABLE procrastinate_diesel_limit_states;
+DROP TABLE procrastinate_diesel_flow_controls;

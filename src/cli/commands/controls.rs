@@ -1,0 +1,101 @@
+//! `list_flow_controls`, and how pauses and limits are described.
+
+use serde_json::{Value, json};
+
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::output::{Colour, JsonArray};
+use crate::cli::terminal::session::Session;
+use crate::cli::terminal::table::Table;
+use crate::cli::terminal::times::{self, Times};
+use crate::database::models::ProcrastinateFlowControl;
+use crate::database::statements::flow_control::FlowControlsExist;
+use crate::queue::job_manager::list_flow_controls;
+
+/// List the paused and limited queues and tasks
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ListFlowControls {
+    /// Show the clock time
+    #[arg(long)]
+    exact: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl ListFlowControls {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let controls = controls(session).await?;
+        if self.json {
+            let mut array = JsonArray::start(&mut session.output)?;
+            for control in &controls {
+                array.push(&as_json(control), &mut session.output)?;
+            }
+            return array.end(&mut session.output);
+        }
+        if controls.is_empty() {
+            session.output.note("nothing is paused or limited");
+            return Ok(());
+        }
+        let times = session.times(self.exact).await?;
+        let mut table = Table::new(&["kind", "name", "pause", "limit"]);
+        for control in &controls {
+            table.row(vec![
+                (control.kind.clone(), Colour::Plain),
+                (control.name.clone(), Colour::Plain),
+                (pause_text(control, times).unwrap_or_default(), Colour::Bad),
+                (limit_text(control).unwrap_or_default(), Colour::Plain),
+            ]);
+        }
+        table.write(&mut session.output)
+    }
+}
+
+/// Describes what is paused or limited, as in `queue mails: paused 3 min ago`.
+pub(crate) fn summary(controls: &[ProcrastinateFlowControl], times: Times) -> String {
+    let text = |control: &ProcrastinateFlowControl| {
+        let limit = limit_text(control).map(|limit| format!("limited to {limit}"));
+        let parts: Vec<String> = pause_text(control, times).into_iter().chain(limit).collect();
+        format!("{} {}: {}", control.kind, control.name, parts.join(", "))
+    };
+    controls.iter().map(text).collect::<Vec<_>>().join("; ")
+}
+
+/// Describes the pause, as in `paused 3 min ago by anna: the mail server is down`.
+pub(crate) fn pause_text(control: &ProcrastinateFlowControl, times: Times) -> Option<String> {
+    let since = times.show(control.paused_at?);
+    let by = control.paused_by.as_ref().map(|name| format!(" by {name}")).unwrap_or_default();
+    let reason = control.pause_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    Some(format!("paused {since}{by}{reason}"))
+}
+
+/// Describes the limit, as in `5 running, 100 starts in 60 s`.
+pub(crate) fn limit_text(control: &ProcrastinateFlowControl) -> Option<String> {
+    let running = control.max_running.map(|jobs| format!("{jobs} running"));
+    let starts = control.max_starts.zip(control.start_period_seconds);
+    let starts = starts.map(|(jobs, seconds)| format!("{jobs} starts in {seconds} s"));
+    let parts: Vec<String> = running.into_iter().chain(starts).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn as_json(control: &ProcrastinateFlowControl) -> Value {
+    json!({
+        "kind": control.kind,
+        "name": control.name,
+        "paused_at": times::json(control.paused_at),
+        "paused_by": control.paused_by,
+        "pause_reason": control.pause_reason,
+        "skips_ticks": control.skips_ticks,
+        "max_running": control.max_running,
+        "max_starts": control.max_starts,
+        "start_period_seconds": control.start_period_seconds,
+    })
+}
+
+/// Loads what is paused or limited. On a database that only Python's Procrastinate has created, nothing is.
+pub(crate) async fn controls(session: &Session<'_>) -> Result<Vec<ProcrastinateFlowControl>, Failure> {
+    match session.load(FlowControlsExist).await?.first() {
+        Some(true) => Ok(session.app.execute(list_flow_controls()).await?),
+        _ => Ok(Vec::new()),
+    }
+}

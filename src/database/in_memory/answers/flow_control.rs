@@ -1,0 +1,101 @@
+//! Statements that pause and limit queues and tasks.
+
+use diesel::result::QueryResult;
+
+use crate::database::in_memory::{Answer, Store};
+use crate::database::models::ProcrastinateFlowControl;
+#[cfg(feature = "cli")]
+use crate::database::statements::flow_control::FlowControlsExist;
+use crate::database::statements::flow_control::{ListFlowControlsQuery, PauseQuery, ResumeQuery, SetLimitQuery};
+
+impl Store {
+    /// The pause and limit of a queue or task. It has neither at first.
+    fn control(&mut self, kind: &str, name: String) -> &mut ProcrastinateFlowControl {
+        let changed_at = self.now();
+        let target = (kind.to_owned(), name);
+        let control = self.flow.controls.entry(target.clone()).or_insert_with(|| ProcrastinateFlowControl {
+            kind: target.0,
+            name: target.1,
+            paused_at: None,
+            paused_by: None,
+            pause_reason: None,
+            skips_ticks: false,
+            max_running: None,
+            max_starts: None,
+            start_period_seconds: None,
+            changed_at,
+        });
+        control.changed_at = changed_at;
+        control
+    }
+
+    /// Forgets queues and tasks that are neither paused nor limited.
+    fn forget_free(&mut self) {
+        let controls = &mut self.flow.controls;
+        controls
+            .retain(|_, control| control.is_paused() || control.max_running.is_some() || control.max_starts.is_some());
+    }
+}
+
+impl Answer for PauseQuery {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
+        let now = store.now();
+        let control = store.control(self.kind, self.name);
+        let is_new = !control.is_paused();
+        control.paused_at.get_or_insert(now);
+        control.paused_by = self.paused_by;
+        control.pause_reason = self.reason;
+        control.skips_ticks = self.skips_ticks;
+        Ok(vec![is_new])
+    }
+}
+
+impl Answer for ResumeQuery {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
+        let target = (self.kind.to_owned(), self.name.clone());
+        if !store.flow.controls.get(&target).is_some_and(ProcrastinateFlowControl::is_paused) {
+            return Ok(vec![false]);
+        }
+        let control = store.control(self.kind, self.name);
+        control.paused_at = None;
+        control.paused_by = None;
+        control.pause_reason = None;
+        control.skips_ticks = false;
+        store.forget_free();
+        store.notify_of_room(&target.0, &target.1);
+        Ok(vec![true])
+    }
+}
+
+impl Answer for SetLimitQuery {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
+        let target = (self.kind.to_owned(), self.name.clone());
+        let is_limited =
+            |control: &ProcrastinateFlowControl| control.max_running.is_some() || control.max_starts.is_some();
+        let had_limit = store.flow.controls.get(&target).is_some_and(is_limited);
+        let has_limit = self.max_running.is_some() || self.max_starts.is_some();
+        if !had_limit && !has_limit {
+            return Ok(vec![false]);
+        }
+        let control = store.control(self.kind, self.name);
+        control.max_running = self.max_running;
+        control.max_starts = self.max_starts;
+        control.start_period_seconds = self.start_period_seconds;
+        store.forget_free();
+        store.notify_of_room(&target.0, &target.1);
+        Ok(vec![true])
+    }
+}
+
+impl Answer for ListFlowControlsQuery {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateFlowControl>> {
+        Ok(store.flow.controls.values().cloned().collect())
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Answer for FlowControlsExist {
+    fn answer(self, _store: &mut Store) -> QueryResult<Vec<bool>> {
+        Ok(vec![true])
+    }
+}

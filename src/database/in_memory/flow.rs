@@ -1,0 +1,135 @@
+//! How many more jobs of a paused or limited queue or task may start.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::controls::Target;
+use super::store::Store;
+use crate::database::models::{ProcrastinateFlowControl, ProcrastinateJob};
+use crate::job::JobStatus;
+
+/// How soon to fetch again if too many jobs are running.
+const WAIT_FOR_END: Duration = Duration::from_secs(1);
+
+/// How many more jobs may start, for each queue and task that is paused or limited.
+pub(super) struct Rooms(BTreeMap<Target, usize>);
+
+impl Rooms {
+    /// Returns whether the job may start, and counts it.
+    pub(super) fn admit(&mut self, job: &ProcrastinateJob) -> bool {
+        let targets = targets(job);
+        if targets.iter().any(|target| self.0.get(target) == Some(&0)) {
+            return false;
+        }
+        for target in &targets {
+            if let Some(room) = self.0.get_mut(target) {
+                *room -= 1;
+            }
+        }
+        true
+    }
+}
+
+fn targets(job: &ProcrastinateJob) -> [Target; 2] {
+    [("queue".to_owned(), job.queue_name.clone()), ("task".to_owned(), job.task_name.clone())]
+}
+
+/// The time at which starts of this period no longer count.
+fn before_period(now: DateTime<Utc>, seconds: f64) -> DateTime<Utc> {
+    let period = Duration::try_from_secs_f64(seconds).ok().and_then(|period| TimeDelta::from_std(period).ok());
+    period.and_then(|period| now.checked_sub_signed(period)).unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+impl Store {
+    /// How many more jobs may start.
+    pub(super) fn rooms(&self, now: DateTime<Utc>) -> Rooms {
+        let room = |control: &ProcrastinateFlowControl| {
+            if control.is_paused() {
+                return 0;
+            }
+            let running = control.max_running.map(|most| count(most).saturating_sub(self.count_running(control)));
+            let starts = control.max_starts.map(|most| count(most).saturating_sub(self.starts(control, now).len()));
+            running.into_iter().chain(starts).min().unwrap_or(usize::MAX)
+        };
+        Rooms(self.flow.controls.iter().map(|(target, control)| (target.clone(), room(control))).collect())
+    }
+
+    fn count_running(&self, control: &ProcrastinateFlowControl) -> usize {
+        self.jobs().filter(|job| job.status == JobStatus::Doing && is_of(job, control)).count()
+    }
+
+    /// The starts that count at this time.
+    fn starts(&self, control: &ProcrastinateFlowControl, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+        let since = before_period(now, control.start_period_seconds.unwrap_or_default());
+        let starts = self.flow.starts.get(&(control.kind.clone(), control.name.clone()));
+        starts.into_iter().flatten().copied().filter(|start| *start > since).collect()
+    }
+
+    /// Records that a job has started.
+    pub(super) fn count_start(&mut self, job_id: i64, now: DateTime<Utc>) {
+        let Some(targets) = self.job(job_id).map(targets) else { return };
+        for target in targets {
+            let control = self.flow.controls.get(&target).filter(|control| control.max_starts.is_some());
+            if let Some(period) = control.and_then(|control| control.start_period_seconds) {
+                let starts = self.flow.starts.entry(target).or_default();
+                starts.retain(|start| *start > before_period(now, period));
+                starts.push(now);
+            }
+        }
+    }
+
+    /// When there may be room for pending jobs of these queues that a limit holds back.
+    pub(super) fn wait_for_room(&self, queues: Option<&[String]>, now: DateTime<Utc>) -> Option<Duration> {
+        let waits = self.flow.controls.values().filter_map(|control| {
+            // Of a task, scheduled jobs count too.
+            let is_due = |job: &ProcrastinateJob| {
+                control.kind == "task" || job.lock.is_some() || job.scheduled_at.is_none_or(|time| time <= now)
+            };
+            let is_pending = |job: &ProcrastinateJob| is_of(job, control) && is_in(job, queues) && is_due(job);
+            if control.is_paused() || !self.waiting_jobs().any(is_pending) {
+                return None;
+            }
+            if control.max_running.is_some_and(|most| self.count_running(control) >= count(most)) {
+                return Some(WAIT_FOR_END);
+            }
+            let starts = self.starts(control, now);
+            if control.max_starts.is_none_or(|most| starts.len() < count(most)) {
+                return None;
+            }
+            let since = before_period(now, control.start_period_seconds.unwrap_or_default());
+            let first = starts.into_iter().min()?;
+            (first - since).to_std().ok()
+        });
+        waits.min()
+    }
+
+    /// Notifies workers that jobs may start again.
+    pub(super) fn notify_of_room(&mut self, kind: &str, name: &str) {
+        let mut first_jobs: BTreeMap<String, i64> = BTreeMap::new();
+        for job in self.waiting_jobs().filter(|job| is_named(job, kind, name)) {
+            let first = first_jobs.entry(job.queue_name.clone()).or_insert(job.id);
+            *first = job.id.min(*first);
+        }
+        for (queue, job_id) in first_jobs {
+            self.listeners.tell_of_job(&queue, job_id);
+        }
+    }
+}
+
+fn is_in(job: &ProcrastinateJob, queues: Option<&[String]>) -> bool {
+    queues.is_none_or(|queues| queues.contains(&job.queue_name))
+}
+
+fn is_of(job: &ProcrastinateJob, control: &ProcrastinateFlowControl) -> bool {
+    is_named(job, &control.kind, &control.name)
+}
+
+fn is_named(job: &ProcrastinateJob, kind: &str, name: &str) -> bool {
+    if kind == "queue" { job.queue_name == name } else { job.task_name == name }
+}
+
+fn count(number: i32) -> usize {
+    usize::try_from(number).unwrap_or_default()
+}

@@ -1,0 +1,75 @@
+//! Statements that pause and limit queues and tasks. Their SQL functions are in the migration
+//! `…_procrastinate_flow_control`.
+
+use diesel::sql_types::{Bool, Double, Integer, Nullable, Text};
+
+use crate::database::models::ProcrastinateFlowControl;
+use crate::database::statements::statement;
+use procrastinate_schema::schema::procrastinate_diesel_flow_controls;
+
+/// Pauses a queue or task. It returns whether it was not paused before.
+pub(crate) struct PauseQuery {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) paused_by: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) skips_ticks: bool,
+}
+
+statement!(
+    "pause": PauseQuery -> bool: Bool,
+    select "*" from "procrastinate_diesel_pause_v1"(
+        kind: Text, name: Text as "varchar", paused_by: Nullable<Text>, reason: Nullable<Text>, skips_ticks: Bool)
+);
+
+/// Resumes a queue or task. It returns whether it was paused.
+pub(crate) struct ResumeQuery {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+}
+
+statement!(
+    "resume": ResumeQuery -> bool: Bool,
+    select "*" from "procrastinate_diesel_resume_v1"(kind: Text, name: Text as "varchar")
+);
+
+/// Sets the limit of a queue or task, or removes it if all numbers are `None`. It returns whether there is or was one.
+pub(crate) struct SetLimitQuery {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) max_running: Option<i32>,
+    pub(crate) max_starts: Option<i32>,
+    pub(crate) start_period_seconds: Option<f64>,
+}
+
+statement!(
+    "set the limit": SetLimitQuery -> bool: Bool,
+    select "*" from "procrastinate_diesel_set_limit_v1"(
+        kind: Text, name: Text as "varchar", max_running: Nullable<Integer>, max_starts: Nullable<Integer>,
+        start_period_seconds: Nullable<Double>)
+);
+
+/// All pauses and limits, sorted by kind and name.
+pub(crate) struct ListFlowControlsQuery;
+
+statement!(
+    "list the pauses and limits":
+    ListFlowControlsQuery -> ProcrastinateFlowControl: procrastinate_diesel_flow_controls::SqlType,
+    |_, out| {
+        out.push_sql(
+            "SELECT kind, name, paused_at, paused_by, pause_reason, skips_ticks, max_running, max_starts, \
+             start_period_seconds, changed_at FROM procrastinate_diesel_flow_controls ORDER BY kind, name",
+        );
+        Ok(())
+    }
+);
+
+/// Whether the table of pauses and limits exists.
+#[cfg(feature = "cli")]
+pub(crate) struct FlowControlsExist;
+
+#[cfg(feature = "cli")]
+statement!("look for pauses and limits": FlowControlsExist -> bool: Bool, |_, out| {
+    out.push_sql("SELECT to_regclass('procrastinate_diesel_flow_controls') IS NOT NULL");
+    Ok(())
+});

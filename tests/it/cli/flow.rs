@@ -1,0 +1,91 @@
+//! Pausing and limiting on the command line.
+
+use serde_json::Value;
+
+use super::jobs::furnished;
+use super::{on, run};
+use crate::support::{connect, empty_database, sql};
+
+#[test]
+fn a_paused_queue_is_shown_wherever_one_looks() {
+    let (database, _connection) = furnished();
+    let said = |arguments: &[&str]| run(on(&database, arguments)).well();
+    let out = said(&["pause", "queue=mails", "--by", "anna", "--reason", "the server is down"]);
+    assert_eq!(out, "the queue \"mails\" is paused; 1 job is running\n");
+    assert!(said(&["pause", "queue=mails", "--by", "ben"]).contains("is paused already"));
+    for (arguments, expected) in [
+        (&["list_flow_controls"][..], "paused now by ben"),
+        (&["list_queues"], "queue mails: paused"),
+        (&["healthchecks"], "Pauses and limits: OK (queue mails: paused"),
+        (&["why", "1"], "its queue \"mails\" is paused"),
+    ] {
+        let out = said(arguments);
+        assert!(
+            out.contains(expected) || out.contains(&expected.replace(" now ", " 1 s ago ")),
+            "{arguments:?}: {out}"
+        );
+    }
+    let queues: Value = serde_json::from_str(&said(&["list_queues", "--json"])).unwrap();
+    assert_eq!((queues[0]["name"].as_str(), queues[0]["paused_at"].is_string()), (Some("mails"), true));
+    assert!(queues[1]["paused_at"].is_null());
+
+    assert_eq!(said(&["resume", "queue=mails"]), "the queue \"mails\" is resumed\n");
+    assert_eq!(said(&["resume", "queue=mails"]), "the queue \"mails\" was not paused\n");
+    assert!(said(&["healthchecks"]).contains("Pauses and limits: OK (none)"));
+}
+
+#[test]
+fn a_limit_is_set_shown_and_removed() {
+    let (database, mut connection) = furnished();
+    let said = |arguments: &[&str]| run(on(&database, arguments)).well();
+    said(&["limit", "queue=mails", "--running", "1", "--starts", "100", "--per", "1m"]);
+    said(&["limit", "task=send", "--running", "5"]);
+    let out = said(&["list_flow_controls"]);
+    assert!(out.contains("1 running, 100 starts in 60 s") && out.contains("5 running"), "{out}");
+    let out = said(&["why", "1"]);
+    assert!(out.contains("its queue \"mails\" is limited to 1 running, 100 starts in 60 s; 1 running"), "{out}");
+    assert!(!out.contains("task"), "it has room: {out}");
+    let controls: Value = serde_json::from_str(&said(&["list_flow_controls", "--json"])).unwrap();
+    assert_eq!(controls[0]["max_starts"], 100);
+    assert_eq!(said(&["limit", "queue=mails", "--remove"]), "the queue \"mails\" has no limit any more\n");
+    assert_eq!(said(&["limit", "queue=mails", "--remove"]), "the queue \"mails\" had no limit\n");
+    // A pause that waits for running jobs.
+    sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'failed' WHERE status = 'doing'");
+    let out = said(&["pause", "task=send", "--wait"]);
+    assert!(out.ends_with("no job is running\n"), "{out}");
+}
+
+#[test]
+fn invalid_usage_names_the_value_and_the_rule() {
+    let (database, _connection) = furnished();
+    for (arguments, expected) in [
+        (&["pause", "mails"][..], "queue=NAME or task=NAME"),
+        (&["pause", "lock=a"], "queue=NAME or task=NAME"),
+        (&["limit", "queue=mails"], "--running"),
+        (&["limit", "queue=mails", "--starts", "5"], "--per"),
+        (&["limit", "queue=mails", "--running", "many"], "many"),
+        (&["limit", "queue=mails", "--running", "1", "--remove"], "--remove"),
+    ] {
+        let said = run(on(&database, arguments)).with(2);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+    let said = run(on(&database, &["limit", "queue=mails", "--running", "0"])).with(2);
+    assert!(said.contains("must be between 1 and"), "{said}");
+}
+
+#[test]
+fn a_database_of_pythons_alone_has_no_pauses_and_says_so_when_one_is_set() {
+    let database = empty_database();
+    run(on(&database, &["schema", "apply"])).well();
+    // Everything but the contract goes.
+    let drop = "DO $$ DECLARE name text; BEGIN
+        FOR name IN SELECT oid::regprocedure FROM pg_proc WHERE proname LIKE 'procrastinate_diesel_pause%' LOOP
+            EXECUTE 'DROP FUNCTION ' || name;
+        END LOOP;
+        DROP TABLE procrastinate_diesel_flow_controls;
+    END $$";
+    sql(&mut connect(&database), drop);
+    assert!(run(on(&database, &["healthchecks"])).well().contains("Pauses and limits: OK (none)"));
+    let ended = run(on(&database, &["pause", "queue=mails"]));
+    assert!(ended.with(1).contains("could not pause"));
+}
