@@ -1,5 +1,6 @@
 DROP FUNCTION procrastinate_diesel_set_limit_v1(text, varchar, integer, integer, double precision);
 DROP FUNCTION procrastinate_diesel_resume_v1(text, varchar);
+DROP FUNCTION procrastinate_diesel_skips_tick_v1(varchar, varchar);
 DROP FUNCTION procrastinate_diesel_pause_v1(text, varchar, text, text, boolean);
 DROP FUNCTION procrastinate_diesel_notify_of_room_v1(text, varchar);
 DROP FUNCTION procrastinate_diesel_count_starts_v1(procrastinate_diesel_flow_v1, bigint[], timestamptz);

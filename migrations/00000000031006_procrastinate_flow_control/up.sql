@@ -412,6 +412,20 @@ COMMENT ON FUNCTION procrastinate_diesel_pause_v1(text, varchar, text, text, boo
     'Pauses a queue or task. Returns false if it was paused already. Then it only replaces who '
     'paused it and why.';
 
+CREATE FUNCTION procrastinate_diesel_skips_tick_v1(p_queue_name varchar, p_task_name varchar)
+    RETURNS boolean
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM procrastinate_diesel_flow_controls AS control
+        WHERE control.paused_at IS NOT NULL AND control.skips_ticks
+          AND control.name = CASE control.kind WHEN 'queue' THEN p_queue_name ELSE p_task_name END);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_skips_tick_v1(varchar, varchar) IS
+    'Whether a periodic task defers no jobs, because it or its queue is paused in that way.';
+
 CREATE FUNCTION procrastinate_diesel_resume_v1(p_kind text, p_name varchar)
     RETURNS boolean
     LANGUAGE plpgsql

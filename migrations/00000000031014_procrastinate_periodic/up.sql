@@ -1,3 +1,49 @@
+-- The contract's function, which also obeys pauses that skip ticks.
+CREATE OR REPLACE FUNCTION procrastinate_defer_periodic_job_v2(
+        _queue_name varchar, _lock varchar, _queueing_lock varchar, _task_name varchar, _priority integer,
+        _periodic_id varchar, _defer_timestamp bigint, _args jsonb)
+    RETURNS bigint
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    claim_id bigint;
+    new_job_id bigint;
+BEGIN
+    -- Tables are always locked in the order jobs, periodic_defers, events, workers.
+    LOCK TABLE procrastinate_jobs IN ROW EXCLUSIVE MODE;
+    INSERT INTO procrastinate_periodic_defers (task_name, periodic_id, defer_timestamp)
+    VALUES (_task_name, _periodic_id, _defer_timestamp)
+    ON CONFLICT DO NOTHING
+    RETURNING id INTO claim_id;
+    IF claim_id IS NULL THEN
+        RETURN NULL;
+    END IF;
+
+    IF NOT procrastinate_diesel_skips_tick_v1(_queue_name, _task_name) THEN
+        -- A taken queueing lock raises here, which also undoes the claim.
+        INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
+        VALUES (_queue_name, _task_name, _priority, _lock, _queueing_lock, _args)
+        RETURNING id INTO new_job_id;
+        UPDATE procrastinate_periodic_defers SET job_id = new_job_id WHERE id = claim_id;
+    END IF;
+
+    -- Skip rows that another worker is deleting.
+    DELETE FROM procrastinate_periodic_defers
+    WHERE id IN (
+        SELECT older.id FROM procrastinate_periodic_defers AS older
+        WHERE older.task_name = _task_name
+          AND older.periodic_id = _periodic_id
+          AND older.defer_timestamp < _defer_timestamp
+        FOR UPDATE SKIP LOCKED);
+
+    RETURN new_job_id;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_defer_periodic_job_v2(
+    varchar, varchar, varchar, varchar, integer, varchar, bigint, jsonb) IS
+    'Defers one tick of a periodic task and returns the ID of the job. Returns NULL if that tick '
+    'was deferred before, or is skipped during a pause.';
+
 CREATE FUNCTION procrastinate_diesel_defer_periodic_job_v1(
         p_queue_name varchar, p_lock text, p_queueing_lock text, p_task_name varchar, p_priority integer,
         p_periodic_id varchar, p_defer_timestamp bigint, arguments jsonb)
@@ -49,7 +95,7 @@ BEGIN
             VALUES (p_task_name, p_periodic_id, p_defer_timestamp)
             ON CONFLICT DO NOTHING
             RETURNING id INTO claim_id;
-            IF claim_id IS NOT NULL THEN
+            IF claim_id IS NOT NULL AND NOT procrastinate_diesel_skips_tick_v1(p_queue_name, p_task_name) THEN
                 INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args)
                 VALUES (p_queue_name, p_task_name, p_priority, p_lock, p_queueing_lock, arguments)
                 RETURNING id INTO new_job_id;
@@ -70,8 +116,9 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_defer_periodic_job_v1(
     varchar, text, text, varchar, integer, varchar, bigint, jsonb) IS
     'Defers one tick of a periodic task and returns the ID of the job. Returns NULL if that tick '
-    'or a later one was deferred before, or, as the second column says, if a pending job holds the '
-    'queueing lock. Then nothing is stored, and the caller''s transaction stays usable.';
+    'or a later one was deferred before or is skipped during a pause, or, as the second column '
+    'says, if a pending job holds the queueing lock. Then nothing is stored, and the caller''s '
+    'transaction stays usable.';
 
 -- The foreign key that a migration before this one has replaced. Nobody waits meanwhile.
 DO $foreign_key$

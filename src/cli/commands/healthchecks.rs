@@ -8,6 +8,7 @@ use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::database::migrations::MIGRATIONS;
 use crate::database::statements::cli::ServerInfo;
+use crate::database::statements::flow_control::FetchesPastFlowControl;
 use crate::queue::job_manager::check_connection;
 
 /// Check the connection, the tables, the migrations, the tasks and the workers
@@ -115,6 +116,13 @@ async fn migrations(session: &Session<'_>) -> Result<String, Failure> {
 
 async fn flow_controls(session: &Session<'_>) -> Result<String, Failure> {
     let controls = controls(session).await?;
+    let functions = session.load(FetchesPastFlowControl).await?.into_iter().flatten().next();
+    if let Some(functions) = functions.filter(|_| !controls.is_empty()) {
+        return Err(Failure::failed(
+            format!("workers that call these functions ignore pauses and limits: {functions}"),
+            "use a version of Procrastinate that this version of the crate knows",
+        ));
+    }
     Ok(if controls.is_empty() { "none".to_owned() } else { summary(&controls, session.times(false).await?) })
 }
 

@@ -105,6 +105,14 @@ impl Store {
         waits.min()
     }
 
+    /// Whether a periodic task defers no jobs, because it or its queue is paused in that way.
+    pub(super) fn skips_tick(&self, queue: &str, task_name: &str) -> bool {
+        let names = [("queue", queue), ("task", task_name)];
+        names.into_iter().any(|(kind, name)| {
+            self.flow.controls.get(&(kind.to_owned(), name.to_owned())).is_some_and(|control| control.skips_ticks)
+        })
+    }
+
     /// Notifies workers that jobs may start again.
     pub(super) fn notify_of_room(&mut self, kind: &str, name: &str) {
         let mut first_jobs: BTreeMap<String, i64> = BTreeMap::new();

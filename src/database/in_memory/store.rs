@@ -363,11 +363,11 @@ impl Store {
         self.periodic_defers.remove(&id);
     }
 
-    /// Records the job of a claimed tick, and deletes older ticks of its schedule. A tick after `latest` comes from a
-    /// wrong clock, and deletes none.
-    pub(super) fn settle_tick(&mut self, id: i64, job_id: i64, latest: i64) {
+    /// Records the job of a claimed tick, or that it has none, and deletes older ticks of its schedule. A tick after
+    /// `latest` comes from a wrong clock, and deletes none.
+    pub(super) fn settle_tick(&mut self, id: i64, job_id: Option<i64>, latest: i64) {
         let Some(settled) = self.periodic_defers.get_mut(&id) else { return };
-        settled.job_id = Some(job_id);
+        settled.job_id = job_id;
         let settled = settled.clone();
         self.periodic_defers.retain(|_, defer| {
             defer.task_name != settled.task_name

@@ -5,10 +5,21 @@ use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{Bool, Nullable, Text};
 
 use super::sql::SQL_MIGRATIONS;
 use crate::error::Error;
+
+/// Selects the functions that fetch jobs without regard to pauses and limits, as one text. NULL if there are none. A later
+/// version of Procrastinate can bring such a function.
+pub(crate) const FETCHES_PAST_FLOW_CONTROL: &str = "SELECT string_agg(proc.proname::text, ', ' ORDER BY proc.proname) \
+     FROM pg_catalog.pg_proc AS proc \
+     WHERE proc.pronamespace = quote_ident(current_schema())::regnamespace \
+       AND starts_with(proc.proname::text, 'procrastinate_fetch_job') \
+       AND strpos(proc.prosrc, 'procrastinate_diesel_fetch_jobs_v1') = 0";
+
+/// The same, if anything is paused or limited.
+const BYPASSED_FLOW_CONTROL: &str = " AND EXISTS (SELECT FROM procrastinate_diesel_flow_controls)";
 
 /// Checks that the tables, types, functions, triggers and unique indexes of Procrastinate 3.10 exist and are unchanged.
 ///
@@ -18,6 +29,9 @@ use crate::error::Error;
 /// It reads the first schema of `search_path`, where the migrations put everything. It runs in a read-only transaction,
 /// or in a savepoint of yours. It does not check the objects that only this crate has. Use
 /// [`migration_status`](crate::migrations::migration_status()) for those.
+///
+/// If anything is paused or limited, it logs a warning if there is another function that fetches jobs, such as one of a
+/// later version of Procrastinate. Workers that call it would ignore pauses and limits.
 ///
 /// # Errors
 ///
@@ -52,7 +66,8 @@ where
         // The first migration compares the objects that it finds with the contract, and raises an error if they differ.
         // In a read-only transaction it cannot create anything, even if a table is dropped at this moment.
         connection.batch_execute("SET TRANSACTION READ ONLY")?;
-        connection.batch_execute(SQL_MIGRATIONS[0].up)
+        connection.batch_execute(SQL_MIGRATIONS[0].up)?;
+        warn_of_bypassed_flow_control(connection)
     });
     checked.map_err(|source| match source {
         DieselError::NotFound => {
@@ -64,4 +79,23 @@ where
         }
         source => Error::database(ACTION, source),
     })
+}
+
+fn warn_of_bypassed_flow_control<C>(connection: &mut C) -> QueryResult<()>
+where
+    C: Connection<Backend = Pg> + LoadConnection<Backend = Pg>,
+{
+    let is_there = sql::<Bool>("to_regclass('procrastinate_diesel_flow_controls') IS NOT NULL");
+    if !RunQueryDsl::get_result::<bool>(diesel::select(is_there), connection)? {
+        return Ok(());
+    }
+    let functions =
+        diesel::select(sql::<Nullable<Text>>(&format!("({FETCHES_PAST_FLOW_CONTROL}{BYPASSED_FLOW_CONTROL})")));
+    if let Some(functions) = RunQueryDsl::get_result::<Option<String>>(functions, connection)? {
+        tracing::warn!(
+            action = "flow_control_bypassed",
+            "pauses and limits exist, and these functions fetch jobs without regard to them: {functions}",
+        );
+    }
+    Ok(())
 }

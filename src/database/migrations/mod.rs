@@ -45,6 +45,8 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use self::lock::{check_session, lock, unlock, while_tables_are_in_use};
 use crate::error::Error;
 
+#[cfg(feature = "cli")]
+pub(crate) use check::FETCHES_PAST_FLOW_CONTROL;
 pub use check::check_contract;
 pub use combined::CombinedMigrations;
 pub use phases::run_pre_migrations;

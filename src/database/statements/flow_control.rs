@@ -3,6 +3,8 @@
 
 use diesel::sql_types::{Bool, Double, Integer, Nullable, Text};
 
+#[cfg(feature = "cli")]
+use crate::database::migrations::FETCHES_PAST_FLOW_CONTROL;
 use crate::database::models::ProcrastinateFlowControl;
 use crate::database::statements::statement;
 use procrastinate_schema::schema::procrastinate_diesel_flow_controls;
@@ -71,5 +73,15 @@ pub(crate) struct FlowControlsExist;
 #[cfg(feature = "cli")]
 statement!("look for pauses and limits": FlowControlsExist -> bool: Bool, |_, out| {
     out.push_sql("SELECT to_regclass('procrastinate_diesel_flow_controls') IS NOT NULL");
+    Ok(())
+});
+
+/// The functions that fetch jobs without regard to pauses and limits, as one text, or NULL.
+#[cfg(feature = "cli")]
+pub(crate) struct FetchesPastFlowControl;
+
+#[cfg(feature = "cli")]
+statement!("look for functions that fetch jobs": FetchesPastFlowControl -> Option<String>: Nullable<Text>, |_, out| {
+    out.push_sql(FETCHES_PAST_FLOW_CONTROL);
     Ok(())
 });

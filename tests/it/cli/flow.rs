@@ -74,6 +74,24 @@ fn invalid_usage_names_the_value_and_the_rule() {
 }
 
 #[test]
+fn a_function_that_fetches_past_pauses_and_limits_is_reported_if_there_are_any() {
+    let (database, mut connection) = furnished();
+    sql(
+        &mut connection,
+        "CREATE FUNCTION procrastinate_fetch_job_v3(queues varchar[]) RETURNS procrastinate_jobs LANGUAGE sql
+         AS 'SELECT * FROM procrastinate_jobs LIMIT 1'",
+    );
+    run(on(&database, &["healthchecks"])).well();
+    run(on(&database, &["pause", "queue=mails"])).well();
+    let ended = run(on(&database, &["healthchecks"]));
+    assert!(ended.out.contains("Pauses and limits: FAILED"), "{ended:?}");
+    assert!(ended.with(1).contains("ignore pauses and limits: procrastinate_fetch_job_v3"));
+    let ended = run(on(&database, &["schema", "check"]));
+    assert!(ended.err.contains("without regard to them: procrastinate_fetch_job_v3"), "{ended:?}");
+    ended.well();
+}
+
+#[test]
 fn a_database_of_pythons_alone_has_no_pauses_and_says_so_when_one_is_set() {
     let database = empty_database();
     run(on(&database, &["schema", "apply"])).well();

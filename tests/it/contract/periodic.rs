@@ -45,6 +45,28 @@ fn the_queueing_lock_of_a_tick_is_kept() {
 }
 
 #[test]
+fn a_tick_is_skipped_during_a_pause_that_says_so() {
+    let mut queue = Queue::new();
+    queue.row(&tick("clean", "daily", 60));
+    for (kind, name, timestamp) in [("queue", "mails", 120), ("task", "clean", 180)] {
+        queue.run(&format!("SELECT procrastinate_diesel_pause_v1('{kind}', '{name}', p_skips_ticks => true)"));
+        assert_eq!(queue.row(&tick("clean", "daily", timestamp)), "NULL");
+        let ours = format!(
+            "SELECT job_id FROM procrastinate_diesel_defer_periodic_job_v1(
+                 'mails', NULL, NULL, 'clean', 0, 'daily', {}, '{{}}')",
+            timestamp + 30
+        );
+        assert_eq!(queue.row(&ours), "NULL");
+        assert_eq!(queue.rows(DEFERS), [format!("clean | daily | {} | NULL", timestamp + 30)]);
+        queue.run(&format!("SELECT procrastinate_diesel_resume_v1('{kind}', '{name}')"));
+    }
+    // The skipped ticks stay skipped, and an ordinary pause skips none.
+    queue.run("SELECT procrastinate_diesel_pause_v1('queue', 'mails')");
+    assert_eq!(queue.row(&tick("clean", "daily", 210)), "NULL");
+    assert_eq!(queue.row(&tick("clean", "daily", 240)), "2");
+}
+
+#[test]
 fn a_tick_that_was_deferred_before_changes_nothing() {
     let mut queue = Queue::new();
     queue.row(&tick("clean", "daily", 60));

@@ -21,7 +21,7 @@ const LIFE: &str = "
 
 /// Triggers and their functions may be replaced by some that do the same for many jobs in one statement. Indexes
 /// without constraints, and the function that reads them, may be replaced by some that find the next job faster. A
-/// foreign key may do what a trigger does anyway.
+/// foreign key may do what a trigger does anyway. The function that defers ticks also obeys pauses.
 fn may_make_way(line: &str) -> bool {
     line.starts_with("CREATE TRIGGER procrastinate_")
         || line.starts_with("constraint procrastinate_periodic_defers_job_id_fkey ")
@@ -30,6 +30,7 @@ fn may_make_way(line: &str) -> bool {
         || line.starts_with("column procrastinate_jobs_queue_name_idx_v1.")
         || line.starts_with("column idx_procrastinate_jobs_worker_not_null.")
         || line.contains("FUNCTION") && line.contains("procrastinate_fetch_job_v2(")
+        || line.contains("FUNCTION") && line.contains("procrastinate_defer_periodic_job_v2(")
         || line.starts_with("CREATE OR REPLACE FUNCTION") && line.contains("RETURNS trigger")
         || line.starts_with("comment on function procrastinate_trigger_")
         || line.starts_with("comment on function procrastinate_notify_")

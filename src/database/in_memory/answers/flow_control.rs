@@ -5,7 +5,7 @@ use diesel::result::QueryResult;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::models::ProcrastinateFlowControl;
 #[cfg(feature = "cli")]
-use crate::database::statements::flow_control::FlowControlsExist;
+use crate::database::statements::flow_control::{FetchesPastFlowControl, FlowControlsExist};
 use crate::database::statements::flow_control::{ListFlowControlsQuery, PauseQuery, ResumeQuery, SetLimitQuery};
 
 impl Store {
@@ -97,5 +97,12 @@ impl Answer for ListFlowControlsQuery {
 impl Answer for FlowControlsExist {
     fn answer(self, _store: &mut Store) -> QueryResult<Vec<bool>> {
         Ok(vec![true])
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Answer for FetchesPastFlowControl {
+    fn answer(self, _store: &mut Store) -> QueryResult<Vec<Option<String>>> {
+        Ok(vec![None])
     }
 }

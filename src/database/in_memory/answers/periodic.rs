@@ -24,10 +24,14 @@ impl Answer for DeferPeriodicJob {
         let Some(claim) = store.claim_tick(&job.task_name, &periodic_id, defer_timestamp) else {
             return Ok(vec![(None, false)]);
         };
+        if store.skips_tick(&job.queue, &job.task_name) {
+            store.settle_tick(claim, None, latest);
+            return Ok(vec![(None, false)]);
+        }
         let queue = job.queue.clone();
         match store.insert_job(job) {
             Ok(job_id) => {
-                store.settle_tick(claim, job_id, latest);
+                store.settle_tick(claim, Some(job_id), latest);
                 store.listeners.tell_of_job(&queue, job_id);
                 Ok(vec![(Some(job_id.into()), false)])
             }
