@@ -84,6 +84,10 @@ pub use crate::job::{Job, JobEventType, JobId, JobStatus};
 pub use crate::periodic::cron::Cron;
 pub use crate::periodic::{MissedTicks, PeriodicDeferrer, PeriodicTask};
 pub use crate::queue::defer::batch::{batch_defer, batch_defer_blocking};
+pub use crate::queue::defer::detailed::{
+    batch_defer_detailed, batch_defer_detailed_blocking, batch_defer_detailed_pipelined,
+};
+pub use crate::queue::defer::if_enqueued::{Deferred, IfEnqueued};
 pub use crate::queue::defer::options::JobOptions;
 pub use crate::queue::defer::pipelined::batch_defer_pipelined;
 pub use crate::queue::defer::{JobToDefer, configure_task};

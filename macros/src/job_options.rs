@@ -2,7 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
-use syn::Ident;
+use syn::{Ident, LitStr};
 
 use crate::argument::Argument;
 use crate::options::Options;
@@ -13,6 +13,7 @@ pub(crate) fn expand(options: &Options, arguments: &[Argument], krate: &TokenStr
     let queue = options.queue.as_ref().map(|queue| quote!(.queue(#queue)));
     let priority = options.priority.as_ref().map(|priority| quote!(.priority(#priority)));
     let unless_enqueued = options.unless_enqueued.as_ref().map(|_| quote!(.unless_enqueued()));
+    let if_enqueued = options.if_enqueued.as_ref().map(|value| if_enqueued(value, krate));
     let (mut of_all, mut of_one) = (Vec::new(), Vec::new());
     for (method, template) in [("lock", &options.lock), ("queueing_lock", &options.queueing_lock)] {
         let Some(template) = template else { continue };
@@ -34,9 +35,19 @@ pub(crate) fn expand(options: &Options, arguments: &[Argument], krate: &TokenStr
     });
     Ok(quote! {
         fn defaults() -> #krate::JobOptions {
-            #krate::JobOptions::new() #queue #priority #(#of_all)* #unless_enqueued
+            #krate::JobOptions::new() #queue #priority #(#of_all)* #unless_enqueued #if_enqueued
         }
 
         #of_one
     })
+}
+
+fn if_enqueued(value: &LitStr, krate: &TokenStream) -> TokenStream {
+    let variant = match value.value().as_str() {
+        "keep" => quote!(Keep),
+        "replace" => quote!(Replace),
+        "replace_except_schedule" => quote!(ReplaceExceptSchedule),
+        _ => quote!(Fail),
+    };
+    quote!(.if_enqueued(#krate::IfEnqueued::#variant))
 }

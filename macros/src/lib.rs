@@ -34,7 +34,8 @@ use proc_macro::TokenStream;
 /// | `priority = …` | the priority of its jobs; higher ones are fetched first | 0 |
 /// | `lock = "…"` | jobs that share a lock run one at a time; may contain arguments | none |
 /// | `queueing_lock = "…"` | only one pending job can hold it; may contain arguments | none |
-/// | `unless_enqueued` | keeps the pending job with the queueing lock, and defers none | a taken lock is an error |
+/// | `if_enqueued = "…"` | what deferring does if the queueing lock is taken: `"fail"`, `"keep"` (keeps the pending job), `"replace"` (replaces it: debounce) or `"replace_except_schedule"` | `"fail"` |
+/// | `unless_enqueued` | the same as `if_enqueued = "keep"`: keeps the pending job with the queueing lock, and defers none | a taken lock is an error |
 /// | `retry = …` | when to retry a failed job: `true` (immediately, without a limit), a number of immediate retries, or any `Retry` such as a `RetryStrategy` | not retried |
 /// | `timeout = "30s"` | the time limit of each attempt: a text such as `"1h 30min"` or `"500ms"`, or an expression of the type `Duration` | the worker's `timeout`, by default no limit |
 /// | `stalled = "…"` | what happens to a job whose worker died: `"retry"`, `"fail"` or `"leave"` | `"retry"` |

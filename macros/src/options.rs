@@ -20,6 +20,7 @@ pub(crate) struct Options {
     pub(crate) lock: Option<Template>,
     pub(crate) queueing_lock: Option<Template>,
     pub(crate) unless_enqueued: Option<Ident>,
+    pub(crate) if_enqueued: Option<LitStr>,
     pub(crate) retry: Option<Expr>,
     pub(crate) timeout: Option<DurationOption>,
     pub(crate) stalled: Option<LitStr>,
@@ -41,6 +42,7 @@ enum Entry {
     Stalled(LitStr),
     Middleware(ExprArray),
     UnlessEnqueued(Ident),
+    IfEnqueued(LitStr),
     PassContext,
     Crate(Path),
 }
@@ -67,6 +69,7 @@ impl Parse for Entry {
             "priority",
             "lock",
             "queueing_lock",
+            "if_enqueued",
             "retry",
             "timeout",
             "stalled",
@@ -98,6 +101,7 @@ impl Parse for Entry {
         check_value(&key, &value)?;
         Ok(match key.to_string().as_str() {
             "stalled" => Self::Stalled(value),
+            "if_enqueued" => Self::IfEnqueued(value),
             "name" => Self::Name(value),
             "namespace" => Self::Namespace(value),
             "queue" => Self::Queue(value),
@@ -124,6 +128,10 @@ pub(crate) fn check_value(key: &Ident, value: &LitStr) -> syn::Result<()> {
             value.span(),
             format!("`stalled` must be \"retry\", \"fail\" or \"leave\", not \"{text}\""),
         ));
+    }
+    if key == "if_enqueued" && !["fail", "keep", "replace", "replace_except_schedule"].contains(&text.as_str()) {
+        let rule = "`if_enqueued` must be \"fail\", \"keep\", \"replace\" or \"replace_except_schedule\"";
+        return Err(syn::Error::new(value.span(), format!("{rule}, not \"{text}\"")));
     }
     if text.contains('\0') {
         return Err(syn::Error::new(value.span(), "must not contain the NUL character, which PostgreSQL cannot store"));
@@ -160,16 +168,31 @@ impl Parse for Options {
                 Entry::Middleware(value) => set(&mut options.middleware, value)?,
                 Entry::Crate(value) => set(&mut options.krate, value)?,
                 Entry::UnlessEnqueued(key) => set(&mut options.unless_enqueued, key)?,
+                Entry::IfEnqueued(value) => set(&mut options.if_enqueued, value)?,
                 Entry::PassContext => options.pass_context = true,
             }
         }
-        match &options.unless_enqueued {
-            Some(key) if options.queueing_lock.is_none() => {
-                let message = "`unless_enqueued` must be combined with a queueing lock; add `queueing_lock = \"…\"`";
-                Err(syn::Error::new(key.span(), message))
+        options.check_if_enqueued()?;
+        Ok(options)
+    }
+}
+
+impl Options {
+    fn check_if_enqueued(&self) -> syn::Result<()> {
+        let (span, name) = match (&self.unless_enqueued, &self.if_enqueued) {
+            (Some(_), Some(value)) => {
+                let message = "`unless_enqueued` is the same as `if_enqueued = \"keep\"`; remove one of them";
+                return Err(syn::Error::new(value.span(), message));
             }
-            _ => Ok(options),
+            (Some(key), None) => (key.span(), "unless_enqueued"),
+            (None, Some(value)) if value.value() != "fail" => (value.span(), "if_enqueued"),
+            _ => return Ok(()),
+        };
+        if self.queueing_lock.is_some() {
+            return Ok(());
         }
+        let message = format!("`{name}` must be combined with a queueing lock; add `queueing_lock = \"…\"`");
+        Err(syn::Error::new(span, message))
     }
 }
 

@@ -34,8 +34,8 @@ fn an_invalid_option_is_refused_with_the_rule() {
     for (options, expected) in [
         (
             "que = \"a\"",
-            "unknown option `que`; the options are: name, namespace, aliases, queue, priority, lock, queueing_lock, retry, \
-             timeout, stalled, middleware, unless_enqueued, pass_context, crate",
+            "unknown option `que`; the options are: name, namespace, aliases, queue, priority, lock, queueing_lock, if_enqueued, \
+             retry, timeout, stalled, middleware, unless_enqueued, pass_context, crate",
         ),
         ("queue = \"\"", "the queue must not be empty"),
         ("aliases = \"a\"", "expected square brackets"),
@@ -54,6 +54,18 @@ fn an_invalid_option_is_refused_with_the_rule() {
         (
             "lock = \"a\", unless_enqueued",
             "`unless_enqueued` must be combined with a queueing lock; add `queueing_lock = \"…\"`",
+        ),
+        (
+            "if_enqueued = \"replace\"",
+            "`if_enqueued` must be combined with a queueing lock; add `queueing_lock = \"…\"`",
+        ),
+        (
+            "queueing_lock = \"a\", if_enqueued = \"debounce\"",
+            "`if_enqueued` must be \"fail\", \"keep\", \"replace\" or \"replace_except_schedule\", not \"debounce\"",
+        ),
+        (
+            "queueing_lock = \"a\", unless_enqueued, if_enqueued = \"keep\"",
+            "`unless_enqueued` is the same as `if_enqueued = \"keep\"`; remove one of them",
         ),
     ] {
         assert_eq!(refusal(options, "fn f() {}"), expected, "{options}");

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::job::JobId;
 use crate::periodic::Schedule;
 use crate::queue::defer::JobToDefer;
+use crate::queue::defer::if_enqueued::Deferred;
 use crate::queue::job_manager::Operation;
 use crate::queue::job_manager::manager::JobManager;
 use crate::queue::listener::Notifications;
@@ -96,6 +97,28 @@ impl App {
         self.job_manager.defer(job).await
     }
 
+    /// Defers a job like [`defer`](Self::defer), and says whether it was stored, or whether it has replaced or kept a
+    /// pending one.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`JobManager::defer`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::{IfEnqueued, task};
+    /// # #[task] async fn report() {}
+    /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
+    /// let job = report().queueing_lock("report").if_enqueued(IfEnqueued::Replace);
+    /// println!("{:?}", app.defer_detailed(job).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn defer_detailed(&self, job: JobToDefer) -> Result<Deferred, Error> {
+        self.job_manager.defer_detailed(job).await
+    }
+
     /// Defers a job unless its queueing lock is taken, and returns `Ok(None)` in that case.
     ///
     /// # Errors
@@ -134,6 +157,23 @@ impl App {
     /// ```
     pub async fn batch_defer(&self, jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<JobId>, Error> {
         self.job_manager.batch_defer(jobs).await
+    }
+
+    /// Defers any number of jobs like [`batch_defer`](Self::batch_defer), and says for each whether it was stored, or
+    /// whether it has replaced a pending one.
+    ///
+    /// # Errors
+    ///
+    /// The same as [`JobManager::batch_defer`].
+    ///
+    /// # Example
+    ///
+    /// See [`JobManager::batch_defer_detailed`].
+    pub async fn batch_defer_detailed(
+        &self,
+        jobs: impl IntoIterator<Item = JobToDefer>,
+    ) -> Result<Vec<Deferred>, Error> {
+        self.job_manager.batch_defer_detailed(jobs).await
     }
 
     /// Executes an operation of the [job manager](crate::job_manager) on a connection from the pool.

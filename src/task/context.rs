@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::job::interruption::AbortReason;
 use crate::job::{Job, JobId};
 use crate::queue::defer::JobToDefer;
+use crate::queue::defer::if_enqueued::Deferred;
 use crate::queue::job_manager::manager::JobManager;
 use crate::support::clock;
 use crate::support::extensions::Extensions;
@@ -115,6 +116,36 @@ impl JobContext {
     /// See [`JobContext`].
     pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
         self.job_manager().defer(job).await
+    }
+
+    /// Defers another job like [`defer`](Self::defer), and says whether it was stored, or whether it has replaced a
+    /// pending one. See [`JobManager::defer_detailed`].
+    ///
+    /// # Errors
+    ///
+    /// The same as [`JobManager::defer`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::{Deferred, Error, IfEnqueued, JobContext, task};
+    ///
+    /// #[task(queueing_lock = "index-{page}")]
+    /// async fn index(page: i64) {
+    ///     println!("the index of page {page}");
+    /// }
+    ///
+    /// #[task(pass_context)]
+    /// async fn edit(context: JobContext, page: i64) -> Result<(), Error> {
+    ///     let deferred = context.defer_detailed(index(page).if_enqueued(IfEnqueued::Replace)).await?;
+    ///     if let Deferred::Replaced(id) = deferred {
+    ///         println!("job {id} was still pending");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn defer_detailed(&self, job: JobToDefer) -> Result<Deferred, Error> {
+        self.job_manager().defer_detailed(job).await
     }
 
     /// Returns the job as it was when the worker fetched it. `attempts` does not count the running attempt.

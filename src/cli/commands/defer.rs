@@ -10,7 +10,7 @@ use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::values;
 use crate::error::Error;
-use crate::queue::defer::insert::Deferred;
+use crate::queue::defer::if_enqueued::{Deferred, IfEnqueued};
 use crate::queue::defer::options::JobOptions;
 use crate::queue::defer::{JobToDefer, configure_task};
 
@@ -39,6 +39,11 @@ pub(crate) struct Defer {
     /// The queueing lock; fails if a pending job has the same one [env: PROCRASTINATE_DEFER_QUEUEING_LOCK]
     #[arg(long)]
     queueing_lock: Option<String>,
+
+    /// What to do if a pending job has the queueing lock: fail, keep it, replace it, or replace_except_schedule.
+    /// Default: the task's, or fail [env: PROCRASTINATE_DEFER_IF_ENQUEUED]
+    #[arg(long, value_name = "WHAT", value_parser = values::if_enqueued)]
+    if_enqueued: Option<IfEnqueued>,
 
     /// Exit with 0 even if the queueing lock is taken [env: PROCRASTINATE_DEFER_IGNORE_ALREADY_ENQUEUED, 1/y/t or
     /// 0/n/f]
@@ -87,10 +92,13 @@ impl Defer {
         let args = args.unwrap_or_else(|| json!({}));
         let job = self.task(args.clone(), session)?.configure(&self.options()?);
         session.output.note(format!("Launching a job: {}({})", self.task, shown(&args)));
-        match session.app.job_manager().defer_or_find(job).await {
+        match session.app.job_manager().defer_detailed(job).await {
             Ok(deferred) if self.json => session.output.json(&json!({ "id": deferred.id() })),
             Ok(Deferred::New(id)) => session.output.line(format!("deferred job {id}")),
-            Ok(Deferred::Pending(id)) => {
+            Ok(Deferred::Replaced(id)) => {
+                session.output.line(format!("replaced the pending job {id} with the same queueing lock"))
+            }
+            Ok(Deferred::Kept(id)) => {
                 session.output.line(format!("job {id} with the same queueing lock is already pending"))
             }
             Err(error @ Error::AlreadyEnqueued { .. }) if is_ignored == Some(true) => {
@@ -128,6 +136,9 @@ impl Defer {
         }
         if let Some(lock) = or_variable(self.queueing_lock.take(), "PROCRASTINATE_DEFER_QUEUEING_LOCK", values::text)? {
             options = options.queueing_lock(lock);
+        }
+        if let Some(what) = or_variable(self.if_enqueued, "PROCRASTINATE_DEFER_IF_ENQUEUED", values::if_enqueued)? {
+            options = options.if_enqueued(what);
         }
         if let Some(priority) = or_variable(self.priority, "PROCRASTINATE_DEFER_PRIORITY", values::priority)? {
             options = options.priority(priority);

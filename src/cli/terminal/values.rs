@@ -8,6 +8,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use serde_json::Value;
 
 use crate::job::{JobId, JobStatus};
+use crate::queue::defer::if_enqueued::IfEnqueued;
 use crate::worker::DeleteJobs;
 
 /// Parses seconds, like Procrastinate, or a number with a unit.
@@ -89,6 +90,11 @@ pub(crate) fn delete_jobs(text: &str) -> Result<DeleteJobs, String> {
         "always" => Ok(DeleteJobs::Always),
         _ => Err("must be never, successful or always".to_owned()),
     }
+}
+
+pub(crate) fn if_enqueued(text: &str) -> Result<IfEnqueued, String> {
+    let label = text.trim().to_ascii_lowercase().replace('-', "_");
+    IfEnqueued::from_label(&label).ok_or_else(|| "must be fail, keep, replace or replace_except_schedule".to_owned())
 }
 
 /// Parses a job ID, with or without a `#`.

@@ -169,6 +169,20 @@ impl Store {
         }
     }
 
+    /// Gives a pending job the values of another one, except for its queueing lock and perhaps its schedule.
+    pub(super) fn replace_job(&mut self, id: i64, by: NewJob, keeps_schedule: bool) -> Result<(), Violation> {
+        self.update_job(id, |job| {
+            job.queue_name = by.queue;
+            job.task_name = by.task_name;
+            job.priority = by.priority;
+            job.lock = by.lock;
+            job.args = stored_args(by.args);
+            if !keeps_schedule {
+                job.scheduled_at = by.scheduled_at.map(stored_time);
+            }
+        })
+    }
+
     /// Changes a job, if it exists, and writes its events.
     pub(super) fn update_job(&mut self, id: i64, change: impl FnOnce(&mut ProcrastinateJob)) -> Result<(), Violation> {
         let Some(old) = self.jobs.get(&id) else { return Ok(()) };

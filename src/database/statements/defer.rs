@@ -152,3 +152,22 @@ statement!(
         jobs.priorities: Array<Integer>, jobs.locks: Array<Nullable<Text>>, jobs.queueing_locks: Array<Nullable<Text>>,
         jobs.args: Array<Jsonb>, jobs.scheduled_at: Array<Nullable<Timestamptz>>)
 );
+
+/// Defers any number of jobs as if one after the other, all or none. For each there is a label in `if_enqueued`, which
+/// says what happens if a pending job holds its queueing lock: `fail`, `keep`, `replace` or `replace_except_schedule`.
+pub(crate) struct DeferOrReplaceJobs {
+    pub(crate) jobs: InsertJobs,
+    pub(crate) if_enqueued: Vec<&'static str>,
+}
+
+/// A row of [`DeferOrReplaceJobs`]: an ID and the effect `new`, `replaced` or `kept`. Or else, in the only row, the
+/// queueing lock at which a job failed.
+pub(crate) type EffectOrTaken = (Option<JobId>, Option<String>, Option<String>);
+
+statement!(
+    "defer the job": DeferOrReplaceJobs -> EffectOrTaken: (Nullable<BigInt>, Nullable<Text>, Nullable<Text>),
+    select "job_id, effect, taken_queueing_lock" from "procrastinate_diesel_defer_or_replace_jobs_v1"(
+        jobs.queues: Array<Text> as "varchar[]", jobs.task_names: Array<Text> as "varchar[]",
+        jobs.priorities: Array<Integer>, jobs.locks: Array<Nullable<Text>>, jobs.queueing_locks: Array<Nullable<Text>>,
+        jobs.args: Array<Jsonb>, jobs.scheduled_at: Array<Nullable<Timestamptz>>, if_enqueued: Array<Text>)
+);

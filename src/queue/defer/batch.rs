@@ -11,20 +11,21 @@ use crate::database::statements::defer::{HoldersOfQueueingLocks, InsertJobs, New
 use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::JobToDefer;
-use crate::queue::defer::insert::{CheckedJob, TRIES};
-use crate::queue::defer::options::IfEnqueued;
+use crate::queue::defer::if_enqueued::{Deferred, IfEnqueued};
+use crate::queue::defer::insert::{CheckedJob, TRIES, insert_or_replace};
 use crate::queue::metrics::JobsToCount;
 
 /// Defers any number of jobs in one statement on an async connection, all or none.
 ///
-/// It returns their IDs in the order of the input. The jobs may be of different tasks. A job with
-/// [`unless_enqueued`](crate::JobOptions::unless_enqueued) gets the ID of the pending or earlier job with its queueing
-/// lock.
+/// It returns their IDs in the order of the input. The jobs may be of different tasks. If a queueing lock is taken and
+/// [`if_enqueued`](crate::JobOptions::if_enqueued) keeps or replaces the pending or earlier job, the ID is that of this
+/// job. [`batch_defer_detailed`](crate::batch_defer_detailed()) says which jobs are new.
 ///
 /// # Errors
 ///
 /// As [`JobToDefer::defer`]. If one job cannot be deferred, none is. [`Error::AlreadyEnqueued`] is also returned if a
-/// queueing lock occurs twice among the jobs. Your transaction stays intact except after [`Error::Database`].
+/// queueing lock occurs twice among the jobs, unless `if_enqueued` says otherwise. Your transaction stays intact except
+/// after [`Error::Database`].
 ///
 /// # Example
 ///
@@ -41,7 +42,7 @@ pub async fn batch_defer<C>(jobs: impl IntoIterator<Item = JobToDefer>, connecti
 where
     C: AsyncConnectionCore<Backend = Pg>,
 {
-    insert_or_find_all(checked_jobs(jobs)?, &mut Async(connection)).await
+    defer_all(checked_jobs(jobs)?, &mut Async(connection)).await.map(ids)
 }
 
 /// Defers any number of jobs, as [`batch_defer`] does, on a blocking connection.
@@ -67,7 +68,12 @@ pub fn batch_defer_blocking<C>(
 where
     C: LoadConnection<Backend = Pg>,
 {
-    complete(insert_or_find_all(checked_jobs(jobs)?, &mut Blocking(connection)))
+    complete(defer_all(checked_jobs(jobs)?, &mut Blocking(connection))).map(ids)
+}
+
+/// The ID of each stored, replaced or kept job.
+pub(crate) fn ids(deferred: Vec<Deferred>) -> Vec<JobId> {
+    deferred.into_iter().map(Deferred::id).collect()
 }
 
 /// Checks all jobs and converts them into rows.
@@ -76,17 +82,64 @@ pub(crate) fn checked_jobs(jobs: impl IntoIterator<Item = JobToDefer>) -> Result
 }
 
 /// The common implementation of the functions that defer a batch.
-pub(crate) async fn insert_or_find_all<R: Run>(jobs: Vec<CheckedJob>, run: &mut R) -> Result<Vec<JobId>, Error> {
+pub(crate) async fn defer_all<R: Run>(jobs: Vec<CheckedJob>, run: &mut R) -> Result<Vec<Deferred>, Error> {
+    if jobs.iter().any(|job| job.if_enqueued.is_replacing()) {
+        return replace_all(jobs, run).await;
+    }
     if jobs.iter().any(|job| job.if_enqueued == IfEnqueued::Keep) {
         return insert_or_find_each(&jobs, run).await;
     }
-    let locks: Vec<_> =
-        jobs.iter().filter_map(|job| Some((job.row.queueing_lock.clone()?, job.row.task_name.clone()))).collect();
+    let locks = locks_that_fail(&jobs);
     let inserted = insert(jobs.into_iter().map(|job| job.row).collect(), run).await?;
-    inserted.map_err(|taken| {
-        let task_name = locks.into_iter().find(|(lock, _)| *lock == taken).map_or_else(String::new, |(_, task)| task);
-        Error::AlreadyEnqueued { task_name, queueing_lock: taken }
-    })
+    let ids = inserted.map_err(|taken| already_enqueued(locks, taken))?;
+    Ok(ids.into_iter().map(Deferred::New).collect())
+}
+
+/// The queueing locks of the jobs that fail if their lock is taken, each with the name of the task.
+fn locks_that_fail(jobs: &[CheckedJob]) -> Vec<(String, String)> {
+    let failing = jobs.iter().filter(|job| job.if_enqueued == IfEnqueued::Fail);
+    failing.filter_map(|job| Some((job.row.queueing_lock.clone()?, job.row.task_name.clone()))).collect()
+}
+
+fn already_enqueued(locks: Vec<(String, String)>, taken: String) -> Error {
+    let task_name = locks.into_iter().find(|(lock, _)| *lock == taken).map_or_else(String::new, |(_, task)| task);
+    Error::AlreadyEnqueued { task_name, queueing_lock: taken }
+}
+
+/// Defers a batch in which some jobs may replace pending ones.
+async fn replace_all<R: Run>(jobs: Vec<CheckedJob>, run: &mut R) -> Result<Vec<Deferred>, Error> {
+    let locks = locks_that_fail(&jobs);
+    let names: Vec<_> = jobs.iter().map(|job| (job.row.task_name.clone(), job.row.queue.clone())).collect();
+    let deferred = insert_or_replace(jobs, run).await?.map_err(|taken| already_enqueued(locks, taken))?;
+    let new = names.iter().zip(&deferred).filter(|(_, deferred)| deferred.is_new());
+    JobsToCount::new(new.map(|((task_name, queue), _)| (task_name.as_str(), queue.as_str()))).deferred();
+    let count = |is_so: fn(&Deferred) -> bool| deferred.iter().filter(|deferred| is_so(deferred)).count();
+    log_new(count(|deferred| deferred.is_new()));
+    log_replaced(count(|deferred| matches!(deferred, Deferred::Replaced(_))));
+    log_kept(count(|deferred| matches!(deferred, Deferred::Kept(_))));
+    Ok(deferred)
+}
+
+fn log_new(count: usize) {
+    if count > 0 {
+        tracing::info!(action = "jobs_deferred", count, "deferred {count} jobs");
+    }
+}
+
+fn log_replaced(count: usize) {
+    if count > 0 {
+        tracing::info!(action = "jobs_replaced", count, "replaced {count} pending jobs with the same queueing locks");
+    }
+}
+
+fn log_kept(count: usize) {
+    if count > 0 {
+        tracing::info!(
+            action = "jobs_already_enqueued",
+            count,
+            "did not defer {count} jobs: jobs with the same queueing locks are pending",
+        );
+    }
 }
 
 /// Inserts the rows and returns their IDs, or else the queueing lock that is taken.
@@ -101,7 +154,7 @@ async fn insert<R: Run>(rows: Vec<NewJob>, run: &mut R) -> Result<Result<Vec<Job
     }
     on_their_way.deferred();
     let ids: Vec<JobId> = rows.into_iter().filter_map(|(id, _)| id).collect();
-    tracing::info!(action = "jobs_deferred", count = ids.len(), "deferred {} jobs", ids.len());
+    log_new(ids.len());
     Ok(Ok(ids))
 }
 
@@ -117,14 +170,14 @@ enum Place {
 }
 
 /// Inserts a batch in which a taken queueing lock is an error for some jobs only.
-async fn insert_or_find_each<R: Run>(jobs: &[CheckedJob], run: &mut R) -> Result<Vec<JobId>, Error> {
+async fn insert_or_find_each<R: Run>(jobs: &[CheckedJob], run: &mut R) -> Result<Vec<Deferred>, Error> {
     let mut pending = HashMap::new();
     let mut last_taken = String::new();
     for _ in 0..TRIES {
         let places = places(jobs, &pending);
         let new = jobs.iter().zip(&places).filter(|(_, place)| **place == Place::New);
         match insert(new.map(|(job, _)| job.row.clone()).collect(), run).await? {
-            Ok(ids) => return Ok(ids_of(&places, ids)),
+            Ok(ids) => return Ok(deferred_of(&places, ids)),
             Err(taken) => last_taken = taken,
         }
         let of_lock = |job: &&CheckedJob| job.row.queueing_lock.as_ref() == Some(&last_taken);
@@ -156,24 +209,17 @@ fn places(jobs: &[CheckedJob], pending: &HashMap<String, JobId>) -> Vec<Place> {
     places
 }
 
-/// The ID of each job in a batch, from those of the inserted ones.
-fn ids_of(places: &[Place], new: Vec<JobId>) -> Vec<JobId> {
-    let kept = places.len() - new.len();
-    if kept > 0 {
-        tracing::info!(
-            action = "jobs_already_enqueued",
-            count = kept,
-            "did not defer {kept} jobs: jobs with the same queueing locks are pending",
-        );
-    }
+/// What was done with each job of a batch, from the IDs of the inserted ones.
+fn deferred_of(places: &[Place], new: Vec<JobId>) -> Vec<Deferred> {
+    log_kept(places.len() - new.len());
     let mut new = new.into_iter();
-    let mut ids = Vec::with_capacity(places.len());
+    let mut deferred: Vec<Deferred> = Vec::with_capacity(places.len());
     for place in places {
-        ids.extend(match place {
-            Place::New => new.next(),
-            Place::Pending(id) => Some(*id),
-            Place::SameAs(index) => ids.get(*index).copied(),
+        deferred.extend(match place {
+            Place::New => new.next().map(Deferred::New),
+            Place::Pending(id) => Some(Deferred::Kept(*id)),
+            Place::SameAs(index) => deferred.get(*index).map(|first| Deferred::Kept(first.id())),
         });
     }
-    ids
+    deferred
 }

@@ -18,6 +18,9 @@
 //!
 //! A lone job costs no more than an `INSERT`. Without a queueing lock, it can only wait for a lock on the table, like
 //! every other job. With one, its own call inserts it.
+//!
+//! A job that may replace a pending one is always sent by its own call, because it may have to wait for a transaction
+//! that has changed the pending job.
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error as StdError;
@@ -34,8 +37,8 @@ use crate::database::statements::Statement;
 use crate::database::statements::defer::{HoldersOfQueueingLocks, InsertEachJob, InsertJob, InsertJobs};
 use crate::error::Error;
 use crate::job::JobId;
-use crate::queue::defer::insert::{CheckedJob, Deferred, NamesOfJob, insert_or_find, insert_or_find_silently};
-use crate::queue::defer::options::IfEnqueued;
+use crate::queue::defer::if_enqueued::{Deferred, IfEnqueued};
+use crate::queue::defer::insert::{CheckedJob, NamesOfJob, insert_or_find, insert_or_find_silently};
 use crate::support::json::approximate_size;
 use crate::support::shared_future::{SharedFuture, WeakSharedFuture};
 
@@ -86,8 +89,12 @@ impl ConcurrentDefers {
         Self(Arc::new(Shared { connector, state: Mutex::default(), alone: Arc::default() }))
     }
 
-    /// Inserts the job or finds the pending one, and logs it.
+    /// Inserts the job, or finds or replaces the pending one, and logs it.
     pub(crate) async fn insert_or_find(&self, job: CheckedJob) -> Result<Deferred, Error> {
+        if job.if_enqueued.is_replacing() {
+            let mut connection = self.0.connector.get(InsertJob::ACTION).await?;
+            return insert_or_find(job, &mut connection).await;
+        }
         let names = NamesOfJob::of(&job.row);
         match self.answer(job).await {
             Answer::Done(result) => names.conclude(result?),
@@ -197,9 +204,9 @@ impl Shared {
             match (id, job.if_enqueued, holder) {
                 (Some(id), ..) => Answer::Done(Ok(Some(Deferred::New(id)))),
                 (None, IfEnqueued::Fail, _) => Answer::Done(Ok(None)),
-                (None, IfEnqueued::Keep, Some(id)) => Answer::Done(Ok(Some(Deferred::Pending(*id)))),
+                (None, IfEnqueued::Keep, Some(id)) => Answer::Done(Ok(Some(Deferred::Kept(*id)))),
                 // The holder has started meanwhile.
-                (None, IfEnqueued::Keep, None) => self.alone(job, None),
+                (None, ..) => self.alone(job, None),
             }
         };
         Ok(jobs.into_iter().map(answer).collect())

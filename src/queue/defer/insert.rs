@@ -1,10 +1,12 @@
-//! Inserts one job, or finds the pending job that holds its queueing lock.
+//! Inserts one job, or finds or replaces the pending job that holds its queueing lock.
 
 use crate::database::connection::run::{Run, no_row};
-use crate::database::statements::defer::{HoldersOfQueueingLocks, InsertJob, InsertJobUnlessEnqueued, NewJob};
+use crate::database::statements::defer::{
+    DeferOrReplaceJobs, EffectOrTaken, HoldersOfQueueingLocks, InsertJob, InsertJobUnlessEnqueued, NewJob,
+};
 use crate::error::Error;
 use crate::job::JobId;
-use crate::queue::defer::options::IfEnqueued;
+use crate::queue::defer::if_enqueued::{Deferred, IfEnqueued};
 use crate::queue::metrics::JobsToCount;
 
 /// How often a job is inserted if the holder of its queueing lock starts each time before it is found.
@@ -16,32 +18,18 @@ pub(crate) struct CheckedJob {
     pub(crate) if_enqueued: IfEnqueued,
 }
 
-/// The result of deferring a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Deferred {
-    /// The job was inserted.
-    New(JobId),
-    /// It was not, because this pending job holds its queueing lock.
-    Pending(JobId),
-}
-
-impl Deferred {
-    pub(crate) fn id(self) -> JobId {
-        match self {
-            Self::New(id) | Self::Pending(id) => id,
-        }
-    }
-}
-
-/// Inserts the job or finds the pending one, and logs it.
+/// Inserts the job, or finds or replaces the pending one, and logs it.
 pub(crate) async fn insert_or_find<R: Run>(job: CheckedJob, run: &mut R) -> Result<Deferred, Error> {
     let names = NamesOfJob::of(&job.row);
     let deferred = insert_or_find_silently(job, run).await?;
     names.conclude(deferred)
 }
 
-/// Inserts the job or finds the pending one. It returns nothing if the queueing lock is taken.
+/// Inserts the job, or finds or replaces the pending one. It returns nothing if the queueing lock is taken.
 pub(super) async fn insert_or_find_silently<R: Run>(job: CheckedJob, run: &mut R) -> Result<Option<Deferred>, Error> {
+    if job.if_enqueued.is_replacing() {
+        return Ok(insert_or_replace(vec![job], run).await?.ok().and_then(|deferred| deferred.first().copied()));
+    }
     let CheckedJob { row, if_enqueued } = job;
     if if_enqueued == IfEnqueued::Fail {
         return Ok(insert(row, run).await?.map(Deferred::New));
@@ -52,7 +40,7 @@ pub(super) async fn insert_or_find_silently<R: Run>(job: CheckedJob, run: &mut R
         }
         let queueing_locks = row.queueing_lock.clone().into_iter().collect();
         if let Some((_, id)) = run.load(HoldersOfQueueingLocks { queueing_locks }).await?.first() {
-            return Ok(Some(Deferred::Pending(*id)));
+            return Ok(Some(Deferred::Kept(*id)));
         }
     }
     Ok(None)
@@ -64,6 +52,29 @@ async fn insert<R: Run>(row: NewJob, run: &mut R) -> Result<Option<JobId>, Error
         Some(_) => run.load(InsertJobUnlessEnqueued(row)).await?.first().copied(),
         None => run.load(InsertJob(row)).await?.first().copied(),
     })
+}
+
+/// Defers jobs of which some may replace a pending one, in one statement, as if one after the other. Returns what was
+/// done with each, or else the queueing lock at which a job failed.
+pub(super) async fn insert_or_replace<R: Run>(
+    jobs: Vec<CheckedJob>,
+    run: &mut R,
+) -> Result<Result<Vec<Deferred>, String>, Error> {
+    let (if_enqueued, rows): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.if_enqueued.label(), job.row)).unzip();
+    let rows = run.load(DeferOrReplaceJobs { jobs: rows.into_iter().collect(), if_enqueued }).await?;
+    if let Some(queueing_lock) = rows.iter().find_map(|(.., taken)| taken.clone()) {
+        return Ok(Err(queueing_lock));
+    }
+    rows.into_iter().map(deferred).collect::<Option<_>>().map(Ok).ok_or_else(no_row::<DeferOrReplaceJobs>)
+}
+
+fn deferred((id, effect, _): EffectOrTaken) -> Option<Deferred> {
+    match (id?, effect?.as_str()) {
+        (id, "new") => Some(Deferred::New(id)),
+        (id, "replaced") => Some(Deferred::Replaced(id)),
+        (id, "kept") => Some(Deferred::Kept(id)),
+        _ => None,
+    }
 }
 
 /// The names that a log line or error about a job needs.
@@ -83,7 +94,8 @@ impl NamesOfJob {
     pub(super) fn conclude(self, deferred: Option<Deferred>) -> Result<Deferred, Error> {
         match deferred {
             Some(Deferred::New(id)) => self.log_new(id),
-            Some(Deferred::Pending(id)) => self.log_pending(id),
+            Some(Deferred::Replaced(id)) => self.log_replaced(id),
+            Some(Deferred::Kept(id)) => self.log_kept(id),
             None => {}
         }
         let Self { task_name, queueing_lock, .. } = self;
@@ -105,7 +117,19 @@ impl NamesOfJob {
         );
     }
 
-    fn log_pending(&self, id: JobId) {
+    fn log_replaced(&self, id: JobId) {
+        let Self { task_name, queue, queueing_lock } = self;
+        tracing::info!(
+            action = "job_replaced",
+            job.id = i64::from(id),
+            job.task_name = %task_name,
+            job.queue = %queue,
+            queueing_lock,
+            "replaced the pending job {id} by a job of task {task_name} with the same queueing lock",
+        );
+    }
+
+    fn log_kept(&self, id: JobId) {
         let Self { task_name, queue, queueing_lock } = self;
         tracing::info!(
             action = "job_already_enqueued",

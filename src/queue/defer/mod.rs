@@ -2,6 +2,8 @@
 
 pub(crate) mod batch;
 pub(crate) mod concurrent;
+pub(crate) mod detailed;
+pub(crate) mod if_enqueued;
 pub(crate) mod insert;
 pub(crate) mod options;
 pub(crate) mod pipelined;
@@ -22,8 +24,9 @@ use crate::database::connection::run::{Async, Blocking, complete};
 use crate::database::statements::defer::NewJob;
 use crate::error::Error;
 use crate::job::JobId;
-use crate::queue::defer::insert::{CheckedJob, Deferred, insert_or_find, none_if_enqueued};
-use crate::queue::defer::options::{IfEnqueued, JobOptions, option_setters};
+use crate::queue::defer::if_enqueued::{Deferred, IfEnqueued};
+use crate::queue::defer::insert::{CheckedJob, insert_or_find, none_if_enqueued};
+use crate::queue::defer::options::{JobOptions, option_setters};
 use crate::support::json::to_json;
 use crate::validation::{check_args, check_name, unserializable};
 
@@ -162,6 +165,14 @@ impl JobToDefer {
         /// let job = procrastinate::configure_task("bill", serde_json::json!({})).schedule_in(std::time::Duration::from_secs(300));
         /// ```
         schedule_in(delay: Duration);
+
+        /// Sets what happens if another pending job holds the queueing lock; see [`JobOptions::if_enqueued`].
+        ///
+        /// ```
+        /// # use procrastinate::{IfEnqueued, configure_task};
+        /// let job = configure_task("bill", serde_json::json!({})).queueing_lock("bill-7").if_enqueued(IfEnqueued::Replace);
+        /// ```
+        if_enqueued(if_enqueued: IfEnqueued);
     }
 
     /// Keeps the pending job that holds the queueing lock; see [`JobOptions::unless_enqueued`].
@@ -193,7 +204,7 @@ impl JobToDefer {
     /// - no text may contain a NUL character
     /// - no number of the arguments may be infinite or NaN, and they must not be nested more than 127 levels deep
     /// - `schedule_at` must be a date that PostgreSQL can hold, and cannot be combined with `schedule_in`
-    /// - `unless_enqueued` must be combined with a queueing lock
+    /// - `unless_enqueued` and `if_enqueued` must be combined with a queueing lock
     ///
     /// # Example
     ///
@@ -209,11 +220,24 @@ impl JobToDefer {
     pub fn check(&self) -> Result<(), Error> {
         check_name("task name", &self.task_name)?;
         self.checked_args()?;
-        if self.options.if_enqueued == Some(IfEnqueued::Keep) && self.options.queueing_lock.is_none() {
-            let rule = format!("the job of the task \"{}\" must have a queueing lock", self.task_name);
-            return Err(Error::invalid("option", "unless_enqueued", rule));
-        }
+        self.check_if_enqueued()?;
         self.options.check()
+    }
+
+    fn check_if_enqueued(&self) -> Result<(), Error> {
+        let option = match self.options.if_enqueued {
+            None | Some(IfEnqueued::Fail) => return Ok(()),
+            Some(IfEnqueued::Keep) => "unless_enqueued".to_owned(),
+            Some(other) => format!("if_enqueued = {}", other.label()),
+        };
+        if self.options.queueing_lock.is_some() {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "option",
+            option,
+            format!("the job of the task \"{}\" must have a queueing lock", self.task_name),
+        ))
     }
 
     /// Checks the arguments and returns them.
@@ -224,14 +248,14 @@ impl JobToDefer {
     /// Defers the job on an async connection, pooled or not, and returns its ID.
     ///
     /// In a transaction, the job is stored if and only if the transaction is committed. No worker sees it before that.
-    /// With [`unless_enqueued`](JobOptions::unless_enqueued) it can return the ID of another job.
+    /// With [`if_enqueued`](JobOptions::if_enqueued) it can return the ID of a pending job that was kept or replaced.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] for the reasons listed at [`check`](Self::check), before a statement is sent.
     ///
-    /// [`Error::AlreadyEnqueued`] if another pending job holds the queueing lock, unless the option `unless_enqueued`
-    /// is set. Your transaction stays intact.
+    /// [`Error::AlreadyEnqueued`] if another pending job holds the queueing lock, unless the option `if_enqueued` or
+    /// `unless_enqueued` is set. Your transaction stays intact.
     ///
     /// [`Error::Database`] if the statement fails. Your transaction is then lost. In a transaction with the isolation
     /// level repeatable read or serializable, a queueing lock taken by a concurrent transaction is a serialization
@@ -292,7 +316,7 @@ impl JobToDefer {
     }
 
     /// Defers the job like [`defer`](Self::defer), but returns `Ok(None)` if the queueing lock is already taken, even
-    /// with the option `unless_enqueued`.
+    /// with the option `if_enqueued` or `unless_enqueued`.
     ///
     /// # Errors
     ///

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::queue::defer::if_enqueued::IfEnqueued;
 use crate::support::clock;
 use crate::support::misfit::Misfit;
 use crate::validation::{check_lock, check_name};
@@ -58,16 +59,6 @@ pub struct JobOptions {
     pub(crate) if_enqueued: Option<IfEnqueued>,
 }
 
-/// What happens if another pending job holds the queueing lock.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum IfEnqueued {
-    /// Deferring the job fails.
-    #[default]
-    Fail,
-    /// The pending job is kept, and its ID is returned.
-    Keep,
-}
-
 impl JobOptions {
     /// Creates options with nothing set.
     pub fn new() -> Self {
@@ -116,8 +107,8 @@ impl JobOptions {
     /// Sets the queueing lock, at most 2,600 bytes. Default: the task's queueing lock, or none.
     ///
     /// Only one pending job can hold it. Deferring another one returns
-    /// [`Error::AlreadyEnqueued`](crate::Error::AlreadyEnqueued), or does nothing with
-    /// [`unless_enqueued`](Self::unless_enqueued).
+    /// [`Error::AlreadyEnqueued`](crate::Error::AlreadyEnqueued), unless [`if_enqueued`](Self::if_enqueued) says
+    /// otherwise.
     ///
     /// ```
     /// # use procrastinate::JobOptions;
@@ -132,14 +123,29 @@ impl JobOptions {
     ///
     /// Deferring then stores nothing, logs it, and returns the ID of the pending job. If that job has just started, the
     /// new job is stored. In a batch, jobs with the same queueing lock get the same ID. It must be combined with a
-    /// queueing lock.
+    /// queueing lock. It is the same as [`if_enqueued(IfEnqueued::Keep)`](Self::if_enqueued).
     ///
     /// ```
     /// # use procrastinate::JobOptions;
     /// let options = JobOptions::new().queueing_lock("report").unless_enqueued();
     /// ```
-    pub fn unless_enqueued(mut self) -> Self {
-        self.if_enqueued = Some(IfEnqueued::Keep);
+    pub fn unless_enqueued(self) -> Self {
+        self.if_enqueued(IfEnqueued::Keep)
+    }
+
+    /// Sets what happens if another pending job holds the queueing lock. Default: [`IfEnqueued::Fail`].
+    ///
+    /// Deferring returns the ID of the pending job if that job is kept or replaced. All but `Fail` must be combined
+    /// with a queueing lock.
+    ///
+    /// ```
+    /// # use procrastinate::{IfEnqueued, JobOptions};
+    /// # use std::time::Duration;
+    /// let in_a_minute = JobOptions::new().schedule_in(Duration::from_secs(60));
+    /// let debounced = in_a_minute.queueing_lock("report").if_enqueued(IfEnqueued::Replace);
+    /// ```
+    pub fn if_enqueued(mut self, if_enqueued: IfEnqueued) -> Self {
+        self.if_enqueued = Some(if_enqueued);
         self
     }
 

@@ -11,9 +11,10 @@ use crate::database::statements::defer::InsertJob;
 use crate::database::statements::finish_and_fetch::FinishAndFetchJobs;
 use crate::database::statements::workers::RegisterWorkerQuery;
 use crate::error::Error;
-use crate::queue::defer::batch::insert_or_find_all;
+use crate::queue::defer::batch::{defer_all, ids};
 use crate::queue::defer::configure_task;
-use crate::queue::defer::insert::{CheckedJob, Deferred, insert_or_find};
+use crate::queue::defer::if_enqueued::Deferred;
+use crate::queue::defer::insert::{CheckedJob, insert_or_find};
 
 /// A connection whose other programs start every pending job before its holder is looked up, so many times.
 struct Busy {
@@ -71,12 +72,12 @@ fn a_job_is_inserted_again_if_the_pending_one_has_started() {
         assert!(matches!(deferred, Deferred::New(_)), "{deferred:?}");
     }
     let deferred = complete(insert_or_find(job("a"), &mut busy(0))).unwrap();
-    assert!(matches!(deferred, Deferred::Pending(_)), "{deferred:?}");
+    assert!(matches!(deferred, Deferred::Kept(_)), "{deferred:?}");
 }
 
 #[test]
 fn a_batch_is_inserted_again_if_a_pending_job_has_started() {
-    let ids = complete(insert_or_find_all(vec![job("b"), job("a"), job("a")], &mut busy(2))).unwrap();
+    let ids = ids(complete(defer_all(vec![job("b"), job("a"), job("a")], &mut busy(2))).unwrap());
     assert!(ids[0] != ids[1] && ids[1] == ids[2], "{ids:?}");
 }
 
@@ -84,6 +85,6 @@ fn a_batch_is_inserted_again_if_a_pending_job_has_started() {
 fn the_number_of_tries_is_limited() {
     let error = complete(insert_or_find(job("a"), &mut busy(usize::MAX))).unwrap_err();
     assert!(matches!(error, Error::AlreadyEnqueued { .. }), "{error}");
-    let error = complete(insert_or_find_all(vec![job("a")], &mut busy(usize::MAX))).unwrap_err();
+    let error = complete(defer_all(vec![job("a")], &mut busy(usize::MAX))).unwrap_err();
     assert!(matches!(error, Error::AlreadyEnqueued { .. }), "{error}");
 }

@@ -4,9 +4,10 @@ use crate::database::connection::Connector;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::JobToDefer;
-use crate::queue::defer::batch::{checked_jobs, insert_or_find_all};
+use crate::queue::defer::batch::{checked_jobs, defer_all, ids};
 use crate::queue::defer::concurrent::ConcurrentDefers;
-use crate::queue::defer::insert::{Deferred, none_if_enqueued};
+use crate::queue::defer::if_enqueued::Deferred;
+use crate::queue::defer::insert::none_if_enqueued;
 use crate::queue::job_manager::Operation;
 use crate::queue::listener::Notifications;
 use crate::validation::check_name;
@@ -57,6 +58,8 @@ impl JobManager {
     /// happens if the statement has to wait for another transaction for more than 50 ms. A statement has at most 1,000
     /// jobs and about 4 MiB of arguments.
     ///
+    /// A job that may replace a pending one ([`if_enqueued`](crate::JobOptions::if_enqueued)) is always sent alone.
+    ///
     /// If you drop the future before its statement is sent, the job is not stored. After that, it may be stored.
     ///
     /// # Errors
@@ -77,11 +80,28 @@ impl JobManager {
     /// ```
     #[doc(alias = "defer_job")]
     pub async fn defer(&self, job: JobToDefer) -> Result<JobId, Error> {
-        self.defer_or_find(job).await.map(Deferred::id)
+        self.defer_detailed(job).await.map(Deferred::id)
     }
 
-    /// Does the same as [`defer`](Self::defer), and says which job it returns.
-    pub(crate) async fn defer_or_find(&self, job: JobToDefer) -> Result<Deferred, Error> {
+    /// Does the same as [`defer`](Self::defer), and says whether the job was stored, or whether it has replaced a
+    /// pending one.
+    ///
+    /// # Errors
+    ///
+    /// As [`defer`](Self::defer).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::{IfEnqueued, task};
+    /// # #[task] async fn report() {}
+    /// # async fn example(job_manager: procrastinate::JobManager) -> Result<(), procrastinate::Error> {
+    /// let job = report().queueing_lock("report").if_enqueued(IfEnqueued::Replace);
+    /// println!("{:?}", job_manager.defer_detailed(job).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn defer_detailed(&self, job: JobToDefer) -> Result<Deferred, Error> {
         self.defers.insert_or_find(job.into_checked_job()?).await
     }
 
@@ -125,9 +145,35 @@ impl JobManager {
     /// ```
     #[doc(alias = "batch_defer_jobs")]
     pub async fn batch_defer(&self, jobs: impl IntoIterator<Item = JobToDefer>) -> Result<Vec<JobId>, Error> {
+        self.batch_defer_detailed(jobs).await.map(ids)
+    }
+
+    /// Does the same as [`batch_defer`](Self::batch_defer), and says for each job whether it was stored, or whether it
+    /// has replaced a pending one.
+    ///
+    /// # Errors
+    ///
+    /// As [`batch_defer`](Self::batch_defer).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use procrastinate::{Deferred, IfEnqueued, task};
+    /// # #[task(queueing_lock = "index-{page}")] async fn index(page: i64) { let _ = page; }
+    /// # async fn example(job_manager: procrastinate::JobManager) -> Result<(), procrastinate::Error> {
+    /// let jobs = (1..=100).map(|page| index(page).if_enqueued(IfEnqueued::Replace));
+    /// let deferred = job_manager.batch_defer_detailed(jobs).await?;
+    /// println!("{} jobs are new", deferred.iter().filter(|deferred| deferred.is_new()).count());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn batch_defer_detailed(
+        &self,
+        jobs: impl IntoIterator<Item = JobToDefer>,
+    ) -> Result<Vec<Deferred>, Error> {
         let jobs = checked_jobs(jobs)?;
         let mut connection = self.connector.get("defer the jobs").await?;
-        insert_or_find_all(jobs, &mut connection).await
+        defer_all(jobs, &mut connection).await
     }
 
     /// Executes an operation of the [job manager](crate::job_manager) on a connection from the pool.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use procrastinate::job_manager::Notification;
 use procrastinate::job_manager::{cancel_job, fetch_job, finish_job, register_worker, retry_job, unregister_worker};
-use procrastinate::{JobStatus, JobToDefer, PeriodicTask, configure_task, task};
+use procrastinate::{IfEnqueued, JobStatus, JobToDefer, PeriodicTask, configure_task, task};
 use serde_json::json;
 
 use super::on_both;
@@ -129,6 +129,57 @@ async fn a_job_is_deferred_unless_another_one_is_pending() {
             side.fetch(worker, &["mails"]).await;
             side.defer(kept(16, "a")).await;
             side.defer(job(17).unless_enqueued()).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_pending_job_is_replaced_or_kept() {
+    use IfEnqueued::{Keep, Replace, ReplaceExceptSchedule};
+    on_both(
+        |app| app,
+        async |side| {
+            let (past, future) = (time("2000-01-01T00:00:00Z"), time("2100-01-01T00:00:00Z"));
+            let with =
+                |number: i64, lock: &str, choice: IfEnqueued| job(number).queueing_lock(lock).if_enqueued(choice);
+            let mut listener = side.app.listen_for_jobs(&["mails", "other"]).await.unwrap();
+            for job in [
+                with(1, "a", Replace).schedule_at(future),
+                with(2, "a", ReplaceExceptSchedule).queue("other").priority(5).lock("l"),
+                with(3, "a", Replace).schedule_at(past),
+                with(4, "a", Keep).schedule_at(future),
+                with(5, "a", Replace),
+                job(6).queueing_lock("a"),
+                job(7).if_enqueued(Replace),
+            ] {
+                let answer = side.app.defer_detailed(job).await;
+                side.answer("defer", answer);
+            }
+            for (name, jobs) in [
+                ("none", vec![]),
+                ("all kinds", vec![with(8, "b", Keep), with(9, "a", Replace), job(10), with(11, "b", Replace)]),
+                ("one fails", vec![with(12, "a", Replace), job(13).queueing_lock("b"), with(14, "c", Replace)]),
+                ("the second fails", vec![with(15, "d", Replace), job(16).queueing_lock("d")]),
+                ("the first has it", vec![job(17).queueing_lock("d"), with(18, "d", ReplaceExceptSchedule)]),
+            ] {
+                let answer = side.app.batch_defer_detailed(jobs).await;
+                side.answer(name, answer);
+            }
+            let worker = side.register().await;
+            let fetched = side.fetch(worker, &["mails"]).await;
+            side.note(format!("fetched {fetched}"));
+            side.defer(with(19, "a", Replace)).await;
+            let answer = side.app.execute(retry_job(fetched)).await;
+            side.answer("retry", answer);
+            let last = side.defer(job(20)).await;
+            loop {
+                let heard = within_patience(listener.next()).await.unwrap();
+                side.note(format!("heard {heard:?}"));
+                if heard == Notification::JobInserted(last.into()) {
+                    break;
+                }
+            }
         },
     )
     .await;

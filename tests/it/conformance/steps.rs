@@ -8,7 +8,7 @@ use procrastinate::job_manager::{
     list_jobs, list_jobs_to_abort, list_locks, list_queues, list_tasks, prune_stalled_workers, register_worker,
     reschedule_job, retry_job, unregister_worker, update_heartbeat,
 };
-use procrastinate::{DeleteJobs, JobStatus, JobToDefer};
+use procrastinate::{DeleteJobs, IfEnqueued, JobStatus, JobToDefer};
 
 use super::running::{ORDERS, obey};
 use super::side::Side;
@@ -27,8 +27,8 @@ pub struct Wish {
     priority: i32,
     lock: Option<&'static str>,
     queueing_lock: Option<&'static str>,
-    /// Keeps the pending job with the queueing lock.
-    keeps: bool,
+    /// What happens if another job has the queueing lock.
+    if_enqueued: IfEnqueued,
     at: Option<&'static str>,
 }
 
@@ -40,7 +40,12 @@ impl Wish {
             priority: random.pick(&[-1, 0, 0, 0, 1]),
             lock: any(random, 2, &LOCKS),
             queueing_lock: any(random, 4, &QUEUEING_LOCKS),
-            keeps: random.once_in(2),
+            if_enqueued: random.pick(&[
+                IfEnqueued::Fail,
+                IfEnqueued::Keep,
+                IfEnqueued::Replace,
+                IfEnqueued::ReplaceExceptSchedule,
+            ]),
             at: any(random, 4, &TIMES),
         }
     }
@@ -51,10 +56,7 @@ impl Wish {
             job = job.lock(lock);
         }
         if let Some(queueing_lock) = self.queueing_lock {
-            job = job.queueing_lock(queueing_lock);
-            if self.keeps {
-                job = job.unless_enqueued();
-            }
+            job = job.queueing_lock(queueing_lock).if_enqueued(self.if_enqueued);
         }
         match self.at {
             Some(at) => job.schedule_at(time(at)),
@@ -204,13 +206,13 @@ impl Step {
         let app = side.app.clone();
         match self.clone() {
             Self::Defer(wish) => {
-                side.answer("defer", app.defer(wish.job()).await);
+                side.answer("defer", app.defer_detailed(wish.job()).await);
             }
             Self::DeferUnlessEnqueued(wish) => {
                 side.answer("defer", app.defer_unless_enqueued(wish.job()).await);
             }
             Self::BatchDefer(wishes) => {
-                side.answer("defer", app.batch_defer(wishes.iter().map(Wish::job)).await);
+                side.answer("defer", app.batch_defer_detailed(wishes.iter().map(Wish::job)).await);
             }
             Self::Register => side.execute("register", register_worker()).await,
             Self::Unregister(id) => side.execute("unregister", unregister_worker(id)).await,

@@ -19,6 +19,7 @@ mod periodic;
 mod put_back;
 mod queue;
 mod races;
+mod replace;
 mod rescue;
 mod retry;
 mod tables;

@@ -34,6 +34,7 @@ fn may_make_way(line: &str) -> bool {
         || line.starts_with("CREATE OR REPLACE FUNCTION") && line.contains("RETURNS trigger")
         || line.starts_with("comment on function procrastinate_trigger_")
         || line.starts_with("comment on function procrastinate_notify_")
+        || line.starts_with("comment on function procrastinate_defer_periodic_job_v2(")
 }
 
 #[test]

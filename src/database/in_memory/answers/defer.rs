@@ -8,7 +8,8 @@ use diesel::result::QueryResult;
 use crate::database::in_memory::violations::Violation;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::statements::defer::{
-    HoldersOfQueueingLocks, InsertEachJob, InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, NewJob,
+    DeferOrReplaceJobs, EffectOrTaken, HoldersOfQueueingLocks, InsertEachJob, InsertJob, InsertJobUnlessEnqueued,
+    InsertJobs, InsertedOrTaken, NewJob,
 };
 use crate::job::JobId;
 
@@ -68,6 +69,69 @@ impl Answer for InsertEachJob {
         });
         ids.collect()
     }
+}
+
+impl Answer for DeferOrReplaceJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<EffectOrTaken>> {
+        if let Some(lock) = first_failing(&self.jobs.queueing_locks, &self.if_enqueued, store) {
+            // All IDs were used up.
+            store.skip_job_ids(self.if_enqueued.len());
+            return Ok(vec![(None, None, Some(lock))]);
+        }
+        let mut to_tell = Vec::new();
+        let mut effects = Vec::new();
+        for (job, if_enqueued) in self.jobs.into_jobs().zip(self.if_enqueued) {
+            let queue = job.queue.clone();
+            let (id, effect) = defer_or_replace(job, if_enqueued, store)?;
+            if effect == "new" || effect == "replaced" && is_due(id, store) {
+                to_tell.push((queue, id));
+            }
+            effects.push((Some(id.into()), Some(effect.to_owned()), None));
+        }
+        tell_of_jobs(to_tell, store);
+        Ok(effects)
+    }
+}
+
+/// Inserts a job, or changes the pending one that holds its queueing lock. Returns its ID and what was done.
+fn defer_or_replace(job: NewJob, if_enqueued: &str, store: &mut Store) -> Result<(i64, &'static str), Violation> {
+    let Some(holder) = job.queueing_lock.as_ref().and_then(|lock| store.holder_of(lock)) else {
+        return Ok((store.insert_job(job)?, "new"));
+    };
+    // The ID that was drawn for the job is used up.
+    store.skip_job_ids(1);
+    match if_enqueued {
+        "replace" => store.replace_job(holder, job, false)?,
+        "replace_except_schedule" => store.replace_job(holder, job, true)?,
+        _ => return Ok((holder, "kept")),
+    }
+    Ok((holder, "replaced"))
+}
+
+fn is_due(id: i64, store: &Store) -> bool {
+    store.job(id).is_some_and(|job| job.scheduled_at.is_none_or(|at| at <= store.now()))
+}
+
+/// Notifies listeners of these jobs: once for each queue, with the lowest ID.
+fn tell_of_jobs(mut jobs: Vec<(String, i64)>, store: &mut Store) {
+    let mut told = HashSet::new();
+    jobs.sort_by_key(|(_, id)| *id);
+    for (queue, id) in &jobs {
+        if told.insert(queue) {
+            store.listeners.tell_of_job(queue, *id);
+        }
+    }
+}
+
+/// The first queueing lock, in the order of the locks, at which a job fails: a pending or earlier job holds it.
+fn first_failing(queueing_locks: &[Option<String>], if_enqueued: &[&str], store: &Store) -> Option<String> {
+    let mut seen = HashSet::new();
+    let locks = queueing_locks.iter().zip(if_enqueued).filter_map(|(lock, label)| Some((lock.as_ref()?, *label)));
+    let taken = locks.filter(|(lock, label)| {
+        let is_taken = !seen.insert(*lock) || store.holder_of(lock).is_some();
+        is_taken && *label == "fail"
+    });
+    taken.map(|(lock, _)| lock).min().cloned()
 }
 
 /// Inserts one of the jobs of a statement. One notification for each queue is enough.

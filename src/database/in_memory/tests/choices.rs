@@ -36,6 +36,11 @@ pub(super) fn any_job(random: &mut Rng) -> NewJob {
     }
 }
 
+pub(super) fn any_if_enqueued(random: &mut Rng) -> &'static str {
+    let labels = ["fail", "keep", "keep", "replace", "replace", "replace_except_schedule"];
+    random.choice(labels).unwrap()
+}
+
 pub(super) fn any_decision(random: &mut Rng) -> RetryDecision {
     let mut decision = if random.u8(..3) > 0 {
         RetryDecision::retry_in(Duration::ZERO)
@@ -86,8 +91,9 @@ impl Known {
                 _ => statement.finish(id, attempts, random.choice(["succeeded", "failed", "aborted"]).unwrap()),
             }
             if random.bool() {
-                // Sometimes as if it had been tried very often, so that the error of the first attempt is deleted.
-                let attempts = if random.u8(..6) == 0 { 100 } else { attempts };
+                // Sometimes as if it had been tried very often, so that the error of the first attempt is deleted. One by
+                // one, the errors of deleted jobs are not read.
+                let attempts = if random.u8(..6) == 0 && !statement.one_by_one { 100 } else { attempts };
                 statement.keep_error(id, attempts, "it failed", "worker", Duration::from_millis(1_500));
             }
         }

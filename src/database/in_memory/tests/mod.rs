@@ -16,7 +16,7 @@ use diesel::result::Error::DatabaseError;
 use fastrand::Rng;
 use throwaway_postgres::{Database, Server};
 
-use self::choices::{any_job, any_queues, maybe};
+use self::choices::{any_if_enqueued, any_job, any_queues, maybe};
 use super::{Memory, MemoryConnection};
 use crate::database::connection::run::{Blocking, Executable, Run, complete};
 use crate::database::migrations::{MIGRATIONS, run_pending_migrations};
@@ -25,7 +25,7 @@ use crate::database::statements::cli::{
     CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart, NamesInUse, PageOfJobs,
     RegisteredWorkers, RetryJobByContract,
 };
-use crate::database::statements::defer::{InsertEachJob, InsertJobUnlessEnqueued, NewJob};
+use crate::database::statements::defer::{DeferOrReplaceJobs, InsertEachJob, InsertJobUnlessEnqueued, NewJob};
 use crate::database::statements::finish_and_fetch::{FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
 use crate::database::statements::flow_control::{ListFlowControlsQuery, PauseQuery, ResumeQuery, SetLimitQuery};
 use crate::database::statements::inspect::{JobFilter, ListJobsQuery};
@@ -164,7 +164,7 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
     // So that the statement can be made twice.
     let seed = random.u64(..);
     let again = || Rng::with_seed(seed);
-    match random.u8(..26) {
+    match random.u8(..27) {
         0..=3 => drop(both.ask(|| InsertJobUnlessEnqueued(any_job(&mut again())), debug)),
         4 => {
             let jobs = |random: &mut Rng| (0..3).map(|_| any_job(random)).collect();
@@ -203,6 +203,14 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
         21 => defer_tick(both, random),
         22 => clear_away(both, random),
         23..=24 => control(both, random),
+        25 => {
+            let statement = |random: &mut Rng| {
+                let jobs: Vec<_> = (0..random.usize(1..3)).map(|_| any_job(random)).collect();
+                let if_enqueued = jobs.iter().map(|_| any_if_enqueued(random)).collect();
+                DeferOrReplaceJobs { jobs: jobs.into_iter().collect(), if_enqueued }
+            };
+            drop(both.ask(|| statement(&mut again()), debug));
+        }
         _ => browse(both, known, random),
     }
 }
@@ -352,6 +360,10 @@ fn every_statement_returns_what_postgresql_returns() {
         "wait for 1 s",
         "wait for an hour",
         "max_running: Some(2)",
+        "\"new\"",
+        "\"kept\"",
+        "\"replaced\"",
+        "(None, None, Some(",
     ] {
         assert!(told.iter().any(|told| told.contains(part)), "no row contained {part:?}");
     }
