@@ -39,7 +39,7 @@ pub(crate) fn queue_of(channel: &str) -> Option<&str> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notification {
-    /// A job was deferred, and possibly others with it.
+    /// A job was deferred or replaced, and possibly others with it.
     JobInserted(JobId),
     /// An abort of this job was requested.
     AbortJobRequested(JobId),

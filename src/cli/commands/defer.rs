@@ -36,7 +36,7 @@ pub(crate) struct Defer {
     #[arg(long)]
     lock: Option<String>,
 
-    /// The queueing lock; fails if a pending job has the same one [env: PROCRASTINATE_DEFER_QUEUEING_LOCK]
+    /// The queueing lock; only one pending job can have it [env: PROCRASTINATE_DEFER_QUEUEING_LOCK]
     #[arg(long)]
     queueing_lock: Option<String>,
 
@@ -76,7 +76,7 @@ pub(crate) struct Defer {
     #[arg(long, overrides_with = "unknown")]
     no_unknown: bool,
 
-    /// Print the job ID as JSON
+    /// Print the job ID as JSON, and whether the job is new, replaced or kept
     #[arg(long)]
     json: bool,
 }
@@ -93,7 +93,9 @@ impl Defer {
         let job = self.task(args.clone(), session)?.configure(&self.options()?);
         session.output.note(format!("Launching a job: {}({})", self.task, shown(&args)));
         match session.app.job_manager().defer_detailed(job).await {
-            Ok(deferred) if self.json => session.output.json(&json!({ "id": deferred.id() })),
+            Ok(deferred) if self.json => {
+                session.output.json(&json!({ "id": deferred.id(), "deferred": deferred.label() }))
+            }
             Ok(Deferred::New(id)) => session.output.line(format!("deferred job {id}")),
             Ok(Deferred::Replaced(id)) => {
                 session.output.line(format!("replaced the pending job {id} with the same queueing lock"))

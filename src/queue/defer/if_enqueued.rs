@@ -113,6 +113,16 @@ impl Deferred {
         }
     }
 
+    /// The word for it in SQL and on the command line.
+    #[cfg(feature = "cli")]
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::New(_) => "new",
+            Self::Replaced(_) => "replaced",
+            Self::Kept(_) => "kept",
+        }
+    }
+
     /// Whether the job was stored.
     ///
     /// ```

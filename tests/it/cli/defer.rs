@@ -80,7 +80,7 @@ fn in_can_come_from_its_variable_but_not_together_with_at() {
     let database = database();
     let mut command = on(&database, &["defer", "sum", "--json"]);
     command.env("PROCRASTINATE_DEFER_IN", "3600");
-    assert_eq!(run(command).well(), "{\"id\":1}\n");
+    assert_eq!(run(command).well(), "{\"deferred\":\"new\",\"id\":1}\n");
     assert!(job(&mut connect(&database), 1.into()).scheduled_at.unwrap() > Utc::now());
 
     let mut command = on(&database, &["defer", "sum"]);
@@ -115,6 +115,31 @@ fn a_taken_queueing_lock_is_an_error_unless_ignored() {
 }
 
 #[test]
+fn a_pending_job_is_replaced_or_kept_if_asked() {
+    let database = database();
+    let said = |arguments: &[&str]| {
+        run(on(&database, &[&["defer", "report", "--queueing-lock", "report"], arguments].concat())).well()
+    };
+    assert_eq!(said(&["--if-enqueued", "replace", "--in", "60"]), "deferred job 1\n");
+    let scheduled_at = || job(&mut connect(&database), 1.into()).scheduled_at;
+    let first = scheduled_at();
+    let replaced = "replaced the pending job 1 with the same queueing lock\n";
+    assert_eq!(said(&["--if-enqueued", "replace-except-schedule", "{\"a\": 1}"]), replaced);
+    assert_eq!((job(&mut connect(&database), 1.into()).args, scheduled_at()), (json!({ "a": 1 }), first));
+    assert_eq!(said(&["--if-enqueued", "keep"]), "job 1 with the same queueing lock is already pending\n");
+    assert_eq!(said(&["--if-enqueued", "keep", "--json"]), "{\"deferred\":\"kept\",\"id\":1}\n");
+    assert_eq!(said(&["--if-enqueued", "replace", "--json"]), "{\"deferred\":\"replaced\",\"id\":1}\n");
+    assert_eq!(scheduled_at(), None);
+
+    let mut command = on(&database, &["defer", "report", "--queueing-lock", "report"]);
+    command.env("PROCRASTINATE_DEFER_IF_ENQUEUED", "REPLACE");
+    assert_eq!(run(command).well(), replaced);
+    let refused = run(on(&database, &["defer", "report", "--if-enqueued", "replace"])).with(2);
+    assert!(refused.contains("must have a queueing lock"), "{refused}");
+    assert_eq!(jobs(&mut connect(&database)).len(), 1);
+}
+
+#[test]
 fn invalid_input_is_refused_with_the_value_and_the_rule() {
     let database = database();
     for (arguments, expected) in [
@@ -123,6 +148,7 @@ fn invalid_input_is_refused_with_the_value_and_the_rule() {
         (&["defer", "sum", "--at", "tomorrow"], "ISO 8601"),
         (&["defer", "sum", "--in", "soon"], "number of seconds"),
         (&["defer", "sum", "--priority", "high"], "whole number"),
+        (&["defer", "sum", "--if-enqueued", "debounce"], "must be fail, keep, replace or replace_except_schedule"),
         (&["defer", "sum", "--queue", ""], "queue"),
         (&["defer", ""], "task name"),
         (&["defer"], "<TASK>"),

@@ -273,3 +273,45 @@ fn jobs_finish_without_reading_the_other_jobs_of_their_worker() {
     assert_eq!(rows(&mut new, LIKE_PLAIN).len(), 0);
     assert_eq!(rows(&mut new, "SELECT count(*) FROM procrastinate_jobs WHERE status <> 'doing'"), ["3"]);
 }
+
+#[test]
+fn a_pending_job_is_replaced_or_kept_without_reading_the_other_jobs() {
+    let defer = |choice: &str| {
+        format!(
+            "SELECT effect FROM procrastinate_diesel_defer_or_replace_jobs_v1(
+                 '{{work}}', '{{t}}', '{{0}}', '{{x}}', '{{lock 7}}', ARRAY['{{}}']::jsonb[], '{{NULL}}', '{{{choice}}}')"
+        )
+    };
+    let database = database();
+    let mut old = connect(&database);
+    sql(
+        &mut old,
+        "ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = false);
+         INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock) VALUES ('work', 't', 'lock 7')",
+    );
+    sql(&mut old, "VACUUM ANALYZE procrastinate_jobs");
+    for _ in 0..8 {
+        for choice in ["keep", "replace"] {
+            reads(&mut old, &defer(choice));
+        }
+    }
+    sql(
+        &mut superuser(&database),
+        &format!(
+            "SET session_replication_role = replica;
+             INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, status, scheduled_at)
+             SELECT 'work', 't', 'lock ' || n, CASE n % 3 WHEN 0 THEN 'succeeded' ELSE 'todo' END::procrastinate_job_status,
+                    CASE n % 2 WHEN 0 THEN now() + interval '1 day' END
+             FROM generate_series(8, {MANY}) AS n"
+        ),
+    );
+    let mut new = connect(&database);
+    for connection in [&mut old, &mut new] {
+        for (choice, effect) in [("keep", "kept"), ("replace", "replaced")] {
+            let read = reads(connection, &defer(choice));
+            // An update has an entry in each index of its new place.
+            assert!(read.seq_scan == 0 && read.idx_tup_fetch <= 10 && read.index_pages <= 100, "{read:?}, {choice}");
+            assert_eq!(rows(connection, &defer(choice)), [effect]);
+        }
+    }
+}

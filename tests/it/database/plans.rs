@@ -8,7 +8,7 @@ use diesel::prelude::*;
 use procrastinate::job_manager::{list_jobs, list_jobs_to_abort, list_queues};
 use procrastinate::models::ProcrastinateJob;
 use procrastinate::schema::procrastinate_jobs;
-use procrastinate::{JobStatus, batch_defer_blocking, configure_task};
+use procrastinate::{IfEnqueued, JobStatus, batch_defer_blocking, configure_task};
 use serde_json::json;
 
 use crate::support::{connect, database, rows, sql};
@@ -28,7 +28,7 @@ const LARGE_AND_BADLY_SHAPED: &str = "
     UPDATE procrastinate_jobs SET status = 'doing' WHERE id IN (4, 5);";
 
 /// The statements of a worker, and one that defers, as the crate sends them.
-const STATEMENTS: [&str; 14] = [
+const STATEMENTS: [&str; 15] = [
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work}', 10)",
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
         1, '{1,2,3}', '{succeeded,failed,succeeded}', NULL, 0)",
@@ -42,6 +42,9 @@ const STATEMENTS: [&str; 14] = [
           {\"job_id\": 5, \"attempts\": 1, \"is_retried\": false, \"error\": \"e\"}]')",
     "SELECT * FROM procrastinate_diesel_defer_jobs_v1(
         '{work,work}', '{t,t}', '{0,0}', '{NULL,l}', '{NULL,taken}', ARRAY['{}', '{}']::jsonb[], '{NULL,NULL}')",
+    "SELECT * FROM procrastinate_diesel_defer_or_replace_jobs_v1(
+        '{work,work,work}', '{t,t,t}', '{0,0,0}', '{NULL,l,NULL}', '{taken,taken,taken}',
+        ARRAY['{}', '{}', '{}']::jsonb[], '{NULL,NULL,NULL}', '{replace,keep,replace_except_schedule}')",
     "SELECT * FROM procrastinate_register_worker_v1()",
     "SELECT * FROM procrastinate_prune_stalled_workers_v1(30)",
     "SELECT * FROM procrastinate_diesel_finish_job_v1(2, 'succeeded', false)",
@@ -180,6 +183,7 @@ fn deferring_by_the_crates_own_statements_reads_nothing_from_end_to_end() {
         job().defer_blocking(connection).unwrap();
         job().queueing_lock("q").defer_unless_enqueued_blocking(connection).unwrap();
         job().queueing_lock("q").unless_enqueued().defer_blocking(connection).unwrap();
+        job().queueing_lock("q").if_enqueued(IfEnqueued::Replace).defer_blocking(connection).unwrap();
         batch_defer_blocking([job(), job()], connection).unwrap();
     };
     let database = database();

@@ -6,4 +6,5 @@ mod concurrent;
 mod deferring;
 #[cfg(feature = "deadpool")]
 mod pipelined;
+mod replacing;
 mod unless_enqueued;

@@ -11,7 +11,7 @@ use diesel_async::pooled_connection::bb8::Pool;
 use procrastinate::job_manager::{cancel_job, get_stalled_jobs, list_jobs, list_queues};
 use procrastinate::migrations::{MIGRATIONS, check_contract, run_pending_migrations};
 use procrastinate::models::ProcrastinateEvent;
-use procrastinate::{App, DieselConnector, JobStatus, batch_defer_blocking, task};
+use procrastinate::{App, Deferred, DieselConnector, IfEnqueued, JobStatus, batch_defer_blocking, task};
 use throwaway_postgres::Database;
 
 use crate::support::{connect, database, empty_database, rows, sql, statuses, superuser, try_rows};
@@ -89,6 +89,12 @@ fn grants(roles: &Roles<'_>) -> String {
     )
 }
 
+/// The grant for replacing pending jobs.
+fn grant_to_replace(roles: &Roles<'_>) -> String {
+    let columns = "queue_name, task_name, priority, lock, args, scheduled_at";
+    format!("GRANT UPDATE ({columns}) ON procrastinate_jobs TO {}", roles.name("defers"))
+}
+
 async fn app(url: &str) -> App {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
     let pool = Pool::builder().max_size(3).build(manager).await.unwrap();
@@ -119,6 +125,13 @@ async fn each_does_its_part_and_no_more() {
     for column in ["args", "task_name", "lock"] {
         assert!(try_rows(&mut defers, &format!("SELECT {column} FROM procrastinate_jobs")).is_err(), "{column}");
     }
+    // Replacing a pending job needs one more grant.
+    let replace = || job().queueing_lock("once").if_enqueued(IfEnqueued::Replace);
+    let error = replace().defer_blocking(&mut defers).unwrap_err().to_string();
+    assert!(error.contains("permission denied for table procrastinate_jobs"), "{error}");
+    sql(&mut migrates, &grant_to_replace(&roles));
+    assert_eq!(replace().defer_detailed_blocking(&mut defers).unwrap(), Deferred::Replaced(held));
+    assert!(try_rows(&mut defers, "SELECT args FROM procrastinate_jobs").is_err());
     let by_contract =
         "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'greet', 0, NULL, 'twice', '{\"name\": \"Grace\"}',
         now() + interval '1 day')::procrastinate_job_to_defer_v1])::text";
@@ -140,12 +153,13 @@ async fn each_does_its_part_and_no_more() {
 #[test]
 fn the_grants_of_the_guide_are_those_of_the_test() {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md")).unwrap();
-    let (_, sql) = page.split_once("```sql\n").unwrap();
-    let (guide, _) = sql.split_once("```").unwrap();
+    let guide: Vec<&str> = page.split("```sql\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
     let words = |sql: &str| sql.replace(';', " ").split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let database = empty_database();
     let roles = Roles::create(&database);
-    assert_eq!(words(guide), words(&grants(&roles).replace(&format!("_{}", roles.suffix), "")));
+    for (guide, grants) in guide.into_iter().zip([grants(&roles), grant_to_replace(&roles)]) {
+        assert_eq!(words(guide), words(&grants.replace(&format!("_{}", roles.suffix), "")));
+    }
 }
 
 #[test]
