@@ -45,6 +45,8 @@ pub enum Call {
     Defer(NewJob),
     DeferJobs(By, Vec<NewJob>),
     DeferEach(Vec<NewJob>),
+    /// What happens to pending jobs with the same queueing locks is `keep`, `replace` or `replace_except_schedule`.
+    DeferOrReplace(&'static str, Vec<NewJob>),
     Tick {
         by: By,
         periodic_id: &'static str,
@@ -206,6 +208,7 @@ impl Call {
             Self::DeferEach(jobs) => {
                 format!("SELECT * FROM procrastinate_diesel_defer_each_job_v1({})", parallel_arrays(jobs))
             }
+            Self::DeferOrReplace(choice, jobs) => defer_or_replace(choice, jobs),
             Self::Tick { by, periodic_id, tick, lock, queueing_lock } => {
                 let args = format!(
                     "'a', {}, {}, 'tick', 0, '{periodic_id}', {tick}, '{{}}'",
@@ -334,6 +337,11 @@ fn defer_jobs(jobs: &[NewJob]) -> String {
     let list = jobs.iter().map(row).collect::<Vec<_>>().join(", ");
     let call = format!("procrastinate_defer_jobs_v1(ARRAY[{list}]::procrastinate_job_to_defer_v1[])");
     format!("SELECT id FROM unnest({call}) AS id")
+}
+
+fn defer_or_replace(choice: &str, jobs: &[NewJob]) -> String {
+    let (jobs, choices) = (parallel_arrays(jobs), array(jobs.iter().map(|_| choice)));
+    format!("SELECT job_id, effect FROM procrastinate_diesel_defer_or_replace_jobs_v1({jobs}, {choices})")
 }
 
 /// The columns of the jobs, each as an array.

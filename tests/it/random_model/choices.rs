@@ -120,9 +120,12 @@ fn by() -> impl Strategy<Value = By> + Clone {
 }
 
 fn defer(job: impl Strategy<Value = NewJob> + Clone + 'static) -> BoxedStrategy<Call> {
+    let enqueued = job.clone().prop_map(|job| NewJob { queueing_lock: job.queueing_lock.or(Some("q")), ..job });
     prop_oneof![
         6 => job.clone().prop_map(Call::Defer),
         1 => prop::collection::vec(job.clone(), 0..5).prop_map(Call::DeferEach),
+        2 => (select(vec!["keep", "replace", "replace_except_schedule"]), prop::collection::vec(enqueued, 0..4))
+            .prop_map(|(choice, jobs)| Call::DeferOrReplace(choice, jobs)),
         2 => (by(), prop::collection::vec(job, 0..5)).prop_map(|(by, jobs)| Call::DeferJobs(by, jobs)),
     ]
     .boxed()

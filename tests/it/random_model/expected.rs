@@ -31,6 +31,7 @@ impl Model {
             }
             Call::DeferJobs(by, jobs) => self.defer_jobs(*by, jobs, found),
             Call::DeferEach(jobs) => self.defer_each(jobs, found),
+            Call::DeferOrReplace(choice, jobs) => self.defer_or_replace(choice, jobs, found),
             Call::Tick { by, periodic_id, tick, lock, queueing_lock } => {
                 self.tick(*by, (periodic_id, *tick), *lock, *queueing_lock, found)
             }
@@ -175,6 +176,25 @@ impl Model {
                 self.insert_all("walk", &[*job], std::slice::from_ref(id))?
             };
             rows.extend(inserted);
+        }
+        Ok(rows)
+    }
+
+    fn defer_or_replace(&mut self, choice: &str, jobs: &[NewJob], found: &[String]) -> Result<Vec<String>, Refused> {
+        let mut rows = Vec::new();
+        for (new, row) in jobs.iter().zip(found) {
+            let pending = self.jobs.iter_mut().find(|(_, job)| {
+                job.status == "todo" && new.queueing_lock.is_some() && job.new.queueing_lock == new.queueing_lock
+            });
+            let Some((id, job)) = pending else {
+                let inserted = self.insert_all("walk", &[*new], std::slice::from_ref(row))?;
+                rows.extend(inserted.iter().map(|id| format!("{id} | new")));
+                continue;
+            };
+            if choice != "keep" {
+                job.replace("walk", *new, choice == "replace_except_schedule");
+            }
+            rows.push(format!("{id} | {}", if choice == "keep" { "kept" } else { "replaced" }));
         }
         Ok(rows)
     }

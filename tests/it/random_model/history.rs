@@ -29,6 +29,10 @@ impl Claims {
             Call::Defer(_) | Call::DeferJobs(..) | Call::DeferEach(_) | Call::Tick { .. } => {
                 self.inserted.extend(ids());
             }
+            Call::DeferOrReplace(..) => {
+                let new = found.iter().filter_map(|row| row.strip_suffix(" | new")?.parse::<i64>().ok());
+                self.inserted.extend(new);
+            }
             Call::Fetch { .. } => ids().for_each(|id| *self.started.entry(id).or_default() += 1),
             Call::FinishAndFetch { outcomes, .. } => {
                 for id in found.iter().filter_map(|row| row.strip_prefix("fetched | ")) {

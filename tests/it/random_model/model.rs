@@ -354,6 +354,13 @@ impl Job {
         self.event(event);
     }
 
+    /// Takes over the values of another job, perhaps without its schedule.
+    pub fn replace(&mut self, task: &'static str, new: NewJob, keeps_schedule: bool) {
+        let schedule = if keeps_schedule { self.new.schedule } else { new.schedule };
+        (self.task, self.new) = (task, NewJob { schedule, ..new });
+        self.updated();
+    }
+
     /// Sets the earliest start of a pending job.
     pub fn reschedule(&mut self, at: Schedule) {
         self.new.schedule = at;

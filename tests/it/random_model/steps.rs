@@ -262,7 +262,11 @@ impl<'a> Play<'a> {
     fn call_answered(&mut self, session: usize, call: Call, answer: Answer) -> Result<(), String> {
         let ids = answer.iter().flatten().filter_map(|row| row.split(' ').next().and_then(|id| id.parse::<i64>().ok()));
         match call {
-            Call::Defer(_) | Call::DeferJobs(..) | Call::DeferEach(_) | Call::Tick { .. } => self.jobs.extend(ids),
+            Call::Defer(_)
+            | Call::DeferJobs(..)
+            | Call::DeferEach(_)
+            | Call::DeferOrReplace(..)
+            | Call::Tick { .. } => self.jobs.extend(ids),
             Call::Register | Call::DrawId => self.workers.extend(ids),
             _ => {}
         }
