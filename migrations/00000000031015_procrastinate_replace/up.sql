@@ -26,7 +26,9 @@ BEGIN
     FROM unnest(job_ids, effects, queue_names, scheduled_ats) AS job (id, effect, queue_name, scheduled_at)
     WHERE job.effect = 'new'
        OR job.effect = 'replaced' AND coalesce(job.scheduled_at <= clock_timestamp(), true);
-    PERFORM procrastinate_diesel_notify_jobs_v1(notified_ids, notified_queues);
+    IF notified_ids IS NOT NULL THEN
+        PERFORM procrastinate_diesel_notify_jobs_v1(notified_ids, notified_queues);
+    END IF;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_report_upserts_v1(bigint[], text[], varchar[], timestamptz[]) IS

@@ -9,7 +9,8 @@ use metrics::{
 };
 use procrastinate::retry::RetryStrategy;
 use procrastinate::{
-    App, JobAborted, JobContext, PeriodicTask, TaskControl, TaskError, UnknownTasks, batch_defer_blocking, task,
+    App, IfEnqueued, JobAborted, JobContext, PeriodicTask, TaskControl, TaskError, UnknownTasks, batch_defer_blocking,
+    task,
 };
 use tokio::sync::Notify;
 
@@ -139,9 +140,12 @@ async fn jobs_are_counted_once_they_are_deferred_and_not_when_they_are_refused()
     good().queueing_lock("a").defer_blocking(&mut connection).unwrap_err();
     assert_eq!(app.defer_unless_enqueued(good().queueing_lock("a")).await.unwrap(), None);
     batch_defer_blocking([good(), good().queue("two"), good().queueing_lock("a")], &mut connection).unwrap_err();
+    let replacement = || good().queueing_lock("a").if_enqueued(IfEnqueued::Replace);
+    app.defer(replacement()).await.unwrap();
+    batch_defer_blocking([replacement(), replacement()], &mut connection).unwrap();
     assert_eq!(recorded.sums("procrastinate_jobs_deferred_total"), ["task=good queue=one: 2"]);
 
-    app.batch_defer([good(), good(), good().queue("two"), good(), due(0)]).await.unwrap();
+    app.batch_defer([good(), good(), good().queue("two"), good(), replacement(), due(0)]).await.unwrap();
     let mut deferrer = app.periodic_deferrer();
     deferrer.defer_due("2026-01-01T00:00:00Z".parse().unwrap()).await;
     // The job of the first tick waits.
