@@ -17,6 +17,8 @@ pub(crate) enum Group {
     Contract,
     /// Processing with many other jobs in the table
     Growth,
+    /// Processing with a pause or limit
+    Limits,
     /// Maintenance with many finished jobs
     Upkeep,
 }
@@ -30,6 +32,7 @@ impl Group {
             Self::Cost => "cost",
             Self::Contract => "contract",
             Self::Growth => "growth",
+            Self::Limits => "limits",
             Self::Upkeep => "upkeep",
         }
     }
@@ -49,7 +52,7 @@ pub(crate) struct Arguments {
     /// Default: 20,000, with --quick 5,000
     #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..))]
     jobs: Option<u32>,
-    /// The number of other rows in growth and upkeep. Default: 1,000,000, with --quick 100,000
+    /// The number of other rows in growth and upkeep; in limits half as many. Default: 1,000,000, with --quick 100,000
     #[arg(long, value_parser = clap::value_parser!(u32).range(50_000..))]
     rows: Option<u32>,
     /// Set `synchronous_commit` to off; a crash of the server then loses the latest commits

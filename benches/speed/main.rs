@@ -29,6 +29,7 @@
 //! | `cost` | what a job writes, and how many round trips it takes |
 //! | `contract` | the contract's own functions, with this crate's migrations and without |
 //! | `growth`, `shapes` | processing with a million other jobs |
+//! | `limits` | processing with a pause or limit |
 //! | `upkeep` | maintenance with many finished jobs |
 //! | `resources` | CPU time and memory of this process |
 #![allow(missing_docs, reason = "nothing here is a public surface")]
@@ -43,6 +44,7 @@ mod cost;
 mod deferring;
 mod growth;
 mod latency;
+mod limits;
 mod raw;
 mod resources;
 mod rows;
@@ -94,6 +96,7 @@ async fn measure(group: Group, bench: &BenchServer) -> Measured<Vec<Table>> {
         Group::Cost => cost::measure(bench).await,
         Group::Contract => contract::measure(bench).await,
         Group::Growth => growth::measure(bench).await,
+        Group::Limits => limits::measure(bench).await,
         Group::Upkeep => upkeep::measure(bench).await,
     }
 }

@@ -5,7 +5,8 @@
 --   locked       with a lock                 lock_order_idx, locked_idx
 --
 -- So a fetch never reads jobs scheduled for tomorrow, or queued behind a lock, on the way to a job
--- that can start. Only the indexes that the contract demands have entries of finished jobs.
+-- that can start. One more index has all pending jobs, by task. Only the indexes that the contract
+-- demands have entries of finished jobs.
 --
 -- Building indexes on a large table takes time, during which nobody can use the table. To avoid
 -- that, run each CREATE INDEX of this file beforehand, outside of a transaction and with
@@ -45,6 +46,7 @@ DECLARE
     originals text;
 BEGIN
     WITH replaced (kind, name) AS (VALUES
+        ('index', 'procrastinate_jobs_queueing_lock_idx_v1'),
         ('index', 'procrastinate_jobs_priority_idx_v1'),
         ('index', 'procrastinate_jobs_queue_name_idx_v1'),
         ('index', 'procrastinate_jobs_id_lock_idx_v1'),
@@ -142,7 +144,11 @@ CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_queue_name_idx_v1
     ON procrastinate_jobs (queue_name, priority DESC, id)
     WHERE status = 'todo' AND lock IS NULL AND scheduled_at IS NULL;
 
--- All pending jobs by task. Those that are neither locked nor scheduled come first.
+-- Only the jobs with a queueing lock. The contract's index has all pending jobs.
+CREATE UNIQUE INDEX IF NOT EXISTS procrastinate_diesel_jobs_queueing_lock_idx_v1
+    ON procrastinate_jobs (queueing_lock)
+    WHERE status = 'todo' AND queueing_lock IS NOT NULL;
+-- All pending jobs, by task. Those that are neither locked nor scheduled come first.
 CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_task_idx_v1
     ON procrastinate_jobs ((num_nonnulls(lock, scheduled_at)), task_name, queue_name, priority DESC, id)
     WHERE status = 'todo';
@@ -183,7 +189,10 @@ CREATE INDEX IF NOT EXISTS procrastinate_diesel_jobs_unsuccessful_idx_v1
     ON procrastinate_jobs (status, id)
     WHERE status IN ('failed', 'cancelled', 'aborted');
 
--- Later migrations of Procrastinate may refer to these four by their names.
+-- Clients recognize the error of the first one by its name. Later migrations of Procrastinate may
+-- refer to the others by their names.
+DROP INDEX IF EXISTS procrastinate_jobs_queueing_lock_idx_v1;
+ALTER INDEX procrastinate_diesel_jobs_queueing_lock_idx_v1 RENAME TO procrastinate_jobs_queueing_lock_idx_v1;
 DROP INDEX IF EXISTS procrastinate_jobs_priority_idx_v1;
 ALTER INDEX procrastinate_diesel_jobs_priority_idx_v1 RENAME TO procrastinate_jobs_priority_idx_v1;
 DROP INDEX IF EXISTS procrastinate_jobs_queue_name_idx_v1;

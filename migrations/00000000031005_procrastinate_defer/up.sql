@@ -112,7 +112,7 @@ BEGIN
                 drawn_ids, queue_names, task_names, priorities, locks, queueing_locks, arguments, scheduled_ats)
             AS input (id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
         ORDER BY input.queueing_lock COLLATE "C", input.id
-        ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING
+        ON CONFLICT (queueing_lock) WHERE status = 'todo' AND queueing_lock IS NOT NULL DO NOTHING
         RETURNING id, queue_name, scheduled_at),
     events AS (
         INSERT INTO procrastinate_events (job_id, type, at)

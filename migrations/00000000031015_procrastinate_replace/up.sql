@@ -74,7 +74,7 @@ BEGIN
             (id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at)
         VALUES (job.id, job.queue_name, job.task_name, job.priority, job.lock, job.queueing_lock, job.args,
                 job.scheduled_at)
-        ON CONFLICT (queueing_lock) WHERE status = 'todo' DO UPDATE
+        ON CONFLICT (queueing_lock) WHERE status = 'todo' AND queueing_lock IS NOT NULL DO UPDATE
             SET queue_name = job.queue_name,
                 task_name = job.task_name,
                 priority = job.priority,
@@ -97,7 +97,10 @@ BEGIN
             -- The conflict has locked its row, so it is still pending.
             SELECT kept.id, kept.scheduled_at INTO stored
             FROM procrastinate_jobs AS kept
-            WHERE kept.status = 'todo' AND kept.queueing_lock = job.queueing_lock;
+            WHERE kept.status = 'todo'
+              AND kept.queueing_lock >= job.queueing_lock AND kept.queueing_lock <= job.queueing_lock
+            ORDER BY kept.queueing_lock
+            LIMIT 1;
             effects[job.ordinal] := 'kept';
         END IF;
         stored_ids[job.ordinal] := stored.id;

@@ -10,8 +10,8 @@ use diesel::sql_types::{Bool, Nullable, Text};
 use super::sql::SQL_MIGRATIONS;
 use crate::error::Error;
 
-/// Selects the functions that fetch jobs without regard to pauses and limits, as one text. NULL if there are none. A later
-/// version of Procrastinate can bring such a function.
+/// Selects the functions that fetch jobs without regard to pauses and limits, as one text. NULL if there are none. A
+/// later version of Procrastinate can bring such a function.
 pub(crate) const FETCHES_PAST_FLOW_CONTROL: &str = "SELECT string_agg(proc.proname::text, ', ' ORDER BY proc.proname) \
      FROM pg_catalog.pg_proc AS proc \
      WHERE proc.pronamespace = quote_ident(current_schema())::regnamespace \

@@ -67,7 +67,7 @@ pub use status::{MigrationStatus, migration_status};
 ///
 /// | migration | locks | duration |
 /// |---|---|---|
-/// | `indexes` | jobs, against reads and writes | building eleven indexes, most of them on pending jobs only |
+/// | `indexes` | jobs, against reads and writes | building twelve indexes, most of them on pending jobs only |
 /// | `batched_events` | jobs and periodic defers, against reads and writes | a moment |
 /// | `job_errors` | jobs, against writes | a moment |
 /// | `delete_old_jobs` | events, against writes | building one index on the final events |

@@ -51,9 +51,10 @@ impl SqlMigration {
     /// ```
     #[must_use]
     pub fn concurrent_indexes(&self) -> Vec<String> {
-        let statements = self.up.split("\nCREATE INDEX IF NOT EXISTS").skip(1);
-        let statements = statements.filter_map(|rest| rest.split_once(';'));
-        statements.map(|(rest, _)| format!("CREATE INDEX CONCURRENTLY IF NOT EXISTS{rest}")).collect()
+        let statements = self.up.split("\nCREATE ").filter_map(|rest| rest.split_once(';'));
+        let statements = statements.filter_map(|(statement, _)| statement.split_once("INDEX IF NOT EXISTS"));
+        let statements = statements.filter(|(kind, _)| matches!(*kind, "" | "UNIQUE "));
+        statements.map(|(kind, rest)| format!("CREATE {kind}INDEX CONCURRENTLY IF NOT EXISTS{rest}")).collect()
     }
 }
 

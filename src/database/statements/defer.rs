@@ -40,7 +40,9 @@ pub(crate) struct InsertJobUnlessEnqueued(pub(crate) NewJob);
 
 statement!("defer the job": InsertJobUnlessEnqueued -> JobId: BigInt, |statement, out| {
     insert_values(&statement.0, out)?;
-    out.push_sql(" ON CONFLICT (queueing_lock) WHERE status = 'todo' DO NOTHING RETURNING id");
+    out.push_sql(
+        " ON CONFLICT (queueing_lock) WHERE status = 'todo' AND queueing_lock IS NOT NULL DO NOTHING RETURNING id",
+    );
     Ok(())
 });
 

@@ -238,7 +238,7 @@ fn the_indexes_that_clients_know_by_name_are_there() {
             "procrastinate_jobs_priority_idx_v1 | procrastinate_jobs | priority | plain",
             "procrastinate_jobs_queue_name_idx_v1 | procrastinate_jobs | queue_name | plain",
             "procrastinate_jobs_queueing_lock_idx_v1 | procrastinate_jobs | queueing_lock \
-             | unique of 1 where (status = 'todo'::procrastinate_job_status)",
+             | unique of 1 where ((status = 'todo'::procrastinate_job_status) AND (queueing_lock IS NOT NULL))",
             "procrastinate_periodic_defers_job_id_fkey_v1 | procrastinate_periodic_defers | job_id | plain",
         ]
     );

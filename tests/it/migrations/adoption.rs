@@ -21,11 +21,13 @@ const LIFE: &str = "
 
 /// Triggers and their functions may be replaced by some that do the same for many jobs in one statement. Indexes
 /// without constraints, and the function that reads them, may be replaced by some that find the next job faster. A
-/// foreign key may do what a trigger does anyway. The function that defers ticks also obeys pauses.
+/// foreign key may do what a trigger does anyway. The function that defers ticks also obeys pauses. The index
+/// on queueing locks may leave out the jobs without one.
 fn may_make_way(line: &str) -> bool {
     line.starts_with("CREATE TRIGGER procrastinate_")
         || line.starts_with("constraint procrastinate_periodic_defers_job_id_fkey ")
         || line.starts_with("CREATE INDEX procrastinate_jobs_")
+        || line.starts_with("CREATE UNIQUE INDEX procrastinate_jobs_queueing_lock_idx_v1 ")
         || line.starts_with("CREATE INDEX idx_procrastinate_jobs_worker_not_null ")
         || line.starts_with("column procrastinate_jobs_queue_name_idx_v1.")
         || line.starts_with("column idx_procrastinate_jobs_worker_not_null.")
