@@ -5,6 +5,7 @@ DROP FUNCTION procrastinate_diesel_pause_v1(text, varchar, text, text, boolean);
 DROP FUNCTION procrastinate_diesel_notify_of_room_v1(text, varchar);
 DROP FUNCTION procrastinate_diesel_count_starts_v1(procrastinate_diesel_flow_v1, bigint[], timestamptz);
 DROP FUNCTION procrastinate_diesel_read_flow_v1(varchar[], integer, timestamptz);
+DROP FUNCTION procrastinate_diesel_close_rooms_v1(procrastinate_diesel_room_v1[], procrastinate_diesel_room_v1[]);
 DROP FUNCTION procrastinate_diesel_lock_limits_v1(procrastinate_diesel_room_v1[]);
 DROP FUNCTION procrastinate_diesel_pending_queues_v1();
 DROP FUNCTION procrastinate_diesel_rooms_v1(varchar[], timestamptz, boolean);

@@ -255,77 +255,93 @@ COMMENT ON FUNCTION procrastinate_diesel_lock_limits_v1(procrastinate_diesel_roo
     'transaction, and counts the fetch. Only one fetch at a time starts jobs of a limit. Returns '
     'whether others may have started since the limits were read.';
 
+CREATE FUNCTION procrastinate_diesel_close_rooms_v1(
+        rooms procrastinate_diesel_room_v1[], locked procrastinate_diesel_room_v1[])
+    RETURNS procrastinate_diesel_room_v1[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    each procrastinate_diesel_room_v1;
+    closed procrastinate_diesel_room_v1[];
+BEGIN
+    FOREACH each IN ARRAY coalesce(rooms, '{}') LOOP
+        IF NOT EXISTS (SELECT FROM unnest(locked) AS known WHERE known.kind = each.kind AND known.name = each.name) THEN
+            each.room := 0;
+        END IF;
+        closed := closed || each;
+    END LOOP;
+    RETURN coalesce(closed, rooms);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_close_rooms_v1(
+    procrastinate_diesel_room_v1[], procrastinate_diesel_room_v1[]) IS
+    'These limits, without room in those that are not locked.';
+
 CREATE FUNCTION procrastinate_diesel_read_flow_v1(
         target_queue_names varchar[], wanted integer, due_at timestamptz)
     RETURNS procrastinate_diesel_flow_v1
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    flow procrastinate_diesel_flow_v1;
     rooms procrastinate_diesel_room_v1[] := procrastinate_diesel_rooms_v1(target_queue_names, due_at, true);
     open procrastinate_diesel_room_v1[] := '{}';
     each procrastinate_diesel_room_v1;
-    is_queue_blocked boolean := false;
-    is_task_blocked boolean := false;
-    queue_room integer;
-    task_room integer;
+    queue_names varchar[] := target_queue_names;
+    blocked_queues varchar[] := '{}'; blocked_tasks varchar[] := '{}';
+    limited_queues varchar[] := '{}'; queue_rooms integer[] := '{}'; queue_room integer;
+    limited_tasks varchar[] := '{}'; task_rooms integer[] := '{}'; task_room integer;
+    is_queue_blocked boolean := false; is_task_blocked boolean := false;
+    is_held_back boolean := false; counts_starts boolean := false;
 BEGIN
-    flow := (rooms IS NOT NULL, false, target_queue_names, '{}', '{}', wanted, '{}', '{}', '{}', '{}', false);
-    IF coalesce(cardinality(rooms), 0) = 0 THEN
-        RETURN flow;
-    END IF;
     -- A limit that is full, or of which nothing is pending, needs no lock.
-    FOREACH each IN ARRAY rooms LOOP
+    FOREACH each IN ARRAY coalesce(rooms, '{}') LOOP
         IF each.room > 0 THEN
             open := open || each;
         END IF;
     END LOOP;
     IF cardinality(open) > 0 AND procrastinate_diesel_lock_limits_v1(open) THEN
-        -- These statements see all that others have started before the locks were granted.
-        rooms := procrastinate_diesel_rooms_v1(target_queue_names, due_at, true);
+        -- These statements see all that others have started before the locks were granted. Nothing
+        -- of a limit starts without its lock.
+        rooms := procrastinate_diesel_close_rooms_v1(
+            procrastinate_diesel_rooms_v1(target_queue_names, due_at, true), open);
     END IF;
-    FOREACH each IN ARRAY rooms LOOP
-        -- Nothing of a limit starts without its lock.
-        IF each.room > 0 AND NOT EXISTS (
-                SELECT FROM unnest(open) AS locked WHERE locked.kind = each.kind AND locked.name = each.name) THEN
-            each.room := 0;
-        END IF;
-        IF each.kind = 'queue' AND each.room = 0 THEN
-            flow.blocked_queues := flow.blocked_queues || each.name;
+    FOREACH each IN ARRAY coalesce(rooms, '{}') LOOP
+        is_held_back := is_held_back OR (each.is_pending AND each.next_room_at IS NOT NULL);
+        IF each.room = 0 AND each.kind = 'queue' THEN
+            blocked_queues := blocked_queues || each.name;
             is_queue_blocked := is_queue_blocked OR each.is_pending;
-        ELSIF each.kind = 'queue' THEN
-            flow.limited_queues := flow.limited_queues || each.name;
-            flow.queue_rooms := flow.queue_rooms || each.room;
-            queue_room := least(queue_room, each.room);
         ELSIF each.room = 0 THEN
-            flow.blocked_tasks := flow.blocked_tasks || each.name;
+            blocked_tasks := blocked_tasks || each.name;
             is_task_blocked := is_task_blocked OR each.is_pending;
         ELSE
-            flow.limited_tasks := flow.limited_tasks || each.name;
-            flow.task_rooms := flow.task_rooms || each.room;
-            task_room := least(task_room, each.room);
+            counts_starts := counts_starts OR each.counts_starts;
+            IF each.kind = 'queue' THEN
+                limited_queues := limited_queues || each.name;
+                queue_rooms := queue_rooms || each.room;
+                queue_room := least(queue_room, each.room);
+            ELSE
+                limited_tasks := limited_tasks || each.name;
+                task_rooms := task_rooms || each.room;
+                task_room := least(task_room, each.room);
+            END IF;
         END IF;
-        flow.counts_starts := flow.counts_starts OR (each.room > 0 AND each.counts_starts);
-        flow.is_held_back := flow.is_held_back OR (each.is_pending AND each.next_room_at IS NOT NULL);
     END LOOP;
-
-    IF target_queue_names IS NOT NULL THEN
-        flow.queue_names := ARRAY(
-            SELECT DISTINCT target.name FROM unnest(target_queue_names) AS target (name)
-            WHERE target.name <> ALL (flow.blocked_queues));
-    ELSIF is_queue_blocked OR queue_room < wanted THEN
+    IF queue_names IS NULL AND (is_queue_blocked OR queue_room < wanted) THEN
         -- Jobs of the other queues are behind those of a queue that is blocked or nearly full.
-        flow.queue_names := ARRAY(
-            SELECT pending.name FROM unnest(procrastinate_diesel_pending_queues_v1()) AS pending (name)
-            WHERE pending.name <> ALL (flow.blocked_queues));
+        queue_names := procrastinate_diesel_pending_queues_v1();
     END IF;
-    flow.plainly_wanted := CASE
-        WHEN is_task_blocked OR task_room < wanted THEN 0
-        WHEN cardinality(flow.queue_names) = 1 THEN
-            least(wanted, flow.queue_rooms[array_position(flow.limited_queues, flow.queue_names[1])])
-        WHEN queue_room < wanted THEN 0
-        ELSE wanted END;
-    RETURN flow;
+    IF queue_names IS NOT NULL AND cardinality(blocked_queues) > 0 THEN
+        queue_names := ARRAY(
+            SELECT queue.name FROM unnest(queue_names) AS queue (name) WHERE queue.name <> ALL (blocked_queues));
+    END IF;
+    RETURN (
+        rooms IS NOT NULL, is_held_back, queue_names, blocked_queues, blocked_tasks,
+        CASE WHEN is_task_blocked OR task_room < wanted THEN 0
+             WHEN cardinality(queue_names) = 1 THEN
+                 least(wanted, queue_rooms[array_position(limited_queues, queue_names[1])])
+             WHEN queue_room < wanted THEN 0
+             ELSE wanted END,
+        limited_queues, queue_rooms, limited_tasks, task_rooms, counts_starts)::procrastinate_diesel_flow_v1;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_read_flow_v1(varchar[], integer, timestamptz) IS

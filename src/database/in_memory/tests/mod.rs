@@ -331,10 +331,33 @@ fn browse(both: &mut Both, known: &Known, random: &mut Rng) {
     both.ask(|| NamesInUse, debug);
 }
 
+/// What some row must contain, so that rare cases are compared, too.
+const RARE: [&str; 18] = [
+    "is lost",
+    "is not retried",
+    "now Job {",
+    "is not registered",
+    "violates foreign key constraint",
+    "jobs_queueing_lock_idx_v1",
+    "invalid status to retry",
+    "1 it failed Some(",
+    "1 the worker died None",
+    "Aborted)",
+    "(None, true)",
+    "wait for 1 s",
+    "wait for an hour",
+    "max_running: Some(2)",
+    "\"new\"",
+    "\"kept\"",
+    "\"replaced\"",
+    "(None, None, Some(",
+];
+
 #[test]
 fn every_statement_returns_what_postgresql_returns() {
     let mut told = BTreeSet::new();
-    for seed in 0..15 {
+    let is_told = |told: &BTreeSet<String>, part: &str| told.iter().any(|told| told.contains(part));
+    for seed in 0..60 {
         let mut random = Rng::with_seed(seed);
         let mut both = Both::new();
         let mut known = Known::default();
@@ -343,28 +366,10 @@ fn every_statement_returns_what_postgresql_returns() {
             known = both.look(&format!("step {number} of seed {seed}"));
         }
         told.append(&mut both.told);
+        if seed >= 14 && RARE.iter().all(|part| is_told(&told, part)) {
+            return;
+        }
     }
-    // Rare cases did occur.
-    for part in [
-        "is lost",
-        "is not retried",
-        "now Job {",
-        "is not registered",
-        "violates foreign key constraint",
-        "jobs_queueing_lock_idx_v1",
-        "invalid status to retry",
-        "1 it failed Some(",
-        "1 the worker died None",
-        "Aborted)",
-        "(None, true)",
-        "wait for 1 s",
-        "wait for an hour",
-        "max_running: Some(2)",
-        "\"new\"",
-        "\"kept\"",
-        "\"replaced\"",
-        "(None, None, Some(",
-    ] {
-        assert!(told.iter().any(|told| told.contains(part)), "no row contained {part:?}");
-    }
+    let missing: Vec<_> = RARE.iter().filter(|part| !is_told(&told, part)).collect();
+    panic!("no row contained {missing:?}");
 }
