@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 
 use crate::job::{JobId, JobStatus};
+use crate::support::refusal;
+use crate::support::text::quoted;
 
 /// An error of this crate.
 ///
@@ -87,6 +89,48 @@ pub enum Error {
         task_name: String,
         /// The lock that is taken.
         queueing_lock: String,
+    },
+
+    /// There is no such schedule, or it was removed.
+    #[error("could not {action} the schedule {}: there is no such schedule", schedule_name(task_name, periodic_id))]
+    ScheduleNotFound {
+        /// The attempted action.
+        action: &'static str,
+        /// The task of the schedule.
+        task_name: String,
+        /// The name that tells several schedules of the task apart.
+        periodic_id: String,
+    },
+
+    /// A schedule was not created, because there is one in the database or the code. Your transaction is intact.
+    #[error(
+        "could not create the schedule {}: it is already in the {}; choose another periodic_id",
+        schedule_name(task_name, periodic_id),
+        if *is_in_code { "code of a program" } else { "database" }
+    )]
+    ScheduleExists {
+        /// The task of the schedule.
+        task_name: String,
+        /// The name that tells several schedules of the task apart.
+        periodic_id: String,
+        /// Whether the schedule that exists is in the code of a program.
+        is_in_code: bool,
+    },
+
+    /// A schedule in the code of a program cannot be changed or removed. Nothing was changed.
+    #[error(
+        "could not {action} the schedule {}: a program has it in its code (last seen {seen_at}); pause it instead",
+        schedule_name(task_name, periodic_id)
+    )]
+    ScheduleInCode {
+        /// The attempted action.
+        action: &'static str,
+        /// The task of the schedule.
+        task_name: String,
+        /// The name that tells several schedules of the task apart.
+        periodic_id: String,
+        /// When a worker last had the schedule in its code.
+        seen_at: chrono::DateTime<chrono::Utc>,
     },
 
     /// The application has no task of this name.
@@ -273,61 +317,25 @@ impl Error {
                 | Kind::ReadOnlyTransaction))
     }
 
-    /// Whether another connection may not have this error. Its session may be read-only, or have other settings.
-    ///
-    /// Diesel does not expose the SQLSTATE, so these are all errors but those that are certainly about the data.
+    /// Whether another connection may not have this error.
     pub(crate) fn may_be_of_connection(&self) -> bool {
-        use diesel::result::{DatabaseErrorKind as Kind, Error as DieselError};
-        if let Self::NoAnswer { .. } = self {
-            return true;
-        }
-        match self.as_diesel() {
-            Some(DieselError::DatabaseError(kind, _)) => !matches!(
-                kind,
-                Kind::UniqueViolation
-                    | Kind::ForeignKeyViolation
-                    | Kind::NotNullViolation
-                    | Kind::CheckViolation
-                    | Kind::RestrictViolation
-                    | Kind::ExclusionViolation
-                    | Kind::SerializationFailure
-            ),
-            Some(DieselError::NotFound | DieselError::DeserializationError(_) | DieselError::QueryBuilderError(_)) => {
-                false
-            }
-            other => other.is_some(),
-        }
+        matches!(self, Self::NoAnswer { .. }) || self.as_diesel().is_some_and(refusal::may_be_of_connection)
     }
 
     /// Whether the role has no permission for a table, function or sequence of the queue.
-    ///
-    /// Diesel does not expose the SQLSTATE, and the message is in the server's language. But it contains the name of
-    /// the object, and has neither a position nor a constraint, as other errors with such a name have.
     #[cfg(feature = "cli")]
     pub(crate) fn says_that_permission_is_missing(&self) -> bool {
-        use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
-        matches!(self, Self::Database { source: DatabaseError(DatabaseErrorKind::Unknown, information), .. }
-            if information.message().contains("procrastinate_")
-                && information.statement_position().is_none()
-                && information.constraint_name().is_none())
+        matches!(self, Self::Database { source, .. } if refusal::says_that_permission_is_missing(source))
     }
 
     /// An [`Error::Invalid`] with the value in quotes, shortened if it is long.
     pub(crate) fn invalid(what: &'static str, value: impl AsRef<str>, rule: impl Into<String>) -> Self {
-        const LONGEST: usize = 150;
-        let value = value.as_ref();
-        let shown = if value.chars().count() > LONGEST {
-            let start: String = value.chars().take(LONGEST).collect();
-            format!("{start:?}…")
-        } else {
-            format!("{value:?}")
-        };
-        Self::Invalid { what, value: shown, rule: rule.into() }
+        Self::Invalid { what, value: quoted(value.as_ref()), rule: rule.into() }
     }
 
     /// The error of a statement. It distinguishes whether the queue's schema exists.
     pub(crate) fn database(action: &'static str, source: diesel::result::Error) -> Self {
-        if says_that_schema_is_missing(&source) {
+        if refusal::says_that_schema_is_missing(&source) {
             Self::SchemaMissing { action, source }
         } else {
             Self::Database { action, source }
@@ -370,21 +378,6 @@ impl From<Error> for diesel::result::Error {
     }
 }
 
-/// Recognises an undefined table, function or type without a SQLSTATE, which Diesel does not expose.
-///
-/// The server's error has a position in the statement, which errors raised by our functions lack. Its message contains
-/// one of our names. Both are the same in every language of the server.
-fn says_that_schema_is_missing(error: &diesel::result::Error) -> bool {
-    use diesel::result::{DatabaseErrorKind, Error::DatabaseError};
-    match error {
-        DatabaseError(DatabaseErrorKind::Unknown, information) => {
-            information.statement_position().is_some() && information.message().contains("procrastinate_")
-        }
-        diesel::result::Error::SerializationError(source) => source.to_string().contains("procrastinate_"),
-        _ => false,
-    }
-}
-
 fn explain_duplicate(name: &str, [one, other]: &[&'static str; 2]) -> String {
     if one == other {
         return format!("could not build the application: the task \"{name}\" ({one}) was added twice");
@@ -393,6 +386,13 @@ fn explain_duplicate(name: &str, [one, other]: &[&'static str; 2]) -> String {
         "could not build the application: the tasks {one} and {other} are both named \"{name}\"; rename one with \
          #[task(name = \"…\")] or give it a namespace with #[task(namespace = \"…\")]"
     )
+}
+
+fn schedule_name(task_name: &str, periodic_id: &str) -> String {
+    if periodic_id.is_empty() {
+        return format!("of the task \"{task_name}\"");
+    }
+    format!("\"{periodic_id}\" of the task \"{task_name}\"")
 }
 
 fn join(job_ids: &[JobId]) -> String {

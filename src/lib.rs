@@ -11,6 +11,7 @@ mod job;
 mod periodic;
 mod queue;
 pub mod retry;
+mod schedule;
 mod support;
 mod task;
 #[cfg(feature = "testing")]
@@ -81,8 +82,7 @@ pub use crate::database::{migrations, models};
 pub use crate::error::Error;
 pub use crate::job::interruption::{AbortReason, Interrupted, TimedOut};
 pub use crate::job::{Job, JobEventType, JobId, JobStatus};
-pub use crate::periodic::cron::Cron;
-pub use crate::periodic::{MissedTicks, PeriodicDeferrer, PeriodicTask};
+pub use crate::periodic::{PeriodicDeferrer, PeriodicTask};
 pub use crate::queue::defer::batch::{batch_defer, batch_defer_blocking};
 pub use crate::queue::defer::detailed::{
     batch_defer_detailed, batch_defer_detailed_blocking, batch_defer_detailed_pipelined,
@@ -95,6 +95,8 @@ pub use crate::queue::job_manager;
 pub use crate::queue::job_manager::manager::JobManager;
 #[cfg(feature = "metrics")]
 pub use crate::queue::metrics::describe_metrics;
+pub use crate::schedule::cron::Cron;
+pub use crate::schedule::{MissedTicks, Overlap};
 pub use crate::task::Task;
 pub use crate::task::blocking::blocking;
 pub use crate::task::context::JobContext;

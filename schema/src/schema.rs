@@ -57,6 +57,39 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
+
+    procrastinate_diesel_schedules (task_name, periodic_id) {
+        #[max_length = 128]
+        task_name -> Varchar,
+        #[max_length = 128]
+        periodic_id -> Varchar,
+        cron -> Nullable<Text>,
+        interval_seconds -> Nullable<Int8>,
+        time_zone -> Nullable<Text>,
+        args -> Jsonb,
+        #[max_length = 128]
+        queue_name -> Nullable<Varchar>,
+        priority -> Nullable<Int4>,
+        lock -> Nullable<Text>,
+        queueing_lock -> Nullable<Text>,
+        missed_ticks -> Text,
+        max_delay_seconds -> Nullable<Int8>,
+        overlap -> Text,
+        ticks_after -> Nullable<Timestamptz>,
+        paused_at -> Nullable<Timestamptz>,
+        paused_by -> Nullable<Text>,
+        pause_reason -> Nullable<Text>,
+        run_requested_at -> Nullable<Timestamptz>,
+        last_job_id -> Nullable<Int8>,
+        seen_in_code_at -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        changed_at -> Timestamptz,
+        version -> Int8,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use super::sql_types::ProcrastinateJobEventType;
 
     procrastinate_events (id) {
@@ -122,6 +155,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     procrastinate_diesel_flow_controls,
     procrastinate_diesel_job_errors,
     procrastinate_diesel_limit_states,
+    procrastinate_diesel_schedules,
     procrastinate_events,
     procrastinate_jobs,
     procrastinate_periodic_defers,

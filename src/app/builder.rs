@@ -277,7 +277,7 @@ impl AppBuilder {
         let tasks = TaskRegistry::new(builtin_tasks(), tasks, aliases)?;
         state_check?;
         let schedules = check_schedules(schedules, &tasks, self.periodic_max_delay)?;
-        Ok(App::new(self.connector, tasks, self.state, self.worker_defaults, schedules))
+        Ok(App::new(self.connector, tasks, self.state, self.worker_defaults, schedules, self.periodic_max_delay))
     }
 }
 

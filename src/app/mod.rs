@@ -7,6 +7,7 @@ pub(crate) mod discovery;
 pub(crate) mod registry;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -14,9 +15,10 @@ use crate::app::registry::{RegisteredTask, TaskRegistry};
 use crate::database::connection::Connector;
 use crate::error::Error;
 use crate::job::JobId;
-use crate::periodic::Schedule;
+use crate::periodic::{Schedule, ScheduledTasks};
 use crate::queue::defer::JobToDefer;
 use crate::queue::defer::if_enqueued::Deferred;
+use crate::queue::defer::options::OptionsOf;
 use crate::queue::job_manager::Operation;
 use crate::queue::job_manager::manager::JobManager;
 use crate::queue::listener::Notifications;
@@ -59,7 +61,23 @@ struct AppParts {
     tasks: TaskRegistry,
     state: Extensions,
     worker_defaults: Extensions,
-    schedules: Arc<[Schedule]>,
+    schedules: Vec<Arc<Schedule>>,
+    /// The default of `max_delay` for schedules in the database.
+    periodic_max_delay: Duration,
+}
+
+impl ScheduledTasks for AppParts {
+    fn schedules(&self) -> &[Arc<Schedule>] {
+        &self.schedules
+    }
+
+    fn options_of(&self, task_name: &str) -> Option<OptionsOf> {
+        self.tasks.find(task_name).ok().map(|task| task.options_of)
+    }
+
+    fn max_delay(&self) -> Duration {
+        self.periodic_max_delay
+    }
 }
 
 impl App {
@@ -70,8 +88,10 @@ impl App {
         state: Extensions,
         worker_defaults: Extensions,
         schedules: Vec<Schedule>,
+        periodic_max_delay: Duration,
     ) -> Self {
-        let shared = AppParts { tasks, state, worker_defaults, schedules: schedules.into() };
+        let schedules = schedules.into_iter().map(Arc::new).collect();
+        let shared = AppParts { tasks, state, worker_defaults, schedules, periodic_max_delay };
         Self { job_manager: JobManager::new(connector), shared: Arc::new(shared) }
     }
 
@@ -289,9 +309,9 @@ impl App {
         self.shared.tasks.names()
     }
 
-    /// The schedules of its periodic tasks.
-    pub(crate) fn schedules(&self) -> &Arc<[Schedule]> {
-        &self.shared.schedules
+    /// Its tasks, as its schedules need them.
+    pub(crate) fn scheduled_tasks(&self) -> Arc<dyn ScheduledTasks> {
+        self.shared.clone()
     }
 
     /// Returns the names and aliases of the tasks that match the predicate.

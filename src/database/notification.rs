@@ -13,6 +13,9 @@ const ANY_QUEUE_CHANNEL: &str = "procrastinate_any_queue_v1";
 /// What the channel of one queue begins with.
 const QUEUE_CHANNEL: &str = "procrastinate_queue_v1#";
 
+/// The channel for changes of schedules. The trigger on their table sends to it.
+pub(crate) const SCHEDULES_CHANNEL: &str = "procrastinate_diesel_schedules";
+
 /// The channels for notifications about these queues.
 ///
 /// A queue whose name is too long for a channel only uses the channel of all queues.

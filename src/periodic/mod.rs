@@ -5,15 +5,13 @@
 //! | `mod` | the schedule as a user writes it |
 //! | `schedule` | the schedule after validation |
 //! | `ticks` | which ticks are due, and which were missed |
+//! | `timetable` | the schedules of an application, those in the database included, with their ticks |
 //! | `deferrer` | defers the ticks that are due |
-//! | `recurrence` | when a schedule ticks: by a cron expression, or at an interval |
-//! | `cron` | cron expressions |
 
-pub(crate) mod cron;
 mod deferrer;
-mod recurrence;
 mod schedule;
 mod ticks;
+mod timetable;
 
 use std::any::TypeId;
 use std::time::Duration;
@@ -23,23 +21,22 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
-use crate::periodic::cron::Cron;
 use crate::queue::defer::options::{JobOptions, OptionsOf, option_setters};
+use crate::schedule::MissedTicks;
+use crate::schedule::cron::Cron;
+use crate::schedule::recurrence::Recurrence;
 use crate::support::json::to_json;
 use crate::validation::{check_args, check_name, unserializable};
 
 pub use self::deferrer::PeriodicDeferrer;
-use self::recurrence::Recurrence;
-pub use self::schedule::MissedTicks;
+use self::schedule::SAMPLE_TICK;
 pub(crate) use self::schedule::{Schedule, check_distinct};
+pub(crate) use self::timetable::ScheduledTasks;
 #[cfg(feature = "testing")]
-pub(crate) use self::ticks::Ticks;
+pub(crate) use self::timetable::Timetable;
 
 /// The default of `max_delay`, ten minutes.
 pub(crate) const DEFAULT_MAX_DELAY: Duration = Duration::from_secs(600);
-
-/// A tick with which the arguments are checked: the first second of 2026.
-const SAMPLE_TICK: i64 = 1_767_225_600;
 
 /// A schedule of a task: a cron expression or an interval, and the arguments and options of its jobs.
 ///
@@ -279,6 +276,7 @@ impl PeriodicTask {
             options_of,
             max_delay: TimeDelta::from_std(max_delay).unwrap_or(TimeDelta::MAX),
             missed: self.missed,
+            version: None,
         };
         // Checks the arguments and options now, rather than when the first tick is due.
         schedule.job(SAMPLE_TICK)?;

@@ -1,53 +1,24 @@
 //! A valid schedule of a periodic task, and the jobs that it defers.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use crate::database::models::ProcrastinateSchedule;
 use crate::database::statements::defer::NewJob;
 use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::error::Error;
-use crate::periodic::recurrence::Recurrence;
 use crate::queue::defer::JobToDefer;
 use crate::queue::defer::options::{JobOptions, OptionsOf};
+use crate::schedule::cron::Cron;
+use crate::schedule::recurrence::Recurrence;
+use crate::schedule::{MissedTicks, TIMESTAMP, check_has_no_tick};
 use crate::validation::invalid_args;
 
-/// The argument that contains the tick of a job, in Unix seconds.
-const TIMESTAMP: &str = "timestamp";
-
-/// What to do with ticks missed while no worker was running, or while the machine was suspended.
-///
-/// Default: [`Procrastinate`](Self::Procrastinate). A tick is deferred only once, and not after a later tick of the
-/// same schedule. A worker defers at most the last thousand missed ticks of a schedule.
-///
-/// If the database is away when a tick is due, the worker retries until the tick is `max_delay` old. This does not
-/// count as missed.
-///
-/// # Example
-///
-/// ```
-/// use procrastinate::{MissedTicks, PeriodicTask, task};
-///
-/// #[task]
-/// async fn wake_up() {}
-///
-/// let punctual = PeriodicTask::new::<wake_up>("0 7 * * *").missed(MissedTicks::Skip);
-/// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum MissedTicks {
-    /// Uses Procrastinate's rule. A worker that starts defers the latest missed tick if it is no older than
-    /// `max_delay`. A worker that was suspended defers all ticks it missed, however old.
-    #[default]
-    Procrastinate,
-    /// Skips ticks that are more than a minute late.
-    Skip,
-    /// Defers the latest missed tick if it is no older than `max_delay`.
-    Last,
-    /// Defers all missed ticks that are no older than `max_delay`, oldest first. This includes the very first start.
-    All,
-}
+/// A tick with which the arguments are checked: the first second of 2026.
+pub(super) const SAMPLE_TICK: i64 = 1_767_225_600;
 
 /// A valid schedule of a periodic task.
 #[derive(Debug)]
@@ -62,6 +33,8 @@ pub(crate) struct Schedule {
     pub(super) options_of: OptionsOf,
     pub(super) max_delay: TimeDelta,
     pub(super) missed: MissedTicks,
+    /// The version of the row, for a schedule in the database.
+    pub(super) version: Option<i64>,
 }
 
 impl Schedule {
@@ -73,21 +46,84 @@ impl Schedule {
         &self.periodic_id
     }
 
+    /// Reads a schedule of the database. `max_delay` is that of the application.
+    pub(super) fn from_row(
+        row: &ProcrastinateSchedule,
+        options_of: OptionsOf,
+        max_delay: Duration,
+    ) -> Result<Self, Error> {
+        let Some(missed) = MissedTicks::read(&row.missed_ticks) else {
+            return Err(Error::invalid("policy for missed ticks", &row.missed_ticks, "must be known to this program"));
+        };
+        let schedule = Self {
+            recurrence: row.recurrence()?,
+            periodic_id: row.periodic_id.clone(),
+            task_name: row.task_name.clone(),
+            args: row.args.as_object().cloned().unwrap_or_default(),
+            options: JobOptions {
+                queue: row.queue_name.clone(),
+                priority: row.priority,
+                lock: row.lock.clone(),
+                queueing_lock: row.queueing_lock.clone(),
+                ..JobOptions::new()
+            },
+            options_of,
+            max_delay: row.max_delay_seconds.map_or_else(
+                || TimeDelta::from_std(max_delay).unwrap_or(TimeDelta::MAX),
+                |seconds| TimeDelta::try_seconds(seconds).unwrap_or(TimeDelta::MAX),
+            ),
+            missed,
+            version: Some(row.version),
+        };
+        schedule.job(SAMPLE_TICK)?;
+        Ok(schedule)
+    }
+
+    /// The columns of a schedule in the code, for the table of schedules.
+    pub(super) fn to_row(&self) -> Value {
+        let (cron, interval_seconds) = match &self.recurrence {
+            Recurrence::Cron(cron) => (Some(cron), None),
+            Recurrence::Every(seconds) => (None, Some(seconds)),
+        };
+        json!({
+            "task_name": self.task_name,
+            "periodic_id": self.periodic_id,
+            "cron": cron.map(Cron::as_str),
+            "interval_seconds": interval_seconds,
+            "time_zone": cron.and_then(Cron::time_zone),
+            "args": self.args,
+            "queue_name": self.options.queue,
+            "priority": self.options.priority,
+            "lock": self.options.lock,
+            "queueing_lock": self.options.queueing_lock,
+            "missed_ticks": self.missed.as_str(),
+            "max_delay_seconds": self.max_delay.num_seconds(),
+        })
+    }
+
     /// Makes the job of a tick.
     pub(crate) fn at(&self, tick: DateTime<Utc>) -> Result<DeferPeriodicJob, Error> {
         let defer_timestamp = tick.timestamp();
         let job = self.job(defer_timestamp)?;
-        Ok(DeferPeriodicJob { job, periodic_id: self.periodic_id.clone(), defer_timestamp })
+        let (periodic_id, version) = (self.periodic_id.clone(), self.version);
+        Ok(DeferPeriodicJob { job, periodic_id, defer_timestamp, version, run_requested_at: None })
+    }
+
+    /// Makes the job of a request, at this time.
+    pub(crate) fn on_request(
+        &self,
+        now: DateTime<Utc>,
+        run_requested_at: DateTime<Utc>,
+    ) -> Result<DeferPeriodicJob, Error> {
+        Ok(DeferPeriodicJob { run_requested_at: Some(run_requested_at), ..self.at(now)? })
     }
 
     /// Makes the job of a tick, in Unix seconds. The task's options can depend on it.
     pub(super) fn job(&self, tick: i64) -> Result<NewJob, Error> {
         let refuse = |rule: String| invalid_args(&self.task_name, &rule);
-        let mut args = self.args.clone();
-        if args.insert(TIMESTAMP.to_owned(), tick.into()).is_some() {
-            return Err(refuse(format!("must not contain \"{TIMESTAMP}\", which is the tick of the periodic task")));
-        }
-        let args = Value::Object(args);
+        let mut args = Value::Object(self.args.clone());
+        check_has_no_tick(&self.task_name, &args)?;
+        args[TIMESTAMP] = tick.into();
         let options = (self.options_of)(&args)
             .map_err(|misfit| refuse(format!("must fit the task, with \"{TIMESTAMP}\" added, and do not{misfit}")))?;
         let job = JobToDefer::new(&self.task_name, args, options).configure(&self.options).into_new_job()?;

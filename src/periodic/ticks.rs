@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::schedule::{MissedTicks, Schedule};
+use super::schedule::Schedule;
+use crate::schedule::MissedTicks;
 
 /// A tick that is later than this counts as missed.
 const PUNCTUAL: TimeDelta = TimeDelta::seconds(60);
@@ -23,6 +24,8 @@ pub(crate) struct Ticks {
     /// The first tick after that time, so that it is searched for only once.
     next: Option<DateTime<Utc>>,
     waiting: VecDeque<DateTime<Utc>>,
+    /// Ticks until this time are skipped.
+    skipped_until: Option<DateTime<Utc>>,
     /// Why the first pending tick could not be deferred.
     failure: Option<String>,
 }
@@ -31,7 +34,7 @@ impl Ticks {
     /// Follows the clock: adds ticks that have become due, and drops ticks that have failed for too long.
     pub(crate) fn follow(&mut self, schedule: &Schedule, now: DateTime<Utc>) {
         if self.followed_until.is_some_and(|until| until - now > SET_BACK) {
-            *self = Self::default();
+            *self = Self { skipped_until: self.skipped_until, ..Self::default() };
         }
         match self.followed_until {
             None => self.waiting.extend(ticks_at_start(schedule, now)),
@@ -42,7 +45,26 @@ impl Ticks {
             self.next = schedule.recurrence.next(now);
         }
         self.followed_until = self.followed_until.max(Some(now));
+        self.drop_what_is_skipped();
         self.drop_what_waits_too_long(schedule, now);
+    }
+
+    /// Skips ticks until this time. `None` skips none.
+    pub(crate) fn skip_until(&mut self, time: Option<DateTime<Utc>>) {
+        self.skipped_until = time;
+        self.drop_what_is_skipped();
+    }
+
+    fn drop_what_is_skipped(&mut self) {
+        if let Some(until) = self.skipped_until {
+            self.waiting.retain(|tick| *tick > until);
+        }
+    }
+
+    /// Whether the clock was followed before.
+    #[cfg(feature = "testing")]
+    pub(crate) fn has_started(&self) -> bool {
+        self.followed_until.is_some()
     }
 
     /// The next tick to defer now, if any.
@@ -139,9 +161,9 @@ mod tests {
     use serde_json::Map;
 
     use super::*;
-    use crate::periodic::cron::Cron;
-    use crate::periodic::recurrence::Recurrence;
     use crate::queue::defer::options::JobOptions;
+    use crate::schedule::cron::Cron;
+    use crate::schedule::recurrence::Recurrence;
 
     /// A schedule with a `max_delay` of ten minutes.
     fn schedule(cron: &str, missed: MissedTicks) -> Schedule {
@@ -154,6 +176,7 @@ mod tests {
             options_of: |_| Ok(JobOptions::new()),
             max_delay: TimeDelta::minutes(10),
             missed,
+            version: None,
         }
     }
 
@@ -259,6 +282,25 @@ mod tests {
         ticks.follow(&schedule, at("08:10:01"));
         assert_eq!(ticks.waiting, [at("08:05:00"), at("08:10:00")]);
         assert!(ticks.keep_first("refused"));
+    }
+
+    #[test]
+    fn ticks_until_a_time_are_skipped_by_every_policy() {
+        for missed in [MissedTicks::Procrastinate, MissedTicks::Skip, MissedTicks::Last, MissedTicks::All] {
+            let schedule = schedule("*/4 * * * *", missed);
+            let mut ticks = Ticks::default();
+            ticks.skip_until(Some(at("08:08:00")));
+            ticks.follow(&schedule, at("08:08:30"));
+            assert_eq!((ticks.first(), ticks.next()), (None, Some(at("08:12:00"))), "{missed:?}");
+            ticks.follow(&schedule, at("08:12:00"));
+            assert_eq!(ticks.first(), Some(at("08:12:00")), "{missed:?}");
+            // Also after the clock was set back, and those that are pending already.
+            ticks.follow(&schedule, at("08:04:30"));
+            assert_eq!(ticks.first(), None, "{missed:?}");
+            ticks.follow(&schedule, at("08:12:10"));
+            ticks.skip_until(Some(at("08:12:10")));
+            assert_eq!(ticks.first(), None, "{missed:?}");
+        }
     }
 
     #[test]

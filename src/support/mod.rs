@@ -7,5 +7,6 @@ pub(crate) mod extensions;
 pub(crate) mod json;
 pub(crate) mod misfit;
 pub(crate) mod panics;
+pub(crate) mod refusal;
 pub(crate) mod shared_future;
 pub(crate) mod text;

@@ -1,4 +1,14 @@
-//! Texts that are stored alongside more important values.
+//! Texts that are stored or shown alongside more important values.
+
+/// Writes a value in quotes, shortened if it is long.
+pub(crate) fn quoted(value: &str) -> String {
+    const LONGEST: usize = 150;
+    if value.chars().count() <= LONGEST {
+        return format!("{value:?}");
+    }
+    let start: String = value.chars().take(LONGEST).collect();
+    format!("{start:?}…")
+}
 
 /// Makes a text storable: replaces NUL characters, and truncates it after this many bytes.
 pub(crate) fn storable(text: &str, longest: usize) -> String {

@@ -13,8 +13,9 @@ use super::savepoint::{Savepoint, lost};
 use crate::app::App;
 use crate::database::connection::pool::PoolError;
 use crate::database::statements::finish_and_fetch::{FetchedJob, FinishAndFetchJobs};
+use crate::database::statements::schedules::{ListSchedulesQuery, RegisterSchedulesQuery};
 use crate::error::Error;
-use crate::periodic::Ticks;
+use crate::periodic::Timetable;
 use crate::queue::defer::tick::defer_periodic_job;
 use crate::queue::job_manager::{register_worker, unregister_worker};
 use crate::support::clock;
@@ -57,8 +58,9 @@ impl Worker {
     /// ```
     pub fn into_test_worker(self) -> Result<TestWorker, Error> {
         let jobs = self.into_job_runner()?;
-        let ticks = jobs.app().schedules().iter().map(|_| Ticks::default()).collect();
-        Ok(TestWorker { jobs, clock: Clock::Offset(TimeDelta::zero()), ticks, is_moved: false, has_started: false })
+        let timetable = Timetable::new(jobs.app().scheduled_tasks());
+        let clock = Clock::Offset(TimeDelta::zero());
+        Ok(TestWorker { jobs, clock, timetable, moved_from: None, has_started: false, is_registered: false })
     }
 }
 
@@ -104,12 +106,13 @@ impl Worker {
 pub struct TestWorker {
     jobs: JobRunner,
     clock: Clock,
-    /// One entry for each schedule of the application.
-    ticks: Vec<Ticks>,
-    /// Whether the clock was advanced since periodic tasks were last deferred.
-    is_moved: bool,
+    timetable: Timetable,
+    /// The time before the clock was advanced, since periodic tasks were last deferred.
+    moved_from: Option<DateTime<Utc>>,
     /// Whether the worker's start time was applied to the ticks.
     has_started: bool,
+    /// Whether the schedules in the code were written to the database.
+    is_registered: bool,
 }
 
 /// The worker's clock.
@@ -154,13 +157,12 @@ impl TestWorker {
     /// # }
     /// ```
     pub fn advance(&mut self, duration: Duration) {
-        self.apply_start();
+        self.note_move();
         let duration = TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
         self.clock = match self.clock {
             Clock::Offset(ahead) => Clock::Offset(ahead.checked_add(&duration).unwrap_or(TimeDelta::MAX)),
             Clock::Fixed(time) => Clock::Fixed(time.checked_add_signed(duration).unwrap_or(DateTime::<Utc>::MAX_UTC)),
         };
-        self.is_moved = true;
     }
 
     /// Advances the clock to this time, which then stays fixed.
@@ -177,9 +179,8 @@ impl TestWorker {
     /// # }
     /// ```
     pub fn advance_to(&mut self, time: DateTime<Utc>) {
-        self.apply_start();
+        self.note_move();
         self.clock = Clock::Fixed(time);
-        self.is_moved = true;
     }
 
     /// Returns the worker's time.
@@ -278,17 +279,17 @@ impl TestWorker {
         FromApp(self.jobs.app().connector().clone())
     }
 
+    /// Remembers the time before the clock is advanced.
+    fn note_move(&mut self) {
+        self.apply_start();
+        self.moved_from.get_or_insert(self.now());
+    }
+
     /// Applies the start time of the worker, so that earlier ticks are not deferred.
     fn apply_start(&mut self) {
-        if std::mem::replace(&mut self.has_started, true) {
-            return;
-        }
-        let now = self.now();
-        for (schedule, ticks) in self.jobs.app().schedules().iter().zip(&mut self.ticks) {
-            ticks.follow(schedule, now);
-            while ticks.first().is_some() {
-                ticks.forget_first();
-            }
+        if !std::mem::replace(&mut self.has_started, true) {
+            let now = self.now();
+            self.timetable.entries_mut().for_each(|entry| entry.start_at(now));
         }
     }
 
@@ -341,16 +342,28 @@ impl TestWorker {
         Ok(Some(JobRun { job: ran.job, ending }))
     }
 
+    /// Defers the jobs of the ticks that were passed, and those that were requested.
     async fn defer_periodic_jobs(&mut self, connection: &mut impl TestConnection) -> Result<(), Error> {
-        if !std::mem::take(&mut self.is_moved) {
-            return Ok(());
+        if !std::mem::replace(&mut self.is_registered, true)
+            && let Some(schedules) = self.timetable.rows_of_code()
+        {
+            connection.load_one(RegisterSchedulesQuery { schedules }).await?;
         }
-        let now = self.now();
-        for (schedule, ticks) in self.jobs.app().schedules().iter().zip(&mut self.ticks) {
-            ticks.follow(schedule, now);
-            while let Some(tick) = ticks.first() {
-                defer_periodic_job(schedule.at(tick)?, connection).await?;
-                ticks.forget_first();
+        let rows = connection.load(ListSchedulesQuery { key: None }).await?;
+        self.timetable.update(rows.into_iter().map(|(schedule, _)| schedule));
+        let (now, moved_from) = (self.now(), self.moved_from.take());
+        for entry in self.timetable.entries_mut() {
+            entry.start_at(moved_from.unwrap_or(now));
+            if let Some(job) = entry.requested_job(now) {
+                defer_periodic_job(job?, connection).await?;
+                entry.forget_request();
+            }
+            if moved_from.is_some() {
+                entry.follow(now);
+            }
+            while let Some(tick) = entry.ticks.first() {
+                defer_periodic_job(entry.schedule.at(tick)?, connection).await?;
+                entry.ticks.forget_first();
             }
         }
         Ok(())

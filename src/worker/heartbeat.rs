@@ -14,12 +14,13 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::database::connection::{Connection, Connector};
-use crate::database::notification::{Notification, queue_of};
+use crate::database::notification::{Notification, SCHEDULES_CHANNEL, queue_of};
 use crate::database::statements::workers::HeldJob;
 use crate::queue::listener::{Heard, PING_INTERVAL, SILENT, delivers_notifications, hear, ping, register_interest};
 use crate::support::backoff::Backoff;
 use crate::worker::fetch_signal::FetchSignal;
 use crate::worker::queues::QueueGroups;
+use crate::worker::side_tasks::periodic::ScheduleSignal;
 use crate::worker::side_tasks::{SideTask, run_supervised};
 use crate::worker::storage::{held_jobs, is_missing_worker, update_heartbeat};
 
@@ -64,6 +65,8 @@ pub(super) struct HeartbeatSettings {
     pub(super) groups: QueueGroups,
     /// Set if there can be jobs to fetch.
     pub(super) fetch_signal: Arc<FetchSignal>,
+    /// Set if a schedule was changed.
+    pub(super) schedule_signal: Arc<ScheduleSignal>,
     /// Read by the loop.
     pub(super) reports: mpsc::UnboundedSender<HeartbeatReport>,
 }
@@ -146,6 +149,7 @@ impl HeartbeatLoop {
                 self.wait_for_next_beat().await;
             }
             let Err(reason) = self.run_on_connection(&mut backoff).await;
+            self.settings.schedule_signal.set_listening(false);
             self.set_ready();
             let wait = backoff.next_wait();
             let worker_id = *self.settings.worker_id.borrow();
@@ -172,6 +176,7 @@ impl HeartbeatLoop {
         }
         if let Some(channels) = &self.settings.channels {
             register_interest(&mut connection, channels).await?;
+            self.settings.schedule_signal.set_listening(true);
             if self.ready.is_none() {
                 // Notifications were missed while the thread was not listening, so check the table once.
                 self.settings.fetch_signal.set_all();
@@ -297,6 +302,10 @@ impl HeartbeatLoop {
     }
 
     fn on_notification(&mut self, heard: &Heard) {
+        if heard.channel == SCHEDULES_CHANNEL {
+            self.settings.schedule_signal.set();
+            return;
+        }
         match (heard.notification, queue_of(&heard.channel)) {
             (Notification::AbortJobRequested(_), _) => self.abort_requested = true,
             (Notification::JobInserted(_), Some(queue)) => {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use crate::app::App;
 use crate::database::connection::Connector;
 use crate::database::connection::run::Run;
-use crate::database::notification::channels;
+use crate::database::notification::{SCHEDULES_CHANNEL, channels};
 use crate::database::statements::workers::{ReleaseWorker, RemoveWorker};
 use crate::error::Error;
 use crate::queue::job_manager::register_worker;
@@ -27,7 +27,7 @@ use crate::worker::executor::JobEnvironment;
 use crate::worker::fetch_signal::FetchSignal;
 use crate::worker::heartbeat::{HeartbeatSettings, HeartbeatThread};
 use crate::worker::settings::Settings;
-use crate::worker::side_tasks::periodic::PeriodicTasks;
+use crate::worker::side_tasks::periodic::{PeriodicTasks, ScheduleSignal};
 use crate::worker::side_tasks::rescuer::Rescuer;
 use crate::worker::side_tasks::retention::Retention;
 use crate::worker::side_tasks::signals::SignalHandler;
@@ -53,13 +53,13 @@ pub(super) async fn run(
 
     let (worker_ids, current_worker_id) = watch::channel(worker_id);
     let (report_sender, reports) = mpsc::unbounded_channel();
-    let queue_names = settings.queue_names();
     let groups = settings.queue_groups();
     let fetch_signal = Arc::new(FetchSignal::new(groups.len()));
+    let schedule_signal = Arc::new(ScheduleSignal::default());
     let is_busy = Arc::new(AtomicBool::new(false));
     let heartbeat = HeartbeatThread::start(HeartbeatSettings {
         connector: connector.clone(),
-        channels: (settings.listen_notify && settings.wait).then(|| channels(queue_names.as_deref())),
+        channels: (settings.listen_notify && settings.wait).then(|| all_channels(settings.queue_names().as_deref())),
         groups: groups.clone(),
         update_heartbeat_interval: settings.update_heartbeat_interval,
         abort_job_polling_interval: settings.abort_job_polling_interval,
@@ -67,6 +67,7 @@ pub(super) async fn run(
         worker_id: current_worker_id,
         is_busy: is_busy.clone(),
         fetch_signal: fetch_signal.clone(),
+        schedule_signal: schedule_signal.clone(),
         reports: report_sender,
     });
     let heartbeat = match heartbeat.await {
@@ -85,7 +86,7 @@ pub(super) async fn run(
     }
     side_tasks.spawn(supervise(Retention::new(connector.clone(), &settings)));
     let (first_turn, is_turned) = oneshot::channel();
-    side_tasks.spawn(supervise(PeriodicTasks::new(&app, first_turn)));
+    side_tasks.spawn(supervise(PeriodicTasks::new(&app, schedule_signal, first_turn)));
     let mut rescuer = Rescuer::new(app.clone(), &settings, fetch_signal.clone());
     if settings.wait {
         side_tasks.spawn(supervise(rescuer));
@@ -142,6 +143,13 @@ pub(super) fn environment(app: &App, settings: &Settings, handle: &WorkerHandle)
         worker_middleware: settings.worker_middleware.clone().into(),
         task_middleware: settings.task_middleware.clone().into(),
     }
+}
+
+/// The channels for notifications about jobs of these queues, and about schedules.
+fn all_channels(queues: Option<&[String]>) -> Vec<String> {
+    let mut channels = channels(queues);
+    channels.push(SCHEDULES_CHANNEL.to_owned());
+    channels
 }
 
 async fn register(connector: &Connector, settings: &Settings) -> Result<i64, Error> {

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The entries of `src` from the ground up. A file imports from its own entry or from an earlier one.
-const FLOORS: [&[&str]; 12] = [
+const FLOORS: [&[&str]; 13] = [
     &["support"],
     &["job"],
     &["error"],
     &["validation"],
+    &["schedule"],
     &["retry"],
     &["database"],
     &["queue"],

@@ -1,14 +1,13 @@
-//! The commands, one file each. Those that find and change jobs are in `jobs`.
+//! The commands, one file or folder each.
 
 pub(crate) mod clean;
 pub(crate) mod controls;
 pub(crate) mod counts;
 pub(crate) mod defer;
 pub(crate) mod flow;
-#[cfg(feature = "probe")]
-pub(crate) mod health_probe;
-pub(crate) mod healthchecks;
+pub(crate) mod health;
 pub(crate) mod jobs;
+pub(crate) mod schedules;
 pub(crate) mod schema;
 pub(crate) mod watch;
 pub(crate) mod worker;

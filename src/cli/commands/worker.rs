@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 #[cfg(feature = "probe")]
-use crate::cli::commands::health_probe::Probe;
+use crate::cli::commands::health::probe::Probe;
 use crate::cli::terminal::environment::{or_variable, switch};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;

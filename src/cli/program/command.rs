@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use crate::cli::commands::defer::Defer;
-use crate::cli::commands::healthchecks::Healthchecks;
+use crate::cli::commands::health::healthchecks::Healthchecks;
 use crate::cli::commands::jobs::JobCommand;
 use crate::cli::commands::schema::Schema;
 use crate::cli::commands::worker::RunWorker;

@@ -70,7 +70,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_words_are_a_command_or_refused(
-            command in "(list_jobs|show|why|retry|cancel|abort|reschedule|delete|clean|defer|schema|shell|worker|healthchecks)",
+            command in "(list_jobs|show|why|retry|cancel|abort|reschedule|delete|clean|defer|schedules|schema|shell|worker|healthchecks)",
             words in proptest::collection::vec("(--?[a-z-]{0,12}(=\\PC{0,5})?|[a-z]+=\\PC{0,8}|#?-?[0-9]{0,20}|\\PC{0,8})", 0..6),
         ) {
             let arguments = ["procrastinate".to_owned(), command].into_iter().chain(words);

@@ -111,6 +111,8 @@ fn advice(error: &Error) -> Option<&'static str> {
         Error::AlreadyEnqueued { .. } => Some("use --ignore-already-enqueued if one job is enough"),
         Error::UnknownTask { .. } => Some("use --unknown if another program has the task"),
         Error::JobNotFound { .. } => Some("run `list_jobs` to see the existing jobs"),
+        Error::ScheduleNotFound { .. } => Some("run `schedules list` to see the existing schedules; --id names one"),
+        Error::ScheduleExists { is_in_code: false, .. } => Some("run `schedules change` to change it"),
         _ => None,
     }
 }

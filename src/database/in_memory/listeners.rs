@@ -2,6 +2,7 @@
 
 use tokio::sync::mpsc;
 
+use crate::database::notification::SCHEDULES_CHANNEL;
 use crate::job::JobId;
 
 /// A connection that listens.
@@ -32,14 +33,23 @@ impl Listeners {
         self.tell(queue, "abort_job_requested", id);
     }
 
-    /// Sends a message on a queue's channel and on the channel of all queues. Closed listeners are removed.
+    /// Notifies listeners that a schedule was changed.
+    pub(super) fn tell_of_schedules(&mut self) {
+        self.send(&[SCHEDULES_CHANNEL], "");
+    }
+
+    /// Sends a message on a queue's channel and on the channel of all queues.
     fn tell(&mut self, queue: &str, message_type: &str, id: i64) {
         let message = serde_json::json!({ "type": message_type, "job_id": JobId::from(id) }).to_string();
-        let own_channel = format!("procrastinate_queue_v1#{queue}");
+        self.send(&[&format!("procrastinate_queue_v1#{queue}"), "procrastinate_any_queue_v1"], &message);
+    }
+
+    /// Sends a message on these channels. Closed listeners are removed.
+    fn send(&mut self, channels: &[&str], message: &str) {
         self.0.retain(|listener| {
-            let hears = |channel: &String| *channel == own_channel || channel.as_str() == "procrastinate_any_queue_v1";
+            let hears = |channel: &String| channels.contains(&channel.as_str());
             let told = listener.channels.iter().filter(|channel| hears(channel));
-            told.map(|channel| listener.messages.send((channel.clone(), message.clone()))).all(|sent| sent.is_ok())
+            told.map(|channel| listener.messages.send((channel.clone(), message.to_owned()))).all(|sent| sent.is_ok())
                 && !listener.messages.is_closed()
         });
     }

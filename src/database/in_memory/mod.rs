@@ -6,6 +6,7 @@
 //! | `fetch` | which jobs may start |
 //! | `controls` | what is paused or limited |
 //! | `flow` | how many more jobs may start |
+//! | `sequence` | sequences of IDs |
 //! | `violations` | errors that the database would return |
 //! | `listeners` | listeners and their notifications |
 //! | `values` | how PostgreSQL changes values when it stores them |
@@ -21,6 +22,7 @@ mod controls;
 mod fetch;
 mod flow;
 mod listeners;
+mod sequence;
 mod store;
 #[cfg(test)]
 #[cfg(feature = "cli")]

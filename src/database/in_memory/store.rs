@@ -8,25 +8,17 @@ use chrono::{DateTime, Utc};
 use super::ExecutedQuery;
 use super::controls::Flow;
 use super::listeners::Listeners;
+use super::sequence::Sequence;
 use super::values::{stored_args, stored_time};
 use super::violations::Violation;
 use crate::database::models::{
-    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,
+    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateSchedule,
+    ProcrastinateWorker,
 };
 use crate::database::statements::defer::NewJob;
+use crate::database::statements::schedules::ScheduleKey;
 use crate::job::{JobEventType, JobStatus};
 use crate::support::clock;
-
-/// A sequence of IDs. As in the database, an ID is used up even if it is never stored.
-#[derive(Debug, Default)]
-struct Sequence(i64);
-
-impl Sequence {
-    fn draw(&mut self) -> i64 {
-        self.0 += 1;
-        self.0
-    }
-}
 
 /// The tables.
 #[derive(Debug, Default)]
@@ -49,12 +41,15 @@ pub(crate) struct Store {
     periodic_defers: BTreeMap<i64, ProcrastinatePeriodicDefer>,
     /// Pauses and limits.
     pub(super) flow: Flow,
+    /// The schedules of periodic tasks.
+    pub(super) schedules: BTreeMap<ScheduleKey, ProcrastinateSchedule>,
     queries: Vec<ExecutedQuery>,
     pub(super) listeners: Listeners,
     job_ids: Sequence,
     event_ids: Sequence,
     worker_ids: Sequence,
     periodic_defer_ids: Sequence,
+    schedule_versions: Sequence,
 }
 
 /// Functions that read.
@@ -377,8 +372,12 @@ impl Store {
         self.periodic_defers.remove(&id);
     }
 
-    /// Records the job of a claimed tick, or that it has none, and deletes older ticks of its schedule. A tick after
-    /// `latest` comes from a wrong clock, and deletes none.
+    pub(super) fn draw_schedule_version(&mut self) -> i64 {
+        self.schedule_versions.draw()
+    }
+
+    /// Records the job of a claimed tick, if any, and deletes older ticks of its schedule. A tick after `latest` comes
+    /// from a wrong clock, and deletes none.
     pub(super) fn settle_tick(&mut self, id: i64, job_id: Option<i64>, latest: i64) {
         let Some(settled) = self.periodic_defers.get_mut(&id) else { return };
         settled.job_id = job_id;

@@ -8,6 +8,7 @@
 //! | [`ProcrastinatePeriodicDefer`] | `procrastinate_periodic_defers` | the latest tick of each schedule |
 //! | [`ProcrastinateFlowControl`] | `procrastinate_diesel_flow_controls` | paused and limited queues and tasks |
 //! | [`ProcrastinateJobError`] | `procrastinate_diesel_job_errors` | the errors of failed attempts |
+//! | [`ProcrastinateSchedule`] | `procrastinate_diesel_schedules` | the schedules of periodic tasks |
 //!
 //! Query them like your own tables, joins included (see
 //! [`allow_with_procrastinate!`](crate::allow_with_procrastinate)). The models implement neither `Insertable` nor
@@ -33,6 +34,7 @@ mod flow_control;
 mod job;
 mod job_error;
 mod periodic_defer;
+mod schedule;
 pub(crate) mod stored;
 mod worker;
 #[cfg(feature = "writable-models")]
@@ -44,6 +46,7 @@ pub use flow_control::ProcrastinateFlowControl;
 pub use job::ProcrastinateJob;
 pub use job_error::ProcrastinateJobError;
 pub use periodic_defer::ProcrastinatePeriodicDefer;
+pub use schedule::ProcrastinateSchedule;
 pub use worker::ProcrastinateWorker;
 #[cfg(feature = "writable-models")]
 pub use writable::{NewProcrastinateEvent, NewProcrastinateJob, NewProcrastinatePeriodicDefer, NewProcrastinateWorker};

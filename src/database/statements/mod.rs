@@ -12,6 +12,7 @@ pub(crate) mod inspect;
 pub(crate) mod manage;
 pub(crate) mod periodic;
 pub(crate) mod rescue;
+pub(crate) mod schedules;
 pub(crate) mod workers;
 
 use diesel::deserialize::FromSqlRow;

@@ -1,4 +1,4 @@
-//! Deferring a tick of a periodic task.
+//! Deferring a tick of a periodic task, or running its task on request.
 
 use crate::database::connection::run::Run;
 use crate::database::statements::periodic::DeferPeriodicJob;
@@ -19,18 +19,34 @@ pub(crate) enum TickOutcome {
     QueueingLockTaken {
         queueing_lock: Option<String>,
     },
+    /// The schedule is paused, or was at the time of the tick.
+    Paused,
+    /// The last job of the schedule is pending or running.
+    Overlaps,
+    /// The schedule was changed or removed since it was read.
+    Changed,
+    /// The schedule is in the code, and one in the database has the same task and `periodic_id`.
+    Conflict,
+    /// Another transaction is changing the schedule.
+    Locked,
 }
 
 /// Defers a tick once, even if several programs try. It raises no error that would abort a transaction.
 pub(crate) async fn defer_periodic_job<R: Run>(tick: DeferPeriodicJob, run: &mut R) -> Result<TickOutcome, Error> {
     let count = JobsToCount::new([(tick.job.task_name.as_str(), tick.job.queue.as_str())]);
     let (queue, queueing_lock) = (tick.job.queue.clone(), tick.job.queueing_lock.clone());
-    match run.load_one(tick).await? {
+    let (job_id, outcome) = run.load_one(tick).await?;
+    Ok(match (job_id, outcome.as_str()) {
         (Some(job_id), _) => {
             count.deferred();
-            Ok(TickOutcome::Deferred { job_id, queue })
+            TickOutcome::Deferred { job_id, queue }
         }
-        (None, true) => Ok(TickOutcome::QueueingLockTaken { queueing_lock }),
-        (None, false) => Ok(TickOutcome::AlreadyDeferred),
-    }
+        (None, "queueing_lock_taken") => TickOutcome::QueueingLockTaken { queueing_lock },
+        (None, "paused") => TickOutcome::Paused,
+        (None, "overlaps") => TickOutcome::Overlaps,
+        (None, "changed") => TickOutcome::Changed,
+        (None, "conflict") => TickOutcome::Conflict,
+        (None, "locked") => TickOutcome::Locked,
+        (None, _) => TickOutcome::AlreadyDeferred,
+    })
 }

@@ -21,6 +21,8 @@
 //! | limit queues and tasks | [`limit_queue`], [`limit_task`], [`unlimit_queue`], [`unlimit_task`], [`list_flow_controls`] |
 //! | count jobs | [`list_queues`], [`list_tasks`], [`list_locks`] |
 //! | delete jobs | [`delete_job`], [`delete_old_jobs`] |
+//! | manage schedules | [`create_schedule`], [`change_schedule`], [`remove_schedule`], [`list_schedules`] |
+//! | control schedules | [`pause_schedule`], [`resume_schedule`], [`run_schedule_now`] |
 //! | check the database | [`check_connection`] |
 //! | write a custom worker | [`register_worker`], [`update_heartbeat`], [`fetch_job`], [`unregister_worker`], [`prune_stalled_workers`] |
 //!
@@ -62,6 +64,7 @@ mod list;
 pub(crate) mod manager;
 mod pause;
 mod reschedule;
+mod schedules;
 mod workers;
 
 use std::future::Future;
@@ -89,6 +92,11 @@ pub use list::{
 };
 pub use pause::{Pause, Resume, pause_queue, pause_task, resume_queue, resume_task};
 pub use reschedule::{DeleteJob, RescheduleJob, delete_job, reschedule_job};
+pub use schedules::{
+    ChangeSchedule, CreateSchedule, ListSchedules, ListedSchedule, PauseSchedule, RemoveSchedule, ResumeSchedule,
+    RunScheduleNow, change_schedule, create_schedule, list_schedules, pause_schedule, remove_schedule, resume_schedule,
+    run_schedule_now,
+};
 pub use workers::{
     FetchJob, PruneStalledWorkers, RegisterWorker, UnregisterWorker, UpdateHeartbeat, fetch_job, prune_stalled_workers,
     register_worker, unregister_worker, update_heartbeat,

@@ -10,6 +10,7 @@ pub mod mounted;
 pub mod probe;
 mod program;
 mod python;
+mod schedules;
 mod schema;
 mod shell;
 mod tls;

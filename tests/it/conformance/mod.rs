@@ -6,6 +6,7 @@
 //! | `deferring` | jobs that are deferred, fetched and finished without a worker, and what is refused |
 //! | `managing` | the operations of the job manager |
 //! | `running` | real workers, and those of tests |
+//! | `schedules` | the schedules of periodic tasks |
 //! | `steps` | what is done in a walk |
 //! | `walk` | random operations on both, compared after each of them |
 //!
@@ -15,6 +16,7 @@
 mod deferring;
 mod managing;
 mod running;
+mod schedules;
 mod side;
 mod steps;
 mod walk;

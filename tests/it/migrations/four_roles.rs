@@ -80,12 +80,12 @@ fn grants(roles: &Roles<'_>) -> String {
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {defers};
 
          GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
-             procrastinate_workers, procrastinate_diesel_job_errors TO {works};
+             procrastinate_workers, procrastinate_diesel_job_errors, procrastinate_diesel_schedules TO {works};
          GRANT SELECT, INSERT, UPDATE ON procrastinate_diesel_limit_states TO {works};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {works};
 
          GRANT SELECT ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
-             procrastinate_workers, procrastinate_diesel_job_errors TO {looks}"
+             procrastinate_workers, procrastinate_diesel_job_errors, procrastinate_diesel_schedules TO {looks}"
     )
 }
 

@@ -127,14 +127,15 @@ fn a_role_that_cannot_create_objects_can_call_the_runner_when_nothing_is_pending
 async fn a_role_that_owns_nothing_can_run_a_worker_with_all_side_tasks() {
     let database = empty_database();
     let role = Role::create(&database);
-    // The same grants as above, and those for the errors that workers keep.
+    // The same grants as above, and those for the errors that workers keep and for schedules.
     let mut owner = superuser(&database);
     drop(connect_as(&role));
     sql(
         &mut owner,
         &format!(
             "SET search_path TO queue;
-             GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_job_errors TO \"{}\"",
+             GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_job_errors,
+                 procrastinate_diesel_schedules TO \"{}\"",
             role.name
         ),
     );

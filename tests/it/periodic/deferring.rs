@@ -14,7 +14,7 @@ use tokio::sync::Barrier;
 use crate::support::{Running, connect, connector, database, eventually, jobs, sql, statuses, within_patience};
 
 #[task(queue = "reports")]
-async fn report(timestamp: i64) {
+pub async fn report(timestamp: i64) {
     let _ = timestamp;
 }
 

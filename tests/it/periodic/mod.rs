@@ -2,4 +2,6 @@
 
 mod deferring;
 mod faults;
+mod in_database;
 mod registering;
+mod schedules;

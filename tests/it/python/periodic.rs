@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use procrastinate::job_manager::create_schedule;
 use procrastinate::models::ProcrastinatePeriodicDefer;
-use procrastinate::{App, JobContext, PeriodicTask, Task};
+use procrastinate::{App, JobContext, PeriodicTask, Task, testing};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -13,6 +14,7 @@ use crate::support::{connect, connector, jobs};
 on_both_databases!(
     python_defers_no_tick_that_we_have_deferred,
     we_defer_no_tick_that_python_has_deferred,
+    a_schedule_in_the_database_shares_its_ticks_with_python,
     a_python_worker_and_ours_defer_each_tick_once,
 );
 
@@ -64,6 +66,23 @@ async fn we_defer_no_tick_that_python_has_deferred(meeting: Meeting) {
     deferrer.defer_due(eight()).await;
 
     assert_eq!(jobs(&mut connect(&meeting.database)).len(), 2);
+}
+
+async fn a_schedule_in_the_database_shares_its_ticks_with_python(meeting: Meeting) {
+    let app = App::builder(connector(&meeting.database).await).task::<Tick>().build().unwrap();
+    let before = eight() - chrono::TimeDelta::minutes(10);
+    testing::at(before, app.execute(create_schedule(Tick::NAME, "0,5 8 * * *"))).await.unwrap();
+    let mut deferrer = app.periodic_deferrer();
+
+    meeting.python.ask("defer_ticks", json!({ "timestamps": [EIGHT] })).await;
+    deferrer.defer_due(eight()).await;
+    deferrer.defer_due(eight() + chrono::TimeDelta::minutes(5)).await;
+    let answers = meeting.python.ask("defer_ticks", json!({ "timestamps": [EIGHT + 300] })).await;
+
+    assert_eq!(answers, [json!({ "id": null })]);
+    let jobs = jobs(&mut connect(&meeting.database));
+    let args: Vec<_> = jobs.into_iter().map(|job| job.args).collect();
+    assert_eq!(args, [json!({ "timestamp": EIGHT }), json!({ "timestamp": EIGHT + 300 })]);
 }
 
 async fn a_python_worker_and_ours_defer_each_tick_once(meeting: Meeting) {

@@ -242,9 +242,15 @@ async fn a_late_attempt_cannot_finish_the_next_attempt_of_the_same_worker() {
         "BEGIN; DELETE FROM procrastinate_workers;
          UPDATE procrastinate_jobs SET status = 'todo', attempts = attempts + 1; COMMIT",
     );
-    within_patience(STARTED.acquire()).await.unwrap().forget();
+    eventually("the worker has fetched it again", || {
+        let fetched = job(&mut connection, id);
+        fetched.status == JobStatus::Doing && fetched.worker_id.is_some() && fetched.attempts == 1
+    })
+    .await;
     MAY_END[0].store(true, Ordering::SeqCst);
     within_patience(ENDED.notified()).await;
+    // The next attempt starts after the end of the first one.
+    within_patience(STARTED.acquire()).await.unwrap().forget();
     // The outcome of the first attempt would be sent now; another job goes through the same stages meanwhile.
     let other = app.defer(outlive()).await.unwrap();
     eventually("the other job has succeeded", || job(&mut connection, other).status == JobStatus::Succeeded).await;

@@ -1,4 +1,4 @@
-//! The commands about jobs, for the command line and the queue's shell.
+//! The commands about jobs and schedules, for the command line and the queue's shell.
 
 pub(crate) mod act;
 pub(crate) mod filter;
@@ -17,13 +17,14 @@ use crate::cli::commands::jobs::act::{Abort, Cancel, Delete, Reschedule, RetryAr
 use crate::cli::commands::jobs::list::ListJobsArgs;
 use crate::cli::commands::jobs::show::Show;
 use crate::cli::commands::jobs::why::Why;
+use crate::cli::commands::schedules::Schedules;
 use crate::cli::commands::watch::Watch;
 use crate::cli::commands::workers::ListWorkers;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::database::statements::inspect::CountedColumn;
 
-/// A command about jobs.
+/// A command about jobs or schedules.
 #[derive(Debug, Clone, Subcommand)]
 #[command(rename_all = "snake_case")]
 pub(crate) enum JobCommand {
@@ -54,6 +55,7 @@ pub(crate) enum JobCommand {
     Limit(Limit),
     #[command(alias = "list-flow-controls")]
     ListFlowControls(ListFlowControls),
+    Schedules(Schedules),
 }
 
 impl JobCommand {
@@ -77,6 +79,7 @@ impl JobCommand {
             Self::Resume(command) => command.run(session).await,
             Self::Limit(command) => command.run(session).await,
             Self::ListFlowControls(command) => command.run(session).await,
+            Self::Schedules(command) => command.run(session).await,
         }
     }
 }

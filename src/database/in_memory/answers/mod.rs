@@ -8,4 +8,5 @@ mod flow_control;
 mod inspect;
 mod manage;
 mod periodic;
+mod schedules;
 mod workers;

@@ -2,6 +2,7 @@
 //! effects of dead workers and lost responses.
 
 mod choices;
+mod schedules;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -238,7 +239,16 @@ fn defer_tick(both: &mut Both, random: &mut Rng) {
     let defer_timestamp = Utc::now().timestamp() / 100 * 100 + 50 * random.i64(-4..5);
     let job = NewJob { scheduled_at: None, ..any_job(random) };
     let periodic_id = maybe(random, &["evening"]).unwrap_or_default();
-    both.ask(|| DeferPeriodicJob { job: job.clone(), periodic_id: periodic_id.clone(), defer_timestamp }, debug);
+    both.ask(
+        || DeferPeriodicJob {
+            job: job.clone(),
+            periodic_id: periodic_id.clone(),
+            defer_timestamp,
+            version: None,
+            run_requested_at: None,
+        },
+        debug,
+    );
 }
 
 /// In steps. Where each of the two stops depends on the IDs of events, which have no order within a statement.
@@ -332,7 +342,7 @@ fn browse(both: &mut Both, known: &Known, random: &mut Rng) {
 }
 
 /// What some row must contain, so that rare cases are compared, too.
-const RARE: [&str; 18] = [
+const RARE: [&str; 19] = [
     "is lost",
     "is not retried",
     "now Job {",
@@ -343,6 +353,7 @@ const RARE: [&str; 18] = [
     "1 it failed Some(",
     "1 the worker died None",
     "Aborted)",
+    "queueing_lock_taken",
     "(None, true)",
     "wait for 1 s",
     "wait for an hour",

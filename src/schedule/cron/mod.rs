@@ -207,6 +207,14 @@ impl Cron {
         &self.expression
     }
 
+    /// The name of the time zone, unless it is UTC.
+    pub(crate) fn time_zone(&self) -> Option<&'static str> {
+        #[cfg(feature = "chrono-tz")]
+        return self.local.as_ref().map(local_time::Local::name);
+        #[cfg(not(feature = "chrono-tz"))]
+        None
+    }
+
     fn next(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         #[cfg(feature = "chrono-tz")]
         if let Some(local) = &self.local {
@@ -236,7 +244,7 @@ impl fmt::Debug for Cron {
         let mut shown = f.debug_struct("Cron");
         shown.field("expression", &self.expression);
         #[cfg(feature = "chrono-tz")]
-        shown.field("time_zone", &self.local.as_ref().map(local_time::Local::name));
+        shown.field("time_zone", &self.time_zone());
         shown.finish()
     }
 }

@@ -169,7 +169,7 @@ mod tests {
 
     use chrono::{DateTime, TimeDelta, Utc};
 
-    use crate::periodic::cron::Cron;
+    use crate::schedule::cron::Cron;
 
     fn time(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()

@@ -5,31 +5,50 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::error::Error;
-use crate::periodic::cron::Cron;
+use crate::schedule::cron::Cron;
 
 /// When a schedule ticks.
-#[derive(Debug)]
-pub(super) enum Recurrence {
+#[derive(Debug, Clone)]
+pub(crate) enum Recurrence {
     Cron(Cron),
     /// Every so many seconds, counted from the beginning of 1970, so that all programs agree on the ticks.
     Every(i64),
 }
 
+/// The name of the time zone that every program has.
+const UTC: &str = "UTC";
+
 impl Recurrence {
-    /// Checks an interval.
-    pub(super) fn every(interval: Duration) -> Result<Self, Error> {
-        match i64::try_from(interval.as_secs()) {
-            Ok(seconds @ 1..) if interval.subsec_nanos() == 0 => Ok(Self::Every(seconds)),
-            _ => Err(Error::invalid(
-                "interval",
-                format!("{interval:?}"),
-                "must be a whole number of seconds, at least 1",
-            )),
+    /// Checks a cron expression, and the name of its time zone. Default: UTC.
+    pub(crate) fn cron(expression: &str, time_zone: Option<&str>) -> Result<Self, Error> {
+        let cron = Cron::new(expression)?;
+        match time_zone {
+            None | Some(UTC) => Ok(Self::Cron(cron)),
+            #[cfg(feature = "chrono-tz")]
+            Some(name) => Ok(Self::Cron(cron.in_time_zone(name)?)),
+            #[cfg(not(feature = "chrono-tz"))]
+            Some(name) => {
+                let rule = "must be UTC, because this program is built without the feature chrono-tz of procrastinate";
+                Err(Error::invalid("time zone", name, rule))
+            }
         }
     }
 
+    /// Checks an interval.
+    pub(crate) fn every(interval: Duration) -> Result<Self, Error> {
+        match i64::try_from(interval.as_secs()) {
+            Ok(seconds @ 1..) if interval.subsec_nanos() == 0 => Ok(Self::Every(seconds)),
+            _ => Err(invalid_interval(&format!("{interval:?}"))),
+        }
+    }
+
+    /// Checks an interval in seconds.
+    pub(crate) fn every_seconds(seconds: i64) -> Result<Self, Error> {
+        if seconds < 1 { Err(invalid_interval(&format!("{seconds}s"))) } else { Ok(Self::Every(seconds)) }
+    }
+
     /// Returns the first tick after this time.
-    pub(super) fn next(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    pub(crate) fn next(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match self {
             Self::Cron(cron) => cron.after(time).next(),
             Self::Every(seconds) => {
@@ -40,7 +59,7 @@ impl Recurrence {
     }
 
     /// Returns the last tick at or before this time.
-    pub(super) fn last_until(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    pub(crate) fn last_until(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match self {
             Self::Cron(cron) => cron.last_until(time),
             Self::Every(seconds) => {
@@ -49,6 +68,10 @@ impl Recurrence {
             }
         }
     }
+}
+
+fn invalid_interval(interval: &str) -> Error {
+    Error::invalid("interval", interval, "must be a whole number of seconds, at least 1")
 }
 
 #[cfg(test)]
