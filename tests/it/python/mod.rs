@@ -6,6 +6,7 @@
 mod clearing;
 mod cron;
 mod deferring;
+mod flow_control;
 mod managing;
 mod naming;
 pub mod peer;

@@ -1,0 +1,66 @@
+//! Workers of both kinds under pauses and limits.
+
+use std::time::Duration;
+
+use procrastinate::job_manager::{limit_queue, limit_task, pause_queue, resume_queue};
+use procrastinate::{JobStatus, configure_task};
+use serde_json::json;
+
+use super::{Meeting, on_both_databases};
+use crate::support::{Running, connect, eventually, rows, sql, statuses};
+
+on_both_databases!(python_workers_start_no_job_of_a_paused_queue, both_kinds_of_worker_together_keep_to_a_limit);
+
+async fn python_workers_start_no_job_of_a_paused_queue(meeting: Meeting) {
+    let mut connection = connect(&meeting.database);
+    meeting.app.execute(pause_queue("paused")).await.unwrap();
+    for queue in ["paused", "free"] {
+        meeting.app.defer(configure_task("peer.echo", json!({ "n": 1 })).queue(queue)).await.unwrap();
+    }
+    let options = json!({ "wait": true, "fetch_job_polling_interval": 3_600 });
+    let mut worker = meeting.python.start_worker(&options);
+    worker.says("idle").await;
+    assert_eq!(statuses(&mut connection), [JobStatus::Todo, JobStatus::Succeeded]);
+    // Nothing but the notification wakes it.
+    meeting.app.execute(resume_queue("paused")).await.unwrap();
+    eventually("the job succeeds", || statuses(&mut connection)[0] == JobStatus::Succeeded).await;
+    worker.stop().await;
+}
+
+async fn both_kinds_of_worker_together_keep_to_a_limit(meeting: Meeting) {
+    const JOBS: usize = 200;
+    let mut connection = connect(&meeting.database);
+    sql(&mut connection, "CREATE TABLE notes (id bigserial PRIMARY KEY, job_id bigint, client text, ended boolean)");
+    meeting.app.execute(limit_queue("limited").max_running(3)).await.unwrap();
+    meeting.app.execute(limit_task("peer.note").max_running(4)).await.unwrap();
+    let jobs = (0..JOBS).map(|n| {
+        let queue = if n % 4 == 0 { "free" } else { "limited" };
+        configure_task("peer.note", json!({})).queue(queue).priority(i32::try_from(n % 3).unwrap())
+    });
+    meeting.app.batch_defer(jobs).await.unwrap();
+
+    let theirs = meeting.python.start_worker(&json!({
+        "wait": true, "concurrency": 5, "fetch_job_polling_interval": 0.02,
+    }));
+    // Ours is faster, so theirs begins.
+    let ended = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'";
+    eventually("the Python worker has begun", || rows(&mut connection, ended) != ["0"]).await;
+    let ours = meeting.worker().concurrency(5).fetch_job_polling_interval(Duration::from_millis(20));
+    let ours = Running::start(ours);
+    let mut highest = [0, 0];
+    let running = "SELECT count(*) FILTER (WHERE status = 'doing' AND queue_name = 'limited'),
+                          count(*) FILTER (WHERE status = 'doing'), count(*) FILTER (WHERE status = 'todo')
+                   FROM procrastinate_jobs";
+    eventually("all jobs are done", || {
+        let counts: Vec<i64> = rows(&mut connection, running)[0].split(" | ").map(|n| n.parse().unwrap()).collect();
+        highest = [highest[0].max(counts[0]), highest[1].max(counts[1])];
+        counts[1] + counts[2] == 0
+    })
+    .await;
+    ours.stop().await.unwrap();
+    theirs.stop().await;
+    assert!(highest[0] <= 3 && highest[1] <= 4, "{highest:?} were running");
+    assert_eq!(statuses(&mut connection), vec![JobStatus::Succeeded; JOBS]);
+    let clients = "SELECT client FROM notes GROUP BY client ORDER BY client";
+    assert_eq!(rows(&mut connection, clients), ["python", "rust"]);
+}
