@@ -18,6 +18,7 @@ CREATE TABLE procrastinate_diesel_flow_controls (
     changed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (kind, name),
     CHECK ((max_starts IS NULL) = (start_period_seconds IS NULL)),
+    CHECK (paused_at IS NOT NULL OR max_running IS NOT NULL OR max_starts IS NOT NULL),
     CHECK (paused_at IS NOT NULL OR (paused_by IS NULL AND pause_reason IS NULL AND NOT skips_ticks)));
 COMMENT ON TABLE procrastinate_diesel_flow_controls IS
     'Pauses and limits of queues and tasks. A queue or task without a row has none. While the '
@@ -37,7 +38,7 @@ CREATE TABLE procrastinate_diesel_limit_states (
     kind text NOT NULL,
     name varchar(128) NOT NULL,
     fetches bigint NOT NULL DEFAULT 0,
-    counted_until timestamptz[] NOT NULL DEFAULT '{}',
+    started_at timestamptz[] NOT NULL DEFAULT '{}',
     counted_starts integer[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (kind, name)) WITH (fillfactor = 50);
 COMMENT ON TABLE procrastinate_diesel_limit_states IS
@@ -46,13 +47,13 @@ COMMENT ON TABLE procrastinate_diesel_limit_states IS
 COMMENT ON COLUMN procrastinate_diesel_limit_states.fetches IS
     'How many fetches have started jobs. Each changes the row, so a transaction of a higher '
     'isolation level, which does not see their jobs, fails.';
-COMMENT ON COLUMN procrastinate_diesel_limit_states.counted_until IS
-    'Until when starts count. Starts within a hundredth of the period are one entry, which counts '
-    'until the last of them does.';
+COMMENT ON COLUMN procrastinate_diesel_limit_states.started_at IS
+    'When jobs were started. Starts within a hundredth of the period are one entry, with the end '
+    'of this time.';
 
 -- Roles that can fetch jobs must be able to do so as before. As long as there is no limit, they
--- only read the first table.
-GRANT SELECT ON procrastinate_diesel_flow_controls TO PUBLIC;
+-- only read the tables.
+GRANT SELECT ON procrastinate_diesel_flow_controls, procrastinate_diesel_limit_states TO PUBLIC;
 DO $grants$
 DECLARE
     grantee text;
@@ -147,14 +148,38 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_count_running_v1(text, varchar) IS
     'How many jobs of a queue or task are running.';
 
+CREATE FUNCTION procrastinate_diesel_start_time_v1(due_at timestamptz)
+    RETURNS timestamptz
+    LANGUAGE sql
+AS $function$
+    -- The transaction may have begun long before.
+    SELECT CASE WHEN due_at = now() THEN clock_timestamp() ELSE due_at END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_start_time_v1(timestamptz) IS
+    'When a job starts that a fetch finds at this time: now, unless a test has chosen the time.';
+
+CREATE FUNCTION procrastinate_diesel_recent_starts_v1(
+        started_at timestamptz[], counted_starts integer[], period_seconds double precision, counted_at timestamptz)
+    RETURNS TABLE (at timestamptz, starts integer)
+    LANGUAGE sql
+    STABLE
+AS $function$
+    -- Starts that are far in the future were counted while the clock was wrong.
+    SELECT counted.at, counted.starts
+    FROM unnest(started_at, counted_starts) AS counted (at, starts)
+    WHERE counted.at > counted_at - make_interval(secs => period_seconds)
+      AND counted.at < counted_at + make_interval(secs => greatest(period_seconds, 60));
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_recent_starts_v1(timestamptz[], integer[], double precision, timestamptz) IS
+    'The recorded starts that count at a time for a limit of this period.';
+
 CREATE FUNCTION procrastinate_diesel_rooms_v1(
         target_queue_names varchar[], due_at timestamptz, is_queue_searched boolean)
     RETURNS procrastinate_diesel_room_v1[]
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    -- A start counts from the time at which the job starts. Tests can choose a later one.
-    counted_at CONSTANT timestamptz := greatest(clock_timestamp(), due_at);
+    counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
     control record;
     rooms procrastinate_diesel_room_v1[];
     found procrastinate_diesel_room_v1;
@@ -162,7 +187,7 @@ DECLARE
     recent record;
 BEGIN
     FOR control IN
-        SELECT each.*, state.fetches, state.counted_until, state.counted_starts
+        SELECT each.*, state.fetches, state.started_at, state.counted_starts
         FROM procrastinate_diesel_flow_controls AS each
         LEFT JOIN procrastinate_diesel_limit_states AS state ON state.kind = each.kind AND state.name = each.name
         ORDER BY each.kind, each.name
@@ -182,14 +207,20 @@ BEGIN
                 found.next_room_at := CASE WHEN found.room = 0 THEN counted_at + interval '1 second' END;
             END IF;
             IF control.max_starts IS NOT NULL THEN
-                SELECT coalesce(sum(counted.starts), 0)::integer AS starts, min(counted.until) AS next_end INTO recent
-                FROM unnest(control.counted_until, control.counted_starts) AS counted (until, starts)
-                WHERE counted.until > counted_at;
+                SELECT coalesce(sum(counted.starts), 0)::integer AS starts,
+                    min(counted.at) + make_interval(secs => control.start_period_seconds) AS next_end
+                INTO recent
+                FROM procrastinate_diesel_recent_starts_v1(
+                    control.started_at, control.counted_starts, control.start_period_seconds, counted_at) AS counted;
                 found.room := least(
                     CASE WHEN control.max_running IS NOT NULL THEN found.room END,
                     greatest(control.max_starts - recent.starts, 0));
                 found.next_room_at := CASE WHEN found.room = 0 THEN coalesce(found.next_room_at, recent.next_end) END;
             END IF;
+        END IF;
+        IF found.next_room_at IS NOT NULL AND control.kind = 'queue' THEN
+            -- A full limit holds back a fetch only if jobs are pending.
+            found.is_pending := procrastinate_diesel_is_any_pending_v1(ARRAY[control.name], due_at);
         END IF;
         rooms := rooms || found;
     END LOOP;
@@ -200,7 +231,8 @@ COMMENT ON FUNCTION procrastinate_diesel_rooms_v1(varchar[], timestamptz, boolea
     'How many more jobs may start of each queue among the given ones (NULL: of all queues), and of '
     'each task, that is paused or limited, in the order of kind and name. NULL if nothing is '
     'paused or limited. If too many jobs are running, the next time to search is in a second. '
-    'is_queue_searched if the caller searches a single queue anyway: then it counts as pending.';
+    'is_queue_searched if the caller searches a single queue anyway: then it counts as pending '
+    'unless its limit is full.';
 
 CREATE FUNCTION procrastinate_diesel_pending_queues_v1()
     RETURNS varchar[]
@@ -265,8 +297,11 @@ DECLARE
     closed procrastinate_diesel_room_v1[];
 BEGIN
     FOREACH each IN ARRAY coalesce(rooms, '{}') LOOP
-        IF NOT EXISTS (SELECT FROM unnest(locked) AS known WHERE known.kind = each.kind AND known.name = each.name) THEN
+        IF each.room > 0 AND NOT EXISTS (
+                SELECT FROM unnest(locked) AS known WHERE known.kind = each.kind AND known.name = each.name) THEN
             each.room := 0;
+            -- The next fetch can lock it.
+            each.next_room_at := clock_timestamp();
         END IF;
         closed := closed || each;
     END LOOP;
@@ -354,10 +389,10 @@ CREATE FUNCTION procrastinate_diesel_count_starts_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    counted_at CONSTANT timestamptz := greatest(clock_timestamp(), due_at);
+    counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
     started record;
     slot_seconds double precision;
-    new_end timestamptz;
+    new_start timestamptz;
 BEGIN
     FOR started IN
         SELECT control.kind, control.name, control.start_period_seconds, count(*)::integer AS jobs
@@ -369,17 +404,18 @@ BEGIN
         GROUP BY control.kind, control.name
     LOOP
         slot_seconds := started.start_period_seconds / 100;
-        new_end := to_timestamp(
-            ceil(extract(epoch FROM counted_at) / slot_seconds) * slot_seconds + started.start_period_seconds);
+        new_start := to_timestamp(ceil(extract(epoch FROM counted_at) / slot_seconds) * slot_seconds);
         UPDATE procrastinate_diesel_limit_states AS state
-        SET (counted_until, counted_starts) = (
-                SELECT array_agg(slot.until), array_agg(slot.starts)
+        SET (started_at, counted_starts) = (
+                SELECT array_agg(slot.at), array_agg(slot.starts)
                 FROM (
-                    SELECT each.until, sum(each.starts)::integer AS starts
-                    FROM (SELECT * FROM unnest(state.counted_until, state.counted_starts) AS former (until, starts)
-                          WHERE former.until > counted_at
-                          UNION ALL SELECT new_end, started.jobs) AS each
-                    GROUP BY each.until) AS slot)
+                    SELECT each.at, sum(each.starts)::integer AS starts
+                    FROM (SELECT former.at, former.starts
+                          FROM procrastinate_diesel_recent_starts_v1(
+                              state.started_at, state.counted_starts, started.start_period_seconds, counted_at)
+                              AS former
+                          UNION ALL SELECT new_start, started.jobs) AS each
+                    GROUP BY each.at) AS slot)
         WHERE state.kind = started.kind AND state.name = started.name;
     END LOOP;
 END;
@@ -387,23 +423,78 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_count_starts_v1(procrastinate_diesel_flow_v1, bigint[], timestamptz) IS
     'Records the started jobs of queues and tasks whose starts are limited.';
 
-CREATE FUNCTION procrastinate_diesel_notify_of_room_v1(p_kind text, p_name varchar)
-    RETURNS void
+CREATE FUNCTION procrastinate_diesel_first_of_queue_v1(p_queue_name varchar)
+    RETURNS bigint
     LANGUAGE plpgsql
 AS $function$
 BEGIN
-    PERFORM procrastinate_diesel_notify_jobs_v1(array_agg(first.id), array_agg(queue.name))
-    FROM unnest(procrastinate_diesel_pending_queues_v1()) AS queue (name)
-    CROSS JOIN LATERAL (
-        SELECT job.id FROM procrastinate_jobs AS job
-        WHERE job.status = 'todo' AND job.queue_name = queue.name AND (p_kind = 'queue' OR job.task_name = p_name)
-        ORDER BY job.id
-        LIMIT 1) AS first
-    WHERE p_kind = 'task' OR queue.name = p_name;
+    RETURN least(
+        (SELECT job.id FROM procrastinate_jobs AS job
+         WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
+           AND job.queue_name >= p_queue_name AND job.queue_name <= p_queue_name
+         ORDER BY job.queue_name, job.priority DESC, job.id
+         LIMIT 1),
+        (SELECT job.id FROM procrastinate_jobs AS job
+         WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+           AND job.queue_name >= p_queue_name AND job.queue_name <= p_queue_name
+         ORDER BY job.queue_name, job.priority DESC, job.id
+         LIMIT 1),
+        (SELECT job.id FROM procrastinate_jobs AS job
+         WHERE job.status = 'todo' AND job.lock IS NOT NULL
+           AND job.queue_name >= p_queue_name AND job.queue_name <= p_queue_name
+         ORDER BY job.queue_name, job.priority DESC, job.id
+         LIMIT 1));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_first_of_queue_v1(varchar) IS
+    'A pending job of a queue, or NULL if there is none.';
+
+-- The settings hold in the functions that it calls, too. Every statement reads a few rows of each
+-- queue along an index.
+CREATE FUNCTION procrastinate_diesel_notify_of_room_v1(p_kind text, p_name varchar)
+    RETURNS void
+    LANGUAGE plpgsql
+    SET jit = off SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_sort = off SET enable_incremental_sort = off
+AS $function$
+DECLARE
+    first_ids bigint[];
+    queue_names varchar[];
+BEGIN
+    IF p_kind = 'queue' THEN
+        first_ids := ARRAY[procrastinate_diesel_first_of_queue_v1(p_name)];
+        queue_names := ARRAY[p_name];
+    ELSE
+        WITH RECURSIVE pending (non_nulls, queue_name, id) AS (
+            SELECT kind.non_nulls, first.queue_name, first.id
+            FROM generate_series(0, 2) AS kind (non_nulls)
+            CROSS JOIN LATERAL (
+                SELECT job.queue_name, job.id FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND num_nonnulls(job.lock, job.scheduled_at) = kind.non_nulls
+                  AND job.task_name >= p_name AND job.task_name <= p_name
+                ORDER BY job.task_name, job.queue_name, job.priority DESC, job.id
+                LIMIT 1) AS first
+          UNION ALL
+            SELECT previous.non_nulls, next.queue_name, next.id
+            FROM pending AS previous
+            CROSS JOIN LATERAL (
+                SELECT job.queue_name, job.id FROM procrastinate_jobs AS job
+                WHERE job.status = 'todo' AND num_nonnulls(job.lock, job.scheduled_at) = previous.non_nulls
+                  AND job.task_name >= p_name AND job.task_name <= p_name
+                  AND job.queue_name > previous.queue_name
+                ORDER BY job.task_name, job.queue_name, job.priority DESC, job.id
+                LIMIT 1) AS next)
+        SELECT array_agg(pending.id), array_agg(pending.queue_name) INTO first_ids, queue_names FROM pending;
+    END IF;
+    IF first_ids[1] IS NOT NULL THEN
+        PERFORM procrastinate_diesel_notify_jobs_v1(first_ids, queue_names);
+    END IF;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_notify_of_room_v1(text, varchar) IS
-    'Notifies workers that jobs of a queue or task may start again.';
+    'Notifies workers that jobs of a queue or task may start again: once for each queue that has '
+    'such jobs.';
 
 CREATE FUNCTION procrastinate_diesel_pause_v1(
         p_kind text, p_name varchar, p_paused_by text DEFAULT NULL, p_reason text DEFAULT NULL,
@@ -447,6 +538,10 @@ CREATE FUNCTION procrastinate_diesel_resume_v1(p_kind text, p_name varchar)
     LANGUAGE plpgsql
 AS $function$
 BEGIN
+    -- Another transaction may be removing the limit.
+    PERFORM FROM procrastinate_diesel_flow_controls AS control
+    WHERE control.kind = p_kind AND control.name = p_name
+    FOR UPDATE;
     DELETE FROM procrastinate_diesel_flow_controls AS control
     WHERE control.kind = p_kind AND control.name = p_name AND control.paused_at IS NOT NULL
       AND control.max_running IS NULL AND control.max_starts IS NULL;
@@ -482,6 +577,10 @@ BEGIN
         SET max_running = excluded.max_running, max_starts = excluded.max_starts,
             start_period_seconds = excluded.start_period_seconds, changed_at = now();
     ELSE
+        -- Another transaction may be ending the pause.
+        PERFORM FROM procrastinate_diesel_flow_controls AS control
+        WHERE control.kind = p_kind AND control.name = p_name
+        FOR UPDATE;
         DELETE FROM procrastinate_diesel_flow_controls AS control
         WHERE control.kind = p_kind AND control.name = p_name AND control.paused_at IS NULL;
         IF NOT FOUND THEN

@@ -190,7 +190,27 @@ CREATE FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(
     RETURNS bigint[]
     LANGUAGE plpgsql
 AS $function$
+DECLARE
+    first_ids bigint[];
 BEGIN
+    IF cardinality(flow.blocked_queues) > 0 OR cardinality(flow.blocked_tasks) > 0 THEN
+        -- Usually enough of the first jobs are not blocked. A search of each queue or task takes
+        -- longer the more of them there are.
+        first_ids := ARRAY(
+            SELECT first.id
+            FROM (SELECT job.id, job.priority, job.queue_name, job.task_name FROM procrastinate_jobs AS job
+                  WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
+                  ORDER BY job.priority DESC, job.id
+                  LIMIT 2 * most) AS first
+            WHERE first.id <> ALL (passed_over) AND first.task_name <> ALL (flow.blocked_tasks)
+              AND CASE WHEN flow.queue_names IS NULL THEN first.queue_name <> ALL (flow.blocked_queues)
+                       ELSE first.queue_name IN (SELECT unnest(flow.queue_names)) END
+            ORDER BY first.priority DESC, first.id
+            LIMIT most);
+        IF cardinality(first_ids) = most THEN
+            RETURN first_ids;
+        END IF;
+    END IF;
     IF cardinality(flow.blocked_tasks) > 0 THEN
         RETURN procrastinate_diesel_find_jobs_by_task_v1(flow, most, passed_over);
     ELSIF flow.queue_names IS NULL THEN
@@ -214,8 +234,8 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(procrastinate_diesel_flow_v1, integer, bigint[]) IS
-    'The first jobs of each queue that are neither locked nor scheduled, at most so many of each '
-    'queue.';
+    'The first jobs that are neither locked nor scheduled: at most so many of each queue, or of '
+    'all queues together.';
 
 CREATE FUNCTION procrastinate_diesel_scheduled_queues_v1(target_queue_names varchar[])
     RETURNS varchar[]
@@ -519,7 +539,19 @@ DECLARE
     task_rooms integer[] := flow.task_rooms;
     queue_place integer;
     task_place integer;
-    next record;
+    -- A cursor reads row by row. A loop over the query itself would read, and lock, jobs in
+    -- advance.
+    each_job CURSOR FOR
+        SELECT job.id, job.lock, job.queue_name, job.task_name
+        FROM procrastinate_jobs AS job
+        WHERE job.id = ANY (candidates) AND job.status = todo
+          AND job.lock IS NOT DISTINCT FROM head_locks[array_position(head_ids, job.id)]
+          AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
+          AND CASE WHEN flow.queue_names IS NULL THEN job.queue_name <> ALL (flow.blocked_queues)
+                   ELSE job.queue_name IN (SELECT unnest(flow.queue_names)) END
+          AND job.task_name <> ALL (flow.blocked_tasks)
+        ORDER BY job.priority DESC, job.id
+        FOR UPDATE OF job SKIP LOCKED;
 BEGIN
     job_ids := '{}';
     job_locks := '{}';
@@ -533,26 +565,17 @@ BEGIN
             WHERE job.id = ANY (candidates) AND job.status = todo
               AND job.lock IS NOT DISTINCT FROM head_locks[array_position(head_ids, job.id)]
               AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
-              AND (flow.queue_names IS NULL OR job.queue_name = ANY (flow.queue_names))
-              AND job.queue_name <> ALL (flow.blocked_queues) AND job.task_name <> ALL (flow.blocked_tasks)
+              AND CASE WHEN flow.queue_names IS NULL THEN job.queue_name <> ALL (flow.blocked_queues)
+                       ELSE job.queue_name IN (SELECT unnest(flow.queue_names)) END
+              AND job.task_name <> ALL (flow.blocked_tasks)
             ORDER BY job.priority DESC, job.id
             LIMIT wanted
             FOR UPDATE OF job SKIP LOCKED) AS candidate;
         RETURN;
     END IF;
-    FOR next IN
-        SELECT job.id, job.lock, job.queue_name, job.task_name
-        FROM procrastinate_jobs AS job
-        WHERE job.id = ANY (candidates) AND job.status = todo
-          AND job.lock IS NOT DISTINCT FROM head_locks[array_position(head_ids, job.id)]
-          AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
-          AND (flow.queue_names IS NULL OR job.queue_name = ANY (flow.queue_names))
-          AND job.queue_name <> ALL (flow.blocked_queues) AND job.task_name <> ALL (flow.blocked_tasks)
-        ORDER BY job.priority DESC, job.id
-        FOR UPDATE OF job SKIP LOCKED
-    LOOP
-        queue_place := array_position(flow.limited_queues, next.queue_name);
-        task_place := array_position(flow.limited_tasks, next.task_name);
+    FOR candidate IN each_job LOOP
+        queue_place := array_position(flow.limited_queues, candidate.queue_name);
+        task_place := array_position(flow.limited_tasks, candidate.task_name);
         CONTINUE WHEN queue_rooms[queue_place] = 0 OR task_rooms[task_place] = 0;
         IF queue_place IS NOT NULL THEN
             queue_rooms[queue_place] := queue_rooms[queue_place] - 1;
@@ -560,8 +583,8 @@ BEGIN
         IF task_place IS NOT NULL THEN
             task_rooms[task_place] := task_rooms[task_place] - 1;
         END IF;
-        job_ids := job_ids || next.id;
-        job_locks := job_locks || next.lock;
+        job_ids := job_ids || candidate.id;
+        job_locks := job_locks || candidate.lock;
         EXIT WHEN cardinality(job_ids) = wanted;
     END LOOP;
     -- The next search leaves out what has no room any more.

@@ -39,7 +39,7 @@ DECLARE
     outcome procrastinate_diesel_fetched_v1;
 BEGIN
     IF control <> '' THEN
-        SELECT extract(epoch FROM min(each.next_room_at) - greatest(clock_timestamp(), due_at))
+        SELECT extract(epoch FROM min(each.next_room_at) - procrastinate_diesel_start_time_v1(due_at))
         INTO outcome.wait_seconds
         FROM unnest(procrastinate_diesel_rooms_v1(target_queue_names, due_at, false)) AS each
         WHERE each.room = 0 AND each.is_pending;

@@ -50,7 +50,7 @@ diesel::table! {
         #[max_length = 128]
         name -> Varchar,
         fetches -> Int8,
-        counted_until -> Array<Nullable<Timestamptz>>,
+        started_at -> Array<Nullable<Timestamptz>>,
         counted_starts -> Array<Nullable<Int4>>,
     }
 }

@@ -261,3 +261,116 @@ fn what_is_neither_paused_nor_limited_leaves_no_row() {
     assert_eq!(returned(&mut queue, "resume_v1('queue', 'a')"), "true");
     assert_eq!(queue.rows(controls), [""; 0]);
 }
+
+/// What the crate's function returns for five jobs of these queues.
+fn fetched_or_wait(queues: &str) -> String {
+    format!(
+        "SELECT kind, id, wait_seconds = 0 FROM procrastinate_diesel_finish_and_fetch_jobs_v1(\
+         NULL, '{{}}', '{{}}', {queues}, 5) ORDER BY id"
+    )
+}
+
+#[test]
+fn a_worker_waits_for_a_full_limit_only_if_jobs_are_pending() {
+    for queues in ["NULL", "'{default}'", "'{default,b}'"] {
+        let mut queue = Queue::with_jobs(json!([{}, {}]));
+        limit_running(&mut queue, "queue", "default", 1);
+        assert_eq!(queue.rows(&fetched_or_wait(queues)), ["fetched | 1 | NULL", "wait | NULL | false"]);
+        assert_eq!(queue.rows(&fetched_or_wait(queues)), ["wait | NULL | false"]);
+        queue.run("UPDATE procrastinate_jobs SET status = 'cancelled' WHERE id = 2");
+        assert_eq!(queue.rows(&fetched_or_wait(queues)), [""; 0], "{queues}");
+    }
+}
+
+#[test]
+fn a_worker_fetches_again_at_once_if_a_limit_got_room_while_it_waited_for_another_one() {
+    let a = json!({ "queue_name": "a" });
+    let b = json!({ "queue_name": "b" });
+    let mut queue = Queue::with_jobs(json!([a, a, b, b]));
+    limit_running(&mut queue, "queue", "a", 1);
+    limit_running(&mut queue, "queue", "b", 5);
+    assert_eq!(fetch(&mut queue, "'{a}'", 1), [1]);
+    queue.run("BEGIN");
+    assert_eq!(fetch(&mut queue, "'{b}'", 1), [3]);
+    let waiting = Waiting::start(&mut queue, &fetched_or_wait("'{a,b}'"));
+    queue.run("SELECT procrastinate_finish_job_v1(1, 'succeeded', false)");
+    queue.run("COMMIT");
+    assert_eq!(waiting.rows(), ["fetched | 4 | NULL", "wait | NULL | true"]);
+}
+
+#[test]
+fn a_fetch_of_a_limited_queue_leaves_the_jobs_that_it_does_not_start_to_others() {
+    let mut queue = Queue::with_jobs(json!([{ "queue_name": "a" }, {}, {}, {}, {}]));
+    limit_running(&mut queue, "queue", "a", 1);
+    queue.run("BEGIN");
+    assert_eq!(fetch(&mut queue, "'{a,default}'", 2), [1, 2]);
+    let mut other = queue.another_connection();
+    assert_eq!(rows(&mut other, &fetched_or_wait("'{default}'")).len(), 3);
+    queue.run("COMMIT");
+}
+
+#[test]
+fn a_new_period_holds_for_former_starts_too() {
+    let mut queue = Queue::with_jobs(json!([{}, {}]));
+    limit_starts(&mut queue, "task", "task", 1, 3_600.0);
+    assert_eq!(fetch(&mut queue, "NULL", 5), [1]);
+    limit_starts(&mut queue, "task", "task", 1, 7_200.0);
+    let longer_than = |seconds: i32| {
+        format!(
+            "SELECT wait_seconds > {seconds} FROM procrastinate_diesel_finish_and_fetch_jobs_v1(\
+             NULL, '{{}}', '{{}}', NULL, 5)"
+        )
+    };
+    assert_eq!(queue.rows(&longer_than(7_000)), ["true"]);
+    limit_starts(&mut queue, "task", "task", 1, 60.0);
+    assert_eq!(queue.rows(&longer_than(120)), ["false"]);
+}
+
+#[test]
+fn starts_that_were_counted_while_the_clock_was_wrong_do_not_count_for_ever() {
+    let mut queue = Queue::with_jobs(json!([{}, {}]));
+    limit_starts(&mut queue, "task", "task", 1, 3_600.0);
+    queue.run(
+        "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(\
+         NULL, '{}', '{}', NULL, 5, due_at => now() + interval '1 year')",
+    );
+    assert_eq!(fetch(&mut queue, "NULL", 5), [2]);
+    assert_eq!(queue.row("SELECT counted_starts FROM procrastinate_diesel_limit_states"), "[1]");
+}
+
+#[test]
+fn a_pause_and_a_limit_that_end_at_the_same_time_leave_no_row() {
+    let calls = ["resume_v1('queue', 'a')", "set_limit_v1('queue', 'a', NULL, NULL, NULL)"];
+    for (first, second) in [(calls[0], calls[1]), (calls[1], calls[0])] {
+        let mut queue = Queue::new();
+        pause(&mut queue, "queue", "a");
+        limit_running(&mut queue, "queue", "a", 1);
+        queue.run("BEGIN");
+        queue.run(&format!("SELECT procrastinate_diesel_{first}"));
+        let waiting = Waiting::start(&mut queue, &format!("SELECT procrastinate_diesel_{second}"));
+        queue.run("COMMIT");
+        assert_eq!(waiting.rows(), ["true"], "{second}");
+        assert_eq!(queue.rows("SELECT name FROM procrastinate_diesel_flow_controls"), [""; 0], "{second}");
+    }
+}
+
+#[test]
+fn resuming_a_task_notifies_each_queue_that_has_jobs_of_it() {
+    let mut queue = Queue::with_jobs(json!([
+        { "queue_name": "a", "lock": "x" },
+        { "queue_name": "b", "scheduled_at": "yesterday" },
+        { "queue_name": "b" },
+        { "queue_name": "c", "task_name": "other" },
+        { "queue_name": "d", "lock": "x", "scheduled_at": "yesterday" }
+    ]));
+    queue.listen(&[
+        "procrastinate_queue_v1#a",
+        "procrastinate_queue_v1#b",
+        "procrastinate_queue_v1#c",
+        "procrastinate_queue_v1#d",
+    ]);
+    pause(&mut queue, "task", "task");
+    queue.run("SELECT procrastinate_diesel_resume_v1('task', 'task')");
+    let channels: Vec<_> = queue.notifications().into_iter().map(|(channel, _)| channel).collect();
+    assert_eq!(channels, ["a", "b", "d"].map(|queue| format!("procrastinate_queue_v1#{queue}")));
+}

@@ -169,3 +169,32 @@ fn no_function_runs_with_the_rights_of_its_owner() {
         WHERE starts_with(proname, 'procrastinate_')";
     assert_eq!(rows(&mut connect(&database), functions), ["true | 0"]);
 }
+
+#[test]
+fn a_role_without_the_grants_for_limits_obeys_pauses() {
+    let database = empty_database();
+    let roles = Roles::create(&database);
+    let mut migrates = roles.connect("migrates");
+    run_pending_migrations(&mut migrates, MIGRATIONS).unwrap();
+    sql(&mut migrates, &grants(&roles));
+    sql(
+        &mut migrates,
+        &format!(
+            "REVOKE ALL ON procrastinate_diesel_limit_states FROM {};
+             INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('paused', 'greet'), ('default', 'greet');
+             SELECT procrastinate_diesel_pause_v1('queue', 'paused')",
+            roles.name("works")
+        ),
+    );
+    let mut works = roles.connect("works");
+    let fetch = "SELECT id FROM procrastinate_fetch_job_v2(NULL, NULL)";
+    assert_eq!(rows(&mut works, fetch), ["2"]);
+    assert_eq!(rows(&mut works, fetch), ["NULL"]);
+    sql(
+        &mut migrates,
+        "SELECT procrastinate_diesel_set_limit_v1('queue', 'paused', 1, NULL, NULL);
+                        SELECT procrastinate_diesel_resume_v1('queue', 'paused')",
+    );
+    let error = try_rows(&mut works, fetch).unwrap_err().to_string();
+    assert!(error.contains("permission denied for table procrastinate_diesel_limit_states"), "{error}");
+}

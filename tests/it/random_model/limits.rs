@@ -16,53 +16,98 @@ const FETCHERS_EACH: usize = 8;
 #[test]
 fn a_limit_is_never_exceeded_whoever_fetches_and_dies() {
     for (seed, most) in [1, 3, 50].into_iter().enumerate() {
-        for mut random in Random::each(seed as u64..seed as u64 + 1) {
-            let jobs = std::env::var("PROCRASTINATE_TEST_JOBS").map_or(600, |jobs| jobs.parse().unwrap());
-            let jobs = if most == 1 { jobs / 2 } else { jobs };
-            let database = database();
-            let mut connection = connect(&database);
-            sql(
-                &mut connection,
-                &format!(
-                    "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, scheduled_at)
-                     SELECT CASE WHEN number % 10 = 0 THEN 'free' ELSE 'limited' END, 'task', number % 3,
-                            CASE WHEN number % 4 = 0 THEN 'lock ' || number % 40 END,
-                            CASE WHEN number % 7 = 0 THEN now() END
-                     FROM generate_series(1, {jobs}) AS number;
-                     SELECT procrastinate_diesel_set_limit_v1('queue', 'limited', {most}, NULL, NULL)"
-                ),
-            );
-            let is_done = AtomicBool::new(false);
-            std::thread::scope(|scope| {
-                let (database, is_done) = (&database, &is_done);
-                for number in 0..2 * FETCHERS_EACH {
-                    let random = random.fork();
-                    scope.spawn(move || fetch_and_finish(database, number % 2 == 0, random, is_done));
-                }
-                let highest = watch(database, is_done);
-                assert!(highest <= most, "{highest} jobs were running under a limit of {most}");
-                // A moment with exactly so many can be missed.
-                assert!(highest > most / 2, "the limit was never nearly reached: {highest} of {most}");
-            });
-            let left = "SELECT status, count(*) FROM procrastinate_jobs GROUP BY status";
-            assert_eq!(rows(&mut connection, left), [format!("succeeded | {jobs}")]);
+        for random in Random::each(seed as u64..seed as u64 + 1) {
+            let limits = [("queue", "limited", most)];
+            let highest = run(random, number_of_jobs(most == 1), &limits, |_, _| ());
+            // A moment with exactly so many can be missed.
+            assert!(highest[0] > most / 2, "the limit was never nearly reached: {highest:?} of {most}");
         }
     }
 }
 
-/// Counts the running jobs until all are done. Returns the largest number, each of one moment. Jobs of a dead fetcher
-/// are requeued.
-fn watch(database: &Database, is_done: &AtomicBool) -> i64 {
+#[test]
+fn several_limits_hold_at_once_while_pauses_come_and_go() {
+    for random in Random::each(10..11) {
+        let limits = [("queue", "limited", 6), ("task", "a", 4), ("task", "b", 2)];
+        run(random, number_of_jobs(true), &limits, |connection, random| {
+            let target = random.pick(&["'queue', 'limited'", "'queue', 'free'", "'task', 'a'", "'task', 'c'"]);
+            let call = random.pick(&["resume", "resume", "pause"]);
+            rows(connection, &format!("SELECT procrastinate_diesel_{call}_v1({target})"));
+            // Another limit comes and goes.
+            let most = random.pick(&["NULL, NULL, NULL", "5, 1000, 0.01"]);
+            rows(connection, &format!("SELECT procrastinate_diesel_set_limit_v1('task', 'c', {most})"));
+        });
+    }
+}
+
+fn number_of_jobs(is_slow: bool) -> usize {
+    let jobs = std::env::var("PROCRASTINATE_TEST_JOBS").map_or(600, |jobs| jobs.parse().unwrap());
+    if is_slow { jobs / 2 } else { jobs }
+}
+
+/// Works off so many jobs under these limits: kind, name, and how many may run. Returns the largest numbers of running
+/// jobs, each of one moment.
+fn run(
+    mut random: Random,
+    jobs: usize,
+    limits: &[(&str, &str, i64)],
+    disturb: impl Fn(&mut PgConnection, &mut Random),
+) -> Vec<i64> {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        &format!(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, scheduled_at)
+             SELECT CASE WHEN number % 10 = 0 THEN 'free' ELSE 'limited' END, chr(97 + number % 3), number % 3,
+                    CASE WHEN number % 4 = 0 THEN 'lock ' || number % 40 END,
+                    CASE WHEN number % 7 = 0 THEN now() END
+             FROM generate_series(1, {jobs}) AS number"
+        ),
+    );
+    for (kind, name, most) in limits {
+        let call = format!("SELECT procrastinate_diesel_set_limit_v1('{kind}', '{name}', {most}, NULL, NULL)");
+        sql(&mut connection, &call);
+    }
+    let is_done = AtomicBool::new(false);
+    let highest = std::thread::scope(|scope| {
+        let (database, is_done) = (&database, &is_done);
+        for number in 0..2 * FETCHERS_EACH {
+            let random = random.fork();
+            scope.spawn(move || fetch_and_finish(database, number % 2 == 0, random, is_done));
+        }
+        watch(database, limits, is_done, |connection| disturb(connection, &mut random))
+    });
+    for ((kind, name, most), highest) in limits.iter().zip(&highest) {
+        assert!(highest <= most, "{highest} jobs of the {kind} {name} were running under a limit of {most}");
+    }
+    let left = "SELECT status, count(*) FROM procrastinate_jobs GROUP BY status";
+    assert_eq!(rows(&mut connection, left), [format!("succeeded | {jobs}")]);
+    highest
+}
+
+/// Counts the running jobs until all are done. Returns the largest number of each limit. Jobs of a dead fetcher are
+/// requeued.
+fn watch(
+    database: &Database,
+    limits: &[(&str, &str, i64)],
+    is_done: &AtomicBool,
+    mut disturb: impl FnMut(&mut PgConnection),
+) -> Vec<i64> {
     let mut connection = connect(database);
     let deadline = Instant::now() + PATIENCE * 10;
-    let mut highest = 0;
+    let mut highest = vec![0; limits.len()];
+    let running = limits
+        .iter()
+        .map(|(kind, name, _)| format!("count(*) FILTER (WHERE status = 'doing' AND {kind}_name = '{name}')"));
+    let counts = running.chain(["count(*) FILTER (WHERE status IN ('todo', 'doing'))".to_owned()]);
+    let counts = format!("SELECT {} FROM procrastinate_jobs", counts.collect::<Vec<_>>().join(", "));
     loop {
-        let counts = "SELECT count(*) FILTER (WHERE status = 'doing' AND queue_name = 'limited'),
-                             count(*) FILTER (WHERE status IN ('todo', 'doing'))
-                      FROM procrastinate_jobs";
-        let counts = rows(&mut connection, counts).remove(0);
-        let (running, left) = counts.split_once(" | ").unwrap();
-        highest = highest.max(running.parse().unwrap());
+        let row = rows(&mut connection, &counts).remove(0);
+        let (running, left) = row.rsplit_once(" | ").unwrap();
+        for (highest, running) in highest.iter_mut().zip(running.split(" | ")) {
+            *highest = running.parse::<i64>().unwrap().max(*highest);
+        }
         if left == "0" {
             is_done.store(true, Ordering::Relaxed);
             return highest;
@@ -70,6 +115,7 @@ fn watch(database: &Database, is_done: &AtomicBool) -> i64 {
         let orphans = "SELECT procrastinate_retry_job_v2(id, now(), NULL, NULL, NULL) FROM procrastinate_jobs
                        WHERE status = 'doing' AND worker_id IS NULL";
         rows(&mut connection, orphans);
+        disturb(&mut connection);
         if Instant::now() > deadline {
             is_done.store(true, Ordering::Relaxed);
             panic!("{left} jobs are left");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use procrastinate::job_manager::limit_task;
 use procrastinate::retry::RetryStrategy;
 use procrastinate::testing::{self, JobOutcome};
 use procrastinate::{AppBuilder, JobContext, TaskError, periodic, task};
@@ -28,6 +29,22 @@ async fn a_scheduled_job_is_pending_until_the_clock_is_advanced() {
     worker.advance(HOUR / 2);
     assert_eq!(worker.run_until_empty().await.unwrap().len(), 1);
     assert_eq!(notes_of(&pool).await, ["at once", "later"]);
+}
+
+#[tokio::test]
+async fn starts_are_limited_within_a_period_of_the_workers_time() {
+    for then in ["2020-01-01T08:00:00Z", "2035-01-01T08:00:00Z"] {
+        let database = shop();
+        let (app, _pool) = app(&database, AppBuilder::task::<note>).await;
+        app.execute(limit_task("note").max_starts(1, HOUR)).await.unwrap();
+        app.defer(note("now".into())).await.unwrap();
+        app.defer(note("later".into())).await.unwrap();
+        let mut worker = app.test_worker().unwrap().at(time(then));
+        for expected in [1, 0, 1] {
+            assert_eq!(worker.run_until_empty().await.unwrap().len(), expected, "{then}");
+            worker.advance(HOUR * 2 / 3);
+        }
+    }
 }
 
 #[tokio::test]
