@@ -60,9 +60,11 @@ DECLARE
 BEGIN
     FOR grantee IN
         SELECT DISTINCT CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END
-        FROM pg_catalog.pg_class AS class CROSS JOIN LATERAL aclexplode(class.relacl) AS acl
+        FROM pg_catalog.pg_class AS class
+        -- The owner has no entry of its own as long as nothing was granted.
+        CROSS JOIN LATERAL aclexplode(coalesce(class.relacl, acldefault('r', class.relowner))) AS acl
         WHERE class.oid = 'procrastinate_jobs'::regclass AND acl.privilege_type = 'UPDATE'
-          AND acl.grantee <> class.relowner
+          AND acl.grantee <> quote_ident(current_user)::regrole
     LOOP
         EXECUTE format('GRANT SELECT, INSERT, UPDATE ON procrastinate_diesel_limit_states TO %s', grantee);
     END LOOP;

@@ -100,6 +100,21 @@ fn it_adopts_a_database_and_reverts() {
     assert_eq!(catalog(&mut connection), before);
 }
 
+#[test]
+fn its_workers_obey_limits_in_a_database_that_a_superuser_has_adopted() {
+    let owner = Owner::create();
+    let mut connection = owner.connect(0);
+    sql(&mut connection, SQL_MIGRATIONS[1].up);
+    let mut superuser = superuser(&owner.databases[0]);
+    run_pending_migrations(&mut superuser, MIGRATIONS).unwrap();
+    sql(&mut superuser, "SELECT procrastinate_diesel_set_limit_v1('queue', 'default', 1, 5, 60)");
+    let job = "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('default', 'task'), ('default', 'task')";
+    sql(&mut connection, job);
+    let fetch = "SELECT id FROM procrastinate_fetch_job_v2(NULL, NULL)";
+    assert_eq!(rows(&mut connection, fetch), ["1"]);
+    assert_eq!(rows(&mut connection, fetch), ["NULL"]);
+}
+
 #[tokio::test]
 async fn it_adopts_a_database_of_pythons_and_reverts() {
     let Some(interpreter) = python() else { return };
