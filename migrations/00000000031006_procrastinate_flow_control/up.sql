@@ -182,6 +182,7 @@ CREATE FUNCTION procrastinate_diesel_rooms_v1(
 AS $function$
 DECLARE
     counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
+    is_queue_assumed CONSTANT boolean := is_queue_searched AND cardinality(target_queue_names) IS NOT DISTINCT FROM 1;
     control record;
     rooms procrastinate_diesel_room_v1[];
     found procrastinate_diesel_room_v1;
@@ -199,7 +200,7 @@ BEGIN
         found := (control.kind, control.name, 0, true, NULL, control.max_starts IS NOT NULL, control.fetches);
         IF control.kind = 'task' THEN
             found.is_pending := procrastinate_diesel_is_task_pending_v1(control.name, target_queue_names);
-        ELSIF NOT is_queue_searched OR cardinality(target_queue_names) IS DISTINCT FROM 1 THEN
+        ELSIF NOT is_queue_assumed THEN
             found.is_pending := procrastinate_diesel_is_any_pending_v1(ARRAY[control.name], due_at);
         END IF;
         IF control.paused_at IS NULL AND found.is_pending THEN
@@ -220,7 +221,7 @@ BEGIN
                 found.next_room_at := CASE WHEN found.room = 0 THEN coalesce(found.next_room_at, recent.next_end) END;
             END IF;
         END IF;
-        IF found.next_room_at IS NOT NULL AND control.kind = 'queue' THEN
+        IF found.next_room_at IS NOT NULL AND control.kind = 'queue' AND is_queue_assumed THEN
             -- A full limit holds back a fetch only if jobs are pending.
             found.is_pending := procrastinate_diesel_is_any_pending_v1(ARRAY[control.name], due_at);
         END IF;

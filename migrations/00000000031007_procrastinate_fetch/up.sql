@@ -193,7 +193,8 @@ AS $function$
 DECLARE
     first_ids bigint[];
 BEGIN
-    IF cardinality(flow.blocked_queues) > 0 OR cardinality(flow.blocked_tasks) > 0 THEN
+    IF cardinality(flow.limited_queues) = 0 AND cardinality(flow.limited_tasks) = 0
+            AND (cardinality(flow.blocked_queues) > 0 OR cardinality(flow.blocked_tasks) > 0) THEN
         -- Usually enough of the first jobs are not blocked. A search of each queue or task takes
         -- longer the more of them there are.
         first_ids := ARRAY(
