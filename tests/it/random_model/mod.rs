@@ -12,6 +12,7 @@
 //! | `steps` | random statements in random transactions, alone and at the same time |
 //! | `isolation` | workers and clients on databases whose default isolation level is a higher one |
 //! | `fetchers` | many connections that call the stored functions at the same time |
+//! | `flow` | fetches while pauses and limits are set and removed |
 //! | `limits` | many connections that fetch jobs under a limit at the same time |
 //! | `workers` | many workers at the same time |
 //!
@@ -22,6 +23,7 @@ mod calls;
 mod choices;
 mod expected;
 mod fetchers;
+mod flow;
 mod history;
 mod isolation;
 mod limits;
