@@ -175,7 +175,7 @@ mod tests {
         };
         let candidates = |line: &str| names.candidates(line);
         assert_eq!(candidates("list_q"), (0, vec!["list_queues".to_owned()]));
-        assert_eq!(candidates("help re"), (5, vec!["retry".to_owned(), "reschedule".to_owned()]));
+        assert_eq!(candidates("help ret"), (5, vec!["retry".to_owned()]));
         assert_eq!(candidates("list_jobs qu"), (10, vec!["queue=".to_owned(), "queueing_lock=".to_owned()]));
         assert_eq!(candidates("list_jobs queue=mai"), (16, vec!["mails".to_owned()]));
         assert_eq!(candidates("list_jobs task="), (15, vec!["send".to_owned()]));

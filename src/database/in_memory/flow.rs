@@ -38,8 +38,18 @@ fn targets(job: &ProcrastinateJob) -> [Target; 2] {
 
 /// The time at which starts of this period no longer count.
 fn before_period(now: DateTime<Utc>, seconds: f64) -> DateTime<Utc> {
+    now.checked_sub_signed(period(seconds)).unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+fn period(seconds: f64) -> TimeDelta {
     let period = Duration::try_from_secs_f64(seconds).ok().and_then(|period| TimeDelta::from_std(period).ok());
-    period.and_then(|period| now.checked_sub_signed(period)).unwrap_or(DateTime::UNIX_EPOCH)
+    period.unwrap_or(TimeDelta::MAX)
+}
+
+/// Whether a start counts at this time. One that is far in the future was counted while the clock was wrong.
+fn is_recent(start: DateTime<Utc>, now: DateTime<Utc>, seconds: f64) -> bool {
+    let longest_ahead = period(seconds).max(TimeDelta::seconds(60));
+    start > before_period(now, seconds) && start - now < longest_ahead
 }
 
 impl Store {
@@ -62,9 +72,9 @@ impl Store {
 
     /// The starts that count at this time.
     fn starts(&self, control: &ProcrastinateFlowControl, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
-        let since = before_period(now, control.start_period_seconds.unwrap_or_default());
+        let seconds = control.start_period_seconds.unwrap_or_default();
         let starts = self.flow.starts.get(&(control.kind.clone(), control.name.clone()));
-        starts.into_iter().flatten().copied().filter(|start| *start > since).collect()
+        starts.into_iter().flatten().copied().filter(|start| is_recent(*start, now, seconds)).collect()
     }
 
     /// Records that a job has started.
@@ -72,9 +82,9 @@ impl Store {
         let Some(targets) = self.job(job_id).map(targets) else { return };
         for target in targets {
             let control = self.flow.controls.get(&target).filter(|control| control.max_starts.is_some());
-            if let Some(period) = control.and_then(|control| control.start_period_seconds) {
+            if let Some(seconds) = control.and_then(|control| control.start_period_seconds) {
                 let starts = self.flow.starts.entry(target).or_default();
-                starts.retain(|start| *start > before_period(now, period));
+                starts.retain(|start| is_recent(*start, now, seconds));
                 starts.push(now);
             }
         }
