@@ -1,7 +1,7 @@
 //! Jobs that fail and are tried again.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -142,23 +142,26 @@ async fn a_job_whose_queueing_lock_is_taken_meanwhile_fails_and_delays_no_other(
 
 #[tokio::test]
 async fn an_abort_that_was_requested_wins_over_a_retry() {
+    static URL: OnceLock<String> = OnceLock::new();
+
     #[task(retry = true, pass_context)]
     async fn stubborn(context: JobContext) -> Result<(), String> {
-        let mut connection = connection_of_its_own(&context).await;
+        let mut connection = connection_of_its_own().await;
         let cancel =
             diesel::sql_query(format!("SELECT procrastinate_cancel_job_v1({}, true, false)", context.job().id));
         diesel_async::RunQueryDsl::execute(cancel, &mut connection).await.unwrap();
         Err("never mind".to_owned())
     }
 
-    async fn connection_of_its_own(context: &JobContext) -> diesel_async::AsyncPgConnection {
-        let url = context.job().lock.clone().unwrap();
-        <diesel_async::AsyncPgConnection as diesel_async::AsyncConnection>::establish(&url).await.unwrap()
+    async fn connection_of_its_own() -> diesel_async::AsyncPgConnection {
+        let url = URL.get().unwrap();
+        <diesel_async::AsyncPgConnection as diesel_async::AsyncConnection>::establish(url).await.unwrap()
     }
 
     let database = database();
     let app = App::builder(connector(&database).await).task::<stubborn>().build().unwrap();
-    app.defer(stubborn().lock(database.url())).await.unwrap();
+    URL.set(database.url().to_owned()).unwrap();
+    app.defer(stubborn()).await.unwrap();
 
     app.worker().stop_when_empty().run().await.unwrap();
 
