@@ -98,7 +98,7 @@ impl Fetches {
             group.is_due |= jobs >= fetch.free_slots;
             group.wake_ups.on_fetched(jobs);
             let wait = wait.filter(|wait| *wait < self.polling_interval).map(|wait| {
-                // Workers that wait for the same limit do not all fetch at the same moment.
+                // The workers held back by one limit do not all fetch at the same moment.
                 wait + (wait / 10).min(LONGEST_SPREAD).mul_f64(fastrand::f64())
             });
             group.next_poll = Instant::now() + wait.unwrap_or(self.polling_interval);

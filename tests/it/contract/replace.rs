@@ -339,7 +339,7 @@ fn a_job_that_is_cancelled_or_deleted_meanwhile_is_not_changed_and_the_new_one_i
 
 #[test]
 fn a_worker_that_requeues_a_job_with_the_same_lock_waits_and_fails_it() {
-    // The lock is free while the job runs, and another one has it when the job is to be retried.
+    // The lock is free while the job runs, and another one has it when the job should be retried.
     let mut queue = Queue::with_jobs(json!([{ "queueing_lock": "q" }]));
     assert_eq!(queue.fetch("NULL"), Some(1));
     queue.run("BEGIN");

@@ -32,9 +32,12 @@ impl Store {
     /// Forgets queues and tasks that are neither paused nor limited.
     fn forget_free(&mut self) {
         let controls = &mut self.flow.controls;
-        controls
-            .retain(|_, control| control.is_paused() || control.max_running.is_some() || control.max_starts.is_some());
+        controls.retain(|_, control| control.is_paused() || is_limited(control));
     }
+}
+
+fn is_limited(control: &ProcrastinateFlowControl) -> bool {
+    control.max_running.is_some() || control.max_starts.is_some()
 }
 
 impl Answer for PauseQuery {
@@ -70,8 +73,6 @@ impl Answer for ResumeQuery {
 impl Answer for SetLimitQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
         let target = (self.kind.to_owned(), self.name.clone());
-        let is_limited =
-            |control: &ProcrastinateFlowControl| control.max_running.is_some() || control.max_starts.is_some();
         let had_limit = store.flow.controls.get(&target).is_some_and(is_limited);
         let has_limit = self.max_running.is_some() || self.max_starts.is_some();
         if !had_limit && !has_limit {

@@ -86,13 +86,18 @@ impl Store {
         })
     }
 
+    /// Claims a tick, unless it or a later one was claimed before.
+    fn claim_unless_late(&mut self, key: &ScheduleKey, defer_timestamp: i64) -> Option<i64> {
+        if self.has_later_tick(key, defer_timestamp) {
+            return None;
+        }
+        self.claim_tick(&key.task_name, &key.periodic_id, defer_timestamp)
+    }
+
     /// Claims a tick without a job.
     fn skip_tick(&mut self, key: &ScheduleKey, defer_timestamp: i64) -> &'static str {
         let latest = self.latest_tick();
-        if self.has_later_tick(key, defer_timestamp) {
-            return "already_deferred";
-        }
-        let Some(claim) = self.claim_tick(&key.task_name, &key.periodic_id, defer_timestamp) else {
+        let Some(claim) = self.claim_unless_late(key, defer_timestamp) else {
             return "already_deferred";
         };
         self.settle_tick(claim, None, latest);
@@ -103,10 +108,7 @@ impl Store {
         let DeferPeriodicJob { job, periodic_id, defer_timestamp, .. } = tick;
         let latest = self.latest_tick();
         let key = ScheduleKey { task_name: job.task_name.clone(), periodic_id };
-        if self.has_later_tick(&key, defer_timestamp) {
-            return Ok((None, "already_deferred"));
-        }
-        let Some(claim) = self.claim_tick(&key.task_name, &key.periodic_id, defer_timestamp) else {
+        let Some(claim) = self.claim_unless_late(&key, defer_timestamp) else {
             return Ok((None, "already_deferred"));
         };
         if self.skips_tick(&job.queue, &job.task_name) {
