@@ -1,4 +1,4 @@
-//! Pauses a queue, and limits how many of its jobs run at the same time in two workers.
+//! Pauses a queue, and limits how many of its jobs run at the same time in two workers, all together and of each shop.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -18,12 +18,12 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 static HIGHEST: AtomicUsize = AtomicUsize::new(0);
 
 #[task(queue = "payments")]
-async fn pay(order: i64) {
+async fn pay(order: i64, shop: String) {
     let running = RUNNING.fetch_add(1, Ordering::SeqCst) + 1;
     HIGHEST.fetch_max(running, Ordering::SeqCst);
     sleep(Duration::from_millis(20)).await;
     RUNNING.fetch_sub(1, Ordering::SeqCst);
-    println!("order {order} is paid; {running} were running");
+    println!("order {order} of the {shop} is paid; {running} were running");
 }
 
 #[tokio::main]
@@ -35,8 +35,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
     let app = App::builder(connector).task::<pay>().build()?;
 
-    for order in 1..=20 {
-        app.defer(pay(order)).await?;
+    // The bookshop has many more orders than the other shops.
+    let shops = ["bookshop", "bookshop", "bookshop", "bakery", "florist"];
+    for (order, shop) in (1..=20).zip(shops.into_iter().cycle()) {
+        app.defer(pay(order, shop.to_owned())).await?;
     }
 
     // While the queue is paused, a worker that runs until nothing can start runs nothing.
@@ -51,6 +53,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Three at the same time, in both workers together, although each could run ten.
     app.execute(limit_queue("payments").max_running(3)).await?;
+    // Of each shop one, so that no shop holds up the others.
+    app.execute(limit_queue("payments").per_key("shop").max_running(1)).await?;
     app.execute(resume_queue("payments")).await?;
     let (one, other) = tokio::join!(
         app.worker().concurrency(10).stop_when_empty().run(),

@@ -64,6 +64,7 @@ async fn disturb(server: &LoadServer, stage: &mut Stage, disturbance: Disturbanc
                         "SELECT pg_terminate_backend(pid) FROM (
                             SELECT pid FROM pg_stat_activity
                             WHERE datname = current_database() AND pid <> pg_backend_pid()
+                              AND backend_type = 'client backend'
                             ORDER BY random() LIMIT 1) AS victim",
                         &[],
                     )

@@ -59,6 +59,7 @@ BEGIN
         ('function', 'procrastinate_trigger_function_status_events_insert_v1'),
         ('function', 'procrastinate_trigger_function_status_events_update_v1'),
         ('function', 'procrastinate_trigger_function_scheduled_events_v1'),
+        ('function', 'procrastinate_unlink_periodic_defers_v1'),
         ('function', 'procrastinate_defer_periodic_job_v2'),
         ('function', 'procrastinate_fetch_job_v2')),
     found (kind, name, identity, definition, description) AS (

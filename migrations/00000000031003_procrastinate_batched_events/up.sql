@@ -9,6 +9,28 @@
 -- The setting is made with set_config and reset at the end of each function. A SET clause would
 -- need a superuser, because the server does not know the setting.
 
+-- A later migration replaces these two. They do nothing as long as the tables do not exist.
+CREATE FUNCTION procrastinate_diesel_note_keyed_jobs_v1(
+        job_ids bigint[], queue_names varchar[], task_names varchar[])
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[], varchar[]) IS
+    'Called for all jobs that have become pending.';
+
+CREATE FUNCTION procrastinate_diesel_note_ended_jobs_v1(job_ids bigint[], are_deleted boolean)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean) IS
+    'Called for all jobs that do not run any more.';
+
 SELECT procrastinate_diesel_lock_table_v1('procrastinate_jobs', 'ACCESS EXCLUSIVE');
 SELECT procrastinate_diesel_lock_table_v1('procrastinate_periodic_defers', 'ACCESS EXCLUSIVE');
 
@@ -58,6 +80,7 @@ AS $function$
 BEGIN
     IF NEW.status = 'todo' THEN
         INSERT INTO procrastinate_events (job_id, type) VALUES (NEW.id, 'deferred');
+        PERFORM procrastinate_diesel_note_keyed_jobs_v1(ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
     END IF;
     RETURN NULL;
 END;
@@ -91,6 +114,11 @@ DECLARE
 BEGIN
     IF event_type IS NOT NULL THEN
         INSERT INTO procrastinate_events (job_id, type) VALUES (NEW.id, event_type);
+    END IF;
+    IF NEW.status = 'todo' THEN
+        PERFORM procrastinate_diesel_note_keyed_jobs_v1(ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
+    ELSIF NEW.status <> 'doing' THEN
+        PERFORM procrastinate_diesel_note_ended_jobs_v1(ARRAY[NEW.id], false);
     END IF;
     RETURN NULL;
 END;
@@ -132,6 +160,20 @@ CREATE TRIGGER procrastinate_trigger_delete_jobs_v1
         IS DISTINCT FROM pg_trigger_depth()::text)
     EXECUTE FUNCTION procrastinate_unlink_periodic_defers_v1();
 
+CREATE OR REPLACE FUNCTION procrastinate_unlink_periodic_defers_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    UPDATE procrastinate_periodic_defers SET job_id = NULL WHERE job_id = OLD.id;
+    PERFORM procrastinate_diesel_note_ended_jobs_v1(ARRAY[OLD.id], true);
+    RETURN OLD;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_unlink_periodic_defers_v1() IS
+    'Unlinks a deleted job from the tick that deferred it. The tick stays on record. Not called '
+    'for functions that delete many jobs.';
+
 SELECT procrastinate_diesel_replace_foreign_key_v1('ON DELETE SET NULL NOT VALID');
 
 -- Here the function checks the setting, not the trigger, because it is rarely called.
@@ -144,6 +186,8 @@ BEGIN
     IF current_setting('procrastinate_diesel.batched_at_depth', true)
             IS DISTINCT FROM (pg_trigger_depth() - 1)::text THEN
         INSERT INTO procrastinate_events (job_id, type, at) VALUES (NEW.id, 'scheduled', NEW.scheduled_at);
+        PERFORM procrastinate_diesel_note_keyed_jobs_v1(
+            ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
     END IF;
     RETURN NULL;
 END;

@@ -74,6 +74,7 @@ BEGIN
         RETURN;
     END;
 
+    PERFORM procrastinate_diesel_note_keyed_jobs_v1(new_ids, queue_names, task_names);
     PERFORM procrastinate_diesel_notify_jobs_v1(new_ids, new_queues);
     RETURN QUERY SELECT job.id, NULL::text FROM unnest(new_ids) AS job (id);
 END;
@@ -124,6 +125,7 @@ BEGIN
     SELECT array_agg(inserted.id), array_agg(inserted.queue_name) INTO new_ids, new_queues FROM inserted;
     depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
 
+    PERFORM procrastinate_diesel_note_keyed_jobs_v1(drawn_ids, queue_names, task_names);
     PERFORM procrastinate_diesel_notify_jobs_v1(new_ids, new_queues);
     RETURN QUERY
         SELECT inserted.id

@@ -13,7 +13,7 @@ DROP FUNCTION procrastinate_diesel_start_jobs_v1(bigint, bigint[]);
 DROP FUNCTION procrastinate_diesel_lock_next_jobs_v1(
     procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz);
 DROP FUNCTION procrastinate_diesel_lock_candidates_v1(
-    procrastinate_diesel_flow_v1, bigint[], bigint[], text[], integer, timestamptz);
+    procrastinate_diesel_flow_v1, bigint[], bigint[], text[], integer, timestamptz, bigint[], bigint[]);
 DROP FUNCTION procrastinate_diesel_find_lock_heads_v1(
     procrastinate_diesel_flow_v1, integer, integer, bigint[], text, timestamptz);
 DROP FUNCTION procrastinate_diesel_find_heads_by_queue_v1(

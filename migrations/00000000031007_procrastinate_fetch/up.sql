@@ -531,7 +531,8 @@ COMMENT ON FUNCTION procrastinate_diesel_find_lock_heads_v1(
 
 CREATE FUNCTION procrastinate_diesel_lock_candidates_v1(
         INOUT flow procrastinate_diesel_flow_v1, candidates bigint[], head_ids bigint[], head_locks text[],
-        wanted integer, due_at timestamptz, OUT job_ids bigint[], OUT job_locks text[])
+        wanted integer, due_at timestamptz, keyed_ids bigint[], positions bigint[],
+        OUT job_ids bigint[], OUT job_locks text[])
     LANGUAGE plpgsql
 AS $function$
 DECLARE
@@ -551,7 +552,9 @@ DECLARE
           AND CASE WHEN flow.queue_names IS NULL THEN job.queue_name <> ALL (flow.blocked_queues)
                    ELSE job.queue_name IN (SELECT unnest(flow.queue_names)) END
           AND job.task_name <> ALL (flow.blocked_tasks)
-        ORDER BY job.priority DESC, job.id
+          AND (job.id = ANY (keyed_ids)
+               OR job.queue_name <> ALL (flow.keyed_queues) AND job.task_name <> ALL (flow.keyed_tasks))
+        ORDER BY job.priority DESC, coalesce(positions[array_position(keyed_ids, job.id)], job.id)
         FOR UPDATE OF job SKIP LOCKED;
 BEGIN
     job_ids := '{}';
@@ -569,7 +572,9 @@ BEGIN
               AND CASE WHEN flow.queue_names IS NULL THEN job.queue_name <> ALL (flow.blocked_queues)
                        ELSE job.queue_name IN (SELECT unnest(flow.queue_names)) END
               AND job.task_name <> ALL (flow.blocked_tasks)
-            ORDER BY job.priority DESC, job.id
+              AND (job.id = ANY (keyed_ids)
+                   OR job.queue_name <> ALL (flow.keyed_queues) AND job.task_name <> ALL (flow.keyed_tasks))
+            ORDER BY job.priority DESC, coalesce(positions[array_position(keyed_ids, job.id)], job.id)
             LIMIT wanted
             FOR UPDATE OF job SKIP LOCKED) AS candidate;
         RETURN;
@@ -597,18 +602,17 @@ BEGIN
     flow.blocked_queues := flow.blocked_queues || ARRAY(
         SELECT full_queue.name FROM unnest(flow.limited_queues, queue_rooms) AS full_queue (name, room)
         WHERE full_queue.room = 0);
-    IF flow.queue_names IS NOT NULL THEN
-        flow.queue_names := ARRAY(
-            SELECT queue.name FROM unnest(flow.queue_names) AS queue (name)
-            WHERE queue.name <> ALL (flow.blocked_queues));
-    END IF;
+    flow.queue_names := CASE WHEN flow.queue_names IS NOT NULL THEN ARRAY(
+        SELECT queue.name FROM unnest(flow.queue_names) AS queue (name)
+        WHERE queue.name <> ALL (flow.blocked_queues)) END;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_lock_candidates_v1(
-    procrastinate_diesel_flow_v1, bigint[], bigint[], text[], integer, timestamptz) IS
+    procrastinate_diesel_flow_v1, bigint[], bigint[], text[], integer, timestamptz, bigint[], bigint[]) IS
     'Locks the rows of those candidates that may start, at most so many, and returns their IDs and '
-    'locks. A candidate must have the lock of which it was found to be the first job. Returns the '
-    'flow with the room that is left.';
+    'locks. A candidate must have the lock of which it was found to be the first job. keyed_ids '
+    'are the candidates with a limit for each key, with their positions. Returns the flow with the '
+    'room that is left.';
 
 CREATE FUNCTION procrastinate_diesel_lock_next_jobs_v1(
         flow procrastinate_diesel_flow_v1, wanted integer, passed_over bigint[], last_lock text,
@@ -620,17 +624,19 @@ DECLARE
     -- How many of each kind to read at once. Other workers may have locked some of them.
     most CONSTANT integer := least(wanted, 100000) + 10;
     tried bigint[] := passed_over;
+    tried_keys bigint[] := '{}';
+    search procrastinate_diesel_flow_v1;
     is_any_scheduled boolean;
     is_any_locked boolean;
     has_more boolean;
     candidates bigint[];
     due_ids bigint[];
     heads record;
+    keyed record;
     held record;
 BEGIN
-    job_ids := '{}';
-    locks := '{}';
-    SELECT (SELECT job.id FROM procrastinate_jobs AS job
+    SELECT '{}', '{}',
+           (SELECT job.id FROM procrastinate_jobs AS job
             WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
             ORDER BY job.queue_name DESC, job.priority, job.id DESC
             LIMIT 1) IS NOT NULL,
@@ -638,26 +644,38 @@ BEGIN
             WHERE job.status = 'todo' AND job.lock IS NOT NULL
             ORDER BY job.queue_name DESC, job.priority, job.id DESC
             LIMIT 1) IS NOT NULL
-    INTO is_any_scheduled, is_any_locked;
+    INTO job_ids, locks, is_any_scheduled, is_any_locked;
 
     WHILE missing > 0 LOOP
-        candidates := procrastinate_diesel_find_unlocked_jobs_v1(flow, most, tried);
+        search := CASE WHEN cardinality(flow.keyed_queues || flow.keyed_tasks) > 0
+            THEN procrastinate_diesel_without_keys_v1(flow) ELSE flow END;
+        candidates := procrastinate_diesel_find_unlocked_jobs_v1(search, most, tried);
         has_more := cardinality(candidates) >= most;
         IF is_any_scheduled THEN
-            due_ids := procrastinate_diesel_find_due_jobs_v1(flow, most, tried, due_at);
+            due_ids := procrastinate_diesel_find_due_jobs_v1(search, most, tried, due_at);
             has_more := has_more OR cardinality(due_ids) >= most;
             candidates := candidates || due_ids;
         END IF;
         SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks INTO heads;
         IF is_any_locked THEN
-            heads := procrastinate_diesel_find_lock_heads_v1(
-                flow, missing, most, tried, last_lock, due_at);
+            heads := procrastinate_diesel_find_lock_heads_v1(search, missing, most, tried, last_lock, due_at);
             has_more := has_more OR cardinality(heads.job_ids) >= missing;
             candidates := candidates || heads.job_ids;
         END IF;
-
-        held := procrastinate_diesel_lock_candidates_v1(flow, candidates, heads.job_ids, heads.locks, missing, due_at);
+        SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks, '{}'::bigint[] AS positions INTO keyed;
+        IF flow.has_ready_keys THEN
+            keyed := procrastinate_diesel_find_keyed_jobs_v1(flow, missing, tried_keys, last_lock, due_at);
+            has_more := has_more OR cardinality(keyed.key_ids) > 0;
+            tried_keys := tried_keys || keyed.key_ids;
+            candidates := candidates || keyed.job_ids;
+        END IF;
+        held := procrastinate_diesel_lock_candidates_v1(
+            flow, candidates, heads.job_ids || keyed.job_ids, heads.locks || keyed.locks, missing, due_at,
+            keyed.job_ids, keyed.positions);
         flow := held.flow;
+        IF cardinality(keyed.job_ids) > 0 THEN
+            held := procrastinate_diesel_still_keyed_v1(held.job_ids, held.job_locks, keyed.job_ids, keyed.key_ids);
+        END IF;
         job_ids := job_ids || held.job_ids;
         locks := locks || held.job_locks;
         missing := missing - cardinality(held.job_ids);
@@ -666,7 +684,7 @@ BEGIN
     END LOOP;
     SELECT coalesce(array_agg(job.id), '{}'), coalesce(array_agg(job.lock), '{}')
     INTO job_ids, locks
-    FROM (SELECT each.id, each.lock FROM unnest(job_ids, locks) AS each (id, lock) ORDER BY each.lock) AS job;
+    FROM (SELECT each.* FROM unnest(job_ids, locks) AS each (id, lock) ORDER BY each.lock) AS job;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_lock_next_jobs_v1(
@@ -732,6 +750,9 @@ BEGIN
         IF flow.counts_starts THEN
             PERFORM procrastinate_diesel_count_starts_v1(flow, new_ids, due_at);
         END IF;
+        IF flow.has_ready_keys THEN
+            PERFORM procrastinate_diesel_start_keyed_jobs_v1(new_ids, due_at);
+        END IF;
         started_ids := started_ids || new_ids;
         EXIT WHEN NOT is_overtaken;
         IF flow.is_controlled THEN
@@ -767,6 +788,9 @@ BEGIN
             IF flow.counts_starts THEN
                 PERFORM procrastinate_diesel_count_starts_v1(flow, next.job_ids, due_at);
             END IF;
+            IF flow.has_ready_keys THEN
+                PERFORM procrastinate_diesel_start_keyed_jobs_v1(next.job_ids, due_at);
+            END IF;
         END IF;
         RETURN next.job_ids;
     EXCEPTION WHEN unique_violation THEN
@@ -785,12 +809,15 @@ CREATE FUNCTION procrastinate_diesel_fetch_controlled_jobs_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
+    search CONSTANT procrastinate_diesel_flow_v1 :=
+        CASE WHEN cardinality(flow.keyed_queues || flow.keyed_tasks) > 0
+             THEN procrastinate_diesel_without_keys_v1(flow) ELSE flow END;
     started_ids bigint[];
 BEGIN
     IF flow.plainly_wanted > 0 THEN
         started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
-            p_worker_id, flow.queue_names, flow.plainly_wanted, due_at, false, true, flow.blocked_queues,
-            flow.blocked_tasks);
+            p_worker_id, search.queue_names, flow.plainly_wanted, due_at, false, true, search.blocked_queues,
+            search.blocked_tasks);
         IF cardinality(started_ids) > 0 THEN
             IF flow.counts_starts THEN
                 PERFORM procrastinate_diesel_count_starts_v1(flow, started_ids, due_at);
@@ -798,7 +825,7 @@ BEGIN
             RETURN started_ids;
         END IF;
     END IF;
-    IF NOT procrastinate_diesel_is_any_pending_v1(flow.queue_names, due_at) THEN
+    IF NOT flow.has_ready_keys AND NOT procrastinate_diesel_is_any_pending_v1(search.queue_names, due_at) THEN
         RETURN '{}';
     END IF;
     RETURN procrastinate_diesel_fetch_and_start_v1(p_worker_id, target_queue_names, flow, wanted, due_at);
@@ -833,7 +860,8 @@ BEGIN
     IF was_controlled OR EXISTS (SELECT FROM procrastinate_diesel_flow_controls) THEN
         flow := procrastinate_diesel_read_flow_v1(target_queue_names, wanted, due_at);
     ELSE
-        flow := (false, false, target_queue_names, '{}', '{}', wanted, '{}', '{}', '{}', '{}', false);
+        flow := (
+            false, false, target_queue_names, '{}', '{}', wanted, '{}', '{}', '{}', '{}', false, '{}', '{}', false);
     END IF;
     control := CASE WHEN flow.is_held_back THEN 'held back' WHEN flow.is_controlled THEN 'controlled' ELSE '' END;
     IF control <> former_control THEN

@@ -106,6 +106,7 @@ BEGIN
         INSERT INTO procrastinate_events (job_id, type)
         SELECT finished.id, finished.status::text::procrastinate_job_event_type FROM finished)
     SELECT count(*) INTO finished_count FROM finished;
+    PERFORM procrastinate_diesel_note_ended_jobs_v1(finished_job_ids, false);
     IF finished_count = cardinality(finished_job_ids) THEN
         RETURN '{}';
     END IF;
@@ -144,6 +145,7 @@ BEGIN
       AND job.attempts = coalesce(
           common_attempts, deleted_attempts[array_position(deleted_job_ids, job.id)], job.attempts);
     GET DIAGNOSTICS deleted_count = ROW_COUNT;
+    PERFORM procrastinate_diesel_note_ended_jobs_v1(deleted_job_ids, false);
     IF deleted_count = cardinality(deleted_job_ids) THEN
         RETURN '{}';
     END IF;

@@ -36,13 +36,20 @@ CREATE FUNCTION procrastinate_diesel_wait_v1(target_queue_names varchar[], due_a
 AS $function$
 DECLARE
     control CONSTANT text := coalesce(current_setting('procrastinate_diesel.flow_control', true), '');
+    counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
+    rooms procrastinate_diesel_room_v1[];
     outcome procrastinate_diesel_fetched_v1;
 BEGIN
     IF control <> '' THEN
-        SELECT extract(epoch FROM min(each.next_room_at) - procrastinate_diesel_start_time_v1(due_at))
+        rooms := procrastinate_diesel_rooms_v1(target_queue_names, due_at, false);
+        SELECT extract(epoch FROM min(each.next_room_at) - counted_at)
         INTO outcome.wait_seconds
-        FROM unnest(procrastinate_diesel_rooms_v1(target_queue_names, due_at, false)) AS each
+        FROM unnest(rooms) AS each
         WHERE each.room = 0 AND each.is_pending;
+        IF EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS each WHERE each.key_path IS NOT NULL) THEN
+            outcome.wait_seconds := least(
+                outcome.wait_seconds, procrastinate_diesel_key_wait_v1(target_queue_names, rooms, counted_at));
+        END IF;
         -- A limit that held back the fetch may have room by now.
         IF outcome.wait_seconds IS NOT NULL OR control = 'held back' THEN
             outcome.kind := 'wait';

@@ -64,6 +64,10 @@ BEGIN
         END;
         RETURN NEXT;
     END LOOP;
+    -- A chore of the same kind.
+    IF EXISTS (SELECT FROM procrastinate_diesel_limit_keys) THEN
+        PERFORM procrastinate_diesel_clean_keys_v1(10000);
+    END IF;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_release_stalled_workers_v1(double precision) IS

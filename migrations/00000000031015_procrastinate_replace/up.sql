@@ -109,6 +109,7 @@ BEGIN
 
     depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
 
+    PERFORM procrastinate_diesel_note_keyed_jobs_v1(stored_ids, queue_names, task_names);
     PERFORM procrastinate_diesel_report_upserts_v1(stored_ids, effects, queue_names, stored_times);
     RETURN QUERY SELECT deferred.id, deferred.effect FROM unnest(stored_ids, effects) AS deferred (id, effect);
 END;

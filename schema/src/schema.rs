@@ -24,6 +24,10 @@ diesel::table! {
         max_running -> Nullable<Int4>,
         max_starts -> Nullable<Int4>,
         start_period_seconds -> Nullable<Float8>,
+        key_path -> Nullable<Array<Nullable<Text>>>,
+        key_max_running -> Nullable<Int4>,
+        key_max_starts -> Nullable<Int4>,
+        key_start_period_seconds -> Nullable<Float8>,
         changed_at -> Timestamptz,
     }
 }
@@ -45,6 +49,37 @@ diesel::table! {
 diesel::table! {
     use diesel::sql_types::*;
 
+    procrastinate_diesel_keyed_jobs (job_id) {
+        job_id -> Int8,
+        state -> Text,
+        key_id -> Nullable<Int8>,
+        priority -> Int4,
+        scheduled_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    procrastinate_diesel_limit_keys (id) {
+        id -> Int8,
+        kind -> Text,
+        #[max_length = 128]
+        name -> Varchar,
+        key_path -> Array<Nullable<Text>>,
+        key -> Text,
+        is_ready -> Bool,
+        wakes_at -> Nullable<Timestamptz>,
+        top_priority -> Int4,
+        turn -> Timestamptz,
+        started_at -> Array<Nullable<Timestamptz>>,
+        counted_starts -> Array<Nullable<Int4>>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
     procrastinate_diesel_limit_states (kind, name) {
         kind -> Text,
         #[max_length = 128]
@@ -52,6 +87,7 @@ diesel::table! {
         fetches -> Int8,
         started_at -> Array<Nullable<Timestamptz>>,
         counted_starts -> Array<Nullable<Int4>>,
+        keys_checked_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -154,6 +190,8 @@ diesel::joinable!(procrastinate_periodic_defers -> procrastinate_jobs (job_id));
 diesel::allow_tables_to_appear_in_same_query!(
     procrastinate_diesel_flow_controls,
     procrastinate_diesel_job_errors,
+    procrastinate_diesel_keyed_jobs,
+    procrastinate_diesel_limit_keys,
     procrastinate_diesel_limit_states,
     procrastinate_diesel_schedules,
     procrastinate_events,

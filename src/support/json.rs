@@ -29,6 +29,19 @@ pub(crate) fn approximate_size(json: &Value) -> usize {
     }
 }
 
+/// The value at this path of names and array indexes, as text. Empty if there is none, or if it is null.
+pub(crate) fn text_at(json: &Value, path: &[Option<String>]) -> String {
+    let value = path.iter().flatten().try_fold(json, |value, name| match value {
+        Value::Array(values) => values.get(name.parse::<usize>().ok()?),
+        _ => value.get(name),
+    });
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
 fn contains_null(json: &Value) -> bool {
     match json {
         Value::Null => true,

@@ -44,18 +44,23 @@ impl ListFlowControls {
                 (control.kind.clone(), Colour::Plain),
                 (control.name.clone(), Colour::Plain),
                 (pause_text(control, times).unwrap_or_default(), Colour::Bad),
-                (limit_text(control).unwrap_or_default(), Colour::Plain),
+                (limits(control), Colour::Plain),
             ]);
         }
         table.write(&mut session.output)
     }
 }
 
+fn limits(control: &ProcrastinateFlowControl) -> String {
+    [limit_text(control), key_limit_text(control)].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
 /// Describes what is paused or limited, as in `queue mails: paused 3 min ago`.
 pub(crate) fn summary(controls: &[ProcrastinateFlowControl], times: Times) -> String {
     let text = |control: &ProcrastinateFlowControl| {
-        let limit = limit_text(control).map(|limit| format!("limited to {limit}"));
-        let parts: Vec<String> = pause_text(control, times).into_iter().chain(limit).collect();
+        let limits = [limit_text(control), key_limit_text(control)].into_iter().flatten();
+        let limits = limits.map(|limit| format!("limited to {limit}"));
+        let parts: Vec<String> = pause_text(control, times).into_iter().chain(limits).collect();
         format!("{} {}: {}", control.kind, control.name, parts.join(", "))
     };
     controls.iter().map(text).collect::<Vec<_>>().join("; ")
@@ -69,11 +74,27 @@ pub(crate) fn pause_text(control: &ProcrastinateFlowControl, times: Times) -> Op
     Some(format!("paused {since}{by}{reason}"))
 }
 
-/// Describes the limit, as in `5 running, 100 starts in 60 s`.
+/// Describes the limit of all jobs, as in `5 running, 100 starts in 60 s`.
 pub(crate) fn limit_text(control: &ProcrastinateFlowControl) -> Option<String> {
-    let running = control.max_running.map(|jobs| format!("{jobs} running"));
-    let starts = control.max_starts.zip(control.start_period_seconds);
-    let starts = starts.map(|(jobs, seconds)| format!("{jobs} starts in {seconds} s"));
+    numbers(control.max_running, control.max_starts, control.start_period_seconds)
+}
+
+/// Describes the limit for each key, as in `2 running for each tenant`.
+pub(crate) fn key_limit_text(control: &ProcrastinateFlowControl) -> Option<String> {
+    let field = key_field(control)?;
+    let numbers = numbers(control.key_max_running, control.key_max_starts, control.key_start_period_seconds)?;
+    Some(format!("{numbers} for each {field}"))
+}
+
+/// The field of the arguments with the key, as in `customer.id`.
+fn key_field(control: &ProcrastinateFlowControl) -> Option<String> {
+    let names: Vec<&str> = control.key_path.as_ref()?.iter().flatten().map(String::as_str).collect();
+    Some(names.join("."))
+}
+
+fn numbers(max_running: Option<i32>, max_starts: Option<i32>, period_seconds: Option<f64>) -> Option<String> {
+    let running = max_running.map(|jobs| format!("{jobs} running"));
+    let starts = max_starts.zip(period_seconds).map(|(jobs, seconds)| format!("{jobs} starts in {seconds} s"));
     let parts: Vec<String> = running.into_iter().chain(starts).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
@@ -89,6 +110,10 @@ fn as_json(control: &ProcrastinateFlowControl) -> Value {
         "max_running": control.max_running,
         "max_starts": control.max_starts,
         "start_period_seconds": control.start_period_seconds,
+        "key": key_field(control),
+        "key_max_running": control.key_max_running,
+        "key_max_starts": control.key_max_starts,
+        "key_start_period_seconds": control.key_start_period_seconds,
     })
 }
 

@@ -156,9 +156,8 @@ impl Resume {
 ///
 /// This replaces its former limit.
 #[derive(Debug, Clone, clap::Args)]
-#[command(
-    after_help = "Examples:\n  limit queue=payments --running 5 --starts 100 --per 60\n  limit task=render --remove"
-)]
+#[command(after_help = "Examples:\n  limit queue=payments --running 5 --starts 100 --per 60\n  \
+                  limit task=import --per-key tenant --running 2\n  limit task=render --remove")]
 pub(crate) struct Limit {
     /// queue=NAME or task=NAME
     #[arg(value_name = "TARGET", value_parser = Target::parse)]
@@ -172,6 +171,9 @@ pub(crate) struct Limit {
     /// The period of --starts: seconds, or 5m, 2h, 7d
     #[arg(long, value_name = "SECONDS", value_parser = values::duration, requires = "starts", allow_negative_numbers = true)]
     per: Option<Duration>,
+    /// Limit the jobs of each key: the value of this field of their arguments, such as tenant or customer.id
+    #[arg(long, value_name = "FIELD", value_parser = values::text)]
+    per_key: Option<String>,
     /// Remove the limit
     #[arg(long, conflicts_with_all = ["running", "starts"])]
     remove: bool,
@@ -179,15 +181,20 @@ pub(crate) struct Limit {
 
 impl Limit {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let Self { target, running, starts, per, remove } = self;
+        let Self { target, running, starts, per, per_key, remove } = self;
         let text = target.text();
+        let of_keys = if per_key.is_some() { " for each key" } else { "" };
         if remove {
-            let had_limit = match target {
-                Target::Queue(name) => session.app.execute(unlimit_queue(name)).await?,
-                Target::Task(name) => session.app.execute(unlimit_task(name)).await?,
+            let mut unlimit = match target {
+                Target::Queue(name) => unlimit_queue(name),
+                Target::Task(name) => unlimit_task(name),
             };
+            if per_key.is_some() {
+                unlimit = unlimit.per_key();
+            }
+            let had_limit = session.app.execute(unlimit).await?;
             let outcome = if had_limit { "has no limit any more" } else { "had no limit" };
-            return session.output.line(format!("the {text} {outcome}"));
+            return session.output.line(format!("the {text} {outcome}{of_keys}"));
         }
         let mut limit = match target {
             Target::Queue(name) => limit_queue(name),
@@ -199,10 +206,13 @@ impl Limit {
         if let (Some(jobs), Some(period)) = (starts, per) {
             limit = limit.max_starts(jobs, period);
         }
+        if let Some(field) = per_key {
+            limit = limit.per_key(field);
+        }
         if running.is_none() && starts.is_none() {
             return Err(Failure::usage("a limit needs --running or --starts; use --remove to remove it"));
         }
         session.app.execute(limit).await?;
-        session.output.line(format!("the {text} is limited"))
+        session.output.line(format!("the {text} is limited{of_keys}"))
     }
 }

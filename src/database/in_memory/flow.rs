@@ -11,7 +11,7 @@ use crate::database::models::{ProcrastinateFlowControl, ProcrastinateJob};
 use crate::job::JobStatus;
 
 /// How soon to fetch again if too many jobs are running.
-const WAIT_FOR_END: Duration = Duration::from_secs(1);
+pub(super) const WAIT_FOR_END: Duration = Duration::from_secs(1);
 
 /// How many more jobs may start, for each queue and task that is paused or limited.
 pub(super) struct Rooms(BTreeMap<Target, usize>);
@@ -33,7 +33,13 @@ impl Rooms {
 }
 
 fn targets(job: &ProcrastinateJob) -> [Target; 2] {
-    [("queue".to_owned(), job.queue_name.clone()), ("task".to_owned(), job.task_name.clone())]
+    [target_of(job, "queue"), target_of(job, "task")]
+}
+
+/// The queue or task of a job.
+pub(super) fn target_of(job: &ProcrastinateJob, kind: &str) -> Target {
+    let name = if kind == "queue" { &job.queue_name } else { &job.task_name };
+    (kind.to_owned(), name.clone())
 }
 
 /// The time at which starts of this period no longer count.
@@ -46,8 +52,18 @@ fn period(seconds: f64) -> TimeDelta {
     period.unwrap_or(TimeDelta::MAX)
 }
 
+/// How long it takes until the first of these starts does not count any more.
+pub(super) fn until_room(
+    starts: Vec<DateTime<Utc>>,
+    period_seconds: Option<f64>,
+    now: DateTime<Utc>,
+) -> Option<Duration> {
+    let since = before_period(now, period_seconds.unwrap_or_default());
+    (starts.into_iter().min()? - since).to_std().ok()
+}
+
 /// Whether a start counts at this time. One that is far in the future was counted while the clock was wrong.
-fn is_recent(start: DateTime<Utc>, now: DateTime<Utc>, seconds: f64) -> bool {
+pub(super) fn is_recent(start: DateTime<Utc>, now: DateTime<Utc>, seconds: f64) -> bool {
     let longest_ahead = period(seconds).max(TimeDelta::seconds(60));
     start > before_period(now, seconds) && start - now < longest_ahead
 }
@@ -108,11 +124,17 @@ impl Store {
             if control.max_starts.is_none_or(|most| starts.len() < count(most)) {
                 return None;
             }
-            let since = before_period(now, control.start_period_seconds.unwrap_or_default());
-            let first = starts.into_iter().min()?;
-            (first - since).to_std().ok()
+            until_room(starts, control.start_period_seconds, now)
         });
-        waits.min()
+        let is_wanted = |job: &&ProcrastinateJob| {
+            is_in(job, queues) && job.scheduled_at.is_none_or(|time| time <= now) && self.rooms(now).admit(job)
+        };
+        let of_keys = if self.has_keys() {
+            self.wait_for_keys(&self.waiting_jobs().filter(is_wanted).collect::<Vec<_>>(), now)
+        } else {
+            None
+        };
+        waits.chain(of_keys).min()
     }
 
     /// Whether a periodic task defers no jobs, because it or its queue is paused in that way.
@@ -148,6 +170,6 @@ fn is_named(job: &ProcrastinateJob, kind: &str, name: &str) -> bool {
     if kind == "queue" { job.queue_name == name } else { job.task_name == name }
 }
 
-fn count(number: i32) -> usize {
+pub(super) fn count(number: i32) -> usize {
     usize::try_from(number).unwrap_or_default()
 }

@@ -21,6 +21,7 @@ mod answers;
 mod controls;
 mod fetch;
 mod flow;
+mod keys;
 mod listeners;
 mod sequence;
 mod store;

@@ -47,6 +47,15 @@ pub struct ProcrastinateFlowControl {
     pub max_starts: Option<i32>,
     /// The period of `max_starts`.
     pub start_period_seconds: Option<f64>,
+    /// Where the key of a job is in its arguments, as names of nested fields. `None` if there is no limit for each key.
+    pub key_path: Option<Vec<Option<String>>>,
+    /// How many of the jobs of each key may run at the same time. `None` if that is not limited.
+    pub key_max_running: Option<i32>,
+    /// How many of the jobs of each key may start within any period of `key_start_period_seconds`. `None` if that is
+    /// not limited.
+    pub key_max_starts: Option<i32>,
+    /// The period of `key_max_starts`.
+    pub key_start_period_seconds: Option<f64>,
     /// The time of the last change.
     #[diesel(deserialize_as = StoredTime)]
     pub changed_at: DateTime<Utc>,

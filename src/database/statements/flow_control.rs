@@ -1,7 +1,7 @@
 //! Statements that pause and limit queues and tasks. Their SQL functions are in the migration
-//! `…_procrastinate_flow_control`.
+//! `…_procrastinate_flow_control` and `…_procrastinate_limits_per_key`.
 
-use diesel::sql_types::{Bool, Double, Integer, Nullable, Text};
+use diesel::sql_types::{Array, Bool, Double, Integer, Nullable, Text};
 
 #[cfg(feature = "cli")]
 use crate::database::migrations::FETCHES_PAST_FLOW_CONTROL;
@@ -51,6 +51,24 @@ statement!(
         start_period_seconds: Nullable<Double>)
 );
 
+/// Sets the limit for each key of a queue or task, or removes it if there is no path. It returns whether there is or
+/// was one.
+pub(crate) struct LimitKeysQuery {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) path: Option<Vec<String>>,
+    pub(crate) max_running: Option<i32>,
+    pub(crate) max_starts: Option<i32>,
+    pub(crate) start_period_seconds: Option<f64>,
+}
+
+statement!(
+    "set the limit for each key": LimitKeysQuery -> bool: Bool,
+    select "*" from "procrastinate_diesel_limit_keys_v1"(
+        kind: Text, name: Text as "varchar", path: Nullable<Array<Text>>, max_running: Nullable<Integer>,
+        max_starts: Nullable<Integer>, start_period_seconds: Nullable<Double>)
+);
+
 /// All pauses and limits, sorted by kind and name.
 pub(crate) struct ListFlowControlsQuery;
 
@@ -60,7 +78,8 @@ statement!(
     |_, out| {
         out.push_sql(
             "SELECT kind, name, paused_at, paused_by, pause_reason, skips_ticks, max_running, max_starts, \
-             start_period_seconds, changed_at FROM procrastinate_diesel_flow_controls ORDER BY kind, name",
+             start_period_seconds, key_path, key_max_running, key_max_starts, key_start_period_seconds, changed_at \
+             FROM procrastinate_diesel_flow_controls ORDER BY kind, name",
         );
         Ok(())
     }

@@ -6,9 +6,9 @@ use super::operation;
 use super::pause::Target;
 use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateFlowControl;
-use crate::database::statements::flow_control::{ListFlowControlsQuery, SetLimitQuery};
+use crate::database::statements::flow_control::{LimitKeysQuery, ListFlowControlsQuery, SetLimitQuery};
 use crate::error::Error;
-use crate::validation::check_age;
+use crate::validation::{check_age, check_text};
 
 /// Limits how many jobs of a queue run at the same time, or start within a period, in all workers together.
 ///
@@ -36,7 +36,7 @@ use crate::validation::check_age;
 /// # }
 /// ```
 pub fn limit_queue(name: impl Into<String>) -> SetLimit {
-    SetLimit { target: Target::Queue(name.into()), max_running: None, max_starts: None }
+    SetLimit { target: Target::Queue(name.into()), key: None, max_running: None, max_starts: None }
 }
 
 /// Limits how many jobs of a task run at the same time, or start within a period, whatever their queue. See
@@ -55,7 +55,7 @@ pub fn limit_queue(name: impl Into<String>) -> SetLimit {
 /// # }
 /// ```
 pub fn limit_task(name: impl Into<String>) -> SetLimit {
-    SetLimit { target: Target::Task(name.into()), max_running: None, max_starts: None }
+    SetLimit { target: Target::Task(name.into()), key: None, max_running: None, max_starts: None }
 }
 
 /// The operation of [`limit_queue`] and [`limit_task`].
@@ -71,6 +71,7 @@ pub fn limit_task(name: impl Into<String>) -> SetLimit {
 #[must_use = "an operation does nothing until it is executed on a connection"]
 pub struct SetLimit {
     target: Target,
+    key: Option<String>,
     max_running: Option<u32>,
     max_starts: Option<(u32, Duration)>,
 }
@@ -78,6 +79,34 @@ pub struct SetLimit {
 operation!(SetLimit -> ());
 
 impl SetLimit {
+    /// Limits the jobs of each key instead of all jobs together.
+    ///
+    /// The key is the value of this field of the job's arguments, such as a customer. Dots separate the names of nested
+    /// fields. A number is compared as text. Jobs without such a field, or with null or an empty text, are not limited.
+    ///
+    /// The keys take turns: the key of which no job has started for the longest time is next, so a key with many jobs
+    /// does not hold up the others. The priority still comes first. Within a key, jobs start in the usual order.
+    ///
+    /// A queue or task can have both a limit for each key and a limit of all jobs. Each operation replaces only the
+    /// former limit of its kind. A job has one key: if its queue has a limit for each key, that of its task does not
+    /// apply.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use procrastinate::job_manager::limit_task;
+    ///
+    /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
+    /// limit_task("import").per_key("tenant").max_running(2).execute_blocking(connection)?;
+    /// limit_task("import").max_running(50).execute_blocking(connection)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn per_key(mut self, field: impl Into<String>) -> Self {
+        self.key = Some(field.into());
+        self
+    }
+
     /// Sets how many jobs may run at the same time, at least 1.
     ///
     /// # Example
@@ -103,8 +132,9 @@ impl SetLimit {
     }
 
     async fn perform<R: Run>(self, run: &mut R) -> Result<(), Error> {
-        let Self { target, max_running, max_starts } = self;
+        let Self { target, key, max_running, max_starts } = self;
         let (kind, name) = target.check()?;
+        let path = key.as_deref().map(key_path).transpose()?;
         if max_running.is_none() && max_starts.is_none() {
             return Err(Error::invalid("limit", name, "must have max_running or max_starts"));
         }
@@ -116,9 +146,22 @@ impl SetLimit {
             }
             None => (None, None),
         };
-        run.load_one(SetLimitQuery { kind, name, max_running, max_starts, start_period_seconds }).await?;
+        if path.is_some() {
+            run.load_one(LimitKeysQuery { kind, name, path, max_running, max_starts, start_period_seconds }).await?;
+        } else {
+            run.load_one(SetLimitQuery { kind, name, max_running, max_starts, start_period_seconds }).await?;
+        }
         Ok(())
     }
+}
+
+fn key_path(key: &str) -> Result<Vec<String>, Error> {
+    check_text("field of per_key", Some(key))?;
+    let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+    if path.iter().any(String::is_empty) {
+        return Err(Error::invalid("field of per_key", key, "must be names, separated by single dots"));
+    }
+    Ok(path)
 }
 
 fn number_of_jobs(what: &'static str, jobs: u32) -> Result<i32, Error> {
@@ -133,7 +176,7 @@ fn check_period(period: Duration) -> Result<(), Error> {
     check_age("period of max_starts", period)
 }
 
-/// Removes the limit of a queue. The operation returns whether there was one.
+/// Removes the limit of all jobs of a queue. The operation returns whether there was one.
 ///
 /// # Errors
 ///
@@ -148,10 +191,10 @@ fn check_period(period: Duration) -> Result<(), Error> {
 /// # }
 /// ```
 pub fn unlimit_queue(name: impl Into<String>) -> RemoveLimit {
-    RemoveLimit { target: Target::Queue(name.into()) }
+    RemoveLimit { target: Target::Queue(name.into()), per_key: false }
 }
 
-/// Removes the limit of a task. The operation returns whether there was one.
+/// Removes the limit of all jobs of a task. The operation returns whether there was one.
 ///
 /// # Errors
 ///
@@ -166,7 +209,7 @@ pub fn unlimit_queue(name: impl Into<String>) -> RemoveLimit {
 /// # }
 /// ```
 pub fn unlimit_task(name: impl Into<String>) -> RemoveLimit {
-    RemoveLimit { target: Target::Task(name.into()) }
+    RemoveLimit { target: Target::Task(name.into()), per_key: false }
 }
 
 /// The operation of [`unlimit_queue`] and [`unlimit_task`].
@@ -182,14 +225,35 @@ pub fn unlimit_task(name: impl Into<String>) -> RemoveLimit {
 #[must_use = "an operation does nothing until it is executed on a connection"]
 pub struct RemoveLimit {
     target: Target,
+    per_key: bool,
 }
 
 operation!(RemoveLimit -> bool);
 
 impl RemoveLimit {
+    /// Removes the limit for each key instead of the limit of all jobs.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::job_manager::{RemoveLimit, unlimit_task};
+    ///
+    /// let operation: RemoveLimit = unlimit_task("import").per_key();
+    /// ```
+    pub fn per_key(mut self) -> Self {
+        self.per_key = true;
+        self
+    }
+
     async fn perform<R: Run>(self, run: &mut R) -> Result<bool, Error> {
         let (kind, name) = self.target.check()?;
         let (max_running, max_starts, start_period_seconds) = (None, None, None);
+        if self.per_key {
+            let path = None;
+            return run
+                .load_one(LimitKeysQuery { kind, name, path, max_running, max_starts, start_period_seconds })
+                .await;
+        }
         run.load_one(SetLimitQuery { kind, name, max_running, max_starts, start_period_seconds }).await
     }
 }

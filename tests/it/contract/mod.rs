@@ -13,6 +13,7 @@ mod fetch;
 mod finish;
 mod flow_control;
 mod functions;
+mod key_limits;
 mod notifications;
 mod one_by_one;
 mod periodic;

@@ -39,7 +39,8 @@ impl Queue {
     pub fn start_over(&mut self, jobs: Value) {
         self.run(
             "TRUNCATE procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers, procrastinate_workers,
-                 procrastinate_diesel_job_errors, procrastinate_diesel_flow_controls, procrastinate_diesel_limit_states
+                 procrastinate_diesel_job_errors, procrastinate_diesel_flow_controls,
+                 procrastinate_diesel_limit_states, procrastinate_diesel_limit_keys, procrastinate_diesel_keyed_jobs
              RESTART IDENTITY",
         );
         self.add(jobs);

@@ -3,6 +3,7 @@
 #[cfg(all(feature = "bb8", feature = "deadpool"))]
 mod from_url;
 mod growth;
+mod growth_of_keys;
 mod languages;
 mod large_table;
 mod models;

@@ -50,7 +50,7 @@ fn end_other_connections(database: &Database) {
     sql(
         &mut connect(database),
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
     );
 }
 

@@ -37,7 +37,7 @@ fn end_other_sessions(connection: &mut PgConnection) {
     sql(
         connection,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
     );
 }
 
@@ -52,7 +52,7 @@ fn other_sessions(connection: &mut PgConnection) -> String {
     rows(
         connection,
         "SELECT count(*) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND backend_type = 'client backend'",
     )
     .remove(0)
 }
@@ -123,7 +123,7 @@ async fn a_violated_constraint_costs_no_connection() {
     sql(&mut connection, "ALTER TABLE procrastinate_jobs ADD CONSTRAINT no_seven CHECK (priority <> 7)");
     for connector in small_pools(database.url()).await {
         let app = App::builder(connector).build().unwrap();
-        let pid = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let pid = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
         within_patience(app.execute(check_connection())).await.unwrap();
         let before = rows(&mut connection, pid);
         within_patience(app.defer(configure_task("task", json!({})).priority(7))).await.unwrap_err();

@@ -36,6 +36,7 @@ fn may_make_way(line: &str) -> bool {
         || line.starts_with("CREATE OR REPLACE FUNCTION") && line.contains("RETURNS trigger")
         || line.starts_with("comment on function procrastinate_trigger_")
         || line.starts_with("comment on function procrastinate_notify_")
+        || line.starts_with("comment on function procrastinate_unlink_periodic_defers_v1(")
         || line.starts_with("comment on function procrastinate_defer_periodic_job_v2(")
 }
 

@@ -76,12 +76,14 @@ fn grants(roles: &Roles<'_>) -> String {
         "GRANT USAGE ON SCHEMA queue TO {defers}, {works}, {looks};
 
          GRANT INSERT, SELECT (id, queue_name, queueing_lock, status, scheduled_at) ON procrastinate_jobs TO {defers};
+         GRANT SELECT, INSERT, UPDATE ON procrastinate_diesel_keyed_jobs TO {defers};
          GRANT INSERT ON procrastinate_events TO {defers};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {defers};
 
          GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
              procrastinate_workers, procrastinate_diesel_job_errors, procrastinate_diesel_schedules TO {works};
-         GRANT SELECT, INSERT, UPDATE ON procrastinate_diesel_limit_states TO {works};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_limit_states, procrastinate_diesel_limit_keys,
+             procrastinate_diesel_keyed_jobs TO {works};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {works};
 
          GRANT SELECT ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,

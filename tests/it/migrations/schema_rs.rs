@@ -64,6 +64,7 @@ fn found(connection: &mut PgConnection) -> Vec<String> {
                        WHEN 'timestamp with time zone' THEN 'Timestamptz'
                        WHEN 'timestamp with time zone[]' THEN 'Array<Nullable<Timestamptz>>'
                        WHEN 'integer[]' THEN 'Array<Nullable<Int4>>'
+                       WHEN 'text[]' THEN 'Array<Nullable<Text>>'
                        ELSE field.atttypid::regtype::text
                    END AS sql_type,
                    substring(format_type(field.atttypid, field.atttypmod) FROM '\(.*\)') AS length

@@ -26,7 +26,8 @@ fn allow_connections(database: &Database, allow: bool) {
         &mut maintenance,
         &format!(
             "ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS {allow};
-             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND NOT {allow}"
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = '{name}' AND backend_type = 'client backend' AND NOT {allow}"
         ),
     );
 }

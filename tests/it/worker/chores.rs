@@ -237,7 +237,7 @@ async fn a_pool_that_panics_is_asked_again() {
     sql(
         &mut connection,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
     );
     eventually("the job has run", || job(&mut connection, id).status == JobStatus::Succeeded).await;
     worker.stop().await.unwrap();

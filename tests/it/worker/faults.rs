@@ -23,7 +23,7 @@ fn cut_connections(connection: &mut PgConnection) {
     sql(
         connection,
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
     );
 }
 

@@ -234,7 +234,7 @@ async fn run_jobs(app: &App, database: &Database) {
     sql(
         &mut superuser(database),
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
     );
     let mut connection = connect(database);
     let is_over = |status: &JobStatus| !matches!(status, JobStatus::Todo | JobStatus::Doing);

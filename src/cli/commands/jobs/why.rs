@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cli::commands::controls::{controls, limit_text, pause_text};
+use crate::cli::commands::controls::{controls, key_limit_text, limit_text, pause_text};
 use crate::cli::commands::flow::count_running;
 use crate::cli::commands::jobs::list::one_line;
 use crate::cli::commands::jobs::one_job::OneJob;
@@ -11,9 +11,11 @@ use crate::cli::commands::workers::{alive, is_alive, workers};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::times::Times;
-use crate::database::models::ProcrastinateJob;
+use crate::database::models::{ProcrastinateFlowControl, ProcrastinateJob};
 use crate::database::statements::cli::{HolderOfLock, JobsAhead, LastStart};
 use crate::job::{JobEventType, JobStatus};
+use crate::queue::job_manager::list_jobs;
+use crate::support::json::text_at;
 
 /// Explain why a job is not running: its schedule, its lock, the jobs before it, the workers
 #[derive(Debug, Clone, clap::Args)]
@@ -91,6 +93,7 @@ async fn held_back(job: &ProcrastinateJob, times: Times, session: &Session<'_>) 
         if let Some(pause) = pause_text(&control, times) {
             reasons.push(format!("{what} is {pause}"));
         }
+        reasons.extend(key_is_full(job, &control, session).await?);
         let Some(limit) = limit_text(&control) else { continue };
         let running = count_running(&control.kind, &control.name, session).await?;
         let is_full = control.max_running.is_some_and(|most| running >= i64::from(most));
@@ -99,6 +102,28 @@ async fn held_back(job: &ProcrastinateJob, times: Times, session: &Session<'_>) 
         }
     }
     Ok(reasons)
+}
+
+/// Says that the limit of the job's key may hold it back.
+async fn key_is_full(
+    job: &ProcrastinateJob,
+    control: &ProcrastinateFlowControl,
+    session: &Session<'_>,
+) -> Result<Option<String>, Failure> {
+    let Some((path, limit)) = control.key_path.as_ref().zip(key_limit_text(control)) else { return Ok(None) };
+    let key = text_at(&job.args, path);
+    if key.is_empty() {
+        return Ok(None);
+    }
+    let running = list_jobs().status(JobStatus::Doing);
+    let running = if control.kind == "queue" { running.queue(&control.name) } else { running.task(&control.name) };
+    let running = session.app.execute(running).await?;
+    let running = running.iter().filter(|other| text_at(&other.args, path) == key).count();
+    let is_full =
+        control.key_max_running.is_some_and(|most| i64::try_from(running).is_ok_and(|jobs| jobs >= most.into()));
+    let what = format!("its {} {:?}", control.kind, control.name);
+    let reason = || format!("{what} is limited to {limit}; {running} running with its key {key:?}");
+    Ok((is_full || control.key_max_starts.is_some()).then(reason))
 }
 
 fn held(lock: &str, holder: &ProcrastinateJob, times: Times) -> String {

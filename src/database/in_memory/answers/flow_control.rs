@@ -6,7 +6,9 @@ use crate::database::in_memory::{Answer, Store};
 use crate::database::models::ProcrastinateFlowControl;
 #[cfg(feature = "cli")]
 use crate::database::statements::flow_control::{FetchesPastFlowControl, FlowControlsExist};
-use crate::database::statements::flow_control::{ListFlowControlsQuery, PauseQuery, ResumeQuery, SetLimitQuery};
+use crate::database::statements::flow_control::{
+    LimitKeysQuery, ListFlowControlsQuery, PauseQuery, ResumeQuery, SetLimitQuery,
+};
 
 impl Store {
     /// The pause and limit of a queue or task. It has neither at first.
@@ -23,6 +25,10 @@ impl Store {
             max_running: None,
             max_starts: None,
             start_period_seconds: None,
+            key_path: None,
+            key_max_running: None,
+            key_max_starts: None,
+            key_start_period_seconds: None,
             changed_at,
         });
         control.changed_at = changed_at;
@@ -32,7 +38,7 @@ impl Store {
     /// Forgets queues and tasks that are neither paused nor limited.
     fn forget_free(&mut self) {
         let controls = &mut self.flow.controls;
-        controls.retain(|_, control| control.is_paused() || is_limited(control));
+        controls.retain(|_, control| control.is_paused() || is_limited(control) || control.key_path.is_some());
     }
 }
 
@@ -82,6 +88,28 @@ impl Answer for SetLimitQuery {
         control.max_running = self.max_running;
         control.max_starts = self.max_starts;
         control.start_period_seconds = self.start_period_seconds;
+        store.forget_free();
+        store.notify_of_room(&target.0, &target.1);
+        Ok(vec![true])
+    }
+}
+
+impl Answer for LimitKeysQuery {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
+        let target = (self.kind.to_owned(), self.name.clone());
+        let former_path = store.flow.controls.get(&target).and_then(|control| control.key_path.clone());
+        let path: Option<Vec<Option<String>>> = self.path.map(|path| path.into_iter().map(Some).collect());
+        if former_path.is_none() && path.is_none() {
+            return Ok(vec![false]);
+        }
+        if former_path != path {
+            store.flow.keys.remove(&target);
+        }
+        let control = store.control(self.kind, self.name);
+        control.key_path = path;
+        control.key_max_running = self.max_running;
+        control.key_max_starts = self.max_starts;
+        control.key_start_period_seconds = self.start_period_seconds;
         store.forget_free();
         store.notify_of_room(&target.0, &target.1);
         Ok(vec![true])

@@ -2,6 +2,7 @@
 //! effects of dead workers and lost responses.
 
 mod choices;
+mod keys;
 mod schedules;
 
 use std::collections::BTreeSet;

@@ -1,0 +1,724 @@
+-- Limits for each key: a value in the arguments of a job.
+--
+-- Every pending or running job of a queue or task with such a limit has a row in
+-- procrastinate_diesel_keyed_jobs. Whatever makes a job pending or ends it only marks this row, so
+-- no transaction ever waits for another one there. A fetch assigns marked rows to their keys, and
+-- locks the rows of the keys of which it starts jobs. It passes over keys that another fetch has
+-- locked, so fetches of different keys do not wait for each other.
+--
+-- A key is ready if one of its jobs may be able to start. A fetch looks only at ready keys, so it
+-- does not matter how many keys are full, and how many jobs wait for them.
+
+CREATE FUNCTION procrastinate_diesel_key_of_job_v1(job procrastinate_jobs, key_path text[])
+    RETURNS text
+    LANGUAGE sql
+    STABLE
+AS $function$
+    -- An index has no room for a long value.
+    SELECT CASE WHEN length(value.found) > 128 THEN left(value.found, 95) || '#' || md5(value.found)
+                ELSE value.found END
+    FROM (SELECT coalesce(job.args #>> key_path, '') AS found) AS value;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_key_of_job_v1(procrastinate_jobs, text[]) IS
+    'The key of a job: the value at this path in its arguments, as text. Empty if there is none.';
+
+-- A role that may only defer jobs cannot read their tasks, so these are parameters.
+CREATE OR REPLACE FUNCTION procrastinate_diesel_note_keyed_jobs_v1(
+        job_ids bigint[], queue_names varchar[], task_names varchar[])
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+        RETURN;
+    END IF;
+    INSERT INTO procrastinate_diesel_keyed_jobs AS keyed (job_id)
+    SELECT job.id
+    FROM unnest(job_ids, queue_names, task_names) AS job (id, queue_name, task_name)
+    WHERE EXISTS (
+        SELECT FROM procrastinate_diesel_flow_controls AS control
+        WHERE control.key_path IS NOT NULL
+          AND control.name = CASE control.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END)
+    ORDER BY job.id
+    ON CONFLICT (job_id) DO UPDATE SET state = 'new';
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[], varchar[]) IS
+    'Marks those of these pending jobs that are subject to a limit for each key, so that the next '
+    'fetch assigns them to their keys.';
+
+CREATE OR REPLACE FUNCTION procrastinate_diesel_note_ended_jobs_v1(job_ids bigint[], are_deleted boolean)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
+BEGIN
+    IF NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+        RETURN;
+    END IF;
+    UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'ended'
+    WHERE keyed.job_id = ANY (job_ids) AND keyed.state <> 'ended'
+      -- Another worker may have it.
+      AND (are_deleted OR NOT EXISTS (
+            SELECT FROM procrastinate_jobs AS job
+            WHERE job.id = ANY (ARRAY[keyed.job_id]) AND job.status = doing));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean) IS
+    'Marks the rows of jobs that do not run any more, or are being deleted, so that the next fetch '
+    'can start others of their keys.';
+
+CREATE FUNCTION procrastinate_diesel_note_missing_jobs_v1(p_kind text, p_name varchar, most integer)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO procrastinate_diesel_keyed_jobs (job_id)
+    SELECT job.id
+    FROM procrastinate_jobs AS job
+    WHERE job.status IN ('todo', 'doing')
+      AND CASE p_kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END = p_name
+      AND NOT EXISTS (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.job_id = job.id)
+    LIMIT most
+    ON CONFLICT DO NOTHING;
+    -- Those with a key of a former path.
+    UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'new'
+    WHERE keyed.job_id = ANY (ARRAY(
+        SELECT outdated.job_id
+        FROM procrastinate_diesel_limit_keys AS former
+        JOIN procrastinate_diesel_keyed_jobs AS outdated ON outdated.key_id = former.id
+        WHERE former.kind = p_kind AND former.name = p_name AND outdated.state <> 'new'
+          AND NOT EXISTS (
+                SELECT FROM procrastinate_diesel_flow_controls AS control
+                WHERE control.kind = p_kind AND control.name = p_name AND control.key_path = former.key_path)
+        LIMIT most
+        FOR UPDATE OF outdated SKIP LOCKED));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_note_missing_jobs_v1(text, varchar, integer) IS
+    'Marks pending and running jobs of a queue or task, at most so many, that have no row yet, '
+    'because their transaction did not see the limit, or that have a key of a former path.';
+
+-- How long ago a limit was set decides how often to search: a transaction that did not see it
+-- rarely stays open for long.
+CREATE FUNCTION procrastinate_diesel_check_keyed_jobs_v1(counted_at timestamptz)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    control record;
+    former_check timestamptz;
+BEGIN
+    FOR control IN
+        SELECT each.kind, each.name, state.kind IS NULL AS is_new, state.keys_checked_at
+        FROM procrastinate_diesel_flow_controls AS each
+        LEFT JOIN procrastinate_diesel_limit_states AS state ON state.kind = each.kind AND state.name = each.name
+        WHERE each.key_path IS NOT NULL
+          AND (state.keys_checked_at >= each.changed_at
+               AND state.keys_checked_at + least(
+                    interval '10 minutes', greatest(interval '1 second', (state.keys_checked_at - each.changed_at) / 4))
+                   > counted_at) IS NOT TRUE
+        ORDER BY each.kind, each.name
+    LOOP
+        IF control.is_new THEN
+            INSERT INTO procrastinate_diesel_limit_states (kind, name) VALUES (control.kind, control.name)
+            ON CONFLICT DO NOTHING;
+        END IF;
+        SELECT state.keys_checked_at INTO former_check
+        FROM procrastinate_diesel_limit_states AS state
+        WHERE state.kind = control.kind AND state.name = control.name
+        FOR NO KEY UPDATE SKIP LOCKED;
+        -- Otherwise another fetch checks it.
+        IF FOUND AND former_check IS NOT DISTINCT FROM control.keys_checked_at THEN
+            UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = counted_at
+            WHERE state.kind = control.kind AND state.name = control.name;
+            PERFORM procrastinate_diesel_note_missing_jobs_v1(control.kind, control.name, 10000);
+        END IF;
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_check_keyed_jobs_v1(timestamptz) IS
+    'Searches for jobs that a limit for each key does not know: each second after it was set, and '
+    'less often later.';
+
+CREATE FUNCTION procrastinate_diesel_clean_keys_v1(most integer)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+    WHERE keyed.job_id = ANY (ARRAY(
+        SELECT former.job_id FROM procrastinate_diesel_keyed_jobs AS former
+        LEFT JOIN procrastinate_diesel_limit_keys AS known ON known.id = former.key_id
+        WHERE NOT EXISTS (
+            SELECT FROM procrastinate_diesel_flow_controls AS control
+            WHERE control.key_path IS NOT NULL
+              AND (known.id IS NULL OR control.kind = known.kind AND control.name = known.name))
+        LIMIT most
+        FOR UPDATE OF former SKIP LOCKED));
+    -- Recent starts may still count.
+    DELETE FROM procrastinate_diesel_limit_keys AS known
+    WHERE known.id = ANY (ARRAY(
+        SELECT unused.id FROM procrastinate_diesel_limit_keys AS unused
+        LEFT JOIN procrastinate_diesel_flow_controls AS control
+            ON control.kind = unused.kind AND control.name = unused.name AND control.key_path = unused.key_path
+        WHERE (control.kind IS NULL OR NOT unused.is_ready AND unused.wakes_at IS NULL
+                 AND unused.turn + make_interval(secs => coalesce(control.key_start_period_seconds, 0))
+                     < now() - interval '1 minute')
+          AND NOT EXISTS (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.key_id = unused.id)
+        LIMIT most
+        FOR UPDATE OF unused SKIP LOCKED));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_clean_keys_v1(integer) IS
+    'Deletes rows of limits that do not exist any more, and keys without jobs, at most so many of '
+    'each.';
+
+CREATE FUNCTION procrastinate_diesel_lock_noted_jobs_v1(most integer, counted_at timestamptz)
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    noted_ids CONSTANT bigint[] := ARRAY(
+        SELECT keyed.job_id FROM procrastinate_diesel_keyed_jobs AS keyed
+        WHERE keyed.state IN ('new', 'ended')
+        ORDER BY keyed.job_id
+        LIMIT most
+        FOR UPDATE SKIP LOCKED);
+    due_ids CONSTANT bigint[] := ARRAY(
+        SELECT keyed.job_id FROM procrastinate_diesel_keyed_jobs AS keyed
+        WHERE keyed.state = 'later' AND keyed.scheduled_at <= counted_at
+        ORDER BY keyed.scheduled_at
+        LIMIT most
+        FOR UPDATE SKIP LOCKED);
+BEGIN
+    RETURN noted_ids || due_ids;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_lock_noted_jobs_v1(integer, timestamptz) IS
+    'Locks the marked rows of jobs, and those of scheduled jobs that are due.';
+
+CREATE FUNCTION procrastinate_diesel_find_keys_v1(job_ids bigint[])
+    RETURNS TABLE (
+        job_id bigint, former_key_id bigint, kind text, name varchar, key_path text[], key text, key_id bigint,
+        status procrastinate_job_status, priority integer, scheduled_at timestamptz)
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- A job has one key. The limit of its queue comes before that of its task.
+    RETURN QUERY
+        SELECT keyed.job_id, keyed.key_id, found.kind, found.name, found.key_path, found.key, known.id, job.status,
+            job.priority, job.scheduled_at
+        FROM procrastinate_diesel_keyed_jobs AS keyed
+        LEFT JOIN procrastinate_jobs AS job ON job.id = ANY (ARRAY[keyed.job_id])
+        LEFT JOIN LATERAL (
+            SELECT control.kind, control.name, control.key_path,
+                procrastinate_diesel_key_of_job_v1(job, control.key_path) AS key
+            FROM procrastinate_diesel_flow_controls AS control
+            WHERE control.key_path IS NOT NULL
+              AND control.name = CASE control.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END
+            ORDER BY control.kind
+            LIMIT 1) AS found ON job.status IN ('todo', 'doing')
+        LEFT JOIN procrastinate_diesel_limit_keys AS known
+            ON known.kind = found.kind AND known.name = found.name AND known.key_path = found.key_path
+           AND known.key = found.key
+        WHERE keyed.job_id = ANY (job_ids);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_keys_v1(bigint[]) IS
+    'The limits and keys of these jobs, and their former keys. kind is NULL for a job that is '
+    'neither pending nor running, or has no such limit. key_id is NULL for a key without a row.';
+
+CREATE FUNCTION procrastinate_diesel_assign_keys_v1(most integer, counted_at timestamptz)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    noted_ids CONSTANT bigint[] := procrastinate_diesel_lock_noted_jobs_v1(most, counted_at);
+    locked_keys bigint[];
+    woken_keys bigint[];
+BEGIN
+    IF cardinality(noted_ids) = 0 THEN
+        RETURN;
+    END IF;
+    -- It was never their turn. The one whose job is the oldest is the first of them.
+    INSERT INTO procrastinate_diesel_limit_keys (kind, name, key_path, key, turn)
+    SELECT found.kind, found.name, found.key_path, found.key,
+        to_timestamp(0) + min(found.job_id) * interval '1 microsecond'
+    FROM procrastinate_diesel_find_keys_v1(noted_ids) AS found
+    WHERE found.kind IS NOT NULL AND found.key_id IS NULL
+    GROUP BY found.kind, found.name, found.key_path, found.key
+    ORDER BY found.kind, found.name, found.key_path, found.key
+    ON CONFLICT DO NOTHING;
+    -- The jobs of a key that another fetch has locked stay marked.
+    locked_keys := ARRAY(
+        SELECT known.id
+        FROM procrastinate_diesel_limit_keys AS known
+        WHERE known.id = ANY (ARRAY(
+            SELECT DISTINCT unnest(ARRAY[found.former_key_id, found.key_id])
+            FROM procrastinate_diesel_find_keys_v1(noted_ids) AS found))
+        ORDER BY known.id
+        FOR NO KEY UPDATE SKIP LOCKED);
+    WITH assigned AS (
+        SELECT found.*,
+            -- Nothing counts the running jobs without a key.
+            found.kind IS NULL OR found.status = 'doing' AND found.key = '' AS is_over
+        FROM procrastinate_diesel_find_keys_v1(noted_ids) AS found
+        WHERE coalesce(found.former_key_id = ANY (locked_keys), true)
+          AND (found.kind IS NULL OR found.key_id = ANY (locked_keys))),
+    removed AS (
+        DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+        USING assigned
+        WHERE assigned.is_over AND keyed.job_id = ANY (ARRAY[assigned.job_id])),
+    changed AS (
+        UPDATE procrastinate_diesel_keyed_jobs AS keyed
+        SET key_id = assigned.key_id, priority = assigned.priority, scheduled_at = assigned.scheduled_at,
+            state = CASE WHEN assigned.status = 'doing' THEN 'running'
+                         WHEN assigned.scheduled_at > counted_at THEN 'later'
+                         ELSE 'pending' END
+        FROM assigned
+        WHERE NOT assigned.is_over AND keyed.job_id = ANY (ARRAY[assigned.job_id]))
+    SELECT array_agg(DISTINCT each.key_id) INTO woken_keys
+    FROM (SELECT assigned.key_id FROM assigned
+          WHERE assigned.status = 'todo' AND (assigned.scheduled_at > counted_at) IS NOT TRUE
+          UNION ALL SELECT assigned.former_key_id FROM assigned) AS each;
+    -- The next statement sees the changed rows.
+    UPDATE procrastinate_diesel_limit_keys AS known
+    SET is_ready = next.priority IS NOT NULL, wakes_at = NULL,
+        top_priority = coalesce(next.priority, known.top_priority)
+    FROM (
+        SELECT woken.key_id, (
+            SELECT keyed.priority FROM procrastinate_diesel_keyed_jobs AS keyed
+            WHERE keyed.key_id = woken.key_id AND keyed.state = 'pending'
+            ORDER BY keyed.key_id, keyed.state, keyed.priority DESC, keyed.job_id
+            LIMIT 1) AS priority
+        FROM unnest(woken_keys) AS woken (key_id)
+        WHERE woken.key_id IS NOT NULL) AS next
+    WHERE known.id = ANY (ARRAY[next.key_id]);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_assign_keys_v1(integer, timestamptz) IS
+    'Assigns marked jobs to their keys, at most so many, and marks the keys as ready.';
+
+CREATE FUNCTION procrastinate_diesel_add_keys_v1(
+        INOUT flow procrastinate_diesel_flow_v1, target_queue_names varchar[], due_at timestamptz)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
+    is_queue_pending boolean;
+BEGIN
+    PERFORM procrastinate_diesel_check_keyed_jobs_v1(counted_at);
+    PERFORM procrastinate_diesel_assign_keys_v1(1000, counted_at);
+    UPDATE procrastinate_diesel_limit_keys AS known
+    SET is_ready = true, wakes_at = NULL
+    WHERE known.id = ANY (ARRAY(
+        SELECT waiting.id FROM procrastinate_diesel_limit_keys AS waiting
+        WHERE waiting.wakes_at <= counted_at
+        ORDER BY waiting.wakes_at
+        LIMIT 1000
+        FOR NO KEY UPDATE SKIP LOCKED));
+    SELECT coalesce(array_agg(control.name) FILTER (WHERE control.kind = 'queue'), '{}'),
+        coalesce(array_agg(control.name) FILTER (WHERE control.kind = 'task'), '{}')
+    INTO flow.keyed_queues, flow.keyed_tasks
+    FROM procrastinate_diesel_flow_controls AS control
+    WHERE control.key_path IS NOT NULL
+      AND (control.kind = 'task' OR target_queue_names IS NULL OR control.name = ANY (target_queue_names));
+    flow.has_ready_keys := EXISTS (
+        SELECT FROM procrastinate_diesel_flow_controls AS control
+        JOIN procrastinate_diesel_limit_keys AS known
+            ON known.is_ready AND known.kind = control.kind AND known.name = control.name
+           AND known.key_path = control.key_path
+        WHERE CASE control.kind
+                WHEN 'queue' THEN control.name = ANY (flow.keyed_queues) AND control.name <> ALL (flow.blocked_queues)
+                ELSE control.name = ANY (flow.keyed_tasks) AND control.name <> ALL (flow.blocked_tasks) END);
+    -- The other jobs are behind those with keys.
+    is_queue_pending := EXISTS (
+        SELECT FROM unnest(flow.keyed_queues) AS queue (name)
+        WHERE procrastinate_diesel_is_any_pending_v1(ARRAY[queue.name], due_at));
+    IF is_queue_pending AND flow.queue_names IS NULL THEN
+        flow.queue_names := ARRAY(
+            SELECT queue.name FROM unnest(procrastinate_diesel_pending_queues_v1()) AS queue (name)
+            WHERE queue.name <> ALL (flow.blocked_queues));
+    END IF;
+    IF flow.has_ready_keys OR is_queue_pending OR EXISTS (
+            SELECT FROM unnest(flow.keyed_tasks) AS task (name)
+            WHERE procrastinate_diesel_is_task_pending_v1(task.name, target_queue_names)) THEN
+        flow.plainly_wanted := 0;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_add_keys_v1(procrastinate_diesel_flow_v1, varchar[], timestamptz) IS
+    'Adds the limits for each key to what a fetch obeys.';
+
+CREATE FUNCTION procrastinate_diesel_lock_keys_v1(
+        flow procrastinate_diesel_flow_v1, most integer, tried_keys bigint[])
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RETURN ARRAY(
+        SELECT ready.id
+        FROM procrastinate_diesel_flow_controls AS control
+        CROSS JOIN LATERAL (
+            SELECT known.id, known.top_priority, known.turn
+            FROM procrastinate_diesel_limit_keys AS known
+            WHERE known.is_ready AND known.kind = control.kind AND known.name = control.name
+              AND known.key_path = control.key_path AND known.id <> ALL (tried_keys)
+            ORDER BY known.kind, known.name, known.top_priority DESC, known.turn, known.id
+            LIMIT most
+            FOR NO KEY UPDATE SKIP LOCKED) AS ready
+        WHERE control.key_path IS NOT NULL
+          AND CASE control.kind
+                WHEN 'queue' THEN control.name = ANY (flow.keyed_queues) AND control.name <> ALL (flow.blocked_queues)
+                ELSE control.name = ANY (flow.keyed_tasks) AND control.name <> ALL (flow.blocked_tasks) END
+        ORDER BY ready.top_priority DESC, ready.turn, ready.id);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_lock_keys_v1(procrastinate_diesel_flow_v1, integer, bigint[]) IS
+    'Locks the next ready keys of each limit, at most so many of each and without those passed '
+    'over, and returns them in the order of their turns.';
+
+CREATE FUNCTION procrastinate_diesel_key_rooms_v1(key_ids bigint[], most integer, counted_at timestamptz)
+    RETURNS procrastinate_diesel_key_room_v1[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
+BEGIN
+    DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+    WHERE keyed.job_id = ANY (ARRAY(
+        SELECT former.job_id FROM procrastinate_diesel_keyed_jobs AS former
+        WHERE former.key_id = ANY (key_ids) AND former.state = 'running'
+          AND NOT EXISTS (
+                SELECT FROM procrastinate_jobs AS job
+                WHERE job.id = ANY (ARRAY[former.job_id]) AND job.status = doing)
+        FOR UPDATE SKIP LOCKED));
+    RETURN ARRAY(
+        SELECT ROW(
+            known.id, known.kind, known.turn,
+            CASE WHEN known.key = '' THEN most ELSE greatest(0, least(
+                most, control.key_max_running - running.jobs, control.key_max_starts - recent.starts)) END,
+            greatest(
+                CASE WHEN running.jobs >= control.key_max_running THEN counted_at + interval '1 second' END,
+                CASE WHEN recent.starts >= control.key_max_starts
+                     THEN recent.first_at + make_interval(secs => control.key_start_period_seconds) END)
+            )::procrastinate_diesel_key_room_v1
+        FROM unnest(key_ids) WITH ORDINALITY AS locked (id, ordinal)
+        JOIN procrastinate_diesel_limit_keys AS known ON known.id = ANY (ARRAY[locked.id])
+        JOIN procrastinate_diesel_flow_controls AS control
+            ON control.kind = known.kind AND control.name = known.name AND control.key_path = known.key_path
+        CROSS JOIN LATERAL (
+            SELECT count(*)::integer AS jobs
+            FROM procrastinate_diesel_keyed_jobs AS keyed
+            JOIN procrastinate_jobs AS job ON job.id = ANY (ARRAY[keyed.job_id]) AND job.status = doing
+            WHERE keyed.key_id = known.id AND keyed.state = 'running') AS running
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(counted.starts), 0)::integer AS starts, min(counted.at) AS first_at
+            FROM procrastinate_diesel_recent_starts_v1(
+                known.started_at, known.counted_starts, control.key_start_period_seconds, counted_at) AS counted)
+            AS recent
+        ORDER BY locked.ordinal);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_key_rooms_v1(bigint[], integer, timestamptz) IS
+    'How many jobs of each of these locked keys may start, at most so many, and when to search '
+    'again if there is no room. Removes the rows of jobs that do not run any more.';
+
+CREATE FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
+        flow procrastinate_diesel_flow_v1, rooms procrastinate_diesel_key_room_v1[], most integer, last_lock text,
+        due_at timestamptz)
+    RETURNS TABLE (id bigint, lock text, priority integer, key_id bigint, turn timestamptz, round bigint)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    todo CONSTANT procrastinate_job_status := 'todo';
+BEGIN
+    RETURN QUERY
+        SELECT head.id, head.lock, head.priority, open.key_id, open.turn,
+            row_number() OVER (PARTITION BY open.key_id ORDER BY head.priority DESC, head.id)
+        FROM unnest(rooms) AS open
+        CROSS JOIN LATERAL (
+            SELECT job.id, job.lock, job.priority
+            FROM procrastinate_diesel_keyed_jobs AS keyed
+            JOIN procrastinate_jobs AS job ON job.id = ANY (ARRAY[keyed.job_id])
+            WHERE keyed.key_id = open.key_id AND keyed.state = 'pending' AND job.status = todo
+              AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
+              AND (flow.queue_names IS NULL OR job.queue_name = ANY (flow.queue_names))
+              AND job.queue_name <> ALL (flow.blocked_queues) AND job.task_name <> ALL (flow.blocked_tasks)
+              AND (job.lock IS NULL OR (last_lock IS NULL OR job.lock > last_lock)
+                   AND job.id = (
+                        SELECT first.id FROM procrastinate_jobs AS first
+                        WHERE first.lock = job.lock AND first.status = 'todo'
+                        ORDER BY first.priority DESC, first.id
+                        LIMIT 1)
+                   AND (SELECT holder.lock FROM procrastinate_jobs AS holder
+                        WHERE holder.status = 'doing' AND holder.lock >= job.lock AND holder.lock <= job.lock
+                        ORDER BY holder.lock
+                        LIMIT 1) IS NULL)
+            ORDER BY keyed.key_id, keyed.state, keyed.priority DESC, keyed.job_id
+            LIMIT least(open.room, most)) AS head;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
+    procrastinate_diesel_flow_v1, procrastinate_diesel_key_room_v1[], integer, text, timestamptz) IS
+    'The first jobs of these keys that may start, as many as there is room for, and at most so '
+    'many of each. turn is that of the key, round the position of the job among those of its key.';
+
+CREATE FUNCTION procrastinate_diesel_let_keys_wait_v1(
+        waiting procrastinate_diesel_key_room_v1[], serves_all_queues boolean, counted_at timestamptz)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    todo CONSTANT procrastinate_job_status := 'todo';
+BEGIN
+    -- Jobs can have been deleted, or started by a fetch that did not know the limit.
+    DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+    WHERE keyed.job_id = ANY (ARRAY(
+        SELECT former.job_id
+        FROM unnest(waiting) AS each
+        JOIN procrastinate_diesel_keyed_jobs AS former ON former.key_id = each.key_id AND former.state = 'pending'
+        WHERE each.room > 0 AND NOT EXISTS (
+            SELECT FROM procrastinate_jobs AS job WHERE job.id = ANY (ARRAY[former.job_id]) AND job.status = todo)
+        LIMIT 1000
+        FOR UPDATE OF former SKIP LOCKED));
+    UPDATE procrastinate_diesel_limit_keys AS known
+    SET is_ready = false, wakes_at = CASE WHEN each.is_pending
+        THEN coalesce(each.next_room_at, counted_at + interval '1 second') END
+    FROM (
+        SELECT key.*, EXISTS (
+            SELECT FROM procrastinate_diesel_keyed_jobs AS keyed
+            WHERE keyed.key_id = key.key_id AND keyed.state = 'pending') AS is_pending
+        FROM unnest(waiting) AS key) AS each
+    WHERE known.id = ANY (ARRAY[each.key_id])
+      -- Its jobs may be in a queue that other workers serve.
+      AND (each.room = 0 OR serves_all_queues OR each.kind = 'queue' OR NOT each.is_pending);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_let_keys_wait_v1(
+    procrastinate_diesel_key_room_v1[], boolean, timestamptz) IS
+    'Says when to look again at locked keys of which no job can start: not before a job is added '
+    'if none is pending.';
+
+CREATE FUNCTION procrastinate_diesel_open_keys_v1(
+        flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], last_lock text, due_at timestamptz,
+        OUT open procrastinate_diesel_key_room_v1[], OUT key_ids bigint[])
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
+    new_keys bigint[];
+    rooms procrastinate_diesel_key_room_v1[];
+    startable_keys bigint[];
+    waiting procrastinate_diesel_key_room_v1[];
+BEGIN
+    open := '{}';
+    key_ids := '{}';
+    LOOP
+        new_keys := procrastinate_diesel_lock_keys_v1(
+            flow, wanted - cardinality(open), tried_keys || key_ids);
+        EXIT WHEN cardinality(new_keys) = 0;
+        key_ids := key_ids || new_keys;
+        rooms := procrastinate_diesel_key_rooms_v1(new_keys, wanted, counted_at);
+        startable_keys := ARRAY(
+            SELECT head.key_id
+            FROM procrastinate_diesel_find_heads_of_keys_v1(flow, rooms, 1, last_lock, due_at) AS head);
+        open := open || ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id = ANY (startable_keys));
+        waiting := ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id <> ALL (startable_keys));
+        IF cardinality(waiting) > 0 THEN
+            PERFORM procrastinate_diesel_let_keys_wait_v1(waiting, flow.queue_names IS NULL, counted_at);
+        END IF;
+        EXIT WHEN cardinality(open) >= wanted;
+    END LOOP;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_open_keys_v1(
+    procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz) IS
+    'Locks the next ready keys until enough of them have a job that may start (open), in the order '
+    'of their turns. key_ids are all keys that were looked at.';
+
+CREATE FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
+        flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], last_lock text, due_at timestamptz,
+        OUT job_ids bigint[], OUT locks text[], OUT positions bigint[], OUT key_ids bigint[])
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    keys record;
+BEGIN
+    keys := procrastinate_diesel_open_keys_v1(flow, wanted, tried_keys, last_lock, due_at);
+    key_ids := keys.key_ids;
+    WITH found AS (
+        SELECT head.*,
+            -- The first jobs of all keys come before their second ones. For that, the jobs of a
+            -- priority exchange their places.
+            row_number() OVER (PARTITION BY head.priority ORDER BY head.round, head.turn, head.key_id) AS place,
+            row_number() OVER (PARTITION BY head.priority ORDER BY head.id) AS former_place
+        FROM procrastinate_diesel_find_heads_of_keys_v1(
+            flow, keys.open, greatest(20, 2 * wanted / greatest(cardinality(keys.open), 1)), last_lock, due_at) AS head)
+    SELECT coalesce(array_agg(found.id), '{}'), coalesce(array_agg(found.lock), '{}'),
+        coalesce(array_agg(other.id), '{}')
+    INTO job_ids, locks, positions
+    FROM found
+    JOIN found AS other ON other.priority = found.priority AND other.former_place = found.place;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
+    procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz) IS
+    'Locks the next ready keys, and finds jobs of theirs that may start. Each job has a position '
+    'among those of its priority, to be compared with the IDs of other jobs. key_ids are all keys '
+    'that were looked at.';
+
+CREATE FUNCTION procrastinate_diesel_still_keyed_v1(
+        INOUT job_ids bigint[], INOUT job_locks text[], keyed_ids bigint[], locked_keys bigint[])
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    SELECT coalesce(array_agg(held.id ORDER BY held.ordinal), '{}'),
+        coalesce(array_agg(held.lock ORDER BY held.ordinal), '{}')
+    INTO job_ids, job_locks
+    FROM unnest(job_ids, job_locks) WITH ORDINALITY AS held (id, lock, ordinal)
+    WHERE held.id <> ALL (keyed_ids) OR EXISTS (
+        SELECT FROM procrastinate_diesel_keyed_jobs AS keyed
+        WHERE keyed.job_id = held.id AND keyed.state = 'pending' AND keyed.key_id = ANY (locked_keys));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_still_keyed_v1(bigint[], text[], bigint[], bigint[]) IS
+    'Those of the locked jobs, with their locks, that still have the key under which they were '
+    'found.';
+
+CREATE FUNCTION procrastinate_diesel_start_keyed_jobs_v1(started_ids bigint[], due_at timestamptz)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
+    started_keys bigint[];
+    started_counts integer[];
+BEGIN
+    WITH started AS (
+        UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'running'
+        WHERE keyed.job_id = ANY (started_ids) AND keyed.state = 'pending'
+        RETURNING keyed.key_id)
+    SELECT array_agg(each.key_id), array_agg(each.jobs) INTO started_keys, started_counts
+    FROM (SELECT started.key_id, count(*)::integer AS jobs FROM started GROUP BY started.key_id) AS each;
+    -- The jobs in the next statement are those after this one.
+    UPDATE procrastinate_diesel_limit_keys AS known
+    SET is_ready = next.priority IS NOT NULL AND NOT next.is_full,
+        wakes_at = CASE WHEN next.priority IS NOT NULL AND next.is_full THEN counted_at + interval '1 second' END,
+        top_priority = coalesce(next.priority, known.top_priority),
+        -- Behind all others, in the order of the former turns.
+        turn = clock_timestamp() + next.place * interval '1 microsecond',
+        started_at = next.started_at, counted_starts = next.counted_starts
+    FROM (
+        SELECT each.key_id, row_number() OVER (ORDER BY former.turn, former.id) AS place,
+            CASE WHEN control.key_max_starts IS NULL THEN '{}' ELSE counted.new_started_at END AS started_at,
+            CASE WHEN control.key_max_starts IS NULL THEN '{}' ELSE counted.new_counted_starts END AS counted_starts,
+            former.key <> '' AND control.key_max_running IS NOT NULL AND (
+                SELECT count(*) FROM procrastinate_diesel_keyed_jobs AS keyed
+                WHERE keyed.key_id = each.key_id AND keyed.state = 'running') >= control.key_max_running AS is_full,
+            (SELECT keyed.priority FROM procrastinate_diesel_keyed_jobs AS keyed
+             WHERE keyed.key_id = each.key_id AND keyed.state = 'pending'
+             ORDER BY keyed.key_id, keyed.state, keyed.priority DESC, keyed.job_id
+             LIMIT 1) AS priority
+        FROM unnest(started_keys, started_counts) AS each (key_id, jobs)
+        JOIN procrastinate_diesel_limit_keys AS former ON former.id = each.key_id
+        JOIN procrastinate_diesel_flow_controls AS control
+            ON control.kind = former.kind AND control.name = former.name AND control.key_path = former.key_path
+        CROSS JOIN LATERAL procrastinate_diesel_add_starts_v1(
+            former.started_at, former.counted_starts, control.key_start_period_seconds, counted_at, each.jobs)
+            AS counted) AS next
+    WHERE known.id = ANY (ARRAY[next.key_id]);
+    -- Nothing counts the running jobs without a key.
+    DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+    USING procrastinate_diesel_limit_keys AS known
+    WHERE keyed.job_id = ANY (started_ids) AND known.id = keyed.key_id AND known.key = '';
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_start_keyed_jobs_v1(bigint[], timestamptz) IS
+    'Records the started jobs at their keys, and puts these at the end of the row.';
+
+CREATE FUNCTION procrastinate_diesel_key_wait_v1(
+        target_queue_names varchar[], rooms procrastinate_diesel_room_v1[], counted_at timestamptz)
+    RETURNS double precision
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- A ready key is locked by another fetch for a moment. Or all its jobs are in other queues.
+    RETURN (
+        SELECT least(
+            (SELECT 0.01 FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.state IN ('new', 'ended') LIMIT 1),
+            min(CASE WHEN next.is_ready AND (control.kind = 'queue' OR target_queue_names IS NULL) THEN 0.01
+                     WHEN next.is_ready THEN 1
+                     ELSE greatest(extract(epoch FROM next.wakes_at - counted_at), 0) END))
+        FROM procrastinate_diesel_flow_controls AS control
+        CROSS JOIN LATERAL (
+            (SELECT known.is_ready, known.wakes_at FROM procrastinate_diesel_limit_keys AS known
+             WHERE known.is_ready AND known.kind = control.kind AND known.name = control.name
+               AND known.key_path = control.key_path
+             LIMIT 1)
+          UNION ALL
+            (SELECT known.is_ready, known.wakes_at FROM procrastinate_diesel_limit_keys AS known
+             WHERE known.wakes_at IS NOT NULL AND known.kind = control.kind AND known.name = control.name
+               AND known.key_path = control.key_path
+             ORDER BY known.wakes_at
+             LIMIT 1)) AS next
+        WHERE control.key_path IS NOT NULL
+          AND (control.kind = 'task' OR target_queue_names IS NULL OR control.name = ANY (target_queue_names))
+          AND NOT EXISTS (
+                SELECT FROM unnest(rooms) AS closed
+                WHERE closed.kind = control.kind AND closed.name = control.name AND closed.room = 0));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_key_wait_v1(
+    varchar[], procrastinate_diesel_room_v1[], timestamptz) IS
+    'In how many seconds a job with a key may be able to start. NULL if none is pending.';
+
+-- It changes no row that a fetch changes. So a transaction that sets a limit holds up nobody.
+CREATE FUNCTION procrastinate_diesel_limit_keys_v1(
+        p_kind text, p_name varchar, p_key_path text[], p_max_running integer, p_max_starts integer,
+        p_start_period_seconds double precision)
+    RETURNS boolean
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    former_path text[];
+BEGIN
+    SELECT control.key_path INTO former_path
+    FROM procrastinate_diesel_flow_controls AS control
+    WHERE control.kind = p_kind AND control.name = p_name
+    FOR UPDATE;
+    IF p_key_path IS NOT NULL THEN
+        INSERT INTO procrastinate_diesel_flow_controls
+            (kind, name, key_path, key_max_running, key_max_starts, key_start_period_seconds)
+        VALUES (p_kind, p_name, p_key_path, p_max_running, p_max_starts, p_start_period_seconds)
+        ON CONFLICT (kind, name) DO UPDATE
+        SET key_path = excluded.key_path, key_max_running = excluded.key_max_running,
+            key_max_starts = excluded.key_max_starts,
+            key_start_period_seconds = excluded.key_start_period_seconds, changed_at = now();
+        IF former_path IS NULL THEN
+            -- No fetch knows these rows before the end of the transaction.
+            INSERT INTO procrastinate_diesel_limit_states (kind, name) VALUES (p_kind, p_name) ON CONFLICT DO NOTHING;
+            PERFORM procrastinate_diesel_note_missing_jobs_v1(p_kind, p_name, 2147483647);
+        END IF;
+    ELSIF former_path IS NULL THEN
+        RETURN false;
+    ELSE
+        DELETE FROM procrastinate_diesel_flow_controls AS control
+        WHERE control.kind = p_kind AND control.name = p_name
+          AND control.paused_at IS NULL AND control.max_running IS NULL AND control.max_starts IS NULL;
+        UPDATE procrastinate_diesel_flow_controls AS control
+        SET key_path = NULL, key_max_running = NULL, key_max_starts = NULL, key_start_period_seconds = NULL,
+            changed_at = now()
+        WHERE control.kind = p_kind AND control.name = p_name;
+    END IF;
+    PERFORM procrastinate_diesel_notify_of_room_v1(p_kind, p_name);
+    RETURN true;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_limit_keys_v1(
+    text, varchar, text[], integer, integer, double precision) IS
+    'Limits how many jobs of each key of a queue or task run at the same time, and how many start '
+    'within a period. This replaces its former limit for each key. Without a path it removes the '
+    'limit, and returns false if there was none.';

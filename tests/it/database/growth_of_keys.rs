@@ -1,0 +1,101 @@
+//! What a fetch reads if a limit for each key holds back jobs. Neither the number of jobs of a full key nor the number
+//! of full keys makes a difference.
+
+use diesel::prelude::*;
+
+use crate::database::plans::{forget_statistics, measure, run};
+use crate::support::{connect, database, rows, sql, superuser};
+
+const FEW_JOBS: u32 = 2_000;
+const MANY_JOBS: u32 = 20_000;
+
+/// The maximum number of rows that a worker reads to fetch ten jobs, and of its search for the same keys.
+const FEW: i64 = 700;
+
+const TABLES: [&str; 3] = ["procrastinate_jobs", "procrastinate_diesel_keyed_jobs", "procrastinate_diesel_limit_keys"];
+
+/// The queue, task, tenant and status of the jobs that are held back, for the number `n`.
+const HELD_BACK: [(&str, &str); 4] = [
+    ("jobs of a full key of the task", "'work', 'limited', 'full', n <= 1"),
+    ("full keys of the task", "'work', 'limited', n / 2, n % 2 = 1"),
+    ("jobs of a full key of the queue", "'limited', 'task', 'full', n <= 1"),
+    ("full keys of the queue", "'limited', 'task', n / 2, n % 2 = 1"),
+];
+
+const FETCHES: [&str; 4] = [
+    "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work,limited}', 10)",
+    "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', NULL, 10)",
+    // Python's.
+    "SELECT id FROM procrastinate_fetch_job_v2('{work,limited}', 1)",
+    "SELECT id FROM procrastinate_fetch_job_v2(NULL, 1)",
+];
+
+#[test]
+fn a_fetch_reads_no_more_rows_whatever_jobs_a_limit_for_each_key_holds_back() {
+    for (what, shape) in HELD_BACK {
+        let read_beside = [FEW_JOBS, MANY_JOBS].map(|many| read_beside(what, shape, many));
+        for (fewer, more) in read_beside[0].iter().zip(&read_beside[1]) {
+            // Indexes are a little deeper where there is more in them.
+            assert!(*more <= fewer + fewer / 4 + 40, "{more} index pages, but {fewer} beside fewer, beside {what}");
+        }
+    }
+}
+
+/// How many index pages each fetch reads beside so many jobs.
+fn read_beside(what: &str, shape: &str, many: u32) -> Vec<i64> {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        &format!(
+            "SELECT procrastinate_register_worker_v1();
+             SELECT procrastinate_diesel_limit_keys_v1('task', 'limited', '{{tenant}}', 1, NULL, NULL);
+             SELECT procrastinate_diesel_limit_keys_v1('queue', 'limited', '{{tenant}}', 1, NULL, NULL)"
+        ),
+    );
+    // As quickly as a table can be filled.
+    sql(
+        &mut superuser(&database),
+        &format!(
+            "SET session_replication_role = replica;
+             INSERT INTO procrastinate_jobs (queue_name, task_name, args, status)
+             SELECT queue_name, task_name, jsonb_build_object('tenant', tenant::text),
+                    (CASE WHEN is_running THEN 'doing' ELSE 'todo' END)::procrastinate_job_status
+             FROM generate_series(1, {many}) AS n CROSS JOIN LATERAL (SELECT {shape})
+                 AS shape (queue_name, task_name, tenant, is_running);
+             RESET session_replication_role;
+             SELECT procrastinate_diesel_note_missing_jobs_v1(kind, name, 2147483647)
+             FROM procrastinate_diesel_flow_controls;
+             SELECT procrastinate_diesel_assign_keys_v1(2147483647, now())"
+        ),
+    );
+    // It looks at the full keys, once.
+    rows(&mut connection, "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', NULL, 100000)");
+    sql(
+        &mut connection,
+        "UPDATE procrastinate_diesel_limit_keys SET wakes_at = now() + interval '1 hour' WHERE wakes_at IS NOT NULL;
+         UPDATE procrastinate_diesel_limit_states SET keys_checked_at = now() + interval '1 hour';
+         INSERT INTO procrastinate_jobs (queue_name, task_name, args)
+         SELECT 'work', 'limited', jsonb_build_object('tenant', 'other ' || n) FROM generate_series(1, 30) AS n",
+    );
+    let mut pages = Vec::new();
+    let mut check = |connection: &mut PgConnection, statistics: &str| {
+        for fetch in FETCHES {
+            let reads = measure(connection, run(fetch));
+            let reads: Vec<_> = reads.iter().filter(|reads| TABLES.contains(&reads.relname.as_str())).collect();
+            let rows: i64 = reads.iter().map(|reads| reads.idx_tup_fetch).sum();
+            assert!(rows <= FEW, "{reads:?} beside {many} {what}, {fetch}, {statistics}");
+            assert!(reads.iter().all(|reads| reads.seq_scan == 0), "{reads:?} beside {many} {what}, {statistics}");
+            pages.push(reads.iter().map(|reads| reads.index_pages).sum());
+        }
+    };
+    check(&mut connection, "stale statistics");
+    for table in TABLES {
+        forget_statistics(&mut superuser(&database), table);
+    }
+    check(&mut connect(&database), "no statistics");
+    sql(&mut connection, &format!("ANALYZE {}", TABLES.join(", ")));
+    check(&mut connect(&database), "fresh statistics");
+    assert_eq!(rows(&mut connection, FETCHES[1]).len(), 10, "{what}");
+    pages
+}
