@@ -1,4 +1,5 @@
-//! Pauses a queue, and limits how many of its jobs run at the same time in two workers, all together and of each shop.
+//! Pauses a queue, limits how many of its jobs run at the same time in two workers, all together and of each shop, and lets
+//! their priorities age.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -9,7 +10,9 @@ use std::time::Duration;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
-use procrastinate::job_manager::{limit_queue, list_flow_controls, pause_queue, resume_queue};
+use procrastinate::job_manager::{
+    age_priorities, limit_queue, list_flow_controls, list_priority_ageings, pause_queue, resume_queue,
+};
 use procrastinate::{App, DieselConnector, task};
 use throwaway_postgres::Server;
 use tokio::time::sleep;
@@ -49,6 +52,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     app.worker().stop_when_empty().run().await?;
     if HIGHEST.load(Ordering::SeqCst) > 0 {
         return Err("a job of a paused queue has run".into());
+    }
+
+    // A payment that waits for five minutes has at least priority 4.
+    app.execute(age_priorities("payments").every(Duration::from_secs(60)).up_to(10)).await?;
+    for ageing in app.execute(list_priority_ageings()).await? {
+        println!("priorities of {} age up to {}", ageing.queue_name, ageing.max_priority);
     }
 
     // Three at the same time, in both workers together, although each could run ten.

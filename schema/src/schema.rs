@@ -94,6 +94,26 @@ diesel::table! {
 diesel::table! {
     use diesel::sql_types::*;
 
+    procrastinate_diesel_priority_ageings (queue_name) {
+        #[max_length = 128]
+        queue_name -> Varchar,
+        every_seconds -> Float8,
+        step -> Int4,
+        max_priority -> Int4,
+        last_aged_at -> Nullable<Timestamptz>,
+        last_job_id -> Int8,
+        pass_began_at -> Nullable<Timestamptz>,
+        pass_last_job_id -> Int8,
+        pass_stage -> Int4,
+        pass_priority -> Nullable<Int4>,
+        pass_job_id -> Int8,
+        changed_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
     procrastinate_diesel_schedules (task_name, periodic_id) {
         #[max_length = 128]
         task_name -> Varchar,
@@ -193,6 +213,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     procrastinate_diesel_keyed_jobs,
     procrastinate_diesel_limit_keys,
     procrastinate_diesel_limit_states,
+    procrastinate_diesel_priority_ageings,
     procrastinate_diesel_schedules,
     procrastinate_events,
     procrastinate_jobs,

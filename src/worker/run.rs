@@ -27,6 +27,7 @@ use crate::worker::executor::JobEnvironment;
 use crate::worker::fetch_signal::FetchSignal;
 use crate::worker::heartbeat::{HeartbeatSettings, HeartbeatThread};
 use crate::worker::settings::Settings;
+use crate::worker::side_tasks::ageing::Ageing;
 use crate::worker::side_tasks::periodic::{PeriodicTasks, ScheduleSignal};
 use crate::worker::side_tasks::rescuer::Rescuer;
 use crate::worker::side_tasks::retention::Retention;
@@ -85,6 +86,7 @@ pub(super) async fn run(
         side_tasks.spawn(supervise(SignalHandler::install(handle.clone())));
     }
     side_tasks.spawn(supervise(Retention::new(connector.clone(), &settings)));
+    side_tasks.spawn(supervise(Ageing::new(connector.clone(), &settings)));
     let (first_turn, is_turned) = oneshot::channel();
     side_tasks.spawn(supervise(PeriodicTasks::new(&app, schedule_signal, first_turn)));
     let mut rescuer = Rescuer::new(app.clone(), &settings, fetch_signal.clone());

@@ -1,5 +1,6 @@
 //! The commands, one file or folder each.
 
+pub(crate) mod ageing;
 pub(crate) mod clean;
 pub(crate) mod controls;
 pub(crate) mod counts;

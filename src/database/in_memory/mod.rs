@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `store` | the tables, and what triggers and constraints do when a row changes |
 //! | `fetch` | which jobs may start |
-//! | `controls` | what is paused or limited |
+//! | `controls` | what is paused or limited, and which priorities age |
 //! | `flow` | how many more jobs may start |
 //! | `sequence` | sequences of IDs |
 //! | `violations` | errors that the database would return |

@@ -193,6 +193,14 @@ impl Store {
         Ok(())
     }
 
+    /// Raises the priority of a job, without an event.
+    pub(super) fn set_priority(&mut self, id: i64, priority: i32) {
+        let Some(mut job) = self.jobs.get(&id).cloned() else { return };
+        self.remove_from_indexes(id);
+        job.priority = priority;
+        self.put(job);
+    }
+
     /// Cancels a pending job, or requests an abort of a running one.
     pub(super) fn request_abort(&mut self, id: i64) -> Result<(), Violation> {
         let Some(job) = self.jobs.get(&id) else { return Ok(()) };

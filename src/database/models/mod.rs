@@ -8,6 +8,7 @@
 //! | [`ProcrastinatePeriodicDefer`] | `procrastinate_periodic_defers` | the latest tick of each schedule |
 //! | [`ProcrastinateFlowControl`] | `procrastinate_diesel_flow_controls` | paused and limited queues and tasks |
 //! | [`ProcrastinateJobError`] | `procrastinate_diesel_job_errors` | the errors of failed attempts |
+//! | [`ProcrastinatePriorityAgeing`] | `procrastinate_diesel_priority_ageings` | queues whose priorities age |
 //! | [`ProcrastinateSchedule`] | `procrastinate_diesel_schedules` | the schedules of periodic tasks |
 //!
 //! Query them like your own tables, joins included (see
@@ -34,6 +35,7 @@ mod flow_control;
 mod job;
 mod job_error;
 mod periodic_defer;
+mod priority_ageing;
 mod schedule;
 pub(crate) mod stored;
 mod worker;
@@ -46,6 +48,7 @@ pub use flow_control::ProcrastinateFlowControl;
 pub use job::ProcrastinateJob;
 pub use job_error::ProcrastinateJobError;
 pub use periodic_defer::ProcrastinatePeriodicDefer;
+pub use priority_ageing::ProcrastinatePriorityAgeing;
 pub use schedule::ProcrastinateSchedule;
 pub use worker::ProcrastinateWorker;
 #[cfg(feature = "writable-models")]

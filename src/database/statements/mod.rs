@@ -3,6 +3,7 @@
 //! A statement is a struct with its bound values, and has one row type. It has a static `QueryId`, so each connection
 //! prepares it once. A statement with optional filters contains only those that are set, and is cached by its SQL.
 
+pub(crate) mod ageing;
 #[cfg(feature = "cli")]
 pub(crate) mod cli;
 pub(crate) mod defer;

@@ -19,6 +19,7 @@
 //! | find jobs | [`get_job_status`], [`list_jobs`], [`get_stalled_jobs`], [`list_jobs_to_abort`] |
 //! | pause queues and tasks | [`pause_queue`], [`pause_task`], [`resume_queue`], [`resume_task`] |
 //! | limit queues and tasks | [`limit_queue`], [`limit_task`], [`unlimit_queue`], [`unlimit_task`], [`list_flow_controls`] |
+//! | let priorities age | [`age_priorities`], [`stop_ageing`], [`list_priority_ageings`] |
 //! | count jobs | [`list_queues`], [`list_tasks`], [`list_locks`] |
 //! | delete jobs | [`delete_job`], [`delete_old_jobs`] |
 //! | manage schedules | [`create_schedule`], [`change_schedule`], [`remove_schedule`], [`list_schedules`] |
@@ -56,6 +57,7 @@
 //! }
 //! ```
 
+mod ageing;
 mod change;
 mod count;
 mod delete_old_jobs;
@@ -78,6 +80,7 @@ use crate::error::Error;
 
 pub use crate::database::notification::Notification;
 pub use crate::queue::listener::Notifications;
+pub use ageing::{AgePriorities, ListPriorityAgeings, StopAgeing, age_priorities, list_priority_ageings, stop_ageing};
 pub use change::{CancelJob, FinishJob, RetryJob, cancel_job, finish_job, retry_job};
 #[cfg(feature = "cli")]
 pub(crate) use count::count_jobs;

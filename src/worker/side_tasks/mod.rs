@@ -7,8 +7,10 @@
 //! | `rescuer` | rescues the jobs of dead workers |
 //! | `periodic` | defers periodic tasks |
 //! | `retention` | deletes old jobs, if configured |
+//! | `ageing` | raises the priorities of jobs that have waited |
 //! | `signals` | stops the worker on SIGINT and SIGTERM |
 
+pub(crate) mod ageing;
 pub(crate) mod periodic;
 pub(crate) mod rescuer;
 pub(crate) mod retention;

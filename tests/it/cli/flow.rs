@@ -107,3 +107,25 @@ fn a_database_of_pythons_alone_has_no_pauses_and_says_so_when_one_is_set() {
     let ended = run(on(&database, &["pause", "queue=mails"]));
     assert!(ended.with(1).contains("could not pause"));
 }
+
+#[test]
+fn priorities_age_until_that_is_stopped() {
+    let (database, _connection) = furnished();
+    let said = |arguments: &[&str]| run(on(&database, arguments)).well();
+    let out = said(&["age_priorities", "mails", "--every", "90", "--step", "2", "--up-to", "-1"]);
+    assert_eq!(out, "the priorities of queue \"mails\" age\n");
+    let out = said(&["list_priority_ageings"]);
+    assert!(out.contains("mails") && out.contains("2 in 90 s") && out.contains("-1"), "{out}");
+    let ageings: Value = serde_json::from_str(&said(&["list-priority-ageings", "--json"])).unwrap();
+    assert_eq!((ageings[0]["every_seconds"].as_f64(), ageings[0]["last_aged_at"].is_null()), (Some(90.0), true));
+    assert_eq!(said(&["age_priorities", "mails", "--stop"]), "the priorities of queue \"mails\" do not age any more\n");
+    assert_eq!(said(&["age_priorities", "mails", "--stop"]), "the priorities of queue \"mails\" did not age\n");
+    for (arguments, expected) in [
+        (&["age_priorities", "mails"][..], "needs --every and --up-to"),
+        (&["age_priorities", "mails", "--every", "60"], "--up-to"),
+        (&["age_priorities", "mails", "--every", "0.5", "--up-to", "1"], "must be at least a second"),
+    ] {
+        let said = run(on(&database, arguments)).with(2);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+}

@@ -1,6 +1,7 @@
 //! The database contract, line by line: what a client in any language may rely on. Plain SQL on a blocking connection,
 //! as another client would write it, and nothing of this crate but its migrations.
 
+mod ageing;
 mod batch_defer;
 mod batch_endings;
 mod batch_finish_and_fetch;

@@ -1,6 +1,7 @@
 //! The database: models, plans, large tables, schemas and pools.
 
 #[cfg(all(feature = "bb8", feature = "deadpool"))]
+mod ageing;
 mod from_url;
 mod growth;
 mod growth_of_keys;

@@ -28,7 +28,7 @@ const LARGE_AND_BADLY_SHAPED: &str = "
     UPDATE procrastinate_jobs SET status = 'doing' WHERE id IN (4, 5);";
 
 /// The statements of a worker, and one that defers, as the crate sends them.
-const STATEMENTS: [&str; 15] = [
+const STATEMENTS: [&str; 16] = [
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work}', 10)",
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
         1, '{1,2,3}', '{succeeded,failed,succeeded}', NULL, 0)",
@@ -50,7 +50,11 @@ const STATEMENTS: [&str; 15] = [
     "SELECT * FROM procrastinate_diesel_finish_job_v1(2, 'succeeded', false)",
     "SELECT * FROM procrastinate_diesel_retry_job_v1(3, NULL, NULL, NULL, NULL)",
     CLEAN,
+    AGE,
 ];
+
+/// A step that raises priorities.
+const AGE: &str = "SELECT * FROM procrastinate_diesel_age_priorities_v1(NULL, 1000)";
 
 /// A step that deletes old jobs of every status.
 const CLEAN: &str = "SELECT * FROM procrastinate_diesel_delete_old_jobs_v1(
@@ -132,7 +136,10 @@ fn old_connection_to_a_large_table(database: &throwaway_postgres::Database) -> P
     rows(&mut connection, "SELECT * FROM procrastinate_register_worker_v1()");
     sql(
         &mut connection,
-        "INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'work', 't' FROM generate_series(1, 5)",
+        "INSERT INTO procrastinate_jobs (queue_name, task_name) SELECT 'work', 't' FROM generate_series(1, 5);
+         INSERT INTO procrastinate_diesel_priority_ageings
+             (queue_name, every_seconds, max_priority, last_aged_at, last_job_id)
+         VALUES ('work', 60, 9, now() - interval '1 hour', 1000000000)",
     );
     sql(&mut connection, "VACUUM ANALYZE procrastinate_jobs");
     sql(&mut connection, "VACUUM ANALYZE procrastinate_events");

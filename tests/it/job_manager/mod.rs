@@ -1,5 +1,6 @@
 //! The job manager: every operation on blocking and async connections and on the pool, in and out of transactions.
 
+mod ageing;
 mod changing;
 mod cleaning;
 mod flow_control;

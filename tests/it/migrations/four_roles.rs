@@ -84,6 +84,7 @@ fn grants(roles: &Roles<'_>) -> String {
              procrastinate_workers, procrastinate_diesel_job_errors, procrastinate_diesel_schedules TO {works};
          GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_limit_states, procrastinate_diesel_limit_keys,
              procrastinate_diesel_keyed_jobs TO {works};
+         GRANT SELECT, UPDATE ON procrastinate_diesel_priority_ageings TO {works};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {works};
 
          GRANT SELECT ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
@@ -199,4 +200,30 @@ fn a_role_without_the_grants_for_limits_obeys_pauses() {
     );
     let error = try_rows(&mut works, fetch).unwrap_err().to_string();
     assert!(error.contains("permission denied for table procrastinate_diesel_limit_states"), "{error}");
+}
+
+#[test]
+fn a_role_without_the_grants_for_ageing_looks_in_vain_and_one_with_them_ages() {
+    let database = empty_database();
+    let roles = Roles::create(&database);
+    let mut migrates = roles.connect("migrates");
+    run_pending_migrations(&mut migrates, MIGRATIONS).unwrap();
+    sql(&mut migrates, &grants(&roles));
+    let age = "SELECT queue_name, has_more FROM procrastinate_diesel_age_priorities_v1()";
+    let [mut works, mut looks] = ["works", "looks"].map(|role| roles.connect(role));
+    for connection in [&mut works, &mut looks] {
+        assert_eq!(rows(connection, age), ["NULL | false"]);
+        let error = try_rows(connection, "SELECT procrastinate_diesel_set_ageing_v1('default', 60, 1, 5)").unwrap_err();
+        assert!(error.to_string().contains("permission denied"), "{error}");
+    }
+    sql(
+        &mut migrates,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('default', 'greet');
+         SELECT procrastinate_diesel_set_ageing_v1('default', 60, 1, 5);
+         UPDATE procrastinate_diesel_priority_ageings SET last_aged_at = now() - interval '1 minute', last_job_id = 1",
+    );
+    let error = try_rows(&mut looks, age).unwrap_err().to_string();
+    assert!(error.contains("permission denied for table procrastinate_diesel_priority_ageings"), "{error}");
+    assert_eq!(rows(&mut works, age), ["default | false"]);
+    assert_eq!(rows(&mut works, "SELECT priority FROM procrastinate_jobs"), ["1"]);
 }

@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use procrastinate::job_manager::{limit_queue, limit_task, pause_queue, pause_task, resume_queue, resume_task};
+use procrastinate::job_manager::{
+    age_priorities, limit_queue, limit_task, pause_queue, pause_task, resume_queue, resume_task,
+};
 use procrastinate::{App, JobStatus, task};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::support::{Running, connect, connector, database, eventually, rows, statuses, within_patience};
+use crate::support::{Running, connect, connector, database, eventually, rows, sql, statuses, within_patience};
 
 /// So long that only something else can have woken a worker.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -126,4 +128,22 @@ async fn workers_together_run_no_more_jobs_than_the_limit_allows() {
     }
     let highest = HIGHEST.load(Ordering::SeqCst);
     assert!((1..=3).contains(&highest), "{highest} were running");
+}
+
+#[tokio::test]
+async fn a_worker_raises_the_priorities_of_every_queue() {
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).build().unwrap();
+    app.execute(age_priorities("reports").every(Duration::from_secs(60)).up_to(5)).await.unwrap();
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('reports', 't'), ('mails', 't');
+         UPDATE procrastinate_diesel_priority_ageings SET last_aged_at = now() - interval '150 seconds', last_job_id = 2",
+    );
+    let worker = Running::start(app.worker().queues(["other"]));
+    let priorities = "SELECT priority FROM procrastinate_jobs ORDER BY id";
+    eventually("the priority is raised", || rows(&mut connection, priorities) == ["2", "0"]).await;
+    worker.stop().await.unwrap();
+    assert_eq!(rows(&mut connection, "SELECT pass_began_at FROM procrastinate_diesel_priority_ageings"), ["NULL"]);
 }

@@ -9,6 +9,7 @@ pub(crate) mod why;
 
 use clap::Subcommand;
 
+use crate::cli::commands::ageing::{AgePriorities, ListPriorityAgeings};
 use crate::cli::commands::clean::Clean;
 use crate::cli::commands::controls::ListFlowControls;
 use crate::cli::commands::counts::Counts;
@@ -55,6 +56,10 @@ pub(crate) enum JobCommand {
     Limit(Limit),
     #[command(alias = "list-flow-controls")]
     ListFlowControls(ListFlowControls),
+    #[command(alias = "age-priorities")]
+    AgePriorities(AgePriorities),
+    #[command(alias = "list-priority-ageings")]
+    ListPriorityAgeings(ListPriorityAgeings),
     Schedules(Schedules),
 }
 
@@ -79,6 +84,8 @@ impl JobCommand {
             Self::Resume(command) => command.run(session).await,
             Self::Limit(command) => command.run(session).await,
             Self::ListFlowControls(command) => command.run(session).await,
+            Self::AgePriorities(command) => command.run(session).await,
+            Self::ListPriorityAgeings(command) => command.run(session).await,
             Self::Schedules(command) => command.run(session).await,
         }
     }

@@ -1,5 +1,6 @@
 //! The implementations of statements, grouped like `statements`.
 
+mod ageing;
 #[cfg(feature = "cli")]
 mod cli;
 mod defer;

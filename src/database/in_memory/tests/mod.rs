@@ -1,6 +1,7 @@
 //! Random statements, each run in PostgreSQL and in memory. They include statements that only a worker runs, and the
 //! effects of dead workers and lost responses.
 
+mod ageing;
 mod choices;
 mod keys;
 mod schedules;

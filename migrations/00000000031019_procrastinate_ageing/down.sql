@@ -1,0 +1,10 @@
+DROP FUNCTION procrastinate_diesel_stop_ageing_v1(varchar);
+DROP FUNCTION procrastinate_diesel_set_ageing_v1(varchar, double precision, integer, integer);
+DROP FUNCTION procrastinate_diesel_age_priorities_v1(timestamptz, integer);
+DROP FUNCTION procrastinate_diesel_age_queue_v1(procrastinate_diesel_priority_ageings, integer);
+DROP FUNCTION procrastinate_diesel_age_jobs_v1(procrastinate_diesel_priority_ageings, bigint[]);
+DROP FUNCTION procrastinate_diesel_raise_priorities_v1(bigint[], integer[]);
+DROP FUNCTION procrastinate_diesel_preceding_priority_v1(text, integer, integer, bigint, bigint);
+DROP FUNCTION procrastinate_diesel_jobs_to_age_v1(integer, procrastinate_diesel_priority_ageings, integer);
+DROP FUNCTION procrastinate_diesel_next_priority_v1(integer, varchar, integer);
+DROP TABLE procrastinate_diesel_priority_ageings;
