@@ -192,6 +192,12 @@ BEGIN
         FROM unnest(job_ids, priorities) AS given (id, priority)
         WHERE job.id = given.id;
         GET DIAGNOSTICS raised = ROW_COUNT;
+        IF EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+            PERFORM procrastinate_diesel_note_keyed_jobs_v1(
+                array_agg(job.id), array_agg(job.queue_name), array_agg(job.task_name))
+            FROM procrastinate_jobs AS job
+            WHERE job.id = ANY (job_ids);
+        END IF;
     EXCEPTION WHEN OTHERS THEN
         IF procrastinate_diesel_ends_statement_v1(SQLSTATE) THEN
             RAISE;

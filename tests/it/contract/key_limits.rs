@@ -343,3 +343,15 @@ fn jobs_that_are_deferred_at_the_same_time_wait_for_nobody() {
     assert_eq!(rows(&mut other, "SELECT id FROM procrastinate_fetch_job_v2(NULL, NULL)"), ["1"]);
     queue.run("COMMIT");
 }
+
+#[test]
+fn a_job_whose_priority_ages_comes_first_within_its_key() {
+    let mut queue = limited("a", 5);
+    queue.run(
+        "SELECT procrastinate_diesel_assign_keys_v1(10, now());
+         SELECT procrastinate_diesel_raise_priorities_v1('{1}', '{7}');
+         INSERT INTO procrastinate_jobs (queue_name, task_name, args, priority)
+         VALUES ('default', 'task', '{\"tenant\": \"a\"}', 5), ('default', 'task', '{\"tenant\": \"a\"}', 9)",
+    );
+    assert_eq!([queue.fetch("NULL"), queue.fetch("NULL"), queue.fetch("NULL")], [Some(3), Some(1), Some(2)]);
+}
