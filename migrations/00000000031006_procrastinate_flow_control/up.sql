@@ -6,7 +6,7 @@
 -- A job releases its place when its status changes, whoever changes it.
 
 CREATE TABLE procrastinate_diesel_flow_controls (
-    kind text NOT NULL CHECK (kind IN ('queue', 'task')),
+    kind text NOT NULL CHECK (kind IN ('queue', 'task', 'deadline')),
     name varchar(128) NOT NULL,
     paused_at timestamptz,
     paused_by text,
@@ -24,13 +24,16 @@ CREATE TABLE procrastinate_diesel_flow_controls (
     CHECK ((max_starts IS NULL) = (start_period_seconds IS NULL)),
     CHECK ((key_max_starts IS NULL) = (key_start_period_seconds IS NULL)),
     CHECK ((key_path IS NULL) = (key_max_running IS NULL AND key_max_starts IS NULL)),
-    CHECK (paused_at IS NOT NULL OR max_running IS NOT NULL OR max_starts IS NOT NULL OR key_path IS NOT NULL),
+    CHECK ((kind <> 'deadline') = (
+        paused_at IS NOT NULL OR max_running IS NOT NULL OR max_starts IS NOT NULL OR key_path IS NOT NULL)),
     CHECK (paused_at IS NOT NULL OR (paused_by IS NULL AND pause_reason IS NULL AND NOT skips_ticks)));
 COMMENT ON TABLE procrastinate_diesel_flow_controls IS
     'Pauses and limits of queues and tasks. A queue or task without a row has none. While the '
-    'table is empty, a fetch does not search for any.';
-COMMENT ON COLUMN procrastinate_diesel_flow_controls.kind IS 'queue or task.';
-COMMENT ON COLUMN procrastinate_diesel_flow_controls.name IS 'The name of the queue or task.';
+    'table is empty, a fetch does not search for any. While jobs have a time by which they must '
+    'start, a row of the kind deadline makes each fetch compare it.';
+COMMENT ON COLUMN procrastinate_diesel_flow_controls.kind IS 'queue, task or deadline.';
+COMMENT ON COLUMN procrastinate_diesel_flow_controls.name IS
+    'The name of the queue or task, or of the transaction that has added the deadline.';
 COMMENT ON COLUMN procrastinate_diesel_flow_controls.paused_at IS
     'Since when no job of it starts. NULL if it is not paused.';
 COMMENT ON COLUMN procrastinate_diesel_flow_controls.skips_ticks IS
@@ -112,29 +115,77 @@ COMMENT ON COLUMN procrastinate_diesel_keyed_jobs.state IS
     'new or ended if the job was changed since the last fetch, later if it is scheduled, pending '
     'if it can start, or running.';
 
+-- No foreign key to the jobs: deleting a job would search here, whether it has a row or not.
+CREATE TABLE procrastinate_diesel_job_options (
+    job_id bigint PRIMARY KEY,
+    start_before timestamptz,
+    limit_key text CHECK (octet_length(limit_key) <= 2600),
+    checked_at timestamptz,
+    is_expired boolean NOT NULL DEFAULT false);
+COMMENT ON COLUMN procrastinate_diesel_job_options.job_id IS 'The job. It may be gone.';
+COMMENT ON TABLE procrastinate_diesel_job_options IS
+    'Options of jobs that few jobs have. A job without them has no row. The row of a deleted job '
+    'is deleted later.';
+COMMENT ON COLUMN procrastinate_diesel_job_options.start_before IS
+    'A job that has never started by this time is cancelled. NULL if it may start at any time.';
+COMMENT ON COLUMN procrastinate_diesel_job_options.limit_key IS 'The key for limits per key.';
+COMMENT ON COLUMN procrastinate_diesel_job_options.checked_at IS
+    'When the job was compared with start_before, once that time had come. Each row is compared '
+    'once.';
+COMMENT ON COLUMN procrastinate_diesel_job_options.is_expired IS
+    'Whether the job was cancelled because it had not started before start_before.';
+CREATE INDEX procrastinate_diesel_job_options_start_before_idx_v1
+    ON procrastinate_diesel_job_options (start_before)
+    WHERE start_before IS NOT NULL AND checked_at IS NULL;
+
 -- Roles that can fetch jobs must be able to do so as before. As long as there is no limit, they
--- only read the tables.
-GRANT SELECT ON procrastinate_diesel_flow_controls, procrastinate_diesel_limit_states TO PUBLIC;
+-- only read the tables. The same goes for roles that defer jobs without these options.
+GRANT SELECT ON procrastinate_diesel_flow_controls, procrastinate_diesel_limit_states,
+    procrastinate_diesel_job_options TO PUBLIC;
 -- The keys themselves are for nobody else.
 GRANT SELECT (id) ON procrastinate_diesel_limit_keys TO PUBLIC;
 DO $grants$
 DECLARE
     grantee text;
+    can_fetch boolean;
 BEGIN
-    FOR grantee IN
-        SELECT DISTINCT CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END
+    FOR grantee, can_fetch IN
+        SELECT CASE WHEN acl.grantee = 0 THEN 'PUBLIC' ELSE acl.grantee::regrole::text END,
+            bool_or(acl.privilege_type = 'UPDATE')
         FROM pg_catalog.pg_class AS class
         -- The owner has no entry of its own as long as nothing was granted.
         CROSS JOIN LATERAL aclexplode(coalesce(class.relacl, acldefault('r', class.relowner))) AS acl
         WHERE class.oid = 'procrastinate_jobs'::regclass AND acl.privilege_type IN ('INSERT', 'UPDATE')
           AND acl.grantee <> quote_ident(current_user)::regrole
+        GROUP BY acl.grantee
     LOOP
         EXECUTE format(
-            'GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_limit_states, '
-            'procrastinate_diesel_limit_keys, procrastinate_diesel_keyed_jobs TO %s', grantee);
+            'GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_job_options, '
+            'procrastinate_diesel_keyed_jobs TO %s', grantee);
+        EXECUTE format(
+            'GRANT INSERT (kind, name), UPDATE (changed_at) ON procrastinate_diesel_flow_controls TO %s', grantee);
+        IF can_fetch THEN
+            EXECUTE format(
+                'GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_limit_states, '
+                'procrastinate_diesel_limit_keys TO %s', grantee);
+        END IF;
     END LOOP;
 END;
 $grants$;
+
+CREATE FUNCTION procrastinate_diesel_is_expired_v1(p_job_id bigint, due_at timestamptz)
+    RETURNS boolean
+    LANGUAGE plpgsql
+    STABLE
+AS $function$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM procrastinate_diesel_job_options AS option
+        WHERE option.job_id = p_job_id AND option.start_before <= due_at AND option.checked_at IS NULL);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_is_expired_v1(bigint, timestamptz) IS
+    'Whether a job that was never started had to start before this time.';
 
 CREATE TYPE procrastinate_diesel_flow_v1 AS (
     is_controlled boolean,
@@ -296,6 +347,7 @@ BEGIN
         ORDER BY each.kind, each.name
     LOOP
         rooms := coalesce(rooms, '{}');
+        CONTINUE WHEN control.kind = 'deadline';
         CONTINUE WHEN control.kind = 'queue' AND control.name <> ALL (target_queue_names);
         -- It has only a limit for each key.
         CONTINUE WHEN control.paused_at IS NULL AND control.max_running IS NULL AND control.max_starts IS NULL;
@@ -335,7 +387,8 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_rooms_v1(varchar[], timestamptz, boolean) IS
     'How many more jobs may start of each queue among the given ones (NULL: of all queues), and of '
     'each task, that is paused or limited, in the order of kind and name. NULL if nothing is '
-    'paused or limited. If too many jobs are running, the next time to search is in a second. '
+    'paused or limited, and no job has a deadline. If too many jobs are running, the next time to '
+    'search is in a second. '
     'is_queue_searched if the caller searches a single queue anyway: then it counts as pending '
     'unless its limit is full.';
 

@@ -30,7 +30,8 @@ BEGIN
                 WHERE unlocked.status = 'todo' AND unlocked.lock IS NULL AND unlocked.scheduled_at IS NULL
                   AND (is_controlled OR NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls))
                   AND (NOT is_controlled OR (
-                       unlocked.queue_name <> ALL (blocked_queues) AND unlocked.task_name <> ALL (blocked_tasks)))
+                       unlocked.queue_name <> ALL (blocked_queues) AND unlocked.task_name <> ALL (blocked_tasks)
+                       AND NOT procrastinate_diesel_is_expired_v1(unlocked.id, due_at)))
                   AND (ignores_locks OR (
                        SELECT locked.id
                        FROM procrastinate_jobs AS locked
@@ -60,7 +61,8 @@ BEGIN
                 WHERE unlocked.status = 'todo' AND unlocked.lock IS NULL AND unlocked.scheduled_at IS NULL
                   AND unlocked.queue_name >= target_queue_names[1] AND unlocked.queue_name <= target_queue_names[1]
                   AND (is_controlled OR NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls))
-                  AND (NOT is_controlled OR unlocked.task_name <> ALL (blocked_tasks))
+                  AND (NOT is_controlled OR (unlocked.task_name <> ALL (blocked_tasks)
+                       AND NOT procrastinate_diesel_is_expired_v1(unlocked.id, due_at)))
                   AND (ignores_locks OR (
                        SELECT locked.id
                        FROM procrastinate_jobs AS locked
@@ -554,6 +556,8 @@ DECLARE
           AND job.task_name <> ALL (flow.blocked_tasks)
           AND (job.id = ANY (keyed_ids)
                OR job.queue_name <> ALL (flow.keyed_queues) AND job.task_name <> ALL (flow.keyed_tasks))
+          AND (NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls WHERE kind = 'deadline')
+               OR NOT procrastinate_diesel_is_expired_v1(job.id, due_at))
         ORDER BY job.priority DESC, coalesce(positions[array_position(keyed_ids, job.id)], job.id)
         FOR UPDATE OF job SKIP LOCKED;
 BEGIN
@@ -574,6 +578,8 @@ BEGIN
               AND job.task_name <> ALL (flow.blocked_tasks)
               AND (job.id = ANY (keyed_ids)
                    OR job.queue_name <> ALL (flow.keyed_queues) AND job.task_name <> ALL (flow.keyed_tasks))
+              AND (NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls WHERE kind = 'deadline')
+                   OR NOT procrastinate_diesel_is_expired_v1(job.id, due_at))
             ORDER BY job.priority DESC, coalesce(positions[array_position(keyed_ids, job.id)], job.id)
             LIMIT wanted
             FOR UPDATE OF job SKIP LOCKED) AS candidate;
@@ -848,6 +854,7 @@ DECLARE
     former_control CONSTANT text := coalesce(current_setting('procrastinate_diesel.flow_control', true), '');
     was_controlled CONSTANT boolean := former_control <> '';
     control text;
+    unexpired text;
 BEGIN
     IF NOT was_controlled THEN
         -- If it finds any, no others can start.
@@ -858,16 +865,25 @@ BEGIN
         END IF;
     END IF;
     IF was_controlled OR EXISTS (SELECT FROM procrastinate_diesel_flow_controls) THEN
+        IF EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS each WHERE each.kind = 'deadline') THEN
+            -- First, because these jobs release their locks.
+            unexpired := procrastinate_diesel_expire_jobs_v1(due_at);
+        END IF;
         flow := procrastinate_diesel_read_flow_v1(target_queue_names, wanted, due_at);
     ELSE
         flow := (
             false, false, target_queue_names, '{}', '{}', wanted, '{}', '{}', '{}', '{}', false, '{}', '{}', false);
     END IF;
-    control := CASE WHEN flow.is_held_back THEN 'held back' WHEN flow.is_controlled THEN 'controlled' ELSE '' END;
+    control := coalesce(
+        unexpired,
+        CASE WHEN flow.is_held_back THEN 'held back' WHEN flow.is_controlled THEN 'controlled' ELSE '' END);
     IF control <> former_control THEN
         control := set_config('procrastinate_diesel.flow_control', control, false);
     END IF;
-    IF flow.is_controlled THEN
+    IF unexpired = 'many' THEN
+        -- They may be in front of all others.
+        RETURN '{}';
+    ELSIF flow.is_controlled THEN
         RETURN procrastinate_diesel_fetch_controlled_jobs_v1(p_worker_id, target_queue_names, flow, wanted, due_at);
     ELSIF was_controlled THEN
         RETURN procrastinate_diesel_fetch_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);

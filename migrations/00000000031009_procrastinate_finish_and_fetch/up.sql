@@ -50,6 +50,9 @@ BEGIN
             outcome.wait_seconds := least(
                 outcome.wait_seconds, procrastinate_diesel_key_wait_v1(target_queue_names, rooms, counted_at));
         END IF;
+        -- There are more jobs that have not started in time: very many, or others have locked them.
+        outcome.wait_seconds := least(
+            outcome.wait_seconds, CASE control WHEN 'many' THEN 0 WHEN 'locked' THEN 0.25 END);
         -- A limit that held back the fetch may have room by now.
         IF outcome.wait_seconds IS NOT NULL OR control = 'held back' THEN
             outcome.kind := 'wait';
@@ -60,8 +63,9 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_wait_v1(varchar[], timestamptz) IS
-    'If a limit holds back pending jobs of these queues, a row (kind = wait) with the seconds '
-    'until there may be room. Only after procrastinate_diesel_fetch_jobs_v1.';
+    'If a limit holds back pending jobs of these queues, or jobs that have not started in time, a '
+    'row (kind = wait) with the seconds until there may be room. Only after '
+    'procrastinate_diesel_fetch_jobs_v1.';
 
 CREATE FUNCTION procrastinate_diesel_check_worker_v1(p_worker_id bigint)
     RETURNS void

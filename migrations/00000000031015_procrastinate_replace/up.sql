@@ -35,6 +35,30 @@ COMMENT ON FUNCTION procrastinate_diesel_report_upserts_v1(bigint[], text[], var
     'Writes the events of the jobs of procrastinate_diesel_upsert_jobs_v1, and notifies listeners '
     'of those that may start.';
 
+CREATE FUNCTION procrastinate_diesel_clear_options_v1(job_ids bigint[], effects text[], if_enqueued text[])
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF 'replaced' <> ALL (effects) OR NOT EXISTS (SELECT FROM procrastinate_diesel_job_options) THEN
+        RETURN;
+    END IF;
+    UPDATE procrastinate_diesel_job_options AS option
+    SET limit_key = NULL
+    WHERE option.limit_key IS NOT NULL AND option.job_id = ANY (ARRAY(
+        SELECT job.id FROM unnest(job_ids, effects, if_enqueued) AS job (id, effect, if_enqueued)
+        WHERE job.effect = 'replaced'));
+    UPDATE procrastinate_diesel_job_options AS option
+    SET start_before = NULL, checked_at = NULL
+    WHERE option.start_before IS NOT NULL AND option.job_id = ANY (ARRAY(
+        SELECT job.id FROM unnest(job_ids, effects, if_enqueued) AS job (id, effect, if_enqueued)
+        WHERE job.effect = 'replaced' AND job.if_enqueued = 'replace'));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_clear_options_v1(bigint[], text[], text[]) IS
+    'Clears the options of replaced jobs: they get those of the new jobs. The time by which a job '
+    'must start is a part of its schedule.';
+
 CREATE FUNCTION procrastinate_diesel_upsert_jobs_v1(
         queue_names varchar[], task_names varchar[], priorities integer[], locks text[], queueing_locks text[],
         arguments jsonb[], scheduled_ats timestamptz[], if_enqueued text[])
@@ -110,6 +134,7 @@ BEGIN
     depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
 
     PERFORM procrastinate_diesel_note_keyed_jobs_v1(stored_ids, queue_names, task_names);
+    PERFORM procrastinate_diesel_clear_options_v1(stored_ids, effects, if_enqueued);
     PERFORM procrastinate_diesel_report_upserts_v1(stored_ids, effects, queue_names, stored_times);
     RETURN QUERY SELECT deferred.id, deferred.effect FROM unnest(stored_ids, effects) AS deferred (id, effect);
 END;

@@ -240,10 +240,24 @@ COMMENT ON FUNCTION procrastinate_diesel_skip_tick_v1(varchar, varchar, bigint, 
     'Claims a tick without a job, so that nobody defers it later. Returns false if that tick or a '
     'later one was claimed before. Ticks after p_latest_timestamp come from a clock that is wrong.';
 
+CREATE FUNCTION procrastinate_diesel_store_tick_options_v1(job_id bigint, start_before timestamptz, limit_key text)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF job_id IS NOT NULL AND num_nonnulls(start_before, limit_key) > 0 THEN
+        PERFORM procrastinate_diesel_store_options_v1(
+            ARRAY[job_id], ARRAY['new'], ARRAY['fail'], ARRAY[start_before], ARRAY[limit_key]);
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_store_tick_options_v1(bigint, timestamptz, text) IS
+    'Stores the options of the job of a tick, if there is a job and it has any.';
+
 CREATE FUNCTION procrastinate_diesel_defer_scheduled_job_v1(
         p_queue_name varchar, p_lock text, p_queueing_lock text, p_task_name varchar, p_priority integer,
         p_periodic_id varchar, p_defer_timestamp bigint, arguments jsonb, p_version bigint,
-        p_run_requested_at timestamptz)
+        p_run_requested_at timestamptz, p_start_before timestamptz DEFAULT NULL, p_limit_key text DEFAULT NULL)
     RETURNS TABLE (job_id bigint, outcome text)
     LANGUAGE plpgsql
 AS $function$
@@ -304,10 +318,10 @@ BEGIN
         outcome := CASE
             WHEN job_id IS NOT NULL THEN 'deferred'
             WHEN is_queueing_lock_taken THEN 'queueing_lock_taken'
-            ELSE 'already_deferred'
-        END;
+            ELSE 'already_deferred' END;
     END IF;
 
+    PERFORM procrastinate_diesel_store_tick_options_v1(job_id, p_start_before, p_limit_key);
     IF is_run THEN
         UPDATE procrastinate_diesel_schedules AS known
         SET run_requested_at = NULL, last_job_id = coalesce(job_id, known.last_job_id)
@@ -320,7 +334,7 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_defer_scheduled_job_v1(
-    varchar, text, text, varchar, integer, varchar, bigint, jsonb, bigint, timestamptz) IS
+    varchar, text, text, varchar, integer, varchar, bigint, jsonb, bigint, timestamptz, timestamptz, text) IS
     'Defers one tick of a periodic task like procrastinate_diesel_defer_periodic_job_v1, if its '
     'schedule allows it. It must not be paused, and must have the version that the worker has read '
     '(NULL: it is in the worker''s code). If jobs must not overlap, the last one must be finished. '

@@ -80,6 +80,18 @@ diesel::table! {
 diesel::table! {
     use diesel::sql_types::*;
 
+    procrastinate_diesel_job_options (job_id) {
+        job_id -> Int8,
+        start_before -> Nullable<Timestamptz>,
+        limit_key -> Nullable<Text>,
+        checked_at -> Nullable<Timestamptz>,
+        is_expired -> Bool,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
     procrastinate_diesel_limit_states (kind, name) {
         kind -> Text,
         #[max_length = 128]
@@ -210,6 +222,7 @@ diesel::joinable!(procrastinate_periodic_defers -> procrastinate_jobs (job_id));
 diesel::allow_tables_to_appear_in_same_query!(
     procrastinate_diesel_flow_controls,
     procrastinate_diesel_job_errors,
+    procrastinate_diesel_job_options,
     procrastinate_diesel_keyed_jobs,
     procrastinate_diesel_limit_keys,
     procrastinate_diesel_limit_states,

@@ -190,6 +190,26 @@ impl PeriodicTask {
         /// let often = PeriodicTask::new::<report>("* * * * *").queueing_lock("report");
         /// ```
         queueing_lock(queueing_lock: impl Into<String>);
+
+        /// Sets how soon the job of a tick must start, from when it is deferred. Otherwise it ends as cancelled. See
+        /// [`JobOptions::start_within`].
+        ///
+        /// ```
+        /// # use procrastinate::{PeriodicTask, task};
+        /// # use std::time::Duration;
+        /// # #[task] async fn sweep() {}
+        /// let schedule = PeriodicTask::new::<sweep>("0 * * * *").start_within(Duration::from_secs(3_600));
+        /// ```
+        start_within(period: Duration);
+
+        /// Sets the key for limits per key; see [`JobOptions::limit_key`].
+        ///
+        /// ```
+        /// # use procrastinate::{PeriodicTask, task};
+        /// # #[task] async fn sweep() {}
+        /// let schedule = PeriodicTask::new::<sweep>("0 * * * *").limit_key("tenant-7");
+        /// ```
+        limit_key(limit_key: impl Into<String>);
     }
 
     /// Sets the time zone of the expression. Default: UTC, as in Procrastinate.

@@ -7,11 +7,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::database::models::ProcrastinateSchedule;
-use crate::database::statements::defer::NewJob;
 use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::error::Error;
 use crate::queue::defer::JobToDefer;
-use crate::queue::defer::options::{JobOptions, OptionsOf};
+use crate::queue::defer::insert::CheckedJob;
+use crate::queue::defer::options::{Deadline, JobOptions, OptionsOf};
 use crate::schedule::cron::Cron;
 use crate::schedule::recurrence::Recurrence;
 use crate::schedule::{MissedTicks, TIMESTAMP, check_has_no_tick};
@@ -104,9 +104,9 @@ impl Schedule {
     /// Makes the job of a tick.
     pub(crate) fn at(&self, tick: DateTime<Utc>) -> Result<DeferPeriodicJob, Error> {
         let defer_timestamp = tick.timestamp();
-        let job = self.job(defer_timestamp)?;
+        let CheckedJob { row: job, extras, .. } = self.job(defer_timestamp)?;
         let (periodic_id, version) = (self.periodic_id.clone(), self.version);
-        Ok(DeferPeriodicJob { job, periodic_id, defer_timestamp, version, run_requested_at: None })
+        Ok(DeferPeriodicJob { job, extras, periodic_id, defer_timestamp, version, run_requested_at: None })
     }
 
     /// Makes the job of a request, at this time.
@@ -119,20 +119,22 @@ impl Schedule {
     }
 
     /// Makes the job of a tick, in Unix seconds. The task's options can depend on it.
-    pub(super) fn job(&self, tick: i64) -> Result<NewJob, Error> {
+    pub(super) fn job(&self, tick: i64) -> Result<CheckedJob, Error> {
         let refuse = |rule: String| invalid_args(&self.task_name, &rule);
         let mut args = Value::Object(self.args.clone());
         check_has_no_tick(&self.task_name, &args)?;
         args[TIMESTAMP] = tick.into();
         let options = (self.options_of)(&args)
             .map_err(|misfit| refuse(format!("must fit the task, with \"{TIMESTAMP}\" added, and do not{misfit}")))?;
-        let job = JobToDefer::new(&self.task_name, args, options).configure(&self.options).into_new_job()?;
-        match job.scheduled_at {
+        let options = options.overridden_by(&self.options);
+        let rule = || format!("must not be set for the periodic task \"{}\"; remove it", self.task_name);
+        if let Some(Deadline::Before(time)) = options.deadline {
+            return Err(Error::invalid("start_before", time.to_string(), rule()));
+        }
+        let job = JobToDefer::new(&self.task_name, args, options).into_checked_job()?;
+        match job.row.scheduled_at {
             None => Ok(job),
-            Some(scheduled_at) => {
-                let rule = format!("must not be set for the periodic task \"{}\"; remove it", self.task_name);
-                Err(Error::invalid("schedule_at or schedule_in", scheduled_at.to_string(), rule))
-            }
+            Some(scheduled_at) => Err(Error::invalid("schedule_at or schedule_in", scheduled_at.to_string(), rule())),
         }
     }
 }

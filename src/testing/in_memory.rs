@@ -6,7 +6,8 @@ use super::expected::{NotDeferred, find_in};
 use crate::database::connection::Connector;
 use crate::database::in_memory::Memory;
 use crate::database::models::{
-    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,
+    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateJobOptions, ProcrastinatePeriodicDefer,
+    ProcrastinateWorker,
 };
 use crate::job::{JobEventType, JobId, JobStatus};
 use crate::queue::defer::JobToDefer;
@@ -195,6 +196,28 @@ impl InMemoryConnector {
     #[must_use]
     pub fn job_errors(&self) -> Vec<ProcrastinateJobError> {
         self.memory.lock().errors().cloned().collect()
+    }
+
+    /// Returns the options that few jobs have, by the ID of the job.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use procrastinate::testing::InMemoryConnector;
+    /// use procrastinate::{App, configure_task};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), procrastinate::Error> {
+    /// let memory = InMemoryConnector::new();
+    /// let app = App::builder(memory.clone()).build()?;
+    /// app.defer(configure_task("bill", serde_json::json!({})).limit_key("tenant-7")).await?;
+    /// assert_eq!(memory.job_options()[0].limit_key.as_deref(), Some("tenant-7"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn job_options(&self) -> Vec<ProcrastinateJobOptions> {
+        self.memory.lock().options().cloned().collect()
     }
 
     /// Returns the registered workers by ID. A worker that has stopped is not registered.

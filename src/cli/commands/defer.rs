@@ -63,6 +63,19 @@ pub(crate) struct Defer {
     #[arg(long = "in", value_name = "SECONDS", value_parser = values::duration, allow_negative_numbers = true)]
     in_: Option<Duration>,
 
+    /// Cancel the job if it has not started before this time, in ISO 8601 [env: PROCRASTINATE_DEFER_START_BEFORE]
+    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "start_within")]
+    start_before: Option<DateTime<Utc>>,
+
+    /// Cancel the job if it has not started within this time after its schedule, or from now: seconds, or 5m, 2h, 7d
+    /// [env: PROCRASTINATE_DEFER_START_WITHIN]
+    #[arg(long, value_name = "SECONDS", value_parser = values::duration, allow_negative_numbers = true)]
+    start_within: Option<Duration>,
+
+    /// The key for limits per key [env: PROCRASTINATE_DEFER_LIMIT_KEY]
+    #[arg(long, value_name = "KEY")]
+    limit_key: Option<String>,
+
     /// The priority; higher priorities start first. Default: the task's priority, or 0 [env:
     /// PROCRASTINATE_DEFER_PRIORITY]
     #[arg(long, allow_negative_numbers = true, value_parser = values::priority)]
@@ -145,7 +158,29 @@ impl Defer {
         if let Some(priority) = or_variable(self.priority, "PROCRASTINATE_DEFER_PRIORITY", values::priority)? {
             options = options.priority(priority);
         }
-        self.schedule(options)
+        if let Some(key) = or_variable(self.limit_key.take(), "PROCRASTINATE_DEFER_LIMIT_KEY", values::text)? {
+            options = options.limit_key(key);
+        }
+        self.deadline(self.schedule(options)?)
+    }
+
+    /// A flag overrides both variables.
+    fn deadline(&self, options: JobOptions) -> Result<JobOptions, Failure> {
+        match (self.start_before, self.start_within) {
+            (Some(time), _) => return Ok(options.start_before(time)),
+            (None, Some(period)) => return Ok(options.start_within(period)),
+            (None, None) => {}
+        }
+        let time = or_variable(None, "PROCRASTINATE_DEFER_START_BEFORE", values::time)?;
+        let period = or_variable(None, "PROCRASTINATE_DEFER_START_WITHIN", values::duration)?;
+        match (time, period) {
+            (Some(_), Some(_)) => Err(Failure::usage(
+                "PROCRASTINATE_DEFER_START_BEFORE and PROCRASTINATE_DEFER_START_WITHIN are both set; unset one of them",
+            )),
+            (Some(time), None) => Ok(options.start_before(time)),
+            (None, Some(period)) => Ok(options.start_within(period)),
+            (None, None) => Ok(options),
+        }
     }
 
     /// A flag overrides both variables.

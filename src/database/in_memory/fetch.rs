@@ -18,6 +18,7 @@ impl Store {
         wanted: usize,
         now: DateTime<Utc>,
     ) -> Result<Vec<i64>, Violation> {
+        self.expire(now)?;
         let ids = self.next_jobs(queues, wanted, now);
         // The first one shows whether the worker exists, before anything is changed.
         for id in &ids {

@@ -6,6 +6,7 @@
 //! | `fetch` | which jobs may start |
 //! | `controls` | what is paused or limited, and which priorities age |
 //! | `flow` | how many more jobs may start |
+//! | `options` | options that few jobs have, and jobs that have not started in time |
 //! | `sequence` | sequences of IDs |
 //! | `violations` | errors that the database would return |
 //! | `listeners` | listeners and their notifications |
@@ -23,6 +24,7 @@ mod fetch;
 mod flow;
 mod keys;
 mod listeners;
+mod options;
 mod sequence;
 mod store;
 #[cfg(test)]

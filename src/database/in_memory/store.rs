@@ -12,8 +12,8 @@ use super::sequence::Sequence;
 use super::values::{stored_args, stored_time};
 use super::violations::Violation;
 use crate::database::models::{
-    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateSchedule,
-    ProcrastinateWorker,
+    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateJobOptions, ProcrastinatePeriodicDefer,
+    ProcrastinateSchedule, ProcrastinateWorker,
 };
 use crate::database::statements::defer::NewJob;
 use crate::database::statements::schedules::ScheduleKey;
@@ -41,6 +41,8 @@ pub(crate) struct Store {
     periodic_defers: BTreeMap<i64, ProcrastinatePeriodicDefer>,
     /// Pauses and limits.
     pub(super) flow: Flow,
+    /// Options of jobs that few jobs have.
+    pub(super) options: BTreeMap<i64, ProcrastinateJobOptions>,
     /// The schedules of periodic tasks.
     pub(super) schedules: BTreeMap<ScheduleKey, ProcrastinateSchedule>,
     queries: Vec<ExecutedQuery>,

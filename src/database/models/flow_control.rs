@@ -61,6 +61,15 @@ pub struct ProcrastinateFlowControl {
     pub changed_at: DateTime<Utc>,
 }
 
+/// The query of all pauses and limits.
+type FlowControlsQuery = dsl::Filter<
+    dsl::Select<procrastinate_diesel_flow_controls::table, dsl::AsSelect<ProcrastinateFlowControl, Pg>>,
+    dsl::NotEq<procrastinate_diesel_flow_controls::kind, &'static str>,
+>;
+
+/// The kind of the rows that only say that some jobs must start by some time.
+const DEADLINE: &str = "deadline";
+
 impl ProcrastinateFlowControl {
     /// Starts a query of all pauses and limits, with this model as its selection.
     ///
@@ -76,8 +85,9 @@ impl ProcrastinateFlowControl {
     /// # assert!(diesel::debug_query::<diesel::pg::Pg, _>(&query).to_string().contains("COUNT"));
     /// ```
     #[must_use]
-    pub fn query() -> dsl::Select<procrastinate_diesel_flow_controls::table, dsl::AsSelect<Self, Pg>> {
-        procrastinate_diesel_flow_controls::table.select(Self::as_select())
+    pub fn query() -> FlowControlsQuery {
+        let table = procrastinate_diesel_flow_controls::table;
+        table.select(Self::as_select()).filter(procrastinate_diesel_flow_controls::kind.ne(DEADLINE))
     }
 
     /// Whether no job of it starts.

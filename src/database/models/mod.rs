@@ -8,6 +8,7 @@
 //! | [`ProcrastinatePeriodicDefer`] | `procrastinate_periodic_defers` | the latest tick of each schedule |
 //! | [`ProcrastinateFlowControl`] | `procrastinate_diesel_flow_controls` | paused and limited queues and tasks |
 //! | [`ProcrastinateJobError`] | `procrastinate_diesel_job_errors` | the errors of failed attempts |
+//! | [`ProcrastinateJobOptions`] | `procrastinate_diesel_job_options` | options that few jobs have |
 //! | [`ProcrastinatePriorityAgeing`] | `procrastinate_diesel_priority_ageings` | queues whose priorities age |
 //! | [`ProcrastinateSchedule`] | `procrastinate_diesel_schedules` | the schedules of periodic tasks |
 //!
@@ -34,6 +35,7 @@ mod event;
 mod flow_control;
 mod job;
 mod job_error;
+mod job_options;
 mod periodic_defer;
 mod priority_ageing;
 mod schedule;
@@ -47,6 +49,7 @@ pub use event::ProcrastinateEvent;
 pub use flow_control::ProcrastinateFlowControl;
 pub use job::ProcrastinateJob;
 pub use job_error::ProcrastinateJobError;
+pub use job_options::ProcrastinateJobOptions;
 pub use periodic_defer::ProcrastinatePeriodicDefer;
 pub use priority_ageing::ProcrastinatePriorityAgeing;
 pub use schedule::ProcrastinateSchedule;

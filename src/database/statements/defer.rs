@@ -162,6 +162,36 @@ pub(crate) struct DeferOrReplaceJobs {
     pub(crate) if_enqueued: Vec<&'static str>,
 }
 
+/// Options of a job that few jobs have, and that are not columns of its row.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ExtraOptions {
+    pub(crate) start_before: Option<DateTime<Utc>>,
+    pub(crate) limit_key: Option<String>,
+}
+
+impl ExtraOptions {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Defers jobs like [`DeferOrReplaceJobs`], with options that few jobs have.
+pub(crate) struct DeferWithOptions {
+    pub(crate) jobs: InsertJobs,
+    pub(crate) if_enqueued: Vec<&'static str>,
+    pub(crate) start_before: Vec<Option<DateTime<Utc>>>,
+    pub(crate) limit_keys: Vec<Option<String>>,
+}
+
+statement!(
+    "defer the job": DeferWithOptions -> EffectOrTaken: (Nullable<BigInt>, Nullable<Text>, Nullable<Text>),
+    select "job_id, effect, taken_queueing_lock" from "procrastinate_diesel_defer_with_options_v1"(
+        jobs.queues: Array<Text> as "varchar[]", jobs.task_names: Array<Text> as "varchar[]",
+        jobs.priorities: Array<Integer>, jobs.locks: Array<Nullable<Text>>, jobs.queueing_locks: Array<Nullable<Text>>,
+        jobs.args: Array<Jsonb>, jobs.scheduled_at: Array<Nullable<Timestamptz>>, if_enqueued: Array<Text>,
+        start_before: Array<Nullable<Timestamptz>>, limit_keys: Array<Nullable<Text>>)
+);
+
 /// A row of [`DeferOrReplaceJobs`]: an ID and the effect `new`, `replaced` or `kept`. Or else, in the only row, the
 /// queueing lock at which a job failed.
 pub(crate) type EffectOrTaken = (Option<JobId>, Option<String>, Option<String>);

@@ -79,7 +79,7 @@ statement!(
         out.push_sql(
             "SELECT kind, name, paused_at, paused_by, pause_reason, skips_ticks, max_running, max_starts, \
              start_period_seconds, key_path, key_max_running, key_max_starts, key_start_period_seconds, changed_at \
-             FROM procrastinate_diesel_flow_controls ORDER BY kind, name",
+             FROM procrastinate_diesel_flow_controls WHERE kind <> 'deadline' ORDER BY kind, name",
         );
         Ok(())
     }

@@ -11,6 +11,7 @@ pub(crate) mod finish_and_fetch;
 pub(crate) mod flow_control;
 pub(crate) mod inspect;
 pub(crate) mod manage;
+pub(crate) mod options;
 pub(crate) mod periodic;
 pub(crate) mod rescue;
 pub(crate) mod schedules;

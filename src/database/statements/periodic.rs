@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Integer, Jsonb, Nullable, Text, Timestamptz};
 
-use crate::database::statements::defer::NewJob;
+use crate::database::statements::defer::{ExtraOptions, NewJob};
 use crate::database::statements::statement;
 use crate::job::JobId;
 
@@ -12,6 +12,7 @@ use crate::job::JobId;
 #[derive(Debug)]
 pub(crate) struct DeferPeriodicJob {
     pub(crate) job: NewJob,
+    pub(crate) extras: ExtraOptions,
     pub(crate) periodic_id: String,
     /// The tick, in Unix seconds.
     pub(crate) defer_timestamp: i64,
@@ -29,5 +30,6 @@ statement!(
     select "job_id, outcome" from "procrastinate_diesel_defer_scheduled_job_v1"(
         job.queue: Text, job.lock: Nullable<Text>, job.queueing_lock: Nullable<Text>, job.task_name: Text,
         job.priority: Integer, periodic_id: Text, defer_timestamp: BigInt, job.args: Jsonb,
-        version: Nullable<BigInt>, run_requested_at: Nullable<Timestamptz>)
+        version: Nullable<BigInt>, run_requested_at: Nullable<Timestamptz>, extras.start_before: Nullable<Timestamptz>,
+        extras.limit_key: Nullable<Text>)
 );

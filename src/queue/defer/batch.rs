@@ -83,7 +83,7 @@ pub(crate) fn checked_jobs(jobs: impl IntoIterator<Item = JobToDefer>) -> Result
 
 /// The common implementation of the functions that defer a batch.
 pub(crate) async fn defer_all<R: Run>(jobs: Vec<CheckedJob>, run: &mut R) -> Result<Vec<Deferred>, Error> {
-    if jobs.iter().any(|job| job.if_enqueued.is_replacing()) {
+    if jobs.iter().any(CheckedJob::is_special) {
         return replace_all(jobs, run).await;
     }
     if jobs.iter().any(|job| job.if_enqueued == IfEnqueued::Keep) {
@@ -106,7 +106,7 @@ fn already_enqueued(locks: Vec<(String, String)>, taken: String) -> Error {
     Error::AlreadyEnqueued { task_name, queueing_lock: taken }
 }
 
-/// Defers a batch in which some jobs may replace pending ones.
+/// Defers a batch in which some jobs may replace pending ones or have further options.
 async fn replace_all<R: Run>(jobs: Vec<CheckedJob>, run: &mut R) -> Result<Vec<Deferred>, Error> {
     let locks = locks_that_fail(&jobs);
     let names: Vec<_> = jobs.iter().map(|job| (job.row.task_name.clone(), job.row.queue.clone())).collect();
@@ -197,7 +197,7 @@ async fn insert_or_find_each<R: Run>(jobs: &[CheckedJob], run: &mut R) -> Result
 fn places(jobs: &[CheckedJob], pending: &HashMap<String, JobId>) -> Vec<Place> {
     let mut first_with = HashMap::new();
     let mut places = Vec::with_capacity(jobs.len());
-    for (index, CheckedJob { row, if_enqueued }) in jobs.iter().enumerate() {
+    for (index, CheckedJob { row, if_enqueued, .. }) in jobs.iter().enumerate() {
         let holder =
             row.queueing_lock.as_ref().map(|lock| (*first_with.entry(lock).or_insert(index), pending.get(lock)));
         places.push(match (if_enqueued, holder) {

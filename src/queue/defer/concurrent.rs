@@ -20,7 +20,7 @@
 //! every other job. With one, its own call inserts it.
 //!
 //! A job that may replace a pending one is always sent by its own call, because it may have to wait for a transaction
-//! that has changed the pending job.
+//! that has changed the pending job. So is one with options that few jobs have.
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error as StdError;
@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 use crate::database::connection::run::Run;
 use crate::database::connection::{Connection, Connector};
 use crate::database::statements::Statement;
-use crate::database::statements::defer::{HoldersOfQueueingLocks, InsertEachJob, InsertJob, InsertJobs};
+use crate::database::statements::defer::{ExtraOptions, HoldersOfQueueingLocks, InsertEachJob, InsertJob, InsertJobs};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::if_enqueued::{Deferred, IfEnqueued};
@@ -91,7 +91,7 @@ impl ConcurrentDefers {
 
     /// Inserts the job, or finds or replaces the pending one, and logs it.
     pub(crate) async fn insert_or_find(&self, job: CheckedJob) -> Result<Deferred, Error> {
-        if job.if_enqueued.is_replacing() {
+        if job.is_special() {
             let mut connection = self.0.connector.get(InsertJob::ACTION).await?;
             return insert_or_find(job, &mut connection).await;
         }
@@ -188,7 +188,10 @@ impl Shared {
         let rows: Arc<InsertJobs> = Arc::new(rows.into_iter().collect());
         let result = connection.load(InsertEachJob { jobs: rows.clone() }).await;
         let rows = Arc::unwrap_or_clone(rows).into_jobs();
-        let jobs = options.into_iter().zip(rows).map(|(if_enqueued, row)| CheckedJob { row, if_enqueued });
+        let jobs = options.into_iter().zip(rows).map(|(if_enqueued, row)| {
+            // The calls send jobs with further options themselves.
+            CheckedJob { row, if_enqueued, extras: ExtraOptions::default() }
+        });
         let ids = match result {
             Ok(ids) => ids,
             Err(error) if was_rolled_back(&error) => {

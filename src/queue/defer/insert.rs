@@ -2,7 +2,8 @@
 
 use crate::database::connection::run::{Run, no_row};
 use crate::database::statements::defer::{
-    DeferOrReplaceJobs, EffectOrTaken, HoldersOfQueueingLocks, InsertJob, InsertJobUnlessEnqueued, NewJob,
+    DeferOrReplaceJobs, DeferWithOptions, EffectOrTaken, ExtraOptions, HoldersOfQueueingLocks, InsertJob,
+    InsertJobUnlessEnqueued, NewJob,
 };
 use crate::error::Error;
 use crate::job::JobId;
@@ -12,10 +13,18 @@ use crate::queue::metrics::JobsToCount;
 /// How often a job is inserted if the holder of its queueing lock starts each time before it is found.
 pub(super) const TRIES: usize = 10;
 
-/// A valid job, and what happens if its queueing lock is taken.
+/// A valid job, what happens if its queueing lock is taken, and its further options.
 pub(crate) struct CheckedJob {
     pub(crate) row: NewJob,
     pub(crate) if_enqueued: IfEnqueued,
+    pub(crate) extras: ExtraOptions,
+}
+
+impl CheckedJob {
+    /// Whether the job needs the statement for jobs that may replace others or that have further options.
+    pub(super) fn is_special(&self) -> bool {
+        self.if_enqueued.is_replacing() || !self.extras.is_empty()
+    }
 }
 
 /// Inserts the job, or finds or replaces the pending one, and logs it.
@@ -27,10 +36,10 @@ pub(crate) async fn insert_or_find<R: Run>(job: CheckedJob, run: &mut R) -> Resu
 
 /// Inserts the job, or finds or replaces the pending one. It returns nothing if the queueing lock is taken.
 pub(super) async fn insert_or_find_silently<R: Run>(job: CheckedJob, run: &mut R) -> Result<Option<Deferred>, Error> {
-    if job.if_enqueued.is_replacing() {
+    if job.is_special() {
         return Ok(insert_or_replace(vec![job], run).await?.ok().and_then(|deferred| deferred.first().copied()));
     }
-    let CheckedJob { row, if_enqueued } = job;
+    let CheckedJob { row, if_enqueued, .. } = job;
     if if_enqueued == IfEnqueued::Fail {
         return Ok(insert(row, run).await?.map(Deferred::New));
     }
@@ -54,14 +63,21 @@ async fn insert<R: Run>(row: NewJob, run: &mut R) -> Result<Option<JobId>, Error
     })
 }
 
-/// Defers jobs of which some may replace a pending one, in one statement, as if one after the other. Returns what was
-/// done with each, or else the queueing lock at which a job failed.
+/// Defers jobs of which some may replace a pending one or have further options, in one statement, as if one after the
+/// other. Returns what was done with each, or else the queueing lock at which a job failed.
 pub(super) async fn insert_or_replace<R: Run>(
     jobs: Vec<CheckedJob>,
     run: &mut R,
 ) -> Result<Result<Vec<Deferred>, String>, Error> {
-    let (if_enqueued, rows): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.if_enqueued.label(), job.row)).unzip();
-    let rows = run.load(DeferOrReplaceJobs { jobs: rows.into_iter().collect(), if_enqueued }).await?;
+    let if_enqueued = jobs.iter().map(|job| job.if_enqueued.label()).collect();
+    let rows = if jobs.iter().all(|job| job.extras.is_empty()) {
+        run.load(DeferOrReplaceJobs { jobs: jobs.into_iter().map(|job| job.row).collect(), if_enqueued }).await?
+    } else {
+        let (jobs, extras): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.row, job.extras)).unzip();
+        let (start_before, limit_keys) =
+            extras.into_iter().map(|extras| (extras.start_before, extras.limit_key)).unzip();
+        run.load(DeferWithOptions { jobs: jobs.into_iter().collect(), if_enqueued, start_before, limit_keys }).await?
+    };
     if let Some(queueing_lock) = rows.iter().find_map(|(.., taken)| taken.clone()) {
         return Ok(Err(queueing_lock));
     }

@@ -7,13 +7,11 @@ pub(crate) mod if_enqueued;
 pub(crate) mod insert;
 pub(crate) mod options;
 pub(crate) mod pipelined;
+mod setters;
 #[cfg(all(test, feature = "testing"))]
 mod tests;
 pub(crate) mod tick;
 
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 use diesel_async::AsyncConnectionCore;
@@ -26,7 +24,7 @@ use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::if_enqueued::{Deferred, IfEnqueued};
 use crate::queue::defer::insert::{CheckedJob, insert_or_find, none_if_enqueued};
-use crate::queue::defer::options::{JobOptions, option_setters};
+use crate::queue::defer::options::JobOptions;
 use crate::support::json::to_json;
 use crate::validation::{check_args, check_name, unserializable};
 
@@ -122,70 +120,6 @@ impl JobToDefer {
         self
     }
 
-    option_setters! {
-        /// Sets the queue; see [`JobOptions::queue`].
-        ///
-        /// ```
-        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).queue("mails");
-        /// ```
-        queue(queue: impl Into<String>);
-
-        /// Sets the priority; see [`JobOptions::priority`].
-        ///
-        /// ```
-        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).priority(10);
-        /// ```
-        priority(priority: i32);
-
-        /// Sets the lock; see [`JobOptions::lock`].
-        ///
-        /// ```
-        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).lock("customer-7");
-        /// ```
-        lock(lock: impl Into<String>);
-
-        /// Sets the queueing lock; see [`JobOptions::queueing_lock`].
-        ///
-        /// ```
-        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).queueing_lock("bill-7");
-        /// ```
-        queueing_lock(queueing_lock: impl Into<String>);
-
-        /// Sets the earliest time at which the job may start; see [`JobOptions::schedule_at`].
-        ///
-        /// ```
-        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).schedule_at("2030-01-01T08:00:00Z".parse()?);
-        /// # Ok::<_, chrono::ParseError>(())
-        /// ```
-        schedule_at(at: DateTime<Utc>);
-
-        /// Sets the delay before the job may start; see [`JobOptions::schedule_in`].
-        ///
-        /// ```
-        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).schedule_in(std::time::Duration::from_secs(300));
-        /// ```
-        schedule_in(delay: Duration);
-
-        /// Sets what happens if another pending job holds the queueing lock; see [`JobOptions::if_enqueued`].
-        ///
-        /// ```
-        /// # use procrastinate::{IfEnqueued, configure_task};
-        /// let job = configure_task("bill", serde_json::json!({})).queueing_lock("bill-7").if_enqueued(IfEnqueued::Replace);
-        /// ```
-        if_enqueued(if_enqueued: IfEnqueued);
-    }
-
-    /// Keeps the pending job that holds the queueing lock; see [`JobOptions::unless_enqueued`].
-    ///
-    /// ```
-    /// # use procrastinate::{configure_task, JobToDefer};
-    /// let job = configure_task("bill", serde_json::json!({})).queueing_lock("bill-7").unless_enqueued();
-    /// ```
-    pub fn unless_enqueued(mut self) -> Self {
-        self.options = self.options.unless_enqueued();
-        self
-    }
-
     /// Makes a taken queueing lock an error.
     pub(crate) fn or_fail(mut self) -> Self {
         self.options.if_enqueued = Some(IfEnqueued::Fail);
@@ -199,11 +133,12 @@ impl JobToDefer {
     /// [`Error::Invalid`], which names the value and the rule:
     ///
     /// - the name of a queue or task must not be empty or longer than 128 bytes
-    /// - a lock must not be longer than 2,600 bytes
+    /// - a lock or limit key must not be longer than 2,600 bytes
     /// - the arguments must be an object
     /// - no text may contain a NUL character
     /// - no number of the arguments may be infinite or NaN, and they must not be nested more than 127 levels deep
     /// - `schedule_at` must be a date that PostgreSQL can hold, and cannot be combined with `schedule_in`
+    /// - `start_before` must be in the future and after the schedule, and `start_within` must be greater than zero
     /// - `unless_enqueued` and `if_enqueued` must be combined with a queueing lock
     ///
     /// # Example
@@ -368,7 +303,8 @@ impl JobToDefer {
     /// Checks the job and converts it into a row, with what happens if its queueing lock is taken.
     pub(crate) fn into_checked_job(self) -> Result<CheckedJob, Error> {
         let if_enqueued = self.options.if_enqueued.unwrap_or_default();
-        Ok(CheckedJob { row: self.into_new_job()?, if_enqueued })
+        let extras = self.options.extras()?;
+        Ok(CheckedJob { row: self.into_new_job()?, if_enqueued, extras })
     }
 
     /// Checks the job and converts it into a row.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use serde_json::Value;
 
+use crate::database::statements::defer::ExtraOptions;
 use crate::error::Error;
 use crate::queue::defer::if_enqueued::IfEnqueued;
 use crate::support::clock;
@@ -56,7 +57,18 @@ pub struct JobOptions {
     pub(crate) queueing_lock: Option<String>,
     pub(crate) schedule_at: Option<DateTime<Utc>>,
     pub(crate) schedule_in: Option<Duration>,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) limit_key: Option<String>,
     pub(crate) if_enqueued: Option<IfEnqueued>,
+}
+
+/// By when a job must start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Deadline {
+    /// Before this time.
+    Before(DateTime<Utc>),
+    /// Within this period after its schedule, or after the call that defers it.
+    Within(Duration),
 }
 
 impl JobOptions {
@@ -177,6 +189,53 @@ impl JobOptions {
         self
     }
 
+    /// Sets the time by which the job must start. Default: none.
+    ///
+    /// A job that no worker has started by then ends as cancelled. That concerns its first start only: a job that has
+    /// started in time can be retried at any time. The clock of the database decides. It overrides
+    /// [`start_within`](Self::start_within).
+    ///
+    /// ```
+    /// # use procrastinate::JobOptions;
+    /// let options = JobOptions::new().start_before("2100-01-01T08:00:00Z".parse()?);
+    /// # Ok::<_, chrono::ParseError>(())
+    /// ```
+    #[doc(alias = "expires_in")]
+    #[doc(alias = "expires")]
+    #[doc(alias = "ttl")]
+    pub fn start_before(mut self, time: DateTime<Utc>) -> Self {
+        self.deadline = Some(Deadline::Before(time));
+        self
+    }
+
+    /// Sets how soon the job must start, by this machine's clock. Default: at any time.
+    ///
+    /// The period begins with the job's schedule, if it has one, and otherwise with the call that defers it. The rest
+    /// is as in [`start_before`](Self::start_before), which it overrides.
+    ///
+    /// ```
+    /// # use procrastinate::JobOptions;
+    /// # use std::time::Duration;
+    /// let options = JobOptions::new().start_within(Duration::from_secs(3_600));
+    /// ```
+    pub fn start_within(mut self, period: Duration) -> Self {
+        self.deadline = Some(Deadline::Within(period));
+        self
+    }
+
+    /// Sets the key for limits per key, at most 2,600 bytes. Default: none.
+    ///
+    /// It is stored with the job.
+    ///
+    /// ```
+    /// # use procrastinate::JobOptions;
+    /// let options = JobOptions::new().limit_key("tenant-7");
+    /// ```
+    pub fn limit_key(mut self, limit_key: impl Into<String>) -> Self {
+        self.limit_key = Some(limit_key.into());
+        self
+    }
+
     /// Returns these options, overridden by those set in `others`.
     pub(crate) fn overridden_by(self, others: &Self) -> Self {
         let others = others.clone();
@@ -187,6 +246,8 @@ impl JobOptions {
             queueing_lock: others.queueing_lock.or(self.queueing_lock),
             schedule_at: others.schedule_at.or(self.schedule_at),
             schedule_in: others.schedule_in.or(self.schedule_in),
+            deadline: others.deadline.or(self.deadline),
+            limit_key: others.limit_key.or(self.limit_key),
             if_enqueued: others.if_enqueued.or(self.if_enqueued),
         }
     }
@@ -198,7 +259,43 @@ impl JobOptions {
         }
         check_lock("lock", self.lock.as_deref())?;
         check_lock("queueing lock", self.queueing_lock.as_deref())?;
-        self.scheduled_at().map(|_| ())
+        check_lock("limit key", self.limit_key.as_deref())?;
+        self.scheduled_at()?;
+        self.extras().map(|_| ())
+    }
+
+    /// The options that are not columns of the job's row.
+    pub(crate) fn extras(&self) -> Result<ExtraOptions, Error> {
+        Ok(ExtraOptions { start_before: self.starts_before()?, limit_key: self.limit_key.clone() })
+    }
+
+    /// The time by which a job with these options must start.
+    fn starts_before(&self) -> Result<Option<DateTime<Utc>>, Error> {
+        let Some(deadline) = self.deadline else { return Ok(None) };
+        let (scheduled_at, now) = (self.scheduled_at()?, clock::now());
+        match deadline {
+            Deadline::Before(time) if time <= now => {
+                Err(Error::invalid("start_before", time.to_string(), "must be in the future"))
+            }
+            Deadline::Before(time) => match scheduled_at.filter(|scheduled_at| time <= *scheduled_at) {
+                None => Ok(Some(time)),
+                Some(scheduled_at) => {
+                    let rule = format!("must be later than the schedule of the job, {scheduled_at}");
+                    Err(Error::invalid("start_before", time.to_string(), rule))
+                }
+            },
+            Deadline::Within(period) if period.is_zero() => {
+                Err(Error::invalid("start_within", format!("{period:?}"), "must be greater than zero"))
+            }
+            // A schedule in the past is as good as none.
+            Deadline::Within(period) => TimeDelta::from_std(period)
+                .ok()
+                .and_then(|period| scheduled_at.unwrap_or(now).max(now).checked_add_signed(period))
+                .map(Some)
+                .ok_or_else(|| {
+                    Error::invalid("start_within", format!("{period:?}"), "must not end after the last possible date")
+                }),
+        }
     }
 
     /// The earliest start time of a job with these options, if it is scheduled.

@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `mod` | supervision |
 //! | `rescuer` | rescues the jobs of dead workers |
+//! | `deadlines` | cancels jobs that have not started in time, for the rescuer |
 //! | `periodic` | defers periodic tasks |
 //! | `retention` | deletes old jobs, if configured |
 //! | `ageing` | raises the priorities of jobs that have waited |
 //! | `signals` | stops the worker on SIGINT and SIGTERM |
 
 pub(crate) mod ageing;
+mod deadlines;
 pub(crate) mod periodic;
 pub(crate) mod rescuer;
 pub(crate) mod retention;

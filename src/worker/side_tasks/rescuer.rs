@@ -19,12 +19,13 @@ use crate::worker::deletion::DeleteJobs;
 use crate::worker::fetch_signal::FetchSignal;
 use crate::worker::settings::Settings;
 use crate::worker::side_tasks::SideTask;
+use crate::worker::side_tasks::deadlines::Deadlines;
 use crate::worker::storage::{UNLINK_SIZE, jobs_without_worker, rescue_jobs};
 
 /// Finds and rescues the jobs of dead workers.
 ///
-/// A check has three parts: releasing the jobs of stalled workers, rescuing released jobs, and removing the workers. If
-/// one of them fails, the others go on.
+/// A check has four parts: releasing the jobs of stalled workers, rescuing released jobs, removing the workers, and
+/// cancelling jobs that have not started in time. If one of them fails, the others go on.
 pub(crate) struct Rescuer {
     app: App,
     stalled_worker_timeout: Duration,
@@ -39,6 +40,7 @@ pub(crate) struct Rescuer {
     /// Jobs without a worker at the last check, with their attempts. A worker that was only slow reclaims its jobs with
     /// its next heartbeat, so a job is rescued only if two consecutive checks find it without a worker.
     seen: HashMap<JobId, i32>,
+    deadlines: Deadlines,
 }
 
 impl SideTask for Rescuer {
@@ -64,6 +66,7 @@ impl Rescuer {
             fetch_signal,
             deletes_failed: settings.delete_jobs == DeleteJobs::Always,
             seen: HashMap::new(),
+            deadlines: Deadlines::default(),
         }
     }
 
@@ -88,6 +91,9 @@ impl Rescuer {
             if let Err(error) = remove_worker(worker_id, until, &mut connection).await {
                 log_failure("remove a stalled worker", &error);
             }
+        }
+        if let Err(error) = self.deadlines.check(&mut connection).await {
+            log_failure("cancel jobs that have not started in time", &error);
         }
     }
 

@@ -2,10 +2,10 @@
 
 use chrono::{TimeDelta, Utc};
 use procrastinate::JobStatus;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{on, run};
-use crate::support::{connect, database, job, jobs};
+use crate::support::{connect, database, job, jobs, sql};
 
 #[test]
 fn every_flag_of_defer_is_stored_with_the_job() {
@@ -35,6 +35,39 @@ fn every_flag_of_defer_is_stored_with_the_job() {
     assert_eq!((job.lock.as_deref(), job.queueing_lock.as_deref()), (Some("l"), Some("q")));
     assert_eq!(job.args, json!({ "a": 3, "b": "x" }));
     assert_eq!(job.scheduled_at, Some("2099-01-31T07:00:00Z".parse().unwrap()));
+}
+
+#[test]
+fn a_job_that_has_to_start_in_time_is_shown_with_that_and_why_it_was_cancelled() {
+    let database = database();
+    let mut connection = connect(&database);
+    let said = |arguments: &[&str]| run(on(&database, arguments)).well();
+    said(&["defer", "sum", "--unknown", "--start-before", "2099-01-31T08:00:00+01:00", "--limit-key", "tenant-7"]);
+    let mut command = on(&database, &["defer", "sum", "--unknown"]);
+    command.env("PROCRASTINATE_DEFER_START_WITHIN", "1h").env("PROCRASTINATE_DEFER_LIMIT_KEY", "tenant-8");
+    run(command).well();
+    let out = said(&["show", "1", "--exact"]);
+    assert!(out.contains("start before        2099-01-31 07:00:00") && out.contains("tenant-7"), "{out}");
+    assert!(said(&["list_jobs", "details", "--exact"]).contains("2099-01-31 07:00:00"));
+    assert!(said(&["why", "1", "--exact"]).contains("the job is cancelled if it does not start before 2099-01-31"));
+    sql(
+        &mut connection,
+        "UPDATE procrastinate_diesel_job_options SET start_before = now() WHERE job_id = 1;
+         SELECT procrastinate_diesel_tend_job_options_v1(0)",
+    );
+    for arguments in [["show", "1"], ["why", "1"]] {
+        let out = said(&arguments);
+        assert!(out.contains("cancelled, because it was not started before "), "{out}");
+    }
+    assert!(said(&["list_jobs", "details"]).contains(", missed"));
+    let jobs: Value = serde_json::from_str(&said(&["list_jobs", "--json"])).unwrap();
+    assert_eq!((jobs[0]["is_expired"].as_bool(), jobs[1]["is_expired"].as_bool()), (Some(true), Some(false)));
+    assert_eq!((&jobs[1]["limit_key"], jobs[1]["start_before"].is_string()), (&json!("tenant-8"), true));
+
+    let ended = run(on(&database, &["defer", "sum", "--unknown", "--start-before", "2001-01-31"]));
+    assert!(ended.err.contains("invalid start_before \"2001-01-31 00:00:00 UTC\": must be in the future"), "{ended:?}");
+    let ended = run(on(&database, &["defer", "sum", "--start-before", "2099-01-31", "--start-within", "1"]));
+    assert_eq!(ended.status, 2, "{ended:?}");
 }
 
 #[test]

@@ -5,12 +5,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use procrastinate::job_manager::Notification;
 use procrastinate::job_manager::{cancel_job, fetch_job, finish_job, register_worker, retry_job, unregister_worker};
-use procrastinate::{IfEnqueued, JobStatus, JobToDefer, PeriodicTask, configure_task, task};
+use procrastinate::{IfEnqueued, JobContext, JobStatus, JobToDefer, PeriodicTask, TaskControl, configure_task, task};
 use serde_json::json;
 
 use super::on_both;
 use super::side::Side;
 use crate::support::within_patience;
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 fn job(number: i64) -> JobToDefer {
     configure_task("mail", json!({ "number": number })).queue("mails")
@@ -371,5 +373,46 @@ async fn a_tick_of_a_periodic_task_is_deferred_once() {
         let again_at = other.defer_due(time("2020-01-01T11:00:00Z")).await;
         side.note(again_at.to_rfc3339());
     })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_not_started_in_time_is_cancelled() {
+    #[task(pass_context)]
+    async fn sometimes(context: JobContext, times: i32) -> Result<(), TaskControl> {
+        if context.job().attempts < times { Err(TaskControl::retry_in(2 * HOUR)) } else { Ok(()) }
+    }
+    let hourly = || PeriodicTask::new::<sometimes>("0 * * * *").args(json!({ "times": 0 })).start_within(HOUR);
+    on_both(
+        |app| app.task::<sometimes>().periodic(hourly().limit_key("hourly")),
+        async |side| {
+            side.app.periodic_deferrer().defer_due(Utc::now()).await;
+            for (name, times) in [("started in time", 1), ("plain", 0)] {
+                side.note(name);
+                side.defer(sometimes(times).start_within(HOUR).limit_key("k")).await;
+            }
+            let debounced = |hours| sometimes(0).queueing_lock("q").start_within(hours * HOUR);
+            side.defer(debounced(3).lock("l")).await;
+            side.defer(debounced(1).if_enqueued(IfEnqueued::Replace)).await;
+            side.defer(debounced(9).if_enqueued(IfEnqueued::ReplaceExceptSchedule)).await;
+            side.defer(debounced(9).if_enqueued(IfEnqueued::Keep)).await;
+            side.defer(debounced(9)).await;
+            let batch =
+                [sometimes(0).start_before(time("2100-01-01T00:00:00Z")), sometimes(0), sometimes(0).limit_key("b")];
+            let answer = side.app.batch_defer(batch).await;
+            side.answer("batch", answer);
+            side.defer(sometimes(0).start_before(time("2001-01-01T00:00:00Z"))).await;
+            side.look();
+            let mut worker = side.app.test_worker().unwrap();
+            for _ in 0..3 {
+                let ran = worker.run_until_empty().await.unwrap();
+                side.note(format!("{:?}", ran.iter().map(|ran| ran.job.id).collect::<Vec<_>>()));
+                side.look();
+                side.defer(sometimes(0).schedule_in(HOUR / 2).start_within(HOUR)).await;
+                side.defer(sometimes(0)).await;
+                worker.advance(5 * HOUR / 2);
+            }
+        },
+    )
     .await;
 }

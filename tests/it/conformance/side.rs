@@ -8,7 +8,8 @@ use diesel::prelude::*;
 use diesel::result::Error::DatabaseError;
 use procrastinate::job_manager::Operation;
 use procrastinate::models::{
-    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinatePeriodicDefer, ProcrastinateWorker,
+    ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateJobOptions, ProcrastinatePeriodicDefer,
+    ProcrastinateWorker,
 };
 use procrastinate::testing::InMemoryConnector;
 use procrastinate::{App, Error};
@@ -104,6 +105,18 @@ impl Side {
         }
     }
 
+    fn job_options(&mut self) -> Vec<ProcrastinateJobOptions> {
+        match &mut self.tables {
+            Tables::InMemory(memory) => memory.job_options(),
+            Tables::InPostgres { connection, .. } => {
+                let mut options: Vec<ProcrastinateJobOptions> =
+                    ProcrastinateJobOptions::query().load(&mut **connection).unwrap();
+                options.sort_by_key(|options| options.job_id);
+                options
+            }
+        }
+    }
+
     fn periodic_defers(&mut self) -> Vec<ProcrastinatePeriodicDefer> {
         match &mut self.tables {
             Tables::InMemory(memory) => memory.periodic_defers(),
@@ -137,6 +150,12 @@ impl Side {
                  measured: {is_measured}, {}",
                 time_text(Some(at))
             ));
+        }
+        for options in self.job_options() {
+            let ProcrastinateJobOptions { job_id, start_before, limit_key, checked_at, is_expired, .. } = options;
+            let time = time_text(start_before);
+            let is_checked = checked_at.is_some();
+            self.note(format!("options {job_id}: {time}, {limit_key:?}, checked: {is_checked}, expired: {is_expired}"));
         }
         for worker in self.workers() {
             self.note(format!("worker {}, {}", worker.id, time_text(Some(worker.last_heartbeat))));

@@ -24,5 +24,6 @@ mod races;
 mod replace;
 mod rescue;
 mod retry;
+mod start_before;
 mod tables;
 mod workers;

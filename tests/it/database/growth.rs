@@ -56,7 +56,7 @@ fn reads(connection: &mut PgConnection, statement: &str) -> Reads {
 }
 
 /// Jobs that are in the way because something is paused or limited: the statement that does so, and their shape.
-const HELD_BACK: [(&str, &str, &str); 7] = [
+const HELD_BACK: [(&str, &str, &str); 8] = [
     (
         "jobs of a paused queue",
         "procrastinate_diesel_pause_v1('queue', 'blocked')",
@@ -86,6 +86,11 @@ const HELD_BACK: [(&str, &str, &str); 7] = [
         "jobs of a full task",
         "procrastinate_diesel_set_limit_v1('task', 'blocked', 1, NULL, NULL)",
         "'work', 'blocked', NULL, CASE n WHEN 1 THEN 'doing' ELSE 'todo' END, NULL, NULL",
+    ),
+    (
+        "jobs of another queue while a job must start by tomorrow",
+        "procrastinate_diesel_store_options_v1('{0}', '{new}', '{fail}', '{tomorrow}', '{NULL}')",
+        "'other', 't', NULL, 'todo', NULL, NULL",
     ),
     (
         "jobs of a limited task of which one can start",

@@ -28,7 +28,7 @@ const LARGE_AND_BADLY_SHAPED: &str = "
     UPDATE procrastinate_jobs SET status = 'doing' WHERE id IN (4, 5);";
 
 /// The statements of a worker, and one that defers, as the crate sends them.
-const STATEMENTS: [&str; 16] = [
+const STATEMENTS: [&str; 18] = [
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work}', 10)",
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
         1, '{1,2,3}', '{succeeded,failed,succeeded}', NULL, 0)",
@@ -45,6 +45,10 @@ const STATEMENTS: [&str; 16] = [
     "SELECT * FROM procrastinate_diesel_defer_or_replace_jobs_v1(
         '{work,work,work}', '{t,t,t}', '{0,0,0}', '{NULL,l,NULL}', '{taken,taken,taken}',
         ARRAY['{}', '{}', '{}']::jsonb[], '{NULL,NULL,NULL}', '{replace,keep,replace_except_schedule}')",
+    "SELECT * FROM procrastinate_diesel_defer_with_options_v1(
+        '{work,work}', '{t,t}', '{0,0}', '{NULL,l}', '{NULL,NULL}', ARRAY['{}', '{}']::jsonb[], '{NULL,NULL}',
+        '{fail,fail}', ARRAY[now(), NULL], '{NULL,key}')",
+    "SELECT * FROM procrastinate_diesel_tend_job_options_v1(0)",
     "SELECT * FROM procrastinate_register_worker_v1()",
     "SELECT * FROM procrastinate_prune_stalled_workers_v1(30)",
     "SELECT * FROM procrastinate_diesel_finish_job_v1(2, 'succeeded', false)",

@@ -7,4 +7,5 @@ mod deferring;
 #[cfg(feature = "deadpool")]
 mod pipelined;
 mod replacing;
+mod start_before;
 mod unless_enqueued;

@@ -79,9 +79,13 @@ fn grants(roles: &Roles<'_>) -> String {
          GRANT SELECT, INSERT, UPDATE ON procrastinate_diesel_keyed_jobs TO {defers};
          GRANT INSERT ON procrastinate_events TO {defers};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {defers};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_job_options TO {defers};
+         GRANT INSERT (kind, name), UPDATE (changed_at) ON procrastinate_diesel_flow_controls TO {defers};
 
          GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
-             procrastinate_workers, procrastinate_diesel_job_errors, procrastinate_diesel_schedules TO {works};
+             procrastinate_workers, procrastinate_diesel_job_errors, procrastinate_diesel_schedules,
+             procrastinate_diesel_job_options TO {works};
+         GRANT INSERT (kind, name), UPDATE (changed_at), DELETE ON procrastinate_diesel_flow_controls TO {works};
          GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_limit_states, procrastinate_diesel_limit_keys,
              procrastinate_diesel_keyed_jobs TO {works};
          GRANT SELECT, UPDATE ON procrastinate_diesel_priority_ageings TO {works};
@@ -135,6 +139,12 @@ async fn each_does_its_part_and_no_more() {
     sql(&mut migrates, &grant_to_replace(&roles));
     assert_eq!(replace().defer_detailed_blocking(&mut defers).unwrap(), Deferred::Replaced(held));
     assert!(try_rows(&mut defers, "SELECT args FROM procrastinate_jobs").is_err());
+    // A job that must start by some time. It cannot be told from a pause by the rights, but by a rule of the table.
+    job().start_within(Duration::from_secs(3_600)).queueing_lock("late").defer_blocking(&mut defers).unwrap();
+    let replace = job().queueing_lock("late").if_enqueued(IfEnqueued::Replace);
+    replace.start_within(Duration::from_secs(7_200)).defer_blocking(&mut defers).unwrap();
+    let pause = "SELECT procrastinate_diesel_pause_v1('queue', 'default')";
+    assert!(try_rows(&mut defers, pause).unwrap_err().to_string().contains("permission denied"));
     let by_contract =
         "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW('default', 'greet', 0, NULL, 'twice', '{\"name\": \"Grace\"}',
         now() + interval '1 day')::procrastinate_job_to_defer_v1])::text";
@@ -144,8 +154,8 @@ async fn each_does_its_part_and_no_more() {
     app.worker().install_signal_handlers(false).stop_when_empty().run().await.unwrap();
 
     let mut looks = roles.connect("looks");
-    assert_eq!(statuses(&mut looks).iter().filter(|status| **status == JobStatus::Succeeded).count(), 4);
-    assert_eq!(list_jobs().execute_blocking(&mut looks).unwrap().len(), 6);
+    assert_eq!(statuses(&mut looks).iter().filter(|status| **status == JobStatus::Succeeded).count(), 5);
+    assert_eq!(list_jobs().execute_blocking(&mut looks).unwrap().len(), 7);
     assert_eq!(list_queues().execute_blocking(&mut looks).unwrap().len(), 1);
     assert!(get_stalled_jobs().execute_blocking(&mut looks).unwrap().is_empty());
     assert!(!ProcrastinateEvent::query().load::<ProcrastinateEvent>(&mut looks).unwrap().is_empty());
@@ -226,4 +236,60 @@ fn a_role_without_the_grants_for_ageing_looks_in_vain_and_one_with_them_ages() {
     assert!(error.contains("permission denied for table procrastinate_diesel_priority_ageings"), "{error}");
     assert_eq!(rows(&mut works, age), ["default | false"]);
     assert_eq!(rows(&mut works, "SELECT priority FROM procrastinate_jobs"), ["1"]);
+}
+
+#[test]
+fn a_role_without_the_grants_for_options_starts_no_job_too_late() {
+    let database = empty_database();
+    let roles = Roles::create(&database);
+    let mut migrates = roles.connect("migrates");
+    run_pending_migrations(&mut migrates, MIGRATIONS).unwrap();
+    sql(&mut migrates, &grants(&roles));
+    sql(
+        &mut migrates,
+        &format!(
+            "REVOKE ALL ON procrastinate_diesel_job_options, procrastinate_diesel_flow_controls FROM {works};
+             INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('default', 'greet'), ('default', 'greet');
+             SELECT procrastinate_diesel_store_options_v1('{{1}}', '{{new}}', '{{fail}}', ARRAY[now()], '{{NULL}}')",
+            works = roles.name("works")
+        ),
+    );
+    let mut works = roles.connect("works");
+    let fetch = "SELECT id FROM procrastinate_fetch_job_v2(NULL, NULL)";
+    assert_eq!(rows(&mut works, fetch), ["2"]);
+    assert_eq!(rows(&mut works, fetch), ["NULL"]);
+    assert_eq!(rows(&mut migrates, "SELECT expired FROM procrastinate_diesel_tend_job_options_v1(0)"), ["1"]);
+}
+
+#[test]
+fn roles_that_could_defer_and_work_before_can_do_so_with_all_options() {
+    let database = empty_database();
+    let roles = Roles::create(&database);
+    let mut migrates = roles.connect("migrates");
+    run_pending_migrations(&mut migrates, MIGRATIONS).unwrap();
+    let [defers, works] = ["defers", "works"].map(|role| roles.name(role));
+    let tables = "procrastinate_jobs, procrastinate_events";
+    sql(
+        &mut migrates,
+        &format!(
+            "GRANT USAGE ON SCHEMA queue TO {defers}, {works};
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {defers}, {works};
+             GRANT INSERT, SELECT ON {tables} TO {defers}; GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {works}"
+        ),
+    );
+    // The tables of the queue were there, with their grants, before the migrations that add the options.
+    for migration in procrastinate::migrations::SQL_MIGRATIONS.iter().rev() {
+        if migration.name < "00000000031006" {
+            break;
+        }
+        sql(&mut migrates, migration.down);
+        let version = migration.name.split('_').next().unwrap();
+        sql(&mut migrates, &format!("DELETE FROM __diesel_schema_migrations WHERE version = '{version}'"));
+    }
+    run_pending_migrations(&mut migrates, MIGRATIONS).unwrap();
+    let job = greet("Ada".to_owned()).start_within(Duration::from_secs(3_600));
+    job.defer_blocking(&mut roles.connect("defers")).unwrap();
+    sql(&mut migrates, "UPDATE procrastinate_diesel_job_options SET start_before = now()");
+    assert_eq!(rows(&mut roles.connect("works"), "SELECT id FROM procrastinate_fetch_job_v2(NULL, NULL)"), ["NULL"]);
+    assert_eq!(rows(&mut migrates, "SELECT status FROM procrastinate_jobs"), ["cancelled"]);
 }

@@ -9,7 +9,11 @@ use serde_json::json;
 use super::{Meeting, on_both_databases};
 use crate::support::{Running, connect, eventually, rows, sql, statuses};
 
-on_both_databases!(python_workers_start_no_job_of_a_paused_queue, both_kinds_of_worker_together_keep_to_a_limit);
+on_both_databases!(
+    python_workers_start_no_job_of_a_paused_queue,
+    both_kinds_of_worker_together_keep_to_a_limit,
+    python_workers_start_no_job_too_late,
+);
 
 async fn python_workers_start_no_job_of_a_paused_queue(meeting: Meeting) {
     let mut connection = connect(&meeting.database);
@@ -63,4 +67,18 @@ async fn both_kinds_of_worker_together_keep_to_a_limit(meeting: Meeting) {
     assert_eq!(statuses(&mut connection), vec![JobStatus::Succeeded; JOBS]);
     let clients = "SELECT client FROM notes GROUP BY client ORDER BY client";
     assert_eq!(rows(&mut connection, clients), ["python", "rust"]);
+}
+
+async fn python_workers_start_no_job_too_late(meeting: Meeting) {
+    let mut connection = connect(&meeting.database);
+    let echo = || configure_task("peer.echo", json!({ "n": 1 }));
+    let in_time = echo().start_within(Duration::from_secs(3_600));
+    let late = || echo().lock("l").start_within(Duration::from_secs(3_600));
+    meeting.app.batch_defer([late(), late().lock("other"), echo().lock("l"), in_time]).await.unwrap();
+    sql(&mut connection, "UPDATE procrastinate_diesel_job_options SET start_before = now() WHERE job_id IN (1, 2)");
+    let mut worker = meeting.python.start_worker(&json!({ "wait": true, "fetch_job_polling_interval": 3_600 }));
+    worker.says("idle").await;
+    worker.stop().await;
+    let expected = [JobStatus::Cancelled, JobStatus::Cancelled, JobStatus::Succeeded, JobStatus::Succeeded];
+    assert_eq!(statuses(&mut connection), expected);
 }

@@ -1,15 +1,18 @@
 //! `list_jobs`.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use crate::cli::commands::jobs::filter::Filter;
+use crate::cli::commands::jobs::options::{options_of, start_text};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::{Colour, JsonArray};
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::table::Table;
 use crate::cli::terminal::times::{self, Times};
 use crate::cli::terminal::values;
-use crate::database::models::ProcrastinateJob;
+use crate::database::models::{ProcrastinateJob, ProcrastinateJobOptions};
 use crate::database::statements::cli::{JobSelection, PageOfJobs};
 use crate::job::JobStatus;
 
@@ -60,12 +63,14 @@ impl ListJobsArgs {
         while let Some(jobs) = page {
             match &mut array {
                 Some(array) => {
+                    let options = options_of(&jobs, session).await?;
                     for job in &jobs {
-                        array.push(&as_json(job), &mut session.output)?;
+                        array.push(&as_json(job, options.get(&job.id)), &mut session.output)?;
                     }
                 }
                 None => {
-                    jobs.iter().for_each(|job| table.row(cells(job, details, times)));
+                    let options = if details { options_of(&jobs, session).await? } else { HashMap::new() };
+                    jobs.iter().for_each(|job| table.row(cells(job, options.get(&job.id), details, times)));
                     table.write(&mut session.output)?;
                 }
             }
@@ -119,13 +124,31 @@ impl Pages {
 
 fn table(details: bool) -> Table {
     Table::new(if details {
-        &["#id", "status", "queue", "task", "scheduled", "#attempts", "#priority", "lock", "queueing lock", "arguments"]
+        &[
+            "#id",
+            "status",
+            "queue",
+            "task",
+            "scheduled",
+            "#attempts",
+            "#priority",
+            "lock",
+            "queueing lock",
+            "start before",
+            "limit key",
+            "arguments",
+        ]
     } else {
         &["#id", "status", "queue", "task", "scheduled"]
     })
 }
 
-fn cells(job: &ProcrastinateJob, details: bool, times: Times) -> Vec<(String, Colour)> {
+fn cells(
+    job: &ProcrastinateJob,
+    options: Option<&ProcrastinateJobOptions>,
+    details: bool,
+    times: Times,
+) -> Vec<(String, Colour)> {
     let plain = |text: String| (text, Colour::Plain);
     let mut cells = vec![
         plain(job.id.to_string()),
@@ -140,6 +163,8 @@ fn cells(job: &ProcrastinateJob, details: bool, times: Times) -> Vec<(String, Co
             plain(job.priority.to_string()),
             plain(job.lock.clone().unwrap_or_default()),
             plain(job.queueing_lock.clone().unwrap_or_default()),
+            plain(start_text(options, times).unwrap_or_default()),
+            plain(options.and_then(|options| options.limit_key.clone()).unwrap_or_default()),
             plain(job.args.to_string()),
         ]);
     }
@@ -171,7 +196,7 @@ pub(crate) fn one_line(job: &ProcrastinateJob) -> String {
     crate::cli::terminal::table::on_one_line(&line)
 }
 
-pub(crate) fn as_json(job: &ProcrastinateJob) -> Value {
+pub(crate) fn as_json(job: &ProcrastinateJob, options: Option<&ProcrastinateJobOptions>) -> Value {
     json!({
         "id": job.id,
         "queue": job.queue_name,
@@ -185,5 +210,8 @@ pub(crate) fn as_json(job: &ProcrastinateJob) -> Value {
         "attempts": job.attempts,
         "abort_requested": job.abort_requested,
         "worker_id": job.worker_id,
+        "start_before": times::json(options.and_then(|options| options.start_before)),
+        "is_expired": options.is_some_and(|options| options.is_expired),
+        "limit_key": options.and_then(|options| options.limit_key.as_ref()),
     })
 }

@@ -4,6 +4,7 @@ pub(crate) mod act;
 pub(crate) mod filter;
 pub(crate) mod list;
 pub(crate) mod one_job;
+mod options;
 pub(crate) mod show;
 pub(crate) mod why;
 

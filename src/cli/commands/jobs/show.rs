@@ -4,12 +4,13 @@ use serde_json::json;
 
 use crate::cli::commands::jobs::list::{as_json, status_colour, status_text};
 use crate::cli::commands::jobs::one_job::OneJob;
+use crate::cli::commands::jobs::options::{expired_text, options_of_job, start_text};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::table::on_one_line;
 use crate::cli::terminal::times::{self, Times};
 use crate::database::connection::run::Run;
-use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError};
+use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateJobOptions};
 use crate::database::statements::Statement;
 use crate::database::statements::cli::{ErrorsOfJob, EventsOfJob};
 use crate::error::Error;
@@ -28,8 +29,9 @@ impl Show {
         let job = self.job.find("show", session).await?;
         let events = events(id, session).await?;
         let errors = errors(id, session).await?;
+        let options = options_of_job(&job, session).await?;
         if self.job.json {
-            let mut shown = as_json(&job);
+            let mut shown = as_json(&job, options.as_ref());
             let type_of = |event: &ProcrastinateEvent| event.event_type.as_ref().map(ToString::to_string);
             shown["events"] =
                 events.iter().map(|event| json!({ "type": type_of(event), "at": times::json(event.at) })).collect();
@@ -37,7 +39,7 @@ impl Show {
             return session.output.json(&shown);
         }
         let times = self.job.times(session).await?;
-        describe(&job, times, session)?;
+        describe(&job, options.as_ref(), times, session)?;
         session.output.line("events")?;
         for event in &events {
             let kind = event.event_type.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
@@ -61,7 +63,12 @@ impl Show {
     }
 }
 
-fn describe(job: &ProcrastinateJob, times: Times, session: &mut Session<'_>) -> Result<(), Failure> {
+fn describe(
+    job: &ProcrastinateJob,
+    options: Option<&ProcrastinateJobOptions>,
+    times: Times,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
     let status = session.output.style().paint(status_colour(&job.status), &status_text(job));
     let rows = [
         ("queue", Some(job.queue_name.clone())),
@@ -70,6 +77,8 @@ fn describe(job: &ProcrastinateJob, times: Times, session: &mut Session<'_>) -> 
         ("lock", job.lock.clone()),
         ("queueing lock", job.queueing_lock.clone()),
         ("scheduled", job.scheduled_at.map(|time| times.show(time))),
+        ("start before", start_text(options, times)),
+        ("limit key", options.and_then(|options| options.limit_key.clone())),
         ("worker", job.worker_id.map(|id| id.to_string())),
         ("arguments", Some(job.args.to_string())),
     ];
@@ -78,6 +87,9 @@ fn describe(job: &ProcrastinateJob, times: Times, session: &mut Session<'_>) -> 
         if let Some(value) = value {
             session.output.line(format!("  {name:<20}{}", on_one_line(&value)))?;
         }
+    }
+    if let Some(reason) = expired_text(options, times) {
+        session.output.line(format!("  {reason}"))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::cli::commands::controls::{controls, key_limit_text, limit_text, pause
 use crate::cli::commands::flow::count_running;
 use crate::cli::commands::jobs::list::one_line;
 use crate::cli::commands::jobs::one_job::OneJob;
+use crate::cli::commands::jobs::options::{expired_text, options_of_job};
 use crate::cli::commands::jobs::show::events;
 use crate::cli::commands::workers::{alive, is_alive, workers};
 use crate::cli::terminal::failure::Failure;
@@ -46,6 +47,7 @@ impl Why {
 
 async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) -> Result<Vec<String>, Failure> {
     let mut reasons = Vec::new();
+    let mut late = None;
     if let Some(time) = job.scheduled_at.filter(|time| *time > times.now) {
         reasons.push(format!("the job is scheduled to start {}", times.show(time)));
     }
@@ -54,6 +56,10 @@ async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
         if let Some(holder) = session.load(statement).await?.first() {
             reasons.push(held(lock, holder, times));
         }
+    }
+    let options = options_of_job(job, session).await?.filter(|options| options.checked_at.is_none());
+    if let Some(time) = options.and_then(|options| options.start_before) {
+        late = Some(format!("the job is cancelled if it does not start before {}", times.show(time)));
     }
     reasons.extend(held_back(job, times, session).await?);
     let workers = workers(session).await?;
@@ -75,6 +81,7 @@ async fn waiting(job: &ProcrastinateJob, times: Times, session: &Session<'_>) ->
         let found = alive(&workers, times.now);
         reasons.push(format!("workers: {found}; check that one of them serves the queue {queue:?}: {last}"));
     }
+    reasons.extend(late);
     Ok(reasons)
 }
 
@@ -168,6 +175,8 @@ async fn ended(job: &ProcrastinateJob, times: Times, session: &Session<'_>) -> R
     let events = events(job.id.into(), session).await?;
     let when = times.show_some(events.last().and_then(|event| event.at));
     let mut reasons = vec![format!("the job has finished: {} {when}", job.status)];
+    let options = options_of_job(job, session).await?;
+    reasons.extend(expired_text(options.as_ref(), times).map(|reason| format!("it was {reason}")));
     if job.status == JobStatus::Failed {
         reasons.push(format!("`show {0}` shows its errors, and `retry {0}` retries it", job.id));
     }

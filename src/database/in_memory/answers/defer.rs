@@ -8,8 +8,8 @@ use diesel::result::QueryResult;
 use crate::database::in_memory::violations::Violation;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::statements::defer::{
-    DeferOrReplaceJobs, EffectOrTaken, HoldersOfQueueingLocks, InsertEachJob, InsertJob, InsertJobUnlessEnqueued,
-    InsertJobs, InsertedOrTaken, NewJob,
+    DeferOrReplaceJobs, DeferWithOptions, EffectOrTaken, ExtraOptions, HoldersOfQueueingLocks, InsertEachJob,
+    InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, NewJob,
 };
 use crate::job::JobId;
 
@@ -78,19 +78,45 @@ impl Answer for DeferOrReplaceJobs {
             store.skip_job_ids(self.if_enqueued.len());
             return Ok(vec![(None, None, Some(lock))]);
         }
-        let mut to_tell = Vec::new();
-        let mut effects = Vec::new();
-        for (job, if_enqueued) in self.jobs.into_jobs().zip(self.if_enqueued) {
-            let queue = job.queue.clone();
-            let (id, effect) = defer_or_replace(job, if_enqueued, store)?;
-            if effect == "new" || effect == "replaced" && is_due(id, store) {
-                to_tell.push((queue, id));
-            }
-            effects.push((Some(id.into()), Some(effect.to_owned()), None));
-        }
-        tell_of_jobs(to_tell, store);
-        Ok(effects)
+        let no_extras = std::iter::repeat_with(ExtraOptions::default);
+        defer_or_replace_each(self.jobs, self.if_enqueued, no_extras, store)
     }
+}
+
+impl Answer for DeferWithOptions {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<EffectOrTaken>> {
+        if let Some(lock) = first_failing(&self.jobs.queueing_locks, &self.if_enqueued, store) {
+            // All IDs were used up.
+            store.skip_job_ids(self.if_enqueued.len());
+            return Ok(vec![(None, None, Some(lock))]);
+        }
+        let extras = self.start_before.into_iter().zip(self.limit_keys);
+        let extras = extras.map(|(start_before, limit_key)| ExtraOptions { start_before, limit_key });
+        defer_or_replace_each(self.jobs, self.if_enqueued, extras, store)
+    }
+}
+
+fn defer_or_replace_each(
+    jobs: InsertJobs,
+    if_enqueued: Vec<&'static str>,
+    extras: impl IntoIterator<Item = ExtraOptions>,
+    store: &mut Store,
+) -> QueryResult<Vec<EffectOrTaken>> {
+    let mut to_tell = Vec::new();
+    let mut effects = Vec::new();
+    for ((job, if_enqueued), extras) in jobs.into_jobs().zip(if_enqueued).zip(extras) {
+        let queue = job.queue.clone();
+        let (id, effect) = defer_or_replace(job, if_enqueued, store)?;
+        if effect != "kept" {
+            store.store_options(id, extras, effect == "replaced" && if_enqueued == "replace_except_schedule");
+        }
+        if effect == "new" || effect == "replaced" && is_due(id, store) {
+            to_tell.push((queue, id));
+        }
+        effects.push((Some(id.into()), Some(effect.to_owned()), None));
+    }
+    tell_of_jobs(to_tell, store);
+    Ok(effects)
 }
 
 /// Inserts a job, or changes the pending one that holds its queueing lock. Returns its ID and what was done.

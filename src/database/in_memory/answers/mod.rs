@@ -8,6 +8,7 @@ mod finish_and_fetch;
 mod flow_control;
 mod inspect;
 mod manage;
+mod options;
 mod periodic;
 mod schedules;
 mod workers;

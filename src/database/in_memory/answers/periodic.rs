@@ -16,6 +16,7 @@ impl Answer for DeferPeriodicJob {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<DeferredOrNot>> {
         let key = ScheduleKey { task_name: self.job.task_name.clone(), periodic_id: self.periodic_id.clone() };
         let requested_at = self.run_requested_at;
+        let extras = self.extras.clone();
         if let Some(outcome) = refusal(&self, store.schedules.get(&key)) {
             return Ok(vec![(None, outcome.to_owned())]);
         }
@@ -34,6 +35,9 @@ impl Answer for DeferPeriodicJob {
         } else {
             store.defer_tick(self)?
         };
+        if let Some(job_id) = job_id {
+            store.store_options(job_id, extras, false);
+        }
         if let Some(schedule) = store.schedules.get_mut(&key) {
             schedule.last_job_id = job_id.or(schedule.last_job_id);
             if requested_at.is_some() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{FUTURE, Known, LOCKS, QUEUES, TASKS};
 use crate::database::statements::cli::JobSelection;
-use crate::database::statements::defer::NewJob;
+use crate::database::statements::defer::{ExtraOptions, NewJob};
 use crate::database::statements::finish_and_fetch::FinishAndFetchJobs;
 use crate::database::statements::inspect::JobFilter;
 use crate::database::statements::manage::RetryJobQuery;
@@ -34,6 +34,12 @@ pub(super) fn any_job(random: &mut Rng) -> NewJob {
         args: json!({}),
         scheduled_at: (random.u8(..5) == 0).then(|| FUTURE.parse().unwrap()),
     }
+}
+
+/// Options of a job that is late already or never.
+pub(super) fn any_extras(random: &mut Rng) -> ExtraOptions {
+    let start_before = maybe(random, &["2001-01-01T00:00:00Z", "2101-01-01T00:00:00Z"]);
+    ExtraOptions { start_before: start_before.map(|time| time.parse().unwrap()), limit_key: maybe(random, &["key"]) }
 }
 
 pub(super) fn any_if_enqueued(random: &mut Rng) -> &'static str {

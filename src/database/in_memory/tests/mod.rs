@@ -4,6 +4,7 @@
 mod ageing;
 mod choices;
 mod keys;
+mod options;
 mod schedules;
 
 use std::collections::BTreeSet;
@@ -19,7 +20,8 @@ use diesel::result::Error::DatabaseError;
 use fastrand::Rng;
 use throwaway_postgres::{Database, Server};
 
-use self::choices::{any_if_enqueued, any_job, any_queues, maybe};
+use self::choices::{any_extras, any_job, any_queues, maybe};
+use self::options::defer_or_replace;
 use super::{Memory, MemoryConnection};
 use crate::database::connection::run::{Blocking, Executable, Run, complete};
 use crate::database::migrations::{MIGRATIONS, run_pending_migrations};
@@ -28,7 +30,7 @@ use crate::database::statements::cli::{
     CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart, NamesInUse, PageOfJobs,
     RegisteredWorkers, RetryJobByContract,
 };
-use crate::database::statements::defer::{DeferOrReplaceJobs, InsertEachJob, InsertJobUnlessEnqueued, NewJob};
+use crate::database::statements::defer::{InsertEachJob, InsertJobUnlessEnqueued, NewJob};
 use crate::database::statements::finish_and_fetch::{FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
 use crate::database::statements::flow_control::{ListFlowControlsQuery, PauseQuery, ResumeQuery, SetLimitQuery};
 use crate::database::statements::inspect::{JobFilter, ListJobsQuery};
@@ -108,6 +110,7 @@ impl Both {
                 },
             );
         }
+        self.look_at_options(jobs.last().map_or(0, |job| job.id));
         let workers = self.ask(|| RegisteredWorkers, |worker| format!("worker {} after {step}", worker.id));
         Known { jobs, workers: workers.into_iter().map(|worker| worker.id).collect() }
     }
@@ -173,7 +176,10 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
             let jobs = |random: &mut Rng| (0..3).map(|_| any_job(random)).collect();
             drop(both.ask(|| InsertEachJob { jobs: Arc::new(jobs(&mut again())) }, debug));
         }
-        5..=10 => drop(both.ask(|| known.finish_and_fetch(&mut again()), fetched_text)),
+        5..=10 => {
+            both.ask(|| known.finish_and_fetch(&mut again()), fetched_text);
+            both.tend();
+        }
         11 => drop(both.ask(|| RegisterWorkerQuery, debug)),
         12 => remove_worker(both, known, random),
         13 => reregister(both, known, &again),
@@ -201,19 +207,13 @@ fn step(both: &mut Both, known: &Known, random: &mut Rng) {
                 due_at: Some(now),
                 ..FinishAndFetchJobs::new(known.worker(random), any_queues(random), 1)
             };
-            drop(both.ask(|| asked(&mut again()), fetched_text));
+            both.ask(|| asked(&mut again()), fetched_text);
+            both.tend();
         }
         21 => defer_tick(both, random),
         22 => clear_away(both, random),
         23..=24 => control(both, random),
-        25 => {
-            let statement = |random: &mut Rng| {
-                let jobs: Vec<_> = (0..random.usize(1..3)).map(|_| any_job(random)).collect();
-                let if_enqueued = jobs.iter().map(|_| any_if_enqueued(random)).collect();
-                DeferOrReplaceJobs { jobs: jobs.into_iter().collect(), if_enqueued }
-            };
-            drop(both.ask(|| statement(&mut again()), debug));
-        }
+        25 => defer_or_replace(both, random),
         _ => browse(both, known, random),
     }
 }
@@ -240,10 +240,12 @@ fn remove_worker(both: &mut Both, known: &Known, random: &mut Rng) {
 fn defer_tick(both: &mut Both, random: &mut Rng) {
     let defer_timestamp = Utc::now().timestamp() / 100 * 100 + 50 * random.i64(-4..5);
     let job = NewJob { scheduled_at: None, ..any_job(random) };
+    let extras = any_extras(random);
     let periodic_id = maybe(random, &["evening"]).unwrap_or_default();
     both.ask(
         || DeferPeriodicJob {
             job: job.clone(),
+            extras: extras.clone(),
             periodic_id: periodic_id.clone(),
             defer_timestamp,
             version: None,
@@ -344,7 +346,7 @@ fn browse(both: &mut Both, known: &Known, random: &mut Rng) {
 }
 
 /// What some row must contain, so that rare cases are compared, too.
-const RARE: [&str; 18] = [
+const RARE: [&str; 19] = [
     "is lost",
     "is not retried",
     "now Job {",
@@ -363,6 +365,7 @@ const RARE: [&str; 18] = [
     "\"kept\"",
     "\"replaced\"",
     "(None, None, Some(",
+    "is_expired: true",
 ];
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::choices::{any_job, maybe};
 use super::{Both, debug, time_text};
 use crate::database::models::ProcrastinateSchedule;
-use crate::database::statements::defer::NewJob;
+use crate::database::statements::defer::{ExtraOptions, NewJob};
 use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::database::statements::schedules::{
     ChangeScheduleQuery, CreateScheduleQuery, ListSchedulesQuery, PauseScheduleQuery, RegisterSchedulesQuery,
@@ -31,6 +31,7 @@ fn defer_job(both: &mut Both, random: &mut Rng) {
     both.ask(
         || DeferPeriodicJob {
             job: job.clone(),
+            extras: ExtraOptions::default(),
             periodic_id: periodic_id.clone(),
             defer_timestamp,
             version,

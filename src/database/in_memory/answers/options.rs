@@ -1,0 +1,26 @@
+//! Statements about options that few jobs have.
+
+use diesel::result::QueryResult;
+
+use crate::database::in_memory::{Answer, Store};
+#[cfg(feature = "cli")]
+use crate::database::models::ProcrastinateJobOptions;
+#[cfg(feature = "cli")]
+use crate::database::statements::options::OptionsOfJobs;
+use crate::database::statements::options::{TendJobOptions, TendedJobOptions};
+
+impl Answer for TendJobOptions {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<TendedJobOptions>> {
+        let now = store.now();
+        let expired = store.expire(now)?;
+        store.forget_options();
+        Ok(vec![(i32::try_from(expired).unwrap_or(i32::MAX), false, 0)])
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Answer for OptionsOfJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateJobOptions>> {
+        Ok(self.job_ids.iter().filter_map(|id| store.options.get(id)).cloned().collect())
+    }
+}

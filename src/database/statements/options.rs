@@ -1,0 +1,49 @@
+//! Statements about options that few jobs have. Their SQL functions are in the migration
+//! `…_procrastinate_job_options`.
+
+#[cfg(feature = "cli")]
+use diesel::sql_types::Array;
+use diesel::sql_types::{BigInt, Bool, Integer};
+
+#[cfg(feature = "cli")]
+use crate::database::models::ProcrastinateJobOptions;
+use crate::database::statements::statement;
+#[cfg(feature = "cli")]
+use procrastinate_schema::schema::procrastinate_diesel_job_options;
+
+/// Does a step of what is due: cancels jobs that have not started in time, and deletes the options of jobs that are
+/// gone.
+pub(crate) struct TendJobOptions {
+    /// The job after which it searches for jobs that are gone.
+    pub(crate) start_after: i64,
+}
+
+/// A row of [`TendJobOptions`]: how many jobs were cancelled, whether there may be more of them, and after which job
+/// the next step continues to search for jobs that are gone.
+pub(crate) type TendedJobOptions = (i32, bool, i64);
+
+statement!(
+    "cancel jobs that have not started in time": TendJobOptions -> TendedJobOptions: (Integer, Bool, BigInt),
+    select "expired, has_more, stopped_at" from "procrastinate_diesel_tend_job_options_v1"(start_after: BigInt)
+);
+
+/// The options of these jobs, as far as they have any.
+#[cfg(feature = "cli")]
+pub(crate) struct OptionsOfJobs {
+    pub(crate) job_ids: Vec<i64>,
+}
+
+#[cfg(feature = "cli")]
+statement!(
+    "look up the options of the jobs":
+    OptionsOfJobs -> ProcrastinateJobOptions: procrastinate_diesel_job_options::SqlType,
+    |statement, out| {
+        out.push_sql(
+            "SELECT job_id, start_before, limit_key, checked_at, is_expired FROM procrastinate_diesel_job_options \
+             WHERE job_id = ANY(",
+        );
+        out.push_bind_param::<Array<BigInt>, _>(&statement.job_ids)?;
+        out.push_sql(")");
+        Ok(())
+    }
+);

@@ -1,0 +1,34 @@
+//! Cancels jobs that have not started in time, also in queues that no worker of this crate serves.
+
+use crate::database::connection::RenewedConnection;
+use crate::database::connection::run::Run;
+use crate::database::statements::options::TendJobOptions;
+use crate::error::Error;
+
+/// Cancels jobs that have not started in time, and deletes the options of jobs that are gone, in small steps.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    /// The job after which the next step searches for jobs that are gone.
+    position: i64,
+}
+
+impl Deadlines {
+    /// Does as many steps as there are jobs to cancel.
+    pub(super) async fn check(&mut self, connection: &mut RenewedConnection<'_>) -> Result<(), Error> {
+        loop {
+            let statement = TendJobOptions { start_after: self.position };
+            let (expired, has_more, position) = connection.get().await?.load_one(statement).await?;
+            self.position = position;
+            if expired > 0 {
+                tracing::info!(
+                    action = "jobs_expired",
+                    count = expired,
+                    "cancelled {expired} jobs that had not started in time",
+                );
+            }
+            if !has_more {
+                return Ok(());
+            }
+        }
+    }
+}
