@@ -43,8 +43,8 @@ COMMENT ON COLUMN procrastinate_diesel_flow_controls.max_running IS
 COMMENT ON COLUMN procrastinate_diesel_flow_controls.max_starts IS
     'How many of its jobs may start within any period of start_period_seconds.';
 COMMENT ON COLUMN procrastinate_diesel_flow_controls.key_path IS
-    'Where the key of a job is in its arguments. The other columns of this name limit the jobs of '
-    'each key. NULL if there is no such limit.';
+    'Where the key of a job is in its arguments. If it is empty, the key is given with the job. '
+    'The other columns of this name limit the jobs of each key. NULL if there is no such limit.';
 CREATE INDEX procrastinate_diesel_flow_controls_key_path_idx ON procrastinate_diesel_flow_controls (kind)
     WHERE key_path IS NOT NULL;
 

@@ -539,6 +539,7 @@ CREATE FUNCTION procrastinate_diesel_lock_candidates_v1(
 AS $function$
 DECLARE
     todo CONSTANT procrastinate_job_status := 'todo';
+    has_deadlines CONSTANT boolean := EXISTS (SELECT FROM procrastinate_diesel_flow_controls WHERE kind = 'deadline');
     queue_rooms integer[] := flow.queue_rooms;
     task_rooms integer[] := flow.task_rooms;
     queue_place integer;
@@ -556,8 +557,7 @@ DECLARE
           AND job.task_name <> ALL (flow.blocked_tasks)
           AND (job.id = ANY (keyed_ids)
                OR job.queue_name <> ALL (flow.keyed_queues) AND job.task_name <> ALL (flow.keyed_tasks))
-          AND (NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls WHERE kind = 'deadline')
-               OR NOT procrastinate_diesel_is_expired_v1(job.id, due_at))
+          AND NOT (has_deadlines AND procrastinate_diesel_is_expired_v1(job.id, due_at))
         ORDER BY job.priority DESC, coalesce(positions[array_position(keyed_ids, job.id)], job.id)
         FOR UPDATE OF job SKIP LOCKED;
 BEGIN
@@ -578,8 +578,7 @@ BEGIN
               AND job.task_name <> ALL (flow.blocked_tasks)
               AND (job.id = ANY (keyed_ids)
                    OR job.queue_name <> ALL (flow.keyed_queues) AND job.task_name <> ALL (flow.keyed_tasks))
-              AND (NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls WHERE kind = 'deadline')
-                   OR NOT procrastinate_diesel_is_expired_v1(job.id, due_at))
+              AND NOT (has_deadlines AND procrastinate_diesel_is_expired_v1(job.id, due_at))
             ORDER BY job.priority DESC, coalesce(positions[array_position(keyed_ids, job.id)], job.id)
             LIMIT wanted
             FOR UPDATE OF job SKIP LOCKED) AS candidate;
@@ -603,11 +602,9 @@ BEGIN
     flow.queue_rooms := queue_rooms;
     flow.task_rooms := task_rooms;
     flow.blocked_tasks := flow.blocked_tasks || ARRAY(
-        SELECT full_task.name FROM unnest(flow.limited_tasks, task_rooms) AS full_task (name, room)
-        WHERE full_task.room = 0);
+        SELECT task.name FROM unnest(flow.limited_tasks, task_rooms) AS task (name, room) WHERE task.room = 0);
     flow.blocked_queues := flow.blocked_queues || ARRAY(
-        SELECT full_queue.name FROM unnest(flow.limited_queues, queue_rooms) AS full_queue (name, room)
-        WHERE full_queue.room = 0);
+        SELECT queue.name FROM unnest(flow.limited_queues, queue_rooms) AS queue (name, room) WHERE queue.room = 0);
     flow.queue_names := CASE WHEN flow.queue_names IS NOT NULL THEN ARRAY(
         SELECT queue.name FROM unnest(flow.queue_names) AS queue (name)
         WHERE queue.name <> ALL (flow.blocked_queues)) END;

@@ -132,7 +132,6 @@ BEGIN
     END LOOP;
 
     depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
-
     PERFORM procrastinate_diesel_note_keyed_jobs_v1(stored_ids, queue_names, task_names);
     PERFORM procrastinate_diesel_clear_options_v1(stored_ids, effects, if_enqueued);
     PERFORM procrastinate_diesel_report_upserts_v1(stored_ids, effects, queue_names, stored_times);

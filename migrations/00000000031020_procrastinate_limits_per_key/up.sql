@@ -1,4 +1,4 @@
--- Limits for each key: a value in the arguments of a job.
+-- Limits for each key: a value in the arguments of a job, or one that is given with it.
 --
 -- Every pending or running job of a queue or task with such a limit has a row in
 -- procrastinate_diesel_keyed_jobs. Whatever makes a job pending or ends it only marks this row, so
@@ -17,10 +17,15 @@ AS $function$
     -- An index has no room for a long value.
     SELECT CASE WHEN length(value.found) > 128 THEN left(value.found, 95) || '#' || md5(value.found)
                 ELSE value.found END
-    FROM (SELECT coalesce(job.args #>> key_path, '') AS found) AS value;
+    FROM (SELECT coalesce(
+            CASE WHEN key_path = '{}' THEN (
+                SELECT options.limit_key FROM procrastinate_diesel_job_options AS options
+                WHERE options.job_id = job.id)
+            ELSE job.args #>> key_path END, '') AS found) AS value;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_key_of_job_v1(procrastinate_jobs, text[]) IS
-    'The key of a job: the value at this path in its arguments, as text. Empty if there is none.';
+    'The key of a job: the value at this path in its arguments, as text, or with an empty path the '
+    'one that was given with the job. Empty if there is none.';
 
 -- A role that may only defer jobs cannot read their tasks, so these are parameters.
 CREATE OR REPLACE FUNCTION procrastinate_diesel_note_keyed_jobs_v1(
@@ -97,8 +102,8 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_note_missing_jobs_v1(text, varchar, integer) IS
-    'Marks pending and running jobs of a queue or task, at most so many, that have no row yet, '
-    'because their transaction did not see the limit, or that have a key of a former path.';
+    'Marks pending and running jobs of a queue or task, at most so many. Those have no row if '
+    'their transaction did not see the limit. Others have a key of a former path.';
 
 -- How long ago a limit was set decides how often to search: a transaction that did not see it
 -- rarely stays open for long.

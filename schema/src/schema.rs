@@ -49,6 +49,18 @@ diesel::table! {
 diesel::table! {
     use diesel::sql_types::*;
 
+    procrastinate_diesel_job_options (job_id) {
+        job_id -> Int8,
+        start_before -> Nullable<Timestamptz>,
+        limit_key -> Nullable<Text>,
+        checked_at -> Nullable<Timestamptz>,
+        is_expired -> Bool,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
     procrastinate_diesel_keyed_jobs (job_id) {
         job_id -> Int8,
         state -> Text,
@@ -74,18 +86,6 @@ diesel::table! {
         turn -> Timestamptz,
         started_at -> Array<Nullable<Timestamptz>>,
         counted_starts -> Array<Nullable<Int4>>,
-    }
-}
-
-diesel::table! {
-    use diesel::sql_types::*;
-
-    procrastinate_diesel_job_options (job_id) {
-        job_id -> Int8,
-        start_before -> Nullable<Timestamptz>,
-        limit_key -> Nullable<Text>,
-        checked_at -> Nullable<Timestamptz>,
-        is_expired -> Bool,
     }
 }
 

@@ -202,7 +202,7 @@ impl PeriodicTask {
         /// ```
         start_within(period: Duration);
 
-        /// Sets the key for limits per key; see [`JobOptions::limit_key`].
+        /// Sets the key for limits of each key; see [`JobOptions::limit_key`].
         ///
         /// ```
         /// # use procrastinate::{PeriodicTask, task};

@@ -89,7 +89,7 @@ pub(crate) fn key_limit_text(control: &ProcrastinateFlowControl) -> Option<Strin
 /// The field of the arguments with the key, as in `customer.id`.
 fn key_field(control: &ProcrastinateFlowControl) -> Option<String> {
     let names: Vec<&str> = control.key_path.as_ref()?.iter().flatten().map(String::as_str).collect();
-    Some(names.join("."))
+    Some(if names.is_empty() { "limit key".to_owned() } else { names.join(".") })
 }
 
 fn numbers(max_running: Option<i32>, max_starts: Option<i32>, period_seconds: Option<f64>) -> Option<String> {

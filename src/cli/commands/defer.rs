@@ -72,7 +72,7 @@ pub(crate) struct Defer {
     #[arg(long, value_name = "SECONDS", value_parser = values::duration, allow_negative_numbers = true)]
     start_within: Option<Duration>,
 
-    /// The key for limits per key [env: PROCRASTINATE_DEFER_LIMIT_KEY]
+    /// The key for limits of each key [env: PROCRASTINATE_DEFER_LIMIT_KEY]
     #[arg(long, value_name = "KEY")]
     limit_key: Option<String>,
 

@@ -174,6 +174,9 @@ pub(crate) struct Limit {
     /// Limit the jobs of each key: the value of this field of their arguments, such as tenant or customer.id
     #[arg(long, value_name = "FIELD", value_parser = values::text)]
     per_key: Option<String>,
+    /// Limit the jobs of each key that was given with the jobs
+    #[arg(long, conflicts_with = "per_key")]
+    per_limit_key: bool,
     /// Remove the limit
     #[arg(long, conflicts_with_all = ["running", "starts"])]
     remove: bool,
@@ -181,15 +184,16 @@ pub(crate) struct Limit {
 
 impl Limit {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let Self { target, running, starts, per, per_key, remove } = self;
+        let Self { target, running, starts, per, per_key, per_limit_key, remove } = self;
+        let is_of_keys = per_key.is_some() || per_limit_key;
         let text = target.text();
-        let of_keys = if per_key.is_some() { " for each key" } else { "" };
+        let of_keys = if is_of_keys { " for each key" } else { "" };
         if remove {
             let mut unlimit = match target {
                 Target::Queue(name) => unlimit_queue(name),
                 Target::Task(name) => unlimit_task(name),
             };
-            if per_key.is_some() {
+            if is_of_keys {
                 unlimit = unlimit.per_key();
             }
             let had_limit = session.app.execute(unlimit).await?;
@@ -208,6 +212,8 @@ impl Limit {
         }
         if let Some(field) = per_key {
             limit = limit.per_key(field);
+        } else if per_limit_key {
+            limit = limit.per_limit_key();
         }
         if running.is_none() && starts.is_none() {
             return Err(Failure::usage("a limit needs --running or --starts; use --remove to remove it"));

@@ -46,6 +46,10 @@ impl Store {
         ["queue", "task"].into_iter().find_map(|kind| {
             let target = target_of(job, kind);
             let path = self.flow.controls.get(&target)?.key_path.as_ref()?;
+            if path.is_empty() {
+                let given = self.options_of(job.id).and_then(|options| options.limit_key.clone());
+                return Some((target, given.unwrap_or_default()));
+            }
             Some((target, text_at(&job.args, path)))
         })
     }

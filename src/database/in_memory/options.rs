@@ -15,6 +15,11 @@ impl Store {
         self.options.values()
     }
 
+    /// The options of a job, if it has any.
+    pub(super) fn options_of(&self, job_id: i64) -> Option<&ProcrastinateJobOptions> {
+        self.options.get(&job_id)
+    }
+
     /// Stores the options of a job that was inserted or that has replaced a pending one. With `keeps_schedule`, the
     /// pending job keeps the time by which it must start.
     pub(super) fn store_options(&mut self, job_id: i64, extras: ExtraOptions, keeps_schedule: bool) {

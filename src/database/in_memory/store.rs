@@ -51,7 +51,7 @@ pub(crate) struct Store {
     event_ids: Sequence,
     worker_ids: Sequence,
     periodic_defer_ids: Sequence,
-    schedule_versions: Sequence,
+    pub(super) schedule_versions: Sequence,
 }
 
 /// Functions that read.
@@ -380,10 +380,6 @@ impl Store {
     /// Releases a tick for which nothing was deferred.
     pub(super) fn give_back_tick(&mut self, id: i64) {
         self.periodic_defers.remove(&id);
-    }
-
-    pub(super) fn draw_schedule_version(&mut self) -> i64 {
-        self.schedule_versions.draw()
     }
 
     /// Records the job of a claimed tick, if any, and deletes older ticks of its schedule. A tick after `latest` comes

@@ -38,7 +38,7 @@ pub struct ProcrastinateJobOptions {
     /// The time by which the job must start. `None` if it may start at any time.
     #[diesel(deserialize_as = StoredTimeOrNone)]
     pub start_before: Option<DateTime<Utc>>,
-    /// The key for limits per key.
+    /// The key for limits of each key.
     pub limit_key: Option<String>,
     /// When the job was compared with `start_before`, once that time had come.
     #[diesel(deserialize_as = StoredTimeOrNone)]

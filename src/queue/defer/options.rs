@@ -223,9 +223,8 @@ impl JobOptions {
         self
     }
 
-    /// Sets the key for limits per key, at most 2,600 bytes. Default: none.
-    ///
-    /// It is stored with the job.
+    /// Sets the key for [limits of each key](crate::job_manager::SetLimit::per_limit_key), at most 2,600 bytes.
+    /// Default: none.
     ///
     /// ```
     /// # use procrastinate::JobOptions;

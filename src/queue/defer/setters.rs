@@ -70,7 +70,7 @@ impl JobToDefer {
         /// ```
         start_within(period: Duration);
 
-        /// Sets the key for limits per key; see [`JobOptions::limit_key`](crate::JobOptions::limit_key).
+        /// Sets the key for limits of each key; see [`JobOptions::limit_key`](crate::JobOptions::limit_key).
         ///
         /// ```
         /// let job = procrastinate::configure_task("bill", serde_json::json!({})).limit_key("tenant-7");

@@ -71,7 +71,7 @@ pub fn limit_task(name: impl Into<String>) -> SetLimit {
 #[must_use = "an operation does nothing until it is executed on a connection"]
 pub struct SetLimit {
     target: Target,
-    key: Option<String>,
+    key: Option<Key>,
     max_running: Option<u32>,
     max_starts: Option<(u32, Duration)>,
 }
@@ -103,7 +103,28 @@ impl SetLimit {
     /// # }
     /// ```
     pub fn per_key(mut self, field: impl Into<String>) -> Self {
-        self.key = Some(field.into());
+        self.key = Some(Key::Field(field.into()));
+        self
+    }
+
+    /// Limits the jobs of each key, as [`per_key`](Self::per_key) does. The key is the
+    /// [`limit_key`](crate::JobOptions::limit_key) that was given with the job. Jobs without one are not limited.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use procrastinate::job_manager::limit_queue;
+    /// # use procrastinate::task;
+    /// # #[task] async fn call(url: String) {}
+    ///
+    /// # fn example(connection: &mut diesel::PgConnection) -> Result<(), procrastinate::Error> {
+    /// limit_queue("calls").per_limit_key().max_running(2).execute_blocking(connection)?;
+    /// call("https://example.com".to_owned()).queue("calls").limit_key("account-7").defer_blocking(connection)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn per_limit_key(mut self) -> Self {
+        self.key = Some(Key::OfJob);
         self
     }
 
@@ -134,7 +155,7 @@ impl SetLimit {
     async fn perform<R: Run>(self, run: &mut R) -> Result<(), Error> {
         let Self { target, key, max_running, max_starts } = self;
         let (kind, name) = target.check()?;
-        let path = key.as_deref().map(key_path).transpose()?;
+        let path = key.as_ref().map(key_path).transpose()?;
         if max_running.is_none() && max_starts.is_none() {
             return Err(Error::invalid("limit", name, "must have max_running or max_starts"));
         }
@@ -155,7 +176,16 @@ impl SetLimit {
     }
 }
 
-fn key_path(key: &str) -> Result<Vec<String>, Error> {
+/// What a job's key is.
+#[derive(Debug, Clone)]
+enum Key {
+    Field(String),
+    OfJob,
+}
+
+/// The path in the arguments, which is empty for the key that is given with the job.
+fn key_path(key: &Key) -> Result<Vec<String>, Error> {
+    let Key::Field(key) = key else { return Ok(Vec::new()) };
     check_text("field of per_key", Some(key))?;
     let path: Vec<String> = key.split('.').map(str::to_owned).collect();
     if path.iter().any(String::is_empty) {

@@ -355,3 +355,14 @@ fn a_job_whose_priority_ages_comes_first_within_its_key() {
     );
     assert_eq!([queue.fetch("NULL"), queue.fetch("NULL"), queue.fetch("NULL")], [Some(3), Some(1), Some(2)]);
 }
+
+#[test]
+fn the_key_can_be_given_with_the_job() {
+    let mut queue = Queue::new();
+    queue.run("SELECT procrastinate_diesel_limit_keys_v1('queue', 'default', '{}', 1, NULL, NULL)");
+    queue.add(jobs_of("a a a a a"));
+    queue.run(
+        "INSERT INTO procrastinate_diesel_job_options (job_id, limit_key) VALUES (1, 'x'), (2, 'x'), (3, 'y'), (4, NULL)",
+    );
+    assert_eq!(fetch(&mut queue, "NULL", 9), [1, 3, 4, 5]);
+}

@@ -119,6 +119,10 @@ async fn key_is_full(
 ) -> Result<Option<String>, Failure> {
     let Some((path, limit)) = control.key_path.as_ref().zip(key_limit_text(control)) else { return Ok(None) };
     let key = text_at(&job.args, path);
+    let what = format!("its {} {:?}", control.kind, control.name);
+    if path.is_empty() {
+        return Ok(Some(format!("{what} is limited to {limit}")));
+    }
     if key.is_empty() {
         return Ok(None);
     }
@@ -128,7 +132,6 @@ async fn key_is_full(
     let running = running.iter().filter(|other| text_at(&other.args, path) == key).count();
     let is_full =
         control.key_max_running.is_some_and(|most| i64::try_from(running).is_ok_and(|jobs| jobs >= most.into()));
-    let what = format!("its {} {:?}", control.kind, control.name);
     let reason = || format!("{what} is limited to {limit}; {running} running with its key {key:?}");
     Ok((is_full || control.key_max_starts.is_some()).then(reason))
 }

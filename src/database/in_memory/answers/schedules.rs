@@ -47,7 +47,7 @@ impl Store {
             seen_in_code_at: None,
             created_at: at,
             changed_at: at,
-            version: self.draw_schedule_version(),
+            version: self.schedule_versions.draw(),
         }
     }
 
@@ -106,7 +106,7 @@ impl Answer for CreateScheduleQuery {
 
 impl Answer for ChangeScheduleQuery {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<bool>> {
-        let (at, version) = (store.at(self.at), store.draw_schedule_version());
+        let (at, version) = (store.at(self.at), store.schedule_versions.draw());
         let is_in_database = |schedule: &ProcrastinateSchedule| !schedule.is_in_code();
         let rows = store.change_schedule(&self.key, is_in_database, |schedule| {
             let old_times = (schedule.cron.clone(), schedule.time_zone.clone());
