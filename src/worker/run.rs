@@ -39,6 +39,12 @@ use crate::worker::unknown_tasks::UnknownJobs;
 /// How long a slow server may take to respond to a heartbeat at least.
 const SHORTEST_ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
+/// Starts the side tasks that every worker has, whatever jobs it runs.
+fn spawn_chores(side_tasks: &mut JoinSet<()>, connector: &Connector, settings: &Settings) {
+    side_tasks.spawn(supervise(Retention::new(connector.clone(), settings)));
+    side_tasks.spawn(supervise(Ageing::new(connector.clone(), settings)));
+}
+
 /// Runs a worker until it is stopped, or until there is no job left to start if `stop_when_empty` is set.
 pub(super) async fn run(
     app: App,
@@ -85,8 +91,7 @@ pub(super) async fn run(
     if settings.install_signal_handlers {
         side_tasks.spawn(supervise(SignalHandler::install(handle.clone())));
     }
-    side_tasks.spawn(supervise(Retention::new(connector.clone(), &settings)));
-    side_tasks.spawn(supervise(Ageing::new(connector.clone(), &settings)));
+    spawn_chores(&mut side_tasks, &connector, &settings);
     let (first_turn, is_turned) = oneshot::channel();
     side_tasks.spawn(supervise(PeriodicTasks::new(&app, schedule_signal, first_turn)));
     let mut rescuer = Rescuer::new(app.clone(), &settings, fetch_signal.clone());
