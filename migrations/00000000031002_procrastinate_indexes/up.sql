@@ -61,7 +61,8 @@ BEGIN
         ('function', 'procrastinate_trigger_function_scheduled_events_v1'),
         ('function', 'procrastinate_unlink_periodic_defers_v1'),
         ('function', 'procrastinate_defer_periodic_job_v2'),
-        ('function', 'procrastinate_fetch_job_v2')),
+        ('function', 'procrastinate_fetch_job_v2'),
+        ('function', 'procrastinate_finish_job_v1')),
     found (kind, name, identity, definition, description) AS (
         SELECT 'index', class.relname::text, quote_ident(class.relname),
                pg_get_indexdef(class.oid, 0, true), obj_description(class.oid, 'pg_class')

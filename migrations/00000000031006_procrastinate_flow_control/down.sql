@@ -21,6 +21,7 @@ DROP TYPE procrastinate_diesel_room_v1;
 DROP TYPE procrastinate_diesel_key_room_v1;
 DROP TYPE procrastinate_diesel_flow_v1;
 DROP FUNCTION procrastinate_diesel_is_expired_v1(bigint, timestamptz);
+DROP TABLE procrastinate_diesel_unique_keys;
 DROP TABLE procrastinate_diesel_job_options;
 DROP TABLE procrastinate_diesel_keyed_jobs;
 DROP TABLE procrastinate_diesel_limit_keys;

@@ -138,10 +138,31 @@ CREATE INDEX procrastinate_diesel_job_options_start_before_idx_v1
     ON procrastinate_diesel_job_options (start_before)
     WHERE start_before IS NOT NULL AND checked_at IS NULL;
 
+-- No foreign key, either.
+CREATE TABLE procrastinate_diesel_unique_keys (
+    key text PRIMARY KEY CHECK (octet_length(key) <= 2600),
+    job_id bigint NOT NULL,
+    period_seconds double precision NOT NULL DEFAULT 0 CHECK (period_seconds >= 0),
+    free_at timestamptz);
+COMMENT ON TABLE procrastinate_diesel_unique_keys IS
+    'Keys that refuse further jobs while a job holds them, and for a period after it has ended. A '
+    'row whose time is over is deleted later.';
+COMMENT ON COLUMN procrastinate_diesel_unique_keys.key IS 'The key, of all tasks and queues.';
+COMMENT ON COLUMN procrastinate_diesel_unique_keys.job_id IS
+    'The job that holds the key. It may have ended or be gone.';
+COMMENT ON COLUMN procrastinate_diesel_unique_keys.period_seconds IS
+    'How long the job holds the key after its end.';
+COMMENT ON COLUMN procrastinate_diesel_unique_keys.free_at IS
+    'When the job ceases to hold the key. NULL if it was not seen to end: as long as there is the '
+    'job, its status and events decide.';
+CREATE INDEX procrastinate_diesel_unique_keys_job_id_idx_v1 ON procrastinate_diesel_unique_keys (job_id);
+CREATE INDEX procrastinate_diesel_unique_keys_free_at_idx_v1 ON procrastinate_diesel_unique_keys (free_at)
+    WHERE free_at IS NOT NULL;
+
 -- Roles that can fetch jobs must be able to do so as before. As long as there is no limit, they
 -- only read the tables. The same goes for roles that defer jobs without these options.
 GRANT SELECT ON procrastinate_diesel_flow_controls, procrastinate_diesel_limit_states,
-    procrastinate_diesel_job_options TO PUBLIC;
+    procrastinate_diesel_job_options, procrastinate_diesel_unique_keys TO PUBLIC;
 -- The keys themselves are for nobody else.
 GRANT SELECT (id) ON procrastinate_diesel_limit_keys TO PUBLIC;
 DO $grants$
@@ -161,7 +182,7 @@ BEGIN
     LOOP
         EXECUTE format(
             'GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_job_options, '
-            'procrastinate_diesel_keyed_jobs TO %s', grantee);
+            'procrastinate_diesel_keyed_jobs, procrastinate_diesel_unique_keys TO %s', grantee);
         EXECUTE format(
             'GRANT INSERT (kind, name), UPDATE (changed_at) ON procrastinate_diesel_flow_controls TO %s', grantee);
         IF can_fetch THEN

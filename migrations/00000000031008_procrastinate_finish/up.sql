@@ -127,6 +127,28 @@ COMMENT ON FUNCTION procrastinate_diesel_finish_jobs_v1(bigint, bigint[], procra
     'with the given number of attempts (NULL: in any). Returns the IDs of the jobs that no '
     'longer belong to the worker, or are in another attempt. These stay as they are.';
 
+CREATE FUNCTION procrastinate_diesel_end_keys_v1(deleted_job_ids bigint[])
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM procrastinate_diesel_unique_keys)
+            OR NOT has_table_privilege('procrastinate_diesel_unique_keys', 'UPDATE') THEN
+        RETURN;
+    END IF;
+    -- A worker does not wait for a transaction that has locked a key.
+    UPDATE procrastinate_diesel_unique_keys AS known
+    SET free_at = now() + make_interval(secs => known.period_seconds)
+    WHERE known.key = ANY (ARRAY(
+        SELECT held.key FROM procrastinate_diesel_unique_keys AS held
+        WHERE held.job_id = ANY (deleted_job_ids)
+          AND (SELECT job.id FROM procrastinate_jobs AS job WHERE job.id = held.job_id) IS NULL
+        FOR UPDATE SKIP LOCKED));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_end_keys_v1(bigint[]) IS
+    'Records when the unique keys of jobs that have just ended, and were deleted, are free.';
+
 CREATE FUNCTION procrastinate_diesel_delete_finished_jobs_v1(
         p_worker_id bigint, deleted_job_ids bigint[], deleted_attempts integer[])
     RETURNS bigint[]
@@ -146,6 +168,7 @@ BEGIN
           common_attempts, deleted_attempts[array_position(deleted_job_ids, job.id)], job.attempts);
     GET DIAGNOSTICS deleted_count = ROW_COUNT;
     PERFORM procrastinate_diesel_note_ended_jobs_v1(deleted_job_ids, false);
+    PERFORM procrastinate_diesel_end_keys_v1(deleted_job_ids);
     IF deleted_count = cardinality(deleted_job_ids) THEN
         RETURN '{}';
     END IF;
@@ -239,7 +262,10 @@ BEGIN
             coalesce(retry.counts_as_attempt, true));
         IF new_status = 'failed' THEN
             failed_ids := failed_ids || retry.job_id;
-            DELETE FROM procrastinate_jobs AS job WHERE job.id = retry.job_id AND retry.is_deleted_if_failed;
+            IF retry.is_deleted_if_failed THEN
+                DELETE FROM procrastinate_jobs AS job WHERE job.id = retry.job_id;
+                PERFORM procrastinate_diesel_end_keys_v1(ARRAY[retry.job_id]);
+            END IF;
         -- A job that is not doing, or that the worker is doing in a later attempt, was requeued by
         -- an earlier call whose response was lost, or finished manually.
         ELSIF new_status IS NULL AND EXISTS (

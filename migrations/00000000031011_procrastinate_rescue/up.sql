@@ -231,6 +231,7 @@ BEGIN
                     CASE WHEN kind IN ('complete', 'not_deleted') THEN rescue.error END);
                 IF rescue.is_deleted_if_failed AND kind = 'complete' THEN
                     DELETE FROM procrastinate_jobs AS job WHERE job.id = rescue.job_id AND new_status <> 'todo';
+                    PERFORM procrastinate_diesel_end_keys_v1(ARRAY[rescue.job_id]);
                 END IF;
                 EXIT;
             EXCEPTION WHEN OTHERS THEN

@@ -60,6 +60,7 @@ macro_rules! allow_with_procrastinate {
             $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_diesel_job_options);
             $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_diesel_flow_controls);
             $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_diesel_priority_ageings);
+            $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_diesel_unique_keys);
             $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_diesel_schedules);
         )+
     };

@@ -158,6 +158,17 @@ diesel::table! {
 
 diesel::table! {
     use diesel::sql_types::*;
+
+    procrastinate_diesel_unique_keys (key) {
+        key -> Text,
+        job_id -> Int8,
+        period_seconds -> Float8,
+        free_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
     use super::sql_types::ProcrastinateJobEventType;
 
     procrastinate_events (id) {
@@ -228,6 +239,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     procrastinate_diesel_limit_states,
     procrastinate_diesel_priority_ageings,
     procrastinate_diesel_schedules,
+    procrastinate_diesel_unique_keys,
     procrastinate_events,
     procrastinate_jobs,
     procrastinate_periodic_defers,

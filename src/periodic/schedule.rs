@@ -131,6 +131,9 @@ impl Schedule {
         if let Some(Deadline::Before(time)) = options.deadline {
             return Err(Error::invalid("start_before", time.to_string(), rule()));
         }
+        if let Some((key, _)) = &options.unique {
+            return Err(Error::invalid("unique key", key, rule()));
+        }
         let job = JobToDefer::new(&self.task_name, args, options).into_checked_job()?;
         match job.row.scheduled_at {
             None => Ok(job),

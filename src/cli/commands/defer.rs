@@ -45,12 +45,12 @@ pub(crate) struct Defer {
     #[arg(long, value_name = "WHAT", value_parser = values::if_enqueued)]
     if_enqueued: Option<IfEnqueued>,
 
-    /// Exit with 0 even if the queueing lock is taken [env: PROCRASTINATE_DEFER_IGNORE_ALREADY_ENQUEUED, 1/y/t or
-    /// 0/n/f]
+    /// Exit with 0 even if the queueing lock or unique key is taken [env:
+    /// PROCRASTINATE_DEFER_IGNORE_ALREADY_ENQUEUED, 1/y/t or 0/n/f]
     #[arg(short, long, overrides_with = "no_ignore_already_enqueued")]
     ignore_already_enqueued: bool,
 
-    /// Fail if the queueing lock is taken (default)
+    /// Fail if the queueing lock or unique key is taken (default)
     #[arg(long, overrides_with = "ignore_already_enqueued")]
     no_ignore_already_enqueued: bool,
 
@@ -75,6 +75,15 @@ pub(crate) struct Defer {
     /// The key for limits of each key [env: PROCRASTINATE_DEFER_LIMIT_KEY]
     #[arg(long, value_name = "KEY")]
     limit_key: Option<String>,
+
+    /// The unique key; only one job can have it until it has ended [env: PROCRASTINATE_DEFER_UNIQUE]
+    #[arg(long, value_name = "KEY")]
+    unique: Option<String>,
+
+    /// How long the job keeps its unique key after its end: seconds, or 5m, 2h, 7d [env:
+    /// PROCRASTINATE_DEFER_UNIQUE_FOR]
+    #[arg(long, value_name = "SECONDS", value_parser = values::duration, allow_negative_numbers = true)]
+    unique_for: Option<Duration>,
 
     /// The priority; higher priorities start first. Default: the task's priority, or 0 [env:
     /// PROCRASTINATE_DEFER_PRIORITY]
@@ -103,7 +112,9 @@ impl Defer {
         )?;
         let args = or_variable(self.json_args.take(), "PROCRASTINATE_DEFER_JSON_ARGS", values::arguments)?;
         let args = args.unwrap_or_else(|| json!({}));
-        let job = self.task(args.clone(), session)?.configure(&self.options()?);
+        let options = self.options()?;
+        let is_unique = options.unique.is_some();
+        let job = self.task(args.clone(), session)?.configure(&options);
         session.output.note(format!("Launching a job: {}({})", self.task, shown(&args)));
         match session.app.job_manager().defer_detailed(job).await {
             Ok(deferred) if self.json => {
@@ -113,10 +124,13 @@ impl Defer {
             Ok(Deferred::Replaced(id)) => {
                 session.output.line(format!("replaced the pending job {id} with the same queueing lock"))
             }
+            Ok(Deferred::Kept(id)) if is_unique => {
+                session.output.line(format!("job {id} has the same unique key or queueing lock"))
+            }
             Ok(Deferred::Kept(id)) => {
                 session.output.line(format!("job {id} with the same queueing lock is already pending"))
             }
-            Err(error @ Error::AlreadyEnqueued { .. }) if is_ignored == Some(true) => {
+            Err(error) if error.is_already_enqueued() && is_ignored == Some(true) => {
                 session.output.note(format!("{error} (ignored)"));
                 if self.json { session.output.json(&json!({ "id": null })) } else { Ok(()) }
             }
@@ -161,6 +175,13 @@ impl Defer {
         if let Some(key) = or_variable(self.limit_key.take(), "PROCRASTINATE_DEFER_LIMIT_KEY", values::text)? {
             options = options.limit_key(key);
         }
+        let key = or_variable(self.unique.take(), "PROCRASTINATE_DEFER_UNIQUE", values::text)?;
+        let period = or_variable(self.unique_for, "PROCRASTINATE_DEFER_UNIQUE_FOR", values::duration)?;
+        options = match (key, period) {
+            (Some(key), period) => options.unique_for(key, period.unwrap_or_default()),
+            (None, Some(_)) => return Err(Failure::usage("--unique-for is set without --unique; set the key, too")),
+            (None, None) => options,
+        };
         self.deadline(self.schedule(options)?)
     }
 

@@ -108,7 +108,9 @@ fn advice(error: &Error) -> Option<&'static str> {
         error if error.says_that_permission_is_missing() => {
             Some("grant the role SELECT, INSERT, UPDATE and DELETE on the queue's tables, and USAGE on their sequences")
         }
-        Error::AlreadyEnqueued { .. } => Some("use --ignore-already-enqueued if one job is enough"),
+        Error::AlreadyEnqueued { .. } | Error::NotUnique { .. } => {
+            Some("use --ignore-already-enqueued if one job is enough")
+        }
         Error::UnknownTask { .. } => Some("use --unknown if another program has the task"),
         Error::JobNotFound { .. } => Some("run `list_jobs` to see the existing jobs"),
         Error::ScheduleNotFound { .. } => Some("run `schedules list` to see the existing schedules; --id names one"),

@@ -8,6 +8,7 @@
 //! | `flow` | how many more jobs may start |
 //! | `options` | options that few jobs have, and jobs that have not started in time |
 //! | `sequence` | sequences of IDs |
+//! | `unique_keys` | keys that refuse further jobs |
 //! | `violations` | errors that the database would return |
 //! | `listeners` | listeners and their notifications |
 //! | `values` | how PostgreSQL changes values when it stores them |
@@ -30,6 +31,7 @@ mod store;
 #[cfg(test)]
 #[cfg(feature = "cli")]
 mod tests;
+mod unique_keys;
 mod values;
 mod violations;
 

@@ -9,6 +9,7 @@ use super::ExecutedQuery;
 use super::controls::Flow;
 use super::listeners::Listeners;
 use super::sequence::Sequence;
+use super::unique_keys::HeldKey;
 use super::values::{stored_args, stored_time};
 use super::violations::Violation;
 use crate::database::models::{
@@ -43,6 +44,7 @@ pub(crate) struct Store {
     pub(super) flow: Flow,
     /// Options of jobs that few jobs have.
     pub(super) options: BTreeMap<i64, ProcrastinateJobOptions>,
+    pub(super) unique_keys: BTreeMap<String, HeldKey>,
     /// The schedules of periodic tasks.
     pub(super) schedules: BTreeMap<ScheduleKey, ProcrastinateSchedule>,
     queries: Vec<ExecutedQuery>,

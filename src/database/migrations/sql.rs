@@ -106,6 +106,7 @@ pub const SQL_MIGRATIONS: &[SqlMigration] = sql_migrations![
     "00000000031015_procrastinate_replace",
     "00000000031016_procrastinate_schedules",
     "00000000031017_procrastinate_job_options",
+    "00000000031018_procrastinate_unique_keys",
     "00000000031019_procrastinate_ageing",
     "00000000031020_procrastinate_limits_per_key",
 ];

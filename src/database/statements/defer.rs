@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use diesel::result::QueryResult;
-use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Double, Integer, Jsonb, Nullable, Text, Timestamptz};
 
 use crate::database::statements::statement;
 use crate::job::JobId;
@@ -167,6 +167,14 @@ pub(crate) struct DeferOrReplaceJobs {
 pub(crate) struct ExtraOptions {
     pub(crate) start_before: Option<DateTime<Utc>>,
     pub(crate) limit_key: Option<String>,
+    pub(crate) unique: Option<UniqueKey>,
+}
+
+/// A key that refuses further jobs, and for how long after the end of the job.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct UniqueKey {
+    pub(crate) key: String,
+    pub(crate) period_seconds: f64,
 }
 
 impl ExtraOptions {
@@ -176,6 +184,7 @@ impl ExtraOptions {
 }
 
 /// Defers jobs like [`DeferOrReplaceJobs`], with options that few jobs have.
+#[derive(Debug, Default)]
 pub(crate) struct DeferWithOptions {
     pub(crate) jobs: InsertJobs,
     pub(crate) if_enqueued: Vec<&'static str>,
@@ -202,4 +211,28 @@ statement!(
         jobs.queues: Array<Text> as "varchar[]", jobs.task_names: Array<Text> as "varchar[]",
         jobs.priorities: Array<Integer>, jobs.locks: Array<Nullable<Text>>, jobs.queueing_locks: Array<Nullable<Text>>,
         jobs.args: Array<Jsonb>, jobs.scheduled_at: Array<Nullable<Timestamptz>>, if_enqueued: Array<Text>)
+);
+
+/// Defers jobs like [`DeferWithOptions`], with unique keys.
+pub(crate) struct DeferUniqueJobs {
+    pub(crate) jobs: DeferWithOptions,
+    pub(crate) unique_keys: Vec<Option<String>>,
+    /// For how many seconds each job holds its key after its end.
+    pub(crate) unique_seconds: Vec<f64>,
+}
+
+/// A row of [`DeferUniqueJobs`]: like [`EffectOrTaken`], with the unique key at which a job failed, and then the ID of
+/// the job that holds it.
+pub(crate) type UniqueOrTaken = (Option<JobId>, Option<String>, Option<String>, Option<String>);
+
+statement!(
+    "defer the job":
+    DeferUniqueJobs -> UniqueOrTaken: (Nullable<BigInt>, Nullable<Text>, Nullable<Text>, Nullable<Text>),
+    select "job_id, effect, taken_queueing_lock, taken_unique_key" from "procrastinate_diesel_defer_unique_jobs_v1"(
+        jobs.jobs.queues: Array<Text> as "varchar[]", jobs.jobs.task_names: Array<Text> as "varchar[]",
+        jobs.jobs.priorities: Array<Integer>, jobs.jobs.locks: Array<Nullable<Text>>,
+        jobs.jobs.queueing_locks: Array<Nullable<Text>>, jobs.jobs.args: Array<Jsonb>,
+        jobs.jobs.scheduled_at: Array<Nullable<Timestamptz>>, jobs.if_enqueued: Array<Text>,
+        jobs.start_before: Array<Nullable<Timestamptz>>, jobs.limit_keys: Array<Nullable<Text>>,
+        unique_keys: Array<Nullable<Text>>, unique_seconds: Array<Double>)
 );

@@ -2,7 +2,7 @@
 //! `…_procrastinate_job_options`.
 
 #[cfg(feature = "cli")]
-use diesel::sql_types::Array;
+use diesel::sql_types::{Array, Double, Text};
 use diesel::sql_types::{BigInt, Bool, Integer};
 
 #[cfg(feature = "cli")]
@@ -26,6 +26,34 @@ statement!(
     "cancel jobs that have not started in time": TendJobOptions -> TendedJobOptions: (Integer, Bool, BigInt),
     select "expired, has_more, stopped_at" from "procrastinate_diesel_tend_job_options_v1"(start_after: BigInt)
 );
+
+/// Does a step of what is due for unique keys: records when the keys of ended jobs are free, and deletes free ones.
+pub(crate) struct TendUniqueKeys {
+    /// The job after which it searches for jobs that have ended.
+    pub(crate) start_after: i64,
+}
+
+statement!(
+    "remove unique keys": TendUniqueKeys -> (bool, i64): (Bool, BigInt),
+    select "has_more, stopped_at" from "procrastinate_diesel_tend_unique_keys_v1"(start_after: BigInt)
+);
+
+/// The unique keys of a job that are not known to be free, each with its period in seconds.
+#[cfg(feature = "cli")]
+pub(crate) struct KeysOfJob {
+    pub(crate) job_id: i64,
+}
+
+#[cfg(feature = "cli")]
+statement!("look up the unique keys of the job": KeysOfJob -> (String, f64): (Text, Double), |statement, out| {
+    out.push_sql(
+        "SELECT key, period_seconds FROM procrastinate_diesel_unique_keys \
+         WHERE (free_at IS NULL OR free_at > now()) AND job_id = ",
+    );
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(" ORDER BY key");
+    Ok(())
+});
 
 /// The options of these jobs, as far as they have any.
 #[cfg(feature = "cli")]

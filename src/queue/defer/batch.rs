@@ -137,7 +137,7 @@ fn log_kept(count: usize) {
         tracing::info!(
             action = "jobs_already_enqueued",
             count,
-            "did not defer {count} jobs: jobs with the same queueing locks are pending",
+            "did not defer {count} jobs: other jobs have the same queueing locks or unique keys",
         );
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::database::connection::run::{Run, no_row};
 use crate::database::statements::defer::{
-    DeferOrReplaceJobs, DeferWithOptions, EffectOrTaken, ExtraOptions, HoldersOfQueueingLocks, InsertJob,
-    InsertJobUnlessEnqueued, NewJob,
+    DeferOrReplaceJobs, DeferUniqueJobs, DeferWithOptions, EffectOrTaken, ExtraOptions, HoldersOfQueueingLocks,
+    InsertJob, InsertJobUnlessEnqueued, NewJob, UniqueKey,
 };
 use crate::error::Error;
 use crate::job::JobId;
@@ -69,19 +69,49 @@ pub(super) async fn insert_or_replace<R: Run>(
     jobs: Vec<CheckedJob>,
     run: &mut R,
 ) -> Result<Result<Vec<Deferred>, String>, Error> {
-    let if_enqueued = jobs.iter().map(|job| job.if_enqueued.label()).collect();
-    let rows = if jobs.iter().all(|job| job.extras.is_empty()) {
-        run.load(DeferOrReplaceJobs { jobs: jobs.into_iter().map(|job| job.row).collect(), if_enqueued }).await?
+    let if_enqueued: Vec<_> = jobs.iter().map(|job| job.if_enqueued.label()).collect();
+    let (jobs, extras): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.row, job.extras)).unzip();
+    let task_names: Vec<_> = jobs.iter().map(|job| job.task_name.clone()).collect();
+    let jobs = jobs.into_iter().collect();
+    let rows = if extras.iter().all(ExtraOptions::is_empty) {
+        run.load(DeferOrReplaceJobs { jobs, if_enqueued }).await?
     } else {
-        let (jobs, extras): (Vec<_>, Vec<_>) = jobs.into_iter().map(|job| (job.row, job.extras)).unzip();
-        let (start_before, limit_keys) =
-            extras.into_iter().map(|extras| (extras.start_before, extras.limit_key)).unzip();
-        run.load(DeferWithOptions { jobs: jobs.into_iter().collect(), if_enqueued, start_before, limit_keys }).await?
+        let options = extras.iter().map(|extras| (extras.start_before, extras.limit_key.clone()));
+        let (start_before, limit_keys) = options.unzip();
+        let jobs = DeferWithOptions { jobs, if_enqueued, start_before, limit_keys };
+        let unique: Vec<_> = extras.into_iter().map(|extras| extras.unique).collect();
+        if unique.iter().all(Option::is_none) {
+            run.load(jobs).await?
+        } else {
+            insert_unique(jobs, unique, &task_names, run).await?
+        }
     };
     if let Some(queueing_lock) = rows.iter().find_map(|(.., taken)| taken.clone()) {
         return Ok(Err(queueing_lock));
     }
     rows.into_iter().map(deferred).collect::<Option<_>>().map(Ok).ok_or_else(no_row::<DeferOrReplaceJobs>)
+}
+
+/// Defers jobs of which some have unique keys. A taken key is an error.
+async fn insert_unique<R: Run>(
+    jobs: DeferWithOptions,
+    unique: Vec<Option<UniqueKey>>,
+    task_names: &[String],
+    run: &mut R,
+) -> Result<Vec<EffectOrTaken>, Error> {
+    let unique_seconds =
+        unique.iter().map(|unique| unique.as_ref().map_or(0.0, |unique| unique.period_seconds)).collect();
+    let unique_keys: Vec<_> = unique.into_iter().map(|unique| unique.map(|unique| unique.key)).collect();
+    let fails: Vec<_> = jobs.if_enqueued.iter().map(|label| *label == IfEnqueued::Fail.label()).collect();
+    let keys = unique_keys.clone();
+    let rows = run.load(DeferUniqueJobs { jobs, unique_keys, unique_seconds }).await?;
+    if let Some((job_id, key)) = rows.iter().find_map(|(id, .., key)| Some((*id, key.clone()?))) {
+        let of_key =
+            keys.iter().zip(fails).zip(task_names).find(|((of_job, fails), _)| *fails && **of_job == Some(key.clone()));
+        let task_name = of_key.map(|(_, task_name)| task_name.clone()).unwrap_or_default();
+        return Err(Error::NotUnique { task_name, key, job_id });
+    }
+    Ok(rows.into_iter().map(|(id, effect, queueing_lock, _)| (id, effect, queueing_lock)).collect())
 }
 
 fn deferred((id, effect, _): EffectOrTaken) -> Option<Deferred> {
@@ -153,7 +183,7 @@ impl NamesOfJob {
             job.task_name = %task_name,
             job.queue = %queue,
             queueing_lock,
-            "did not defer a job of task {task_name}: job {id} with the same queueing lock is pending",
+            "did not defer a job of task {task_name}: job {id} has the same queueing lock or unique key",
         );
     }
 }

@@ -133,13 +133,15 @@ impl JobToDefer {
     /// [`Error::Invalid`], which names the value and the rule:
     ///
     /// - the name of a queue or task must not be empty or longer than 128 bytes
-    /// - a lock or limit key must not be longer than 2,600 bytes
+    /// - a lock, limit key or unique key must not be longer than 2,600 bytes
     /// - the arguments must be an object
     /// - no text may contain a NUL character
     /// - no number of the arguments may be infinite or NaN, and they must not be nested more than 127 levels deep
     /// - `schedule_at` must be a date that PostgreSQL can hold, and cannot be combined with `schedule_in`
     /// - `start_before` must be in the future and after the schedule, and `start_within` must be greater than zero
     /// - `unless_enqueued` and `if_enqueued` must be combined with a queueing lock
+    /// - or, if they keep the other job, with a unique key
+    /// - `if_enqueued` must not replace jobs if there is a unique key
     ///
     /// # Example
     ///
@@ -165,8 +167,13 @@ impl JobToDefer {
             Some(IfEnqueued::Keep) => "unless_enqueued".to_owned(),
             Some(other) => format!("if_enqueued = {}", other.label()),
         };
-        if self.options.queueing_lock.is_some() {
-            return Ok(());
+        match (&self.options.unique, &self.options.queueing_lock) {
+            (Some(_), _) if self.options.if_enqueued.is_some_and(IfEnqueued::is_replacing) => {
+                let rule = format!("the job of the task \"{}\" must not have a unique key", self.task_name);
+                return Err(Error::invalid("option", option, rule));
+            }
+            (None, None) => {}
+            _ => return Ok(()),
         }
         Err(Error::invalid(
             "option",

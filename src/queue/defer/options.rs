@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use serde_json::Value;
 
-use crate::database::statements::defer::ExtraOptions;
+use crate::database::statements::defer::{ExtraOptions, UniqueKey};
 use crate::error::Error;
 use crate::queue::defer::if_enqueued::IfEnqueued;
 use crate::support::clock;
@@ -14,6 +14,9 @@ use crate::validation::{check_lock, check_name};
 
 /// The first whole year that PostgreSQL's `timestamptz` can hold, 4713 BC. Its last year is beyond chrono's.
 const FIRST_YEAR: i32 = -4_712;
+
+/// The longest period of a unique key, so that its end is a date.
+const LONGEST_PERIOD: Duration = Duration::from_secs(1_000 * 365 * 24 * 3_600);
 
 /// Returns the options of a job with these arguments, if they fit its task.
 pub(crate) type OptionsOf = fn(&Value) -> Result<JobOptions, Misfit>;
@@ -59,6 +62,7 @@ pub struct JobOptions {
     pub(crate) schedule_in: Option<Duration>,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) limit_key: Option<String>,
+    pub(crate) unique: Option<(String, Duration)>,
     pub(crate) if_enqueued: Option<IfEnqueued>,
 }
 
@@ -235,6 +239,39 @@ impl JobOptions {
         self
     }
 
+    /// Sets a unique key, at most 2,600 bytes. Default: none.
+    ///
+    /// Only one job can hold it, from when it is deferred until it has ended, across all tasks and queues. Deferring
+    /// another one returns [`Error::NotUnique`](crate::Error::NotUnique). With
+    /// [`unless_enqueued`](Self::unless_enqueued) it stores nothing, and returns the ID of the job that holds the key.
+    /// A queueing lock, in contrast, is released when the job starts. It overrides [`unique_for`](Self::unique_for).
+    ///
+    /// ```
+    /// # use procrastinate::JobOptions;
+    /// let options = JobOptions::new().unique("report-7");
+    /// ```
+    #[doc(alias = "singleton_key")]
+    pub fn unique(self, key: impl Into<String>) -> Self {
+        self.unique_for(key, Duration::ZERO)
+    }
+
+    /// Sets a unique key that the job also holds for a period after it has ended. Default: none.
+    ///
+    /// The period belongs to the job that holds the key: it does not matter what the next job says. The rest is as in
+    /// [`unique`](Self::unique), which it overrides.
+    ///
+    /// ```
+    /// # use procrastinate::JobOptions;
+    /// # use std::time::Duration;
+    /// let once_an_hour = JobOptions::new().unique_for("report-7", Duration::from_secs(3_600));
+    /// ```
+    #[doc(alias = "singleton_seconds")]
+    #[doc(alias = "unique_until")]
+    pub fn unique_for(mut self, key: impl Into<String>, period: Duration) -> Self {
+        self.unique = Some((key.into(), period));
+        self
+    }
+
     /// Returns these options, overridden by those set in `others`.
     pub(crate) fn overridden_by(self, others: &Self) -> Self {
         let others = others.clone();
@@ -247,6 +284,7 @@ impl JobOptions {
             schedule_in: others.schedule_in.or(self.schedule_in),
             deadline: others.deadline.or(self.deadline),
             limit_key: others.limit_key.or(self.limit_key),
+            unique: others.unique.or(self.unique),
             if_enqueued: others.if_enqueued.or(self.if_enqueued),
         }
     }
@@ -265,7 +303,21 @@ impl JobOptions {
 
     /// The options that are not columns of the job's row.
     pub(crate) fn extras(&self) -> Result<ExtraOptions, Error> {
-        Ok(ExtraOptions { start_before: self.starts_before()?, limit_key: self.limit_key.clone() })
+        let (start_before, unique) = (self.starts_before()?, self.unique_key()?);
+        Ok(ExtraOptions { start_before, limit_key: self.limit_key.clone(), unique })
+    }
+
+    fn unique_key(&self) -> Result<Option<UniqueKey>, Error> {
+        let Some((key, period)) = &self.unique else { return Ok(None) };
+        check_lock("unique key", Some(key))?;
+        if *period > LONGEST_PERIOD {
+            return Err(Error::invalid(
+                "period of the unique key",
+                format!("{period:?}"),
+                "must be at most 1,000 years",
+            ));
+        }
+        Ok(Some(UniqueKey { key: key.clone(), period_seconds: period.as_secs_f64() }))
     }
 
     /// The time by which a job with these options must start.

@@ -77,6 +77,13 @@ impl JobToDefer {
         /// ```
         limit_key(limit_key: impl Into<String>);
 
+        /// Sets a unique key; see [`JobOptions::unique`](crate::JobOptions::unique).
+        ///
+        /// ```
+        /// let job = procrastinate::configure_task("bill", serde_json::json!({})).unique("bill-7");
+        /// ```
+        unique(key: impl Into<String>);
+
         /// Sets what happens if another pending job holds the queueing lock; see
         /// [`JobOptions::if_enqueued`](crate::JobOptions::if_enqueued).
         ///
@@ -85,6 +92,18 @@ impl JobToDefer {
         /// let job = configure_task("bill", serde_json::json!({})).queueing_lock("bill-7").if_enqueued(IfEnqueued::Replace);
         /// ```
         if_enqueued(if_enqueued: IfEnqueued);
+    }
+
+    /// Sets a unique key that the job also holds for a period after it has ended; see
+    /// [`JobOptions::unique_for`](crate::JobOptions::unique_for).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let job = procrastinate::configure_task("bill", serde_json::json!({})).unique_for("bill-7", Duration::from_secs(3_600));
+    /// ```
+    pub fn unique_for(mut self, key: impl Into<String>, period: Duration) -> Self {
+        self.options = self.options.unique_for(key, period);
+        self
     }
 
     /// Keeps the pending job that holds the queueing lock; see

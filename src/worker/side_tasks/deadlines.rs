@@ -1,15 +1,19 @@
-//! Cancels jobs that have not started in time, also in queues that no worker of this crate serves.
+//! Cancels jobs that have not started in time, also in queues that no worker of this crate serves, and frees unique
+//! keys.
 
 use crate::database::connection::RenewedConnection;
 use crate::database::connection::run::Run;
-use crate::database::statements::options::TendJobOptions;
+use crate::database::statements::options::{TendJobOptions, TendUniqueKeys};
 use crate::error::Error;
 
-/// Cancels jobs that have not started in time, and deletes the options of jobs that are gone, in small steps.
+/// Cancels jobs that have not started in time, deletes the options of jobs that are gone, and deletes unique keys that
+/// are free, in small steps.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     /// The job after which the next step searches for jobs that are gone.
     position: i64,
+    /// The job after which the next step searches for jobs that have ended, for their unique keys.
+    key_position: i64,
 }
 
 impl Deadlines {
@@ -26,6 +30,14 @@ impl Deadlines {
                     "cancelled {expired} jobs that had not started in time",
                 );
             }
+            if !has_more {
+                break;
+            }
+        }
+        loop {
+            let statement = TendUniqueKeys { start_after: self.key_position };
+            let (has_more, position) = connection.get().await?.load_one(statement).await?;
+            self.key_position = position;
             if !has_more {
                 return Ok(());
             }

@@ -71,6 +71,27 @@ fn a_job_that_has_to_start_in_time_is_shown_with_that_and_why_it_was_cancelled()
 }
 
 #[test]
+fn a_unique_key_is_taken_and_shown() {
+    let database = database();
+    let said = |arguments: &[&str]| run(on(&database, arguments)).well();
+    let defer = ["defer", "sum", "--unknown", "--unique", "report"];
+    said(&[&defer[..], &["--unique-for", "1h"]].concat());
+    let ended = run(on(&database, &defer));
+    assert_eq!(ended.status, 1);
+    assert!(ended.err.contains("job 1 holds the unique key \"report\""), "{ended:?}");
+    assert_eq!(
+        said(&[&defer[..], &["--if-enqueued", "keep"]].concat()),
+        "job 1 has the same unique key or queueing lock\n"
+    );
+    said(&[&defer[..], &["--ignore-already-enqueued"]].concat());
+    assert!(said(&["show", "1"]).contains("unique key          report, and 3600 s after the end"));
+    assert_eq!(run(on(&database, &["defer", "sum", "--unknown", "--unique-for", "1h"])).status, 2);
+    let mut command = on(&database, &["defer", "sum", "--unknown"]);
+    command.env("PROCRASTINATE_DEFER_UNIQUE", "report").env("PROCRASTINATE_DEFER_UNIQUE_FOR", "5");
+    assert_eq!(run(command).status, 1);
+}
+
+#[test]
 fn every_variable_of_defer_is_stored_with_the_job() {
     let database = database();
     let mut command = on(&database, &["defer", "sum"]);

@@ -5,7 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use procrastinate::job_manager::Notification;
 use procrastinate::job_manager::{cancel_job, fetch_job, finish_job, register_worker, retry_job, unregister_worker};
-use procrastinate::{IfEnqueued, JobContext, JobStatus, JobToDefer, PeriodicTask, TaskControl, configure_task, task};
+use procrastinate::{
+    AppBuilder, IfEnqueued, JobContext, JobStatus, JobToDefer, PeriodicTask, TaskControl, configure_task, task,
+};
 use serde_json::json;
 
 use super::on_both;
@@ -348,7 +350,7 @@ async fn a_tick_of_a_periodic_task_is_deferred_once() {
     async fn exclusive_tick(timestamp: i64) {
         assert!(timestamp > 0);
     }
-    let tasks = |app: procrastinate::AppBuilder| {
+    let tasks = |app: AppBuilder| {
         let hourly = PeriodicTask::new::<tick>("0 * * * *").periodic_id("hourly");
         let tasks = app.task::<tick>().task::<exclusive_tick>().periodic(hourly);
         tasks
@@ -416,3 +418,43 @@ async fn a_job_that_is_not_started_in_time_is_cancelled() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn a_unique_key_refuses_further_jobs() {
+    on_both(AppBuilder::task::<work>, async |side| {
+        for (key, period) in [("once", Duration::ZERO), ("hourly", HOUR)] {
+            let job = || work().unique_for(key, period);
+            side.defer(job()).await;
+            side.defer(job()).await;
+            side.defer(job().unless_enqueued()).await;
+            side.defer(job().queueing_lock("q").unless_enqueued()).await;
+        }
+        side.defer(work().queueing_lock("q").unique("other").unless_enqueued()).await;
+        side.defer(work().queueing_lock("q").unique("more").unless_enqueued()).await;
+        side.defer(work().queueing_lock("q").unique("yet more")).await;
+        let kept = |key: &str| work().unique(key).unless_enqueued();
+        let batches = [
+            vec![work().unique("new"), work().unique("once")],
+            vec![work().unique("new"), work().unique("new")],
+            vec![kept("z"), kept("once"), kept("a"), work(), kept("z"), work().unique("more")],
+        ];
+        for batch in batches {
+            let answer = side.app.batch_defer_detailed(batch).await;
+            side.answer("batch", answer);
+        }
+        side.look();
+        let worker = side.register().await;
+        for delete in [false, true] {
+            let id = side.fetch(worker, &["default"]).await;
+            side.defer(work().unique("once")).await;
+            side.execute("finish", finish_job(id, JobStatus::Succeeded).delete_job(delete)).await;
+            side.defer(work().unique("once")).await;
+            side.defer(work().unique("hourly")).await;
+        }
+        side.look();
+    })
+    .await;
+}
+
+#[task]
+async fn work() {}

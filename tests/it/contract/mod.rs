@@ -26,4 +26,5 @@ mod rescue;
 mod retry;
 mod start_before;
 mod tables;
+mod unique_keys;
 mod workers;

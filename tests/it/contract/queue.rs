@@ -41,7 +41,8 @@ impl Queue {
             "TRUNCATE procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers, procrastinate_workers,
                  procrastinate_diesel_job_errors, procrastinate_diesel_flow_controls,
                  procrastinate_diesel_limit_states, procrastinate_diesel_limit_keys, procrastinate_diesel_keyed_jobs,
-                 procrastinate_diesel_priority_ageings, procrastinate_diesel_job_options
+                 procrastinate_diesel_priority_ageings, procrastinate_diesel_job_options,
+                 procrastinate_diesel_unique_keys
              RESTART IDENTITY",
         );
         self.add(jobs);

@@ -8,4 +8,5 @@ mod deferring;
 mod pipelined;
 mod replacing;
 mod start_before;
+mod unique;
 mod unless_enqueued;

@@ -33,6 +33,7 @@ fn may_make_way(line: &str) -> bool {
         || line.starts_with("column idx_procrastinate_jobs_worker_not_null.")
         || line.contains("FUNCTION") && line.contains("procrastinate_fetch_job_v2(")
         || line.contains("FUNCTION") && line.contains("procrastinate_defer_periodic_job_v2(")
+        || line.contains("FUNCTION") && line.contains("procrastinate_finish_job_v1(")
         || line.starts_with("CREATE OR REPLACE FUNCTION") && line.contains("RETURNS trigger")
         || line.starts_with("comment on function procrastinate_trigger_")
         || line.starts_with("comment on function procrastinate_notify_")

@@ -79,12 +79,13 @@ fn grants(roles: &Roles<'_>) -> String {
          GRANT SELECT, INSERT, UPDATE ON procrastinate_diesel_keyed_jobs TO {defers};
          GRANT INSERT ON procrastinate_events TO {defers};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {defers};
-         GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_job_options TO {defers};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_job_options, procrastinate_diesel_unique_keys
+             TO {defers};
          GRANT INSERT (kind, name), UPDATE (changed_at) ON procrastinate_diesel_flow_controls TO {defers};
 
          GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
              procrastinate_workers, procrastinate_diesel_job_errors, procrastinate_diesel_schedules,
-             procrastinate_diesel_job_options TO {works};
+             procrastinate_diesel_job_options, procrastinate_diesel_unique_keys TO {works};
          GRANT INSERT (kind, name), UPDATE (changed_at), DELETE ON procrastinate_diesel_flow_controls TO {works};
          GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_limit_states, procrastinate_diesel_limit_keys,
              procrastinate_diesel_keyed_jobs TO {works};

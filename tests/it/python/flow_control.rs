@@ -13,6 +13,7 @@ on_both_databases!(
     python_workers_start_no_job_of_a_paused_queue,
     both_kinds_of_worker_together_keep_to_a_limit,
     python_workers_start_no_job_too_late,
+    a_job_that_a_python_worker_ends_holds_its_unique_key_for_the_period,
 );
 
 async fn python_workers_start_no_job_of_a_paused_queue(meeting: Meeting) {
@@ -25,7 +26,10 @@ async fn python_workers_start_no_job_of_a_paused_queue(meeting: Meeting) {
     let mut worker = meeting.python.start_worker(&options);
     worker.says("idle").await;
     assert_eq!(statuses(&mut connection), [JobStatus::Todo, JobStatus::Succeeded]);
-    // Nothing but the notification wakes it.
+    // Nothing but the notification wakes it. It may be idle before it listens.
+    let listening = "SELECT count(*) > 0 FROM pg_stat_activity
+                     WHERE datname = current_database() AND state = 'idle' AND query ILIKE 'listen %'";
+    eventually("the worker listens", || rows(&mut connection, listening) == ["true"]).await;
     meeting.app.execute(resume_queue("paused")).await.unwrap();
     eventually("the job succeeds", || statuses(&mut connection)[0] == JobStatus::Succeeded).await;
     worker.stop().await;
@@ -81,4 +85,21 @@ async fn python_workers_start_no_job_too_late(meeting: Meeting) {
     worker.stop().await;
     let expected = [JobStatus::Cancelled, JobStatus::Cancelled, JobStatus::Succeeded, JobStatus::Succeeded];
     assert_eq!(statuses(&mut connection), expected);
+}
+
+async fn a_job_that_a_python_worker_ends_holds_its_unique_key_for_the_period(meeting: Meeting) {
+    let mut connection = connect(&meeting.database);
+    let echo = || configure_task("peer.echo", json!({ "n": 1 }));
+    for delete_jobs in ["never", "always"] {
+        let hourly = || echo().unique_for(format!("hourly, {delete_jobs}"), Duration::from_secs(3_600));
+        let once = || echo().unique(format!("once, {delete_jobs}"));
+        meeting.app.batch_defer([hourly(), once()]).await.unwrap();
+        let options = json!({ "wait": true, "fetch_job_polling_interval": 3_600, "delete_jobs": delete_jobs });
+        let mut worker = meeting.python.start_worker(&options);
+        worker.says("idle").await;
+        worker.stop().await;
+        meeting.app.defer(hourly()).await.unwrap_err();
+        meeting.app.defer(once()).await.unwrap();
+    }
+    assert_eq!(statuses(&mut connection).iter().filter(|status| **status == JobStatus::Succeeded).count(), 2);
 }

@@ -8,7 +8,7 @@ use crate::cli::terminal::times::Times;
 use crate::database::connection::run::Run;
 use crate::database::models::{ProcrastinateJob, ProcrastinateJobOptions};
 use crate::database::statements::Statement;
-use crate::database::statements::options::OptionsOfJobs;
+use crate::database::statements::options::{KeysOfJob, OptionsOfJobs};
 use crate::error::Error;
 
 /// Returns the options of those jobs that have any. Without this crate's migrations there are none.
@@ -31,6 +31,21 @@ pub(crate) async fn options_of_job(
     session: &Session<'_>,
 ) -> Result<Option<ProcrastinateJobOptions>, Failure> {
     Ok(options_of(std::slice::from_ref(job), session).await?.remove(&job.id))
+}
+
+/// The unique keys of a job.
+pub(crate) async fn unique_keys(job: &ProcrastinateJob, session: &Session<'_>) -> Result<Option<String>, Failure> {
+    let mut connection = session.app.connector().get(KeysOfJob::ACTION).await?;
+    let keys = match connection.load(KeysOfJob { job_id: job.id }).await {
+        Ok(keys) => keys,
+        Err(Error::SchemaMissing { .. }) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let shown = keys.into_iter().map(|(key, seconds)| match seconds {
+        0.0 => key,
+        seconds => format!("{key}, and {seconds} s after the end"),
+    });
+    Ok(shown.reduce(|one, next| format!("{one}; {next}")))
 }
 
 /// By when the job must start, or that it has not.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::cli::commands::jobs::list::{as_json, status_colour, status_text};
 use crate::cli::commands::jobs::one_job::OneJob;
-use crate::cli::commands::jobs::options::{expired_text, options_of_job, start_text};
+use crate::cli::commands::jobs::options::{expired_text, options_of_job, start_text, unique_keys};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::table::on_one_line;
@@ -39,7 +39,8 @@ impl Show {
             return session.output.json(&shown);
         }
         let times = self.job.times(session).await?;
-        describe(&job, options.as_ref(), times, session)?;
+        let unique_keys = unique_keys(&job, session).await?;
+        describe(&job, options.as_ref(), unique_keys, times, session)?;
         session.output.line("events")?;
         for event in &events {
             let kind = event.event_type.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
@@ -66,6 +67,7 @@ impl Show {
 fn describe(
     job: &ProcrastinateJob,
     options: Option<&ProcrastinateJobOptions>,
+    unique_keys: Option<String>,
     times: Times,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
@@ -78,6 +80,7 @@ fn describe(
         ("queueing lock", job.queueing_lock.clone()),
         ("scheduled", job.scheduled_at.map(|time| times.show(time))),
         ("start before", start_text(options, times)),
+        ("unique key", unique_keys),
         ("limit key", options.and_then(|options| options.limit_key.clone())),
         ("worker", job.worker_id.map(|id| id.to_string())),
         ("arguments", Some(job.args.to_string())),

@@ -91,7 +91,7 @@ impl Answer for DeferWithOptions {
             return Ok(vec![(None, None, Some(lock))]);
         }
         let extras = self.start_before.into_iter().zip(self.limit_keys);
-        let extras = extras.map(|(start_before, limit_key)| ExtraOptions { start_before, limit_key });
+        let extras = extras.map(|(start_before, limit_key)| ExtraOptions { start_before, limit_key, unique: None });
         defer_or_replace_each(self.jobs, self.if_enqueued, extras, store)
     }
 }

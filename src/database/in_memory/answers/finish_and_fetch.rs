@@ -105,7 +105,7 @@ impl Answer for RescueJobs {
                 let became = if is_abort_requested { JobStatus::Aborted } else { JobStatus::Failed };
                 store.end(id, became.clone(), false)?;
                 if rescue.is_deleted_if_failed {
-                    store.delete_job(id.into());
+                    store.delete_ended_job(id.into());
                 }
                 rows.push((id, Some(became), None));
                 continue;
@@ -113,7 +113,7 @@ impl Answer for RescueJobs {
             let is_deleted_if_failed = rescue.is_deleted_if_failed;
             if let Some(became) = store.put_back(rescue, None)? {
                 if is_deleted_if_failed && became == JobStatus::Failed {
-                    store.delete_job(id.into());
+                    store.delete_ended_job(id.into());
                 }
                 rows.push((id, Some(became), None));
             }
@@ -236,7 +236,7 @@ impl Store {
         let mut lost = Vec::new();
         for (id, attempts) in deleted {
             if self.is_of(id, attempts, worker_id) {
-                self.delete_job(id.into());
+                self.delete_ended_job(id.into());
             } else if self.job(id.into()).is_some() {
                 lost.push(FinishedOrFetched::Lost(id));
             }
@@ -251,7 +251,7 @@ impl Store {
         match self.put_back(retry, Some(worker_id))? {
             Some(JobStatus::Failed) => {
                 if is_deleted_if_failed {
-                    self.delete_job(id.into());
+                    self.delete_ended_job(id.into());
                 }
                 return Ok(Some(FinishedOrFetched::NotRetried(id)));
             }

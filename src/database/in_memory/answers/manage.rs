@@ -32,7 +32,7 @@ impl Answer for FinishJobQuery {
         let found = store.status_of(self.job_id);
         let is_finished = matches!(found, Some(JobStatus::Todo | JobStatus::Doing));
         if is_finished && self.delete_job {
-            store.delete_job(self.job_id.into());
+            store.delete_ended_job(self.job_id.into());
         } else if is_finished {
             store.update_job(self.job_id.into(), |job| {
                 job.attempts += i32::from(job.status == JobStatus::Doing);

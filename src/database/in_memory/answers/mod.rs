@@ -11,4 +11,5 @@ mod manage;
 mod options;
 mod periodic;
 mod schedules;
+mod unique_keys;
 mod workers;

@@ -39,7 +39,11 @@ pub(super) fn any_job(random: &mut Rng) -> NewJob {
 /// Options of a job that is late already or never.
 pub(super) fn any_extras(random: &mut Rng) -> ExtraOptions {
     let start_before = maybe(random, &["2001-01-01T00:00:00Z", "2101-01-01T00:00:00Z"]);
-    ExtraOptions { start_before: start_before.map(|time| time.parse().unwrap()), limit_key: maybe(random, &["key"]) }
+    ExtraOptions {
+        start_before: start_before.map(|time| time.parse().unwrap()),
+        limit_key: maybe(random, &["key"]),
+        unique: None,
+    }
 }
 
 pub(super) fn any_if_enqueued(random: &mut Rng) -> &'static str {

@@ -346,7 +346,7 @@ fn browse(both: &mut Both, known: &Known, random: &mut Rng) {
 }
 
 /// What some row must contain, so that rare cases are compared, too.
-const RARE: [&str; 19] = [
+const RARE: [&str; 21] = [
     "is lost",
     "is not retried",
     "now Job {",
@@ -366,6 +366,8 @@ const RARE: [&str; 19] = [
     "\"replaced\"",
     "(None, None, Some(",
     "is_expired: true",
+    ")), None, None, Some(",
+    "Some(\"kept\"), None, None)",
 ];
 
 #[test]

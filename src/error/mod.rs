@@ -1,7 +1,11 @@
 //! The error type of the crate.
 
+mod conversions;
+mod messages;
+
 use std::error::Error as StdError;
 
+use self::messages::{explain_duplicate, holder_name, join, schedule_name};
 use crate::job::{JobId, JobStatus};
 use crate::support::refusal;
 use crate::support::text::quoted;
@@ -50,6 +54,20 @@ pub enum Error {
         task_name: String,
         /// The lock that is taken.
         queueing_lock: String,
+    },
+
+    /// Another job holds the job's unique key, so the job was not deferred.
+    ///
+    /// It is pending or running, or has ended less than its period ago. Your transaction is intact, and you can commit
+    /// it. See also [`crate::JobToDefer::unique`].
+    #[error("could not defer task \"{task_name}\": {} the unique key \"{key}\"", holder_name(*job_id))]
+    NotUnique {
+        /// The task of the job that was not deferred. In a batch, the task of the first such job.
+        task_name: String,
+        /// The key that is taken.
+        key: String,
+        /// The job that holds it. `None` if it is another job of the batch.
+        job_id: Option<JobId>,
     },
 
     /// There is no job with this ID, or it was deleted.
@@ -260,7 +278,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns whether a job was not deferred or not retried because another pending job holds its queueing lock.
+    /// Returns whether a job was not deferred or not retried because another job holds its queueing lock or unique key.
     ///
     /// # Example
     ///
@@ -270,7 +288,7 @@ impl Error {
     /// ```
     #[must_use]
     pub fn is_already_enqueued(&self) -> bool {
-        matches!(self, Self::AlreadyEnqueued { .. } | Self::QueueingLockTaken { .. })
+        matches!(self, Self::AlreadyEnqueued { .. } | Self::QueueingLockTaken { .. } | Self::NotUnique { .. })
     }
 
     /// Returns whether the input was invalid, so that trying again cannot help.
@@ -341,60 +359,4 @@ impl Error {
             Self::Database { action, source }
         }
     }
-}
-
-/// Lets a transaction that only uses this crate have [`Error`] as its error type. Errors of `BEGIN`, `COMMIT` and your
-/// own statements become an [`Error::Database`].
-///
-/// ```no_run
-/// use diesel_async::{AsyncConnection, AsyncPgConnection};
-/// # use procrastinate::task;
-/// # #[task] async fn welcome(customer: i64) { let _ = customer; }
-///
-/// # async fn example(connection: &mut AsyncPgConnection) -> Result<(), procrastinate::Error> {
-/// connection
-///     .transaction(async |connection| {
-///         welcome(1).defer(connection).await?;
-///         welcome(2).defer(connection).await
-///     })
-///     .await?;
-/// # Ok(())
-/// # }
-/// ```
-impl From<diesel::result::Error> for Error {
-    fn from(source: diesel::result::Error) -> Self {
-        Self::database("run the transaction", source)
-    }
-}
-
-/// Lets `?` return an [`Error`] from a function with Diesel's `QueryResult`. An error of the database becomes itself
-/// again. Others become a `QueryBuilderError`, which can be downcast.
-impl From<Error> for diesel::result::Error {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Database { source, .. } | Error::SchemaMissing { source, .. } => source,
-            other => Self::QueryBuilderError(other.into()),
-        }
-    }
-}
-
-fn explain_duplicate(name: &str, [one, other]: &[&'static str; 2]) -> String {
-    if one == other {
-        return format!("could not build the application: the task \"{name}\" ({one}) was added twice");
-    }
-    format!(
-        "could not build the application: the tasks {one} and {other} are both named \"{name}\"; rename one with \
-         #[task(name = \"…\")] or give it a namespace with #[task(namespace = \"…\")]"
-    )
-}
-
-fn schedule_name(task_name: &str, periodic_id: &str) -> String {
-    if periodic_id.is_empty() {
-        return format!("of the task \"{task_name}\"");
-    }
-    format!("\"{periodic_id}\" of the task \"{task_name}\"")
-}
-
-fn join(job_ids: &[JobId]) -> String {
-    job_ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

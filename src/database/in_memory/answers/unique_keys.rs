@@ -1,0 +1,139 @@
+//! Statements about unique keys.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use diesel::result::QueryResult;
+
+use crate::database::in_memory::unique_keys::HeldKey;
+use crate::database::in_memory::{Answer, Store};
+use crate::database::statements::defer::{DeferUniqueJobs, DeferWithOptions, UniqueOrTaken};
+#[cfg(feature = "cli")]
+use crate::database::statements::options::KeysOfJob;
+use crate::database::statements::options::TendUniqueKeys;
+use crate::job::{JobEventType, JobStatus};
+
+/// Which job holds the key of a job, if it is not free.
+#[derive(Clone, Copy)]
+enum Holder {
+    /// This job.
+    Job(i64),
+    /// The job at this index of the same statement.
+    SameAs(usize),
+}
+
+/// The holders of the keys of the jobs of a statement, or the key at which a job fails, and then its holder.
+type HoldersOrTaken = Result<Vec<Option<Holder>>, (String, Option<i64>)>;
+
+impl Answer for DeferUniqueJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<UniqueOrTaken>> {
+        let holders = match store.holders_of_keys(&self) {
+            Ok(holders) => holders,
+            Err((key, holder)) => return Ok(vec![(holder.map(Into::into), None, None, Some(key))]),
+        };
+        let DeferWithOptions { jobs, if_enqueued, start_before, limit_keys } = self.jobs;
+        let rows = jobs.into_jobs().zip(if_enqueued).zip(start_before.into_iter().zip(limit_keys));
+        let claimed = rows.zip(&holders).filter(|(_, holder)| holder.is_none());
+        let mut jobs = Vec::new();
+        let mut claiming = DeferWithOptions::default();
+        for (((job, label), (start_before, limit_key)), _) in claimed {
+            jobs.push(job);
+            claiming.if_enqueued.push(label);
+            claiming.start_before.push(start_before);
+            claiming.limit_keys.push(limit_key);
+        }
+        claiming.jobs = jobs.into_iter().collect();
+        let deferred = claiming.answer(store)?;
+        if let Some(lock) = deferred.iter().find_map(|(.., lock)| lock.clone()) {
+            return Ok(vec![(None, None, Some(lock), None)]);
+        }
+        let mut deferred = deferred.into_iter();
+        let mut rows: Vec<UniqueOrTaken> = Vec::new();
+        for ((holder, key), seconds) in holders.into_iter().zip(self.unique_keys).zip(self.unique_seconds) {
+            rows.push(match holder {
+                Some(Holder::Job(id)) => (Some(id.into()), Some("kept".to_owned()), None, None),
+                Some(Holder::SameAs(index)) => (rows[index].0, Some("kept".to_owned()), None, None),
+                None => {
+                    let (id, effect, _) = deferred.next().unwrap_or_default();
+                    if let (Some(id), Some(key), Some("new" | "replaced")) = (id, key, effect.as_deref()) {
+                        store.hold_key(key, id.into(), seconds);
+                    }
+                    (id, effect, None, None)
+                }
+            });
+        }
+        Ok(rows)
+    }
+}
+
+impl Store {
+    /// The job that holds this key.
+    fn holder_of_key(&self, key: &str) -> Option<i64> {
+        let held = self.unique_keys.get(key)?;
+        let Some(job) = self.job(held.job_id) else {
+            return held.free_at.filter(|free_at| *free_at > self.now()).map(|_| held.job_id);
+        };
+        if matches!(job.status, JobStatus::Todo | JobStatus::Doing | JobStatus::Aborting) {
+            return Some(job.id);
+        }
+        let ends = self.events_of(job.id).iter().filter(|event| {
+            use JobEventType::{Aborted, Cancelled, Failed, Succeeded};
+            matches!(event.event_type, Some(Failed | Succeeded | Cancelled | Aborted))
+        });
+        let ended_at = ends.filter_map(|event| event.at).max()?;
+        (ended_at + period(held.period_seconds) > self.now()).then_some(job.id)
+    }
+
+    /// Finds who holds the keys of these jobs. It goes by the order of the keys.
+    fn holders_of_keys(&self, statement: &DeferUniqueJobs) -> HoldersOrTaken {
+        let mut order: Vec<_> = (0..statement.unique_keys.len()).collect();
+        order.sort_by_key(|index| (&statement.unique_keys[*index], *index));
+        let mut holders = vec![None; order.len()];
+        let mut first_with = BTreeMap::new();
+        for index in order {
+            let Some(key) = &statement.unique_keys[index] else { continue };
+            let first = *first_with.entry(key).or_insert(index);
+            let job = self.holder_of_key(key);
+            let holder = job.map(Holder::Job).or((first < index).then_some(Holder::SameAs(first)));
+            if holder.is_some() && statement.jobs.if_enqueued[index] != "keep" {
+                return Err((key.clone(), job));
+            }
+            holders[index] = holder;
+        }
+        Ok(holders)
+    }
+
+    fn hold_key(&mut self, key: String, job_id: i64, period_seconds: f64) {
+        self.unique_keys.insert(key, HeldKey { job_id, period_seconds, free_at: None });
+    }
+
+    /// Deletes a job that has ended. It holds its key for a period.
+    pub(super) fn delete_ended_job(&mut self, id: i64) {
+        self.delete_job(id);
+        let now = self.now();
+        for held in self.unique_keys.values_mut().filter(|held| held.job_id == id) {
+            held.free_at = Some(now + period(held.period_seconds));
+        }
+    }
+}
+
+fn period(seconds: f64) -> TimeDelta {
+    let period = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    TimeDelta::from_std(period).unwrap_or(TimeDelta::MAX)
+}
+
+/// A key that is free is as good as deleted.
+impl Answer for TendUniqueKeys {
+    fn answer(self, _: &mut Store) -> QueryResult<Vec<(bool, i64)>> {
+        Ok(vec![(false, 0)])
+    }
+}
+
+#[cfg(feature = "cli")]
+impl Answer for KeysOfJob {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<(String, f64)>> {
+        let held = store.unique_keys.iter().filter(|(_, held)| held.job_id == self.job_id);
+        Ok(held.map(|(key, held)| (key.clone(), held.period_seconds)).collect())
+    }
+}
