@@ -47,11 +47,9 @@ fn read_beside(what: &str, shape: &str, many: u32) -> Vec<i64> {
     let mut connection = connect(&database);
     sql(
         &mut connection,
-        &format!(
-            "SELECT procrastinate_register_worker_v1();
-             SELECT procrastinate_diesel_limit_keys_v1('task', 'limited', '{{tenant}}', 1, NULL, NULL);
-             SELECT procrastinate_diesel_limit_keys_v1('queue', 'limited', '{{tenant}}', 1, NULL, NULL)"
-        ),
+        "SELECT procrastinate_register_worker_v1();
+         SELECT procrastinate_diesel_limit_keys_v1('task', 'limited', '{tenant}', 1, NULL, NULL);
+         SELECT procrastinate_diesel_limit_keys_v1('queue', 'limited', '{tenant}', 1, NULL, NULL)",
     );
     // As quickly as a table can be filled.
     sql(
