@@ -28,6 +28,8 @@ fn cases(rows: u32) -> Vec<Case> {
         ("a limit of its starts that does not bind", "set_limit_v1('queue', 'work', NULL, 1000000, 60)"),
         ("a limit of another queue", "set_limit_v1('queue', 'other', 5, NULL, NULL)"),
         ("a paused queue without jobs", "pause_v1('queue', 'other')"),
+        ("a limit for each of 100 keys that does not bind", "limit_keys_v1('queue', 'work', '{a}', 1000, NULL, NULL)"),
+        ("a limit of one job for each of 100 keys", "limit_keys_v1('queue', 'work', '{a}', 1, NULL, NULL)"),
     ];
     let workers = [(1, 10, 0), (1, 100, 0), (1, 10, 500), (2, 50, 0)];
     let mut cases = Vec::new();
@@ -94,6 +96,11 @@ async fn process(bench: &BenchServer, case: &Case, is_controlled: bool) -> Measu
         }
     }
     bench_server::fill_with_jobs(url, jobs).await?;
+    if case.control.starts_with("limit_keys") {
+        // Also without the limit.
+        bench_server::fill(url, "UPDATE procrastinate_jobs SET args = jsonb_set(args, '{a}', to_jsonb(id % 100))")
+            .await?;
+    }
     client.batch_execute("CHECKPOINT").await?;
 
     let app = bench_server::app(bench_server::pool(url).await?)?;
