@@ -77,10 +77,13 @@ CREATE OR REPLACE FUNCTION procrastinate_trigger_function_status_events_insert_v
     RETURNS trigger
     LANGUAGE plpgsql
 AS $function$
+DECLARE
+    nothing text;
 BEGIN
     IF NEW.status = 'todo' THEN
         INSERT INTO procrastinate_events (job_id, type) VALUES (NEW.id, 'deferred');
-        PERFORM procrastinate_diesel_note_keyed_jobs_v1(ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
+        nothing := procrastinate_diesel_note_keyed_jobs_v1(
+            ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
     END IF;
     RETURN NULL;
 END;
@@ -111,14 +114,16 @@ DECLARE
         WHEN OLD.status = 'doing' AND NEW.status = 'aborted' THEN 'aborted'
         WHEN OLD.status = 'failed' AND NEW.status = 'todo' THEN 'retried'
         END;
+    nothing text;
 BEGIN
     IF event_type IS NOT NULL THEN
         INSERT INTO procrastinate_events (job_id, type) VALUES (NEW.id, event_type);
     END IF;
     IF NEW.status = 'todo' THEN
-        PERFORM procrastinate_diesel_note_keyed_jobs_v1(ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
+        nothing := procrastinate_diesel_note_keyed_jobs_v1(
+            ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
     ELSIF NEW.status <> 'doing' THEN
-        PERFORM procrastinate_diesel_note_ended_jobs_v1(ARRAY[NEW.id], false);
+        nothing := procrastinate_diesel_note_ended_jobs_v1(ARRAY[NEW.id], false);
     END IF;
     RETURN NULL;
 END;

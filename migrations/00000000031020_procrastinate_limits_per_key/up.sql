@@ -74,6 +74,37 @@ COMMENT ON FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean) I
     'Marks the rows of jobs that do not run any more, or are being deleted, so that the next fetch '
     'can start others of their keys.';
 
+CREATE FUNCTION procrastinate_diesel_unfinished_jobs_v1(p_kind text, p_name varchar)
+    RETURNS SETOF bigint
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF p_kind = 'queue' THEN
+        RETURN QUERY
+            SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL AND job.queue_name = p_name
+          UNION ALL
+            SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+              AND job.queue_name = p_name
+          UNION ALL
+            SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = p_name
+          UNION ALL
+            SELECT job.id FROM procrastinate_jobs AS job WHERE job.status = 'doing' AND job.queue_name = p_name;
+    ELSE
+        RETURN QUERY
+            SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND num_nonnulls(job.lock, job.scheduled_at) IN (0, 1, 2)
+              AND job.task_name = p_name
+          UNION ALL
+            SELECT job.id FROM procrastinate_jobs AS job WHERE job.status = 'doing' AND job.task_name = p_name;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_unfinished_jobs_v1(text, varchar) IS
+    'The pending and running jobs of a queue or task. Reads no others.';
+
 CREATE FUNCTION procrastinate_diesel_note_missing_jobs_v1(p_kind text, p_name varchar, most integer)
     RETURNS void
     LANGUAGE plpgsql
@@ -81,10 +112,8 @@ AS $function$
 BEGIN
     INSERT INTO procrastinate_diesel_keyed_jobs (job_id)
     SELECT job.id
-    FROM procrastinate_jobs AS job
-    WHERE job.status IN ('todo', 'doing')
-      AND CASE p_kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END = p_name
-      AND NOT EXISTS (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.job_id = job.id)
+    FROM procrastinate_diesel_unfinished_jobs_v1(p_kind, p_name) AS job (id)
+    WHERE NOT EXISTS (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.job_id = job.id)
     LIMIT most
     ON CONFLICT DO NOTHING;
     -- Those with a key of a former path.
@@ -104,6 +133,29 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_note_missing_jobs_v1(text, varchar, integer) IS
     'Marks pending and running jobs of a queue or task, at most so many. Those have no row if '
     'their transaction did not see the limit. Others have a key of a former path.';
+
+CREATE FUNCTION procrastinate_diesel_remove_idle_keys_v1(p_kind text, p_name varchar, most integer)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    DELETE FROM procrastinate_diesel_limit_keys AS known
+    WHERE known.id = ANY (ARRAY(
+        SELECT unused.id FROM procrastinate_diesel_limit_keys AS unused
+        LEFT JOIN procrastinate_diesel_flow_controls AS control
+            ON control.kind = unused.kind AND control.name = unused.name AND control.key_path = unused.key_path
+        WHERE unused.kind = p_kind AND unused.name = p_name
+          -- Recent starts may still count.
+          AND (control.kind IS NULL OR NOT unused.is_ready AND unused.wakes_at IS NULL
+                 AND unused.turn + make_interval(secs => coalesce(control.key_start_period_seconds, 0))
+                     < now() - interval '1 minute')
+          AND NOT EXISTS (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.key_id = unused.id)
+        LIMIT most
+        FOR UPDATE OF unused SKIP LOCKED));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_remove_idle_keys_v1(text, varchar, integer) IS
+    'Deletes keys of a limit that have no jobs, at most so many.';
 
 -- How long ago a limit was set decides how often to search: a transaction that did not see it
 -- rarely stays open for long.
@@ -139,6 +191,7 @@ BEGIN
             UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = counted_at
             WHERE state.kind = control.kind AND state.name = control.name;
             PERFORM procrastinate_diesel_note_missing_jobs_v1(control.kind, control.name, 10000);
+            PERFORM procrastinate_diesel_remove_idle_keys_v1(control.kind, control.name, 10000);
         END IF;
     END LOOP;
 END;
@@ -151,34 +204,44 @@ CREATE FUNCTION procrastinate_diesel_clean_keys_v1(most integer)
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
+DECLARE
+    former record;
 BEGIN
-    DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
-    WHERE keyed.job_id = ANY (ARRAY(
-        SELECT former.job_id FROM procrastinate_diesel_keyed_jobs AS former
-        LEFT JOIN procrastinate_diesel_limit_keys AS known ON known.id = former.key_id
-        WHERE NOT EXISTS (
+    FOR former IN
+        SELECT state.kind, state.name
+        FROM procrastinate_diesel_limit_states AS state
+        WHERE state.keys_checked_at IS NOT NULL AND NOT EXISTS (
             SELECT FROM procrastinate_diesel_flow_controls AS control
-            WHERE control.key_path IS NOT NULL
-              AND (known.id IS NULL OR control.kind = known.kind AND control.name = known.name))
+            WHERE control.kind = state.kind AND control.name = state.name AND control.key_path IS NOT NULL)
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+        WHERE keyed.job_id = ANY (ARRAY(
+            SELECT unused.job_id
+            FROM procrastinate_diesel_limit_keys AS known
+            JOIN procrastinate_diesel_keyed_jobs AS unused ON unused.key_id = known.id
+            WHERE known.kind = former.kind AND known.name = former.name
+            LIMIT most
+            FOR UPDATE OF unused SKIP LOCKED));
+        PERFORM procrastinate_diesel_remove_idle_keys_v1(former.kind, former.name, most);
+        UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = NULL
+        WHERE state.kind = former.kind AND state.name = former.name AND NOT EXISTS (
+            SELECT FROM procrastinate_diesel_limit_keys AS known
+            WHERE known.kind = former.kind AND known.name = former.name);
+    END LOOP;
+    -- Otherwise fetches assign them, and delete those without a limit.
+    DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+    WHERE NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL)
+      AND keyed.job_id = ANY (ARRAY(
+        SELECT noted.job_id FROM procrastinate_diesel_keyed_jobs AS noted
+        WHERE noted.state IN ('new', 'ended')
+        ORDER BY noted.job_id
         LIMIT most
-        FOR UPDATE OF former SKIP LOCKED));
-    -- Recent starts may still count.
-    DELETE FROM procrastinate_diesel_limit_keys AS known
-    WHERE known.id = ANY (ARRAY(
-        SELECT unused.id FROM procrastinate_diesel_limit_keys AS unused
-        LEFT JOIN procrastinate_diesel_flow_controls AS control
-            ON control.kind = unused.kind AND control.name = unused.name AND control.key_path = unused.key_path
-        WHERE (control.kind IS NULL OR NOT unused.is_ready AND unused.wakes_at IS NULL
-                 AND unused.turn + make_interval(secs => coalesce(control.key_start_period_seconds, 0))
-                     < now() - interval '1 minute')
-          AND NOT EXISTS (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.key_id = unused.id)
-        LIMIT most
-        FOR UPDATE OF unused SKIP LOCKED));
+        FOR UPDATE SKIP LOCKED));
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_clean_keys_v1(integer) IS
-    'Deletes rows of limits that do not exist any more, and keys without jobs, at most so many of '
-    'each.';
+    'Deletes rows of limits that were removed, at most so many of each kind.';
 
 CREATE FUNCTION procrastinate_diesel_lock_noted_jobs_v1(most integer, counted_at timestamptz)
     RETURNS bigint[]
@@ -686,6 +749,7 @@ CREATE FUNCTION procrastinate_diesel_limit_keys_v1(
         p_start_period_seconds double precision)
     RETURNS boolean
     LANGUAGE plpgsql
+    SET jit = off SET enable_seqscan = off
 AS $function$
 DECLARE
     former_path text[];

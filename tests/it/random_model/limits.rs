@@ -91,7 +91,12 @@ impl Limit {
     /// A query of the number of running jobs, of the tenant with most of them.
     fn running(&self) -> String {
         let Self { kind, name, per_key, .. } = self;
-        let (key, is_counted) = if *per_key { ("args -> 'tenant'", "args ? 'tenant'") } else { ("status", "true") };
+        let (key, is_counted) = match (per_key, *kind) {
+            (true, "queue") => ("args -> 'tenant'", "args ? 'tenant'"),
+            // In the other queue, its own limit for each key holds instead.
+            (true, _) => ("args -> 'tenant'", "args ? 'tenant' AND queue_name = 'limited'"),
+            (false, _) => ("status", "true"),
+        };
         format!(
             "(SELECT coalesce(max(jobs), 0) FROM (
                  SELECT count(*) AS jobs FROM procrastinate_jobs
