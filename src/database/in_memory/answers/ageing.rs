@@ -73,7 +73,8 @@ fn next_pass(row: &ProcrastinatePriorityAgeing) -> Option<DateTime<Utc>> {
 }
 
 fn seconds(difference: TimeDelta) -> f64 {
-    difference.as_seconds_f64()
+    let length = difference.abs().to_std().unwrap_or_default().as_secs_f64();
+    if difference < TimeDelta::zero() { -length } else { length }
 }
 
 impl Store {
