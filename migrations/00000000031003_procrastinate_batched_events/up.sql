@@ -186,13 +186,18 @@ CREATE OR REPLACE FUNCTION procrastinate_trigger_function_scheduled_events_v1()
     RETURNS trigger
     LANGUAGE plpgsql
 AS $function$
+DECLARE
+    nothing text;
 BEGIN
     -- One level less: this is a trigger itself.
     IF current_setting('procrastinate_diesel.batched_at_depth', true)
             IS DISTINCT FROM (pg_trigger_depth() - 1)::text THEN
         INSERT INTO procrastinate_events (job_id, type, at) VALUES (NEW.id, 'scheduled', NEW.scheduled_at);
-        PERFORM procrastinate_diesel_note_keyed_jobs_v1(
-            ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
+        -- The other triggers do this for a job that has become pending.
+        IF TG_OP = 'UPDATE' AND OLD.status = NEW.status THEN
+            nothing := procrastinate_diesel_note_keyed_jobs_v1(
+                ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
+        END IF;
     END IF;
     RETURN NULL;
 END;
