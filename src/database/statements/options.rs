@@ -11,31 +11,33 @@ use crate::database::statements::statement;
 #[cfg(feature = "cli")]
 use procrastinate_schema::schema::procrastinate_diesel_job_options;
 
-/// Does a step of what is due: cancels jobs that have not started in time, and deletes the options of jobs that are
-/// gone.
+/// Does a step of what is due. Cancels jobs that have not started in time, and deletes the options of jobs that are
+/// gone. Records when the unique keys of ended jobs are free, and deletes free ones.
 pub(crate) struct TendJobOptions {
     /// The job after which it searches for jobs that are gone.
     pub(crate) start_after: i64,
+    /// The job after which it searches for jobs that have ended, for their unique keys.
+    pub(crate) start_keys_after: i64,
 }
 
-/// A row of [`TendJobOptions`]: how many jobs were cancelled, whether there may be more of them, and after which job
-/// the next step continues to search for jobs that are gone.
-pub(crate) type TendedJobOptions = (i32, bool, i64);
+/// A row of [`TendJobOptions`]: how many jobs were cancelled, whether there may be more to do, and after which job the
+/// next step continues with either search.
+pub(crate) type TendedJobOptions = (i32, bool, i64, i64);
 
 statement!(
-    "cancel jobs that have not started in time": TendJobOptions -> TendedJobOptions: (Integer, Bool, BigInt),
-    select "expired, has_more, stopped_at" from "procrastinate_diesel_tend_job_options_v1"(start_after: BigInt)
-);
-
-/// Does a step of what is due for unique keys: records when the keys of ended jobs are free, and deletes free ones.
-pub(crate) struct TendUniqueKeys {
-    /// The job after which it searches for jobs that have ended.
-    pub(crate) start_after: i64,
-}
-
-statement!(
-    "remove unique keys": TendUniqueKeys -> (bool, i64): (Bool, BigInt),
-    select "has_more, stopped_at" from "procrastinate_diesel_tend_unique_keys_v1"(start_after: BigInt)
+    "cancel jobs that have not started in time, and free unique keys":
+    TendJobOptions -> TendedJobOptions: (Integer, Bool, BigInt, BigInt),
+    |statement, out| {
+        out.push_sql(
+            "SELECT options.expired, options.has_more OR keys.has_more, options.stopped_at, keys.stopped_at \
+             FROM procrastinate_diesel_tend_job_options_v1(",
+        );
+        out.push_bind_param::<BigInt, _>(&statement.start_after)?;
+        out.push_sql(") AS options, procrastinate_diesel_tend_unique_keys_v1(");
+        out.push_bind_param::<BigInt, _>(&statement.start_keys_after)?;
+        out.push_sql(") AS keys");
+        Ok(())
+    }
 );
 
 /// The unique keys of a job that are not known to be free, each with its period in seconds.

@@ -3,7 +3,7 @@
 
 use crate::database::connection::RenewedConnection;
 use crate::database::connection::run::Run;
-use crate::database::statements::options::{TendJobOptions, TendUniqueKeys};
+use crate::database::statements::options::TendJobOptions;
 use crate::error::Error;
 
 /// Cancels jobs that have not started in time, deletes the options of jobs that are gone, and deletes unique keys that
@@ -17,12 +17,12 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Does as many steps as there are jobs to cancel.
+    /// Does as many steps as there is work that is due.
     pub(super) async fn check(&mut self, connection: &mut RenewedConnection<'_>) -> Result<(), Error> {
         loop {
-            let statement = TendJobOptions { start_after: self.position };
-            let (expired, has_more, position) = connection.get().await?.load_one(statement).await?;
-            self.position = position;
+            let statement = TendJobOptions { start_after: self.position, start_keys_after: self.key_position };
+            let (expired, has_more, position, key_position) = connection.get().await?.load_one(statement).await?;
+            (self.position, self.key_position) = (position, key_position);
             if expired > 0 {
                 tracing::info!(
                     action = "jobs_expired",
@@ -30,14 +30,6 @@ impl Deadlines {
                     "cancelled {expired} jobs that had not started in time",
                 );
             }
-            if !has_more {
-                break;
-            }
-        }
-        loop {
-            let statement = TendUniqueKeys { start_after: self.key_position };
-            let (has_more, position) = connection.get().await?.load_one(statement).await?;
-            self.key_position = position;
             if !has_more {
                 return Ok(());
             }

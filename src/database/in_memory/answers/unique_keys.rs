@@ -11,7 +11,6 @@ use crate::database::in_memory::{Answer, Store};
 use crate::database::statements::defer::{DeferUniqueJobs, DeferWithOptions, UniqueOrTaken};
 #[cfg(feature = "cli")]
 use crate::database::statements::options::KeysOfJob;
-use crate::database::statements::options::TendUniqueKeys;
 use crate::job::{JobEventType, JobStatus};
 
 /// Which job holds the key of a job, if it is not free.
@@ -121,13 +120,6 @@ impl Store {
 fn period(seconds: f64) -> TimeDelta {
     let period = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     TimeDelta::from_std(period).unwrap_or(TimeDelta::MAX)
-}
-
-/// A key that is free is as good as deleted.
-impl Answer for TendUniqueKeys {
-    fn answer(self, _: &mut Store) -> QueryResult<Vec<(bool, i64)>> {
-        Ok(vec![(false, 0)])
-    }
 }
 
 #[cfg(feature = "cli")]

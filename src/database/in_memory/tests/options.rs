@@ -12,7 +12,7 @@ use crate::database::statements::options::{OptionsOfJobs, TendJobOptions};
 impl Both {
     /// Cancels what is late in both. A fetch of PostgreSQL does so only if its queues have jobs.
     pub(super) fn tend(&mut self) {
-        let statement = || TendJobOptions { start_after: 0 };
+        let statement = || TendJobOptions { start_after: 0, start_keys_after: 0 };
         complete(Blocking(&mut self.postgres).load(statement())).unwrap();
         complete(self.memory.load(statement())).unwrap();
     }
