@@ -14,5 +14,4 @@ SELECT procrastinate_diesel_restore_original_v1('function', 'procrastinate_trigg
 SELECT procrastinate_diesel_restore_original_v1('function', 'procrastinate_trigger_function_scheduled_events_v1');
 SELECT procrastinate_diesel_restore_original_v1('function', 'procrastinate_unlink_periodic_defers_v1');
 
-DROP FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean);
-DROP FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[], varchar[]);
+DROP TABLE procrastinate_diesel_flow_controls;

@@ -9,27 +9,52 @@
 -- The setting is made with set_config and reset at the end of each function. A SET clause would
 -- need a superuser, because the server does not know the setting.
 
--- A later migration replaces these two. They do nothing as long as the tables do not exist.
-CREATE FUNCTION procrastinate_diesel_note_keyed_jobs_v1(
-        job_ids bigint[], queue_names varchar[], task_names varchar[])
-    RETURNS void
-    LANGUAGE plpgsql
-AS $function$
-BEGIN
-END;
-$function$;
-COMMENT ON FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[], varchar[]) IS
-    'Called for all jobs that have become pending.';
-
-CREATE FUNCTION procrastinate_diesel_note_ended_jobs_v1(job_ids bigint[], are_deleted boolean)
-    RETURNS void
-    LANGUAGE plpgsql
-AS $function$
-BEGIN
-END;
-$function$;
-COMMENT ON FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean) IS
-    'Called for all jobs that do not run any more.';
+-- Functions and triggers that make a job pending, or end it, look here whether there is a limit for
+-- each key. If there is one, they call a function of a later migration.
+CREATE TABLE procrastinate_diesel_flow_controls (
+    kind text NOT NULL CHECK (kind IN ('queue', 'task', 'deadline')),
+    name varchar(128) NOT NULL,
+    paused_at timestamptz,
+    paused_by text,
+    pause_reason text,
+    skips_ticks boolean NOT NULL DEFAULT false,
+    max_running integer CHECK (max_running > 0),
+    max_starts integer CHECK (max_starts > 0),
+    start_period_seconds double precision CHECK (start_period_seconds > 0),
+    key_path text[],
+    key_max_running integer CHECK (key_max_running > 0),
+    key_max_starts integer CHECK (key_max_starts > 0),
+    key_start_period_seconds double precision CHECK (key_start_period_seconds > 0),
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (kind, name),
+    CHECK ((max_starts IS NULL) = (start_period_seconds IS NULL)),
+    CHECK ((key_max_starts IS NULL) = (key_start_period_seconds IS NULL)),
+    CHECK ((key_path IS NULL) = (key_max_running IS NULL AND key_max_starts IS NULL)),
+    CHECK ((kind <> 'deadline') = (
+        paused_at IS NOT NULL OR max_running IS NOT NULL OR max_starts IS NOT NULL OR key_path IS NOT NULL)),
+    CHECK (paused_at IS NOT NULL OR (paused_by IS NULL AND pause_reason IS NULL AND NOT skips_ticks)));
+COMMENT ON TABLE procrastinate_diesel_flow_controls IS
+    'Pauses and limits of queues and tasks. A queue or task without a row has none. While the '
+    'table is empty, a fetch does not search for any. While jobs have a time by which they must '
+    'start, a row of the kind deadline makes each fetch compare it.';
+COMMENT ON COLUMN procrastinate_diesel_flow_controls.kind IS 'queue, task or deadline.';
+COMMENT ON COLUMN procrastinate_diesel_flow_controls.name IS
+    'The name of the queue or task, or of the transaction that has added the deadline.';
+COMMENT ON COLUMN procrastinate_diesel_flow_controls.paused_at IS
+    'Since when no job of it starts. NULL if it is not paused.';
+COMMENT ON COLUMN procrastinate_diesel_flow_controls.skips_ticks IS
+    'Whether periodic tasks defer no jobs during the pause.';
+COMMENT ON COLUMN procrastinate_diesel_flow_controls.max_running IS
+    'How many of its jobs may run at the same time. NULL if there is no such limit.';
+COMMENT ON COLUMN procrastinate_diesel_flow_controls.max_starts IS
+    'How many of its jobs may start within any period of start_period_seconds.';
+COMMENT ON COLUMN procrastinate_diesel_flow_controls.key_path IS
+    'Where the key of a job is in its arguments. If it is empty, the key is given with the job. '
+    'The other columns of this name limit the jobs of each key. NULL if there is no such limit.';
+CREATE INDEX procrastinate_diesel_flow_controls_key_path_idx ON procrastinate_diesel_flow_controls (kind)
+    WHERE key_path IS NOT NULL;
+-- Whoever changes jobs must be able to do so as before.
+GRANT SELECT ON procrastinate_diesel_flow_controls TO PUBLIC;
 
 SELECT procrastinate_diesel_lock_table_v1('procrastinate_jobs', 'ACCESS EXCLUSIVE');
 SELECT procrastinate_diesel_lock_table_v1('procrastinate_periodic_defers', 'ACCESS EXCLUSIVE');
@@ -49,7 +74,8 @@ CREATE OR REPLACE FUNCTION procrastinate_notify_queue_job_inserted_v1()
 AS $function$
 DECLARE
     queue_channel CONSTANT text := 'procrastinate_queue_v1#' || NEW.queue_name;
-    message CONSTANT text := json_build_object('type', 'job_inserted', 'job_id', NEW.id);
+    -- Takes a fraction of the time of json_build_object, and gives the same.
+    message CONSTANT text := '{"type" : "job_inserted", "job_id" : ' || NEW.id || '}';
     -- An assignment takes a fraction of the time of PERFORM, which runs a query.
     nothing text;
 BEGIN
@@ -82,8 +108,10 @@ DECLARE
 BEGIN
     IF NEW.status = 'todo' THEN
         INSERT INTO procrastinate_events (job_id, type) VALUES (NEW.id, 'deferred');
-        nothing := procrastinate_diesel_note_keyed_jobs_v1(
-            ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
+        IF EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+            nothing := procrastinate_diesel_note_keyed_jobs_v1(
+                ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
+        END IF;
     END IF;
     RETURN NULL;
 END;
@@ -119,11 +147,14 @@ BEGIN
     IF event_type IS NOT NULL THEN
         INSERT INTO procrastinate_events (job_id, type) VALUES (NEW.id, event_type);
     END IF;
-    IF NEW.status = 'todo' THEN
-        nothing := procrastinate_diesel_note_keyed_jobs_v1(
-            ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
-    ELSIF NEW.status <> 'doing' THEN
-        nothing := procrastinate_diesel_note_ended_jobs_v1(ARRAY[NEW.id], false);
+    IF NEW.status <> 'doing' AND EXISTS (
+            SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+        IF NEW.status = 'todo' THEN
+            nothing := procrastinate_diesel_note_keyed_jobs_v1(
+                ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
+        ELSE
+            nothing := procrastinate_diesel_note_ended_jobs_v1(ARRAY[NEW.id], false);
+        END IF;
     END IF;
     RETURN NULL;
 END;
@@ -169,9 +200,13 @@ CREATE OR REPLACE FUNCTION procrastinate_unlink_periodic_defers_v1()
     RETURNS trigger
     LANGUAGE plpgsql
 AS $function$
+DECLARE
+    nothing text;
 BEGIN
     UPDATE procrastinate_periodic_defers SET job_id = NULL WHERE job_id = OLD.id;
-    PERFORM procrastinate_diesel_note_ended_jobs_v1(ARRAY[OLD.id], true);
+    IF EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+        nothing := procrastinate_diesel_note_ended_jobs_v1(ARRAY[OLD.id], true);
+    END IF;
     RETURN OLD;
 END;
 $function$;
@@ -194,7 +229,8 @@ BEGIN
             IS DISTINCT FROM (pg_trigger_depth() - 1)::text THEN
         INSERT INTO procrastinate_events (job_id, type, at) VALUES (NEW.id, 'scheduled', NEW.scheduled_at);
         -- The other triggers do this for a job that has become pending.
-        IF TG_OP = 'UPDATE' AND OLD.status = NEW.status THEN
+        IF TG_OP = 'UPDATE' AND OLD.status = NEW.status AND EXISTS (
+                SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
             nothing := procrastinate_diesel_note_keyed_jobs_v1(
                 ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
         END IF;

@@ -1,17 +1,40 @@
+CREATE FUNCTION procrastinate_diesel_notify_queue_v1(queue_name varchar, job_id bigint)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    queue_channel CONSTANT text := 'procrastinate_queue_v1#' || queue_name;
+    -- As in procrastinate_notify_queue_job_inserted_v1.
+    message CONSTANT text := '{"type" : "job_inserted", "job_id" : ' || job_id || '}';
+    nothing text;
+BEGIN
+    IF octet_length(queue_channel) <= 63 THEN
+        nothing := pg_notify(queue_channel, message);
+    END IF;
+    nothing := pg_notify('procrastinate_any_queue_v1', message);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_notify_queue_v1(varchar, bigint) IS
+    'Notifies listeners of a new job of a queue.';
+
 CREATE FUNCTION procrastinate_diesel_notify_jobs_v1(job_ids bigint[], queue_names varchar[])
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
+DECLARE
+    nothing text;
 BEGIN
+    IF cardinality(job_ids) = 1 THEN
+        nothing := procrastinate_diesel_notify_queue_v1(queue_names[1], job_ids[1]);
+        RETURN;
+    END IF;
     -- A listener searches the table for jobs, so one message for each queue is enough.
-    PERFORM CASE WHEN octet_length(message.channel) <= 63 THEN pg_notify(message.channel, message.content) END,
-            pg_notify('procrastinate_any_queue_v1', message.content)
+    PERFORM procrastinate_diesel_notify_queue_v1(first.queue_name, first.job_id)
     FROM (
-        SELECT 'procrastinate_queue_v1#' || job.queue_name AS channel,
-               json_build_object('type', 'job_inserted', 'job_id', min(job.id))::text AS content
+        SELECT job.queue_name, min(job.id) AS job_id
         FROM unnest(job_ids, queue_names) AS job (id, queue_name)
         GROUP BY job.queue_name
-        ORDER BY min(job.id)) AS message;
+        ORDER BY min(job.id)) AS first;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_notify_jobs_v1(bigint[], varchar[]) IS
@@ -29,8 +52,10 @@ DECLARE
         pg_get_serial_sequence('procrastinate_jobs', 'id'), 'procrastinate_jobs_id_seq');
     new_ids bigint[];
     new_queues varchar[];
+    have_keys boolean;
     violated_constraint text;
     violation text;
+    nothing text;
     former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
     depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
 BEGIN
@@ -58,7 +83,9 @@ BEGIN
                 ('scheduled'::procrastinate_job_event_type, inserted.scheduled_at),
                 ('deferred'::procrastinate_job_event_type, now())) AS event (type, at)
             WHERE event.at IS NOT NULL)
-        SELECT array_agg(job.id), array_agg(job.queue_name) INTO new_ids, new_queues
+        SELECT array_agg(job.id), array_agg(job.queue_name), EXISTS (
+                SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL)
+        INTO new_ids, new_queues, have_keys
         FROM (SELECT inserted.id, inserted.queue_name FROM inserted ORDER BY inserted.id) AS job;
         depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
     EXCEPTION WHEN unique_violation THEN
@@ -74,8 +101,10 @@ BEGIN
         RETURN;
     END;
 
-    PERFORM procrastinate_diesel_note_keyed_jobs_v1(new_ids, queue_names, task_names);
-    PERFORM procrastinate_diesel_notify_jobs_v1(new_ids, new_queues);
+    IF have_keys THEN
+        nothing := procrastinate_diesel_note_keyed_jobs_v1(new_ids, queue_names, task_names);
+    END IF;
+    nothing := procrastinate_diesel_notify_jobs_v1(new_ids, new_queues);
     RETURN QUERY SELECT job.id, NULL::text FROM unnest(new_ids) AS job (id);
 END;
 $function$;
@@ -100,6 +129,8 @@ DECLARE
     drawn_ids CONSTANT bigint[] := ARRAY(SELECT nextval(job_ids_sequence) FROM unnest(queue_names));
     new_ids bigint[];
     new_queues varchar[];
+    have_keys boolean;
+    nothing text;
     former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
     depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
 BEGIN
@@ -122,11 +153,16 @@ BEGIN
             ('scheduled'::procrastinate_job_event_type, inserted.scheduled_at),
             ('deferred'::procrastinate_job_event_type, now())) AS event (type, at)
         WHERE event.at IS NOT NULL)
-    SELECT array_agg(inserted.id), array_agg(inserted.queue_name) INTO new_ids, new_queues FROM inserted;
+    SELECT array_agg(inserted.id), array_agg(inserted.queue_name), EXISTS (
+            SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL)
+    INTO new_ids, new_queues, have_keys
+    FROM inserted;
     depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
 
-    PERFORM procrastinate_diesel_note_keyed_jobs_v1(drawn_ids, queue_names, task_names);
-    PERFORM procrastinate_diesel_notify_jobs_v1(new_ids, new_queues);
+    IF have_keys THEN
+        nothing := procrastinate_diesel_note_keyed_jobs_v1(drawn_ids, queue_names, task_names);
+    END IF;
+    nothing := procrastinate_diesel_notify_jobs_v1(new_ids, new_queues);
     RETURN QUERY
         SELECT inserted.id
         FROM unnest(drawn_ids) WITH ORDINALITY AS drawn (id, ordinal)

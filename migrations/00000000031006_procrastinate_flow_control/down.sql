@@ -26,4 +26,3 @@ DROP TABLE procrastinate_diesel_job_options;
 DROP TABLE procrastinate_diesel_keyed_jobs;
 DROP TABLE procrastinate_diesel_limit_keys;
 DROP TABLE procrastinate_diesel_limit_states;
-DROP TABLE procrastinate_diesel_flow_controls;

@@ -5,49 +5,6 @@
 -- jobs in the next statement, which sees every job that was started before the lock was granted.
 -- A job releases its place when its status changes, whoever changes it.
 
-CREATE TABLE procrastinate_diesel_flow_controls (
-    kind text NOT NULL CHECK (kind IN ('queue', 'task', 'deadline')),
-    name varchar(128) NOT NULL,
-    paused_at timestamptz,
-    paused_by text,
-    pause_reason text,
-    skips_ticks boolean NOT NULL DEFAULT false,
-    max_running integer CHECK (max_running > 0),
-    max_starts integer CHECK (max_starts > 0),
-    start_period_seconds double precision CHECK (start_period_seconds > 0),
-    key_path text[],
-    key_max_running integer CHECK (key_max_running > 0),
-    key_max_starts integer CHECK (key_max_starts > 0),
-    key_start_period_seconds double precision CHECK (key_start_period_seconds > 0),
-    changed_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (kind, name),
-    CHECK ((max_starts IS NULL) = (start_period_seconds IS NULL)),
-    CHECK ((key_max_starts IS NULL) = (key_start_period_seconds IS NULL)),
-    CHECK ((key_path IS NULL) = (key_max_running IS NULL AND key_max_starts IS NULL)),
-    CHECK ((kind <> 'deadline') = (
-        paused_at IS NOT NULL OR max_running IS NOT NULL OR max_starts IS NOT NULL OR key_path IS NOT NULL)),
-    CHECK (paused_at IS NOT NULL OR (paused_by IS NULL AND pause_reason IS NULL AND NOT skips_ticks)));
-COMMENT ON TABLE procrastinate_diesel_flow_controls IS
-    'Pauses and limits of queues and tasks. A queue or task without a row has none. While the '
-    'table is empty, a fetch does not search for any. While jobs have a time by which they must '
-    'start, a row of the kind deadline makes each fetch compare it.';
-COMMENT ON COLUMN procrastinate_diesel_flow_controls.kind IS 'queue, task or deadline.';
-COMMENT ON COLUMN procrastinate_diesel_flow_controls.name IS
-    'The name of the queue or task, or of the transaction that has added the deadline.';
-COMMENT ON COLUMN procrastinate_diesel_flow_controls.paused_at IS
-    'Since when no job of it starts. NULL if it is not paused.';
-COMMENT ON COLUMN procrastinate_diesel_flow_controls.skips_ticks IS
-    'Whether periodic tasks defer no jobs during the pause.';
-COMMENT ON COLUMN procrastinate_diesel_flow_controls.max_running IS
-    'How many of its jobs may run at the same time. NULL if there is no such limit.';
-COMMENT ON COLUMN procrastinate_diesel_flow_controls.max_starts IS
-    'How many of its jobs may start within any period of start_period_seconds.';
-COMMENT ON COLUMN procrastinate_diesel_flow_controls.key_path IS
-    'Where the key of a job is in its arguments. If it is empty, the key is given with the job. '
-    'The other columns of this name limit the jobs of each key. NULL if there is no such limit.';
-CREATE INDEX procrastinate_diesel_flow_controls_key_path_idx ON procrastinate_diesel_flow_controls (kind)
-    WHERE key_path IS NOT NULL;
-
 CREATE TABLE procrastinate_diesel_limit_states (
     kind text NOT NULL,
     name varchar(128) NOT NULL,
@@ -161,8 +118,8 @@ CREATE INDEX procrastinate_diesel_unique_keys_free_at_idx_v1 ON procrastinate_di
 
 -- Roles that can fetch jobs must be able to do so as before. As long as there is no limit, they
 -- only read the tables. The same goes for roles that defer jobs without these options.
-GRANT SELECT ON procrastinate_diesel_flow_controls, procrastinate_diesel_limit_states,
-    procrastinate_diesel_job_options, procrastinate_diesel_unique_keys TO PUBLIC;
+GRANT SELECT ON procrastinate_diesel_limit_states, procrastinate_diesel_job_options,
+    procrastinate_diesel_unique_keys TO PUBLIC;
 -- The keys themselves are for nobody else.
 GRANT SELECT (id) ON procrastinate_diesel_limit_keys TO PUBLIC;
 DO $grants$

@@ -667,7 +667,8 @@ BEGIN
         END IF;
         SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks, '{}'::bigint[] AS positions INTO keyed;
         IF flow.has_ready_keys THEN
-            keyed := procrastinate_diesel_find_keyed_jobs_v1(flow, missing, tried_keys, last_lock, due_at);
+            keyed := procrastinate_diesel_find_keyed_jobs_v1(
+                flow, missing, tried_keys, last_lock, due_at, cardinality(candidates) > 0);
             has_more := has_more OR cardinality(keyed.key_ids) > 0;
             tried_keys := tried_keys || keyed.key_ids;
             candidates := candidates || keyed.job_ids;

@@ -81,6 +81,8 @@ DECLARE
     common_attempts CONSTANT integer :=
         CASE WHEN finished_attempts[1] = ALL (finished_attempts) THEN finished_attempts[1] END;
     finished_count bigint;
+    have_keys boolean;
+    nothing text;
 BEGIN
     IF NOT end_statuses <@ ARRAY['succeeded', 'failed', 'aborted']::procrastinate_job_status[] THEN
         RAISE EXCEPTION 'End status should be either "succeeded", "failed" or "aborted" (job ids: %)',
@@ -105,8 +107,13 @@ BEGIN
     events AS (
         INSERT INTO procrastinate_events (job_id, type)
         SELECT finished.id, finished.status::text::procrastinate_job_event_type FROM finished)
-    SELECT count(*) INTO finished_count FROM finished;
-    PERFORM procrastinate_diesel_note_ended_jobs_v1(finished_job_ids, false);
+    SELECT count(*), EXISTS (
+            SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL)
+    INTO finished_count, have_keys
+    FROM finished;
+    IF have_keys THEN
+        nothing := procrastinate_diesel_note_ended_jobs_v1(finished_job_ids, false);
+    END IF;
     IF finished_count = cardinality(finished_job_ids) THEN
         RETURN '{}';
     END IF;
@@ -160,6 +167,7 @@ DECLARE
     common_attempts CONSTANT integer :=
         CASE WHEN deleted_attempts[1] = ALL (deleted_attempts) THEN deleted_attempts[1] END;
     deleted_count bigint;
+    nothing text;
 BEGIN
     DELETE FROM procrastinate_jobs AS job
     WHERE job.id = ANY (deleted_job_ids) AND job.status = doing
@@ -167,8 +175,10 @@ BEGIN
       AND job.attempts = coalesce(
           common_attempts, deleted_attempts[array_position(deleted_job_ids, job.id)], job.attempts);
     GET DIAGNOSTICS deleted_count = ROW_COUNT;
-    PERFORM procrastinate_diesel_note_ended_jobs_v1(deleted_job_ids, false);
-    PERFORM procrastinate_diesel_end_keys_v1(deleted_job_ids);
+    IF EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+        nothing := procrastinate_diesel_note_ended_jobs_v1(deleted_job_ids, false);
+    END IF;
+    nothing := procrastinate_diesel_end_keys_v1(deleted_job_ids);
     IF deleted_count = cardinality(deleted_job_ids) THEN
         RETURN '{}';
     END IF;

@@ -2,11 +2,12 @@
 -- it as it is.
 
 CREATE FUNCTION procrastinate_diesel_report_upserts_v1(
-        job_ids bigint[], effects text[], queue_names varchar[], scheduled_ats timestamptz[])
+        job_ids bigint[], effects text[], queue_names varchar[], task_names varchar[], scheduled_ats timestamptz[])
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
 DECLARE
+    nothing text;
     notified_ids bigint[];
     notified_queues varchar[];
 BEGIN
@@ -21,17 +22,21 @@ BEGIN
     WHERE job.effect <> 'kept' AND event.at IS NOT NULL
     ORDER BY job.ordinal;
 
+    IF EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+        nothing := procrastinate_diesel_note_keyed_jobs_v1(job_ids, queue_names, task_names);
+    END IF;
     -- A replaced job that is not due needs no worker yet.
     SELECT array_agg(job.id), array_agg(job.queue_name) INTO notified_ids, notified_queues
     FROM unnest(job_ids, effects, queue_names, scheduled_ats) AS job (id, effect, queue_name, scheduled_at)
     WHERE job.effect = 'new'
        OR job.effect = 'replaced' AND coalesce(job.scheduled_at <= clock_timestamp(), true);
     IF notified_ids IS NOT NULL THEN
-        PERFORM procrastinate_diesel_notify_jobs_v1(notified_ids, notified_queues);
+        nothing := procrastinate_diesel_notify_jobs_v1(notified_ids, notified_queues);
     END IF;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_report_upserts_v1(bigint[], text[], varchar[], timestamptz[]) IS
+COMMENT ON FUNCTION procrastinate_diesel_report_upserts_v1(
+    bigint[], text[], varchar[], varchar[], timestamptz[]) IS
     'Writes the events of the jobs of procrastinate_diesel_upsert_jobs_v1, and notifies listeners '
     'of those that may start.';
 
@@ -77,6 +82,7 @@ DECLARE
     effects text[] := array_fill('new'::text, ARRAY[cardinality(queue_names)]);
     job record;
     stored record;
+    nothing text;
     former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
     depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
 BEGIN
@@ -132,9 +138,8 @@ BEGIN
     END LOOP;
 
     depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
-    PERFORM procrastinate_diesel_note_keyed_jobs_v1(stored_ids, queue_names, task_names);
-    PERFORM procrastinate_diesel_clear_options_v1(stored_ids, effects, if_enqueued);
-    PERFORM procrastinate_diesel_report_upserts_v1(stored_ids, effects, queue_names, stored_times);
+    nothing := procrastinate_diesel_clear_options_v1(stored_ids, effects, if_enqueued);
+    nothing := procrastinate_diesel_report_upserts_v1(stored_ids, effects, queue_names, task_names, stored_times);
     RETURN QUERY SELECT deferred.id, deferred.effect FROM unnest(stored_ids, effects) AS deferred (id, effect);
 END;
 $function$;

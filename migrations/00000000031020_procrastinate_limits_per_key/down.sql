@@ -10,7 +10,7 @@ DROP FUNCTION procrastinate_diesel_key_wait_v1(varchar[], procrastinate_diesel_r
 DROP FUNCTION procrastinate_diesel_start_keyed_jobs_v1(bigint[], timestamptz);
 DROP FUNCTION procrastinate_diesel_still_keyed_v1(bigint[], text[], bigint[], bigint[]);
 DROP FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
-    procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz);
+    procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz, boolean);
 DROP FUNCTION procrastinate_diesel_open_keys_v1(
     procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz);
 DROP FUNCTION procrastinate_diesel_let_keys_wait_v1(procrastinate_diesel_key_room_v1[], boolean, timestamptz);
@@ -27,25 +27,7 @@ DROP FUNCTION procrastinate_diesel_check_keyed_jobs_v1(timestamptz);
 DROP FUNCTION procrastinate_diesel_remove_idle_keys_v1(text, varchar, integer);
 DROP FUNCTION procrastinate_diesel_note_missing_jobs_v1(text, varchar, integer);
 DROP FUNCTION procrastinate_diesel_unfinished_jobs_v1(text, varchar);
-DROP FUNCTION procrastinate_diesel_key_of_job_v1(procrastinate_jobs, text[]);
-
-CREATE OR REPLACE FUNCTION procrastinate_diesel_note_keyed_jobs_v1(
-        job_ids bigint[], queue_names varchar[], task_names varchar[])
-    RETURNS void
-    LANGUAGE plpgsql
-AS $function$
-BEGIN
-END;
-$function$;
-COMMENT ON FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[], varchar[]) IS
-    'Called for all jobs that have become pending.';
-
-CREATE OR REPLACE FUNCTION procrastinate_diesel_note_ended_jobs_v1(job_ids bigint[], are_deleted boolean)
-    RETURNS void
-    LANGUAGE plpgsql
-AS $function$
-BEGIN
-END;
-$function$;
-COMMENT ON FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean) IS
-    'Called for all jobs that do not run any more.';
+DROP FUNCTION procrastinate_diesel_key_of_job_v1(bigint, jsonb, text[]);
+DROP TYPE procrastinate_diesel_keyed_job_v1;
+DROP FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean);
+DROP FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[], varchar[]);

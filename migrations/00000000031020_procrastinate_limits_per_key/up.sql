@@ -9,34 +9,52 @@
 -- A key is ready if one of its jobs may be able to start. A fetch looks only at ready keys, so it
 -- does not matter how many keys are full, and how many jobs wait for them.
 
-CREATE FUNCTION procrastinate_diesel_key_of_job_v1(job procrastinate_jobs, key_path text[])
+CREATE TYPE procrastinate_diesel_keyed_job_v1 AS (
+    job_id bigint,
+    former_key_id bigint,
+    kind text,
+    name varchar,
+    key_path text[],
+    key text,
+    key_id bigint,
+    status procrastinate_job_status,
+    priority integer,
+    scheduled_at timestamptz);
+COMMENT ON TYPE procrastinate_diesel_keyed_job_v1 IS
+    'A job with its limit and key, and its former key. kind is NULL for a job that is neither '
+    'pending nor running, or has no such limit. key_id is NULL for a key without a row.';
+
+CREATE FUNCTION procrastinate_diesel_key_of_job_v1(p_job_id bigint, args jsonb, key_path text[])
     RETURNS text
-    LANGUAGE sql
+    LANGUAGE plpgsql
     STABLE
 AS $function$
+DECLARE
+    found text := args #>> key_path;
+BEGIN
+    IF key_path = '{}' THEN
+        found := (
+            SELECT options.limit_key FROM procrastinate_diesel_job_options AS options
+            WHERE options.job_id = p_job_id);
+    END IF;
     -- An index has no room for a long value.
-    SELECT CASE WHEN length(value.found) > 128 THEN left(value.found, 95) || '#' || md5(value.found)
-                ELSE value.found END
-    FROM (SELECT coalesce(
-            CASE WHEN key_path = '{}' THEN (
-                SELECT options.limit_key FROM procrastinate_diesel_job_options AS options
-                WHERE options.job_id = job.id)
-            ELSE job.args #>> key_path END, '') AS found) AS value;
+    IF length(found) > 128 THEN
+        RETURN left(found, 95) || '#' || md5(found);
+    END IF;
+    RETURN coalesce(found, '');
+END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_key_of_job_v1(procrastinate_jobs, text[]) IS
+COMMENT ON FUNCTION procrastinate_diesel_key_of_job_v1(bigint, jsonb, text[]) IS
     'The key of a job: the value at this path in its arguments, as text, or with an empty path the '
     'one that was given with the job. Empty if there is none.';
 
 -- A role that may only defer jobs cannot read their tasks, so these are parameters.
-CREATE OR REPLACE FUNCTION procrastinate_diesel_note_keyed_jobs_v1(
+CREATE FUNCTION procrastinate_diesel_note_keyed_jobs_v1(
         job_ids bigint[], queue_names varchar[], task_names varchar[])
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
 BEGIN
-    IF NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
-        RETURN;
-    END IF;
     INSERT INTO procrastinate_diesel_keyed_jobs AS keyed (job_id)
     SELECT job.id
     FROM unnest(job_ids, queue_names, task_names) AS job (id, queue_name, task_name)
@@ -52,16 +70,13 @@ COMMENT ON FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[],
     'Marks those of these pending jobs that are subject to a limit for each key, so that the next '
     'fetch assigns them to their keys.';
 
-CREATE OR REPLACE FUNCTION procrastinate_diesel_note_ended_jobs_v1(job_ids bigint[], are_deleted boolean)
+CREATE FUNCTION procrastinate_diesel_note_ended_jobs_v1(job_ids bigint[], are_deleted boolean)
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     doing CONSTANT procrastinate_job_status := 'doing';
 BEGIN
-    IF NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
-        RETURN;
-    END IF;
     UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'ended'
     WHERE keyed.job_id = ANY (job_ids) AND keyed.state <> 'ended'
       -- Another worker may have it.
@@ -268,35 +283,33 @@ COMMENT ON FUNCTION procrastinate_diesel_lock_noted_jobs_v1(integer, timestamptz
     'Locks the marked rows of jobs, and those of scheduled jobs that are due.';
 
 CREATE FUNCTION procrastinate_diesel_find_keys_v1(job_ids bigint[])
-    RETURNS TABLE (
-        job_id bigint, former_key_id bigint, kind text, name varchar, key_path text[], key text, key_id bigint,
-        status procrastinate_job_status, priority integer, scheduled_at timestamptz)
+    RETURNS procrastinate_diesel_keyed_job_v1[]
     LANGUAGE plpgsql
 AS $function$
 BEGIN
     -- A job has one key. The limit of its queue comes before that of its task.
-    RETURN QUERY
-        SELECT keyed.job_id, keyed.key_id, found.kind, found.name, found.key_path, found.key, known.id, job.status,
-            job.priority, job.scheduled_at
+    RETURN ARRAY(
+        SELECT ROW(
+            keyed.job_id, keyed.key_id, found.kind, found.name, found.key_path, found.key, known.id, job.status,
+            job.priority, job.scheduled_at)::procrastinate_diesel_keyed_job_v1
         FROM procrastinate_diesel_keyed_jobs AS keyed
         LEFT JOIN procrastinate_jobs AS job ON job.id = ANY (ARRAY[keyed.job_id])
         LEFT JOIN LATERAL (
             SELECT control.kind, control.name, control.key_path,
-                procrastinate_diesel_key_of_job_v1(job, control.key_path) AS key
+                procrastinate_diesel_key_of_job_v1(job.id, job.args, control.key_path) AS key
             FROM procrastinate_diesel_flow_controls AS control
-            WHERE control.key_path IS NOT NULL
+            WHERE job.status IN ('todo', 'doing') AND control.key_path IS NOT NULL
               AND control.name = CASE control.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END
             ORDER BY control.kind
-            LIMIT 1) AS found ON job.status IN ('todo', 'doing')
+            LIMIT 1) AS found ON true
         LEFT JOIN procrastinate_diesel_limit_keys AS known
             ON known.kind = found.kind AND known.name = found.name AND known.key_path = found.key_path
            AND known.key = found.key
-        WHERE keyed.job_id = ANY (job_ids);
+        WHERE keyed.job_id = ANY (job_ids));
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_keys_v1(bigint[]) IS
-    'The limits and keys of these jobs, and their former keys. kind is NULL for a job that is '
-    'neither pending nor running, or has no such limit. key_id is NULL for a key without a row.';
+    'The limits and keys of these jobs, and their former keys.';
 
 CREATE FUNCTION procrastinate_diesel_assign_keys_v1(most integer, counted_at timestamptz)
     RETURNS void
@@ -304,37 +317,41 @@ CREATE FUNCTION procrastinate_diesel_assign_keys_v1(most integer, counted_at tim
 AS $function$
 DECLARE
     noted_ids CONSTANT bigint[] := procrastinate_diesel_lock_noted_jobs_v1(most, counted_at);
+    found procrastinate_diesel_keyed_job_v1[];
     locked_keys bigint[];
     woken_keys bigint[];
 BEGIN
     IF cardinality(noted_ids) = 0 THEN
         RETURN;
     END IF;
-    -- It was never their turn. The one whose job is the oldest is the first of them.
-    INSERT INTO procrastinate_diesel_limit_keys (kind, name, key_path, key, turn)
-    SELECT found.kind, found.name, found.key_path, found.key,
-        to_timestamp(0) + min(found.job_id) * interval '1 microsecond'
-    FROM procrastinate_diesel_find_keys_v1(noted_ids) AS found
-    WHERE found.kind IS NOT NULL AND found.key_id IS NULL
-    GROUP BY found.kind, found.name, found.key_path, found.key
-    ORDER BY found.kind, found.name, found.key_path, found.key
-    ON CONFLICT DO NOTHING;
+    found := procrastinate_diesel_find_keys_v1(noted_ids);
+    IF EXISTS (SELECT FROM unnest(found) AS job WHERE job.kind IS NOT NULL AND job.key_id IS NULL) THEN
+        -- It was never their turn. The one whose job is the oldest is the first of them.
+        INSERT INTO procrastinate_diesel_limit_keys (kind, name, key_path, key, turn)
+        SELECT job.kind, job.name, job.key_path, job.key,
+            to_timestamp(0) + min(job.job_id) * interval '1 microsecond'
+        FROM unnest(found) AS job
+        WHERE job.kind IS NOT NULL AND job.key_id IS NULL
+        GROUP BY job.kind, job.name, job.key_path, job.key
+        ORDER BY job.kind, job.name, job.key_path, job.key
+        ON CONFLICT DO NOTHING;
+        found := procrastinate_diesel_find_keys_v1(noted_ids);
+    END IF;
     -- The jobs of a key that another fetch has locked stay marked.
     locked_keys := ARRAY(
         SELECT known.id
         FROM procrastinate_diesel_limit_keys AS known
         WHERE known.id = ANY (ARRAY(
-            SELECT DISTINCT unnest(ARRAY[found.former_key_id, found.key_id])
-            FROM procrastinate_diesel_find_keys_v1(noted_ids) AS found))
+            SELECT DISTINCT unnest(ARRAY[job.former_key_id, job.key_id]) FROM unnest(found) AS job))
         ORDER BY known.id
         FOR NO KEY UPDATE SKIP LOCKED);
     WITH assigned AS (
-        SELECT found.*,
+        SELECT job.*,
             -- Nothing counts the running jobs without a key.
-            found.kind IS NULL OR found.status = 'doing' AND found.key = '' AS is_over
-        FROM procrastinate_diesel_find_keys_v1(noted_ids) AS found
-        WHERE coalesce(found.former_key_id = ANY (locked_keys), true)
-          AND (found.kind IS NULL OR found.key_id = ANY (locked_keys))),
+            job.kind IS NULL OR job.status = 'doing' AND job.key = '' AS is_over
+        FROM unnest(found) AS job
+        WHERE coalesce(job.former_key_id = ANY (locked_keys), true)
+          AND (job.kind IS NULL OR job.key_id = ANY (locked_keys))),
     removed AS (
         DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
         USING assigned
@@ -362,8 +379,11 @@ BEGIN
             ORDER BY keyed.key_id, keyed.state, keyed.priority DESC, keyed.job_id
             LIMIT 1) AS priority
         FROM unnest(woken_keys) AS woken (key_id)
-        WHERE woken.key_id IS NOT NULL) AS next
-    WHERE known.id = ANY (ARRAY[next.key_id]);
+        WHERE woken.key_id IS NOT NULL
+        OFFSET 0) AS next
+    WHERE known.id = ANY (ARRAY[next.key_id])
+      AND (known.is_ready <> (next.priority IS NOT NULL) OR known.wakes_at IS NOT NULL
+           OR known.top_priority <> next.priority);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_assign_keys_v1(integer, timestamptz) IS
@@ -572,7 +592,7 @@ COMMENT ON FUNCTION procrastinate_diesel_let_keys_wait_v1(
 
 CREATE FUNCTION procrastinate_diesel_open_keys_v1(
         flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], last_lock text, due_at timestamptz,
-        OUT open procrastinate_diesel_key_room_v1[], OUT key_ids bigint[])
+        OUT open procrastinate_diesel_key_room_v1[], OUT key_ids bigint[], OUT are_level boolean)
     LANGUAGE plpgsql
 AS $function$
 DECLARE
@@ -580,6 +600,8 @@ DECLARE
     new_keys bigint[];
     rooms procrastinate_diesel_key_room_v1[];
     startable_keys bigint[];
+    least_priority integer;
+    top_priority integer;
     waiting procrastinate_diesel_key_room_v1[];
 BEGIN
     open := '{}';
@@ -590,9 +612,10 @@ BEGIN
         EXIT WHEN cardinality(new_keys) = 0;
         key_ids := key_ids || new_keys;
         rooms := procrastinate_diesel_key_rooms_v1(new_keys, wanted, counted_at);
-        startable_keys := ARRAY(
-            SELECT head.key_id
-            FROM procrastinate_diesel_find_heads_of_keys_v1(flow, rooms, 1, last_lock, due_at) AS head);
+        SELECT coalesce(array_agg(head.key_id), '{}'), least(least_priority, min(head.priority)),
+            greatest(top_priority, max(head.priority))
+        INTO startable_keys, least_priority, top_priority
+        FROM procrastinate_diesel_find_heads_of_keys_v1(flow, rooms, 1, last_lock, due_at) AS head;
         open := open || ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id = ANY (startable_keys));
         waiting := ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id <> ALL (startable_keys));
         IF cardinality(waiting) > 0 THEN
@@ -600,41 +623,50 @@ BEGIN
         END IF;
         EXIT WHEN cardinality(open) >= wanted;
     END LOOP;
+    are_level := least_priority = top_priority;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_open_keys_v1(
     procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz) IS
     'Locks the next ready keys until enough of them have a job that may start (open), in the order '
-    'of their turns. key_ids are all keys that were looked at.';
+    'of their turns. key_ids are all keys that were looked at. are_level says whether the first '
+    'jobs of all open keys have the same priority.';
 
 CREATE FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
         flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], last_lock text, due_at timestamptz,
+        has_others boolean,
         OUT job_ids bigint[], OUT locks text[], OUT positions bigint[], OUT key_ids bigint[])
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     keys record;
+    most integer;
 BEGIN
     keys := procrastinate_diesel_open_keys_v1(flow, wanted, tried_keys, last_lock, due_at);
     key_ids := keys.key_ids;
-    WITH found AS (
-        SELECT head.*,
+    most := greatest(20, 2 * wanted / greatest(cardinality(keys.open), 1));
+    IF keys.are_level AND cardinality(keys.open) >= wanted AND NOT has_others THEN
+        -- Their first jobs are enough, unless another transaction has locked some of them.
+        most := 2;
+    END IF;
+    SELECT coalesce(array_agg(found.id), '{}'), coalesce(array_agg(found.lock), '{}'),
+        coalesce(array_agg(found.ordered_ids[found.place]), '{}')
+    INTO job_ids, locks, positions
+    FROM (
+        SELECT head.id, head.lock,
             -- The first jobs of all keys come before their second ones. For that, the jobs of a
             -- priority exchange their places.
             row_number() OVER (PARTITION BY head.priority ORDER BY head.round, head.turn, head.key_id) AS place,
-            row_number() OVER (PARTITION BY head.priority ORDER BY head.id) AS former_place
-        FROM procrastinate_diesel_find_heads_of_keys_v1(
-            flow, keys.open, greatest(20, 2 * wanted / greatest(cardinality(keys.open), 1)), last_lock, due_at) AS head)
-    SELECT coalesce(array_agg(found.id), '{}'), coalesce(array_agg(found.lock), '{}'),
-        coalesce(array_agg(other.id), '{}')
-    INTO job_ids, locks, positions
-    FROM found
-    JOIN found AS other ON other.priority = found.priority AND other.former_place = found.place;
+            array_agg(head.id) OVER (
+                PARTITION BY head.priority ORDER BY head.id
+                ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS ordered_ids
+        FROM procrastinate_diesel_find_heads_of_keys_v1(flow, keys.open, most, last_lock, due_at) AS head) AS found;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
-    procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz) IS
-    'Locks the next ready keys, and finds jobs of theirs that may start. Each job has a position '
+    procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz, boolean) IS
+    'Locks the next ready keys, and finds jobs of theirs that may start. has_others says whether '
+    'jobs without such a limit were found, too. Each job has a position '
     'among those of its priority, to be compared with the IDs of other jobs. key_ids are all keys '
     'that were looked at.';
 
@@ -647,9 +679,10 @@ BEGIN
         coalesce(array_agg(held.lock ORDER BY held.ordinal), '{}')
     INTO job_ids, job_locks
     FROM unnest(job_ids, job_locks) WITH ORDINALITY AS held (id, lock, ordinal)
-    WHERE held.id <> ALL (keyed_ids) OR EXISTS (
-        SELECT FROM procrastinate_diesel_keyed_jobs AS keyed
-        WHERE keyed.job_id = held.id AND keyed.state = 'pending' AND keyed.key_id = ANY (locked_keys));
+    -- Not EXISTS, for which the planner would read all pending jobs of these keys.
+    WHERE held.id <> ALL (keyed_ids) OR (
+        SELECT keyed.key_id FROM procrastinate_diesel_keyed_jobs AS keyed
+        WHERE keyed.job_id = held.id AND keyed.state = 'pending') = ANY (locked_keys);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_still_keyed_v1(bigint[], text[], bigint[], bigint[]) IS
@@ -681,8 +714,8 @@ BEGIN
         started_at = next.started_at, counted_starts = next.counted_starts
     FROM (
         SELECT each.key_id, row_number() OVER (ORDER BY former.turn, former.id) AS place,
-            CASE WHEN control.key_max_starts IS NULL THEN '{}' ELSE counted.new_started_at END AS started_at,
-            CASE WHEN control.key_max_starts IS NULL THEN '{}' ELSE counted.new_counted_starts END AS counted_starts,
+            coalesce(counted.new_started_at, '{}') AS started_at,
+            coalesce(counted.new_counted_starts, '{}') AS counted_starts,
             former.key <> '' AND control.key_max_running IS NOT NULL AND (
                 SELECT count(*) FROM procrastinate_diesel_keyed_jobs AS keyed
                 WHERE keyed.key_id = each.key_id AND keyed.state = 'running') >= control.key_max_running AS is_full,
@@ -694,9 +727,14 @@ BEGIN
         JOIN procrastinate_diesel_limit_keys AS former ON former.id = each.key_id
         JOIN procrastinate_diesel_flow_controls AS control
             ON control.kind = former.kind AND control.name = former.name AND control.key_path = former.key_path
-        CROSS JOIN LATERAL procrastinate_diesel_add_starts_v1(
-            former.started_at, former.counted_starts, control.key_start_period_seconds, counted_at, each.jobs)
-            AS counted) AS next
+        -- Without OFFSET the function would run also if there is no such limit.
+        LEFT JOIN LATERAL (
+            SELECT added.*
+            FROM procrastinate_diesel_add_starts_v1(
+                former.started_at, former.counted_starts, control.key_start_period_seconds, counted_at, each.jobs)
+                AS added
+            WHERE control.key_max_starts IS NOT NULL
+            OFFSET 0) AS counted ON true) AS next
     WHERE known.id = ANY (ARRAY[next.key_id]);
     -- Nothing counts the running jobs without a key.
     DELETE FROM procrastinate_diesel_keyed_jobs AS keyed

@@ -78,25 +78,32 @@ pub struct Reads {
     pub index_pages: i64,
 }
 
-/// What this connection has read and not reported to the server yet, which it does between transactions only.
-fn reads(connection: &mut PgConnection) -> Vec<Reads> {
+/// What this connection has read of these tables and not reported to the server yet, which it does between
+/// transactions only.
+fn reads(tables: &[&str], connection: &mut PgConnection) -> Vec<Reads> {
     diesel::sql_query(
         "SELECT relname::text, coalesce(seq_scan, 0) AS seq_scan, coalesce(idx_tup_fetch, 0) AS idx_tup_fetch,
                 (SELECT sum(pg_stat_get_xact_blocks_fetched(index.indexrelid))::bigint
                  FROM pg_index AS index WHERE index.indrelid = relid) AS index_pages
-         FROM pg_stat_xact_user_tables WHERE relname IN ('procrastinate_jobs', 'procrastinate_events') ORDER BY relname",
+         FROM pg_stat_xact_user_tables WHERE relname = ANY ($1) ORDER BY relname",
     )
+    .bind::<diesel::sql_types::Array<diesel::sql_types::Text>, _>(tables)
     .load(connection)
     .unwrap()
 }
 
-/// Does something in a transaction that is rolled back, and says how that has read.
+/// Does something in a transaction that is rolled back, and says how that has read jobs and events.
 pub fn measure(connection: &mut PgConnection, act: impl Fn(&mut PgConnection)) -> Vec<Reads> {
+    measure_tables(&["procrastinate_jobs", "procrastinate_events"], connection, act)
+}
+
+/// Does something in a transaction that is rolled back, and says how that has read these tables.
+pub fn measure_tables(tables: &[&str], connection: &mut PgConnection, act: impl Fn(&mut PgConnection)) -> Vec<Reads> {
     let mut measured = Vec::new();
     connection.test_transaction(|connection| {
-        let before = reads(connection);
+        let before = reads(tables, connection);
         act(connection);
-        measured = reads(connection)
+        measured = reads(tables, connection)
             .into_iter()
             .zip(before)
             .map(|(after, before)| Reads {
