@@ -2,6 +2,8 @@
 #![doc = include_str!("../docs/links.md")]
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "admin")]
+pub mod admin;
 mod app;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -49,6 +51,8 @@ pub mod guide {
         workers: include_str!("../docs/workers.md");
         /// Flow control: pausing and limiting queues and tasks in all workers.
         flow_control: include_str!("../docs/flow_control.md");
+        /// Admin pages: jobs, queues and workers in a browser.
+        admin_pages: include_str!("../docs/admin_pages.md");
         /// Periodic tasks: cron expressions, time zones and missed ticks.
         periodic_tasks: include_str!("../docs/periodic_tasks.md");
         /// Jobs and models: querying, joining, changing and deleting jobs.
@@ -112,6 +116,9 @@ pub use procrastinate_schema::{allow_with_procrastinate, schema};
 
 // The crates whose types are in the signatures of this one. An application can use them from here, so that the versions
 // agree.
+#[cfg(feature = "admin")]
+#[doc(no_inline)]
+pub use axum;
 #[cfg(feature = "bb8")]
 #[doc(no_inline)]
 pub use bb8;

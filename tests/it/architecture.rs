@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The entries of `src` from the ground up. A file imports from its own entry or from an earlier one.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["support"],
     &["job"],
     &["error"],
@@ -17,6 +17,7 @@ const FLOORS: [&[&str]; 13] = [
     &["task"],
     &["app"],
     &["worker"],
+    &["admin"],
     &["cli", "testing"],
 ];
 

@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, and says why it skips"
 )]
 
+#[cfg(feature = "admin")]
+mod admin;
 mod app;
 mod architecture;
 mod bad_input;

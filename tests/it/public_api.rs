@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 /// Crates whose items another crate re-exports under its own name.
-const PARTS: [(&str, &str); 2] = [("clap_builder", "clap"), ("serde_core", "serde")];
+const PARTS: [(&str, &str); 3] = [("clap_builder", "clap"), ("http", "axum"), ("serde_core", "serde")];
 
 /// Crates that need no re-export, and the primitive types, which look like one in a path such as `i64::from`. The items
 /// of `procrastinate_schema` are re-exported themselves.

@@ -1,5 +1,7 @@
 //! The commands, one file or folder each.
 
+#[cfg(feature = "admin")]
+pub(crate) mod admin;
 pub(crate) mod ageing;
 pub(crate) mod clean;
 pub(crate) mod controls;

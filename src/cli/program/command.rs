@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+#[cfg(feature = "admin")]
+use crate::cli::commands::admin::Admin;
 use crate::cli::commands::defer::Defer;
 use crate::cli::commands::health::healthchecks::Healthchecks;
 use crate::cli::commands::jobs::JobCommand;
@@ -20,6 +22,8 @@ pub(crate) enum Command {
     Schema(Schema),
     Healthchecks(Healthchecks),
     Shell(Shell),
+    #[cfg(feature = "admin")]
+    Admin(Admin),
     #[command(flatten)]
     Jobs(JobCommand),
 }
@@ -40,6 +44,8 @@ impl Command {
             Self::Schema(schema) => schema.run(session).await,
             Self::Healthchecks(healthchecks) => healthchecks.run(session).await,
             Self::Shell(shell) => shell.run(session).await,
+            #[cfg(feature = "admin")]
+            Self::Admin(admin) => admin.run(session).await,
             Self::Jobs(command) => command.run(session).await,
         }
     }

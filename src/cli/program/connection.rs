@@ -1,10 +1,11 @@
-//! The database connection of the stand-alone program.
+//! The database connections of the stand-alone program.
 
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Config, NoTls};
 
@@ -17,19 +18,33 @@ use crate::database::connection::pooled::PooledConnection;
 /// How long to try to connect, unless the address sets a timeout.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A pool of one connection, which is opened when it is first needed.
-pub(crate) struct OneConnection {
-    target: Target,
-    kept: Arc<Mutex<Option<AsyncPgConnection>>>,
-    last_used: std::sync::Mutex<Instant>,
-}
+/// How many connections there can be. Only the admin pages use more than one at the same time.
+const MOST_CONNECTIONS: usize = 4;
 
 /// How long an idle connection is used without a test.
 const TRUSTED_FOR: Duration = Duration::from_secs(2);
 
-impl OneConnection {
+/// A small pool. Its connections are opened when they are needed.
+pub(crate) struct FewConnections {
+    target: Target,
+    idle: Arc<Idle>,
+    slots: Arc<Semaphore>,
+}
+
+/// The connections that nobody uses, each with the time when it was last used. The last one was used most recently.
+type Idle = Mutex<Vec<(AsyncPgConnection, Instant)>>;
+
+/// A connection in use. Returns to the pool when it is dropped, unless it is broken.
+struct Used {
+    /// `None` only while this is dropped.
+    connection: Option<AsyncPgConnection>,
+    idle: Arc<Idle>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl FewConnections {
     pub(crate) fn new(target: Target) -> Self {
-        Self { target, kept: Arc::default(), last_used: std::sync::Mutex::new(Instant::now()) }
+        Self { target, idle: Arc::default(), slots: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
     }
 
     async fn connect(&self) -> Result<AsyncPgConnection, PoolError> {
@@ -39,35 +54,64 @@ impl OneConnection {
             .map_err(|reason| format!("could not connect to {}: {reason}", self.target.without_password()).into())
     }
 
-    /// Whether the kept connection was idle for so long that it must be tested. Records that it is used now.
-    fn was_idle(&self) -> bool {
-        let mut last_used = self.last_used.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        std::mem::replace(&mut *last_used, Instant::now()).elapsed() > TRUSTED_FOR
+    fn take_idle(&self) -> Option<(AsyncPgConnection, Instant)> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 }
 
-impl AsyncPool for OneConnection {
+impl AsyncPool for FewConnections {
     fn get(&self) -> BoxFuture<'_, Result<PooledConnection, PoolError>> {
         Box::pin(async move {
-            let mut kept = self.kept.clone().lock_owned().await;
-            if self.was_idle()
-                && let Some(connection) = kept.as_mut()
-                && connection.batch_execute("SELECT 1").await.is_err()
-            {
-                *kept = None;
+            let slot = self.slots.clone().acquire_owned().await?;
+            let mut kept = None;
+            while let Some((mut connection, last_used)) = self.take_idle() {
+                if last_used.elapsed() <= TRUSTED_FOR || connection.batch_execute("SELECT 1").await.is_ok() {
+                    kept = Some(connection);
+                    break;
+                }
             }
-            if kept.is_none() {
-                *kept = Some(self.connect().await?);
-            }
-            match OwnedMutexGuard::try_map(kept, Option::as_mut) {
-                Ok(connection) => Ok(PooledConnection::new(connection)),
-                Err(_) => Err("the connection is gone".into()),
-            }
+            let connection = match kept {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let used = Used { connection: Some(connection), idle: self.idle.clone(), _slot: slot };
+            Ok(PooledConnection::new(used))
         })
     }
 
     fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, PoolError>> {
         Box::pin(self.connect())
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        if !AnsiTransactionManager::is_broken_transaction_manager(&mut connection) {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((connection, Instant::now()));
+        }
+    }
+}
+
+const TAKEN: &str = "the connection is taken only when it is dropped";
+
+impl Deref for Used {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        match &self.connection {
+            Some(connection) => connection,
+            None => unreachable!("{TAKEN}"),
+        }
+    }
+}
+
+impl DerefMut for Used {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        match &mut self.connection {
+            Some(connection) => connection,
+            None => unreachable!("{TAKEN}"),
+        }
     }
 }
 

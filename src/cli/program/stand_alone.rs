@@ -6,7 +6,7 @@ use clap::Parser;
 
 use crate::app::App;
 use crate::cli::program::address::Address;
-use crate::cli::program::connection::OneConnection;
+use crate::cli::program::connection::FewConnections;
 use crate::cli::program::logging::Logging;
 use crate::cli::program::{self, ProgramCommand};
 use crate::cli::terminal::failure::Failure;
@@ -57,7 +57,7 @@ pub async fn stand_alone() -> ExitCode {
         if python_app.is_some() {
             tracing::debug!("--app has no effect: this program needs only a database");
         }
-        let app = App::builder(DieselConnector::new(OneConnection::new(address.find()?))).build();
+        let app = App::builder(DieselConnector::new(FewConnections::new(address.find()?))).build();
         app.map_err(Failure::from)
     })
     .await

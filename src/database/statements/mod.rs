@@ -3,6 +3,8 @@
 //! A statement is a struct with its bound values, and has one row type. It has a static `QueryId`, so each connection
 //! prepares it once. A statement with optional filters contains only those that are set, and is cached by its SQL.
 
+#[cfg(feature = "admin")]
+pub(crate) mod admin;
 pub(crate) mod ageing;
 #[cfg(feature = "cli")]
 pub(crate) mod cli;

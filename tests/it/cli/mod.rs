@@ -1,5 +1,7 @@
 //! The command line: the program `procrastinate`, run as its users run it.
 
+#[cfg(feature = "admin")]
+mod admin;
 mod defer;
 mod documents;
 mod flow;

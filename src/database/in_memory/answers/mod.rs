@@ -1,5 +1,7 @@
 //! The implementations of statements, grouped like `statements`.
 
+#[cfg(feature = "admin")]
+mod admin;
 mod ageing;
 #[cfg(feature = "cli")]
 mod cli;

@@ -1,0 +1,113 @@
+//! What happens to each request before and after a page.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+
+use crate::admin::access::{Access, Refusal};
+use crate::admin::cross_site::{is_safe, may_change};
+use crate::admin::layout::{Layout, html};
+use crate::admin::shared::Shared;
+
+/// A page that could not be shown: a title and what to do. The guard turns it into a page.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    title: String,
+    text: String,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, title: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { status, title: title.into(), text: text.into() }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage<'p> {
+    layout: &'p Layout,
+    problem: &'p Problem,
+}
+
+/// Refuses visitors without access and changes from other sites. Adds the headers that protect the pages.
+pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let access = shared.decide.access_of(&parts);
+    parts.extensions.insert(access.clone());
+    let layout = match Layout::from_request_parts(&mut parts, &()).await {
+        Ok(layout) => layout,
+        Err(response) => return response,
+    };
+    let mut response = match refusal(&access) {
+        Some(response) => response,
+        None if !is_safe(&parts.method) && !may_change(&parts.headers, &shared.trusted_origins) => Problem::new(
+            StatusCode::FORBIDDEN,
+            "The request came from another site",
+            "Nothing was changed. If a proxy in front of these pages changes the host, the application must name the \
+             origin that browsers see: AdminPages::trusted_origin.",
+        )
+        .into_response(),
+        None => next.run(Request::from_parts(parts, body)).await,
+    };
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let page = html(&ProblemPage { layout: &layout, problem: &problem });
+        let (mut parts, _) = response.into_parts();
+        parts.headers.remove(header::CONTENT_LENGTH);
+        parts.headers.extend(page.headers().clone());
+        response = Response::from_parts(parts, page.into_body());
+    }
+    protect(&mut response);
+    response
+}
+
+/// The response to a visitor without access.
+fn refusal(access: &Access) -> Option<Response> {
+    let problem = |status, text: &str| Problem::new(status, "You cannot see this page", text).into_response();
+    match access.visitor().err()? {
+        Refusal::Redirect(to) => Some(Redirect::to(to).into_response()),
+        Refusal::Forbidden => Some(problem(
+            StatusCode::FORBIDDEN,
+            "The application decides who can see these pages. Until it does, they are closed: AdminPages::access.",
+        )),
+        Refusal::Challenge(scheme) => {
+            let mut response = problem(StatusCode::UNAUTHORIZED, "Sign in to see it.");
+            let value = format!("{scheme} realm=\"procrastinate\", charset=\"UTF-8\"");
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+            }
+            Some(response)
+        }
+    }
+}
+
+/// No page runs a script or a style of anybody else, is shown within another site, or stays in a cache.
+fn protect(response: &mut Response) {
+    const HEADERS: [(HeaderName, &str); 5] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+             base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // Not "no-referrer", with which browsers send no origin.
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+}

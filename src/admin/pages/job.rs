@@ -1,0 +1,128 @@
+//! The page of one job.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::admin::guard::Problem;
+use crate::admin::layout::{Layout, html};
+use crate::admin::moment::span;
+use crate::admin::pages::PageResult;
+use crate::admin::reading::Reading;
+use crate::admin::shared::Shared;
+use crate::database::statements::admin::job::{
+    ErrorsOfPage, EventsOfPage, JobOfPage, JobsOfLock, MOST_CHARACTERS, ShownError, ShownJob,
+};
+use crate::error::Error;
+
+/// How many events, errors and jobs of the same lock a page shows.
+const MOST: i64 = 50;
+
+/// An event, and how long after the one before.
+struct Event {
+    label: String,
+    at: Option<DateTime<Utc>>,
+    after: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "job.html")]
+struct JobPage {
+    layout: Layout,
+    job: ShownJob,
+    events: Vec<Event>,
+    has_more_events: bool,
+    errors: Vec<ShownError>,
+    same_lock: Vec<(i64, String, String)>,
+}
+
+impl JobPage {
+    fn is_cut(&self, characters: &i32) -> bool {
+        *characters > MOST_CHARACTERS
+    }
+
+    fn duration(&self, seconds: &f64) -> String {
+        let length = std::time::Duration::try_from_secs_f64(*seconds).ok();
+        length.and_then(|length| TimeDelta::from_std(length).ok()).map(span).unwrap_or_default()
+    }
+}
+
+/// `GET /jobs/{id}`
+pub(crate) async fn job(State(shared): State<Arc<Shared>>, mut layout: Layout, Path(id): Path<String>) -> PageResult {
+    let missing = || {
+        let text = "It was deleted, or it never existed. Finished jobs can be deleted after some time.";
+        Problem::new(StatusCode::NOT_FOUND, format!("There is no job {id}"), text)
+    };
+    let number = id.parse().map_err(|_| missing())?;
+    let mut started = shared.read().await?;
+    let began = started.began();
+    let found = async {
+        started.complete(&mut layout).await?;
+        let page = read(layout, number, &mut started.reading).await?;
+        started.reading.end().await?;
+        Ok::<_, Error>(page)
+    };
+    let page = found.await.map_err(|error| shared.problem(began, &error))?;
+    page.map(|page| html(&page)).ok_or_else(missing)
+}
+
+async fn read(layout: Layout, id: i64, reading: &mut Reading) -> Result<Option<JobPage>, Error> {
+    let Some(job) = reading.load(JobOfPage { id }).await?.pop() else { return Ok(None) };
+    let mut events = reading.load(EventsOfPage { id, limit: MOST + 1 }).await?;
+    let has_more_events = i64::try_from(events.len()).is_ok_and(|events| events > MOST);
+    events.truncate(50);
+    events.reverse();
+    let errors = if layout.has_companions { reading.load(ErrorsOfPage { id, limit: MOST }).await? } else { Vec::new() };
+    let same_lock = match &job.lock {
+        Some(lock) => reading.load(JobsOfLock { lock: lock.clone(), limit: MOST }).await?,
+        None => Vec::new(),
+    };
+    let events = timeline(events);
+    Ok(Some(JobPage { layout, job, events, has_more_events, errors, same_lock }))
+}
+
+/// The events with the time between them. The time of a scheduled event is in the future, so it does not count.
+fn timeline(events: Vec<(String, Option<DateTime<Utc>>)>) -> Vec<Event> {
+    let mut last: Option<DateTime<Utc>> = None;
+    events
+        .into_iter()
+        .map(|(kind, at)| {
+            let is_scheduled = kind == "scheduled";
+            let after = at.zip(last).filter(|_| !is_scheduled).map(|(at, last)| span(at.signed_duration_since(last)));
+            if !is_scheduled {
+                last = at.or(last);
+            }
+            Event { label: label(&kind), at, after }
+        })
+        .collect()
+}
+
+/// What an event says.
+fn label(kind: &str) -> String {
+    match kind {
+        "deferred" => "deferred".to_owned(),
+        "started" => "started".to_owned(),
+        "deferred_for_retry" => "will be retried".to_owned(),
+        "retried" => "retried manually".to_owned(),
+        "abort_requested" => "abort requested".to_owned(),
+        "scheduled" => "scheduled for".to_owned(),
+        other => other.replace('_', " "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeline_has_the_time_between_events_but_not_to_the_time_of_a_schedule() {
+        let at = |seconds: i64| DateTime::from_timestamp(1_800_000_000 + seconds, 0);
+        let kinds = [("scheduled", 3_600), ("deferred", 0), ("started", 3_601), ("succeeded", 3_602)];
+        let events = kinds.map(|(kind, seconds)| (kind.to_owned(), at(seconds)));
+        let after: Vec<_> = timeline(events.into()).into_iter().map(|event| event.after).collect();
+        assert_eq!(after, [None, None, Some("1 h".to_owned()), Some("1 s".to_owned())]);
+    }
+}

@@ -1,0 +1,76 @@
+//! One file a page.
+
+pub(crate) mod job;
+pub(crate) mod jobs;
+pub(crate) mod overview;
+pub(crate) mod queues;
+pub(crate) mod workers;
+
+use std::time::Instant;
+
+use axum::http::StatusCode;
+
+use crate::admin::guard::Problem;
+use crate::admin::layout::Layout;
+use crate::admin::reading::Reading;
+use crate::admin::shared::Shared;
+use crate::database::statements::admin::PageTime;
+use crate::error::Error;
+
+/// The result of a page: what it shows, or why it cannot.
+pub(crate) type PageResult = Result<axum::response::Response, Problem>;
+
+pub(crate) async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "There is no such page", "The links above lead to those that exist.")
+}
+
+/// A page's reading, and since when it reads.
+pub(crate) struct Started {
+    pub(crate) reading: Reading,
+    began: Instant,
+}
+
+impl Shared {
+    /// Begins to read for a page.
+    pub(crate) async fn read(&self) -> Result<Started, Problem> {
+        let began = Instant::now();
+        match Reading::begin(self.app.connector(), self.statement_timeout).await {
+            Ok(reading) => Ok(Started { reading, began }),
+            Err(error) => Err(unreadable(&error, false)),
+        }
+    }
+
+    /// Says why a page could not be read.
+    pub(crate) fn problem(&self, began: Instant, error: &Error) -> Problem {
+        unreadable(error, began.elapsed() >= self.statement_timeout)
+    }
+}
+
+impl Started {
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Reads what every page needs.
+    pub(crate) async fn complete(&mut self, layout: &mut Layout) -> Result<(), Error> {
+        (layout.now, layout.has_companions) = self.reading.load_one(PageTime).await?;
+        Ok(())
+    }
+}
+
+/// The message of the server may contain values of jobs, which is all right for a visitor who sees the jobs.
+fn unreadable(error: &Error, took_long: bool) -> Problem {
+    tracing::warn!(action = "admin_error", "could not show a page: {error}");
+    if took_long {
+        return Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The database took too long",
+            "Nothing was changed. The server is busy, or the page asks for too much. Try again, or narrow the filter.",
+        );
+    }
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "The database could not be read",
+        format!("Nothing was changed. The reason: {error}"),
+    )
+}

@@ -1,0 +1,91 @@
+//! A transaction in which a page reads.
+
+use std::time::Duration;
+
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
+
+use crate::database::connection::run::{Executable, Run};
+use crate::database::connection::{Connection, Connector};
+use crate::error::Error;
+use diesel::expression::QueryMetadata;
+use diesel::pg::Pg;
+use diesel::query_dsl::CompatibleType;
+
+/// How much longer the client waits than the server works, for the way of the response.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A transaction that only reads, and in which each statement has a time limit. If it is dropped before its end, its
+/// connection is closed.
+pub(crate) struct Reading {
+    connection: Option<Connection>,
+}
+
+impl Reading {
+    /// Begins the transaction. The settings keep the planner from reading whole tables.
+    pub(crate) async fn begin(connector: &Connector, limit: Duration) -> Result<Self, Error> {
+        const ACTION: &str = "begin to read";
+        let connection = connector.get_limited(ACTION, limit + GRACE).await?;
+        let mut reading = Self { connection: Some(connection) };
+        if let Some(pooled) = reading.connection.as_mut().and_then(Connection::database_mut) {
+            let connection: &mut AsyncPgConnection = pooled;
+            let settings = format!(
+                "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {}; SET LOCAL jit = off; \
+                 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off",
+                limit.as_millis()
+            );
+            let begun = tokio::time::timeout(limit + GRACE, async {
+                AnsiTransactionManager::begin_transaction(&mut *connection).await?;
+                connection.batch_execute(&settings).await
+            });
+            match begun.await {
+                Ok(begun) => begun.map_err(|source| Error::database(ACTION, source))?,
+                Err(_) => return Err(Error::NoAnswer { action: ACTION, timeout: limit + GRACE }),
+            }
+        }
+        Ok(reading)
+    }
+
+    /// Runs a statement and returns all its rows.
+    pub(crate) async fn load<S>(&mut self, statement: S) -> Result<Vec<S::Row>, Error>
+    where
+        S: Executable,
+        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+        Pg: QueryMetadata<S::SqlType>,
+    {
+        match &mut self.connection {
+            Some(connection) => connection.load(statement).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Runs a statement that always has a row, and returns that row.
+    pub(crate) async fn load_one<S>(&mut self, statement: S) -> Result<S::Row, Error>
+    where
+        S: Executable,
+        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+        Pg: QueryMetadata<S::SqlType>,
+    {
+        let rows = self.load(statement).await?;
+        rows.into_iter().next().ok_or_else(|| Error::database(S::ACTION, diesel::result::Error::NotFound))
+    }
+
+    /// Ends the transaction, and returns the connection to the pool.
+    pub(crate) async fn end(mut self) -> Result<(), Error> {
+        let Some(mut connection) = self.connection.take() else { return Ok(()) };
+        let Some(pooled) = connection.database_mut() else { return Ok(()) };
+        let ended = AnsiTransactionManager::commit_transaction(&mut **pooled).await;
+        ended.map_err(|source| {
+            let error = Error::database("end the reading", source);
+            connection.discard();
+            error
+        })
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.discard();
+        }
+    }
+}

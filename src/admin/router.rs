@@ -1,0 +1,95 @@
+//! The pages as a router.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::request::Parts;
+use axum::routing::get;
+use axum::{Extension, Router};
+
+use crate::admin::access::{Access, Decide};
+use crate::admin::assets::asset;
+use crate::admin::guard::guard;
+use crate::admin::pages;
+use crate::admin::pages::overview::OverviewCache;
+use crate::admin::shared::Shared;
+use crate::app::App;
+
+/// How long a statement of a page may take.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The admin pages of an application. See [`admin`](crate::admin).
+///
+/// # Example
+///
+/// ```no_run
+/// use axum::Router;
+/// use procrastinate::admin::{Access, AdminPages};
+///
+/// # #[derive(Clone)] struct User { name: String, is_admin: bool }
+/// # fn example(app: &procrastinate::App) -> Router {
+/// // The application's own sign-in has put the user into the request before.
+/// let pages = AdminPages::new(app).access(|request| match request.extensions.get::<User>() {
+///     Some(user) if user.is_admin => Access::operator(&user.name),
+///     Some(user) => Access::reader(&user.name),
+///     None => Access::redirect("/login"),
+/// });
+/// Router::new().nest("/queue", pages.router())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct AdminPages(Shared);
+
+impl AdminPages {
+    /// The pages about the queue of this application. They are closed until [`access`](Self::access) opens them.
+    pub fn new(app: &App) -> Self {
+        Self(Shared {
+            app: app.clone(),
+            decide: Decide::new(|_| Access::nobody()),
+            trusted_origins: Vec::new(),
+            statement_timeout: STATEMENT_TIMEOUT,
+        })
+    }
+
+    /// Decides for each request who the visitor is, and what the visitor may do. Default: nobody sees anything.
+    ///
+    /// The function must not block. If a decision takes a query, make it in a middleware of the application around the
+    /// pages, and put its result into the extensions of the request.
+    pub fn access(mut self, decide: impl Fn(&Parts) -> Access + Send + Sync + 'static) -> Self {
+        self.0.decide = Decide::new(decide);
+        self
+    }
+
+    /// Accepts changes from forms of this origin, such as `https://portal.example.com`, too. That is needed behind a
+    /// proxy that changes the header `Host`, if the pages are served over plain HTTP. Default: only from the pages
+    /// themselves.
+    pub fn trusted_origin(mut self, origin: impl Into<String>) -> Self {
+        self.0.trusted_origins.push(origin.into());
+        self
+    }
+
+    /// How long the server may take for one statement of a page. Default: five seconds.
+    pub fn statement_timeout(mut self, timeout: Duration) -> Self {
+        self.0.statement_timeout = timeout.max(Duration::from_millis(1));
+        self
+    }
+
+    /// The pages, to [`nest`](Router::nest) in the application's router under any path.
+    pub fn router(self) -> Router {
+        let shared = Arc::new(self.0);
+        Router::new()
+            .route("/", get(pages::overview::overview))
+            // A link to the first page works with and without a slash at the end of its path.
+            .route("/overview", get(pages::overview::overview))
+            .route("/jobs", get(pages::jobs::jobs))
+            .route("/jobs/{id}", get(pages::job::job))
+            .route("/queues", get(pages::queues::queues))
+            .route("/workers", get(pages::workers::workers))
+            .fallback(pages::not_found)
+            .layer(Extension(OverviewCache::default()))
+            .layer(axum::middleware::from_fn_with_state(shared.clone(), guard))
+            .route("/assets/{name}", get(asset))
+            .with_state(shared)
+    }
+}

@@ -1,0 +1,58 @@
+//! `admin`: serves the admin pages.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use crate::admin::{Access, AdminPages, basic_auth, loopback};
+use crate::cli::terminal::failure::Failure;
+use crate::cli::terminal::session::Session;
+
+/// The environment variable with the password. An option would show it in the list of processes.
+const PASSWORD: &str = "PROCRASTINATE_ADMIN_PASSWORD";
+
+/// The user that signs in with the password.
+const USER: &str = "admin";
+
+/// Serve the admin pages until it is stopped
+///
+/// By default only this machine can open them, without a password. With PROCRASTINATE_ADMIN_PASSWORD, the user "admin"
+/// signs in with that password. Other addresses than those of this machine need it, and HTTPS in front of it.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  admin\n  PROCRASTINATE_ADMIN_PASSWORD=… admin --address 0.0.0.0:8080")]
+pub(crate) struct Admin {
+    /// The address to listen on
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    address: SocketAddr,
+
+    /// Let visitors change nothing
+    #[arg(long)]
+    read_only: bool,
+}
+
+impl Admin {
+    pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let access = |name: &str| if self.read_only { Access::reader(name) } else { Access::operator(name) };
+        let pages = AdminPages::new(&session.app);
+        let password = std::env::var(PASSWORD).ok();
+        let pages = match &password {
+            Some(password) if password.is_empty() => {
+                return Err(Failure::usage(format!("{PASSWORD} is empty; set another password, or none")));
+            }
+            Some(password) => pages.access(basic_auth([(access(USER), password)])),
+            None if self.address.ip().is_loopback() => pages.access(loopback(access("local"))),
+            None => {
+                let message = format!("{} is not an address of this machine alone", self.address);
+                return Err(Failure::usage(format!("{message}; set {PASSWORD}")));
+            }
+        };
+        let listener = TcpListener::bind(self.address).await.map_err(|source| {
+            let message = format!("could not listen on {}: {source}", self.address);
+            Failure::failed(message, "set another address with --address")
+        })?;
+        session.output.note(format!("Serving the admin pages on http://{}/", listener.local_addr()?));
+        let service = pages.router().into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,37 @@
+//! Statements of the admin pages, which need a database.
+
+use diesel::result::{Error, QueryResult};
+
+use crate::database::in_memory::{Answer, Store};
+use crate::database::statements::Statement;
+use crate::database::statements::admin::PageTime;
+use crate::database::statements::admin::job::{ErrorsOfPage, EventsOfPage, JobOfPage, JobsOfLock};
+use crate::database::statements::admin::jobs::{EndOfWindow, ListOfJobs};
+use crate::database::statements::admin::overview::{CountByStatus, ListOfQueues, ListOfWorkers, Throughput};
+
+/// These statements fail in memory.
+macro_rules! need_a_database {
+    ($($statement:ident),* $(,)?) => {
+        $(
+            impl Answer for $statement {
+                fn answer(self, _: &mut Store) -> QueryResult<Vec<<Self as Statement>::Row>> {
+                    Err(Error::QueryBuilderError("the admin pages need a database; this queue is in memory".into()))
+                }
+            }
+        )*
+    };
+}
+
+need_a_database!(
+    PageTime,
+    JobOfPage,
+    EventsOfPage,
+    ErrorsOfPage,
+    JobsOfLock,
+    ListOfJobs,
+    EndOfWindow,
+    CountByStatus,
+    ListOfQueues,
+    ListOfWorkers,
+    Throughput,
+);

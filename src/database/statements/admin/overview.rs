@@ -1,0 +1,180 @@
+//! Counts and rates. A count stops at [`CEILING`].
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz};
+
+use crate::database::statements::admin::CEILING;
+use crate::database::statements::statement;
+
+/// The number of jobs with each status, up to the ceiling, and about how many there are altogether.
+pub(crate) struct CountByStatus;
+
+statement!(
+    "count the jobs":
+    CountByStatus -> (i64, i64, i64, i64, i64, i64): (BigInt, BigInt, BigInt, BigInt, BigInt, BigInt),
+    |_, out| {
+        out.push_sql("SELECT ");
+        for status in ["todo", "doing", "failed", "cancelled", "aborted"] {
+            out.push_sql(&format!(
+                "(SELECT count(*) FROM (SELECT FROM procrastinate_jobs WHERE status = '{status}' LIMIT {}) AS counted), ",
+                CEILING + 1
+            ));
+        }
+        // Never analyzed: -1.
+        out.push_sql(
+            "(SELECT greatest(class.reltuples, 0)::bigint FROM pg_catalog.pg_class AS class \
+             WHERE class.oid = 'procrastinate_jobs'::regclass)",
+        );
+        Ok(())
+    }
+);
+
+/// A queue that has jobs.
+#[derive(Debug, Clone, diesel::Queryable)]
+pub(crate) struct ListedQueue {
+    pub(crate) name: String,
+    pub(crate) pending: i64,
+    /// Pending jobs whose time has not come.
+    pub(crate) scheduled: i64,
+    pub(crate) running: i64,
+    pub(crate) failed: i64,
+    /// Since when the first of its pending jobs without a time is pending.
+    pub(crate) waiting_since: Option<DateTime<Utc>>,
+}
+
+/// The queues, by name: those of pending, running and failed jobs, and of the newest ones.
+pub(crate) struct ListOfQueues {
+    /// Whether there is a function that finds the queues of all pending jobs.
+    pub(crate) has_companions: bool,
+    pub(crate) limit: i64,
+}
+
+statement!(
+    filtered "list the queues":
+    ListOfQueues -> ListedQueue: (Text, BigInt, BigInt, BigInt, BigInt, Nullable<Timestamptz>),
+    |statement, out| {
+        out.push_sql(QUEUES_IN_USE);
+        if statement.has_companions {
+            out.push_sql(" UNION SELECT unnest(procrastinate_diesel_pending_queues_v1())");
+        }
+        out.push_sql(COUNTS_OF_QUEUES);
+        out.push_bind_param::<BigInt, _>(&statement.limit)?;
+        Ok(())
+    }
+);
+
+const QUEUES_IN_USE: &str = "WITH running AS MATERIALIZED ( \
+        SELECT counted.queue_name, count(*) AS jobs \
+        FROM (SELECT job.queue_name FROM procrastinate_jobs AS job WHERE job.status = 'doing' LIMIT 10001) AS counted \
+        GROUP BY counted.queue_name), \
+     failed AS MATERIALIZED ( \
+        SELECT counted.queue_name, count(*) AS jobs \
+        FROM (SELECT job.queue_name FROM procrastinate_jobs AS job WHERE job.status = 'failed' \
+              ORDER BY job.id DESC LIMIT 10001) AS counted \
+        GROUP BY counted.queue_name), \
+     queue (name) AS MATERIALIZED ( \
+        SELECT newest.queue_name \
+        FROM (SELECT job.queue_name FROM procrastinate_jobs AS job ORDER BY job.id DESC LIMIT 5000) AS newest \
+        UNION SELECT running.queue_name FROM running UNION SELECT failed.queue_name FROM failed";
+
+const COUNTS_OF_QUEUES: &str = ") SELECT queue.name::text, least(plain.jobs + scheduled.jobs + locked.jobs, 10001), future.jobs, \
+        coalesce((SELECT running.jobs FROM running WHERE running.queue_name = queue.name), 0), \
+        coalesce((SELECT failed.jobs FROM failed WHERE failed.queue_name = queue.name), 0), \
+        (SELECT max(event.at) FROM procrastinate_events AS event \
+         WHERE event.job_id = plain.first_id AND event.type <> 'scheduled' AND isfinite(event.at)) \
+     FROM queue \
+     CROSS JOIN LATERAL ( \
+        SELECT count(*) AS jobs, min(counted.id) AS first_id \
+        FROM (SELECT job.id FROM procrastinate_jobs AS job \
+              WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL \
+                AND job.queue_name = queue.name LIMIT 10001) AS counted) AS plain \
+     CROSS JOIN LATERAL ( \
+        SELECT count(*) AS jobs \
+        FROM (SELECT FROM procrastinate_jobs AS job \
+              WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL \
+                AND job.queue_name = queue.name LIMIT 10001) AS counted) AS scheduled \
+     CROSS JOIN LATERAL ( \
+        SELECT count(*) AS jobs \
+        FROM (SELECT FROM procrastinate_jobs AS job \
+              WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at > now() \
+                AND job.queue_name = queue.name LIMIT 10001) AS counted) AS future \
+     CROSS JOIN LATERAL ( \
+        SELECT count(*) AS jobs \
+        FROM (SELECT FROM procrastinate_jobs AS job \
+              WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = queue.name \
+              LIMIT 10001) AS counted) AS locked \
+     ORDER BY queue.name LIMIT ";
+
+/// How many of the newest events the rates are made of.
+pub(crate) const NEWEST_EVENTS: i64 = 50_000;
+
+/// How many jobs ended, in parts of the last period, according to the newest events.
+pub(crate) struct Throughput {
+    pub(crate) parts: i32,
+    pub(crate) part_seconds: i32,
+}
+
+/// A row of [`Throughput`]: the part, counted from 0 for the newest, how many jobs succeeded and failed in it, and the
+/// time of the oldest event that was read.
+pub(crate) type ThroughputRow = (i32, i64, i64, Option<DateTime<Utc>>);
+
+statement!(
+    filtered "count what jobs did":
+    Throughput -> ThroughputRow: (Integer, BigInt, BigInt, Nullable<Timestamptz>),
+    |statement, out| {
+        out.push_sql(&format!(
+            "WITH newest AS MATERIALIZED ( \
+                SELECT event.type, event.at FROM procrastinate_events AS event ORDER BY event.id DESC LIMIT {NEWEST_EVENTS}), \
+             recent AS ( \
+                SELECT floor(extract(epoch FROM now() - newest.at) / {seconds})::integer AS part, newest.type \
+                FROM newest \
+                WHERE newest.type IN ('succeeded', 'failed') AND newest.at <= now() \
+                  AND newest.at > now() - make_interval(secs => {seconds} * {parts})) \
+             SELECT recent.part, count(*) FILTER (WHERE recent.type = 'succeeded'), \
+                count(*) FILTER (WHERE recent.type = 'failed'), \
+                (SELECT CASE WHEN count(*) = {NEWEST_EVENTS} THEN min(newest.at) FILTER (WHERE isfinite(newest.at)) END \
+                 FROM newest) \
+             FROM recent GROUP BY recent.part ORDER BY recent.part",
+            seconds = statement.part_seconds,
+            parts = statement.parts
+        ));
+        Ok(())
+    }
+);
+
+/// A worker, and how many jobs it runs.
+#[derive(Debug, Clone, diesel::Queryable)]
+pub(crate) struct ListedWorker {
+    pub(crate) id: i64,
+    pub(crate) heartbeat: DateTime<Utc>,
+    pub(crate) jobs: i64,
+    /// The first of the jobs that it runs.
+    pub(crate) job_ids: Vec<i64>,
+    pub(crate) queues: Vec<String>,
+}
+
+/// The workers, by ID.
+pub(crate) struct ListOfWorkers {
+    pub(crate) limit: i64,
+}
+
+statement!(
+    "list the workers":
+    ListOfWorkers -> ListedWorker:
+    (BigInt, Timestamptz, BigInt, diesel::sql_types::Array<BigInt>, diesel::sql_types::Array<Text>),
+    |statement, out| {
+        out.push_sql(
+            "SELECT worker.id, CASE WHEN isfinite(worker.last_heartbeat) THEN worker.last_heartbeat ELSE to_timestamp(0) END, \
+                running.jobs, coalesce(running.ids[:10], '{}'), coalesce(running.queues, '{}') \
+             FROM procrastinate_workers AS worker \
+             CROSS JOIN LATERAL ( \
+                SELECT count(*) AS jobs, array_agg(counted.id ORDER BY counted.id) AS ids, \
+                    array_agg(DISTINCT counted.queue_name::text) AS queues \
+                FROM (SELECT job.id, job.queue_name FROM procrastinate_jobs AS job \
+                      WHERE job.worker_id = worker.id AND job.status = 'doing' LIMIT 1000) AS counted) AS running \
+             ORDER BY worker.id DESC LIMIT ",
+        );
+        out.push_bind_param::<BigInt, _>(&statement.limit)?;
+        Ok(())
+    }
+);

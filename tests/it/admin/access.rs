@@ -1,0 +1,75 @@
+//! Who sees the pages, and what protects them.
+
+use procrastinate::admin::{Access, basic_auth, loopback};
+
+use super::Served;
+use crate::support::database;
+
+const PAGES: [&str; 6] = ["/queue", "/queue/jobs", "/queue/jobs/1", "/queue/queues", "/queue/workers", "/queue/none"];
+
+#[tokio::test]
+async fn nobody_sees_a_page_until_the_application_decides_who_may() {
+    let database = database();
+    let served = Served::start(&database, |pages| pages).await;
+    for page in PAGES {
+        let response = served.get(page).await;
+        assert_eq!(response.status, 403, "{page}");
+        assert!(response.body.contains("AdminPages::access") && !response.body.contains("<table"), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn a_visitor_signs_in_or_is_sent_to_a_page_to_do_so() {
+    let database = database();
+    let served = Served::start(&database, |pages| pages.access(basic_auth([(Access::reader("bob"), "pass")]))).await;
+    let refused = served.get("/queue/jobs").await;
+    assert_eq!(refused.status, 401);
+    assert!(refused.headers.contains("www-authenticate: basic realm="), "{}", refused.headers);
+    let seen = served.send("GET", "/queue/jobs", &[("authorization", "Basic Ym9iOnBhc3M=")]).await;
+    assert!(seen.status == 200 && seen.body.contains("bob"), "{}", seen.body);
+    let wrong = served.send("GET", "/queue/jobs", &[("authorization", "Basic Ym9iOnBhc3Q=")]).await;
+    assert_eq!(wrong.status, 401);
+
+    let served = Served::start(&database, |pages| pages.access(|_| Access::redirect("/login"))).await;
+    let sent = served.get("/queue").await;
+    assert!(sent.status == 303 && sent.headers.contains("location: /login"), "{}", sent.headers);
+
+    let served = Served::start(&database, |pages| pages.access(loopback(Access::reader("me")))).await;
+    assert_eq!(served.get("/queue").await.status, 200);
+}
+
+#[tokio::test]
+async fn each_response_has_the_headers_that_protect_it() {
+    let database = database();
+    let served = Served::to_operator(&database).await;
+    for page in PAGES {
+        let headers = served.get(page).await.headers;
+        for header in [
+            "content-security-policy: default-src 'none';",
+            "frame-ancestors 'none'",
+            "x-content-type-options: nosniff",
+            "cache-control: no-store",
+            "referrer-policy: same-origin",
+        ] {
+            assert!(headers.contains(header), "{page} lacks {header}: {headers}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_change_from_another_site_is_refused_before_any_page_sees_it() {
+    let database = database();
+    let served = Served::to_operator(&database).await;
+    for headers in [
+        vec![("sec-fetch-site", "cross-site")],
+        vec![("origin", "https://evil.example")],
+        vec![],
+        vec![("sec-fetch-site", "cross-site"), ("authorization", "Basic x")],
+    ] {
+        let response = served.send("POST", "/queue/jobs", &headers).await;
+        assert_eq!(response.status, 403, "{headers:?}");
+        assert!(response.body.contains("another site"), "{headers:?}");
+    }
+    let own = served.send("POST", "/queue/jobs", &[("sec-fetch-site", "same-origin")]).await;
+    assert_eq!(own.status, 405);
+}

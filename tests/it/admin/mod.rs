@@ -1,0 +1,69 @@
+//! The admin pages, as a client of HTTP sees them.
+
+mod access;
+mod pages;
+
+use std::net::SocketAddr;
+
+use procrastinate::App;
+use procrastinate::admin::{Access, AdminPages};
+use throwaway_postgres::Database;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::support::connector;
+
+/// A response: its status, its headers in lower case, and its body.
+pub struct Response {
+    pub status: u16,
+    pub headers: String,
+    pub body: String,
+}
+
+/// Pages under `/queue` that are served until this is dropped.
+pub struct Served {
+    pub address: SocketAddr,
+    _server: JoinSet<()>,
+}
+
+impl Served {
+    /// Serves the pages of this database to an operator.
+    pub async fn to_operator(database: &Database) -> Self {
+        Self::start(database, |pages| pages.access(|_| Access::operator("ann"))).await
+    }
+
+    pub async fn start(database: &Database, change: impl FnOnce(AdminPages) -> AdminPages) -> Self {
+        let app = App::builder(connector(database).await).build().unwrap();
+        let router = axum::Router::new().nest("/queue", change(AdminPages::new(&app)).router());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, service).await.unwrap();
+        });
+        Self { address, _server: server }
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.send("GET", path, &[]).await
+    }
+
+    /// Sends a request without a body.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
+        for (name, value) in headers {
+            request += &format!("{name}: {value}\r\n");
+        }
+        request += "content-length: 0\r\n\r\n";
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).await.unwrap();
+        let response = String::from_utf8(response).unwrap();
+        let (headers, body) = response.split_once("\r\n\r\n").unwrap();
+        let status = headers.split(' ').nth(1).unwrap().parse().unwrap();
+        Response { status, headers: headers.to_lowercase(), body: body.to_owned() }
+    }
+}
