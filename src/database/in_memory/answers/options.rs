@@ -14,6 +14,7 @@ impl Answer for TendJobOptions {
         let now = store.now();
         let expired = store.expire(now)?;
         store.forget_options();
+        store.tend_unique_keys();
         // A unique key that is free is as good as deleted.
         Ok(vec![(i32::try_from(expired).unwrap_or(i32::MAX), false, 0, 0)])
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::result::QueryResult;
 
 use crate::database::in_memory::unique_keys::HeldKey;
 use crate::database::in_memory::{Answer, Store};
+use crate::database::models::ProcrastinateJob;
 use crate::database::statements::defer::{DeferUniqueJobs, DeferWithOptions, UniqueOrTaken};
 #[cfg(feature = "cli")]
 use crate::database::statements::options::KeysOfJob;
@@ -73,15 +74,33 @@ impl Store {
         let Some(job) = self.job(held.job_id) else {
             return held.free_at.filter(|free_at| *free_at > self.now()).map(|_| held.job_id);
         };
-        if matches!(job.status, JobStatus::Todo | JobStatus::Doing | JobStatus::Aborting) {
+        if !is_over(job) {
             return Some(job.id);
         }
-        let ends = self.events_of(job.id).iter().filter(|event| {
+        (self.key_free_at(held)? > self.now()).then_some(job.id)
+    }
+
+    /// When the key of a job that has ended is free.
+    fn key_free_at(&self, held: &HeldKey) -> Option<DateTime<Utc>> {
+        let ends = self.events_of(held.job_id).iter().filter(|event| {
             use JobEventType::{Aborted, Cancelled, Failed, Succeeded};
             matches!(event.event_type, Some(Failed | Succeeded | Cancelled | Aborted))
         });
-        let ended_at = ends.filter_map(|event| event.at).max()?;
-        (ended_at + period(held.period_seconds) > self.now()).then_some(job.id)
+        Some(ends.filter_map(|event| event.at).max()? + period(held.period_seconds))
+    }
+
+    /// Records when the keys of jobs that have ended are free, before the jobs are deleted.
+    pub(super) fn tend_unique_keys(&mut self) {
+        let ended = self
+            .unique_keys
+            .iter()
+            .filter(|(_, held)| held.free_at.is_none() && self.job(held.job_id).is_some_and(is_over));
+        let free: Vec<_> = ended.map(|(key, held)| (key.clone(), self.key_free_at(held))).collect();
+        for (key, free_at) in free {
+            if let Some(held) = self.unique_keys.get_mut(&key) {
+                held.free_at = free_at;
+            }
+        }
     }
 
     /// Finds who holds the keys of these jobs. It goes by the order of the keys.
@@ -115,6 +134,10 @@ impl Store {
             held.free_at = Some(now + period(held.period_seconds));
         }
     }
+}
+
+fn is_over(job: &ProcrastinateJob) -> bool {
+    !matches!(job.status, JobStatus::Todo | JobStatus::Doing | JobStatus::Aborting)
 }
 
 fn period(seconds: f64) -> TimeDelta {
