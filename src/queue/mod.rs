@@ -4,11 +4,15 @@
 //! |---|---|
 //! | `defer` | defers jobs: one, many, or a tick of a periodic task |
 //! | `job_manager` | finds, counts, changes and deletes jobs |
+//! | `explanation` | explains why a job is not running |
 //! | `listener` | receives notifications about jobs |
 //! | `retention` | selects old jobs to delete |
 //! | `metrics` | counts and times jobs |
 
 pub(crate) mod defer;
+#[cfg(any(feature = "cli", feature = "admin"))]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the pages need only a part of it"))]
+pub(crate) mod explanation;
 pub mod job_manager;
 pub(crate) mod listener;
 #[cfg_attr(not(feature = "metrics"), path = "no_metrics.rs")]

@@ -30,7 +30,7 @@ pub(crate) fn approximate_size(json: &Value) -> usize {
 }
 
 /// The value at this path of names and array indexes, as text. Empty if there is none, or if it is null.
-#[cfg(any(feature = "cli", feature = "testing"))]
+#[cfg(feature = "testing")]
 pub(crate) fn text_at(json: &Value, path: &[Option<String>]) -> String {
     let value = path.iter().flatten().try_fold(json, |value, name| match value {
         Value::Array(values) => values.get(name.parse::<usize>().ok()?),

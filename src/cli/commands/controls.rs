@@ -8,8 +8,9 @@ use crate::cli::terminal::session::Session;
 use crate::cli::terminal::table::Table;
 use crate::cli::terminal::times::{self, Times};
 use crate::database::models::ProcrastinateFlowControl;
-use crate::database::statements::flow_control::FlowControlsExist;
-use crate::queue::job_manager::list_flow_controls;
+use crate::database::statements::Statement;
+use crate::database::statements::flow_control::ListFlowControlsQuery;
+use crate::queue::explanation::controls::{self, key_field, key_limit_text, limit_text, pause};
 
 /// List the paused and limited queues and tasks
 #[derive(Debug, Clone, clap::Args)]
@@ -67,36 +68,8 @@ pub(crate) fn summary(controls: &[ProcrastinateFlowControl], times: Times) -> St
 }
 
 /// Describes the pause, as in `paused 3 min ago by anna: the mail server is down`.
-pub(crate) fn pause_text(control: &ProcrastinateFlowControl, times: Times) -> Option<String> {
-    let since = times.show(control.paused_at?);
-    let by = control.paused_by.as_ref().map(|name| format!(" by {name}")).unwrap_or_default();
-    let reason = control.pause_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    Some(format!("paused {since}{by}{reason}"))
-}
-
-/// Describes the limit of all jobs, as in `5 running, 100 starts in 60 s`.
-pub(crate) fn limit_text(control: &ProcrastinateFlowControl) -> Option<String> {
-    numbers(control.max_running, control.max_starts, control.start_period_seconds)
-}
-
-/// Describes the limit for each key, as in `2 running for each tenant`.
-pub(crate) fn key_limit_text(control: &ProcrastinateFlowControl) -> Option<String> {
-    let field = key_field(control)?;
-    let numbers = numbers(control.key_max_running, control.key_max_starts, control.key_start_period_seconds)?;
-    Some(format!("{numbers} for each {field}"))
-}
-
-/// The field of the arguments with the key, as in `customer.id`.
-fn key_field(control: &ProcrastinateFlowControl) -> Option<String> {
-    let names: Vec<&str> = control.key_path.as_ref()?.iter().flatten().map(String::as_str).collect();
-    Some(if names.is_empty() { "limit key".to_owned() } else { names.join(".") })
-}
-
-fn numbers(max_running: Option<i32>, max_starts: Option<i32>, period_seconds: Option<f64>) -> Option<String> {
-    let running = max_running.map(|jobs| format!("{jobs} running"));
-    let starts = max_starts.zip(period_seconds).map(|(jobs, seconds)| format!("{jobs} starts in {seconds} s"));
-    let parts: Vec<String> = running.into_iter().chain(starts).collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
+fn pause_text(control: &ProcrastinateFlowControl, times: Times) -> Option<String> {
+    Some(times.tell(&pause(control)?))
 }
 
 fn as_json(control: &ProcrastinateFlowControl) -> Value {
@@ -117,10 +90,8 @@ fn as_json(control: &ProcrastinateFlowControl) -> Value {
     })
 }
 
-/// Loads what is paused or limited. On a database that only Python's Procrastinate has created, nothing is.
+/// Loads what is paused or limited.
 pub(crate) async fn controls(session: &Session<'_>) -> Result<Vec<ProcrastinateFlowControl>, Failure> {
-    match session.load(FlowControlsExist).await?.first() {
-        Some(true) => Ok(session.app.execute(list_flow_controls()).await?),
-        _ => Ok(Vec::new()),
-    }
+    let mut connection = session.app.connector().get(ListFlowControlsQuery::ACTION).await?;
+    Ok(controls::controls(&mut connection).await?)
 }

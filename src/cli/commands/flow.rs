@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use crate::cli::commands::counts::count;
 use crate::cli::commands::jobs::act::some_jobs;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::{environment, values};
-use crate::database::statements::inspect::{CountedColumn, JobFilter};
-use crate::job::JobStatus;
+use crate::database::statements::explain::RunningJobs;
 use crate::queue::job_manager::{
     limit_queue, limit_task, pause_queue, pause_task, resume_queue, resume_task, unlimit_queue, unlimit_task,
 };
@@ -46,17 +44,9 @@ impl Target {
     /// Counts its running jobs.
     async fn running(&self, session: &Session<'_>) -> Result<i64, Failure> {
         let (kind, name) = self.kind_and_name();
-        count_running(kind, name, session).await
+        let statement = RunningJobs { kind: kind.to_owned(), name: name.to_owned() };
+        Ok(session.load(statement).await?.into_iter().sum())
     }
-}
-
-/// Counts the running jobs of a queue or task.
-pub(crate) async fn count_running(kind: &str, name: &str, session: &Session<'_>) -> Result<i64, Failure> {
-    let mut filter = JobFilter { status: Some(JobStatus::Doing), ..JobFilter::default() };
-    let column = if kind == "queue" { &mut filter.queue } else { &mut filter.task };
-    *column = Some(name.to_owned());
-    let counts = count(CountedColumn::Queue, filter, session).await?;
-    Ok(counts.iter().map(|counts| counts.doing).sum())
 }
 
 /// Pause a queue or task: its pending jobs do not start until it is resumed

@@ -1,19 +1,18 @@
-//! `list_workers`, and the check whether workers are alive.
+//! `list_workers`, and how many workers are alive.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::{Colour, JsonArray};
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::table::Table;
-use crate::cli::terminal::times::{self, length};
+use crate::cli::terminal::times::{self, Times};
 use crate::database::models::ProcrastinateWorker;
-use crate::database::statements::cli::{JobSelection, PageOfJobs, RegisteredWorkers};
+use crate::database::statements::cli::{JobSelection, PageOfJobs};
+use crate::database::statements::explain::RegisteredWorkers;
 use crate::job::JobStatus;
-
-/// After how long without a heartbeat a worker is considered stalled by default.
-const SILENCE: TimeDelta = TimeDelta::seconds(30);
+use crate::queue::explanation::workers::{self, is_alive};
 
 /// List the registered workers with their jobs
 #[derive(Debug, Clone, clap::Args)]
@@ -66,11 +65,6 @@ pub(crate) async fn workers(session: &Session<'_>) -> Result<Vec<ProcrastinateWo
     session.load(RegisteredWorkers).await
 }
 
-/// Whether the worker was not silent for too long at this time, which is the database's.
-pub(crate) fn is_alive(worker: &ProcrastinateWorker, now: DateTime<Utc>) -> bool {
-    now - worker.last_heartbeat < SILENCE
-}
-
 /// Returns the first hundred jobs of a worker.
 async fn jobs_of(worker_id: i64, session: &Session<'_>) -> Result<Vec<i64>, Failure> {
     let mut page = PageOfJobs { meant: JobSelection::default(), newest_first: false, beyond: None, limit: 100 };
@@ -80,15 +74,7 @@ async fn jobs_of(worker_id: i64, session: &Session<'_>) -> Result<Vec<i64>, Fail
     Ok(jobs.into_iter().map(|job| job.id).collect())
 }
 
-/// Describes how many workers are alive at this time, which is the database's. No workers is not an error, because
-/// there may be no jobs.
+/// Describes how many workers are alive at this time, which is the database's.
 pub(crate) fn alive(workers: &[ProcrastinateWorker], now: DateTime<Utc>) -> String {
-    let alive = workers.iter().filter(|worker| is_alive(worker, now)).count();
-    let last = workers.iter().map(|worker| now - worker.last_heartbeat).min().unwrap_or_default();
-    match (alive, workers.len()) {
-        (0, 0) => "none".to_owned(),
-        (0, _) => format!("none alive; last heartbeat {} ago", length(last)),
-        (alive, all) if alive < all => format!("{alive} alive, {} stalled", all - alive),
-        (alive, _) => format!("{alive} alive"),
-    }
+    Times { now, is_exact: false }.tell(&workers::alive(workers, now))
 }

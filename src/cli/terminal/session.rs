@@ -13,7 +13,7 @@ use crate::cli::terminal::output::Output;
 use crate::cli::terminal::times::Times;
 use crate::database::connection::run::{Executable, Run};
 use crate::database::statements::Statement as _;
-use crate::database::statements::cli::CurrentTime;
+use crate::database::statements::explain::CurrentTime;
 
 /// An application and the user's terminal.
 pub(crate) struct Session<'s> {

@@ -3,6 +3,9 @@
 use chrono::{DateTime, Local, SecondsFormat, TimeDelta, Utc};
 use serde_json::Value;
 
+use crate::cli::terminal::table::on_one_line;
+use crate::queue::explanation::phrase::{Part, Phrase};
+
 /// How times are shown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
@@ -26,6 +29,17 @@ impl Times {
         } else {
             format!("{} ago", length(-distance))
         }
+    }
+
+    /// Formats a text with its times and jobs.
+    pub(crate) fn tell(self, phrase: &Phrase) -> String {
+        let part = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Time(time) => self.show(*time),
+            Part::Job(_, text) => on_one_line(text),
+            Part::OrRetry => ", or use `retry`".to_owned(),
+        };
+        phrase.0.iter().map(part).collect()
     }
 
     pub(crate) fn show_some(self, time: Option<DateTime<Utc>>) -> String {

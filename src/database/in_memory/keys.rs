@@ -46,12 +46,18 @@ impl Store {
         ["queue", "task"].into_iter().find_map(|kind| {
             let target = target_of(job, kind);
             let path = self.flow.controls.get(&target)?.key_path.as_ref()?;
-            if path.is_empty() {
-                let given = self.options_of(job.id).and_then(|options| options.limit_key.clone());
-                return Some((target, given.unwrap_or_default()));
-            }
-            Some((target, text_at(&job.args, path)))
+            let key = self.key_at(job, path);
+            Some((target, key))
         })
+    }
+
+    /// The key at this path in the arguments of a job, or with an empty path the one that was given with it.
+    pub(super) fn key_at(&self, job: &ProcrastinateJob, path: &[Option<String>]) -> String {
+        if path.is_empty() {
+            let given = self.options_of(job.id).and_then(|options| options.limit_key.clone());
+            return given.unwrap_or_default();
+        }
+        text_at(&job.args, path)
     }
 
     /// How many more jobs of each of these jobs' keys may start.

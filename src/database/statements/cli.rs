@@ -1,19 +1,16 @@
 //! Statements for the command line.
 
-use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use diesel::result::QueryResult;
-use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Nullable, Text};
 
-use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
+use crate::database::models::{ProcrastinateJob, ProcrastinateJobError};
 use crate::database::statements::inspect::{JobFilter, SELECT_JOBS};
 use crate::database::statements::manage::RetryJobQuery;
 use crate::database::statements::statement;
 use crate::job::JobId;
-use procrastinate_schema::schema::{
-    procrastinate_diesel_job_errors, procrastinate_events, procrastinate_jobs, procrastinate_workers,
-};
+use procrastinate_schema::schema::{procrastinate_diesel_job_errors, procrastinate_jobs};
 
 /// The database that the connection leads to: the server's version, the database, the current schema and the role.
 pub(crate) struct ServerInfo;
@@ -28,14 +25,6 @@ statement!(
         Ok(())
     }
 );
-
-/// The time by the database's clock, which decides what is due and who is alive.
-pub(crate) struct CurrentTime;
-
-statement!("ask for the server's time": CurrentTime -> DateTime<Utc>: Timestamptz, |_, out| {
-    out.push_sql("SELECT now()");
-    Ok(())
-});
 
 /// Selects jobs: those that pass the filter and, if requested, only stalled ones. A worker is considered stalled after
 /// 30 seconds without a heartbeat.
@@ -118,73 +107,6 @@ statement!("find out who created the tables": AreTablesOurs -> bool: Bool, |_, o
     Ok(())
 });
 
-/// The job that holds up another one with the same lock: the running one, or else the one that comes first.
-pub(crate) struct HolderOfLock {
-    pub(crate) job_id: JobId,
-    pub(crate) lock: String,
-    pub(crate) priority: i32,
-}
-
-statement!("find the holder of the lock": HolderOfLock -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
-    out.push_sql(SELECT_JOBS);
-    out.push_sql("lock = ");
-    out.push_bind_param::<Text, _>(&statement.lock)?;
-    out.push_sql(" AND id <> ");
-    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-    out.push_sql(" AND (status = 'doing' OR status = 'todo' AND ");
-    write_goes_before(&statement.job_id, &statement.priority, out)?;
-    out.push_sql(") ORDER BY status = 'doing' DESC, priority DESC, id LIMIT 1");
-    Ok(())
-});
-
-/// Whether a job comes before the one with this ID and priority, if both are due.
-fn write_goes_before<'b>(job_id: &'b JobId, priority: &'b i32, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-    out.push_sql("(priority > ");
-    out.push_bind_param::<Integer, _>(priority)?;
-    out.push_sql(" OR priority = ");
-    out.push_bind_param::<Integer, _>(priority)?;
-    out.push_sql(" AND id < ");
-    out.push_bind_param::<BigInt, _>(job_id)?;
-    out.push_sql(")");
-    Ok(())
-}
-
-/// Counts the due jobs of a queue that come before a job, up to 10,000.
-pub(crate) struct JobsAhead {
-    pub(crate) job_id: JobId,
-    pub(crate) queue: String,
-    pub(crate) priority: i32,
-}
-
-statement!("count the jobs ahead": JobsAhead -> i64: BigInt, |statement, out| {
-    out.push_sql(
-        "SELECT count(*) FROM (SELECT FROM procrastinate_jobs WHERE status = 'todo' \
-         AND (scheduled_at IS NULL OR scheduled_at <= now()) AND queue_name = ",
-    );
-    out.push_bind_param::<Text, _>(&statement.queue)?;
-    out.push_sql(" AND ");
-    write_goes_before(&statement.job_id, &statement.priority, out)?;
-    out.push_sql(" LIMIT 10000) AS ahead");
-    Ok(())
-});
-
-/// The last time a job of the queue was started, according to its last fifty jobs that are not pending.
-pub(crate) struct LastStart {
-    pub(crate) queue: String,
-}
-
-statement!("find the last start": LastStart -> Option<DateTime<Utc>>: Nullable<Timestamptz>, |statement, out| {
-    out.push_sql(
-        "SELECT max(event.at) FILTER (WHERE isfinite(event.at)) FROM (SELECT id FROM procrastinate_jobs WHERE status <> 'todo' AND queue_name = ",
-    );
-    out.push_bind_param::<Text, _>(&statement.queue)?;
-    out.push_sql(
-        " ORDER BY id DESC LIMIT 50) AS job JOIN procrastinate_events AS event \
-         ON event.job_id = job.id AND event.type = 'started'",
-    );
-    Ok(())
-});
-
 /// The names of queues and tasks in the newest jobs: whether it is a queue, and the name.
 pub(crate) struct NamesInUse;
 
@@ -193,18 +115,6 @@ statement!("look up names": NamesInUse -> (bool, String): (Bool, Text), |_, out|
         "WITH newest AS (SELECT queue_name, task_name FROM procrastinate_jobs ORDER BY id DESC LIMIT 5000) \
          SELECT true, queue_name::text FROM newest UNION SELECT false, task_name::text FROM newest ORDER BY 1, 2",
     );
-    Ok(())
-});
-
-/// The events of a job, oldest first.
-pub(crate) struct EventsOfJob {
-    pub(crate) job_id: JobId,
-}
-
-statement!("look up the job's events": EventsOfJob -> ProcrastinateEvent: procrastinate_events::SqlType, |statement, out| {
-    out.push_sql("SELECT id, job_id, type::text, at FROM procrastinate_events WHERE job_id = ");
-    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-    out.push_sql(" ORDER BY id");
     Ok(())
 });
 
@@ -220,14 +130,6 @@ statement!("look up the job's errors": ErrorsOfJob -> ProcrastinateJobError: pro
     );
     out.push_bind_param::<BigInt, _>(&statement.job_id)?;
     out.push_sql(" ORDER BY attempt");
-    Ok(())
-});
-
-/// The registered workers.
-pub(crate) struct RegisteredWorkers;
-
-statement!("list the workers": RegisteredWorkers -> ProcrastinateWorker: procrastinate_workers::SqlType, |_, out| {
-    out.push_sql("SELECT id, last_heartbeat FROM procrastinate_workers ORDER BY id");
     Ok(())
 });
 

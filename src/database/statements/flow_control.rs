@@ -86,10 +86,10 @@ statement!(
 );
 
 /// Whether the table of pauses and limits exists.
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "admin"))]
 pub(crate) struct FlowControlsExist;
 
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "admin"))]
 statement!("look for pauses and limits": FlowControlsExist -> bool: Bool, |_, out| {
     out.push_sql("SELECT to_regclass('procrastinate_diesel_flow_controls') IS NOT NULL");
     Ok(())

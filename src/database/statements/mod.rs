@@ -9,6 +9,8 @@ pub(crate) mod ageing;
 #[cfg(feature = "cli")]
 pub(crate) mod cli;
 pub(crate) mod defer;
+#[cfg(any(feature = "cli", feature = "admin"))]
+pub(crate) mod explain;
 pub(crate) mod finish_and_fetch;
 pub(crate) mod flow_control;
 pub(crate) mod inspect;

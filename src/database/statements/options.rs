@@ -1,14 +1,16 @@
 //! Statements about options that few jobs have. Their SQL functions are in the migration
 //! `…_procrastinate_job_options`.
 
-#[cfg(feature = "cli")]
-use diesel::sql_types::{Array, Double, Text};
+#[cfg(any(feature = "cli", feature = "admin"))]
+use diesel::sql_types::Array;
 use diesel::sql_types::{BigInt, Bool, Integer};
-
 #[cfg(feature = "cli")]
+use diesel::sql_types::{Double, Text};
+
+#[cfg(any(feature = "cli", feature = "admin"))]
 use crate::database::models::ProcrastinateJobOptions;
 use crate::database::statements::statement;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "admin"))]
 use procrastinate_schema::schema::procrastinate_diesel_job_options;
 
 /// Does a step of what is due. Cancels jobs that have not started in time, and deletes the options of jobs that are
@@ -58,12 +60,12 @@ statement!("look up the unique keys of the job": KeysOfJob -> (String, f64): (Te
 });
 
 /// The options of these jobs, as far as they have any.
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "admin"))]
 pub(crate) struct OptionsOfJobs {
     pub(crate) job_ids: Vec<i64>,
 }
 
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "admin"))]
 statement!(
     "look up the options of the jobs":
     OptionsOfJobs -> ProcrastinateJobOptions: procrastinate_diesel_job_options::SqlType,

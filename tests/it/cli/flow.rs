@@ -1,10 +1,11 @@
 //! Pausing and limiting on the command line.
 
-use serde_json::Value;
+use procrastinate::configure_task;
+use serde_json::{Value, json};
 
 use super::jobs::furnished;
 use super::{on, run};
-use crate::support::{connect, empty_database, sql};
+use crate::support::{connect, database, empty_database, sql};
 
 #[test]
 fn a_paused_queue_is_shown_wherever_one_looks() {
@@ -53,6 +54,45 @@ fn a_limit_is_set_shown_and_removed() {
     sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'failed' WHERE status = 'doing'");
     let out = said(&["pause", "task=send", "--wait"]);
     assert!(out.ends_with("no job is running\n"), "{out}");
+}
+
+#[test]
+fn why_counts_the_running_jobs_of_the_key() {
+    let database = database();
+    let mut connection = connect(&database);
+    let said = |arguments: &[&str]| run(on(&database, arguments)).well();
+    said(&["limit", "task=call", "--per-limit-key", "--running", "2"]);
+    said(&["limit", "queue=imports", "--per-key", "tenant", "--running", "1"]);
+    let call = |queue: &str| configure_task("call", json!({ "tenant": 7 })).queue(queue);
+    let keyed = |queue: &str| call(queue).limit_key("account \"7\"");
+    let other = call("calls").limit_key("account 8");
+    // A job of the limited queue has its key, and not that of the task.
+    for job in [keyed("calls"), keyed("calls"), keyed("calls"), keyed("imports"), call("imports"), call("calls"), other]
+    {
+        job.defer_blocking(&mut connection).unwrap();
+    }
+    sql(
+        &mut connection,
+        "SELECT procrastinate_register_worker_v1();
+         UPDATE procrastinate_jobs SET status = 'doing', worker_id = 1 WHERE id IN (1, 4)",
+    );
+    let limit_of_task = "its task \"call\" is limited to 2 running for each limit key";
+    let out = said(&["why", "3"]);
+    assert!(!out.contains("limit"), "there is room: {out}");
+    sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'doing', worker_id = 1 WHERE id = 2");
+    let out = said(&["why", "3"]);
+    assert!(out.contains(&format!("{limit_of_task}; 2 running with its key \"account \\\"7\\\"\"")), "{out}");
+    let out = said(&["why", "5"]);
+    let limit_of_queue = "its queue \"imports\" is limited to 1 running for each tenant; 1 running with its key \"7\"";
+    assert!(out.contains(limit_of_queue) && !out.contains(limit_of_task), "{out}");
+    for job_without_full_key in ["6", "7"] {
+        let out = said(&["why", job_without_full_key]);
+        assert!(!out.contains("limit"), "{out}");
+    }
+    // A limit of starts is mentioned even if it may have room.
+    said(&["limit", "task=call", "--per-limit-key", "--starts", "9", "--per", "1m"]);
+    let out = said(&["why", "7"]);
+    assert!(out.contains("9 starts in 60 s for each limit key; 0 running with its key \"account 8\""), "{out}");
 }
 
 #[test]

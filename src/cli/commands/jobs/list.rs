@@ -9,12 +9,13 @@ use crate::cli::commands::jobs::options::{options_of, start_text};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::output::{Colour, JsonArray};
 use crate::cli::terminal::session::Session;
-use crate::cli::terminal::table::Table;
+use crate::cli::terminal::table::{Table, on_one_line};
 use crate::cli::terminal::times::{self, Times};
 use crate::cli::terminal::values;
 use crate::database::models::{ProcrastinateJob, ProcrastinateJobOptions};
 use crate::database::statements::cli::{JobSelection, PageOfJobs};
 use crate::job::JobStatus;
+use crate::queue::explanation::phrase::{job_text, status_text};
 
 /// List jobs in the order of their IDs
 ///
@@ -171,15 +172,6 @@ fn cells(
     cells
 }
 
-/// The status, and whether an abort is requested.
-pub(crate) fn status_text(job: &ProcrastinateJob) -> String {
-    if job.abort_requested && job.status == JobStatus::Doing {
-        format!("{}, abort requested", job.status)
-    } else {
-        job.status.to_string()
-    }
-}
-
 pub(crate) fn status_colour(status: &JobStatus) -> Colour {
     match status {
         JobStatus::Todo => Colour::Waiting,
@@ -192,8 +184,7 @@ pub(crate) fn status_colour(status: &JobStatus) -> Colour {
 
 /// Formats a job on one line, like Procrastinate's shell.
 pub(crate) fn one_line(job: &ProcrastinateJob) -> String {
-    let line = format!("#{} {} on {} - [{}]", job.id, job.task_name, job.queue_name, status_text(job));
-    crate::cli::terminal::table::on_one_line(&line)
+    on_one_line(&job_text(job))
 }
 
 pub(crate) fn as_json(job: &ProcrastinateJob, options: Option<&ProcrastinateJobOptions>) -> Value {

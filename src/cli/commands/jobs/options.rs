@@ -54,9 +54,3 @@ pub(crate) fn start_text(options: Option<&ProcrastinateJobOptions>, times: Times
     let time = times.show(options.start_before?);
     Some(if options.is_expired { format!("{time}, missed") } else { time })
 }
-
-/// Says why the job was cancelled, if it was because it had not started in time.
-pub(crate) fn expired_text(options: Option<&ProcrastinateJobOptions>, times: Times) -> Option<String> {
-    let options = options.filter(|options| options.is_expired)?;
-    Some(format!("cancelled, because it was not started before {}", times.show_some(options.start_before)))
-}

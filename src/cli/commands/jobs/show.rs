@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::cli::commands::jobs::list::{as_json, status_colour, status_text};
+use crate::cli::commands::jobs::list::{as_json, status_colour};
 use crate::cli::commands::jobs::one_job::OneJob;
-use crate::cli::commands::jobs::options::{expired_text, options_of_job, start_text, unique_keys};
+use crate::cli::commands::jobs::options::{options_of_job, start_text, unique_keys};
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::cli::terminal::table::on_one_line;
@@ -12,9 +12,12 @@ use crate::cli::terminal::times::{self, Times};
 use crate::database::connection::run::Run;
 use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateJobOptions};
 use crate::database::statements::Statement;
-use crate::database::statements::cli::{ErrorsOfJob, EventsOfJob};
+use crate::database::statements::cli::ErrorsOfJob;
+use crate::database::statements::explain::EventsOfJob;
 use crate::error::Error;
 use crate::job::{JobId, JobStatus};
+use crate::queue::explanation::options::expired;
+use crate::queue::explanation::phrase::status_text;
 
 /// Show a job with its events and the errors of its attempts
 #[derive(Debug, Clone, clap::Args)]
@@ -27,7 +30,7 @@ impl Show {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let id = self.job.id;
         let job = self.job.find("show", session).await?;
-        let events = events(id, session).await?;
+        let events = session.load(EventsOfJob { job_id: id }).await?;
         let errors = errors(id, session).await?;
         let options = options_of_job(&job, session).await?;
         if self.job.json {
@@ -91,8 +94,8 @@ fn describe(
             session.output.line(format!("  {name:<20}{}", on_one_line(&value)))?;
         }
     }
-    if let Some(reason) = expired_text(options, times) {
-        session.output.line(format!("  {reason}"))?;
+    if let Some(reason) = expired(options) {
+        session.output.line(format!("  {}", times.tell(&reason)))?;
     }
     Ok(())
 }
@@ -106,11 +109,6 @@ fn error_as_json(error: &ProcrastinateJobError) -> serde_json::Value {
         "duration_seconds": error.duration_seconds,
         "at": times::json(Some(error.at)),
     })
-}
-
-/// Returns the events of a job, oldest first.
-pub(crate) async fn events(id: JobId, session: &Session<'_>) -> Result<Vec<ProcrastinateEvent>, Failure> {
-    session.load(EventsOfJob { job_id: id }).await
 }
 
 /// Returns the errors of the job's attempts. Without this crate's migrations there are none.

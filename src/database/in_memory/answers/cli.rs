@@ -1,32 +1,24 @@
 //! Statements for the command line.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
 use diesel::result::QueryResult;
 
+use super::explain::count;
 use super::manage::PutBack;
 use crate::database::in_memory::values::{seconds_before, stored_time};
 use crate::database::in_memory::violations::raised;
 use crate::database::in_memory::{Answer, Store};
-use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError, ProcrastinateWorker};
+use crate::database::models::{ProcrastinateJob, ProcrastinateJobError};
 use crate::database::statements::cli::{
-    AreTablesOurs, CountOfJobs, CountOfOldJobs, CurrentTime, ErrorsOfJob, EventsOfJob, HolderOfLock, JobSelection,
-    JobsAhead, LastStart, NamesInUse, PageOfJobs, RegisteredWorkers, RetryJobByContract, ServerInfo,
+    AreTablesOurs, CountOfJobs, CountOfOldJobs, ErrorsOfJob, JobSelection, NamesInUse, PageOfJobs, RetryJobByContract,
+    ServerInfo,
 };
-use crate::job::{JobEventType, JobStatus};
 
 impl Answer for ServerInfo {
     fn answer(self, _: &mut Store) -> QueryResult<Vec<(String, String, Option<String>, String)>> {
         let nothing = || "in memory".to_owned();
         Ok(vec![(nothing(), nothing(), Some(nothing()), nothing())])
-    }
-}
-
-impl Answer for CurrentTime {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<DateTime<Utc>>> {
-        Ok(vec![store.now()])
     }
 }
 
@@ -57,10 +49,6 @@ impl Answer for CountOfJobs {
     }
 }
 
-fn count<'j>(jobs: impl Iterator<Item = &'j ProcrastinateJob>) -> i64 {
-    i64::try_from(jobs.count()).unwrap_or(i64::MAX)
-}
-
 impl Answer for CountOfOldJobs {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
         let youngest = seconds_before(store.now(), self.older_than_seconds);
@@ -79,40 +67,6 @@ impl Answer for AreTablesOurs {
     }
 }
 
-impl Answer for HolderOfLock {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateJob>> {
-        let place = (Reverse(self.priority), self.job_id.into());
-        let others = store.jobs().filter(|job| job.lock.as_ref() == Some(&self.lock) && self.job_id != job.id);
-        let holders = others.filter(|job| {
-            job.status == JobStatus::Doing || job.status == JobStatus::Todo && (Reverse(job.priority), job.id) < place
-        });
-        let first = holders.min_by_key(|job| (job.status != JobStatus::Doing, Reverse(job.priority), job.id));
-        Ok(first.cloned().into_iter().collect())
-    }
-}
-
-impl Answer for JobsAhead {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
-        let place = (Reverse(self.priority), self.job_id.into());
-        let now = store.now();
-        let ahead = store.waiting_jobs().filter(|job| {
-            job.queue_name == self.queue
-                && job.scheduled_at.is_none_or(|scheduled_at| scheduled_at <= now)
-                && (Reverse(job.priority), job.id) < place
-        });
-        Ok(vec![count(ahead.take(10_000))])
-    }
-}
-
-impl Answer for LastStart {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<Option<DateTime<Utc>>>> {
-        let jobs = store.jobs().rev().filter(|job| job.status != JobStatus::Todo && job.queue_name == self.queue);
-        let events = jobs.take(50).flat_map(|job| store.events_of(job.id));
-        let starts = events.filter(|event| event.event_type == Some(JobEventType::Started));
-        Ok(vec![starts.filter_map(|event| event.at).max()])
-    }
-}
-
 impl Answer for NamesInUse {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<(bool, String)>> {
         let newest = store.jobs().rev().take(5_000);
@@ -122,21 +76,9 @@ impl Answer for NamesInUse {
     }
 }
 
-impl Answer for EventsOfJob {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateEvent>> {
-        Ok(store.events_of(self.job_id.into()).to_vec())
-    }
-}
-
 impl Answer for ErrorsOfJob {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateJobError>> {
         Ok(store.errors().filter(|error| self.job_id == error.job_id).cloned().collect())
-    }
-}
-
-impl Answer for RegisteredWorkers {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateWorker>> {
-        Ok(store.workers().cloned().collect())
     }
 }
 

@@ -5,7 +5,9 @@ use diesel::result::QueryResult;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::models::ProcrastinateFlowControl;
 #[cfg(feature = "cli")]
-use crate::database::statements::flow_control::{FetchesPastFlowControl, FlowControlsExist};
+use crate::database::statements::flow_control::FetchesPastFlowControl;
+#[cfg(any(feature = "cli", feature = "admin"))]
+use crate::database::statements::flow_control::FlowControlsExist;
 use crate::database::statements::flow_control::{
     LimitKeysQuery, ListFlowControlsQuery, PauseQuery, ResumeQuery, SetLimitQuery,
 };
@@ -122,7 +124,7 @@ impl Answer for ListFlowControlsQuery {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "admin"))]
 impl Answer for FlowControlsExist {
     fn answer(self, _store: &mut Store) -> QueryResult<Vec<bool>> {
         Ok(vec![true])

@@ -6,6 +6,8 @@ mod ageing;
 #[cfg(feature = "cli")]
 mod cli;
 mod defer;
+#[cfg(any(feature = "cli", feature = "admin"))]
+mod explain;
 mod finish_and_fetch;
 mod flow_control;
 mod inspect;

@@ -3,9 +3,9 @@
 use diesel::result::QueryResult;
 
 use crate::database::in_memory::{Answer, Store};
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "admin"))]
 use crate::database::models::ProcrastinateJobOptions;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "admin"))]
 use crate::database::statements::options::OptionsOfJobs;
 use crate::database::statements::options::{TendJobOptions, TendedJobOptions};
 
@@ -20,7 +20,7 @@ impl Answer for TendJobOptions {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "admin"))]
 impl Answer for OptionsOfJobs {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateJobOptions>> {
         Ok(self.job_ids.iter().filter_map(|id| store.options.get(id)).cloned().collect())

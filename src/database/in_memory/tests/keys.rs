@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::choices::any_job;
 use super::{Both, Known, debug};
-use crate::database::statements::defer::{InsertJobs, NewJob};
+use crate::database::statements::defer::{DeferWithOptions, InsertJobs, NewJob};
+use crate::database::statements::explain::{RunningJobs, RunningJobsOfKey};
 use crate::database::statements::finish_and_fetch::{FinishAndFetchJobs, FinishedOrFetched};
 use crate::database::statements::flow_control::{LimitKeysQuery, SetLimitQuery};
 use crate::database::statements::workers::RegisterWorkerQuery;
@@ -40,6 +41,8 @@ fn the_same_jobs_of_each_key_start() {
         let mut started = BTreeMap::new();
         for step in 0..80 {
             let known = both.look(&format!("step {step} of seed {seed}"));
+            both.ask(|| RunningJobs { kind: kind.to_owned(), name: name.to_owned() }, debug);
+            count_key(&mut both, random.i64(1..20), (kind, name), &[Some("tenant".to_owned())]);
             play(&mut both, &known, &mut random, of_queue);
             for job in known.jobs.iter().filter(|job| job.status == JobStatus::Doing) {
                 *started.entry(job.args["tenant"].to_string()).or_insert(0) += 1;
@@ -47,6 +50,65 @@ fn the_same_jobs_of_each_key_start() {
         }
         assert!(started.len() >= 4, "{started:?}");
     }
+}
+
+/// Compares how many running jobs have the key of this one. An object as a key has another text in each.
+fn count_key(both: &mut Both, job_id: i64, (kind, name): (&str, &str), path: &[Option<String>]) -> Vec<(String, i64)> {
+    let (kind, name) = (kind.to_owned(), name.to_owned());
+    let statement =
+        || RunningJobsOfKey { job_id: job_id.into(), kind: kind.clone(), name: name.clone(), path: path.to_vec() };
+    both.ask(statement, |(key, running)| format!("{} {running}", key.replace(": ", ":")))
+}
+
+#[test]
+fn the_same_running_jobs_of_a_key_are_counted() {
+    let mut both = Both::new();
+    let path = [Some("tenant".to_owned())];
+    for (kind, name, path) in [("queue", "keyed", Some(vec!["tenant".to_owned()])), ("task", "limited", Some(vec![]))] {
+        let (max_running, max_starts, start_period_seconds) = (Some(9), None, None);
+        let limit = || LimitKeysQuery {
+            kind,
+            name: name.to_owned(),
+            path: path.clone(),
+            max_running,
+            max_starts,
+            start_period_seconds,
+        };
+        both.ask(limit, debug);
+    }
+    both.ask(|| RegisterWorkerQuery, debug);
+    let mut random = Rng::with_seed(1);
+    // Each with its queue, its tenant and the key that is given with it.
+    let jobs = [
+        ("keyed", json!("7"), Some("a")),
+        ("keyed", json!(7), None),
+        ("plain", json!(7), Some("a")),
+        ("plain", json!(null), Some("a")),
+        ("plain", json!(""), Some("")),
+        ("keyed", json!(7.5), Some("a")),
+    ];
+    let jobs = jobs.map(|(queue, tenant, key)| {
+        let args = json!({ "tenant": tenant });
+        (NewJob { queue: queue.to_owned(), args, ..any_limited(&mut random, false) }, key.map(str::to_owned))
+    });
+    let defer = || DeferWithOptions {
+        jobs: jobs.iter().map(|(job, _)| job.clone()).collect(),
+        if_enqueued: vec!["fail"; jobs.len()],
+        start_before: vec![None; jobs.len()],
+        limit_keys: jobs.iter().map(|(_, key)| key.clone()).collect(),
+    };
+    both.ask(defer, debug);
+    let worker = both.look("the jobs").workers[0];
+    both.ask(|| FinishAndFetchJobs::new(worker, None, jobs.len()), |_| String::new());
+    let mut counts = |job_id, target, path: &[Option<String>]| count_key(&mut both, job_id, target, path);
+    assert_eq!(counts(2, ("queue", "keyed"), &path), [("7".to_owned(), 2)]);
+    assert_eq!(counts(6, ("queue", "keyed"), &path), [("7.5".to_owned(), 1)]);
+    assert_eq!(counts(4, ("queue", "plain"), &path), []);
+    assert_eq!(counts(5, ("queue", "plain"), &path), []);
+    // Those of the limited queue have its keys.
+    assert_eq!(counts(3, ("task", "limited"), &[]), [("a".to_owned(), 2)]);
+    assert_eq!(counts(5, ("task", "limited"), &[]), []);
+    assert_eq!(counts(99, ("task", "limited"), &[]), []);
 }
 
 /// Defers, or finishes and fetches jobs.

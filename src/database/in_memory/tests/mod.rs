@@ -3,6 +3,7 @@
 
 mod ageing;
 mod choices;
+mod explain;
 mod keys;
 mod options;
 mod schedules;
@@ -27,10 +28,10 @@ use crate::database::connection::run::{Blocking, Executable, Run, complete};
 use crate::database::migrations::{MIGRATIONS, run_pending_migrations};
 use crate::database::models::{ProcrastinateEvent, ProcrastinateFlowControl, ProcrastinateJob};
 use crate::database::statements::cli::{
-    CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, HolderOfLock, JobsAhead, LastStart, NamesInUse, PageOfJobs,
-    RegisteredWorkers, RetryJobByContract,
+    CountOfJobs, CountOfOldJobs, ErrorsOfJob, NamesInUse, PageOfJobs, RetryJobByContract,
 };
 use crate::database::statements::defer::{InsertEachJob, InsertJobUnlessEnqueued, NewJob};
+use crate::database::statements::explain::{EventsOfJob, HolderOfLock, JobsAhead, LastStart, RegisteredWorkers};
 use crate::database::statements::finish_and_fetch::{FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
 use crate::database::statements::flow_control::{ListFlowControlsQuery, PauseQuery, ResumeQuery, SetLimitQuery};
 use crate::database::statements::inspect::{JobFilter, ListJobsQuery};
@@ -343,10 +344,13 @@ fn browse(both: &mut Both, known: &Known, random: &mut Rng) {
     both.ask(|| old(None), debug);
     both.ask(|| LastStart { queue: queue.clone() }, |at| time_text(*at));
     both.ask(|| NamesInUse, debug);
+    if let Some(job) = random.choice(&known.jobs) {
+        both.explain(job);
+    }
 }
 
 /// What some row must contain, so that rare cases are compared, too.
-const RARE: [&str; 21] = [
+const RARE: [&str; 24] = [
     "is lost",
     "is not retried",
     "now Job {",
@@ -368,6 +372,9 @@ const RARE: [&str; 21] = [
     "is_expired: true",
     ")), None, None, Some(",
     "Some(\"kept\"), None, None)",
+    "is held by a job",
+    "the job is stalled",
+    "is limited to",
 ];
 
 #[test]

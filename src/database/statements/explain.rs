@@ -1,0 +1,187 @@
+//! Statements that explain why a job is not running.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::query_builder::AstPass;
+use diesel::result::QueryResult;
+use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz};
+
+use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateWorker};
+use crate::database::statements::inspect::SELECT_JOBS;
+use crate::database::statements::statement;
+use crate::job::JobId;
+use procrastinate_schema::schema::{procrastinate_events, procrastinate_jobs, procrastinate_workers};
+
+/// The time by the database's clock, which decides what is due and who is alive.
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the pages need it"))]
+pub(crate) struct CurrentTime;
+
+statement!("ask for the server's time": CurrentTime -> DateTime<Utc>: Timestamptz, |_, out| {
+    out.push_sql("SELECT now()");
+    Ok(())
+});
+
+/// The job that holds up another one with the same lock: the running one, or else the one that comes first.
+pub(crate) struct HolderOfLock {
+    pub(crate) job_id: JobId,
+    pub(crate) lock: String,
+    pub(crate) priority: i32,
+}
+
+statement!("find the holder of the lock": HolderOfLock -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+    out.push_sql(SELECT_JOBS);
+    out.push_sql("lock = ");
+    out.push_bind_param::<Text, _>(&statement.lock)?;
+    out.push_sql(" AND id <> ");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(" AND (status = 'doing' OR status = 'todo' AND ");
+    write_goes_before(&statement.job_id, &statement.priority, out)?;
+    out.push_sql(") ORDER BY status = 'doing' DESC, priority DESC, id LIMIT 1");
+    Ok(())
+});
+
+/// Whether a job comes before the one with this ID and priority, if both are due.
+fn write_goes_before<'b>(job_id: &'b JobId, priority: &'b i32, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql("(priority > ");
+    out.push_bind_param::<Integer, _>(priority)?;
+    out.push_sql(" OR priority = ");
+    out.push_bind_param::<Integer, _>(priority)?;
+    out.push_sql(" AND id < ");
+    out.push_bind_param::<BigInt, _>(job_id)?;
+    out.push_sql(")");
+    Ok(())
+}
+
+/// Counts the due jobs of a queue that come before a job, up to 10,000.
+pub(crate) struct JobsAhead {
+    pub(crate) job_id: JobId,
+    pub(crate) queue: String,
+    pub(crate) priority: i32,
+}
+
+statement!("count the jobs ahead": JobsAhead -> i64: BigInt, |statement, out| {
+    out.push_sql(
+        "SELECT count(*) FROM (SELECT FROM procrastinate_jobs WHERE status = 'todo' \
+         AND (scheduled_at IS NULL OR scheduled_at <= now()) AND queue_name = ",
+    );
+    out.push_bind_param::<Text, _>(&statement.queue)?;
+    out.push_sql(" AND ");
+    write_goes_before(&statement.job_id, &statement.priority, out)?;
+    out.push_sql(" LIMIT 10000) AS ahead");
+    Ok(())
+});
+
+/// The last time a job of the queue was started, according to its last fifty jobs that are not pending.
+pub(crate) struct LastStart {
+    pub(crate) queue: String,
+}
+
+statement!("find the last start": LastStart -> Option<DateTime<Utc>>: Nullable<Timestamptz>, |statement, out| {
+    out.push_sql(
+        "SELECT max(event.at) FILTER (WHERE isfinite(event.at)) FROM (SELECT id FROM procrastinate_jobs WHERE status <> 'todo' AND queue_name = ",
+    );
+    out.push_bind_param::<Text, _>(&statement.queue)?;
+    out.push_sql(
+        " ORDER BY id DESC LIMIT 50) AS job JOIN procrastinate_events AS event \
+         ON event.job_id = job.id AND event.type = 'started'",
+    );
+    Ok(())
+});
+
+/// Counts the running jobs of a queue or task.
+pub(crate) struct RunningJobs {
+    /// `queue` or `task`.
+    pub(crate) kind: String,
+    pub(crate) name: String,
+}
+
+statement!("count the running jobs": RunningJobs -> i64: BigInt, |statement, out| {
+    out.push_sql("SELECT count(*) FROM procrastinate_jobs AS job WHERE ");
+    write_is_running(&statement.kind, &statement.name, out)
+});
+
+/// Whether a job runs and is one of a queue or task. The appended text leaves no index but those of running jobs. One
+/// on the names of queues would lead to finished jobs.
+fn write_is_running<'b>(kind: &'b String, name: &'b String, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql("job.status = 'doing' AND CASE ");
+    out.push_bind_param::<Text, _>(kind)?;
+    out.push_sql(" WHEN 'queue' THEN job.queue_name ELSE job.task_name END || '' = ");
+    out.push_bind_param::<Text, _>(name)
+}
+
+/// The key of a job for the limit of a queue or task, and how many of its running jobs have the same key. There is no
+/// row if the job has no key or is gone.
+///
+/// It reads what decides, the jobs and their options, and not the tables from which fetches start jobs by keys. Those
+/// lag behind, and a role that only reads jobs has no rights there.
+pub(crate) struct RunningJobsOfKey {
+    pub(crate) job_id: JobId,
+    /// `queue` or `task`.
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    /// Where the key is in the arguments. With an empty path, it is the one that was given with the job.
+    pub(crate) path: Vec<Option<String>>,
+}
+
+statement!(filtered "count the running jobs of the key": RunningJobsOfKey -> (String, i64): (Text, BigInt), |statement, out| {
+    out.push_sql("SELECT its.key, (SELECT count(*) FROM procrastinate_jobs AS job WHERE ");
+    write_is_running(&statement.kind, &statement.name, out)?;
+    if statement.kind == "task" {
+        // A job has one key, and that of its queue comes first.
+        out.push_sql(
+            " AND NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.kind = 'queue' \
+             AND control.name = job.queue_name AND control.key_path IS NOT NULL)",
+        );
+    }
+    out.push_sql(" AND ");
+    write_key(&statement.path, out)?;
+    // Without OFFSET, the key of the job is looked up again for each running job.
+    out.push_sql(" = its.key) FROM (SELECT ");
+    write_key(&statement.path, out)?;
+    out.push_sql(" AS key FROM procrastinate_jobs AS job WHERE job.id = ");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(" OFFSET 0) AS its WHERE its.key <> ''");
+    Ok(())
+});
+
+/// The key of a job, or NULL. The subquery is not a join, so that it always uses the primary key.
+fn write_key<'b>(path: &'b Vec<Option<String>>, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    if path.is_empty() {
+        out.push_sql(
+            "(SELECT options.limit_key FROM procrastinate_diesel_job_options AS options WHERE options.job_id = job.id)",
+        );
+        return Ok(());
+    }
+    out.push_sql("(job.args #>> ");
+    out.push_bind_param::<Array<Nullable<Text>>, _>(path)?;
+    out.push_sql(")");
+    Ok(())
+}
+
+/// Whether the table of options that few jobs have exists.
+pub(crate) struct JobOptionsExist;
+
+statement!("look for options of jobs": JobOptionsExist -> bool: Bool, |_, out| {
+    out.push_sql("SELECT to_regclass('procrastinate_diesel_job_options') IS NOT NULL");
+    Ok(())
+});
+
+/// The events of a job, oldest first.
+pub(crate) struct EventsOfJob {
+    pub(crate) job_id: JobId,
+}
+
+statement!("look up the job's events": EventsOfJob -> ProcrastinateEvent: procrastinate_events::SqlType, |statement, out| {
+    out.push_sql("SELECT id, job_id, type::text, at FROM procrastinate_events WHERE job_id = ");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(" ORDER BY id");
+    Ok(())
+});
+
+/// The registered workers.
+pub(crate) struct RegisteredWorkers;
+
+statement!("list the workers": RegisteredWorkers -> ProcrastinateWorker: procrastinate_workers::SqlType, |_, out| {
+    out.push_sql("SELECT id, last_heartbeat FROM procrastinate_workers ORDER BY id");
+    Ok(())
+});
