@@ -62,6 +62,8 @@ macro_rules! allow_with_procrastinate {
             $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_diesel_priority_ageings);
             $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_diesel_unique_keys);
             $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_diesel_schedules);
+            $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_diesel_actions);
+            $crate::allow_with_procrastinate!(@pair $($table)::+, procrastinate_diesel_action_jobs);
         )+
     };
     (@pair $($table:ident)::+, $queue_table:ident) => {

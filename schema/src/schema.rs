@@ -13,6 +13,35 @@ pub mod sql_types {
 diesel::table! {
     use diesel::sql_types::*;
 
+    procrastinate_diesel_action_jobs (action_id, first_job_id) {
+        action_id -> Int8,
+        first_job_id -> Int8,
+        job_ids -> Array<Nullable<Int8>>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
+    procrastinate_diesel_actions (id) {
+        id -> Int8,
+        at -> Timestamptz,
+        actor -> Text,
+        action -> Text,
+        target -> Text,
+        details -> Jsonb,
+        selected -> Nullable<Int8>,
+        changed -> Int8,
+        skipped -> Int8,
+        refused -> Int8,
+        finished_at -> Nullable<Timestamptz>,
+        problem -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    use diesel::sql_types::*;
+
     procrastinate_diesel_flow_controls (kind, name) {
         kind -> Text,
         #[max_length = 128]
@@ -225,12 +254,15 @@ diesel::table! {
     }
 }
 
+diesel::joinable!(procrastinate_diesel_action_jobs -> procrastinate_diesel_actions (action_id));
 diesel::joinable!(procrastinate_diesel_job_errors -> procrastinate_jobs (job_id));
 diesel::joinable!(procrastinate_events -> procrastinate_jobs (job_id));
 diesel::joinable!(procrastinate_jobs -> procrastinate_workers (worker_id));
 diesel::joinable!(procrastinate_periodic_defers -> procrastinate_jobs (job_id));
 
 diesel::allow_tables_to_appear_in_same_query!(
+    procrastinate_diesel_action_jobs,
+    procrastinate_diesel_actions,
     procrastinate_diesel_flow_controls,
     procrastinate_diesel_job_errors,
     procrastinate_diesel_job_options,

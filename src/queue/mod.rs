@@ -2,6 +2,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
+//! | `bulk` | changes many jobs for the admin pages, and records who did what |
 //! | `defer` | defers jobs: one, many, or a tick of a periodic task |
 //! | `job_manager` | finds, counts, changes and deletes jobs |
 //! | `explanation` | explains why a job is not running |
@@ -9,6 +10,9 @@
 //! | `retention` | selects old jobs to delete |
 //! | `metrics` | counts and times jobs |
 
+#[cfg(feature = "admin")]
+#[allow(dead_code, reason = "the admin pages use it")]
+pub(crate) mod bulk;
 pub(crate) mod defer;
 #[cfg(any(feature = "cli", feature = "admin"))]
 #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the pages need only a part of it"))]

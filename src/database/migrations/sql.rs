@@ -109,6 +109,7 @@ pub const SQL_MIGRATIONS: &[SqlMigration] = sql_migrations![
     "00000000031018_procrastinate_unique_keys",
     "00000000031019_procrastinate_ageing",
     "00000000031020_procrastinate_limits_per_key",
+    "00000000031021_procrastinate_actions",
 ];
 
 /// Writes the queue's migrations to a directory for the Diesel CLI, and returns the directories that it created.

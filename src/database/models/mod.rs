@@ -30,6 +30,7 @@
 //! }
 //! ```
 
+mod action;
 mod conditions;
 mod event;
 mod flow_control;
@@ -44,6 +45,7 @@ mod worker;
 #[cfg(feature = "writable-models")]
 mod writable;
 
+pub use action::{ActionsOnJob, ProcrastinateAction};
 pub use conditions::{JobsDeferredBefore, JobsFinishedBefore, JobsPendingSince, StalledJobs};
 pub use event::ProcrastinateEvent;
 pub use flow_control::ProcrastinateFlowControl;

@@ -35,7 +35,7 @@ pub(crate) struct JobSelection {
 }
 
 impl JobSelection {
-    fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    pub(crate) fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("true");
         if self.are_stalled {
             out.push_sql(

@@ -4,9 +4,12 @@
 //! prepares it once. A statement with optional filters contains only those that are set, and is cached by its SQL.
 
 #[cfg(feature = "admin")]
+pub(crate) mod actions;
+#[cfg(feature = "admin")]
 pub(crate) mod admin;
 pub(crate) mod ageing;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "admin"))]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the admin pages need a part of it"))]
 pub(crate) mod cli;
 pub(crate) mod defer;
 #[cfg(any(feature = "cli", feature = "admin"))]

@@ -1,12 +1,14 @@
 //! The database contract, line by line: what a client in any language may rely on. Plain SQL on a blocking connection,
 //! as another client would write it, and nothing of this crate but its migrations.
 
+mod actions;
 mod ageing;
 mod batch_defer;
 mod batch_endings;
 mod batch_finish_and_fetch;
 mod batch_retry;
 mod cancel;
+mod change_jobs;
 mod defer;
 mod defer_each;
 mod events;

@@ -42,7 +42,7 @@ impl Queue {
                  procrastinate_diesel_job_errors, procrastinate_diesel_flow_controls,
                  procrastinate_diesel_limit_states, procrastinate_diesel_limit_keys, procrastinate_diesel_keyed_jobs,
                  procrastinate_diesel_priority_ageings, procrastinate_diesel_job_options,
-                 procrastinate_diesel_unique_keys
+                 procrastinate_diesel_unique_keys, procrastinate_diesel_actions, procrastinate_diesel_action_jobs
              RESTART IDENTITY",
         );
         self.add(jobs);

@@ -113,7 +113,10 @@ fn a_client_of_another_language_uses_the_same_queue() {
 }
 
 /// Columns without a comment: their names, the tables' and the types' say all there is to say.
-const SPEAK_FOR_THEMSELVES: [&str; 47] = [
+const SPEAK_FOR_THEMSELVES: [&str; 50] = [
+    "procrastinate_diesel_action_jobs.action_id",
+    "procrastinate_diesel_actions.at",
+    "procrastinate_diesel_actions.id",
     "procrastinate_diesel_flow_controls.changed_at",
     "procrastinate_diesel_flow_controls.key_max_running",
     "procrastinate_diesel_flow_controls.key_max_starts",

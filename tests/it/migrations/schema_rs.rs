@@ -63,6 +63,7 @@ fn found(connection: &mut PgConnection) -> Vec<String> {
                        WHEN 'character varying' THEN 'Varchar'
                        WHEN 'timestamp with time zone' THEN 'Timestamptz'
                        WHEN 'timestamp with time zone[]' THEN 'Array<Nullable<Timestamptz>>'
+                       WHEN 'bigint[]' THEN 'Array<Nullable<Int8>>'
                        WHEN 'integer[]' THEN 'Array<Nullable<Int4>>'
                        WHEN 'text[]' THEN 'Array<Nullable<Text>>'
                        ELSE field.atttypid::regtype::text

@@ -1,6 +1,8 @@
 //! The implementations of statements, grouped like `statements`.
 
 #[cfg(feature = "admin")]
+mod actions;
+#[cfg(feature = "admin")]
 mod admin;
 mod ageing;
 #[cfg(feature = "cli")]

@@ -1,0 +1,84 @@
+//! The record of who did what.
+
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager};
+
+use crate::database::connection::Connection;
+use crate::database::connection::run::Run;
+use crate::database::models::ProcrastinateAction;
+use crate::database::statements::Statement;
+use crate::database::statements::actions::{ActionsOnJobQuery, Beyond, PageOfActions, Record, RecordAction};
+use crate::error::Error;
+use crate::job::JobId;
+use crate::queue::job_manager::Operation;
+use crate::validation::check_text;
+
+impl Record {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        check_text("actor", Some(&self.actor))?;
+        check_text("target", Some(&self.target))
+    }
+}
+
+/// Records an action that the same transaction does, and returns its ID.
+pub(crate) async fn record<R: Run>(record: Record, run: &mut R) -> Result<i64, Error> {
+    record.check()?;
+    run.load_one(RecordAction(record)).await
+}
+
+/// Executes an operation and records it, both or neither. An error of the operation is not recorded.
+pub(crate) async fn execute_recorded<O: Operation>(
+    operation: O,
+    what: Record,
+    connection: &mut Connection,
+) -> Result<O::Output, Error> {
+    what.check()?;
+    begin(connection).await?;
+    let output = match operation.execute_pooled(connection).await {
+        Ok(output) => record(what, connection).await.map(|_| output),
+        Err(error) => Err(error),
+    };
+    end(connection, output).await
+}
+
+async fn begin(connection: &mut Connection) -> Result<(), Error> {
+    let Some(pooled) = connection.database_mut() else { return Ok(()) };
+    let connection: &mut AsyncPgConnection = pooled;
+    AnsiTransactionManager::begin_transaction(connection).await.map_err(failed)
+}
+
+/// Commits after a success. Otherwise it rolls back.
+async fn end<T>(connection: &mut Connection, output: Result<T, Error>) -> Result<T, Error> {
+    let Some(pooled) = connection.database_mut() else { return output };
+    let connection: &mut AsyncPgConnection = pooled;
+    match output {
+        Ok(output) => AnsiTransactionManager::commit_transaction(connection).await.map(|()| output).map_err(failed),
+        Err(error) => {
+            // If this fails too, the connection is broken and will be closed. The first error says more.
+            let _ = AnsiTransactionManager::rollback_transaction(connection).await;
+            Err(error)
+        }
+    }
+}
+
+fn failed(source: diesel::result::Error) -> Error {
+    Error::database(RecordAction::ACTION, source)
+}
+
+/// A page of the actions, newest first.
+pub(crate) async fn list_actions<R: Run>(
+    beyond: Beyond,
+    limit: i64,
+    run: &mut R,
+) -> Result<Vec<ProcrastinateAction>, Error> {
+    run.load(PageOfActions { beyond, limit }).await
+}
+
+/// The newest actions that have changed a job, before another action if one is given.
+pub(crate) async fn list_actions_on_job<R: Run>(
+    job_id: JobId,
+    before: Option<i64>,
+    limit: i32,
+    run: &mut R,
+) -> Result<Vec<ProcrastinateAction>, Error> {
+    run.load(ActionsOnJobQuery { job_id, before, limit }).await
+}
