@@ -10,6 +10,7 @@
 //! | [`ProcrastinateJobError`] | `procrastinate_diesel_job_errors` | the errors of failed attempts |
 //! | [`ProcrastinateJobOptions`] | `procrastinate_diesel_job_options` | options that few jobs have |
 //! | [`ProcrastinatePriorityAgeing`] | `procrastinate_diesel_priority_ageings` | queues whose priorities age |
+//! | [`ProcrastinateAction`] | `procrastinate_diesel_actions` | who did what in the admin pages |
 //! | [`ProcrastinateSchedule`] | `procrastinate_diesel_schedules` | the schedules of periodic tasks |
 //!
 //! Query them like your own tables, joins included (see

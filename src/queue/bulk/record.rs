@@ -33,8 +33,9 @@ pub(crate) async fn execute_recorded<O: Operation>(
 ) -> Result<O::Output, Error> {
     what.check()?;
     begin(connection).await?;
-    let output = match operation.execute_pooled(connection).await {
-        Ok(output) => record(what, connection).await.map(|_| output),
+    // In memory there are no transactions, and the record is refused.
+    let output = match record(what, connection).await {
+        Ok(_) => operation.execute_pooled(connection).await,
         Err(error) => Err(error),
     };
     end(connection, output).await

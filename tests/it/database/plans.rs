@@ -6,7 +6,7 @@
 
 use diesel::prelude::*;
 use procrastinate::job_manager::{list_jobs, list_jobs_to_abort, list_queues};
-use procrastinate::models::ProcrastinateJob;
+use procrastinate::models::{ProcrastinateAction, ProcrastinateJob};
 use procrastinate::schema::procrastinate_jobs;
 use procrastinate::{IfEnqueued, JobStatus, batch_defer_blocking, configure_task};
 use serde_json::json;
@@ -28,7 +28,7 @@ const LARGE_AND_BADLY_SHAPED: &str = "
     UPDATE procrastinate_jobs SET status = 'doing' WHERE id IN (4, 5);";
 
 /// The statements of a worker, and one that defers, as the crate sends them.
-const STATEMENTS: [&str; 18] = [
+const STATEMENTS: [&str; 27] = [
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work}', 10)",
     "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
         1, '{1,2,3}', '{succeeded,failed,succeeded}', NULL, 0)",
@@ -55,6 +55,15 @@ const STATEMENTS: [&str; 18] = [
     "SELECT * FROM procrastinate_diesel_retry_job_v1(3, NULL, NULL, NULL, NULL)",
     CLEAN,
     AGE,
+    "SELECT * FROM procrastinate_diesel_change_jobs_v1('{4,5,7,53000,56100}', 'retry')",
+    "SELECT * FROM procrastinate_diesel_change_jobs_v1('{1,56050,56051}', 'cancel')",
+    "SELECT * FROM procrastinate_diesel_change_jobs_v1('{1,56050,56051}', 'abort')",
+    "SELECT * FROM procrastinate_diesel_change_jobs_v1('{50100,50101,56050}', 'run_now')",
+    "SELECT * FROM procrastinate_diesel_change_jobs_v1('{50100,56050}', 'priority', new_priority => 3)",
+    "SELECT * FROM procrastinate_diesel_change_jobs_v1('{56050,56051}', 'queue', new_queue_name => 'other')",
+    "SELECT * FROM procrastinate_diesel_change_jobs_v1('{50001,50002,56050,56051}', 'delete')",
+    "SELECT * FROM procrastinate_diesel_begin_action_v1('anna', 'cancel', 'all jobs', NULL, NULL, 'todo')",
+    "SELECT procrastinate_diesel_record_action_v1('anna', 'pause', 'queue mails')",
 ];
 
 /// A step that raises priorities.
@@ -296,5 +305,45 @@ fn stalled_jobs_are_found_with_an_index_in_every_plan() {
         for read in measure(&mut connection, stalled) {
             assert!(read.seq_scan == 0 && read.idx_tup_fetch < 50, "{read:?} with {plans}");
         }
+    }
+}
+
+#[test]
+fn the_actions_on_a_job_are_found_with_an_index_in_every_plan() {
+    let database = database();
+    let mut connection = connect(&database);
+    let list = "SELECT id FROM procrastinate_diesel_actions_on_job_v1(777, NULL, 20)";
+    // Plans that were made for empty tables.
+    for _ in 0..8 {
+        rows(&mut connection, list);
+    }
+    sql(
+        &mut connect(&database),
+        "INSERT INTO procrastinate_diesel_actions (actor, action, target)
+         SELECT 'anna', 'retry', 'jobs' FROM generate_series(1, 3000);
+         INSERT INTO procrastinate_diesel_action_jobs
+         SELECT action, action * 40, ARRAY(SELECT generate_series(action * 40, action * 40 + 79))
+         FROM generate_series(1, 3000) AS action",
+    );
+    let by_model = |connection: &mut PgConnection| {
+        let actions = ProcrastinateAction::query().filter(ProcrastinateAction::on_job(777_i64));
+        assert_eq!(actions.load(connection).unwrap().len(), 2);
+    };
+    let tables = ["procrastinate_diesel_actions", "procrastinate_diesel_action_jobs"];
+    let check = |connection: &mut PgConnection, act: &dyn Fn(&mut PgConnection)| {
+        let reads = measure_tables(&tables, connection, act);
+        assert!(!reads.is_empty());
+        for read in reads {
+            assert!(read.seq_scan == 0 && read.idx_tup_fetch <= 4, "{read:?}");
+        }
+    };
+    let by_function = |connection: &mut PgConnection| assert_eq!(rows(connection, list), ["19", "18"]);
+    check(&mut connection, &by_function);
+    for plans in ["force_custom_plan", "force_generic_plan"] {
+        sql(&mut connection, &format!("SET plan_cache_mode = {plans}"));
+        check(&mut connection, &by_function);
+        sql(&mut connection, "ANALYZE procrastinate_diesel_actions; ANALYZE procrastinate_diesel_action_jobs");
+        check(&mut connection, &by_function);
+        check(&mut connection, &by_model);
     }
 }

@@ -90,10 +90,12 @@ fn grants(roles: &Roles<'_>) -> String {
          GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_limit_states, procrastinate_diesel_limit_keys,
              procrastinate_diesel_keyed_jobs TO {works};
          GRANT SELECT, UPDATE ON procrastinate_diesel_priority_ageings TO {works};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_diesel_actions, procrastinate_diesel_action_jobs TO {works};
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA queue TO {works};
 
          GRANT SELECT ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
-             procrastinate_workers, procrastinate_diesel_job_errors, procrastinate_diesel_schedules TO {looks}"
+             procrastinate_workers, procrastinate_diesel_job_errors, procrastinate_diesel_schedules, procrastinate_diesel_actions,
+             procrastinate_diesel_action_jobs TO {looks}"
     )
 }
 
@@ -260,6 +262,45 @@ fn a_role_without_the_grants_for_options_starts_no_job_too_late() {
     assert_eq!(rows(&mut works, fetch), ["2"]);
     assert_eq!(rows(&mut works, fetch), ["NULL"]);
     assert_eq!(rows(&mut migrates, "SELECT expired FROM procrastinate_diesel_tend_job_options_v1(0)"), ["1"]);
+}
+
+#[test]
+fn a_role_that_works_can_change_jobs_and_record_it_and_one_that_looks_can_read_that() {
+    let database = empty_database();
+    let roles = Roles::create(&database);
+    let mut migrates = roles.connect("migrates");
+    run_pending_migrations(&mut migrates, MIGRATIONS).unwrap();
+    sql(&mut migrates, &grants(&roles));
+    sql(
+        &mut migrates,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('default', 'greet'), ('default', 'greet');
+         INSERT INTO procrastinate_diesel_actions (at, actor, action, target) VALUES ('2001-01-01', 'bob', 'retry', 'job 1')",
+    );
+    let [mut works, mut looks] = ["works", "looks"].map(|role| roles.connect(role));
+    let begin = "SELECT action_id FROM procrastinate_diesel_begin_action_v1('anna', 'delete', 'job 1', NULL, 1)";
+    let step = |action: &str, job: i64| {
+        format!(
+            "SELECT changed FROM procrastinate_diesel_change_some_jobs_v1(
+                 {action}, '{{{job}}}', true, 'delete', NULL, NULL, NULL, NULL)"
+        )
+    };
+    // Without the right to delete them, the role keeps old actions.
+    let delete = format!("DELETE ON procrastinate_diesel_actions FROM {}", roles.name("works"));
+    sql(&mut migrates, &format!("REVOKE {delete}"));
+    let action = rows(&mut works, begin).remove(0);
+    assert_eq!(rows(&mut works, &step(&action, 1)), ["1"]);
+    let actors = "SELECT actor FROM procrastinate_diesel_actions ORDER BY id";
+    assert_eq!(rows(&mut looks, actors), ["bob", "anna"]);
+    sql(&mut migrates, &grants(&roles));
+    let action = rows(&mut works, begin).remove(0);
+    assert_eq!(rows(&mut works, &step(&action, 2)), ["1"]);
+    assert_eq!(rows(&mut looks, actors), ["anna", "anna"]);
+    let on_job = "SELECT count(*) FROM procrastinate_diesel_actions_on_job_v1(2, NULL, 9)";
+    assert_eq!(rows(&mut looks, on_job), ["1"]);
+    for statement in [begin.to_owned(), step("3", 2)] {
+        let error = try_rows(&mut looks, &statement).unwrap_err().to_string();
+        assert!(error.contains("permission denied"), "{error}");
+    }
 }
 
 #[test]
