@@ -314,7 +314,8 @@ END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_delete_old_actions_v1(integer) IS
     'Deletes the oldest actions if they are older than a year, at most so many of them and of '
-    'their steps. Does nothing for a role that may not delete them.';
+    'their steps. Does nothing for a role that may not delete them, or in a transaction of a '
+    'higher isolation level.';
 
 CREATE FUNCTION procrastinate_diesel_begin_action_v1(
         p_actor text, p_action text, p_target text, p_details jsonb, p_selected bigint, first_status text DEFAULT NULL)

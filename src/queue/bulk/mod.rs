@@ -69,8 +69,8 @@ struct StepSize {
 impl BulkChange {
     /// Changes the jobs step by step. On a connection without a transaction, each step is a transaction.
     ///
-    /// After an error, the former steps stay done, and the record says so. If the future is dropped, it does the same
-    /// without the error. A selection without a status gets the one that the change is for.
+    /// After an error, the former steps stay done, and the record says so. If the future is dropped, or the database
+    /// does not respond, the record has no end. A selection without a status gets the one that the change is for.
     pub(crate) async fn perform<R: Run>(self, run: &mut R) -> Result<BulkOutcome, Error> {
         self.perform_in_steps(StepSize { jobs: STEP_SIZE, read: JOBS_IN_STEP }, run).await
     }
@@ -107,6 +107,8 @@ impl BulkChange {
         };
         match done {
             Ok(()) => Ok(steps.outcome),
+            // Whether that step was done is not known, and the connection still waits for it.
+            Err(error @ Error::NoAnswer { .. }) => Err(error),
             Err(error) => {
                 // If this fails too, the record shows an action without an end. The first error says more.
                 let _ = run.load(EndAction { action_id, problem: error.to_string() }).await;
