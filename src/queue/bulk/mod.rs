@@ -79,7 +79,7 @@ impl BulkChange {
         self.change.check()?;
         self.targets.check()?;
         let status = match &mut self.targets {
-            Targets::Ids(ids) => {
+            Targets::Ids(ids) | Targets::IdsWithStatus(ids, _) => {
                 ids.sort_unstable();
                 ids.dedup();
                 None
@@ -102,7 +102,8 @@ impl BulkChange {
         let mut steps = Steps { action_id, size, change: self.change, outcome: BulkOutcome::default() };
         steps.outcome.action_id = action_id;
         let done = match self.targets {
-            Targets::Ids(ids) => steps.by_id(&ids, run).await,
+            Targets::Ids(ids) => steps.by_id(&ids, None, run).await,
+            Targets::IdsWithStatus(ids, status) => steps.by_id(&ids, Some(&status), run).await,
             Targets::Matching(selection) => steps.selected(&selection, after, last, run).await,
         };
         match done {
@@ -127,7 +128,7 @@ struct Steps {
 }
 
 impl Steps {
-    async fn by_id<R: Run>(&mut self, ids: &[JobId], run: &mut R) -> Result<(), Error> {
+    async fn by_id<R: Run>(&mut self, ids: &[JobId], status: Option<&JobStatus>, run: &mut R) -> Result<(), Error> {
         let mut rest = ids;
         loop {
             let (step, later) = rest.split_at(rest.len().min(self.size.jobs));
@@ -135,7 +136,7 @@ impl Steps {
                 action_id: self.action_id,
                 job_ids: step.to_vec(),
                 is_last: later.is_empty(),
-                args: self.change.args(None),
+                args: self.change.args(status),
             });
             self.add(row.await?);
             if later.is_empty() {

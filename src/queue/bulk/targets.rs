@@ -3,7 +3,7 @@
 use crate::database::statements::cli::JobSelection;
 use crate::database::statements::inspect::JobFilter;
 use crate::error::Error;
-use crate::job::JobId;
+use crate::job::{JobId, JobStatus};
 use crate::validation::check_filter;
 
 /// How many jobs an action names in its record. It counts more than these.
@@ -14,6 +14,8 @@ const MOST_NAMED: usize = 10;
 pub(crate) enum Targets {
     /// These jobs.
     Ids(Vec<JobId>),
+    /// Those of these jobs that still have this status, with which the actor has seen them.
+    IdsWithStatus(Vec<JobId>, JobStatus),
     /// The jobs that match when their turn comes. Jobs that are deferred after the beginning do not count.
     Matching(JobSelection),
 }
@@ -30,7 +32,7 @@ impl Targets {
     /// The jobs in words, for the record.
     pub(crate) fn describe(&self) -> String {
         match self {
-            Self::Ids(ids) => match ids.as_slice() {
+            Self::Ids(ids) | Self::IdsWithStatus(ids, _) => match ids.as_slice() {
                 [id] => format!("job {id}"),
                 ids if (1..=MOST_NAMED).contains(&ids.len()) => {
                     let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();

@@ -177,6 +177,15 @@ fn jobs_are_changed_by_id_once_each_and_in_order() {
 }
 
 #[test]
+fn a_job_that_was_seen_with_another_status_is_skipped() {
+    let mut bench = Bench::new(&[("a", "failed"), ("a", "todo"), ("a", "failed")]);
+    let targets = Targets::IdsWithStatus([1, 2, 3].map(JobId::from).to_vec(), JobStatus::Failed);
+    let outcome = bench.perform(Change::Delete, targets).unwrap();
+    assert_eq!((outcome.changed, outcome.skipped, bench.jobs(JobStatus::Todo)), (2, 1, vec![2]));
+    assert_eq!(bench.actions()[0].target, "jobs 1, 2, 3");
+}
+
+#[test]
 fn a_failure_in_the_middle_keeps_the_former_steps_and_is_recorded() {
     let mut bench = Bench::new(&[("a", "todo"); 10]);
     bench.refuse(6, "57014");
