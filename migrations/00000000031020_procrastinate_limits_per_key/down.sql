@@ -1,3 +1,7 @@
+SELECT procrastinate_diesel_lock_table_v1('procrastinate_jobs', 'ACCESS EXCLUSIVE');
+DROP TRIGGER procrastinate_diesel_note_unscheduled_job_v1 ON procrastinate_jobs;
+DROP FUNCTION procrastinate_diesel_note_unscheduled_job_v1();
+
 -- Without these functions, nothing may start under such a limit.
 SELECT procrastinate_diesel_limit_keys_v1(control.kind, control.name, NULL, NULL, NULL, NULL)
 FROM procrastinate_diesel_flow_controls AS control

@@ -64,6 +64,9 @@ BEGIN
           AND control.name = CASE control.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END)
     ORDER BY job.id
     ON CONFLICT (job_id) DO UPDATE SET state = 'new';
+    -- Those that had a limit before they moved to another queue leave their keys.
+    UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'ended'
+    WHERE keyed.job_id = ANY (job_ids) AND keyed.state NOT IN ('new', 'ended');
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[], varchar[]) IS
@@ -88,6 +91,30 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean) IS
     'Marks the rows of jobs that do not run any more, or are being deleted, so that the next fetch '
     'can start others of their keys.';
+
+CREATE FUNCTION procrastinate_diesel_note_unscheduled_job_v1()
+    RETURNS trigger
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    nothing text;
+BEGIN
+    IF EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+        nothing := procrastinate_diesel_note_keyed_jobs_v1(
+            ARRAY[NEW.id], ARRAY[NEW.queue_name], ARRAY[NEW.task_name]);
+    END IF;
+    RETURN NULL;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_note_unscheduled_job_v1() IS
+    'Marks a job that may start immediately, because its time was removed.';
+
+SELECT procrastinate_diesel_lock_table_v1('procrastinate_jobs', 'SHARE ROW EXCLUSIVE');
+-- The contract's trigger for scheduled jobs is not called for one without a time.
+CREATE TRIGGER procrastinate_diesel_note_unscheduled_job_v1
+    AFTER UPDATE OF scheduled_at ON procrastinate_jobs FOR EACH ROW
+    WHEN (OLD.scheduled_at IS NOT NULL AND NEW.scheduled_at IS NULL AND NEW.status = 'todo')
+    EXECUTE FUNCTION procrastinate_diesel_note_unscheduled_job_v1();
 
 CREATE FUNCTION procrastinate_diesel_unfinished_jobs_v1(p_kind text, p_name varchar)
     RETURNS SETOF bigint

@@ -22,6 +22,12 @@ pub enum Action {
     Abort,
     /// Lets scheduled jobs start now.
     RunNow,
+    /// Sets the earliest start of pending jobs.
+    Reschedule,
+    /// Sets the priority of pending jobs.
+    ChangePriority,
+    /// Moves pending jobs to another queue.
+    ChangeQueue,
     /// Deletes jobs that are not running.
     Delete,
     /// Pauses queues and tasks.
@@ -32,8 +38,47 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 7] =
-        [Self::Retry, Self::Cancel, Self::Abort, Self::RunNow, Self::Delete, Self::Pause, Self::Resume];
+    pub const ALL: [Self; 10] = [
+        Self::Retry,
+        Self::Cancel,
+        Self::Abort,
+        Self::RunNow,
+        Self::Reschedule,
+        Self::ChangePriority,
+        Self::ChangeQueue,
+        Self::Delete,
+        Self::Pause,
+        Self::Resume,
+    ];
+
+    /// What it does, as in *you cannot …*, and on a button.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Cancel => "cancel",
+            Self::Abort => "abort",
+            Self::RunNow => "run now",
+            Self::Reschedule => "reschedule",
+            Self::ChangePriority => "change the priority",
+            Self::ChangeQueue => "change the queue",
+            Self::Delete => "delete",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+
+    /// Whether the action makes sense for a job with this status.
+    pub(crate) fn suits(self, status: &str) -> bool {
+        match self {
+            Self::Retry => matches!(status, "failed" | "doing"),
+            Self::Cancel | Self::RunNow | Self::Reschedule | Self::ChangePriority | Self::ChangeQueue => {
+                status == "todo"
+            }
+            Self::Abort => status == "doing",
+            Self::Delete => status != "doing",
+            Self::Pause | Self::Resume => false,
+        }
+    }
 
     /// The name under which the action is stored.
     pub fn as_str(self) -> &'static str {
@@ -42,6 +87,9 @@ impl Action {
             Self::Cancel => "cancel",
             Self::Abort => "abort",
             Self::RunNow => "run_now",
+            Self::Reschedule => "reschedule",
+            Self::ChangePriority => "priority",
+            Self::ChangeQueue => "queue",
             Self::Delete => "delete",
             Self::Pause => "pause",
             Self::Resume => "resume",

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 
 use crate::admin::access::Access;
+use crate::admin::action::Action;
 use crate::admin::assets::{SCRIPT, STYLE};
 use crate::admin::moment::Moment;
 
@@ -29,6 +30,10 @@ pub(crate) struct Layout {
 impl Layout {
     pub(crate) fn visitor(&self) -> &str {
         self.access.visitor().unwrap_or_default()
+    }
+
+    pub(crate) fn allows(&self, action: Action) -> bool {
+        self.access.allows(action)
     }
 
     pub(crate) fn moment(&self, time: &DateTime<Utc>) -> Moment {

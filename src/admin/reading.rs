@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use diesel::expression::QueryMetadata;
+use diesel::pg::Pg;
+use diesel::query_dsl::CompatibleType;
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
 
 use crate::database::connection::run::{Executable, Run};
 use crate::database::connection::{Connection, Connector};
 use crate::error::Error;
-use diesel::expression::QueryMetadata;
-use diesel::pg::Pg;
-use diesel::query_dsl::CompatibleType;
 
 /// How much longer the client waits than the server works, for the way of the response.
 const GRACE: Duration = Duration::from_secs(2);
@@ -45,30 +45,6 @@ impl Reading {
         Ok(reading)
     }
 
-    /// Runs a statement and returns all its rows.
-    pub(crate) async fn load<S>(&mut self, statement: S) -> Result<Vec<S::Row>, Error>
-    where
-        S: Executable,
-        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
-        Pg: QueryMetadata<S::SqlType>,
-    {
-        match &mut self.connection {
-            Some(connection) => connection.load(statement).await,
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// Runs a statement that always has a row, and returns that row.
-    pub(crate) async fn load_one<S>(&mut self, statement: S) -> Result<S::Row, Error>
-    where
-        S: Executable,
-        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
-        Pg: QueryMetadata<S::SqlType>,
-    {
-        let rows = self.load(statement).await?;
-        rows.into_iter().next().ok_or_else(|| Error::database(S::ACTION, diesel::result::Error::NotFound))
-    }
-
     /// Ends the transaction, and returns the connection to the pool.
     pub(crate) async fn end(mut self) -> Result<(), Error> {
         let Some(mut connection) = self.connection.take() else { return Ok(()) };
@@ -79,6 +55,20 @@ impl Reading {
             connection.discard();
             error
         })
+    }
+}
+
+impl Run for Reading {
+    async fn load<S>(&mut self, statement: S) -> Result<Vec<S::Row>, Error>
+    where
+        S: Executable,
+        S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
+        Pg: QueryMetadata<S::SqlType>,
+    {
+        match &mut self.connection {
+            Some(connection) => connection.load(statement).await,
+            None => Ok(Vec::new()),
+        }
     }
 }
 

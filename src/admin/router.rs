@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::request::Parts;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Router};
 
 use crate::admin::access::{Access, Decide};
@@ -83,8 +83,12 @@ impl AdminPages {
             // A link to the first page works with and without a slash at the end of its path.
             .route("/overview", get(pages::overview::overview))
             .route("/jobs", get(pages::jobs::jobs))
+            .route("/jobs/change", post(pages::change::change_jobs))
             .route("/jobs/{id}", get(pages::job::job))
+            .route("/jobs/{id}/change", post(pages::change::change_job))
             .route("/queues", get(pages::queues::queues))
+            .route("/queues/change", post(pages::queues::change_queue))
+            .route("/actions", get(pages::actions::actions))
             .route("/workers", get(pages::workers::workers))
             .fallback(pages::not_found)
             .layer(Extension(OverviewCache::default()))

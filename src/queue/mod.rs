@@ -11,7 +11,6 @@
 //! | `metrics` | counts and times jobs |
 
 #[cfg(feature = "admin")]
-#[allow(dead_code, reason = "the admin pages use it")]
 pub(crate) mod bulk;
 pub(crate) mod defer;
 #[cfg(any(feature = "cli", feature = "admin"))]

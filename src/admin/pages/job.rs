@@ -3,20 +3,30 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::admin::action::Action;
 use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
 use crate::admin::moment::span;
 use crate::admin::pages::PageResult;
+use crate::admin::pages::actions::outcome_of;
+use crate::admin::pages::address::Address;
+use crate::admin::pages::change::{JOB_ACTIONS, VALUE_ACTIONS};
 use crate::admin::reading::Reading;
 use crate::admin::shared::Shared;
+use crate::database::connection::run::Run;
+use crate::database::models::ProcrastinateAction;
 use crate::database::statements::admin::job::{
     ErrorsOfPage, EventsOfPage, JobOfPage, JobsOfLock, MOST_CHARACTERS, ShownError, ShownJob,
 };
+use crate::database::statements::inspect::{JobFilter, ListJobsQuery};
 use crate::error::Error;
+use crate::queue::bulk::record::list_actions_on_job;
+use crate::queue::explanation::explain;
+use crate::queue::explanation::phrase::{Part, Phrase};
 
 /// How many events, errors and jobs of the same lock a page shows.
 const MOST: i64 = 50;
@@ -37,6 +47,16 @@ struct JobPage {
     has_more_events: bool,
     errors: Vec<ShownError>,
     same_lock: Vec<(i64, String, String)>,
+    /// Why the job is not running, or what became of it.
+    reasons: Vec<Phrase>,
+    /// What a change did that the visitor has just made.
+    outcome: Option<ProcrastinateAction>,
+    /// What the visitor may do.
+    actions: Vec<Action>,
+    /// What the visitor may change to another value.
+    values: Vec<Action>,
+    /// What operators did to the job.
+    history: Vec<ProcrastinateAction>,
 }
 
 impl JobPage {
@@ -51,7 +71,13 @@ impl JobPage {
 }
 
 /// `GET /jobs/{id}`
-pub(crate) async fn job(State(shared): State<Arc<Shared>>, mut layout: Layout, Path(id): Path<String>) -> PageResult {
+pub(crate) async fn job(
+    State(shared): State<Arc<Shared>>,
+    mut layout: Layout,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> PageResult {
+    let address = Address::read(&query.unwrap_or_default());
     let missing = || {
         let text = "It was deleted, or it never existed. Finished jobs can be deleted after some time.";
         Problem::new(StatusCode::NOT_FOUND, format!("There is no job {id}"), text)
@@ -61,7 +87,7 @@ pub(crate) async fn job(State(shared): State<Arc<Shared>>, mut layout: Layout, P
     let began = started.began();
     let found = async {
         started.complete(&mut layout).await?;
-        let page = read(layout, number, &mut started.reading).await?;
+        let page = read(layout, number, &address, &mut started.reading).await?;
         started.reading.end().await?;
         Ok::<_, Error>(page)
     };
@@ -69,7 +95,7 @@ pub(crate) async fn job(State(shared): State<Arc<Shared>>, mut layout: Layout, P
     page.map(|page| html(&page)).ok_or_else(missing)
 }
 
-async fn read(layout: Layout, id: i64, reading: &mut Reading) -> Result<Option<JobPage>, Error> {
+async fn read(layout: Layout, id: i64, address: &Address, reading: &mut Reading) -> Result<Option<JobPage>, Error> {
     let Some(job) = reading.load(JobOfPage { id }).await?.pop() else { return Ok(None) };
     let mut events = reading.load(EventsOfPage { id, limit: MOST + 1 }).await?;
     let has_more_events = i64::try_from(events.len()).is_ok_and(|events| events > MOST);
@@ -81,7 +107,25 @@ async fn read(layout: Layout, id: i64, reading: &mut Reading) -> Result<Option<J
         None => Vec::new(),
     };
     let events = timeline(events);
-    Ok(Some(JobPage { layout, job, events, has_more_events, errors, same_lock }))
+    let reasons = reasons(id, layout.now, reading).await?;
+    let outcome = outcome_of(address, &layout, reading).await?;
+    let history =
+        if layout.has_companions { list_actions_on_job(id.into(), None, 20, reading).await? } else { Vec::new() };
+    let is_possible = |action: &Action| layout.allows(*action) && action.suits(&job.status);
+    let actions = JOB_ACTIONS.into_iter().filter(is_possible).collect();
+    let values = VALUE_ACTIONS.into_iter().filter(is_possible).collect();
+    let page =
+        JobPage { layout, job, events, has_more_events, errors, same_lock, reasons, outcome, actions, values, history };
+    Ok(Some(page))
+}
+
+/// Why the job is not running, or what became of it.
+async fn reasons(id: i64, now: DateTime<Utc>, reading: &mut Reading) -> Result<Vec<Phrase>, Error> {
+    let filter = JobFilter { id: Some(id.into()), ..JobFilter::default() };
+    match reading.load(ListJobsQuery { filter, limit: Some(1) }).await?.pop() {
+        Some(job) => explain(&job, now, reading).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 /// The events with the time between them. The time of a scheduled event is in the future, so it does not count.

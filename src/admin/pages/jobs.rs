@@ -3,39 +3,23 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use serde::Deserialize;
+use axum::extract::{RawQuery, State};
 
-use crate::admin::guard::Problem;
+use crate::admin::action::Action;
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
+use crate::admin::pages::actions::outcome_of;
+use crate::admin::pages::address::{Address, count, grouped};
+use crate::admin::pages::change::JOB_ACTIONS;
 use crate::admin::shared::Shared;
-use crate::database::statements::admin::CEILING;
-use crate::database::statements::admin::jobs::{Cursor, EndOfWindow, ListOfJobs, ListedJob, PageFilter};
+use crate::database::connection::run::Run;
+use crate::database::models::ProcrastinateAction;
+use crate::database::statements::admin::jobs::{Cursor, EndOfWindow, ListOfJobs, ListedJob};
 use crate::database::statements::admin::overview::CountByStatus;
 use crate::error::Error;
-use crate::job::JobStatus;
 
 /// How many jobs a page lists.
 const PAGE_SIZE: i64 = 25;
-
-/// The filter as it stands in the address. A field that is empty does not count.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Address {
-    status: String,
-    queue: String,
-    task: String,
-    lock: String,
-    queueing_lock: String,
-    worker: String,
-    priority: String,
-    scheduled: String,
-    text: String,
-    before: String,
-    after: String,
-}
 
 /// A status with its number of jobs, as a link.
 struct Tab {
@@ -59,98 +43,22 @@ struct JobsPage {
     searched_to: Option<i64>,
     is_filtered: bool,
     window: String,
+    /// What a change did that the visitor has just made.
+    outcome: Option<ProcrastinateAction>,
+    /// What the visitor may do.
+    actions: Vec<Action>,
+    /// Whether all jobs that match can be changed together.
+    is_selection: bool,
+    query: String,
 }
-
-impl Address {
-    /// The fields that are set, without the page.
-    fn fields(&self) -> Vec<(&'static str, &str)> {
-        let fields = [
-            ("status", &self.status),
-            ("queue", &self.queue),
-            ("task", &self.task),
-            ("lock", &self.lock),
-            ("queueing_lock", &self.queueing_lock),
-            ("worker", &self.worker),
-            ("priority", &self.priority),
-            ("scheduled", &self.scheduled),
-            ("text", &self.text),
-        ];
-        fields.into_iter().map(|(name, value)| (name, value.trim())).filter(|(_, value)| !value.is_empty()).collect()
-    }
-
-    /// The query of an address with these fields, in which one is replaced.
-    fn with(&self, name: &str, value: &str) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        for (other, value) in self.fields().into_iter().filter(|(other, _)| *other != name) {
-            query.append_pair(other, value);
-        }
-        if !value.is_empty() {
-            query.append_pair(name, value);
-        }
-        query.finish()
-    }
-
-    fn filter(&self) -> Result<PageFilter, Problem> {
-        let mut filter = PageFilter::default();
-        for (name, value) in self.fields() {
-            let wrong = |rule: &str| {
-                let text = format!("{name} is {value:?}, and must be {rule}.");
-                Problem::new(StatusCode::BAD_REQUEST, "The filter cannot be used", text)
-            };
-            if value.contains('\0') {
-                return Err(wrong("without NUL characters"));
-            }
-            let text = Some(value.to_owned());
-            match name {
-                "status" => {
-                    let status = STATUSES.into_iter().find(|status| status.as_str() == value);
-                    filter.status = Some(status.ok_or_else(|| wrong("a status, such as failed"))?);
-                }
-                "queue" => filter.queue = text,
-                "task" => filter.task = text,
-                "lock" => filter.lock = text,
-                "queueing_lock" => filter.queueing_lock = text,
-                "worker" => filter.worker = Some(value.parse().map_err(|_| wrong("the ID of a worker"))?),
-                "priority" => filter.priority = Some(value.parse().map_err(|_| wrong("a whole number"))?),
-                "scheduled" => match value {
-                    "yes" => filter.is_scheduled = Some(true),
-                    "no" => filter.is_scheduled = Some(false),
-                    _ => return Err(wrong("yes or no")),
-                },
-                _ => filter.text = text,
-            }
-        }
-        Ok(filter)
-    }
-
-    fn cursor(&self) -> Result<Cursor, Problem> {
-        let id = |value: &str| {
-            let wrong = |_| Problem::new(StatusCode::BAD_REQUEST, "There is no such page", "A job's ID is a number.");
-            value.trim().parse().map_err(wrong)
-        };
-        match (self.before.as_str(), self.after.as_str()) {
-            ("", "") => Ok(Cursor::Newest),
-            (before, "") => Ok(Cursor::Before(id(before)?)),
-            (_, after) => Ok(Cursor::After(id(after)?)),
-        }
-    }
-}
-
-const STATUSES: [JobStatus; 6] = [
-    JobStatus::Todo,
-    JobStatus::Doing,
-    JobStatus::Succeeded,
-    JobStatus::Failed,
-    JobStatus::Cancelled,
-    JobStatus::Aborted,
-];
 
 /// `GET /jobs`
 pub(crate) async fn jobs(
     State(shared): State<Arc<Shared>>,
     mut layout: Layout,
-    Query(address): Query<Address>,
+    RawQuery(query): RawQuery,
 ) -> PageResult {
+    let address = Address::read(&query.unwrap_or_default());
     let (mut filter, cursor) = (address.filter()?, address.cursor()?);
     let mut started = shared.read().await?;
     let began = started.began();
@@ -166,11 +74,12 @@ pub(crate) async fn jobs(
         } else {
             None
         };
+        let outcome = outcome_of(&address, &layout, &mut started.reading).await?;
         started.reading.end().await?;
-        Ok::<_, Error>((counts, jobs, end))
+        Ok::<_, Error>((counts, jobs, end, outcome))
     };
-    let (counts, jobs, end) = found.await.map_err(|error| shared.problem(began, &error))?;
-    let found = Found { counts, jobs, end, window: filter.window() };
+    let (counts, jobs, end, outcome) = found.await.map_err(|error| shared.problem(began, &error))?;
+    let found = Found { counts, jobs, end, window: filter.window(), outcome };
     Ok(html(&page(layout, address, cursor, found)))
 }
 
@@ -183,10 +92,11 @@ struct Found {
     /// Where the search stopped before the end.
     end: Option<i64>,
     window: i64,
+    outcome: Option<ProcrastinateAction>,
 }
 
 fn page(layout: Layout, address: Address, cursor: Cursor, found: Found) -> JobsPage {
-    let Found { counts, mut jobs, end, window } = found;
+    let Found { counts, mut jobs, end, window, outcome } = found;
     let has_more = i64::try_from(jobs.len()).is_ok_and(|jobs| jobs > PAGE_SIZE);
     jobs.truncate(usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX));
     let is_upwards = matches!(cursor, Cursor::After(_));
@@ -208,6 +118,10 @@ fn page(layout: Layout, address: Address, cursor: Cursor, found: Found) -> JobsP
         searched_to: end.filter(|_| !has_more),
         is_filtered: !address.fields().is_empty(),
         window: grouped(window),
+        outcome,
+        actions: JOB_ACTIONS.into_iter().filter(|action| layout.allows(*action)).collect(),
+        is_selection: address.is_selection(),
+        query: address.with("", ""),
         layout,
         address,
         jobs,
@@ -230,46 +144,7 @@ fn tabs(address: &Address, (todo, doing, failed, cancelled, aborted, all): Count
         label,
         query: address.with("status", status),
         count,
-        is_current: address.status == status,
+        is_current: address.get("status") == status,
     };
     tabs.into_iter().map(tab).collect()
-}
-
-/// A count that stops at the ceiling.
-pub(crate) fn count(jobs: i64) -> String {
-    if jobs > CEILING { format!("{}+", grouped(CEILING)) } else { grouped(jobs) }
-}
-
-/// A number with a space between its thousands.
-pub(crate) fn grouped(number: i64) -> String {
-    let digits = number.unsigned_abs().to_string();
-    let mut text = if number < 0 { "-".to_owned() } else { String::new() };
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_spaces_between_their_thousands() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_234_567), "1\u{202f}234\u{202f}567");
-        assert_eq!(count(10_001), "10\u{202f}000+");
-    }
-
-    #[test]
-    fn an_address_keeps_the_other_fields_of_the_filter() {
-        let address = Address { queue: "a&b".to_owned(), status: "failed".to_owned(), ..Address::default() };
-        assert_eq!(address.with("status", "todo"), "queue=a%26b&status=todo");
-        assert_eq!(address.with("status", ""), "queue=a%26b");
-        assert_eq!(address.with("before", "7"), "status=failed&queue=a%26b&before=7");
-    }
 }

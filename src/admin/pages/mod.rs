@@ -1,5 +1,8 @@
 //! One file a page.
 
+pub(crate) mod actions;
+pub(crate) mod address;
+pub(crate) mod change;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod overview;
@@ -14,6 +17,7 @@ use crate::admin::guard::Problem;
 use crate::admin::layout::Layout;
 use crate::admin::reading::Reading;
 use crate::admin::shared::Shared;
+use crate::database::connection::run::Run;
 use crate::database::statements::admin::PageTime;
 use crate::error::Error;
 

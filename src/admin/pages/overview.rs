@@ -13,10 +13,11 @@ use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
 use crate::admin::moment::span;
 use crate::admin::pages::PageResult;
-use crate::admin::pages::jobs::{count, grouped};
+use crate::admin::pages::address::{count, grouped};
 use crate::admin::pages::queues::MOST_QUEUES;
 use crate::admin::pages::workers::{MOST_WORKERS, STALLED_AFTER};
 use crate::admin::shared::Shared;
+use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateFlowControl;
 use crate::database::statements::admin::overview::{
     CountByStatus, ListOfQueues, ListOfWorkers, ListedQueue, ListedWorker, Throughput, ThroughputRow,

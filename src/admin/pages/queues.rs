@@ -4,15 +4,25 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect};
+use serde_json::json;
 
+use crate::admin::action::Action;
+use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
-use crate::admin::pages::jobs::count;
+use crate::admin::pages::address::{Address, count};
+use crate::admin::pages::change::allowed;
 use crate::admin::shared::Shared;
+use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateFlowControl;
+use crate::database::statements::actions::Record;
 use crate::database::statements::admin::overview::{ListOfQueues, ListedQueue};
 use crate::database::statements::flow_control::ListFlowControlsQuery;
 use crate::error::Error;
+use crate::queue::bulk::record::execute_recorded;
+use crate::queue::job_manager::{pause_queue, resume_queue};
 
 /// The most queues that a page lists.
 pub(crate) const MOST_QUEUES: i64 = 500;
@@ -28,6 +38,14 @@ struct QueuesPage {
 impl QueuesPage {
     fn count(&self, jobs: &i64) -> String {
         count(*jobs)
+    }
+
+    fn is_paused(&self, name: &str) -> bool {
+        self.control(name).is_some_and(|control| control.paused_at.is_some())
+    }
+
+    fn can_change(&self) -> bool {
+        self.layout.allows(Action::Pause) || self.layout.allows(Action::Resume)
     }
 
     /// The pause or limit of the queue.
@@ -51,4 +69,36 @@ pub(crate) async fn queues(State(shared): State<Arc<Shared>>, mut layout: Layout
     };
     let page = found.await.map_err(|error| shared.problem(began, &error))?;
     Ok(html(&page))
+}
+
+/// `POST /queues/change`: pauses or resumes a queue.
+pub(crate) async fn change_queue(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
+    let form = Address::read(&body);
+    let (name, reason) = (form.get("queue"), form.get("reason"));
+    let action = if form.get("action") == Action::Resume.as_str() { Action::Resume } else { Action::Pause };
+    allowed(&layout, action)?;
+    let record = Record {
+        actor: layout.visitor().to_owned(),
+        action: action.as_str(),
+        target: format!("queue {name}"),
+        details: if reason.is_empty() { json!({}) } else { json!({ "reason": reason }) },
+    };
+    let connection = shared.app.connector().get_limited("pause the queue", shared.statement_timeout).await;
+    let changed = match connection {
+        Ok(mut connection) if action == Action::Resume => {
+            execute_recorded(resume_queue(name), record, &mut connection).await.map(|_| ())
+        }
+        Ok(mut connection) => {
+            let pause = pause_queue(name).by(layout.visitor());
+            let pause = if reason.is_empty() { pause } else { pause.reason(reason) };
+            execute_recorded(pause, record, &mut connection).await.map(|_| ())
+        }
+        Err(error) => Err(error),
+    };
+    changed.map_err(|error| {
+        tracing::warn!(action = "admin_error", "could not {} a queue: {error}", action.label());
+        let text = format!("Nothing was changed. The reason: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, "The queue could not be changed", text)
+    })?;
+    Ok(Redirect::to(&format!("{}queues", layout.root)).into_response())
 }

@@ -9,6 +9,7 @@ use chrono::TimeDelta;
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::shared::Shared;
+use crate::database::connection::run::Run;
 use crate::database::statements::admin::overview::{ListOfWorkers, ListedWorker};
 use crate::error::Error;
 

@@ -66,7 +66,7 @@ async fn a_change_from_another_site_is_refused_before_any_page_sees_it() {
         vec![],
         vec![("sec-fetch-site", "cross-site"), ("authorization", "Basic x")],
     ] {
-        let response = served.send("POST", "/queue/jobs", &headers).await;
+        let response = served.send("POST", "/queue/jobs/change", &headers).await;
         assert_eq!(response.status, 403, "{headers:?}");
         assert!(response.body.contains("another site"), "{headers:?}");
     }

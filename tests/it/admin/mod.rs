@@ -1,6 +1,7 @@
 //! The admin pages, as a client of HTTP sees them.
 
 mod access;
+mod changes;
 mod pages;
 
 use std::net::SocketAddr;
@@ -52,11 +53,21 @@ impl Served {
 
     /// Sends a request without a body.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+        self.send_with(method, path, headers, "").await
+    }
+
+    /// Sends a form.
+    pub async fn post(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Response {
+        self.send_with("POST", path, headers, body).await
+    }
+
+    async fn send_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }
-        request += "content-length: 0\r\n\r\n";
+        request +=
+            &format!("content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut response = Vec::new();

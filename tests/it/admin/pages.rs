@@ -122,6 +122,7 @@ async fn a_job_has_exact_arguments_its_errors_and_its_events() {
     for text in ["123456789012345678901234567890.125", "the mail server is down", "deferred", "jobs/2", "Attempt 1"] {
         assert!(body.contains(text), "{text} is not in {body}");
     }
+    assert!(body.contains("no worker is alive"), "{body}");
     let long = served.get("/queue/jobs/2").await.body;
     assert!(long.len() < 40_000 && long.contains("1000018 characters"), "{} bytes", long.len());
     for (page, status) in [("/queue/jobs/3", 404), ("/queue/jobs/x", 404), ("/queue/jobs?before=x", 400)] {

@@ -366,3 +366,23 @@ fn the_key_can_be_given_with_the_job() {
     );
     assert_eq!(fetch(&mut queue, "NULL", 9), [1, 3, 4, 5]);
 }
+
+#[test]
+fn a_job_whose_time_is_removed_can_start() {
+    let mut queue = Queue::new();
+    limit(&mut queue, "queue", "default", "1, NULL, NULL");
+    queue.add(json!([{ "args": { "tenant": "a" }, "scheduled_at": "2100-01-01" }]));
+    assert_eq!(fetched_keys(&mut queue, "NULL", 1), "");
+    queue.run("UPDATE procrastinate_jobs SET scheduled_at = NULL");
+    assert_eq!(fetched_keys(&mut queue, "NULL", 1), "a");
+}
+
+#[test]
+fn a_job_that_is_retried_in_another_queue_leaves_its_key() {
+    let mut queue = limited("a a", 1);
+    assert_eq!(fetch(&mut queue, "NULL", 2), [1]);
+    // Without the mark, the key would be looked at a second later.
+    queue.run("SELECT procrastinate_retry_job_v2(1, NULL, NULL, 'other', NULL)");
+    assert_eq!(fetch(&mut queue, "'{default}'", 2), [2]);
+    assert_eq!(fetch(&mut queue, "'{other}'", 2), [1]);
+}

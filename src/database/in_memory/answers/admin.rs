@@ -6,7 +6,7 @@ use crate::database::in_memory::{Answer, Store};
 use crate::database::statements::Statement;
 use crate::database::statements::admin::PageTime;
 use crate::database::statements::admin::job::{ErrorsOfPage, EventsOfPage, JobOfPage, JobsOfLock};
-use crate::database::statements::admin::jobs::{EndOfWindow, ListOfJobs};
+use crate::database::statements::admin::jobs::{CountMatching, EndOfWindow, ListOfJobs};
 use crate::database::statements::admin::overview::{CountByStatus, ListOfQueues, ListOfWorkers, Throughput};
 
 /// These statements fail in memory.
@@ -30,6 +30,7 @@ need_a_database!(
     JobsOfLock,
     ListOfJobs,
     EndOfWindow,
+    CountMatching,
     CountByStatus,
     ListOfQueues,
     ListOfWorkers,

@@ -6,6 +6,7 @@ use diesel::query_builder::AstPass;
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
+use crate::database::statements::admin::CEILING;
 use crate::database::statements::statement;
 use crate::job::JobStatus;
 
@@ -14,6 +15,9 @@ const WINDOW: i64 = 20_000;
 
 /// The same in a search for a text, which takes longer.
 const TEXT_WINDOW: i64 = 5_000;
+
+/// How many jobs are searched to count those that match.
+const MOST_COUNTED: i64 = 100_000;
 
 /// Which jobs a page lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -178,6 +182,17 @@ statement!(
         Ok(())
     }
 );
+
+/// How many jobs match, of the first hundred thousand with their status, and up to one more than the ceiling.
+pub(crate) struct CountMatching(pub(crate) PageFilter);
+
+statement!(filtered "count the jobs": CountMatching -> i64: BigInt, |statement, out| {
+    out.push_sql("SELECT count(*) FROM (SELECT FROM ");
+    statement.0.write_window(&Cursor::Newest, MOST_COUNTED, &mut out.reborrow());
+    statement.0.write_conditions(out)?;
+    out.push_sql(&format!(" LIMIT {}) AS matching", CEILING + 1));
+    Ok(())
+});
 
 /// How far a page with a filter has searched: the last job that it has passed by, if there may be more behind it.
 pub(crate) struct EndOfWindow {

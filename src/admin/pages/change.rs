@@ -1,0 +1,227 @@
+//! Changes of jobs: of one, of a selection, or of all that match a filter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect};
+use chrono::NaiveDateTime;
+
+use crate::admin::action::Action;
+use crate::admin::guard::Problem;
+use crate::admin::layout::{Layout, html};
+use crate::admin::pages::PageResult;
+use crate::admin::pages::address::{Address, count};
+use crate::admin::shared::Shared;
+use crate::database::connection::run::Run;
+use crate::database::statements::admin::jobs::CountMatching;
+use crate::error::Error;
+use crate::job::JobId;
+use crate::queue::bulk::change::Change;
+use crate::queue::bulk::targets::Targets;
+use crate::queue::bulk::{BulkChange, BulkOutcome};
+
+/// How a browser sends a time.
+const TIME_FORMATS: [&str; 2] = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"];
+
+/// How long the server may take for one step of a change.
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What can be done to jobs with a button, in this order.
+pub(crate) const JOB_ACTIONS: [Action; 5] =
+    [Action::Retry, Action::RunNow, Action::Cancel, Action::Abort, Action::Delete];
+
+/// What takes a value, for a single job.
+pub(crate) const VALUE_ACTIONS: [Action; 3] = [Action::Reschedule, Action::ChangePriority, Action::ChangeQueue];
+
+/// The fields of the form.
+#[derive(Debug, Default)]
+struct Form {
+    action: String,
+    /// The new time, priority or queue.
+    value: String,
+    ids: Vec<String>,
+    /// The query of the list of jobs, whose jobs are changed if there are no IDs.
+    query: String,
+    is_confirmed: bool,
+    selected: Option<i64>,
+}
+
+#[derive(Template)]
+#[template(path = "confirm.html")]
+struct ConfirmPage {
+    layout: Layout,
+    action: Action,
+    ids: Vec<String>,
+    query: String,
+    /// How many jobs there are, up to the ceiling.
+    selected: i64,
+    filter: Vec<(String, String)>,
+}
+
+impl ConfirmPage {
+    fn count(&self) -> String {
+        count(self.selected)
+    }
+}
+
+impl Form {
+    fn read(body: &str) -> Self {
+        let mut form = Self::default();
+        for (name, value) in form_urlencoded::parse(body.as_bytes()) {
+            match &*name {
+                "action" => form.action = value.into_owned(),
+                "value" => form.value = value.trim().to_owned(),
+                "id" => form.ids.push(value.into_owned()),
+                "query" => form.query = value.into_owned(),
+                "confirmed" => form.is_confirmed = value == "yes",
+                "selected" => form.selected = value.parse().ok(),
+                _ => {}
+            }
+        }
+        form
+    }
+
+    /// What to do, if the visitor may do it.
+    fn action(&self, known: &[Action], layout: &Layout) -> Result<Action, Problem> {
+        let known = known.iter().copied().find(|action| action.as_str() == self.action);
+        let action = known.ok_or_else(|| unusable(format!("There is no action {:?}.", self.action)))?;
+        allowed(layout, action)?;
+        Ok(action)
+    }
+
+    /// The change that the action makes.
+    fn change(&self, action: Action) -> Result<Change, Problem> {
+        let wrong = |rule: &str| unusable(format!("{:?} must be {rule}.", self.value));
+        Ok(match action {
+            Action::Retry => Change::Retry { at: None, priority: None, queue: None },
+            Action::RunNow => Change::RunNow,
+            Action::Cancel => Change::Cancel,
+            Action::Abort => Change::Abort,
+            Action::Delete => Change::Delete,
+            Action::Reschedule => {
+                let time =
+                    TIME_FORMATS.iter().find_map(|format| NaiveDateTime::parse_from_str(&self.value, format).ok());
+                Change::Reschedule { at: time.ok_or_else(|| wrong("a time, such as 2030-01-31T12:00"))?.and_utc() }
+            }
+            Action::ChangePriority => {
+                Change::Priority(self.value.parse().map_err(|_| wrong("a whole number of at most nine digits"))?)
+            }
+            Action::ChangeQueue => Change::Queue(self.value.clone()),
+            Action::Pause | Action::Resume => return Err(unusable("It is not about jobs.".to_owned())),
+        })
+    }
+
+    fn ids(&self) -> Result<Vec<JobId>, Problem> {
+        let id = |id: &String| {
+            let number: i64 = id.parse().map_err(|_| unusable(format!("{id:?} is not the ID of a job.")))?;
+            Ok(JobId::from(number))
+        };
+        self.ids.iter().map(id).collect()
+    }
+}
+
+fn unusable(text: String) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", format!("Nothing was changed. {text}"))
+}
+
+/// Refuses an action that the visitor may not do.
+pub(crate) fn allowed(layout: &Layout, action: Action) -> Result<(), Problem> {
+    if layout.allows(action) {
+        return Ok(());
+    }
+    let text = format!("Nothing was changed. The application does not allow you to {}.", action.label());
+    Err(Problem::new(StatusCode::FORBIDDEN, "You cannot do this", text))
+}
+
+/// `POST /jobs/{id}/change`
+pub(crate) async fn change_job(
+    State(shared): State<Arc<Shared>>,
+    layout: Layout,
+    Path(id): Path<String>,
+    body: String,
+) -> PageResult {
+    let mut form = Form::read(&body);
+    let action = form.action(&[&JOB_ACTIONS[..], &VALUE_ACTIONS[..]].concat(), &layout)?;
+    form.ids = vec![id.clone()];
+    let outcome = perform(&shared, &layout, form.change(action)?, Targets::Ids(form.ids()?), Some(1)).await?;
+    // A deleted job has no page any more.
+    let page = if action == Action::Delete && outcome.changed > 0 { "jobs".to_owned() } else { format!("jobs/{id}") };
+    Ok(Redirect::to(&format!("{}{page}?outcome={}", layout.root, outcome.action_id)).into_response())
+}
+
+/// `POST /jobs/change`
+pub(crate) async fn change_jobs(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
+    let form = Form::read(&body);
+    let action = form.action(&JOB_ACTIONS, &layout)?;
+    let ids = form.ids()?;
+    let address = Address::read(&form.query);
+    let targets = match address.filter()?.status {
+        _ if ids.is_empty() => Targets::Matching(address.selection()?),
+        // The visitor has seen them with this status.
+        Some(status) => Targets::IdsWithStatus(ids, status),
+        None => Targets::Ids(ids),
+    };
+    if !form.is_confirmed {
+        return confirm(&shared, layout, action, form, targets).await;
+    }
+    let outcome = perform(&shared, &layout, form.change(action)?, targets, form.selected).await?;
+    let query = address.with("outcome", &outcome.action_id.to_string());
+    Ok(Redirect::to(&format!("{}jobs?{query}", layout.root)).into_response())
+}
+
+/// Shows what would be changed.
+async fn confirm(shared: &Shared, mut layout: Layout, action: Action, form: Form, targets: Targets) -> PageResult {
+    let selected = match targets {
+        Targets::Matching(_) => {
+            let filter = Address::read(&form.query).filter()?;
+            let mut started = shared.read().await?;
+            let began = started.began();
+            let counted = async {
+                started.complete(&mut layout).await?;
+                let counted = started.reading.load_one(CountMatching(filter)).await?;
+                started.reading.end().await?;
+                Ok::<_, Error>(counted)
+            };
+            counted.await.map_err(|error| shared.problem(began, &error))?
+        }
+        Targets::Ids(ids) | Targets::IdsWithStatus(ids, _) => i64::try_from(ids.len()).unwrap_or(i64::MAX),
+    };
+    let address = Address::read(&form.query);
+    let filter = address.fields().into_iter().map(|(name, value)| (name.replace('_', " "), value.to_owned())).collect();
+    Ok(html(&ConfirmPage { layout, action, ids: form.ids, query: form.query, selected, filter }))
+}
+
+async fn perform(
+    shared: &Shared,
+    layout: &Layout,
+    change: Change,
+    targets: Targets,
+    selected: Option<i64>,
+) -> Result<BulkOutcome, Problem> {
+    let change = BulkChange { change, targets, actor: layout.visitor().to_owned(), selected };
+    let connection = shared.app.connector().get_limited("change jobs", STEP_TIMEOUT).await;
+    let performed = match connection {
+        Ok(mut connection) => change.perform(&mut connection).await,
+        Err(error) => Err(error),
+    };
+    performed.map_err(|error| {
+        tracing::warn!(action = "admin_error", "could not change jobs: {error}");
+        let text = format!("{error}. The page of actions says what was changed before.");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The jobs could not be changed", text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Form;
+
+    #[test]
+    fn a_form_can_have_many_ids() {
+        let form = Form::read("action=retry&id=1&id=22&query=status%3Dfailed&confirmed=yes&selected=2&other=x");
+        assert_eq!((form.action.as_str(), form.query.as_str()), ("retry", "status=failed"));
+        assert_eq!((form.ids.len(), form.is_confirmed, form.selected), (2, true, Some(2)));
+    }
+}

@@ -1,0 +1,142 @@
+//! What operators do on the pages.
+
+use procrastinate::admin::{Access, Action};
+
+use super::Served;
+use crate::support::{connect, database, rows, sql};
+
+const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
+
+const STATUSES: &str = "SELECT id, status FROM procrastinate_jobs ORDER BY id";
+
+#[tokio::test]
+async fn a_job_is_retried_and_its_page_says_who_did_it() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name, status) VALUES ('q', 't', 'failed')");
+    let served = Served::to_operator(&database).await;
+    let response = served.post("/queue/jobs/1/change", "action=retry", &[OWN]).await;
+    assert!(
+        response.status == 303 && response.headers.contains("location: ../../jobs/1?outcome=1"),
+        "{}",
+        response.headers
+    );
+    let page = served.get("/queue/jobs/1?outcome=1").await.body;
+    assert!(page.contains("retry job 1: 1 changed") && page.contains("ann: retry job 1"), "{page}");
+    assert_eq!(rows(&mut connection, STATUSES), ["1 | todo"]);
+    // Once more, as after a click on "back".
+    served.post("/queue/jobs/1/change", "action=retry", &[OWN]).await;
+    let page = served.get("/queue/jobs/1?outcome=2").await.body;
+    assert!(page.contains("0 changed, 1 had moved on"), "{page}");
+    let actions = served.get("/queue/actions").await.body;
+    assert!(actions.contains("ann") && actions.contains("retry job 1"), "{actions}");
+}
+
+#[tokio::test]
+async fn a_pending_job_gets_another_time_priority_and_queue() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')");
+    let served = Served::to_operator(&database).await;
+    for body in [
+        "action=reschedule&value=2050-01-31T12%3A00",
+        "action=priority&value=-7",
+        "action=queue&value=other",
+        "action=run_now",
+    ] {
+        if body == "action=run_now" {
+            let changed = "SELECT queue_name, priority, scheduled_at = '2050-01-31 12:00 UTC' FROM procrastinate_jobs";
+            assert_eq!(rows(&mut connection, changed), ["other | -7 | true"]);
+        }
+        assert_eq!(served.post("/queue/jobs/1/change", body, &[OWN]).await.status, 303, "{body}");
+    }
+    assert_eq!(rows(&mut connection, "SELECT scheduled_at FROM procrastinate_jobs"), ["NULL"]);
+    for body in ["action=reschedule&value=soon", "action=priority&value=high", "action=none", "action=pause", ""] {
+        let refused = served.post("/queue/jobs/1/change", body, &[OWN]).await;
+        assert!(refused.status == 400 && refused.body.contains("Nothing was changed"), "{body}: {}", refused.body);
+    }
+    assert_eq!(rows(&mut connection, "SELECT count(*) FROM procrastinate_diesel_actions"), ["4"]);
+}
+
+#[tokio::test]
+async fn a_selection_and_all_that_match_are_confirmed_first() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status)
+         SELECT CASE WHEN n % 2 = 0 THEN 'even' ELSE 'odd' END, 't', 'failed' FROM generate_series(1, 6) AS n;
+         UPDATE procrastinate_jobs SET status = 'succeeded' WHERE id = 3",
+    );
+    let served = Served::to_operator(&database).await;
+    let confirm = served.post("/queue/jobs/change", "action=retry&id=1&id=3&query=status%3Dfailed", &[OWN]).await;
+    assert!(confirm.status == 200 && confirm.body.contains("retry 2 jobs?"), "{}", confirm.body);
+    assert!(rows(&mut connection, STATUSES)[0].ends_with("failed"));
+    let body = "action=retry&id=1&id=3&query=status%3Dfailed&confirmed=yes&selected=2";
+    let done = served.post("/queue/jobs/change", body, &[OWN]).await;
+    assert!(done.headers.contains("location: ../jobs?status=failed&outcome=1"), "{}", done.headers);
+    let page = served.get("/queue/jobs?status=failed&outcome=1").await.body;
+    assert!(page.contains("1 changed, 1 had moved on"), "{page}");
+
+    let query = "query=status%3Dfailed%26queue%3Deven";
+    let confirm = served.post("/queue/jobs/change", &format!("action=delete&{query}"), &[OWN]).await;
+    assert!(confirm.body.contains("delete 3 jobs?") && confirm.body.contains("even"), "{}", confirm.body);
+    served.post("/queue/jobs/change", &format!("action=delete&{query}&confirmed=yes&selected=3"), &[OWN]).await;
+    assert_eq!(rows(&mut connection, STATUSES), ["1 | todo", "3 | succeeded", "5 | failed"]);
+    for query in ["", "query=queue%3Dodd", "query=status%3Dfailed%26text%3Dx"] {
+        let refused = served.post("/queue/jobs/change", &format!("action=delete&confirmed=yes&{query}"), &[OWN]).await;
+        assert_eq!(refused.status, 400, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_queue_is_paused_and_resumed() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')");
+    let served = Served::to_operator(&database).await;
+    let paused = served.post("/queue/queues/change", "action=pause&queue=q&reason=no+mail", &[OWN]).await;
+    assert_eq!(paused.status, 303, "{}", paused.body);
+    let page = served.get("/queue/queues").await.body;
+    assert!(page.contains("by ann") && page.contains("no mail") && page.contains("Resume q"), "{page}");
+    served.post("/queue/queues/change", "action=resume&queue=q", &[OWN]).await;
+    assert!(served.get("/queue/queues").await.body.contains("Pause q"));
+    let recorded = "SELECT actor, action, target, details FROM procrastinate_diesel_actions ORDER BY id";
+    let expected = ["ann | pause | queue q | {\"reason\": \"no mail\"}", "ann | resume | queue q | {}"];
+    assert_eq!(rows(&mut connection, recorded), expected);
+    let nameless = served.post("/queue/queues/change", "action=pause&queue=", &[OWN]).await;
+    assert_eq!(nameless.status, 400, "{}", nameless.body);
+}
+
+#[tokio::test]
+async fn visitors_do_only_what_the_application_allows() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status) VALUES ('q', 't', 'failed'), ('q', 't', 'todo')",
+    );
+    let reader = Served::start(&database, |pages| pages.access(|_| Access::reader("bob"))).await;
+    for page in ["/queue/jobs", "/queue/jobs/1", "/queue/jobs/2", "/queue/queues", "/queue/actions"] {
+        let body = reader.get(page).await.body;
+        assert!(!body.contains("method=\"post\"") || page == "/queue/jobs", "{page}: {body}");
+        assert!(!body.contains("name=\"action\""), "{page}: {body}");
+    }
+    for (path, body) in [
+        ("/queue/jobs/1/change", "action=retry"),
+        ("/queue/jobs/2/change", "action=queue&value=x"),
+        ("/queue/jobs/change", "action=delete&id=1&confirmed=yes"),
+        ("/queue/queues/change", "action=pause&queue=q"),
+    ] {
+        let refused = reader.post(path, body, &[OWN]).await;
+        assert!(refused.status == 403 && refused.body.contains("does not allow you"), "{path}: {}", refused.body);
+    }
+    let support = Served::start(&database, |pages| {
+        pages.access(|_| Access::operator("eve").only([Action::Retry, Action::Delete]).except([Action::Delete]))
+    })
+    .await;
+    assert!(support.get("/queue/jobs/1").await.body.contains("value=\"retry\""));
+    assert_eq!(support.post("/queue/jobs/1/change", "action=delete", &[OWN]).await.status, 403);
+    assert_eq!(support.post("/queue/jobs/1/change", "action=retry", &[OWN]).await.status, 303);
+    assert_eq!(rows(&mut connection, STATUSES), ["1 | todo", "2 | todo"]);
+}
