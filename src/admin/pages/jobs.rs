@@ -42,6 +42,8 @@ struct JobsPage {
     /// The last job that was passed by, if the search stopped before the end.
     searched_to: Option<i64>,
     is_filtered: bool,
+    /// Whether the filter has more than a status.
+    has_details: bool,
     window: String,
     /// What a change did that the visitor has just made.
     outcome: Option<ProcrastinateAction>,
@@ -117,6 +119,7 @@ fn page(layout: Layout, address: Address, cursor: Cursor, found: Found) -> JobsP
         older: down.map(|id| address.with("before", &id.to_string())),
         searched_to: end.filter(|_| !has_more),
         is_filtered: !address.fields().is_empty(),
+        has_details: address.fields().iter().any(|(name, _)| *name != "status"),
         window: grouped(window),
         outcome,
         actions: JOB_ACTIONS.into_iter().filter(|action| layout.allows(*action)).collect(),
