@@ -1,10 +1,11 @@
 //! Ready-made decisions who a visitor is.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::ConnectInfo;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::{Choice, ConstantTimeEq};
@@ -107,6 +108,9 @@ pub fn proxy_header(
 /// [`into_make_service_with_connect_info`](axum::Router::into_make_service_with_connect_info). Without it, nobody is
 /// let in.
 ///
+/// The address in the browser must be `localhost` or a loopback address, too. Otherwise a site whose name leads to this
+/// machine could use the pages through the visitor's browser.
+///
 /// Behind a proxy on the same machine, all requests come from this machine. So do not use it there.
 ///
 /// # Example
@@ -120,9 +124,21 @@ pub fn proxy_header(
 /// ```
 pub fn loopback(access: Access) -> impl Fn(&Parts) -> Access + Send + Sync + 'static {
     move |request| match request.extensions.get::<ConnectInfo<SocketAddr>>() {
-        Some(ConnectInfo(address)) if address.ip().to_canonical().is_loopback() => access.clone(),
+        Some(ConnectInfo(address)) if address.ip().to_canonical().is_loopback() && is_for_loopback(request) => {
+            access.clone()
+        }
         _ => Access::nobody(),
     }
+}
+
+/// Whether the request names this machine as its host.
+fn is_for_loopback(request: &Parts) -> bool {
+    let header = request.headers.get(HOST).and_then(|host| host.to_str().ok());
+    // HTTP/2 has the host in the address.
+    let Some(host) = header.or_else(|| request.uri.authority().map(Authority::as_str)) else { return false };
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// What follows the scheme in the header `Authorization`.
@@ -197,13 +213,33 @@ mod tests {
     #[test]
     fn only_this_machine_is_this_machine() {
         let local = loopback(Access::operator("developer"));
-        for (address, expected) in
+        let is_let_in = |from: Option<&str>, host: &[(&str, &str)]| {
+            let mut request = request(host);
+            if let Some(from) = from {
+                request.extensions.insert(ConnectInfo(from.parse::<SocketAddr>().unwrap()));
+            }
+            name(&local(&request)).is_some()
+        };
+        for (from, expected) in
             [("127.0.0.1:1", true), ("[::1]:1", true), ("[::ffff:127.0.0.1]:1", true), ("10.0.0.1:1", false)]
         {
-            let mut request = request(&[]);
-            request.extensions.insert(ConnectInfo(address.parse::<SocketAddr>().unwrap()));
-            assert_eq!(name(&local(&request)).is_some(), expected, "{address}");
+            assert_eq!(is_let_in(Some(from), &[("host", "localhost:8080")]), expected, "{from}");
         }
-        assert_eq!(name(&local(&request(&[]))), None);
+        assert!(!is_let_in(None, &[("host", "localhost:8080")]));
+        // A site can have a name that leads to this machine.
+        for (host, expected) in [
+            ("localhost", true),
+            ("LOCALHOST:80", true),
+            ("127.0.0.1:8080", true),
+            ("[::1]:8080", true),
+            ("evil.example:8080", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("user@localhost", true),
+            ("", false),
+        ] {
+            assert_eq!(is_let_in(Some("127.0.0.1:1"), &[("host", host)]), expected, "{host:?}");
+        }
+        assert!(!is_let_in(Some("127.0.0.1:1"), &[]));
     }
 }

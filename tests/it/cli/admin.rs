@@ -16,7 +16,7 @@ fn it_serves_the_pages_to_this_machine() {
     BufReader::new(serving.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
     let address = line.trim().rsplit_once("http://").unwrap().1.trim_end_matches('/').to_owned();
     let mut stream = TcpStream::connect(&address).unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    stream.write_all(format!("GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
     let mut page = String::new();
     stream.read_to_string(&mut page).unwrap();
     serving.kill().unwrap();
