@@ -171,7 +171,8 @@ fn attention(overview: &Overview) -> Vec<Attention> {
     }
     let pending = overview.counts.0;
     if overview.alive() == 0 && pending > 0 {
-        add(format!("No worker is alive, and {} jobs are pending.", count(pending)), "workers");
+        let jobs = if pending == 1 { "one job is".to_owned() } else { format!("{} jobs are", count(pending)) };
+        add(format!("No worker is alive, and {jobs} pending."), "workers");
     }
     for control in overview.controls.iter().filter(|control| control.paused_at.is_some()) {
         let reason = control.pause_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();

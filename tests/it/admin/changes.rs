@@ -104,6 +104,11 @@ async fn a_queue_is_paused_and_resumed() {
     let recorded = "SELECT actor, action, target, details FROM procrastinate_diesel_actions ORDER BY id";
     let expected = ["ann | pause | queue q | {\"reason\": \"no mail\"}", "ann | resume | queue q | {}"];
     assert_eq!(rows(&mut connection, recorded), expected);
+    let actions = served.get("/queue/actions").await.body;
+    assert!(
+        actions.contains("pause queue q") && actions.contains("done") && !actions.contains("0 changed"),
+        "{actions}"
+    );
     let nameless = served.post("/queue/queues/change", "action=pause&queue=", &[OWN]).await;
     assert_eq!(nameless.status, 400, "{}", nameless.body);
 }

@@ -7,7 +7,7 @@ use crate::database::plans::{forget_statistics, measure_tables, run};
 use crate::support::{connect, database, rows, sql, superuser};
 
 const FEW_JOBS: u32 = 2_000;
-const MANY_JOBS: u32 = 20_000;
+const MANY_JOBS: u32 = 12_000;
 
 /// The maximum number of rows that a worker reads to fetch ten jobs, and of its search for the same keys.
 const FEW: i64 = 900;
