@@ -12,6 +12,17 @@ pub(crate) use display::Arguments;
 pub(crate) use display::CallString;
 pub use procrastinate_schema::{JobEventType, JobId, JobStatus};
 
+/// The statuses that a user can choose, in the order of a job's life.
+#[cfg(any(feature = "cli", feature = "admin"))]
+pub(crate) const STATUSES: [JobStatus; 6] = [
+    JobStatus::Todo,
+    JobStatus::Doing,
+    JobStatus::Succeeded,
+    JobStatus::Failed,
+    JobStatus::Cancelled,
+    JobStatus::Aborted,
+];
+
 /// A job that a worker has fetched.
 ///
 /// A task gets it from its [`JobContext`](crate::JobContext). To read jobs from the database, use

@@ -7,20 +7,11 @@ use crate::database::statements::admin::CEILING;
 use crate::database::statements::admin::jobs::{Cursor, PageFilter};
 use crate::database::statements::cli::JobSelection;
 use crate::database::statements::inspect::JobFilter;
-use crate::job::JobStatus;
+use crate::job::STATUSES;
 
 /// The names of the fields of the filter.
 const FILTERS: [&str; 9] =
     ["status", "queue", "task", "lock", "queueing_lock", "worker", "priority", "scheduled", "text"];
-
-const STATUSES: [JobStatus; 6] = [
-    JobStatus::Todo,
-    JobStatus::Doing,
-    JobStatus::Succeeded,
-    JobStatus::Failed,
-    JobStatus::Cancelled,
-    JobStatus::Aborted,
-];
 
 /// The fields of the address that are set.
 #[derive(Debug, Clone, Default)]

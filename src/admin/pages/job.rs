@@ -99,7 +99,7 @@ async fn read(layout: Layout, id: i64, address: &Address, reading: &mut Reading)
     let Some(job) = reading.load(JobOfPage { id }).await?.pop() else { return Ok(None) };
     let mut events = reading.load(EventsOfPage { id, limit: MOST + 1 }).await?;
     let has_more_events = i64::try_from(events.len()).is_ok_and(|events| events > MOST);
-    events.truncate(50);
+    events.truncate(usize::try_from(MOST).unwrap_or(usize::MAX));
     events.reverse();
     let errors = if layout.has_companions { reading.load(ErrorsOfPage { id, limit: MOST }).await? } else { Vec::new() };
     let same_lock = match &job.lock {

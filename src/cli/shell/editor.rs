@@ -15,7 +15,7 @@ use super::lines::command_names;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::database::statements::cli::NamesInUse;
-use crate::job::JobStatus;
+use crate::job::STATUSES;
 
 const PROMPT: &str = "procrastinate> ";
 
@@ -113,14 +113,6 @@ impl Names {
     fn candidates(&self, line: &str) -> (usize, Vec<String>) {
         const KEYS: [&str; 10] =
             ["queue=", "task=", "status=", "lock=", "queueing_lock=", "id=", "worker=", "stalled", "details", "--json"];
-        const STATUSES: [JobStatus; 6] = [
-            JobStatus::Todo,
-            JobStatus::Doing,
-            JobStatus::Succeeded,
-            JobStatus::Failed,
-            JobStatus::Cancelled,
-            JobStatus::Aborted,
-        ];
         let start = line.rfind(' ').map_or(0, |space| space + 1);
         let word = &line[start..];
         let starting_with = |names: &[String], start: &str| -> Vec<String> {
