@@ -28,7 +28,7 @@ fn tasks(app: AppBuilder) -> AppBuilder {
 #[tokio::test]
 async fn after_each_random_step_both_have_the_same_results_and_tables() {
     const STEPS: usize = 150;
-    for mut random in Random::each(0..4) {
+    for mut random in Random::each(0..2) {
         let (mut in_memory, mut in_postgres) = both(tasks).await;
         let (mut deferred, mut registered) = (0, 0);
         for number in 0..STEPS {

@@ -111,14 +111,14 @@ fn unescaped(line: &str) -> String {
 #[test]
 fn the_ticks_of_generated_expressions_are_those_of_croniter() {
     let mut random = Random(0x5eed);
-    let questions: Vec<_> = (0..2_000)
+    let questions: Vec<_> = (0..500)
         .map(|_| {
             let starts = vec![random.time(), random.pick(&STARTS).parse().unwrap()];
             (random.expression(), starts)
         })
         .collect();
     let Some((accepted, refused)) = assert_that_croniter_agrees(&questions, 4) else { return };
-    assert!(accepted > 1_000 && refused > 100, "{accepted} accepted, {refused} refused");
+    assert!(accepted > 250 && refused > 25, "{accepted} accepted, {refused} refused");
 }
 
 #[test]

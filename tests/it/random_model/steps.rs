@@ -380,7 +380,7 @@ fn compare(found: &[String], expected: &[String]) -> Result<(), String> {
 
 #[test]
 fn the_database_does_what_the_model_does() {
-    play_alone(&database(), Functions::Ours, 100);
+    play_alone(&database(), Functions::Ours, 60);
 }
 
 /// Plays so many cases with one session, which is always alone.
@@ -392,7 +392,7 @@ pub fn play_alone(database: &Database, functions: Functions, cases: u64) {
 
 #[test]
 fn transactions_at_the_same_time_break_no_rule() {
-    play_together(150, calls());
+    play_together(80, calls());
 }
 
 #[test]

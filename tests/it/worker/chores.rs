@@ -16,7 +16,7 @@ use super::silent_proxy::SilentProxy;
 use crate::support::{Running, connect, connector, database, eventually, job, rows, sql, within_patience, workers};
 
 /// More than a statement can unlink in half a second.
-const MANY: usize = 300_000;
+const MANY: usize = 150_000;
 
 #[task]
 async fn be_rescued() {}
