@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Everybody on this machine is an operator.
     let pages = AdminPages::new(&app).access(loopback(Access::operator("developer")));
-    let router = Router::new().nest("/queue", pages.router());
+    let router = Router::new().nest_service("/queue", pages.router());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     println!("http://{address}/queue");

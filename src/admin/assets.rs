@@ -1,5 +1,5 @@
-//! The stylesheet and the script. Their addresses contain a hash of their contents, so that a browser can keep each
-//! version.
+//! The stylesheet, the script and the icon. Their addresses contain a hash of their contents, so that a browser can keep
+//! each version.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
@@ -22,6 +22,9 @@ pub(crate) static STYLE: LazyLock<Asset> =
 pub(crate) static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("js", include_str!("assets/script.js"), "text/javascript; charset=utf-8"));
 
+pub(crate) static ICON: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("svg", include_str!("assets/icon.svg"), "image/svg+xml"));
+
 impl Asset {
     fn new(extension: &str, contents: &'static str, kind: &'static str) -> Self {
         let mut hasher = DefaultHasher::new();
@@ -32,7 +35,7 @@ impl Asset {
 
 /// The file of this name. One of another version is gone.
 pub(crate) async fn asset(axum::extract::Path(name): axum::extract::Path<String>) -> Response {
-    match [&*STYLE, &*SCRIPT].into_iter().find(|asset| asset.name == name) {
+    match [&*STYLE, &*SCRIPT, &*ICON].into_iter().find(|asset| asset.name == name) {
         Some(asset) => {
             let headers =
                 [(header::CONTENT_TYPE, asset.kind), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use crate::admin::access::Access;
 use crate::admin::action::Action;
-use crate::admin::assets::{SCRIPT, STYLE};
+use crate::admin::assets::{ICON, SCRIPT, STYLE};
 use crate::admin::moment::Moment;
 
 /// The visitor of a page, and where the page is.
@@ -42,6 +42,10 @@ impl Layout {
 
     pub(crate) fn style(&self) -> &'static str {
         &STYLE.name
+    }
+
+    pub(crate) fn icon(&self) -> &'static str {
+        &ICON.name
     }
 
     pub(crate) fn script(&self) -> &'static str {

@@ -18,7 +18,7 @@
 //!
 //! fn routes(app: &App, password: String) -> Router {
 //!     let pages = AdminPages::new(app).access(basic_auth([(Access::operator("ann"), password)]));
-//!     Router::new().nest("/queue", pages.router())
+//!     Router::new().nest_service("/queue", pages.router())
 //! }
 //! ```
 //!

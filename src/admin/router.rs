@@ -34,7 +34,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 ///     Some(user) => Access::reader(&user.name),
 ///     None => Access::redirect("/login"),
 /// });
-/// Router::new().nest("/queue", pages.router())
+/// Router::new().nest_service("/queue", pages.router())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
@@ -75,7 +75,8 @@ impl AdminPages {
         self
     }
 
-    /// The pages, to [`nest`](Router::nest) in the application's router under any path.
+    /// The pages, for [`nest_service`](Router::nest_service) in the application's router under any path. It answers the
+    /// path with a slash at its end, too, and fits a router with a state.
     pub fn router(self) -> Router {
         let shared = Arc::new(self.0);
         Router::new()

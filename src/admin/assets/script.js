@@ -1,15 +1,133 @@
 "use strict";
-// The exact times are those of the visitor's time zone. Without this script they are UTC.
+// Without this script the pages work, too: times on hover are UTC then, and a page is as old as it is.
+
+const PERIOD = 5000;
+const LONGEST = 60000;
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
-for (const time of document.querySelectorAll("time[datetime]")) {
-  time.title = exact.format(new Date(time.dateTime));
+
+// Shows what only a script can do: exact times in the zone of the visitor, and a box that selects all jobs of the page.
+function enhance(page) {
+  for (const time of page.querySelectorAll("time[datetime]")) {
+    time.title = exact.format(new Date(time.dateTime));
+  }
+  for (const box of page.querySelectorAll("[data-all]")) {
+    box.hidden = false;
+  }
 }
-// A box that selects all jobs of the page.
-for (const all of document.querySelectorAll("[data-all]")) {
-  all.hidden = false;
-  all.addEventListener("change", () => {
-    for (const box of all.closest("table").querySelectorAll("input[name=id]")) {
-      box.checked = all.checked;
+
+enhance(document);
+document.addEventListener("change", ({ target }) => {
+  if (target.matches("[data-all]")) {
+    for (const box of target.closest("table").querySelectorAll("input[name=id]")) {
+      box.checked = target.checked;
     }
+  }
+});
+
+// ---- Live refresh ----
+
+// Whether the visitor is doing something that new contents would disturb.
+function isBusy() {
+  const fields = [...document.querySelectorAll("main :is(input, select, textarea)")];
+  return (
+    fields.includes(document.activeElement) ||
+    !getSelection().isCollapsed ||
+    fields.some((field) => {
+      if (field.type === "checkbox") return field.checked !== field.defaultChecked;
+      if (field.options) return [...field.options].some((option) => option.selected !== option.defaultSelected);
+      return field.value !== field.defaultValue;
+    })
+  );
+}
+
+// Makes an element like another one. What is the same stays, with its focus and its scroll position. What the visitor has
+// opened stays open.
+function update(element, fresh) {
+  if (element.nodeType !== Node.ELEMENT_NODE) {
+    element.data = fresh.data;
+    return;
+  }
+  for (const { name } of [...element.attributes]) {
+    if (name !== "open" && !fresh.hasAttribute(name)) element.removeAttribute(name);
+  }
+  for (const { name, value } of fresh.attributes) {
+    if (name !== "open" && element.getAttribute(name) !== value) element.setAttribute(name, value);
+  }
+  let place = element.firstChild;
+  for (const next of [...fresh.childNodes]) {
+    const same = counterpart(element, place, next);
+    if (same === null) {
+      element.insertBefore(next, place);
+      continue;
+    }
+    if (same === place) place = place.nextSibling;
+    else element.insertBefore(same, place);
+    update(same, next);
+  }
+  while (place) {
+    const gone = place;
+    place = place.nextSibling;
+    gone.remove();
+  }
+}
+
+// The child that becomes this one: a row with the same key, or what stands in the same place and has no key. A row never
+// becomes the row of something else: who is about to click it means what it was.
+function counterpart(parent, place, next) {
+  const key = next.dataset?.key;
+  if (key !== undefined) return [...parent.children].find((child) => child.dataset.key === key) ?? null;
+  return place?.nodeName === next.nodeName && place.dataset?.key === undefined ? place : null;
+}
+
+const main = document.querySelector("main[data-refresh]");
+const button = document.querySelector("[data-live]");
+let wait = PERIOD;
+let timer;
+
+function isLive() {
+  return localStorage.getItem("procrastinate-live") !== "off";
+}
+
+function show(problem) {
+  button.textContent = isLive() && problem ? `live: ${problem}` : "live";
+  button.title = "Refresh this page every few seconds";
+  button.setAttribute("aria-pressed", String(isLive()));
+}
+
+async function refresh() {
+  if (!document.hidden && !isBusy()) {
+    try {
+      const response = await fetch(location.href, { headers: { accept: "text/html" } });
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      const fresh = page.querySelector("main[data-refresh]");
+      if (!response.ok || !fresh) throw new Error(`status ${response.status}`);
+      enhance(page);
+      if (isLive() && !isBusy()) update(main, fresh);
+      wait = PERIOD;
+      show();
+    } catch {
+      wait = Math.min(wait * 2, LONGEST);
+      show("no connection");
+    }
+  }
+  start();
+}
+
+function start() {
+  clearTimeout(timer);
+  if (isLive()) timer = setTimeout(refresh, wait);
+}
+
+if (main) {
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    localStorage.setItem("procrastinate-live", isLive() ? "off" : "on");
+    show();
+    start();
   });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && isLive()) refresh();
+  });
+  show();
+  start();
 }

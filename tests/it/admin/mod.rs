@@ -1,6 +1,7 @@
 //! The admin pages, as a client of HTTP sees them.
 
 mod access;
+mod browser;
 mod changes;
 mod pages;
 
@@ -14,6 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::support::connector;
+
+/// A text that would be a script if a page did not escape it.
+pub const SCRIPT: &str = "<script>alert(\"x\")</script>&'";
 
 /// A response: its status, its headers in lower case, and its body.
 pub struct Response {
@@ -36,7 +40,7 @@ impl Served {
 
     pub async fn start(database: &Database, change: impl FnOnce(AdminPages) -> AdminPages) -> Self {
         let app = App::builder(connector(database).await).build().unwrap();
-        let router = axum::Router::new().nest("/queue", change(AdminPages::new(&app)).router());
+        let router = axum::Router::new().nest_service("/queue", change(AdminPages::new(&app)).router());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut server = JoinSet::new();
@@ -45,6 +49,11 @@ impl Served {
             axum::serve(listener, service).await.unwrap();
         });
         Self { address, _server: server }
+    }
+
+    /// The address of a page, for a browser.
+    pub fn url(&self, page: &str) -> String {
+        format!("http://{}/queue/{page}", self.address)
     }
 
     pub async fn get(&self, path: &str) -> Response {

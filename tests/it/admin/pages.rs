@@ -1,10 +1,7 @@
 //! What the pages show.
 
-use super::Served;
+use super::{SCRIPT, Served};
 use crate::support::{connect, database, sql};
-
-/// A text that would be a script if a page did not escape it.
-const SCRIPT: &str = "<script>alert(\"x\")</script>&'";
 
 #[tokio::test]
 async fn an_empty_queue_says_what_to_do_next() {
