@@ -29,7 +29,7 @@ pub struct Access(Kind);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Nobody(Refusal),
-    Visitor { name: String, allowed: BTreeSet<Action> },
+    Visitor { name: String, allowed: BTreeSet<Action>, sees_arguments: bool },
 }
 
 /// How a visitor who may not see the pages is refused.
@@ -58,12 +58,25 @@ impl Access {
 
     /// Sees all pages, and cannot change anything.
     pub fn reader(name: impl Into<String>) -> Self {
-        Self(Kind::Visitor { name: name.into(), allowed: BTreeSet::new() })
+        Self::visit(name.into(), BTreeSet::new())
     }
 
     /// Sees all pages, and may do everything. The name is stored with what the visitor does.
     pub fn operator(name: impl Into<String>) -> Self {
-        Self(Kind::Visitor { name: name.into(), allowed: Action::ALL.into_iter().collect() })
+        Self::visit(name.into(), Action::ALL.into_iter().collect())
+    }
+
+    fn visit(name: String, allowed: BTreeSet<Action>) -> Self {
+        Self(Kind::Visitor { name, allowed, sees_arguments: true })
+    }
+
+    /// Hides the arguments of all jobs from the visitor, who cannot search in them either.
+    #[must_use]
+    pub fn without_arguments(mut self) -> Self {
+        if let Kind::Visitor { sees_arguments, .. } = &mut self.0 {
+            *sees_arguments = false;
+        }
+        self
     }
 
     /// Allows only these of the actions that were allowed before.
@@ -89,6 +102,11 @@ impl Access {
     /// Whether the visitor may do this.
     pub fn allows(&self, action: Action) -> bool {
         matches!(&self.0, Kind::Visitor { allowed, .. } if allowed.contains(&action))
+    }
+
+    /// Whether the visitor may see the arguments of jobs.
+    pub(crate) fn sees_arguments(&self) -> bool {
+        matches!(&self.0, Kind::Visitor { sees_arguments: true, .. })
     }
 
     /// The visitor, or how to refuse the request.

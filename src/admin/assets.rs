@@ -1,5 +1,5 @@
-//! The stylesheet, the script and the icon. Their addresses contain a hash of their contents, so that a browser can keep
-//! each version.
+//! The stylesheet, the script and the icon. Their addresses contain a hash of their contents, so that a browser can
+//! keep each version.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;

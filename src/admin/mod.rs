@@ -36,6 +36,7 @@ mod action;
 mod assets;
 mod cross_site;
 mod guard;
+mod hiding;
 mod layout;
 mod moment;
 mod pages;

@@ -10,6 +10,7 @@ use axum::{Extension, Router};
 use crate::admin::access::{Access, Decide};
 use crate::admin::assets::asset;
 use crate::admin::guard::guard;
+use crate::admin::hiding::Hiding;
 use crate::admin::pages;
 use crate::admin::pages::overview::OverviewCache;
 use crate::admin::shared::Shared;
@@ -49,6 +50,7 @@ impl AdminPages {
             decide: Decide::new(|_| Access::nobody()),
             trusted_origins: Vec::new(),
             statement_timeout: STATEMENT_TIMEOUT,
+            hiding: Hiding::default(),
         })
     }
 
@@ -72,6 +74,27 @@ impl AdminPages {
     /// How long the server may take for one statement of a page. Default: five seconds.
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.0.statement_timeout = timeout.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Hides the value of a field in the arguments of all tasks, at any depth. Upper and lower case do not matter.
+    ///
+    /// As soon as anything is hidden, visitors search for a text in errors only, because a search in arguments would
+    /// tell what is in them. Errors are shown as they are.
+    pub fn hide_field(mut self, name: impl AsRef<str>) -> Self {
+        self.0.hiding.hide_field(None, name.as_ref());
+        self
+    }
+
+    /// Hides the value of a field in the arguments of one task, as [`hide_field`](Self::hide_field) does.
+    pub fn hide_field_of(mut self, task: impl Into<String>, name: impl AsRef<str>) -> Self {
+        self.0.hiding.hide_field(Some(task.into()), name.as_ref());
+        self
+    }
+
+    /// Hides all arguments of a task. See [`hide_field`](Self::hide_field).
+    pub fn hide_arguments_of(mut self, task: impl Into<String>) -> Self {
+        self.0.hiding.hide_all_of(task.into());
         self
     }
 

@@ -43,6 +43,7 @@ struct Event {
 struct JobPage {
     layout: Layout,
     job: ShownJob,
+    arguments_are_hidden: bool,
     events: Vec<Event>,
     has_more_events: bool,
     errors: Vec<ShownError>,
@@ -92,7 +93,11 @@ pub(crate) async fn job(
         Ok::<_, Error>(page)
     };
     let page = found.await.map_err(|error| shared.problem(began, &error))?;
-    page.map(|page| html(&page)).ok_or_else(missing)
+    let mut page = page.ok_or_else(missing)?;
+    let shown = shared.shown_arguments(&page.layout.access, &page.job.task, &page.job.arguments);
+    page.arguments_are_hidden = shown != page.job.arguments;
+    page.job.arguments = shown;
+    Ok(html(&page))
 }
 
 async fn read(layout: Layout, id: i64, address: &Address, reading: &mut Reading) -> Result<Option<JobPage>, Error> {
@@ -114,9 +119,20 @@ async fn read(layout: Layout, id: i64, address: &Address, reading: &mut Reading)
     let is_possible = |action: &Action| layout.allows(*action) && action.suits(&job.status);
     let actions = JOB_ACTIONS.into_iter().filter(is_possible).collect();
     let values = VALUE_ACTIONS.into_iter().filter(is_possible).collect();
-    let page =
-        JobPage { layout, job, events, has_more_events, errors, same_lock, reasons, outcome, actions, values, history };
-    Ok(Some(page))
+    Ok(Some(JobPage {
+        layout,
+        job,
+        arguments_are_hidden: false,
+        events,
+        has_more_events,
+        errors,
+        same_lock,
+        reasons,
+        outcome,
+        actions,
+        values,
+        history,
+    }))
 }
 
 /// Why the job is not running, or what became of it.

@@ -45,6 +45,8 @@ struct JobsPage {
     /// Whether the filter has more than a status.
     has_details: bool,
     window: String,
+    /// Whether a text is searched in errors only.
+    skips_arguments: bool,
     /// What a change did that the visitor has just made.
     outcome: Option<ProcrastinateAction>,
     /// What the visitor may do.
@@ -67,6 +69,7 @@ pub(crate) async fn jobs(
     let found = async {
         started.complete(&mut layout).await?;
         filter.has_errors = layout.has_companions;
+        filter.skips_arguments = !shared.may_search_arguments(&layout.access);
         let counts = started.reading.load_one(CountByStatus).await?;
         let list = ListOfJobs { filter: filter.clone(), cursor, limit: PAGE_SIZE + 1 };
         let jobs = started.reading.load(list).await?;
@@ -81,8 +84,11 @@ pub(crate) async fn jobs(
         Ok::<_, Error>((counts, jobs, end, outcome))
     };
     let (counts, jobs, end, outcome) = found.await.map_err(|error| shared.problem(began, &error))?;
-    let found = Found { counts, jobs, end, window: filter.window(), outcome };
-    Ok(html(&page(layout, address, cursor, found)))
+    let mut found = Found { counts, jobs, end, window: filter.window(), outcome };
+    for job in &mut found.jobs {
+        job.arguments = shared.shown_arguments(&layout.access, &job.task, &job.arguments);
+    }
+    Ok(html(&page(layout, address, cursor, found, filter.skips_arguments)))
 }
 
 type Counts = (i64, i64, i64, i64, i64, i64);
@@ -97,7 +103,7 @@ struct Found {
     outcome: Option<ProcrastinateAction>,
 }
 
-fn page(layout: Layout, address: Address, cursor: Cursor, found: Found) -> JobsPage {
+fn page(layout: Layout, address: Address, cursor: Cursor, found: Found, skips_arguments: bool) -> JobsPage {
     let Found { counts, mut jobs, end, window, outcome } = found;
     let has_more = i64::try_from(jobs.len()).is_ok_and(|jobs| jobs > PAGE_SIZE);
     jobs.truncate(usize::try_from(PAGE_SIZE).unwrap_or(usize::MAX));
@@ -121,6 +127,7 @@ fn page(layout: Layout, address: Address, cursor: Cursor, found: Found) -> JobsP
         is_filtered: !address.fields().is_empty(),
         has_details: address.fields().iter().any(|(name, _)| *name != "status"),
         window: grouped(window),
+        skips_arguments,
         outcome,
         actions: JOB_ACTIONS.into_iter().filter(|action| layout.allows(*action)).collect(),
         is_selection: address.is_selection(),

@@ -28,12 +28,22 @@ pub(crate) struct Admin {
     /// Let visitors change nothing
     #[arg(long)]
     read_only: bool,
+
+    /// Hide the value of a field in the arguments of all tasks; can be repeated
+    #[arg(long, value_name = "NAME")]
+    hide_field: Vec<String>,
+
+    /// Hide all arguments of a task; can be repeated
+    #[arg(long, value_name = "TASK")]
+    hide_arguments_of: Vec<String>,
 }
 
 impl Admin {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let access = |name: &str| if self.read_only { Access::reader(name) } else { Access::operator(name) };
         let pages = AdminPages::new(&session.app);
+        let pages = self.hide_field.iter().fold(pages, AdminPages::hide_field);
+        let pages = self.hide_arguments_of.iter().fold(pages, AdminPages::hide_arguments_of);
         let password = std::env::var(PASSWORD).ok();
         let pages = match &password {
             Some(password) if password.is_empty() => {

@@ -1,9 +1,9 @@
 //! Who sees the pages, and what protects them.
 
-use procrastinate::admin::{Access, basic_auth, loopback};
+use procrastinate::admin::{Access, AdminPages, basic_auth, loopback};
 
 use super::Served;
-use crate::support::database;
+use crate::support::{connect, database, sql};
 
 const PAGES: [&str; 6] = ["/queue", "/queue/jobs", "/queue/jobs/1", "/queue/queues", "/queue/workers", "/queue/none"];
 
@@ -72,4 +72,35 @@ async fn a_change_from_another_site_is_refused_before_any_page_sees_it() {
     }
     let own = served.send("POST", "/queue/jobs", &[("sec-fetch-site", "same-origin")]).await;
     assert_eq!(own.status, 405);
+}
+
+#[tokio::test]
+async fn hidden_arguments_are_nowhere_on_the_pages() {
+    let database = database();
+    sql(
+        &mut connect(&database),
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES
+         ('q', 'pay', '{\"IBAN\": \"DE-SECRET\", \"amount\": 12345678901234567890}'),
+         ('q', 'sign', '{\"key\": \"SECRET\"}'), ('q', 'mail', '{\"deep\": [{\"password\": {\"a\": \"SECRET\"}}]}')",
+    );
+    let hide = |pages: AdminPages| {
+        let pages = pages.hide_field("password").hide_field_of("pay", "iban").hide_arguments_of("sign");
+        pages.access(|_| Access::operator("ann"))
+    };
+    let served = Served::start(&database, hide).await;
+    for page in ["jobs", "jobs/1", "jobs/2", "jobs/3", "jobs?status=todo"] {
+        let body = served.get(&format!("/queue/{page}")).await.body;
+        assert!(!body.contains("SECRET") && body.contains("hidden"), "{page}: {body}");
+    }
+    assert!(served.get("/queue/jobs/1").await.body.contains("12345678901234567890"));
+    // A search would tell what is hidden.
+    for text in ["SECRET", "12345"] {
+        assert!(served.get(&format!("/queue/jobs?text={text}")).await.body.contains("No job matches"));
+    }
+
+    let served = Served::start(&database, |pages| pages.access(|_| Access::reader("bob").without_arguments())).await;
+    for page in ["jobs", "jobs/1"] {
+        assert!(!served.get(&format!("/queue/{page}")).await.body.contains("12345"), "{page}");
+    }
+    assert!(served.get("/queue/jobs?text=12345").await.body.contains("No job matches"));
 }

@@ -33,6 +33,8 @@ pub(crate) struct PageFilter {
     pub(crate) is_scheduled: Option<bool>,
     /// In the arguments, or in an error.
     pub(crate) text: Option<String>,
+    /// Whether arguments are not searched, because some are hidden.
+    pub(crate) skips_arguments: bool,
     /// Whether there is a table of errors.
     pub(crate) has_errors: bool,
 }
@@ -117,7 +119,8 @@ impl PageFilter {
             None => {}
         }
         if let Some(text) = &self.text {
-            out.push_sql(" AND (strpos(lower(job.args::text), lower(");
+            out.push_sql(if self.skips_arguments { " AND (false" } else { " AND (true" });
+            out.push_sql(" AND strpos(lower(job.args::text), lower(");
             out.push_bind_param::<Text, _>(text)?;
             out.push_sql(")) > 0");
             if !self.has_errors {
