@@ -34,11 +34,29 @@ pub enum Action {
     Pause,
     /// Resumes queues and tasks.
     Resume,
+    /// Defers jobs.
+    Defer,
+    /// Creates schedules.
+    CreateSchedule,
+    /// Changes schedules of the database.
+    ChangeSchedule,
+    /// Removes schedules.
+    RemoveSchedule,
+    /// Pauses schedules.
+    PauseSchedule,
+    /// Resumes schedules.
+    ResumeSchedule,
+    /// Lets workers defer a job of a schedule now.
+    RunSchedule,
+    /// Sets the limits of queues and tasks.
+    SetLimit,
+    /// Removes the limits of queues and tasks.
+    RemoveLimit,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 19] = [
         Self::Retry,
         Self::Cancel,
         Self::Abort,
@@ -49,6 +67,15 @@ impl Action {
         Self::Delete,
         Self::Pause,
         Self::Resume,
+        Self::Defer,
+        Self::CreateSchedule,
+        Self::ChangeSchedule,
+        Self::RemoveSchedule,
+        Self::PauseSchedule,
+        Self::ResumeSchedule,
+        Self::RunSchedule,
+        Self::SetLimit,
+        Self::RemoveLimit,
     ];
 
     /// What it does, as in *you cannot …*, and on a button.
@@ -64,6 +91,15 @@ impl Action {
             Self::Delete => "delete",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Defer => "defer jobs",
+            Self::CreateSchedule => "create a schedule",
+            Self::ChangeSchedule => "edit",
+            Self::RemoveSchedule => "remove",
+            Self::PauseSchedule => "pause",
+            Self::ResumeSchedule => "resume",
+            Self::RunSchedule => "run now",
+            Self::SetLimit => "limit",
+            Self::RemoveLimit => "remove the limit",
         }
     }
 
@@ -76,8 +112,23 @@ impl Action {
             }
             Self::Abort => status == "doing",
             Self::Delete => status != "doing",
-            Self::Pause | Self::Resume => false,
+            _ => false,
         }
+    }
+
+    /// Whether it changes jobs that are there, so that its record says how many.
+    fn is_of_jobs(self) -> bool {
+        matches!(
+            self,
+            Self::Retry
+                | Self::Cancel
+                | Self::Abort
+                | Self::RunNow
+                | Self::Reschedule
+                | Self::ChangePriority
+                | Self::ChangeQueue
+                | Self::Delete
+        )
     }
 
     /// The name under which the action is stored.
@@ -93,6 +144,20 @@ impl Action {
             Self::Delete => "delete",
             Self::Pause => "pause",
             Self::Resume => "resume",
+            Self::Defer => "defer",
+            Self::CreateSchedule => "create_schedule",
+            Self::ChangeSchedule => "change_schedule",
+            Self::RemoveSchedule => "remove_schedule",
+            Self::PauseSchedule => "pause_schedule",
+            Self::ResumeSchedule => "resume_schedule",
+            Self::RunSchedule => "run_schedule",
+            Self::SetLimit => "limit",
+            Self::RemoveLimit => "remove_limit",
         }
     }
+}
+
+/// Whether the record of an action with this name counts the jobs that it has changed.
+pub(crate) fn counts_jobs(name: &str) -> bool {
+    Action::ALL.into_iter().find(|action| action.as_str() == name).is_none_or(Action::is_of_jobs)
 }

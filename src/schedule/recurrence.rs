@@ -58,6 +58,15 @@ impl Recurrence {
         }
     }
 
+    /// Formats a time as the clock of the schedule shows it, with its time zone.
+    #[cfg(feature = "admin")]
+    pub(crate) fn shown(&self, time: DateTime<Utc>) -> String {
+        match self {
+            Self::Cron(cron) => cron.shown(time),
+            Self::Every(_) => time.format(crate::schedule::cron::SHOWN).to_string(),
+        }
+    }
+
     /// Returns the last tick at or before this time.
     pub(crate) fn last_until(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match self {

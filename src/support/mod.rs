@@ -10,3 +10,5 @@ pub(crate) mod panics;
 pub(crate) mod refusal;
 pub(crate) mod shared_future;
 pub(crate) mod text;
+#[cfg(any(feature = "cli", feature = "admin"))]
+pub(crate) mod values;

@@ -25,6 +25,19 @@ impl Address {
         Self(fields.filter(|(_, value)| !value.is_empty()).collect())
     }
 
+    /// Reads a form with names, whose blanks count. A field that is empty does not count.
+    pub(crate) fn exact(body: &str) -> Self {
+        let fields = form_urlencoded::parse(body.as_bytes());
+        let fields = fields.map(|(name, value)| (name.into_owned(), value.into_owned()));
+        Self(fields.filter(|(_, value)| !value.is_empty()).collect())
+    }
+
+    /// The fields of a form.
+    pub(crate) fn of(fields: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Self(fields.filter(|(_, value)| !value.is_empty()).collect())
+    }
+
     /// The value of a field, or an empty text.
     pub(crate) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)

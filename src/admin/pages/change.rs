@@ -110,7 +110,7 @@ impl Form {
                 Change::Priority(self.value.parse().map_err(|_| wrong("a whole number of at most nine digits"))?)
             }
             Action::ChangeQueue => Change::Queue(self.value.clone()),
-            Action::Pause | Action::Resume => return Err(unusable("It is not about jobs.".to_owned())),
+            _ => return Err(unusable("It is not about jobs.".to_owned())),
         })
     }
 
@@ -123,7 +123,7 @@ impl Form {
     }
 }
 
-fn unusable(text: String) -> Problem {
+pub(crate) fn unusable(text: String) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", format!("Nothing was changed. {text}"))
 }
 

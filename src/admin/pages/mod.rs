@@ -7,6 +7,8 @@ pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod overview;
 pub(crate) mod queues;
+pub(crate) mod recorded;
+pub(crate) mod schedules;
 pub(crate) mod workers;
 
 use std::time::Instant;

@@ -15,6 +15,7 @@ use crate::admin::moment::span;
 use crate::admin::pages::PageResult;
 use crate::admin::pages::address::{count, grouped};
 use crate::admin::pages::queues::MOST_QUEUES;
+use crate::admin::pages::schedules::{Failing, failing_schedules};
 use crate::admin::pages::workers::{MOST_WORKERS, STALLED_AFTER};
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
@@ -30,6 +31,9 @@ const LIFETIME: Duration = Duration::from_secs(5);
 
 /// A queue whose first job waits for this long, while none runs, may have no worker.
 const LONG_WAIT: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+
+/// How many schedules that do not fire are named.
+const MOST_SCHEDULES: usize = 5;
 
 /// The chart has a bar for each minute of an hour.
 const BARS: i32 = 60;
@@ -53,6 +57,8 @@ struct Overview {
     workers: Vec<ListedWorker>,
     controls: Vec<ProcrastinateFlowControl>,
     throughput: Vec<ThroughputRow>,
+    /// The schedules that do not fire.
+    failing: Vec<Failing>,
 }
 
 /// A bar of the chart: how many jobs succeeded and failed in a minute, and its place.
@@ -93,7 +99,7 @@ impl OverviewPage<'_> {
     }
 
     fn is_empty(&self) -> bool {
-        self.overview.queues.is_empty()
+        self.overview.queues.is_empty() && self.attention.is_empty()
     }
 
     fn alive(&self) -> usize {
@@ -145,6 +151,7 @@ async fn current(shared: &Shared, cache: &OverviewCache, layout: &mut Layout) ->
             workers: reading.load(ListOfWorkers { limit: MOST_WORKERS }).await?,
             controls: if layout.has_companions { reading.load(ListFlowControlsQuery).await? } else { Vec::new() },
             throughput: reading.load(Throughput { parts: BARS, part_seconds: BAR_SECONDS }).await?,
+            failing: if layout.has_companions { failing_schedules(layout.now, reading).await? } else { Vec::new() },
         };
         started.reading.end().await?;
         Ok::<_, Error>(Arc::new(overview))
@@ -196,12 +203,30 @@ fn attention(overview: &Overview) -> Vec<Attention> {
             add(text, "queues");
         }
     }
+    add_schedules(overview, &mut add);
     let failed: i64 = overview.throughput.iter().map(|row| row.2).sum();
     if failed > 0 {
         let which = if failed == 1 { "One job has".to_owned() } else { format!("{} jobs have", grouped(failed)) };
         add(format!("{which} failed in the last hour."), "jobs?status=failed");
     }
     found
+}
+
+/// Adds the schedules that do not fire. If no worker is alive, that is reason enough.
+fn add_schedules(overview: &Overview, add: &mut impl FnMut(String, &str)) {
+    let failing = &overview.failing;
+    if overview.alive() == 0 && !failing.is_empty() {
+        let which = if failing.len() == 1 { "One schedule does" } else { "Schedules do" };
+        return add(format!("{which} not fire, because no worker is alive."), "schedules");
+    }
+    for schedule in failing.iter().take(MOST_SCHEDULES) {
+        add(format!("The schedule {}: {}", schedule.name, schedule.text), &schedule.link);
+    }
+    if failing.len() > MOST_SCHEDULES {
+        let more = failing.len() - MOST_SCHEDULES;
+        let which = if more == 1 { "One more schedule does".to_owned() } else { format!("{more} more schedules do") };
+        add(format!("{which} not fire."), "schedules");
+    }
 }
 
 /// The bars of the chart, the newest on the right.

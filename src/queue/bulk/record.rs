@@ -41,18 +41,22 @@ pub(crate) async fn execute_recorded<O: Operation>(
     end(connection, output).await
 }
 
-async fn begin(connection: &mut Connection) -> Result<(), Error> {
+/// Begins a transaction for an action and its record.
+pub(crate) async fn begin(connection: &mut Connection) -> Result<(), Error> {
     let Some(pooled) = connection.database_mut() else { return Ok(()) };
     let connection: &mut AsyncPgConnection = pooled;
     AnsiTransactionManager::begin_transaction(connection).await.map_err(failed)
 }
 
 /// Commits after a success. Otherwise it rolls back.
-async fn end<T>(connection: &mut Connection, output: Result<T, Error>) -> Result<T, Error> {
+pub(crate) async fn end<T, E: From<Error>>(connection: &mut Connection, output: Result<T, E>) -> Result<T, E> {
     let Some(pooled) = connection.database_mut() else { return output };
     let connection: &mut AsyncPgConnection = pooled;
     match output {
-        Ok(output) => AnsiTransactionManager::commit_transaction(connection).await.map(|()| output).map_err(failed),
+        Ok(output) => AnsiTransactionManager::commit_transaction(connection)
+            .await
+            .map(|()| output)
+            .map_err(|error| failed(error).into()),
         Err(error) => {
             // If this fails too, the connection is broken and will be closed. The first error says more.
             let _ = AnsiTransactionManager::rollback_transaction(connection).await;

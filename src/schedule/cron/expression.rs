@@ -25,12 +25,12 @@ const LAST_NEAREST: u32 = 28;
 /// A parsed expression: the values of each field.
 #[derive(Debug)]
 pub(super) struct Fields {
-    seconds: Values,
-    minutes: Values,
-    hours: Values,
-    days: Values,
-    months: Values,
-    weekdays: Values,
+    pub(super) seconds: Values,
+    pub(super) minutes: Values,
+    pub(super) hours: Values,
+    pub(super) days: Values,
+    pub(super) months: Values,
+    pub(super) weekdays: Values,
     /// Whether hours or minutes are not named, so that the schedule is about an interval rather than a time of day.
     pub(super) keeps_pace: bool,
 }

@@ -38,6 +38,13 @@ impl Local {
         self.zone.name()
     }
 
+    /// Formats a time as the clock shows it.
+    #[cfg(feature = "admin")]
+    pub(super) fn shown(&self, time: DateTime<Utc>) -> String {
+        let (earliest, latest) = shown_everywhere();
+        time.clamp(earliest, latest).with_timezone(&self.zone).format(super::SHOWN).to_string()
+    }
+
     /// The first tick after this time.
     pub(super) fn next(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let (earliest, latest) = shown_everywhere();

@@ -6,6 +6,7 @@
 //! | `expression`, `field`, `values` | parsing, by the rules of Python's croniter |
 //! | `search` | the next and the last time that an expression selects |
 //! | `local_time` | ticks in a time zone |
+//! | `words` | an expression in words |
 
 mod expression;
 mod field;
@@ -13,6 +14,8 @@ mod field;
 mod local_time;
 mod search;
 mod values;
+#[cfg(feature = "admin")]
+pub(crate) mod words;
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,6 +26,10 @@ use chrono::{DateTime, Utc};
 use self::expression::Fields;
 use self::search::Search;
 use crate::error::Error;
+
+/// How a time is shown to people, such as `Mon 2026-11-30 08:00:00 UTC`.
+#[cfg(feature = "admin")]
+pub(crate) const SHOWN: &str = "%a %Y-%m-%d %H:%M:%S %Z";
 
 /// A cron expression with five fields: minute, hour, day, month and day of week. A sixth field at the end is the
 /// second.
@@ -213,6 +220,16 @@ impl Cron {
         return self.local.as_ref().map(local_time::Local::name);
         #[cfg(not(feature = "chrono-tz"))]
         None
+    }
+
+    /// Formats a time as the clock of the schedule shows it.
+    #[cfg(feature = "admin")]
+    pub(crate) fn shown(&self, time: DateTime<Utc>) -> String {
+        #[cfg(feature = "chrono-tz")]
+        if let Some(local) = &self.local {
+            return local.shown(time);
+        }
+        time.format(SHOWN).to_string()
     }
 
     fn next(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {

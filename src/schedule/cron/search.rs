@@ -156,7 +156,7 @@ fn whole_second(time: NaiveDateTime) -> NaiveDateTime {
 }
 
 /// Returns the values in order.
-fn listed(values: &Values, all: RangeInclusive<u32>) -> Vec<u32> {
+pub(super) fn listed(values: &Values, all: RangeInclusive<u32>) -> Vec<u32> {
     if values.star { all.collect() } else { values.numbers.iter().copied().collect() }
 }
 

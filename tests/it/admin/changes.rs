@@ -2,10 +2,8 @@
 
 use procrastinate::admin::{Access, Action};
 
-use super::Served;
+use super::{OWN, Served};
 use crate::support::{connect, database, rows, sql};
-
-const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
 
 const STATUSES: &str = "SELECT id, status FROM procrastinate_jobs ORDER BY id";
 

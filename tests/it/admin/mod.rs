@@ -4,6 +4,7 @@ mod access;
 mod browser;
 mod changes;
 mod pages;
+mod schedules;
 
 use std::net::SocketAddr;
 
@@ -18,6 +19,9 @@ use crate::support::connector;
 
 /// A text that would be a script if a page did not escape it.
 pub const SCRIPT: &str = "<script>alert(\"x\")</script>&'";
+
+/// The header of a request that a page itself has sent.
+pub const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
 
 /// A response: its status, its headers in lower case, and its body.
 pub struct Response {

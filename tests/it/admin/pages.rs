@@ -70,7 +70,7 @@ async fn names_arguments_and_errors_are_text_on_every_page() {
 }
 
 /// The text as a value in a query.
-fn form(text: &str) -> String {
+pub fn form(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 

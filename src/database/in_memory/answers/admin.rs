@@ -7,7 +7,12 @@ use crate::database::statements::Statement;
 use crate::database::statements::admin::PageTime;
 use crate::database::statements::admin::job::{ErrorsOfPage, EventsOfPage, JobOfPage, JobsOfLock};
 use crate::database::statements::admin::jobs::{CountMatching, EndOfWindow, ListOfJobs};
-use crate::database::statements::admin::overview::{CountByStatus, ListOfQueues, ListOfWorkers, Throughput};
+use crate::database::statements::admin::overview::{
+    CountByStatus, IsWorkerAlive, ListOfQueues, ListOfWorkers, Throughput,
+};
+use crate::database::statements::admin::schedules::{
+    ArgumentsOfSchedule, ListOfSchedules, LockSchedule, ScheduleOfPage, TicksWithoutSchedule,
+};
 
 /// These statements fail in memory.
 macro_rules! need_a_database {
@@ -35,4 +40,10 @@ need_a_database!(
     ListOfQueues,
     ListOfWorkers,
     Throughput,
+    IsWorkerAlive,
+    ListOfSchedules,
+    ScheduleOfPage,
+    ArgumentsOfSchedule,
+    LockSchedule,
+    TicksWithoutSchedule,
 );

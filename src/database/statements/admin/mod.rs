@@ -4,6 +4,7 @@
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod overview;
+pub(crate) mod schedules;
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Bool, Timestamptz};

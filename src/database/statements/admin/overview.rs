@@ -1,7 +1,7 @@
 //! Counts and rates. A count stops at [`CEILING`].
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
 use crate::database::statements::admin::CEILING;
 use crate::database::statements::statement;
@@ -178,3 +178,18 @@ statement!(
         Ok(())
     }
 );
+
+/// Whether a worker has sent a heartbeat within this time.
+pub(crate) struct IsWorkerAlive {
+    pub(crate) within_seconds: i32,
+}
+
+statement!("look for a worker": IsWorkerAlive -> bool: Bool, |statement, out| {
+    out.push_sql(
+        "SELECT EXISTS (SELECT FROM procrastinate_workers \
+         WHERE last_heartbeat > now() - make_interval(secs => ",
+    );
+    out.push_bind_param::<Integer, _>(&statement.within_seconds)?;
+    out.push_sql("))");
+    Ok(())
+});

@@ -153,6 +153,13 @@ impl ChangeSchedule {
         self
     }
 
+    /// Resets `max_delay` to that of the application, unless it is set here.
+    #[cfg(feature = "admin")]
+    pub(crate) fn reset_max_delay(mut self) -> Self {
+        self.settings.resets_max_delay = true;
+        self
+    }
+
     async fn perform<R: Run>(self, run: &mut R) -> Result<(), Error> {
         let Self { key, settings } = self;
         check_key(&key)?;

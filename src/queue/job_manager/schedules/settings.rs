@@ -24,6 +24,8 @@ pub(super) struct Settings {
     pub(super) options: JobOptions,
     /// Whether the options that are not set become those of the task.
     pub(super) resets_options: bool,
+    /// Whether `max_delay` becomes that of the application if it is not set.
+    pub(super) resets_max_delay: bool,
     pub(super) max_delay: Option<Duration>,
     pub(super) missed: Option<MissedTicks>,
     pub(super) overlap: Option<Overlap>,
@@ -36,13 +38,17 @@ impl Settings {
 
     /// Checks the values, and returns them by column. Values that are not set are left out.
     pub(super) fn into_values(self, task_name: &str) -> Result<Value, Error> {
-        let Self { cron, time_zone, args, options, resets_options, max_delay, missed, overlap } = self;
+        let Self { cron, time_zone, args, options, resets_options, resets_max_delay, max_delay, missed, overlap } =
+            self;
         // Without an expression, any will do to check the time zone.
         Recurrence::cron(cron.as_deref().unwrap_or("* * * * *"), time_zone.as_deref())?;
         options.check()?;
         let mut values = Map::new();
         if resets_options {
             values.extend(OPTIONS.map(|column| (column.to_owned(), Value::Null)));
+        }
+        if resets_max_delay {
+            values.insert("max_delay_seconds".to_owned(), Value::Null);
         }
         let mut set = |column: &str, value: Option<Value>| {
             values.extend(value.map(|value| (column.to_owned(), value)));

@@ -1,0 +1,74 @@
+//! Changes that are recorded in their own transaction.
+
+use std::fmt::Display;
+
+use axum::http::StatusCode;
+
+use crate::admin::guard::Problem;
+use crate::admin::shared::Shared;
+use crate::database::connection::Connection;
+use crate::database::statements::actions::Record;
+use crate::error::Error;
+use crate::queue::bulk::record::{begin, end, record};
+
+/// Why nothing was changed: for the form in which the values were typed, or as a page.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) text: String,
+}
+
+/// A longer value is not shown again in the error.
+const MOST_SHOWN: usize = 100;
+
+impl Refused {
+    pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        Self { status, text: text.into() }
+    }
+
+    /// A value that breaks a rule.
+    pub(crate) fn value(what: &str, value: &str, rule: impl Display) -> Self {
+        let shown: String = value.chars().take(MOST_SHOWN).collect();
+        let dots = if shown.len() < value.len() { "…" } else { "" };
+        Self::new(StatusCode::BAD_REQUEST, format!("invalid {what} \"{shown}{dots}\": {rule}"))
+    }
+
+    /// The refusal as a page.
+    pub(crate) fn into_problem(self, title: &str) -> Problem {
+        Problem::new(self.status, title, format!("Nothing was changed. The reason: {}", self.text))
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Invalid { .. } | Error::UnknownTask { .. } => StatusCode::BAD_REQUEST,
+            Error::ScheduleNotFound { .. } => StatusCode::NOT_FOUND,
+            Error::ScheduleExists { .. }
+            | Error::ScheduleInCode { .. }
+            | Error::AlreadyEnqueued { .. }
+            | Error::NotUnique { .. } => StatusCode::CONFLICT,
+            _ => {
+                tracing::warn!(action = "admin_error", "could not do what an operator asked for: {error}");
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+/// Does something and records it, both or neither. It returns the ID of the record.
+pub(crate) async fn recorded<T>(
+    shared: &Shared,
+    what: Record,
+    work: impl AsyncFnOnce(&mut Connection) -> Result<T, Refused>,
+) -> Result<i64, Refused> {
+    what.check()?;
+    let mut connection = shared.app.connector().get_limited("change it", shared.statement_timeout).await?;
+    begin(&mut connection).await?;
+    let done = match record(what, &mut connection).await {
+        Ok(id) => work(&mut connection).await.map(|_| id),
+        Err(error) => Err(error.into()),
+    };
+    end(&mut connection, done).await
+}
