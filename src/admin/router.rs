@@ -112,6 +112,7 @@ impl AdminPages {
             .route("/jobs/{id}/change", post(pages::change::change_job))
             .route("/queues", get(pages::queues::queues))
             .route("/queues/change", post(pages::queues::change_queue))
+            .route("/queues/limit", get(pages::forms::limits::limits).post(pages::forms::limits::change))
             .route("/schedules", get(pages::schedules::schedules))
             .route("/schedules/show", get(pages::schedules::schedule))
             .route("/schedules/new", get(pages::schedules::form::new).post(pages::schedules::form::create))

@@ -3,11 +3,11 @@
 pub(crate) mod actions;
 pub(crate) mod address;
 pub(crate) mod change;
+pub(crate) mod forms;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod overview;
 pub(crate) mod queues;
-pub(crate) mod recorded;
 pub(crate) mod schedules;
 pub(crate) mod workers;
 

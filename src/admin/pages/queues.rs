@@ -14,6 +14,7 @@ use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::pages::address::{Address, count};
 use crate::admin::pages::change::allowed;
+use crate::admin::pages::forms::limits::describe;
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateFlowControl;
@@ -46,6 +47,22 @@ impl QueuesPage {
 
     fn can_change(&self) -> bool {
         self.layout.allows(Action::Pause) || self.layout.allows(Action::Resume)
+    }
+
+    fn can_limit(&self) -> bool {
+        self.layout.has_companions && (self.layout.allows(Action::SetLimit) || self.layout.allows(Action::RemoveLimit))
+    }
+
+    fn limits(&self, control: &ProcrastinateFlowControl) -> Vec<String> {
+        describe(control)
+    }
+
+    /// The limited tasks, and the queues that are not listed.
+    fn others(&self) -> Vec<&ProcrastinateFlowControl> {
+        let is_listed = |control: &ProcrastinateFlowControl| {
+            control.kind == "queue" && self.queues.iter().any(|queue| queue.name == control.name)
+        };
+        self.controls.iter().filter(|control| !is_listed(control)).collect()
     }
 
     /// The pause or limit of the queue.

@@ -3,6 +3,7 @@
 mod access;
 mod browser;
 mod changes;
+mod limits;
 mod pages;
 mod schedules;
 

@@ -268,7 +268,7 @@ async fn schedules_that_do_not_fire_say_why_here_and_on_the_overview() {
             "SELECT procrastinate_diesel_create_schedule_v1('pending', '', '{\"cron\": \"@yearly\"}', now());",
             "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('q', 'pending');
              INSERT INTO procrastinate_periodic_defers (task_name, defer_timestamp, job_id)
-             VALUES ('pending', extract(epoch FROM now())::bigint - 1200, 2);",
+             VALUES ('pending', extract(epoch FROM now())::bigint - 1210, 2);",
             "SELECT procrastinate_diesel_create_schedule_v1('never', '', '{\"cron\": \"0 0 30 2 *\"}', now());",
             "SELECT procrastinate_diesel_create_schedule_v1('unreadable', '', '{\"cron\": \"often\"}', now());",
             "SELECT procrastinate_diesel_create_schedule_v1('asked', '', '{\"cron\": \"@yearly\"}', now());

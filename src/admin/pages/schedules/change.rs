@@ -13,7 +13,7 @@ use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::pages::address::Address;
 use crate::admin::pages::change::{allowed, unusable};
-use crate::admin::pages::recorded::{Refused, recorded};
+use crate::admin::pages::forms::recorded::{Refused, recorded};
 use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
 use crate::database::statements::actions::Record;

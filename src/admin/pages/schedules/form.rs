@@ -16,7 +16,7 @@ use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::pages::address::Address;
 use crate::admin::pages::change::allowed;
-use crate::admin::pages::recorded::{Refused, recorded};
+use crate::admin::pages::forms::recorded::{Refused, recorded};
 use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
 use crate::database::connection::run::Run;

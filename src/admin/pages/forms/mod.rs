@@ -1,0 +1,9 @@
+//! Forms with values that operators type.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `recorded` | a change and its record in one transaction, and why it was refused |
+//! | `limits` | the limits of a queue or task |
+
+pub(crate) mod limits;
+pub(crate) mod recorded;
