@@ -1,5 +1,5 @@
 DROP FUNCTION procrastinate_diesel_actions_on_job_v1(bigint, bigint, integer);
-DROP FUNCTION procrastinate_diesel_record_action_v1(text, text, text, jsonb);
+DROP FUNCTION procrastinate_diesel_record_action_v1(text, text, text, jsonb, bigint);
 DROP FUNCTION procrastinate_diesel_end_action_v1(bigint, text);
 DROP FUNCTION procrastinate_diesel_change_some_jobs_v1(
     bigint, bigint[], boolean, text, timestamptz, integer, varchar, text);

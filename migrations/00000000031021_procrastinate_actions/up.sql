@@ -400,23 +400,28 @@ COMMENT ON FUNCTION procrastinate_diesel_end_action_v1(bigint, text) IS
     'Records that an action has ended with an error. Returns false if it had ended before.';
 
 CREATE FUNCTION procrastinate_diesel_record_action_v1(
-        p_actor text, p_action text, p_target text, p_details jsonb DEFAULT NULL)
+        p_actor text, p_action text, p_target text, p_details jsonb DEFAULT NULL, p_job_id bigint DEFAULT NULL)
     RETURNS bigint
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     new_id bigint;
 BEGIN
-    INSERT INTO procrastinate_diesel_actions AS action (actor, action, target, details, finished_at)
-    VALUES (p_actor, p_action, p_target, coalesce(p_details, '{}'), clock_timestamp())
+    INSERT INTO procrastinate_diesel_actions AS action (actor, action, target, details, changed, finished_at)
+    VALUES (
+        p_actor, p_action, p_target, coalesce(p_details, '{}'), num_nonnulls(p_job_id), clock_timestamp())
     RETURNING action.id INTO new_id;
+    IF p_job_id IS NOT NULL THEN
+        INSERT INTO procrastinate_diesel_action_jobs (action_id, first_job_id, job_ids)
+        VALUES (new_id, p_job_id, ARRAY[p_job_id]);
+    END IF;
     PERFORM procrastinate_diesel_delete_old_actions_v1(100);
     RETURN new_id;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_record_action_v1(text, text, text, jsonb) IS
-    'Records an action that the same transaction does, and returns its ID. Deletes some old '
-    'actions.';
+COMMENT ON FUNCTION procrastinate_diesel_record_action_v1(text, text, text, jsonb, bigint) IS
+    'Records an action that the same transaction does, and the job that it has changed, if any. '
+    'Returns the ID of the action. Deletes some old actions.';
 
 CREATE FUNCTION procrastinate_diesel_actions_on_job_v1(p_job_id bigint, before_id bigint, most integer)
     RETURNS SETOF procrastinate_diesel_actions

@@ -108,6 +108,7 @@ impl AdminPages {
             .route("/overview", get(pages::overview::overview))
             .route("/jobs", get(pages::jobs::jobs))
             .route("/jobs/change", post(pages::change::change_jobs))
+            .route("/jobs/defer", get(pages::forms::defer::form).post(pages::forms::defer::defer))
             .route("/jobs/{id}", get(pages::job::job))
             .route("/jobs/{id}/change", post(pages::change::change_job))
             .route("/queues", get(pages::queues::queues))

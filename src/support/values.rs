@@ -62,10 +62,16 @@ pub(crate) fn arguments(text: &str) -> Result<Value, String> {
 #[cfg(feature = "admin")]
 pub(crate) fn exact_arguments(text: &str) -> Result<Value, String> {
     let args = arguments(text)?;
-    match numbers(text).into_iter().find(|number| !is_exact(number)) {
+    match inexact_number(text) {
         Some(number) => Err(format!("must not have the number {number}, which workers would round")),
         None => Ok(args),
     }
+}
+
+/// The first number of a text that is valid JSON that a worker of this crate would round.
+#[cfg(feature = "admin")]
+pub(crate) fn inexact_number(json: &str) -> Option<&str> {
+    numbers(json).into_iter().find(|number| !is_exact(number))
 }
 
 /// The numbers of a text that is valid JSON, as they are written.

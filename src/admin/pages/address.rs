@@ -14,7 +14,7 @@ const FILTERS: [&str; 9] =
     ["status", "queue", "task", "lock", "queueing_lock", "worker", "priority", "scheduled", "text"];
 
 /// The fields of the address that are set.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(crate) struct Address(Vec<(String, String)>);
 
 impl Address {

@@ -52,6 +52,8 @@ struct JobPage {
     reasons: Vec<Phrase>,
     /// What a change did that the visitor has just made.
     outcome: Option<ProcrastinateAction>,
+    /// Whether a form found this job instead of deferring another one: `again`, `kept` or empty.
+    defer: String,
     /// What the visitor may do.
     actions: Vec<Action>,
     /// What the visitor may change to another value.
@@ -129,6 +131,7 @@ async fn read(layout: Layout, id: i64, address: &Address, reading: &mut Reading)
         same_lock,
         reasons,
         outcome,
+        defer: address.get("defer").to_owned(),
         actions,
         values,
         history,

@@ -23,21 +23,33 @@ pub(crate) struct Record {
 }
 
 /// Records an action that the same transaction does, and returns its ID.
-pub(crate) struct RecordAction(pub(crate) Record);
+pub(crate) struct RecordAction {
+    pub(crate) record: Record,
+    /// The job that it has changed.
+    pub(crate) job_id: Option<JobId>,
+}
 
 statement!(
     "record the action": RecordAction -> i64: BigInt,
+    select "*" from "procrastinate_diesel_record_action_v1"(
+        record.actor: Text, record.action: Text, record.target: Text, record.details: Jsonb,
+        job_id: Nullable<BigInt>)
+);
+
+/// Replaces the arguments of a job by this JSON, so that its numbers stay as they are written.
+pub(crate) struct SetExactArgs {
+    pub(crate) job_id: JobId,
+    pub(crate) args: String,
+}
+
+statement!(
+    "set the arguments": SetExactArgs -> bool: Bool,
     |statement, out| {
-        let Record { actor, action, target, details } = &statement.0;
-        out.push_sql("SELECT procrastinate_diesel_record_action_v1(");
-        out.push_bind_param::<Text, _>(actor)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Text, _>(action)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Text, _>(target)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Jsonb, _>(details)?;
-        out.push_sql(")");
+        out.push_sql("UPDATE procrastinate_jobs SET args = ");
+        out.push_bind_param::<Text, _>(&statement.args)?;
+        out.push_sql("::jsonb WHERE id = ");
+        out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+        out.push_sql(" RETURNING true");
         Ok(())
     }
 );

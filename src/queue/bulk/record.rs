@@ -22,7 +22,13 @@ impl Record {
 /// Records an action that the same transaction does, and returns its ID.
 pub(crate) async fn record<R: Run>(record: Record, run: &mut R) -> Result<i64, Error> {
     record.check()?;
-    run.load_one(RecordAction(record)).await
+    run.load_one(RecordAction { record, job_id: None }).await
+}
+
+/// Records an action that the same transaction has done to a job, and returns its ID.
+pub(crate) async fn record_of_job<R: Run>(record: Record, job_id: JobId, run: &mut R) -> Result<i64, Error> {
+    record.check()?;
+    run.load_one(RecordAction { record, job_id: Some(job_id) }).await
 }
 
 /// Executes an operation and records it, both or neither. An error of the operation is not recorded.
@@ -41,11 +47,21 @@ pub(crate) async fn execute_recorded<O: Operation>(
     end(connection, output).await
 }
 
+/// With a higher isolation level, the second of two operators could fail.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
 /// Begins a transaction for an action and its record.
 pub(crate) async fn begin(connection: &mut Connection) -> Result<(), Error> {
+    let is_nested = connection.is_in_transaction();
     let Some(pooled) = connection.database_mut() else { return Ok(()) };
     let connection: &mut AsyncPgConnection = pooled;
-    AnsiTransactionManager::begin_transaction(connection).await.map_err(failed)
+    // The transaction of a test goes on.
+    let begun = if is_nested {
+        AnsiTransactionManager::begin_transaction(connection).await
+    } else {
+        AnsiTransactionManager::begin_transaction_sql(connection, BEGIN).await
+    };
+    begun.map_err(failed)
 }
 
 /// Commits after a success. Otherwise it rolls back.

@@ -103,7 +103,7 @@ impl JobToDefer {
         self.args.as_ref().ok()
     }
 
-    #[cfg(feature = "testing")]
+    #[cfg(any(feature = "testing", feature = "admin"))]
     pub(crate) fn options(&self) -> &JobOptions {
         &self.options
     }

@@ -141,7 +141,7 @@ fn tasks(shared: &Shared) -> Vec<String> {
 /// `POST /schedules/new`
 pub(crate) async fn create(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
     allowed(&layout, Action::CreateSchedule)?;
-    let form = Address::exact(&body);
+    let form = Address::read(&body);
     match create_recorded(&shared, &layout, &form).await {
         Ok(outcome) => Ok(done(&layout, &key(&form), outcome)),
         Err(refused) => {

@@ -6,7 +6,7 @@ use crate::database::in_memory::{Answer, Store};
 use crate::database::models::ProcrastinateAction;
 use crate::database::statements::actions::{
     ActionsOnJobQuery, BeginAction, ChangeJobsByIdQuery, ChangeSelectedJobsQuery, EndAction, PageOfActions,
-    RecordAction, StepRow,
+    RecordAction, SetExactArgs, StepRow,
 };
 
 fn refusal<R>() -> QueryResult<Vec<R>> {
@@ -27,6 +27,7 @@ macro_rules! refused {
 
 refused! {
     RecordAction -> i64,
+    SetExactArgs -> bool,
     BeginAction -> (i64, i64, i64),
     EndAction -> bool,
     ChangeJobsByIdQuery -> StepRow,

@@ -66,13 +66,16 @@ fn write_columns(args: &str, out: &mut AstPass<'_, '_, Pg>) {
     );
 }
 
+/// Each subquery has a limit, so that the planner cannot read a whole table instead.
 const WHAT_BECAME_OF_IT: &str = ") AS schedule \
      LEFT JOIN LATERAL ( \
         SELECT known.defer_timestamp, known.job_id FROM procrastinate_periodic_defers AS known \
         WHERE known.task_name = schedule.task_name AND known.periodic_id = schedule.periodic_id \
           AND known.defer_timestamp IS NOT NULL \
         ORDER BY known.defer_timestamp DESC LIMIT 1) AS tick ON true \
-     LEFT JOIN procrastinate_jobs AS last ON last.id = greatest(schedule.last_job_id, tick.job_id) \
+     LEFT JOIN LATERAL ( \
+        SELECT job.id, job.status, job.queueing_lock FROM procrastinate_jobs AS job \
+        WHERE job.id = greatest(schedule.last_job_id, tick.job_id) LIMIT 1) AS last ON true \
      ORDER BY schedule.task_name, schedule.periodic_id";
 
 fn write_key<'b>(key: &'b ScheduleKey, operator: &str, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -160,7 +163,7 @@ pub(crate) struct TicksWithoutSchedule {
 pub(crate) type TickWithoutSchedule = (String, String, Option<DateTime<Utc>>, Option<i64>);
 
 /// How many of the newest ticks are read.
-const NEWEST_TICKS: i64 = 2_000;
+const NEWEST_TICKS: i64 = 1_000;
 
 statement!(
     filtered "list the ticks": TicksWithoutSchedule -> TickWithoutSchedule:
@@ -176,7 +179,8 @@ statement!(
         if statement.has_companions {
             out.push_sql(
                 " WHERE NOT EXISTS (SELECT FROM procrastinate_diesel_schedules AS schedule \
-                 WHERE schedule.task_name = newest.task_name AND schedule.periodic_id = newest.periodic_id)",
+                 WHERE schedule.task_name = newest.task_name AND schedule.periodic_id = newest.periodic_id \
+                 OFFSET 0)",
             );
         }
         out.push_sql(" ORDER BY newest.task_name, newest.periodic_id, newest.defer_timestamp DESC LIMIT ");
