@@ -82,14 +82,14 @@ fn numbers(json: &str) -> Vec<&str> {
     let mut rest = json;
     while let Some(start) = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
         rest = &rest[start..];
-        let end = if rest.starts_with('"') {
+        let end = if let Some(text) = rest.strip_prefix('"') {
             let mut is_escaped = false;
             let is_end = |c: char| {
                 let is_end = c == '"' && !is_escaped;
                 is_escaped = c == '\\' && !is_escaped;
                 is_end
             };
-            rest[1..].find(is_end).map_or(rest.len(), |quote| quote + 2)
+            text.find(is_end).map_or(rest.len(), |quote| quote + 2)
         } else {
             let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
             found.push(&rest[..end]);

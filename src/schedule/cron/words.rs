@@ -55,7 +55,10 @@ fn shape(values: &[u32], first: u32, last: u32) -> Shape {
         _ if values.len() == usize::try_from(size).unwrap_or(usize::MAX) => Shape::All,
         ([low, .., high], [1, _, ..]) if gaps.iter().all(|gap| *gap == 1) => Shape::Range(*low, *high),
         ([low, .., high], [gap, rest @ ..])
-            if *low == first && high + gap > last && size % gap == 0 && rest.iter().all(|other| other == gap) =>
+            if *low == first
+                && high + gap > last
+                && size.is_multiple_of(*gap)
+                && rest.iter().all(|other| other == gap) =>
         {
             Shape::Every(*gap)
         }
