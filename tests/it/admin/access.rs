@@ -2,8 +2,8 @@
 
 use procrastinate::admin::{Access, AdminPages, basic_auth, loopback};
 
-use super::Served;
-use crate::support::{connect, database, sql};
+use super::{OWN, Served};
+use crate::support::{connect, database, rows, sql};
 
 const PAGES: [&str; 6] = ["/queue", "/queue/jobs", "/queue/jobs/1", "/queue/queues", "/queue/workers", "/queue/none"];
 
@@ -81,14 +81,19 @@ async fn hidden_arguments_are_nowhere_on_the_pages() {
         &mut connect(&database),
         "INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES
          ('q', 'pay', '{\"IBAN\": \"DE-SECRET\", \"amount\": 12345678901234567890}'),
-         ('q', 'sign', '{\"key\": \"SECRET\"}'), ('q', 'mail', '{\"deep\": [{\"password\": {\"a\": \"SECRET\"}}]}')",
+         ('q', 'sign', '{\"key\": \"SECRET\"}'), ('q', 'mail', '{\"deep\": [{\"password\": {\"a\": \"SECRET\"}}]}');
+         INSERT INTO procrastinate_diesel_schedules 
+             (task_name, periodic_id, cron, time_zone, args, missed_ticks, overlap, created_at, changed_at)
+         VALUES ('pay', '', '0 8 * * *', 'UTC', '{\"iban\": \"DE-SECRET\"}', 'procrastinate', 'allow', now(), now())",
     );
     let hide = |pages: AdminPages| {
         let pages = pages.hide_field("password").hide_field_of("pay", "iban").hide_arguments_of("sign");
         pages.access(|_| Access::operator("ann"))
     };
     let served = Served::start(&database, hide).await;
-    for page in ["jobs", "jobs/1", "jobs/2", "jobs/3", "jobs?status=todo"] {
+    for page in
+        ["jobs", "jobs/1", "jobs/2", "jobs/3", "jobs?status=todo", "schedules/show?task=pay", "schedules/edit?task=pay"]
+    {
         let body = served.get(&format!("/queue/{page}")).await.body;
         assert!(!body.contains("SECRET") && body.contains("hidden"), "{page}: {body}");
     }
@@ -97,6 +102,13 @@ async fn hidden_arguments_are_nowhere_on_the_pages() {
     for text in ["SECRET", "12345"] {
         assert!(served.get(&format!("/queue/jobs?text={text}")).await.body.contains("No job matches"));
     }
+
+    // Who edits the schedule does not change what is hidden.
+    let form = "task=pay&id=&version=1&cron=0+9+*+*+*&time_zone=UTC&missed=procrastinate&overlap=allow";
+    let response = served.post("/queue/schedules/edit", form, &[OWN]).await;
+    assert_eq!(response.status, 303, "{}", response.body);
+    let schedule = "SELECT cron, args FROM procrastinate_diesel_schedules";
+    assert_eq!(rows(&mut connect(&database), schedule), ["0 9 * * * | {\"iban\": \"DE-SECRET\"}"]);
 
     let served = Served::start(&database, |pages| pages.access(|_| Access::reader("bob").without_arguments())).await;
     for page in ["jobs", "jobs/1"] {

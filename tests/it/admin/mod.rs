@@ -45,14 +45,12 @@ impl Served {
     }
 
     pub async fn start(database: &Database, change: impl FnOnce(AdminPages) -> AdminPages) -> Self {
-        let app = App::builder(connector(database).await).build().unwrap();
-        let router = axum::Router::new().nest_service("/queue", change(AdminPages::new(&app)).router());
         Self::of(&App::builder(connector(database).await).build().unwrap(), change).await
     }
 
     /// Serves the pages of this application.
     pub async fn of(app: &App, change: impl FnOnce(AdminPages) -> AdminPages) -> Self {
-        let router = axum::Router::new().nest("/queue", change(AdminPages::new(app)).router());
+        let router = axum::Router::new().nest_service("/queue", change(AdminPages::new(app)).router());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut server = JoinSet::new();

@@ -37,7 +37,7 @@ struct FormPage {
     layout: Layout,
     form: Address,
     is_new: bool,
-    /// Whether the arguments are short enough for a form.
+    /// Whether the arguments can be edited: they are short enough for a form, and not hidden.
     has_args: bool,
     /// The tasks of the program, to choose from.
     tasks: Vec<String>,
@@ -194,8 +194,9 @@ pub(crate) async fn edit(
         let text = "The schedule is in the code of a program. Pause it, or change the code.";
         return Err(Problem::new(StatusCode::CONFLICT, "This schedule cannot be edited", text));
     }
-    let has_args = characters <= MOST_CHARACTERS;
-    let form = filled(row.schedule, arguments);
+    let shown = shared.shown_arguments(&layout.access, &key.task_name, &arguments);
+    let has_args = characters <= MOST_CHARACTERS && shown == arguments;
+    let form = filled(row.schedule, shown);
     Ok(html(&FormPage { layout, form, is_new: false, has_args, tasks: Vec::new(), error: None }))
 }
 

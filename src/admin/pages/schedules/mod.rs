@@ -337,6 +337,7 @@ pub(crate) async fn schedule(
     };
     let (found, outcome) = found.await.map_err(|error| shared.problem(began, &error))?;
     let (row, arguments, characters, is_alive) = found.ok_or_else(|| missing(&key))?;
+    let arguments = shared.shown_arguments(&layout.access, &key.task_name, &arguments);
     let shown = ShownSchedule::new(row, layout.now, is_alive, NEXT_OF_ONE);
     let may = |action: &Action| layout.allows(*action) && shown.suits(*action);
     let actions = ACTIONS.into_iter().filter(may).collect();
