@@ -144,6 +144,43 @@ async fn a_schedule_is_created_edited_and_removed() {
 }
 
 #[tokio::test]
+async fn of_two_who_save_a_schedule_at_the_same_time_one_is_told_so() {
+    for isolation in ["read committed", "repeatable read"] {
+        let database = database();
+        let mut connection = connect(&database);
+        sql(
+            &mut connection,
+            &format!(
+                "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation = %L',
+                    current_database(), '{isolation}'); END $$;
+                 SELECT procrastinate_diesel_create_schedule_v1('t', '', '{{\"cron\": \"@daily\"}}', now())"
+            ),
+        );
+        let version = rows(&mut connection, "SELECT version FROM procrastinate_diesel_schedules").remove(0);
+        let served = Served::to_operator(&database).await;
+        let body = |cron: &str| format!("task=t&version={version}&cron={cron}");
+        let (hourly, weekly) = (body("@hourly"), body("@weekly"));
+        // Both wait for the row, so both have begun before either ends.
+        sql(&mut connection, "BEGIN; SELECT FROM procrastinate_diesel_schedules FOR UPDATE");
+        let save = async |body: &str| served.post("/queue/schedules/edit", body, &[OWN]).await;
+        let release = async {
+            let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                           AND wait_event_type = 'Lock'";
+            while rows(&mut connection, waiting) != ["2"] {
+                tokio::task::yield_now().await;
+                sql(&mut connection, "SELECT pg_stat_clear_snapshot()");
+            }
+            sql(&mut connection, "COMMIT");
+        };
+        let (first, second, ()) = tokio::join!(save(&hourly), save(&weekly), release);
+        let mut statuses = [first.status, second.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [303, 409], "{isolation}: {} {}", first.body, second.body);
+        assert_eq!(rows(&mut connection, RECORDED).len(), 1, "{isolation}");
+    }
+}
+
+#[tokio::test]
 async fn a_form_with_bad_input_names_the_value_and_the_rule_and_keeps_the_rest() {
     let database = database();
     let mut connection = connect(&database);
