@@ -14,6 +14,18 @@ use crate::error::Error;
 /// How much longer the client waits than the server works, for the way of the response.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Settings of the planner that are switched off. So it reads no whole tables, and does not sort where an index has the
+/// order, whatever its statistics are.
+const OFF: [&str; 7] = [
+    "jit",
+    "enable_seqscan",
+    "enable_bitmapscan",
+    "enable_hashjoin",
+    "enable_mergejoin",
+    "enable_sort",
+    "enable_incremental_sort",
+];
+
 /// A transaction that only reads, and in which each statement has a time limit. If it is dropped before its end, its
 /// connection is closed.
 pub(crate) struct Reading {
@@ -21,16 +33,17 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// Begins the transaction. The settings keep the planner from reading whole tables.
+    /// Begins the transaction.
     pub(crate) async fn begin(connector: &Connector, limit: Duration) -> Result<Self, Error> {
         const ACTION: &str = "begin to read";
         let connection = connector.get_limited(ACTION, limit + GRACE).await?;
         let mut reading = Self { connection: Some(connection) };
         if let Some(pooled) = reading.connection.as_mut().and_then(Connection::database_mut) {
             let connection: &mut AsyncPgConnection = pooled;
+            let switched_off = OFF.map(|setting| format!("SET LOCAL {setting} = off")).join("; ");
             let settings = format!(
-                "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {}; SET LOCAL jit = off; \
-                 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off",
+                "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {}; \
+                 SET LOCAL max_parallel_workers_per_gather = 0; {switched_off}",
                 limit.as_millis()
             );
             let begun = tokio::time::timeout(limit + GRACE, async {

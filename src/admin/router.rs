@@ -119,6 +119,8 @@ impl AdminPages {
             .route("/schedules/new", get(pages::schedules::form::new).post(pages::schedules::form::create))
             .route("/schedules/edit", get(pages::schedules::form::edit).post(pages::schedules::form::save))
             .route("/schedules/change", post(pages::schedules::change::change))
+            .route("/tasks", get(pages::tasks::tasks))
+            .route("/locks", get(pages::locks::locks))
             .route("/actions", get(pages::actions::actions))
             .route("/workers", get(pages::workers::workers))
             .fallback(pages::not_found)

@@ -1,17 +1,38 @@
 //! The address of a list of jobs, which contains its filter.
 
 use axum::http::StatusCode;
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use crate::admin::guard::Problem;
 use crate::database::statements::admin::CEILING;
-use crate::database::statements::admin::jobs::{Cursor, PageFilter};
+use crate::database::statements::admin::jobs::{Cursor, PageFilter, WINDOWS};
 use crate::database::statements::cli::JobSelection;
 use crate::database::statements::inspect::JobFilter;
 use crate::job::STATUSES;
 
 /// The names of the fields of the filter.
-const FILTERS: [&str; 9] =
-    ["status", "queue", "task", "lock", "queueing_lock", "worker", "priority", "scheduled", "text"];
+const FILTERS: [&str; 17] = [
+    "status",
+    "queue",
+    "task",
+    "lock",
+    "queueing_lock",
+    "worker",
+    "priority",
+    "scheduled",
+    "text",
+    "id",
+    "from",
+    "to",
+    "created_since",
+    "created_before",
+    "ended_since",
+    "ended_before",
+    "window",
+];
+
+/// Those with which all jobs that match can be changed together.
+const SELECTORS: [&str; 6] = ["status", "queue", "task", "lock", "queueing_lock", "worker"];
 
 /// The fields of the address that are set.
 #[derive(Debug, Clone, Default, Hash)]
@@ -60,7 +81,9 @@ impl Address {
         query.finish()
     }
 
-    pub(crate) fn filter(&self) -> Result<PageFilter, Problem> {
+    /// The filter at this time. The times at which jobs were created are not in it, because the database must be asked
+    /// for the IDs of such jobs.
+    pub(crate) fn filter(&self, now: DateTime<Utc>) -> Result<PageFilter, Problem> {
         let mut filter = PageFilter::default();
         for (name, value) in self.fields() {
             let wrong = |rule: &str| {
@@ -87,26 +110,53 @@ impl Address {
                     "no" => filter.is_scheduled = Some(false),
                     _ => return Err(wrong("yes or no")),
                 },
-                _ => filter.text = text,
+                "text" => filter.text = text,
+                "window" => {
+                    let window = WINDOWS.into_iter().find(|window| window.to_string() == value);
+                    filter.chosen_window = Some(window.ok_or_else(|| wrong("5000, 20000 or 100000"))?);
+                }
+                "id" | "from" | "to" => {
+                    let id: i64 = value.trim_start_matches('#').parse().map_err(|_| wrong("the ID of a job"))?;
+                    if name != "to" {
+                        filter.first = filter.first.max(Some(id));
+                    }
+                    if name != "from" {
+                        filter.last = Some(filter.last.map_or(id, |last| last.min(id)));
+                    }
+                }
+                _ => {
+                    let rule = "a length of time, such as 90min, 2h or 7d, or a time in UTC, such as 2030-01-31T12:00";
+                    let time = time(value, now).ok_or_else(|| wrong(rule))?;
+                    match name {
+                        "ended_since" => filter.ended_since = Some(time),
+                        "ended_before" => filter.ended_before = Some(time),
+                        _ => {}
+                    }
+                }
             }
         }
         Ok(filter)
     }
 
+    /// When the jobs were created: from this time on, and before that one.
+    pub(crate) fn created(&self, now: DateTime<Utc>) -> [Option<DateTime<Utc>>; 2] {
+        ["created_since", "created_before"].map(|name| time(self.get(name), now))
+    }
+
     /// Whether all jobs that match can be changed together. An index must find them.
     pub(crate) fn is_selection(&self) -> bool {
-        let others = ["priority", "scheduled", "text"];
-        !matches!(self.get("status"), "" | "succeeded") && others.iter().all(|name| self.get(name).is_empty())
+        let is_selector = |(name, _): &(&str, &str)| SELECTORS.contains(name);
+        !matches!(self.get("status"), "" | "succeeded") && self.fields().iter().all(is_selector)
     }
 
     /// All jobs that match.
     pub(crate) fn selection(&self) -> Result<JobSelection, Problem> {
         if !self.is_selection() {
-            let text = "Nothing was changed. Select jobs, or filter by a status other than succeeded, and by no text, \
-                        priority or schedule.";
+            let text = "Nothing was changed. Select jobs, or filter by a status other than succeeded, and by \
+                        nothing but queue, task, lock and worker.";
             return Err(Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", text));
         }
-        let PageFilter { status, queue, task, lock, queueing_lock, worker, .. } = self.filter()?;
+        let PageFilter { status, queue, task, lock, queueing_lock, worker, .. } = self.filter(Utc::now())?;
         let filter = JobFilter { id: None, queue, task, status, lock, queueing_lock, worker_id: worker };
         Ok(JobSelection { filter, are_stalled: false })
     }
@@ -124,9 +174,32 @@ impl Address {
     }
 }
 
+/// A time in an address: how long ago, or in UTC.
+fn time(value: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let formats = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"];
+    if let Some(time) = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(value, format).ok()) {
+        return Some(time.and_utc());
+    }
+    let unit = value.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    let seconds = match unit.trim() {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let number: i64 = value[..value.len() - unit.len()].parse().ok()?;
+    now.checked_sub_signed(TimeDelta::try_seconds(number.checked_mul(seconds)?)?)
+}
+
 /// A count that stops at the ceiling.
 pub(crate) fn count(jobs: i64) -> String {
-    if jobs > CEILING { format!("{}+", grouped(CEILING)) } else { grouped(jobs) }
+    count_up_to(jobs, CEILING)
+}
+
+/// A count that stops at another ceiling.
+pub(crate) fn count_up_to(jobs: i64, ceiling: i64) -> String {
+    if jobs > ceiling { format!("{}+", grouped(ceiling)) } else { grouped(jobs) }
 }
 
 /// A number with a space between its thousands.
@@ -170,8 +243,41 @@ mod tests {
             ("queue=q", false),
             ("status=failed&text=x", false),
             ("status=todo&scheduled=yes", false),
+            ("status=failed&created_before=7d", false),
+            ("status=failed&ended_since=7d", false),
+            ("status=failed&from=5", false),
         ] {
             assert_eq!(Address::read(query).selection().is_ok(), expected, "{query}");
         }
+    }
+    #[test]
+    fn times_are_absolute_or_ago() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        for (value, expected) in [
+            ("90min", Some("2027-01-15T06:30:00Z")),
+            ("2 h", Some("2027-01-15T06:00:00Z")),
+            ("7d", Some("2027-01-08T08:00:00Z")),
+            ("2027-01-01T12:30", Some("2027-01-01T12:30:00Z")),
+            ("99999999999999999999d", None),
+            ("9999999999d", None),
+            ("h", None),
+            ("2 weeks", None),
+            ("٣h", None),
+        ] {
+            let expected = expected.map(|expected| expected.parse::<DateTime<Utc>>().unwrap());
+            assert_eq!(time(value, now), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn ids_narrow_each_other() {
+        let bounds = |query: &str| {
+            let filter = Address::read(query).filter(Utc::now()).unwrap();
+            (filter.first, filter.last)
+        };
+        assert_eq!(bounds("id=%237"), (Some(7), Some(7)));
+        assert_eq!(bounds("from=3&to=9"), (Some(3), Some(9)));
+        assert_eq!(bounds("id=7&to=5"), (Some(7), Some(5)));
+        assert!(Address::read("from=x").filter(Utc::now()).is_err());
     }
 }

@@ -158,7 +158,7 @@ pub(crate) async fn change_jobs(State(shared): State<Arc<Shared>>, layout: Layou
     let action = form.action(&JOB_ACTIONS, &layout)?;
     let ids = form.ids()?;
     let address = Address::read(&form.query);
-    let targets = match address.filter()?.status {
+    let targets = match address.filter(layout.now)?.status {
         _ if ids.is_empty() => Targets::Matching(address.selection()?),
         // The visitor has seen them with this status.
         Some(status) => Targets::IdsWithStatus(ids, status),
@@ -176,11 +176,12 @@ pub(crate) async fn change_jobs(State(shared): State<Arc<Shared>>, layout: Layou
 async fn confirm(shared: &Shared, mut layout: Layout, action: Action, form: Form, targets: Targets) -> PageResult {
     let selected = match targets {
         Targets::Matching(_) => {
-            let filter = Address::read(&form.query).filter()?;
+            let mut filter = Address::read(&form.query).filter(layout.now)?;
             let mut started = shared.read().await?;
             let began = started.began();
             let counted = async {
                 started.complete(&mut layout).await?;
+                filter.has_companions = layout.has_companions;
                 let counted = started.reading.load_one(CountMatching(filter)).await?;
                 started.reading.end().await?;
                 Ok::<_, Error>(counted)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{RawQuery, State};
+use chrono::{DateTime, Utc};
 
 use crate::admin::action::Action;
 use crate::admin::layout::{Layout, html};
@@ -11,12 +12,18 @@ use crate::admin::pages::PageResult;
 use crate::admin::pages::actions::outcome_of;
 use crate::admin::pages::address::{Address, count, grouped};
 use crate::admin::pages::change::JOB_ACTIONS;
+use crate::admin::reading::Reading;
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateAction;
-use crate::database::statements::admin::jobs::{Cursor, EndOfWindow, ListOfJobs, ListedJob};
+use crate::database::statements::admin::CEILING;
+use crate::database::statements::admin::jobs::{
+    Cursor, EndOfWindow, FirstJobSince, ListOfJobs, ListedJob, PageFilter, WINDOWS,
+};
+use crate::database::statements::admin::locks::{LOCK_CEILING, LocksByName};
 use crate::database::statements::admin::overview::CountByStatus;
 use crate::error::Error;
+use crate::job::JobStatus;
 
 /// How many jobs a page lists.
 const PAGE_SIZE: i64 = 25;
@@ -47,6 +54,7 @@ struct JobsPage {
     window: String,
     /// Whether a text is searched in errors only.
     skips_arguments: bool,
+    windows: [i64; 3],
     /// What a change did that the visitor has just made.
     outcome: Option<ProcrastinateAction>,
     /// What the visitor may do.
@@ -63,14 +71,20 @@ pub(crate) async fn jobs(
     RawQuery(query): RawQuery,
 ) -> PageResult {
     let address = Address::read(&query.unwrap_or_default());
-    let (mut filter, cursor) = (address.filter()?, address.cursor()?);
+    let (mut filter, cursor) = (address.filter(layout.now)?, address.cursor()?);
+    let skips_arguments = !shared.may_search_arguments(&layout.access);
     let mut started = shared.read().await?;
     let began = started.began();
     let found = async {
         started.complete(&mut layout).await?;
-        filter.has_errors = layout.has_companions;
-        filter.skips_arguments = !shared.may_search_arguments(&layout.access);
+        // By the clock of the database.
+        filter = address.filter(layout.now).unwrap_or(filter);
+        filter.has_companions = layout.has_companions;
+        filter.skips_arguments = skips_arguments;
+        limit_by_age(&mut filter, address.created(layout.now), &mut started.reading).await?;
         let counts = started.reading.load_one(CountByStatus).await?;
+        filter.are_pending_few = counts.0 <= CEILING;
+        filter.are_few_of_lock = are_few_of_lock(&filter, &mut started.reading).await?;
         let list = ListOfJobs { filter: filter.clone(), cursor, limit: PAGE_SIZE + 1 };
         let jobs = started.reading.load(list).await?;
         let is_short = i64::try_from(jobs.len()).is_ok_and(|jobs| jobs <= PAGE_SIZE);
@@ -81,14 +95,39 @@ pub(crate) async fn jobs(
         };
         let outcome = outcome_of(&address, &layout, &mut started.reading).await?;
         started.reading.end().await?;
-        Ok::<_, Error>((counts, jobs, end, outcome))
+        Ok::<_, Error>(Found { counts, jobs, end, window: filter.window(), outcome })
     };
-    let (counts, jobs, end, outcome) = found.await.map_err(|error| shared.problem(began, &error))?;
-    let mut found = Found { counts, jobs, end, window: filter.window(), outcome };
+    let mut found = found.await.map_err(|error| shared.problem(began, &error))?;
     for job in &mut found.jobs {
         job.arguments = shared.shown_arguments(&layout.access, &job.task, &job.arguments);
     }
-    Ok(html(&page(layout, address, cursor, found, filter.skips_arguments)))
+    Ok(html(&page(layout, address, cursor, found, skips_arguments)))
+}
+
+/// Narrows the IDs to those of jobs that were created in this time.
+async fn limit_by_age(
+    filter: &mut PageFilter,
+    [since, before]: [Option<DateTime<Utc>>; 2],
+    reading: &mut Reading,
+) -> Result<(), Error> {
+    if let Some(since) = since {
+        filter.first = filter.first.max(reading.load(FirstJobSince(since)).await?.pop());
+    }
+    if let Some(before) = before
+        && let Some(first) = reading.load(FirstJobSince(before)).await?.pop()
+    {
+        filter.last = Some(filter.last.map_or(first - 1, |last| last.min(first - 1)));
+    }
+    Ok(())
+}
+
+/// Whether all pending jobs with the lock of the filter can be read for a page.
+async fn are_few_of_lock(filter: &PageFilter, reading: &mut Reading) -> Result<bool, Error> {
+    let (Some(JobStatus::Todo), Some(lock), true) = (&filter.status, &filter.lock, filter.has_companions) else {
+        return Ok(false);
+    };
+    let locks = reading.load(LocksByName { names: vec![lock.clone()], has_companions: true }).await?;
+    Ok(locks.first().is_some_and(|lock| lock.pending <= LOCK_CEILING))
 }
 
 type Counts = (i64, i64, i64, i64, i64, i64);
@@ -128,6 +167,7 @@ fn page(layout: Layout, address: Address, cursor: Cursor, found: Found, skips_ar
         has_details: address.fields().iter().any(|(name, _)| *name != "status"),
         window: grouped(window),
         skips_arguments,
+        windows: WINDOWS,
         outcome,
         actions: JOB_ACTIONS.into_iter().filter(|action| layout.allows(*action)).collect(),
         is_selection: address.is_selection(),

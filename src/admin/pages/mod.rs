@@ -2,13 +2,18 @@
 
 pub(crate) mod actions;
 pub(crate) mod address;
+mod attention;
 pub(crate) mod change;
+mod chart;
+mod drift;
 pub(crate) mod forms;
 pub(crate) mod job;
 pub(crate) mod jobs;
+pub(crate) mod locks;
 pub(crate) mod overview;
 pub(crate) mod queues;
 pub(crate) mod schedules;
+pub(crate) mod tasks;
 pub(crate) mod workers;
 
 use std::time::Instant;

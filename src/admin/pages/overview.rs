@@ -11,17 +11,20 @@ use tokio::sync::Mutex;
 
 use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
-use crate::admin::moment::span;
-use crate::admin::pages::PageResult;
-use crate::admin::pages::address::{count, grouped};
+use crate::admin::pages::attention::{self, Attention};
+use crate::admin::pages::chart::{Chart, DAY, HOUR, Period};
+use crate::admin::pages::drift::DriftCheck;
 use crate::admin::pages::queues::MOST_QUEUES;
 use crate::admin::pages::schedules::{Failing, failing_schedules};
 use crate::admin::pages::workers::{MOST_WORKERS, STALLED_AFTER};
+use crate::admin::pages::{PageResult, address};
+use crate::admin::reading::Reading;
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateFlowControl;
+use crate::database::statements::admin::activity::{Activity, Failures, OldestWaiting, WaitingJob};
 use crate::database::statements::admin::overview::{
-    CountByStatus, ListOfQueues, ListOfWorkers, ListedQueue, ListedWorker, Throughput, ThroughputRow,
+    CountByStatus, ListOfQueues, ListOfWorkers, ListedQueue, ListedWorker,
 };
 use crate::database::statements::flow_control::ListFlowControlsQuery;
 use crate::error::Error;
@@ -29,23 +32,22 @@ use crate::error::Error;
 /// How old an overview may be.
 const LIFETIME: Duration = Duration::from_secs(5);
 
-/// A queue whose first job waits for this long, while none runs, may have no worker.
-const LONG_WAIT: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
-
-/// How many schedules that do not fire are named.
-const MOST_SCHEDULES: usize = 5;
-
-/// The chart has a bar for each minute of an hour.
-const BARS: i32 = 60;
-const BAR_SECONDS: i32 = 60;
-const CHART_HEIGHT: i64 = 60;
+/// How old its chart of the last day may be.
+const LIFETIME_OF_DAY: Duration = Duration::from_secs(60);
 
 /// The newest overview. One visitor at a time reads another one, for all.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct OverviewCache(Arc<Mutex<Option<ReadAt>>>);
+pub(crate) struct OverviewCache {
+    newest: Arc<Mutex<Newest>>,
+    drift: DriftCheck,
+}
 
-/// An overview, and when it was read.
-type ReadAt = (Instant, Arc<Overview>);
+/// An overview and a chart of the last day, and when they were read.
+#[derive(Debug, Default)]
+struct Newest {
+    overview: Option<(Instant, Arc<Overview>)>,
+    day: Option<(Instant, Arc<Chart>)>,
+}
 
 /// What the database said.
 #[derive(Debug)]
@@ -56,26 +58,11 @@ struct Overview {
     queues: Vec<ListedQueue>,
     workers: Vec<ListedWorker>,
     controls: Vec<ProcrastinateFlowControl>,
-    throughput: Vec<ThroughputRow>,
     /// The schedules that do not fire.
     failing: Vec<Failing>,
-}
-
-/// A bar of the chart: how many jobs succeeded and failed in a minute, and its place.
-struct Bar {
-    x: i32,
-    succeeded: i64,
-    failed: i64,
-    succeeded_y: i64,
-    succeeded_height: i64,
-    failed_y: i64,
-    failed_height: i64,
-}
-
-/// Something that needs attention: a text, and the page that says more.
-struct Attention {
-    text: String,
-    link: String,
+    oldest: Option<WaitingJob>,
+    hour: Chart,
+    day: Arc<Chart>,
 }
 
 #[derive(Template)]
@@ -84,18 +71,12 @@ struct OverviewPage<'o> {
     layout: Layout,
     overview: &'o Overview,
     attention: Vec<Attention>,
-    bars: Vec<Bar>,
-    succeeded: i64,
-    failed: i64,
+    charts: [&'o Chart; 2],
 }
 
 impl OverviewPage<'_> {
     fn count(&self, jobs: &i64) -> String {
-        count(*jobs)
-    }
-
-    fn grouped(&self, jobs: &i64) -> String {
-        grouped(*jobs)
+        address::count(*jobs)
     }
 
     fn is_empty(&self) -> bool {
@@ -104,12 +85,6 @@ impl OverviewPage<'_> {
 
     fn alive(&self) -> usize {
         self.overview.alive()
-    }
-
-    /// The time of the oldest event that the chart is made of, if that is less than an hour ago.
-    fn chart_since(&self) -> Option<DateTime<Utc>> {
-        let oldest = self.overview.throughput.first().and_then(|row| row.3)?;
-        (self.layout.now - oldest < chrono::TimeDelta::hours(1)).then_some(oldest)
     }
 }
 
@@ -121,143 +96,68 @@ pub(crate) async fn overview(
 ) -> PageResult {
     let overview = current(&shared, &cache, &mut layout).await?;
     (layout.now, layout.has_companions) = (overview.now, overview.has_companions);
-    let page = OverviewPage {
-        attention: attention(&overview),
-        bars: bars(&overview.throughput),
-        succeeded: overview.throughput.iter().map(|row| row.1).sum(),
-        failed: overview.throughput.iter().map(|row| row.2).sum(),
-        layout,
-        overview: &overview,
-    };
-    Ok(html(&page))
+    let drift = cache.drift.drift(shared.app.connector());
+    let attention = overview.attention(drift.as_deref());
+    Ok(html(&OverviewPage { attention, charts: [&overview.hour, &overview.day], layout, overview: &overview }))
 }
 
 /// The newest overview, or another one if it is too old.
 async fn current(shared: &Shared, cache: &OverviewCache, layout: &mut Layout) -> Result<Arc<Overview>, Problem> {
-    let mut newest = cache.0.lock().await;
-    if let Some((_, overview)) = newest.as_ref().filter(|(read_at, _)| read_at.elapsed() < LIFETIME) {
+    let mut newest = cache.newest.lock().await;
+    if let Some((_, overview)) = newest.overview.as_ref().filter(|(read_at, _)| read_at.elapsed() < LIFETIME) {
         return Ok(overview.clone());
     }
     let mut started = shared.read().await?;
     let began = started.began();
     let found = async {
         started.complete(layout).await?;
+        let (now, has_companions) = (layout.now, layout.has_companions);
         let reading = &mut started.reading;
-        let overview = Overview {
-            now: layout.now,
-            has_companions: layout.has_companions,
-            counts: reading.load_one(CountByStatus).await?,
-            queues: reading.load(ListOfQueues { has_companions: layout.has_companions, limit: MOST_QUEUES }).await?,
-            workers: reading.load(ListOfWorkers { limit: MOST_WORKERS }).await?,
-            controls: if layout.has_companions { reading.load(ListFlowControlsQuery).await? } else { Vec::new() },
-            throughput: reading.load(Throughput { parts: BARS, part_seconds: BAR_SECONDS }).await?,
-            failing: if layout.has_companions { failing_schedules(layout.now, reading).await? } else { Vec::new() },
+        let counts = reading.load_one(CountByStatus).await?;
+        let queues = reading.load(ListOfQueues { has_companions, limit: MOST_QUEUES }).await?;
+        let workers = reading.load(ListOfWorkers { limit: MOST_WORKERS }).await?;
+        let controls = if has_companions { reading.load(ListFlowControlsQuery).await? } else { Vec::new() };
+        let failing = if has_companions { failing_schedules(now, reading).await? } else { Vec::new() };
+        let oldest = reading.load(OldestWaiting { has_companions }).await?.into_iter().next();
+        let hour = chart(HOUR, layout, reading).await?;
+        let day = match newest.day.as_ref().filter(|(read_at, _)| read_at.elapsed() < LIFETIME_OF_DAY) {
+            Some((_, day)) => day.clone(),
+            None => newest.day.insert((Instant::now(), Arc::new(chart(DAY, layout, reading).await?))).1.clone(),
         };
         started.reading.end().await?;
+        let overview = Overview { now, has_companions, counts, queues, workers, controls, failing, oldest, hour, day };
         Ok::<_, Error>(Arc::new(overview))
     };
     let overview = found.await.map_err(|error| shared.problem(began, &error))?;
-    *newest = Some((Instant::now(), overview.clone()));
+    newest.overview = Some((Instant::now(), overview.clone()));
     Ok(overview)
+}
+
+async fn chart(period: Period, layout: &Layout, reading: &mut Reading) -> Result<Chart, Error> {
+    let Period { parts, part_seconds, .. } = period;
+    let rows = reading.load(Activity { parts, part_seconds }).await?;
+    let failures =
+        if layout.has_companions { Some(reading.load(Failures { parts, part_seconds }).await?) } else { None };
+    Ok(Chart::new(period, &rows, failures.as_deref(), layout.now))
 }
 
 impl Overview {
     fn alive(&self) -> usize {
         self.workers.iter().filter(|worker| worker.heartbeat >= self.now - STALLED_AFTER).count()
     }
-}
 
-/// What needs attention, the most urgent first.
-fn attention(overview: &Overview) -> Vec<Attention> {
-    let mut found = Vec::new();
-    let mut add = |text: String, link: &str| found.push(Attention { text, link: link.to_owned() });
-    let stalled = overview.workers.len() - overview.alive();
-    if stalled > 0 {
-        let which = if stalled == 1 { "One worker has".to_owned() } else { format!("{stalled} workers have") };
-        add(format!("{which} sent no heartbeat for {}. Others rescue their jobs.", span(STALLED_AFTER)), "workers");
-    }
-    let pending = overview.counts.0;
-    if overview.alive() == 0 && pending > 0 {
-        let jobs = if pending == 1 { "one job is".to_owned() } else { format!("{} jobs are", count(pending)) };
-        add(format!("No worker is alive, and {jobs} pending."), "workers");
-    }
-    for control in overview.controls.iter().filter(|control| control.paused_at.is_some()) {
-        let reason = control.pause_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        add(format!("The {} {} is paused{reason}.", control.kind, control.name), "queues");
-    }
-    let is_paused = |name: &str| {
-        overview
-            .controls
-            .iter()
-            .any(|control| control.kind == "queue" && control.name == name && control.paused_at.is_some())
-    };
-    for queue in overview.queues.iter().filter(|queue| queue.running == 0 && !is_paused(&queue.name)) {
-        let Some(since) = queue.waiting_since else { continue };
-        let waited = overview.now.signed_duration_since(since);
-        if waited > LONG_WAIT && overview.alive() > 0 {
-            let text = format!(
-                "No job of the queue {} runs, and its first one has been pending for {}. Does a worker serve it?",
-                queue.name,
-                span(waited)
-            );
-            add(text, "queues");
-        }
-    }
-    add_schedules(overview, &mut add);
-    let failed: i64 = overview.throughput.iter().map(|row| row.2).sum();
-    if failed > 0 {
-        let which = if failed == 1 { "One job has".to_owned() } else { format!("{} jobs have", grouped(failed)) };
-        add(format!("{which} failed in the last hour."), "jobs?status=failed");
-    }
-    found
-}
-
-/// Adds the schedules that do not fire. If no worker is alive, that is reason enough.
-fn add_schedules(overview: &Overview, add: &mut impl FnMut(String, &str)) {
-    let failing = &overview.failing;
-    if overview.alive() == 0 && !failing.is_empty() {
-        let which = if failing.len() == 1 { "One schedule does" } else { "Schedules do" };
-        return add(format!("{which} not fire, because no worker is alive."), "schedules");
-    }
-    for schedule in failing.iter().take(MOST_SCHEDULES) {
-        add(format!("The schedule {}: {}", schedule.name, schedule.text), &schedule.link);
-    }
-    if failing.len() > MOST_SCHEDULES {
-        let more = failing.len() - MOST_SCHEDULES;
-        let which = if more == 1 { "One more schedule does".to_owned() } else { format!("{more} more schedules do") };
-        add(format!("{which} not fire."), "schedules");
-    }
-}
-
-/// The bars of the chart, the newest on the right.
-fn bars(rows: &[ThroughputRow]) -> Vec<Bar> {
-    let most = rows.iter().map(|(_, succeeded, failed, _)| succeeded + failed).max().unwrap_or(0).max(1);
-    // A bar that is not empty is seen.
-    let height = |jobs: i64| if jobs == 0 { 0 } else { (jobs * CHART_HEIGHT / most).max(1) };
-    rows.iter()
-        .map(|&(part, succeeded, failed, _)| {
-            let (succeeded_height, failed_height) = (height(succeeded), height(failed));
-            Bar {
-                x: (BARS - 1 - part) * 10,
-                succeeded,
-                failed,
-                succeeded_y: CHART_HEIGHT - succeeded_height,
-                succeeded_height,
-                failed_y: CHART_HEIGHT - succeeded_height - failed_height,
-                failed_height,
-            }
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_bar_is_on_the_right_and_none_is_invisible() {
-        let bars = bars(&[(0, 1_000, 0, None), (59, 0, 1, None)]);
-        assert_eq!((bars[0].x, bars[0].succeeded_height, bars[0].failed_height), (590, 60, 0));
-        assert_eq!((bars[1].x, bars[1].failed_height, bars[1].failed_y), (0, 1, 59));
+    fn attention(&self, drift: Option<&str>) -> Vec<Attention> {
+        let state = attention::State {
+            now: self.now,
+            stalled: self.workers.len() - self.alive(),
+            alive: self.alive(),
+            pending: self.counts.0,
+            queues: &self.queues,
+            controls: &self.controls,
+            failing: &self.failing,
+            failed: self.hour.failures(),
+            drift,
+        };
+        state.attention()
     }
 }

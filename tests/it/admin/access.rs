@@ -5,7 +5,16 @@ use procrastinate::admin::{Access, AdminPages, basic_auth, loopback};
 use super::{OWN, Served};
 use crate::support::{connect, database, rows, sql};
 
-const PAGES: [&str; 6] = ["/queue", "/queue/jobs", "/queue/jobs/1", "/queue/queues", "/queue/workers", "/queue/none"];
+const PAGES: [&str; 8] = [
+    "/queue",
+    "/queue/jobs",
+    "/queue/jobs/1",
+    "/queue/queues",
+    "/queue/tasks",
+    "/queue/locks",
+    "/queue/workers",
+    "/queue/none",
+];
 
 #[tokio::test]
 async fn nobody_sees_a_page_until_the_application_decides_who_may() {

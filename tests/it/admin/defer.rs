@@ -4,8 +4,7 @@ use procrastinate::admin::{Access, Action, AdminPages};
 use procrastinate::{App, task};
 use throwaway_postgres::Database;
 
-use super::pages::form;
-use super::{OWN, SCRIPT, Served};
+use super::{OWN, SCRIPT, Served, form};
 use crate::support::{connect, connector, database, rows, sql};
 
 const JOBS: &str = "SELECT task_name, queue_name, priority, lock, queueing_lock, args, scheduled_at AT TIME ZONE 'UTC'

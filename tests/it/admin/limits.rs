@@ -2,8 +2,7 @@
 
 use procrastinate::admin::{Access, Action};
 
-use super::pages::form;
-use super::{OWN, SCRIPT, Served};
+use super::{OWN, SCRIPT, Served, form};
 use crate::support::{connect, database, rows, sql};
 
 const LIMITS: &str = "SELECT kind, name, max_running, max_starts, start_period_seconds, key_path, key_max_running

@@ -4,7 +4,11 @@ mod access;
 mod browser;
 mod changes;
 mod defer;
+mod filters;
+mod growth;
 mod limits;
+mod lists;
+mod overview;
 mod pages;
 mod schedules;
 
@@ -24,6 +28,11 @@ pub const SCRIPT: &str = "<script>alert(\"x\")</script>&'";
 
 /// The header of a request that a page itself has sent.
 pub const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
+
+/// The text as a value in a query.
+pub fn form(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
 
 /// A response: its status, its headers in lower case, and its body.
 pub struct Response {

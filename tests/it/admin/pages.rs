@@ -1,6 +1,7 @@
 //! What the pages show.
 
-use super::{SCRIPT, Served};
+use super::{SCRIPT, Served, form};
+use crate::migrations::catalog::found_database;
 use crate::support::{connect, database, sql};
 
 #[tokio::test]
@@ -13,6 +14,8 @@ async fn an_empty_queue_says_what_to_do_next() {
         ("/queue/jobs", "There are no jobs here"),
         ("/queue/queues", "There are no queues yet"),
         ("/queue/workers", "No worker is registered"),
+        ("/queue/tasks", "There are no tasks yet"),
+        ("/queue/locks", "No running job holds a lock"),
     ] {
         let response = served.get(page).await;
         assert!(response.status == 200 && response.body.contains(text), "{page}: {}", response.body);
@@ -21,17 +24,24 @@ async fn an_empty_queue_says_what_to_do_next() {
 
 #[tokio::test]
 async fn a_database_of_pythons_alone_has_its_pages_too() {
-    let database = database();
-    let mut connection = connect(&database);
-    sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name, status) VALUES ('q', 't', 'failed')");
-    // What the pages read of this crate's own.
+    let (database, mut connection) = found_database();
     sql(
         &mut connection,
-        "DROP TABLE procrastinate_diesel_job_options, procrastinate_diesel_job_errors,
-                    procrastinate_diesel_limit_states",
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status, lock)
+         VALUES ('q', 't', 'failed', NULL), ('q', 't', 'todo', 'l'), ('q', 't', 'todo', 'l'), ('q', 't', 'doing', 'l')",
     );
     let served = Served::to_operator(&database).await;
-    for page in ["/queue", "/queue/jobs?text=t", "/queue/jobs/1", "/queue/queues", "/queue/workers"] {
+    for page in [
+        "/queue",
+        "/queue/jobs?text=t",
+        "/queue/jobs?status=failed&created_since=1h&ended_since=1h",
+        "/queue/jobs?status=todo&lock=l",
+        "/queue/jobs/1",
+        "/queue/queues",
+        "/queue/tasks",
+        "/queue/locks",
+        "/queue/workers",
+    ] {
         let response = served.get(page).await;
         assert_eq!(response.status, 200, "{page}: {}", response.body);
     }
@@ -67,11 +77,6 @@ async fn names_arguments_and_errors_are_text_on_every_page() {
     assert!(served.get(&list).await.body.contains("jobs/4"));
     let response = served.get(&format!("/queue/jobs?status={query}")).await;
     assert!(response.status == 400 && !response.body.contains("<script>"), "{}", response.body);
-}
-
-/// The text as a value in a query.
-pub fn form(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 #[tokio::test]

@@ -2,8 +2,7 @@
 
 use procrastinate::admin::{Access, Action};
 
-use super::pages::form;
-use super::{OWN, SCRIPT, Served};
+use super::{OWN, SCRIPT, Served, form};
 use crate::support::{connect, database, rows, sql};
 
 const RECORDED: &str =

@@ -8,7 +8,7 @@ mod growth_of_keys;
 mod languages;
 mod large_table;
 mod models;
-mod plans;
+pub mod plans;
 mod pooler;
 #[cfg(all(feature = "bb8", feature = "deadpool"))]
 mod pools;

@@ -3,7 +3,7 @@
 
 mod adoption;
 mod application;
-mod catalog;
+pub mod catalog;
 mod check;
 mod combined;
 mod diesel_cli;

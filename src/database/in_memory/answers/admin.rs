@@ -5,14 +5,15 @@ use diesel::result::{Error, QueryResult};
 use crate::database::in_memory::{Answer, Store};
 use crate::database::statements::Statement;
 use crate::database::statements::admin::PageTime;
+use crate::database::statements::admin::activity::{Activity, Failures, OldestWaiting};
 use crate::database::statements::admin::job::{ErrorsOfPage, EventsOfPage, JobOfPage, JobsOfLock};
-use crate::database::statements::admin::jobs::{CountMatching, EndOfWindow, ListOfJobs};
-use crate::database::statements::admin::overview::{
-    CountByStatus, IsWorkerAlive, ListOfQueues, ListOfWorkers, Throughput,
-};
+use crate::database::statements::admin::jobs::{CountMatching, EndOfWindow, FirstJobSince, ListOfJobs};
+use crate::database::statements::admin::locks::{ContendedLocks, HeldLocks, LocksByName};
+use crate::database::statements::admin::overview::{CountByStatus, IsWorkerAlive, ListOfQueues, ListOfWorkers};
 use crate::database::statements::admin::schedules::{
     ArgumentsOfSchedule, ListOfSchedules, LockSchedule, ScheduleOfPage, TicksWithoutSchedule,
 };
+use crate::database::statements::admin::tasks::{CountsOfTasks, MeasuredTasks, NamesOfTasks};
 
 /// These statements fail in memory.
 macro_rules! need_a_database {
@@ -35,15 +36,24 @@ need_a_database!(
     JobsOfLock,
     ListOfJobs,
     EndOfWindow,
+    FirstJobSince,
     CountMatching,
     CountByStatus,
     ListOfQueues,
     ListOfWorkers,
-    Throughput,
     IsWorkerAlive,
     ListOfSchedules,
     ScheduleOfPage,
     ArgumentsOfSchedule,
     LockSchedule,
     TicksWithoutSchedule,
+    NamesOfTasks,
+    CountsOfTasks,
+    MeasuredTasks,
+    HeldLocks,
+    ContendedLocks,
+    LocksByName,
+    Activity,
+    Failures,
+    OldestWaiting,
 );

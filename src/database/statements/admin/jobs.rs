@@ -7,14 +7,18 @@ use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
 use crate::database::statements::admin::CEILING;
+use crate::database::statements::admin::tasks::MOST_EVENTS;
 use crate::database::statements::statement;
 use crate::job::JobStatus;
 
 /// How many jobs one page passes by in its search for those that match.
 const WINDOW: i64 = 20_000;
 
-/// The same in a search for a text, which takes longer.
-const TEXT_WINDOW: i64 = 5_000;
+/// The same in a search for a text, or by the end of jobs, which takes longer.
+const SLOW_WINDOW: i64 = 5_000;
+
+/// The numbers of jobs that a visitor can choose from. The time limit of a statement is a guard for the last one.
+pub(crate) const WINDOWS: [i64; 3] = [SLOW_WINDOW, WINDOW, 100_000];
 
 /// How many jobs are searched to count those that match.
 const MOST_COUNTED: i64 = 100_000;
@@ -35,8 +39,20 @@ pub(crate) struct PageFilter {
     pub(crate) text: Option<String>,
     /// Whether arguments are not searched, because some are hidden.
     pub(crate) skips_arguments: bool,
-    /// Whether there is a table of errors.
-    pub(crate) has_errors: bool,
+    /// The lowest and the highest ID.
+    pub(crate) first: Option<i64>,
+    pub(crate) last: Option<i64>,
+    /// When it ended: from this time on, and before that one.
+    pub(crate) ended_since: Option<DateTime<Utc>>,
+    pub(crate) ended_before: Option<DateTime<Utc>>,
+    /// How many jobs one page passes by, if the visitor has chosen it.
+    pub(crate) chosen_window: Option<i64>,
+    /// Whether there are the tables and indexes of this crate.
+    pub(crate) has_companions: bool,
+    /// Whether so few jobs are pending that all of them can be read for one page. No index has them by ID.
+    pub(crate) are_pending_few: bool,
+    /// The same for the pending jobs with the lock of the filter. An index has them.
+    pub(crate) are_few_of_lock: bool,
 }
 
 /// Where a page begins.
@@ -50,49 +66,108 @@ pub(crate) enum Cursor {
     After(i64),
 }
 
+/// Jobs in the index of unsuccessful jobs, which has the order of status and ID. As ranges, the conditions do not suit
+/// the primary key, which the planner prefers if it takes such jobs for frequent.
+macro_rules! unsuccessful {
+    ($status:literal) => {
+        concat!(
+            "procrastinate_jobs WHERE status IN ('failed', 'cancelled', 'aborted') AND status >= '",
+            $status,
+            "' AND status <= '",
+            $status,
+            "'"
+        )
+    };
+}
+
 impl PageFilter {
     /// Whether jobs must be passed by to find those that match.
     pub(crate) fn is_selective(&self) -> bool {
-        let by_status = Self { status: self.status.clone(), has_errors: self.has_errors, ..Self::default() };
-        *self != by_status || self.status == Some(JobStatus::Succeeded)
+        let by_status = Self {
+            status: self.status.clone(),
+            first: self.first,
+            last: self.last,
+            chosen_window: self.chosen_window,
+            has_companions: self.has_companions,
+            are_pending_few: self.are_pending_few,
+            ..Self::default()
+        };
+        *self != by_status || (self.status.is_some() && self.source().is_none())
     }
 
     /// How many jobs one page passes by.
     pub(crate) fn window(&self) -> i64 {
-        if self.text.is_some() { TEXT_WINDOW } else { WINDOW }
+        let reads_more = self.text.is_some() || self.ended_since.is_some() || self.ended_before.is_some();
+        self.chosen_window.unwrap_or(if reads_more { SLOW_WINDOW } else { WINDOW })
     }
 
-    /// The jobs among which to search: those of one status, if an index has them in the order of their IDs.
-    fn write_window(&self, cursor: &Cursor, limit: i64, out: &mut AstPass<'_, '_, Pg>) {
+    /// The jobs of the status, if they can be read by ID without the other jobs.
+    fn source(&self) -> Option<&'static str> {
+        // The status is a literal, so that a partial index serves it.
+        match &self.status {
+            // They are few.
+            Some(JobStatus::Doing) => {
+                Some("(SELECT * FROM procrastinate_jobs WHERE status = 'doing' OFFSET 0) AS running WHERE true")
+            }
+            Some(JobStatus::Todo) if self.are_pending_few => {
+                Some("(SELECT * FROM procrastinate_jobs WHERE status = 'todo' OFFSET 0) AS pending WHERE true")
+            }
+            Some(JobStatus::Failed) if self.has_companions => Some(unsuccessful!("failed")),
+            Some(JobStatus::Cancelled) if self.has_companions => Some(unsuccessful!("cancelled")),
+            Some(JobStatus::Aborted) if self.has_companions => Some(unsuccessful!("aborted")),
+            _ => None,
+        }
+    }
+
+    /// The status, if the index of unsuccessful jobs has its jobs.
+    fn unsuccessful(&self) -> Option<&str> {
+        let is_in_index = matches!(self.status, Some(JobStatus::Failed | JobStatus::Cancelled | JobStatus::Aborted));
+        self.status.as_ref().filter(|_| is_in_index && self.has_companions).map(JobStatus::as_str)
+    }
+
+    /// The jobs among which to search: those of one status, if they can be read by ID.
+    fn write_window<'b>(&'b self, cursor: &Cursor, limit: i64, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // Its numbers make it a statement of its own.
         out.unsafe_to_cache_prepared();
-        // The status is a literal, so that a partial index serves it.
-        let source = match &self.status {
-            Some(JobStatus::Todo) => "procrastinate_jobs WHERE status = 'todo'",
-            Some(JobStatus::Failed) => "procrastinate_jobs WHERE status = 'failed'",
-            Some(JobStatus::Cancelled) => "procrastinate_jobs WHERE status = 'cancelled'",
-            Some(JobStatus::Aborted) => "procrastinate_jobs WHERE status = 'aborted'",
-            // They are few, and no index has them in this order.
-            Some(JobStatus::Doing) => {
-                "(SELECT * FROM procrastinate_jobs WHERE status = 'doing' OFFSET 0) AS running WHERE true"
-            }
-            _ => "procrastinate_jobs WHERE true",
-        };
         out.push_sql("(SELECT * FROM ");
-        out.push_sql(source);
-        // The numbers are no binds, because a statement may have one plan for all values.
-        match cursor {
-            Cursor::Newest => out.push_sql(" ORDER BY id DESC LIMIT "),
-            Cursor::Before(id) => out.push_sql(&format!(" AND id < {id} ORDER BY id DESC LIMIT ")),
-            Cursor::After(id) => out.push_sql(&format!(" AND id > {id} ORDER BY id LIMIT ")),
+        match (&self.status, &self.lock) {
+            (Some(JobStatus::Todo), Some(lock)) if self.are_few_of_lock => {
+                out.push_sql("(SELECT * FROM procrastinate_jobs WHERE status = 'todo' AND lock = ");
+                out.push_bind_param::<Text, _>(lock)?;
+                out.push_sql(" ORDER BY priority DESC, id OFFSET 0) AS pending WHERE true");
+            }
+            _ => out.push_sql(self.source().unwrap_or("procrastinate_jobs WHERE true")),
         }
+        // The numbers are no binds, because a statement may have one plan for all values.
+        let bound = |operator: &str, id: i64| match self.unsuccessful() {
+            Some(status) => format!(" AND (status, id) {operator} ('{status}'::procrastinate_job_status, {id})"),
+            None => format!(" AND id {operator} {id}"),
+        };
+        if let Some(first) = self.first {
+            out.push_sql(&bound(">=", first));
+        }
+        if let Some(last) = self.last {
+            out.push_sql(&bound("<=", last));
+        }
+        let (cursor, direction) = match cursor {
+            Cursor::Newest => (String::new(), " DESC"),
+            Cursor::Before(id) => (bound("<", *id), " DESC"),
+            Cursor::After(id) => (bound(">", *id), ""),
+        };
+        out.push_sql(&cursor);
+        out.push_sql(" ORDER BY ");
+        if self.unsuccessful().is_some() {
+            out.push_sql(&format!("status{direction}, "));
+        }
+        out.push_sql(&format!("id{direction} LIMIT "));
         out.push_sql(&format!("{limit}) AS job"));
+        Ok(())
     }
 
     fn write_conditions<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(" WHERE true");
-        if self.status == Some(JobStatus::Succeeded) {
-            out.push_sql(" AND job.status = 'succeeded'");
+        if let Some(status) = self.status.as_ref().filter(|_| self.source().is_none()) {
+            out.push_sql(&format!(" AND job.status = '{}'", status.as_str()));
         }
         for (condition, value) in [
             (" AND job.queue_name = ", &self.queue),
@@ -118,22 +193,46 @@ impl PageFilter {
             Some(false) => out.push_sql(" AND job.scheduled_at IS NULL"),
             None => {}
         }
-        if let Some(text) = &self.text {
-            out.push_sql(if self.skips_arguments { " AND (false" } else { " AND (true" });
-            out.push_sql(" AND strpos(lower(job.args::text), lower(");
-            out.push_bind_param::<Text, _>(text)?;
-            out.push_sql(")) > 0");
-            if !self.has_errors {
-                out.push_sql(")");
-                return Ok(());
+        self.write_end(out)?;
+        self.write_text(out)
+    }
+
+    /// A job with very many events has no end here.
+    fn write_end<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if self.ended_since.is_none() && self.ended_before.is_none() {
+            return Ok(());
+        }
+        out.push_sql(&format!(
+            " AND job.status NOT IN ('todo', 'doing') AND EXISTS (SELECT FROM ( \
+                SELECT max(event.at) FILTER (WHERE event.type IN ('succeeded', 'failed', 'cancelled', 'aborted')) AS at \
+                FROM (SELECT event.type, event.at FROM procrastinate_events AS event \
+                      WHERE event.job_id = job.id LIMIT {MOST_EVENTS}) AS event) AS ended WHERE true"
+        ));
+        for (condition, time) in [(" AND ended.at >= ", &self.ended_since), (" AND ended.at < ", &self.ended_before)] {
+            if let Some(time) = time {
+                out.push_sql(condition);
+                out.push_bind_param::<Timestamptz, _>(time)?;
             }
+        }
+        out.push_sql(")");
+        Ok(())
+    }
+
+    fn write_text<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let Some(text) = &self.text else { return Ok(()) };
+        out.push_sql(if self.skips_arguments { " AND (false" } else { " AND (true" });
+        out.push_sql(" AND strpos(lower(job.args::text), lower(");
+        out.push_bind_param::<Text, _>(text)?;
+        out.push_sql(")) > 0");
+        if self.has_companions {
             out.push_sql(
                 " OR EXISTS (SELECT FROM procrastinate_diesel_job_errors AS failure \
                  WHERE failure.job_id = job.id AND strpos(lower(failure.error), lower(",
             );
             out.push_bind_param::<Text, _>(text)?;
-            out.push_sql(")) > 0))");
+            out.push_sql(")) > 0)");
         }
+        out.push_sql(")");
         Ok(())
     }
 }
@@ -175,7 +274,7 @@ statement!(
              FROM (SELECT job.* FROM ",
         );
         let limit = if statement.filter.is_selective() { statement.filter.window() } else { statement.limit };
-        statement.filter.write_window(&statement.cursor, limit, &mut out.reborrow());
+        statement.filter.write_window(&statement.cursor, limit, out)?;
         statement.filter.write_conditions(out)?;
         let order = if matches!(statement.cursor, Cursor::After(_)) { "" } else { " DESC" };
         out.push_sql(&format!(
@@ -191,7 +290,14 @@ pub(crate) struct CountMatching(pub(crate) PageFilter);
 
 statement!(filtered "count the jobs": CountMatching -> i64: BigInt, |statement, out| {
     out.push_sql("SELECT count(*) FROM (SELECT FROM ");
-    statement.0.write_window(&Cursor::Newest, MOST_COUNTED, &mut out.reborrow());
+    if statement.0.status == Some(JobStatus::Todo) {
+        // In the order of any index of pending jobs.
+        out.push_sql(&format!(
+            "(SELECT * FROM procrastinate_jobs WHERE status = 'todo' LIMIT {MOST_COUNTED}) AS job"
+        ));
+    } else {
+        statement.0.write_window(&Cursor::Newest, MOST_COUNTED, out)?;
+    }
     statement.0.write_conditions(out)?;
     out.push_sql(&format!(" LIMIT {}) AS matching", CEILING + 1));
     Ok(())
@@ -210,7 +316,36 @@ statement!(
         let last = if matches!(statement.cursor, Cursor::After(_)) { "max" } else { "min" };
         let window = statement.filter.window();
         out.push_sql(&format!("SELECT CASE WHEN count(*) >= {window} THEN {last}(job.id) END FROM "));
-        statement.filter.write_window(&statement.cursor, window, out);
-        Ok(())
+        statement.filter.write_window(&statement.cursor, window, out)
     }
 );
+
+/// The first of the jobs that were deferred from this time on, or the ID behind the last job. The IDs of jobs grow with
+/// time, so a search by halves finds it. No row if there are no jobs.
+pub(crate) struct FirstJobSince(pub(crate) DateTime<Utc>);
+
+statement!("look for jobs by their age": FirstJobSince -> i64: BigInt, |statement, out| {
+    out.push_sql(
+        "WITH RECURSIVE search (low, high) AS ( \
+            (SELECT (SELECT job.id - 1 FROM procrastinate_jobs AS job ORDER BY job.id LIMIT 1), job.id + 1 \
+             FROM procrastinate_jobs AS job ORDER BY job.id DESC LIMIT 1) \
+          UNION ALL \
+            SELECT CASE WHEN probe.is_before THEN middle.id ELSE search.low END, \
+                CASE WHEN probe.is_before THEN search.high ELSE middle.id END \
+            FROM search \
+            CROSS JOIN LATERAL (SELECT search.low + (search.high - search.low) / 2 AS id) AS middle \
+            CROSS JOIN LATERAL (SELECT coalesce((SELECT created.at < ",
+    );
+    out.push_bind_param::<Timestamptz, _>(&statement.0)?;
+    out.push_sql(&format!(
+        " FROM (SELECT job.id FROM procrastinate_jobs AS job WHERE job.id >= middle.id ORDER BY job.id LIMIT 20) AS near \
+              CROSS JOIN LATERAL ( \
+                SELECT min(event.at) FILTER (WHERE event.type = 'deferred' AND isfinite(event.at)) AS at \
+                FROM (SELECT event.type, event.at FROM procrastinate_events AS event \
+                      WHERE event.job_id = near.id LIMIT {MOST_EVENTS}) AS event) AS created \
+              WHERE created.at IS NOT NULL LIMIT 1), false) AS is_before OFFSET 0) AS probe \
+            WHERE search.high - search.low > 1) \
+         SELECT min(search.high) FROM search HAVING count(*) > 0"
+    ));
+    Ok(())
+});

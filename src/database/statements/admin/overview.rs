@@ -1,9 +1,9 @@
-//! Counts and rates. A count stops at [`CEILING`].
+//! Counts of jobs, queues and workers. A count stops at [`CEILING`].
 
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
-use crate::database::statements::admin::CEILING;
+use crate::database::statements::admin::{CEILING, newest_failed};
 use crate::database::statements::statement;
 
 /// The number of jobs with each status, up to the ceiling, and about how many there are altogether.
@@ -53,6 +53,8 @@ statement!(
     filtered "list the queues":
     ListOfQueues -> ListedQueue: (Text, BigInt, BigInt, BigInt, BigInt, Nullable<Timestamptz>),
     |statement, out| {
+        out.push_sql(RUNNING_BY_QUEUE);
+        out.push_sql(&newest_failed("queue_name", statement.has_companions));
         out.push_sql(QUEUES_IN_USE);
         if statement.has_companions {
             out.push_sql(" UNION SELECT unnest(procrastinate_diesel_pending_queues_v1())");
@@ -63,14 +65,16 @@ statement!(
     }
 );
 
-const QUEUES_IN_USE: &str = "WITH running AS MATERIALIZED ( \
+const RUNNING_BY_QUEUE: &str = "WITH running AS MATERIALIZED ( \
         SELECT counted.queue_name, count(*) AS jobs \
-        FROM (SELECT job.queue_name FROM procrastinate_jobs AS job WHERE job.status = 'doing' LIMIT 10001) AS counted \
+        FROM (SELECT job.queue_name FROM procrastinate_jobs AS job WHERE job.status = 'doing' \
+              ORDER BY job.lock LIMIT 10001) AS counted \
         GROUP BY counted.queue_name), \
      failed AS MATERIALIZED ( \
         SELECT counted.queue_name, count(*) AS jobs \
-        FROM (SELECT job.queue_name FROM procrastinate_jobs AS job WHERE job.status = 'failed' \
-              ORDER BY job.id DESC LIMIT 10001) AS counted \
+        FROM (";
+
+const QUEUES_IN_USE: &str = ") AS counted \
         GROUP BY counted.queue_name), \
      queue (name) AS MATERIALIZED ( \
         SELECT newest.queue_name \
@@ -87,60 +91,23 @@ const COUNTS_OF_QUEUES: &str = ") SELECT queue.name::text, least(plain.jobs + sc
         SELECT count(*) AS jobs, min(counted.id) AS first_id \
         FROM (SELECT job.id FROM procrastinate_jobs AS job \
               WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL \
-                AND job.queue_name = queue.name LIMIT 10001) AS counted) AS plain \
+                AND job.queue_name = queue.name ORDER BY job.priority DESC, job.id LIMIT 10001) AS counted) AS plain \
      CROSS JOIN LATERAL ( \
         SELECT count(*) AS jobs \
         FROM (SELECT FROM procrastinate_jobs AS job \
               WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL \
-                AND job.queue_name = queue.name LIMIT 10001) AS counted) AS scheduled \
+                AND job.queue_name = queue.name ORDER BY job.priority DESC, job.id LIMIT 10001) AS counted) AS scheduled \
      CROSS JOIN LATERAL ( \
         SELECT count(*) AS jobs \
         FROM (SELECT FROM procrastinate_jobs AS job \
               WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at > now() \
-                AND job.queue_name = queue.name LIMIT 10001) AS counted) AS future \
+                AND job.queue_name = queue.name ORDER BY job.scheduled_at LIMIT 10001) AS counted) AS future \
      CROSS JOIN LATERAL ( \
         SELECT count(*) AS jobs \
         FROM (SELECT FROM procrastinate_jobs AS job \
               WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = queue.name \
-              LIMIT 10001) AS counted) AS locked \
+              ORDER BY job.priority DESC, job.id LIMIT 10001) AS counted) AS locked \
      ORDER BY queue.name LIMIT ";
-
-/// How many of the newest events the rates are made of.
-pub(crate) const NEWEST_EVENTS: i64 = 50_000;
-
-/// How many jobs ended, in parts of the last period, according to the newest events.
-pub(crate) struct Throughput {
-    pub(crate) parts: i32,
-    pub(crate) part_seconds: i32,
-}
-
-/// A row of [`Throughput`]: the part, counted from 0 for the newest, how many jobs succeeded and failed in it, and the
-/// time of the oldest event that was read.
-pub(crate) type ThroughputRow = (i32, i64, i64, Option<DateTime<Utc>>);
-
-statement!(
-    filtered "count what jobs did":
-    Throughput -> ThroughputRow: (Integer, BigInt, BigInt, Nullable<Timestamptz>),
-    |statement, out| {
-        out.push_sql(&format!(
-            "WITH newest AS MATERIALIZED ( \
-                SELECT event.type, event.at FROM procrastinate_events AS event ORDER BY event.id DESC LIMIT {NEWEST_EVENTS}), \
-             recent AS ( \
-                SELECT floor(extract(epoch FROM now() - newest.at) / {seconds})::integer AS part, newest.type \
-                FROM newest \
-                WHERE newest.type IN ('succeeded', 'failed') AND newest.at <= now() \
-                  AND newest.at > now() - make_interval(secs => {seconds} * {parts})) \
-             SELECT recent.part, count(*) FILTER (WHERE recent.type = 'succeeded'), \
-                count(*) FILTER (WHERE recent.type = 'failed'), \
-                (SELECT CASE WHEN count(*) = {NEWEST_EVENTS} THEN min(newest.at) FILTER (WHERE isfinite(newest.at)) END \
-                 FROM newest) \
-             FROM recent GROUP BY recent.part ORDER BY recent.part",
-            seconds = statement.part_seconds,
-            parts = statement.parts
-        ));
-        Ok(())
-    }
-);
 
 /// A worker, and how many jobs it runs.
 #[derive(Debug, Clone, diesel::Queryable)]

@@ -1,0 +1,100 @@
+//! The overview: charts, the oldest pending job, and what needs attention.
+
+use super::Served;
+use crate::support::{connect, database, sql, superuser};
+
+#[tokio::test]
+async fn the_charts_count_few_events_exactly() {
+    let database = database();
+    let mut connection = connect(&database);
+    // A job each five minutes, which waited for ten seconds. Each tenth was scheduled for four seconds before its start.
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status)
+         SELECT 'q', 't', CASE WHEN n % 4 = 0 THEN 'failed' ELSE 'succeeded' END::procrastinate_job_status
+         FROM generate_series(1, 288) AS n;
+         INSERT INTO procrastinate_events (job_id, type, at)
+         SELECT job.id, event.type::procrastinate_job_event_type,
+                now() + interval '1 second' - (289 - job.id) * interval '5 minutes' + event.seconds * interval '1 second'
+         FROM procrastinate_jobs AS job
+         CROSS JOIN LATERAL (VALUES ('deferred', 0),
+             (CASE WHEN job.id % 10 = 0 THEN 'scheduled' END, 6), ('started', 10), (job.status::text, 15))
+             AS event (type, seconds)
+         WHERE event.type IS NOT NULL ORDER BY 3",
+    );
+    let served = Served::to_operator(&database).await;
+    let body = served.get("/queue").await.body;
+    // The newest one ended less than five minutes ago. The oldest one ended within the day.
+    assert!(body.contains("9 jobs succeeded, 3 failed. The most in one minute are 1."), "{body}");
+    assert!(body.contains("216 jobs succeeded, 72 failed. The most in one hour are 12."), "{body}");
+    assert!(body.contains("In a typical hour, half of the jobs waited at most 10 s."), "{body}");
+    assert!(body.contains("3 jobs have failed in the last hour."), "{body}");
+    assert!(!body.contains('≈') && !body.contains("style="), "{body}");
+    for part in ["<title id=\"day-ended\">", "<desc id=\"day-waited-text\">", "The numbers of the last day"] {
+        assert!(body.contains(part), "{part} is not in {body}");
+    }
+}
+
+#[tokio::test]
+async fn the_charts_estimate_many_events_and_say_so() {
+    let database = database();
+    sql(
+        &mut superuser(&database),
+        "SET session_replication_role = replica;
+         INSERT INTO procrastinate_events (job_id, type, at)
+         SELECT n, CASE n % 4 WHEN 0 THEN 'deferred' WHEN 1 THEN 'started' ELSE 'succeeded' END::procrastinate_job_event_type,
+                now() - (100001 - n) * interval '0.4 seconds' FROM generate_series(1, 100000) AS n;
+         RESET session_replication_role;
+         INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')",
+    );
+    let served = Served::to_operator(&database).await;
+    let body = served.get("/queue").await.body;
+    let day = body.split("id=\"day\"").nth(1).unwrap();
+    let text = day.split("<p>").nth(1).unwrap().split(" jobs succeeded").next().unwrap();
+    let estimate: u32 = text.trim_start_matches("≈ ").replace('\u{202f}', "").parse().unwrap();
+    assert!(text.starts_with('≈') && (45_000..55_000).contains(&estimate), "{text}");
+    assert!(day.contains(" 0 failed."), "{day}");
+}
+
+#[tokio::test]
+async fn the_oldest_pending_job_is_one_that_could_start() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, scheduled_at)
+         VALUES ('q', 'tomorrow', 0, NULL, now() + interval '1 day'), ('q', 'plain', 9, NULL, NULL),
+                ('q', 'low', -5, NULL, NULL), ('z', 'locked', 0, 'l', NULL), ('q', 'due', 0, NULL, now() - interval '4 hours');
+         UPDATE procrastinate_events AS event SET at = now() - age.hours * interval '1 hour'
+         FROM (VALUES (1, 9), (2, 1), (3, 3), (4, 2), (5, 8)) AS age (id, hours)
+         WHERE event.job_id = age.id AND event.type = 'deferred'",
+    );
+    for (oldest, since) in [("due", "4 h ago"), ("low", "3 h ago"), ("locked", "2 h ago"), ("plain", "1 h ago")] {
+        let served = Served::to_operator(&database).await;
+        let body = served.get("/queue").await.body;
+        let text = body.split("Oldest pending job").nth(1).unwrap().split("</p>").next().unwrap();
+        assert!(text.contains(&format!("</a> {oldest} in ")) && text.contains(since), "{oldest}: {text}");
+        sql(&mut connection, &format!("DELETE FROM procrastinate_jobs WHERE task_name = '{oldest}'"));
+    }
+    let served = Served::to_operator(&database).await;
+    assert!(!served.get("/queue").await.body.contains("Oldest pending job"));
+}
+
+#[tokio::test]
+async fn a_change_of_the_contract_needs_attention() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('q', 't');
+         ALTER TABLE procrastinate_jobs DISABLE TRIGGER procrastinate_trigger_status_events_update_v1",
+    );
+    let served = Served::to_operator(&database).await;
+    // The check runs in the background.
+    let seen = async {
+        while !served.get("/queue").await.body.contains("trigger procrastinate_trigger_status_events_update_v1") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), seen).await.unwrap();
+}
