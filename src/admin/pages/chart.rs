@@ -210,7 +210,7 @@ mod tests {
         let chart = Chart::new(HOUR, &[row(0, 1_000.0, 0.0), row(59, 0.0, 1.0)], None, now);
         let bars = chart.bars();
         assert_eq!(bars.len(), 60);
-        assert_eq!((bars[59].x, bars[59].succeeded_bar, bars[59].failed_bar), (590, (0, 60), (60, 0)));
+        assert_eq!((bars[59].x, bars[59].succeeded_bar, bars[59].failed_bar), (590, (0, 60), (0, 0)));
         assert_eq!((bars[0].x, bars[0].failed_bar, bars[0].median_bar), (0, (59, 1), (45, 15)));
         assert_eq!(bars[0].since, now - TimeDelta::hours(1));
         assert_eq!(chart.ended(), "1\u{202f}000 jobs succeeded, 1 failed. The most in one minute are 1\u{202f}000.");

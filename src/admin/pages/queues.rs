@@ -12,7 +12,7 @@ use crate::admin::action::Action;
 use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
-use crate::admin::pages::address::{Address, count};
+use crate::admin::pages::address::{Address, count, count_up_to};
 use crate::admin::pages::change::allowed;
 use crate::admin::pages::forms::limits::describe;
 use crate::admin::shared::Shared;
@@ -34,6 +34,18 @@ struct QueuesPage {
     layout: Layout,
     queues: Vec<ListedQueue>,
     controls: Vec<ProcrastinateFlowControl>,
+}
+
+impl ListedQueue {
+    /// How many of its jobs are pending.
+    pub(crate) fn pending(&self) -> String {
+        count_up_to(self.pending, self.ceiling)
+    }
+
+    /// How many of its jobs are scheduled.
+    pub(crate) fn scheduled(&self) -> String {
+        count_up_to(self.scheduled, self.ceiling)
+    }
 }
 
 impl QueuesPage {

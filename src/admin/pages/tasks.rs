@@ -25,7 +25,7 @@ use crate::error::Error;
 const MOST_TASKS: i64 = 300;
 
 /// How many pending jobs a page counts, of all tasks together.
-const MOST_COUNTED: i64 = 20_000;
+const MOST_COUNTED: i64 = 10_000;
 
 /// How many pending jobs of a task a page counts at least.
 const LOWEST_CEILING: i64 = 50;
@@ -197,6 +197,6 @@ mod tests {
 
     #[test]
     fn fewer_jobs_of_each_task_are_counted_if_there_are_many_tasks() {
-        assert_eq!([0, 1, 10, 100, 500].map(ceiling), [CEILING, CEILING, 2_000, 200, LOWEST_CEILING]);
+        assert_eq!([0, 1, 10, 100, 500].map(ceiling), [CEILING, CEILING, 1_000, 100, LOWEST_CEILING]);
     }
 }

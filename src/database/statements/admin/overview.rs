@@ -40,6 +40,8 @@ pub(crate) struct ListedQueue {
     pub(crate) failed: i64,
     /// Since when the first of its pending jobs without a time is pending.
     pub(crate) waiting_since: Option<DateTime<Utc>>,
+    /// A count of pending jobs that is higher than this is not exact. With many queues it is lower.
+    pub(crate) ceiling: i64,
 }
 
 /// The queues, by name: those of pending, running and failed jobs, and of the newest ones.
@@ -51,7 +53,7 @@ pub(crate) struct ListOfQueues {
 
 statement!(
     filtered "list the queues":
-    ListOfQueues -> ListedQueue: (Text, BigInt, BigInt, BigInt, BigInt, Nullable<Timestamptz>),
+    ListOfQueues -> ListedQueue: (Text, BigInt, BigInt, BigInt, BigInt, Nullable<Timestamptz>, BigInt),
     |statement, out| {
         out.push_sql(RUNNING_BY_QUEUE);
         out.push_sql(&newest_failed("queue_name", statement.has_companions));
@@ -81,32 +83,39 @@ const QUEUES_IN_USE: &str = ") AS counted \
         FROM (SELECT job.queue_name FROM procrastinate_jobs AS job ORDER BY job.id DESC LIMIT 5000) AS newest \
         UNION SELECT running.queue_name FROM running UNION SELECT failed.queue_name FROM failed";
 
-const COUNTS_OF_QUEUES: &str = ") SELECT queue.name::text, least(plain.jobs + scheduled.jobs + locked.jobs, 10001), future.jobs, \
+const COUNTS_OF_QUEUES: &str = "), \
+     ceiling AS MATERIALIZED ( \
+        SELECT least(10000, greatest(100, 20000 / greatest(count(*), 1))) AS jobs FROM queue) \
+     SELECT queue.name::text, least(plain.jobs + scheduled.jobs + locked.jobs, ceiling.jobs + 1), future.jobs, \
         coalesce((SELECT running.jobs FROM running WHERE running.queue_name = queue.name), 0), \
         coalesce((SELECT failed.jobs FROM failed WHERE failed.queue_name = queue.name), 0), \
         (SELECT max(event.at) FROM procrastinate_events AS event \
-         WHERE event.job_id = plain.first_id AND event.type <> 'scheduled' AND isfinite(event.at)) \
-     FROM queue \
+         WHERE event.job_id = plain.first_id AND event.type <> 'scheduled' AND isfinite(event.at)), \
+        ceiling.jobs \
+     FROM queue CROSS JOIN ceiling \
      CROSS JOIN LATERAL ( \
         SELECT count(*) AS jobs, min(counted.id) AS first_id \
         FROM (SELECT job.id FROM procrastinate_jobs AS job \
               WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL \
-                AND job.queue_name = queue.name ORDER BY job.priority DESC, job.id LIMIT 10001) AS counted) AS plain \
+                AND job.queue_name = queue.name \
+              ORDER BY job.priority DESC, job.id LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS plain \
      CROSS JOIN LATERAL ( \
         SELECT count(*) AS jobs \
         FROM (SELECT FROM procrastinate_jobs AS job \
               WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL \
-                AND job.queue_name = queue.name ORDER BY job.priority DESC, job.id LIMIT 10001) AS counted) AS scheduled \
+                AND job.queue_name = queue.name \
+              ORDER BY job.priority DESC, job.id LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS scheduled \
      CROSS JOIN LATERAL ( \
         SELECT count(*) AS jobs \
         FROM (SELECT FROM procrastinate_jobs AS job \
               WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at > now() \
-                AND job.queue_name = queue.name ORDER BY job.scheduled_at LIMIT 10001) AS counted) AS future \
+                AND job.queue_name = queue.name \
+              ORDER BY job.scheduled_at LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS future \
      CROSS JOIN LATERAL ( \
         SELECT count(*) AS jobs \
         FROM (SELECT FROM procrastinate_jobs AS job \
               WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = queue.name \
-              ORDER BY job.priority DESC, job.id LIMIT 10001) AS counted) AS locked \
+              ORDER BY job.priority DESC, job.id LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS locked \
      ORDER BY queue.name LIMIT ";
 
 /// A worker, and how many jobs it runs.
