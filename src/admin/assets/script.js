@@ -26,6 +26,11 @@ document.addEventListener("change", ({ target }) => {
 
 // ---- Live refresh ----
 
+// The option of a list that is chosen when the page comes.
+function chosenFirst(list) {
+  return Math.max([...list.options].findIndex((option) => option.defaultSelected), 0);
+}
+
 // Whether the visitor is doing something that new contents would disturb.
 function isBusy() {
   const fields = [...document.querySelectorAll("main :is(input, select, textarea)")];
@@ -34,7 +39,7 @@ function isBusy() {
     !getSelection().isCollapsed ||
     fields.some((field) => {
       if (field.type === "checkbox") return field.checked !== field.defaultChecked;
-      if (field.options) return [...field.options].some((option) => option.selected !== option.defaultSelected);
+      if (field.options) return field.selectedIndex !== chosenFirst(field);
       return field.value !== field.defaultValue;
     })
   );

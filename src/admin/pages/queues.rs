@@ -23,7 +23,7 @@ use crate::database::statements::admin::overview::{ListOfQueues, ListedQueue};
 use crate::database::statements::flow_control::ListFlowControlsQuery;
 use crate::error::Error;
 use crate::queue::bulk::record::execute_recorded;
-use crate::queue::job_manager::{pause_queue, resume_queue};
+use crate::queue::job_manager::{pause_queue, pause_task, resume_queue, resume_task};
 
 /// The most queues that a page lists.
 pub(crate) const MOST_QUEUES: i64 = 500;
@@ -100,34 +100,44 @@ pub(crate) async fn queues(State(shared): State<Arc<Shared>>, mut layout: Layout
     Ok(html(&page))
 }
 
-/// `POST /queues/change`: pauses or resumes a queue.
+/// `POST /queues/change`: pauses or resumes a queue or task.
 pub(crate) async fn change_queue(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
-    let form = Address::read(&body);
-    let (name, reason) = (form.get("queue"), form.get("reason"));
+    let form = Address::exact(&body);
+    let (kind, name, reason) = (form.get("kind"), form.get("name"), form.get("reason").trim());
+    let is_task = match kind {
+        "queue" => false,
+        "task" => true,
+        _ => {
+            let text = format!("Nothing was changed. The kind is {kind:?}, and must be queue or task.");
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", text));
+        }
+    };
     let action = if form.get("action") == Action::Resume.as_str() { Action::Resume } else { Action::Pause };
     allowed(&layout, action)?;
     let record = Record {
         actor: layout.visitor().to_owned(),
         action: action.as_str(),
-        target: format!("queue {name}"),
+        target: format!("{kind} {name}"),
         details: if reason.is_empty() { json!({}) } else { json!({ "reason": reason }) },
     };
-    let connection = shared.app.connector().get_limited("pause the queue", shared.statement_timeout).await;
+    let connection = shared.app.connector().get_limited("pause or resume", shared.statement_timeout).await;
     let changed = match connection {
         Ok(mut connection) if action == Action::Resume => {
-            execute_recorded(resume_queue(name), record, &mut connection).await.map(|_| ())
+            let resume = if is_task { resume_task(name) } else { resume_queue(name) };
+            execute_recorded(resume, record, &mut connection).await.map(|_| ())
         }
         Ok(mut connection) => {
-            let pause = pause_queue(name).by(layout.visitor());
+            let pause = if is_task { pause_task(name) } else { pause_queue(name) };
+            let pause = pause.by(layout.visitor());
             let pause = if reason.is_empty() { pause } else { pause.reason(reason) };
             execute_recorded(pause, record, &mut connection).await.map(|_| ())
         }
         Err(error) => Err(error),
     };
     changed.map_err(|error| {
-        tracing::warn!(action = "admin_error", "could not {} a queue: {error}", action.label());
+        tracing::warn!(action = "admin_error", "could not {} a {kind}: {error}", action.label());
         let text = format!("Nothing was changed. The reason: {error}");
-        Problem::new(StatusCode::BAD_REQUEST, "The queue could not be changed", text)
+        Problem::new(StatusCode::BAD_REQUEST, format!("The {kind} could not be changed"), text)
     })?;
-    Ok(Redirect::to(&format!("{}queues", layout.root)).into_response())
+    Ok(Redirect::to(&format!("{}{}", layout.root, if is_task { "tasks" } else { "queues" })).into_response())
 }

@@ -7,6 +7,7 @@ use askama::Template;
 use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::admin::action::Action;
 use crate::admin::layout::{Layout, html};
 use crate::admin::moment::span;
 use crate::admin::pages::PageResult;
@@ -58,6 +59,22 @@ struct TasksPage {
     /// How many jobs were measured, and when the first of them ended.
     runs: String,
     since: Option<DateTime<Utc>>,
+}
+
+impl Row {
+    fn is_paused(&self) -> bool {
+        self.control.as_ref().is_some_and(|control| control.paused_at.is_some())
+    }
+}
+
+impl TasksPage {
+    fn can_pause(&self) -> bool {
+        self.layout.has_companions && (self.layout.allows(Action::Pause) || self.layout.allows(Action::Resume))
+    }
+
+    fn can_limit(&self) -> bool {
+        self.layout.has_companions && (self.layout.allows(Action::SetLimit) || self.layout.allows(Action::RemoveLimit))
+    }
 }
 
 /// What the database said.

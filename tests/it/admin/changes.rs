@@ -26,6 +26,15 @@ async fn a_job_is_retried_and_its_page_says_who_did_it() {
     served.post("/queue/jobs/1/change", "action=retry", &[OWN]).await;
     let page = served.get("/queue/jobs/1?outcome=2").await.body;
     assert!(page.contains("0 changed, 1 had moved on"), "{page}");
+    // A task has no jobs yet.
+    for (action, other) in [("pause", "resume"), ("resume", "pause")] {
+        let form = format!("action={action}&kind=task&name=import+orders");
+        assert_eq!(served.post("/queue/queues/change", &form, &[OWN]).await.status, 303);
+        let page = served.get("/queue/queues").await.body.to_lowercase();
+        assert_eq!(page.contains(&format!("{other} the task import orders")), action == "pause", "{page}");
+    }
+    let unknown = served.post("/queue/queues/change", "action=pause&kind=lock&name=q", &[OWN]).await;
+    assert_eq!(unknown.status, 400);
     let actions = served.get("/queue/actions").await.body;
     assert!(actions.contains("ann") && actions.contains("retry job 1"), "{actions}");
 }
@@ -93,21 +102,30 @@ async fn a_queue_is_paused_and_resumed() {
     let mut connection = connect(&database);
     sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')");
     let served = Served::to_operator(&database).await;
-    let paused = served.post("/queue/queues/change", "action=pause&queue=q&reason=no+mail", &[OWN]).await;
+    let paused = served.post("/queue/queues/change", "action=pause&kind=queue&name=q&reason=no+mail", &[OWN]).await;
     assert_eq!(paused.status, 303, "{}", paused.body);
     let page = served.get("/queue/queues").await.body;
-    assert!(page.contains("by ann") && page.contains("no mail") && page.contains("Resume q"), "{page}");
-    served.post("/queue/queues/change", "action=resume&queue=q", &[OWN]).await;
-    assert!(served.get("/queue/queues").await.body.contains("Pause q"));
+    assert!(page.contains("by ann") && page.contains("no mail") && page.contains("Resume the queue q"), "{page}");
+    served.post("/queue/queues/change", "action=resume&kind=queue&name=q", &[OWN]).await;
+    assert!(served.get("/queue/queues").await.body.contains("Pause the queue q"));
     let recorded = "SELECT actor, action, target, details FROM procrastinate_diesel_actions ORDER BY id";
     let expected = ["ann | pause | queue q | {\"reason\": \"no mail\"}", "ann | resume | queue q | {}"];
     assert_eq!(rows(&mut connection, recorded), expected);
+    // A task has no jobs yet.
+    for (action, other) in [("pause", "resume"), ("resume", "pause")] {
+        let form = format!("action={action}&kind=task&name=import+orders");
+        assert_eq!(served.post("/queue/queues/change", &form, &[OWN]).await.status, 303);
+        let page = served.get("/queue/queues").await.body.to_lowercase();
+        assert_eq!(page.contains(&format!("{other} the task import orders")), action == "pause", "{page}");
+    }
+    let unknown = served.post("/queue/queues/change", "action=pause&kind=lock&name=q", &[OWN]).await;
+    assert_eq!(unknown.status, 400);
     let actions = served.get("/queue/actions").await.body;
     assert!(
         actions.contains("pause queue q") && actions.contains("done") && !actions.contains("0 changed"),
         "{actions}"
     );
-    let nameless = served.post("/queue/queues/change", "action=pause&queue=", &[OWN]).await;
+    let nameless = served.post("/queue/queues/change", "action=pause&kind=queue&name=", &[OWN]).await;
     assert_eq!(nameless.status, 400, "{}", nameless.body);
 }
 
@@ -129,7 +147,7 @@ async fn visitors_do_only_what_the_application_allows() {
         ("/queue/jobs/1/change", "action=retry"),
         ("/queue/jobs/2/change", "action=queue&value=x"),
         ("/queue/jobs/change", "action=delete&id=1&confirmed=yes"),
-        ("/queue/queues/change", "action=pause&queue=q"),
+        ("/queue/queues/change", "action=pause&kind=queue&name=q"),
     ] {
         let refused = reader.post(path, body, &[OWN]).await;
         assert!(refused.status == 403 && refused.body.contains("does not allow you"), "{path}: {}", refused.body);

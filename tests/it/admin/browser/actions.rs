@@ -36,7 +36,7 @@ async fn a_job_is_changed_on_its_page() {
     for (id, action) in [(1, "retry"), (2, "cancel"), (3, "abort"), (4, "run now")] {
         browser.open(&served.url(&format!("jobs/{id}"))).await;
         browser.click_text("main", action).await;
-        let banner = browser.text("[role=status]").await;
+        let banner = browser.text("[role=status]").await.to_lowercase();
         assert_eq!(banner, format!("{action} job {id}: 1 changed"));
     }
     assert_eq!(column(&database, "status"), ["todo", "cancelled", "doing", "todo"]);
@@ -73,7 +73,7 @@ async fn a_deleted_job_is_gone() {
     if browser.text("h1").await.ends_with('?') {
         browser.click_text("main", "Yes, delete").await;
     }
-    assert!(browser.text("main").await.contains("delete job 1: 1 changed"), "{}", browser.text("main").await);
+    assert!(browser.text("main").await.to_lowercase().contains("delete job 1: 1 changed"), "{}", browser.text("main").await);
     assert!(column(&database, "id").is_empty());
 }
 
@@ -164,4 +164,111 @@ async fn a_reader_sees_no_button() {
         let found = "document.querySelectorAll('form[method=post] button, [type=checkbox], [name=action]').length";
         assert_eq!(browser.evaluate(found).await, json!(0), "{page}");
     }
+}
+
+#[tokio::test]
+async fn a_schedule_is_created_edited_run_paused_resumed_and_removed() {
+    let Some(browser) = Browser::start().await else { return };
+    let database = jobs(&[]);
+    let served = Served::to_operator(&database).await;
+    browser.open(&served.url("schedules")).await;
+    browser.click_text("main", "Create a schedule").await;
+    browser.fill("[name=task]", "report").await;
+    browser.fill("[name=cron]", "0 8 * *").await;
+    browser.fill("[name=args]", "{\"format\": \"pdf\"}").await;
+    browser.click_text("main", "Create").await;
+    assert!(browser.text("[role=alert]").await.contains("0 8 * *"), "{}", browser.text("main").await);
+    browser.fill("[name=cron]", "0 8 * * mon-fri").await;
+    browser.click_text("main", "Create").await;
+    assert!(browser.text("h1").await.starts_with("Schedule report"), "{}", browser.text("main").await);
+    browser.click_text("main", "Edit").await;
+    browser.fill("[name=time_zone]", "Europe/Berlin").await;
+    browser.click_text("main", "Save").await;
+    let schedule = "SELECT cron, time_zone, args, run_requested_at IS NOT NULL, pause_reason
+                    FROM procrastinate_diesel_schedules";
+    let now = || rows(&mut connect(&database), schedule);
+    assert_eq!(now(), ["0 8 * * mon-fri | Europe/Berlin | {\"format\": \"pdf\"} | false | NULL"]);
+    browser.click_text("main", "run now").await;
+    browser.fill("[name=reason]", "holidays").await;
+    browser.click_text("main", "pause").await;
+    assert!(browser.text("main").await.contains("by ann: holidays"), "{}", browser.text("main").await);
+    assert_eq!(now(), ["0 8 * * mon-fri | Europe/Berlin | {\"format\": \"pdf\"} | true | holidays"]);
+    browser.click_text("main", "resume").await;
+    assert!(browser.text("h1").await.ends_with("active"), "{}", browser.text("h1").await);
+    browser.click_text("main", "remove").await;
+    browser.click_text("main", "Yes, remove it").await;
+    assert!(now().is_empty());
+}
+
+#[tokio::test]
+async fn a_limit_is_set_and_removed() {
+    let Some(browser) = Browser::start().await else { return };
+    let database = jobs(&["todo"]);
+    let served = Served::to_operator(&database).await;
+    browser.open(&served.url("queues")).await;
+    browser.click("[aria-label='Limits of mails']").await;
+    browser.fill("[name=running]", "many").await;
+    browser.click_text("main", "set").await;
+    assert!(browser.text("[role=alert]").await.contains("many"));
+    browser.fill("[name=running]", "3").await;
+    browser.click_text("main", "set").await;
+    let limit = "SELECT name, max_running FROM procrastinate_diesel_flow_controls";
+    assert_eq!(rows(&mut connect(&database), limit), ["mails | 3"]);
+    browser.open(&served.url("queues")).await;
+    assert!(browser.text("tbody").await.contains("at most 3 running"), "{}", browser.text("tbody").await);
+    browser.click("[aria-label='Limits of mails']").await;
+    browser.click_text("main", "remove").await;
+    assert!(rows(&mut connect(&database), limit).is_empty());
+}
+
+#[tokio::test]
+async fn a_task_is_paused_and_resumed() {
+    let Some(browser) = Browser::start().await else { return };
+    let database = jobs(&["todo"]);
+    let served = Served::to_operator(&database).await;
+    browser.open(&served.url("tasks")).await;
+    browser.fill("[name=reason]", "a bug").await;
+    browser.click_text("main", "pause").await;
+    assert!(browser.text("tbody").await.contains("by ann: a bug"), "{}", browser.text("tbody").await);
+    browser.click_text("main", "resume").await;
+    assert!(!browser.text("tbody").await.contains("a bug"));
+}
+
+#[tokio::test]
+async fn a_job_is_deferred_by_the_name_of_its_task() {
+    let Some(browser) = Browser::start().await else { return };
+    let database = jobs(&[]);
+    let served = Served::to_operator(&database).await;
+    browser.open(&served.url("jobs")).await;
+    browser.click_text("main", "Defer a job").await;
+    browser.fill("[name=task]", "send_mail").await;
+    browser.fill("[name=queue]", "mails").await;
+    browser.fill("[name=args]", "{\"customer\": 12345678901234567890123,}").await;
+    browser.click_text("main", "Defer").await;
+    assert!(browser.text("[role=alert]").await.contains("customer"), "{}", browser.text("main").await);
+    browser.fill("[name=args]", "{\"customer\": 12345678901234567890123}").await;
+    browser.click_text("main", "Defer").await;
+    assert!(browser.text("h1").await.starts_with("Job #"), "{}", browser.text("main").await);
+    assert_eq!(
+        column(&database, "task_name, queue_name, args"),
+        ["send_mail | mails | {\"customer\": 12345678901234567890123}"]
+    );
+}
+
+#[tokio::test]
+async fn the_failed_job_of_a_customer_is_found_by_a_text_and_retried() {
+    let Some(browser) = Browser::start().await else { return };
+    let database = jobs(&["failed", "failed"]);
+    let arguments = "UPDATE procrastinate_jobs SET args = '{\"customer\": \"Ada\"}' WHERE id = 1";
+    sql(&mut connect(&database), arguments);
+    let served = Served::to_operator(&database).await;
+    browser.open(&served.url("jobs")).await;
+    browser.click_text("main", "Filter").await;
+    browser.fill("[name=text]", "ada").await;
+    browser.click_text("main", "Search").await;
+    let found = browser.evaluate("document.querySelectorAll('tbody tr').length").await;
+    assert_eq!(found, json!(1), "{}", browser.text("main").await);
+    browser.click("td a").await;
+    browser.click_text("main", "retry").await;
+    assert_eq!(column(&database, "status"), ["todo", "failed"]);
 }

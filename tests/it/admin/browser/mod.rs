@@ -55,10 +55,12 @@ impl Browser {
         }
     }
 
-    /// What a reader sees of the element.
+    /// What a visitor reads in the element. Empty if there is none.
     async fn text(&self, selector: &str) -> String {
-        let element = self.client.find(Locator::Css(selector)).await.unwrap();
-        element.text().await.unwrap()
+        // In one step, because the next page may come in between.
+        let found =
+            self.client.execute("return document.querySelector(arguments[0])?.innerText ?? ''", vec![json!(selector)]);
+        found.await.unwrap().as_str().unwrap().to_owned()
     }
 
     /// Evaluates an expression in the page.

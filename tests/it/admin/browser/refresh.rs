@@ -66,16 +66,16 @@ async fn nothing_that_the_visitor_has_typed_or_chosen_is_lost() {
     let Some((browser, database, _served)) = page("jobs").await else { return };
     browser.click_text("main", "Filter").await;
     browser.fill("[name=queue]", "fir").await;
-    browser.click("[name=id]").await;
+    browser.click("td [name=id]").await;
     defer(&database, "second");
     browser.come_back().await;
     assert_eq!(browser.evaluate("document.querySelector('[name=queue]').value").await, json!("fir"));
     browser.fill("[name=queue]", "").await;
     // The box is still checked.
     browser.come_back().await;
-    assert_eq!(browser.evaluate("document.querySelector('[name=id]').checked").await, json!(true));
+    assert_eq!(browser.evaluate("document.querySelector('td [name=id]').checked").await, json!(true));
     assert!(!browser.text("main").await.contains("second"));
-    browser.click("[name=id]").await;
+    browser.click("td [name=id]").await;
     browser.evaluate("document.activeElement.blur()").await;
     browser.come_back().await;
     browser.wait_for("second").await;

@@ -15,13 +15,19 @@ const WIDTHS: [(&str, u32); 2] = [("wide", 1280), ("narrow", 400)];
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
 /// The pages: a name, the link that leads there, and a text that it shows.
-const PAGES: [(&str, &str, &str); 6] = [
+const PAGES: [(&str, &str, &str); 12] = [
     ("overview", "overview", "Needs attention"),
     ("jobs", "jobs", "import_orders"),
     ("queues", "queues", "mails"),
     ("workers", "workers", "stalled"),
     ("actions", "actions", "pause"),
     ("job", "jobs/2", "could not reach"),
+    ("schedules", "schedules", "does not fire"),
+    ("schedule", "schedules/show?task=make_report", "Next ticks"),
+    ("tasks", "tasks", "send_mail"),
+    ("locks", "locks", "orders"),
+    ("defer", "jobs/defer", "Arguments"),
+    ("limits", "queues/limit?kind=queue&name=mails", "Most running jobs"),
 ];
 
 /// What a shop may have after an hour: jobs of each status, a paused queue, a dead worker, and hostile names.
@@ -32,7 +38,7 @@ const SHOP: &str = "
     VALUES ('mails', 'send_mail', 0, NULL, '{\"customer\": 7, \"to\": \"ann@example.com\"}', 'succeeded', NULL, 1, NULL),
            ('mails', 'send_mail', 5, 'customer 8', '{\"customer\": 12345678901234567890}', 'failed', NULL, 3, NULL),
            ('mails', 'send_mail', 0, 'customer 8', '{\"customer\": 8}', 'todo', NULL, 0, NULL),
-           ('imports', 'import_orders', 0, NULL, '{\"file\": \"orders.csv\"}', 'doing', NULL, 0, 1),
+           ('imports', 'import_orders', 0, 'orders', '{\"file\": \"orders.csv\"}', 'doing', NULL, 0, 1),
            ('imports', 'import_orders', 0, NULL, '{\"file\": \"late.csv\"}', 'doing', NULL, 0, 2),
            ('imports', 'import_orders', 0, NULL, '{}', 'todo', now() + interval '2 days', 0, NULL),
            ('reports', 'make_report', -2, NULL, '{}', 'cancelled', NULL, 0, NULL),
@@ -48,6 +54,12 @@ const SHOP: &str = "
     INSERT INTO procrastinate_diesel_job_errors (job_id, attempt, error, worker_name, duration_seconds)
     SELECT id, 1, 'could not reach the mail server: timeout' || chr(10) || 'SCRIPT', 'SCRIPT', 1.5
     FROM procrastinate_jobs WHERE status = 'failed';
+    INSERT INTO procrastinate_diesel_schedules
+        (task_name, periodic_id, cron, time_zone, args, missed_ticks, overlap, created_at, changed_at)
+    VALUES ('make_report', '', '0 8 * * mon-fri', 'Europe/Berlin', '{\"format\": \"pdf\"}', 'procrastinate', 'allow',
+            now() - interval '30 days', now() - interval '30 days'),
+           ('SCRIPT', 'SCRIPT', '*/5 * * * *', 'UTC', '{}', 'last', 'skip', now(), now());
+    SELECT procrastinate_diesel_set_limit_v1('queue', 'mails', 5, NULL, NULL);
     SELECT procrastinate_diesel_pause_v1('queue', 'mails', 'SCRIPT', 'the provider is down, SCRIPT', false);
     INSERT INTO procrastinate_diesel_actions (actor, action, target, changed, finished_at)
     SELECT 'SCRIPT', action, 'job 2', 1, now() FROM (VALUES ('retry'), ('pause')) AS actions (action)";
