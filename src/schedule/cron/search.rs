@@ -19,17 +19,21 @@ pub(super) struct Search {
     days: Values,
     months: Vec<u32>,
     weekdays: Values,
+    /// Whether there is any such date. Otherwise a search would go through the whole cycle.
+    has_dates: bool,
 }
 
 impl Search {
     /// Creates a search from the values of the fields: seconds, minutes, hours, days, months, days of the week.
     pub(super) fn new([seconds, minutes, hours, days, months, weekdays]: [Values; 6]) -> Self {
+        let months = listed(&months, 1..=12);
         Self {
             seconds: listed(&seconds, 0..=59),
             minutes: listed(&minutes, 0..=59),
             hours: listed(&hours, 0..=23),
+            has_dates: !weekdays.star || has_dates(&days, &months),
             days,
-            months: listed(&months, 1..=12),
+            months,
             weekdays,
         }
     }
@@ -97,6 +101,9 @@ impl Search {
     }
 
     fn date_from(&self, mut date: NaiveDate) -> Option<NaiveDate> {
+        if !self.has_dates {
+            return None;
+        }
         for _ in 0..=DAYS_OF_CYCLE {
             if !self.months.contains(&date.month()) {
                 date = last_of_month(date)?.succ_opt()?;
@@ -110,6 +117,9 @@ impl Search {
     }
 
     fn date_until(&self, mut date: NaiveDate) -> Option<NaiveDate> {
+        if !self.has_dates {
+            return None;
+        }
         for _ in 0..=DAYS_OF_CYCLE {
             if !self.months.contains(&date.month()) {
                 date = date.with_day(1)?.pred_opt()?;
@@ -148,6 +158,19 @@ impl Search {
         self.weekdays.numbers.contains(&weekday)
             || self.weekdays.nth.iter().any(|(other, nth)| *other == weekday && is_nth(nth))
     }
+}
+
+/// Whether one of the months has one of the days.
+fn has_dates(days: &Values, months: &[u32]) -> bool {
+    let has_day = |month: &u32| {
+        let longest = match month {
+            2 => 29,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        days.numbers.iter().any(|day| *day <= longest)
+    };
+    days.star || days.last || days.nearest.is_some() || months.iter().any(has_day)
 }
 
 /// Returns the time without a fraction of a second.
@@ -227,11 +250,18 @@ mod tests {
     }
 
     #[test]
-    fn an_expression_that_selects_nothing_is_searched_once_through_the_calendar() {
+    fn an_expression_that_selects_nothing_is_not_searched_for() {
         for expression in ["0 0 30 2 *", "0 0 31 4,6,9,11 *"] {
             let search = search(expression);
             assert_eq!(search.after(time("2026-01-01T00:00:00")), None, "{expression}");
             assert_eq!(search.at_or_before(time("2026-01-01T00:00:00")), None, "{expression}");
+            assert!(!search.has_dates, "{expression}");
+        }
+        for expression in ["0 0 29 2 *", "0 0 30 2,3 *", "0 0 30 2 mon", "0 0 30,l 2 *", "0 0 28w 2 *", "0 0 * 2 fri#5"]
+        {
+            let search = search(expression);
+            assert!(search.after(time("2026-01-01T00:00:00")).is_some(), "{expression}");
+            assert!(search.at_or_before(time("2026-01-01T00:00:00")).is_some(), "{expression}");
         }
     }
 
