@@ -202,6 +202,11 @@ pub(crate) fn count_up_to(jobs: i64, ceiling: i64) -> String {
     if jobs > ceiling { format!("{}+", grouped(ceiling)) } else { grouped(jobs) }
 }
 
+/// A count of failed, cancelled or aborted jobs. Without the indexes of this crate it is a minimum.
+pub(crate) fn unsuccessful(jobs: i64, has_companions: bool) -> String {
+    if has_companions { count(jobs) } else { format!("{}+", grouped(jobs)) }
+}
+
 /// A number with a space between its thousands.
 pub(crate) fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();

@@ -10,7 +10,7 @@ use crate::admin::action::Action;
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::pages::actions::outcome_of;
-use crate::admin::pages::address::{Address, count, grouped};
+use crate::admin::pages::address::{Address, count, grouped, unsuccessful};
 use crate::admin::pages::change::JOB_ACTIONS;
 use crate::admin::reading::Reading;
 use crate::admin::shared::Shared;
@@ -82,7 +82,7 @@ pub(crate) async fn jobs(
         filter.has_companions = layout.has_companions;
         filter.skips_arguments = skips_arguments;
         limit_by_age(&mut filter, address.created(layout.now), &mut started.reading).await?;
-        let counts = started.reading.load_one(CountByStatus).await?;
+        let counts = started.reading.load_one(CountByStatus { has_companions: layout.has_companions }).await?;
         filter.are_pending_few = counts.0 <= CEILING;
         filter.are_few_of_lock = are_few_of_lock(&filter, &mut started.reading).await?;
         let list = ListOfJobs { filter: filter.clone(), cursor, limit: PAGE_SIZE + 1 };
@@ -159,7 +159,7 @@ fn page(layout: Layout, address: Address, cursor: Cursor, found: Found, skips_ar
         Cursor::Newest => (None, if has_more { oldest } else { end }),
     };
     JobsPage {
-        tabs: tabs(&address, counts),
+        tabs: tabs(&address, counts, layout.has_companions),
         newer: up.map(|id| address.with("after", &id.to_string())),
         older: down.map(|id| address.with("before", &id.to_string())),
         searched_to: end.filter(|_| !has_more),
@@ -178,17 +178,17 @@ fn page(layout: Layout, address: Address, cursor: Cursor, found: Found, skips_ar
     }
 }
 
-fn tabs(address: &Address, (todo, doing, failed, cancelled, aborted, all): Counts) -> Vec<Tab> {
+fn tabs(address: &Address, (todo, doing, failed, cancelled, aborted, all): Counts, has_companions: bool) -> Vec<Tab> {
     // What is left of the estimate.
     let succeeded = all - todo - doing - failed - cancelled - aborted;
     let tabs = [
         ("All", "", None),
         ("Pending", "todo", Some(count(todo))),
         ("Running", "doing", Some(count(doing))),
-        ("Failed", "failed", Some(count(failed))),
+        ("Failed", "failed", Some(unsuccessful(failed, has_companions))),
         ("Succeeded", "succeeded", (succeeded > 0).then(|| format!("≈ {}", grouped(succeeded)))),
-        ("Cancelled", "cancelled", Some(count(cancelled))),
-        ("Aborted", "aborted", Some(count(aborted))),
+        ("Cancelled", "cancelled", Some(unsuccessful(cancelled, has_companions))),
+        ("Aborted", "aborted", Some(unsuccessful(aborted, has_companions))),
     ];
     let tab = |(label, status, count)| Tab {
         label,

@@ -79,6 +79,10 @@ impl OverviewPage<'_> {
         address::count(*jobs)
     }
 
+    fn failed(&self) -> String {
+        address::unsuccessful(self.overview.counts.2, self.overview.has_companions)
+    }
+
     fn is_empty(&self) -> bool {
         self.overview.queues.is_empty() && self.attention.is_empty()
     }
@@ -113,7 +117,7 @@ async fn current(shared: &Shared, cache: &OverviewCache, layout: &mut Layout) ->
         started.complete(layout).await?;
         let (now, has_companions) = (layout.now, layout.has_companions);
         let reading = &mut started.reading;
-        let counts = reading.load_one(CountByStatus).await?;
+        let counts = reading.load_one(CountByStatus { has_companions }).await?;
         let queues = reading.load(ListOfQueues { has_companions, limit: MOST_QUEUES }).await?;
         let workers = reading.load(ListOfWorkers { limit: MOST_WORKERS }).await?;
         let controls = if has_companions { reading.load(ListFlowControlsQuery).await? } else { Vec::new() };

@@ -30,6 +30,12 @@ async fn a_database_of_pythons_alone_has_its_pages_too() {
         "INSERT INTO procrastinate_jobs (queue_name, task_name, status, lock)
          VALUES ('q', 't', 'failed', NULL), ('q', 't', 'todo', 'l'), ('q', 't', 'todo', 'l'), ('q', 't', 'doing', 'l')",
     );
+    // Of some lists, these are the columns with numbers.
+    let numbers = [
+        ("/queue/queues", vec!["2", "0", "1", "1"]),
+        ("/queue/tasks", vec!["2", "1", "1+", "0"]),
+        ("/queue/locks", vec!["2"]),
+    ];
     let served = Served::to_operator(&database).await;
     for page in [
         "/queue",
@@ -44,6 +50,12 @@ async fn a_database_of_pythons_alone_has_its_pages_too() {
     ] {
         let response = served.get(page).await;
         assert_eq!(response.status, 200, "{page}: {}", response.body);
+        if let Some((_, expected)) = numbers.iter().find(|(list, _)| *list == page) {
+            let cells = response.body.split("<td class=\"number\">").skip(1);
+            let texts = cells.map(|cell| cell.split("</td>").next().unwrap().trim_end_matches("</a>"));
+            let found: Vec<_> = texts.map(|text| text.rsplit('>').next().unwrap()).collect();
+            assert_eq!(&found, expected, "{page}");
+        }
     }
 }
 

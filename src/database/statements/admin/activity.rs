@@ -88,13 +88,14 @@ statement!(
                 WHERE event.type IN ('started', 'succeeded', 'failed') AND event.at <= now() AND event.at > {since}), ",
             seconds = statement.part_seconds,
         ));
+        let waited = waited();
         out.push_sql(&format!(
             "started AS MATERIALIZED ( \
                 SELECT numbered.* FROM ( \
                     SELECT sampled.*, row_number() OVER (ORDER BY sampled.id) AS number, count(*) OVER () AS found \
                     FROM sampled WHERE sampled.type = 'started') AS numbered \
                 WHERE numbered.number % ceil(numbered.found / {MEASURED_STARTS}.0)::bigint = 0), \
-             {WAITED}, waits AS ( \
+             {waited}, waits AS ( \
                 SELECT waited.part, percentile_cont(0.5) WITHIN GROUP (ORDER BY waited.seconds) AS median, \
                     percentile_cont(0.95) WITHIN GROUP (ORDER BY waited.seconds) AS high \
                 FROM waited GROUP BY waited.part), \
@@ -112,15 +113,19 @@ statement!(
 
 /// How long the jobs of the sampled starts have waited: since the last event before their start, or since the time for
 /// which they were scheduled. A job that was started before its time is left out.
-const WAITED: &str = "waited AS MATERIALIZED ( \
+fn waited() -> String {
+    format!(
+        "waited AS MATERIALIZED ( \
         SELECT started.part, extract(epoch FROM started.at - history.ready_at)::float8 AS seconds \
         FROM started CROSS JOIN LATERAL ( \
-            SELECT CASE WHEN max(event.found) <= 100 AND bool_and(event.at <= started.at) THEN max(event.at) END AS ready_at \
+            SELECT CASE WHEN max(event.found) <= {MOST_EVENTS} AND bool_and(event.at <= started.at) THEN max(event.at) END AS ready_at \
             FROM (SELECT event.id, event.at, count(*) OVER () AS found, \
                       max(event.id) FILTER (WHERE event.type = 'started' AND event.id < started.id) OVER () AS former_start \
                   FROM (SELECT event.id, event.type, event.at FROM procrastinate_events AS event \
-                        WHERE event.job_id = started.job_id LIMIT 101) AS event) AS event \
-            WHERE event.id < started.id AND event.id > coalesce(event.former_start, event.id - 1)) AS history)";
+                        WHERE event.job_id = started.job_id LIMIT {MOST_EVENTS} + 1) AS event) AS event \
+            WHERE event.id < started.id AND event.id > coalesce(event.former_start, event.id - 1)) AS history)"
+    )
+}
 
 /// How many jobs failed in the parts of the last period: at most one more than the ceiling altogether, the newest.
 /// There must be an index of the events with which jobs end.

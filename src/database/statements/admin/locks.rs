@@ -103,8 +103,10 @@ statement!(
         if !statement.has_companions {
             out.push_sql(&format!(
                 "WITH pending AS MATERIALIZED ( \
-                    SELECT job.id, job.lock, job.priority FROM procrastinate_jobs AS job WHERE job.status = 'todo' \
-                    ORDER BY job.priority DESC, job.id LIMIT {SEARCHED_PENDING}) "
+                    SELECT next.id, next.lock, next.priority FROM ( \
+                        SELECT job.id, job.lock, job.priority FROM procrastinate_jobs AS job WHERE job.status = 'todo' \
+                        ORDER BY job.priority DESC, job.id LIMIT {SEARCHED_PENDING}) AS next \
+                    WHERE next.lock IS NOT NULL) "
             ));
         }
         let (table, condition) = if statement.has_companions {

@@ -7,16 +7,28 @@ use crate::database::statements::admin::{CEILING, newest_failed};
 use crate::database::statements::statement;
 
 /// The number of jobs with each status, up to the ceiling, and about how many there are altogether.
-pub(crate) struct CountByStatus;
+pub(crate) struct CountByStatus {
+    /// Whether there is an index of unsuccessful jobs. Otherwise, those among the newest jobs are counted.
+    pub(crate) has_companions: bool,
+}
 
 statement!(
-    "count the jobs":
+    filtered "count the jobs":
     CountByStatus -> (i64, i64, i64, i64, i64, i64): (BigInt, BigInt, BigInt, BigInt, BigInt, BigInt),
-    |_, out| {
+    |statement, out| {
+        if !statement.has_companions {
+            out.push_sql(
+                "WITH newest AS MATERIALIZED ( \
+                    SELECT job.status FROM procrastinate_jobs AS job ORDER BY job.id DESC LIMIT 20000) ",
+            );
+        }
         out.push_sql("SELECT ");
-        for status in ["todo", "doing", "failed", "cancelled", "aborted"] {
+        for (status, has_index) in
+            [("todo", true), ("doing", true), ("failed", false), ("cancelled", false), ("aborted", false)]
+        {
+            let table = if has_index || statement.has_companions { "procrastinate_jobs" } else { "newest" };
             out.push_sql(&format!(
-                "(SELECT count(*) FROM (SELECT FROM procrastinate_jobs WHERE status = '{status}' LIMIT {}) AS counted), ",
+                "(SELECT count(*) FROM (SELECT FROM {table} WHERE status = '{status}' LIMIT {}) AS counted), ",
                 CEILING + 1
             ));
         }
@@ -61,7 +73,15 @@ statement!(
         if statement.has_companions {
             out.push_sql(" UNION SELECT unnest(procrastinate_diesel_pending_queues_v1())");
         }
-        out.push_sql(COUNTS_OF_QUEUES);
+        if statement.has_companions {
+            out.push_sql("), ");
+            out.push_sql(CEILING_OF_QUEUES);
+            out.push_sql(COUNTS_OF_QUEUES);
+        } else {
+            out.push_sql("), ");
+            out.push_sql(NEXT_PENDING);
+            out.push_sql(&COUNTS_OF_QUEUES.replace("procrastinate_jobs AS job", "pending AS job"));
+        }
         out.push_bind_param::<BigInt, _>(&statement.limit)?;
         Ok(())
     }
@@ -83,15 +103,24 @@ const QUEUES_IN_USE: &str = ") AS counted \
         FROM (SELECT job.queue_name FROM procrastinate_jobs AS job ORDER BY job.id DESC LIMIT 5000) AS newest \
         UNION SELECT running.queue_name FROM running UNION SELECT failed.queue_name FROM failed";
 
-const COUNTS_OF_QUEUES: &str = "), \
+const CEILING_OF_QUEUES: &str = "ceiling AS MATERIALIZED ( \
+        SELECT least(10000, greatest(100, 20000 / greatest(count(*), 1))) AS jobs, false AS is_minimum FROM queue) ";
+
+/// No index has the pending jobs of a queue, so the next ones of all queues are counted. If there are more, each count
+/// is a minimum.
+const NEXT_PENDING: &str = "pending AS MATERIALIZED ( \
+        SELECT job.* FROM procrastinate_jobs AS job WHERE job.status = 'todo' \
+        ORDER BY job.priority DESC, job.id LIMIT 10001), \
      ceiling AS MATERIALIZED ( \
-        SELECT least(10000, greatest(100, 20000 / greatest(count(*), 1))) AS jobs FROM queue) \
-     SELECT queue.name::text, least(plain.jobs + scheduled.jobs + locked.jobs, ceiling.jobs + 1), future.jobs, \
+        SELECT 10000::bigint AS jobs, count(*) > 10000 AS is_minimum FROM pending) ";
+
+const COUNTS_OF_QUEUES: &str = "SELECT queue.name::text, least(plain.jobs + scheduled.jobs + locked.jobs, ceiling.jobs + 1), future.jobs, \
         coalesce((SELECT running.jobs FROM running WHERE running.queue_name = queue.name), 0), \
         coalesce((SELECT failed.jobs FROM failed WHERE failed.queue_name = queue.name), 0), \
         (SELECT max(event.at) FROM procrastinate_events AS event \
          WHERE event.job_id = plain.first_id AND event.type <> 'scheduled' AND isfinite(event.at)), \
-        ceiling.jobs \
+        CASE WHEN ceiling.is_minimum THEN greatest(plain.jobs + scheduled.jobs + locked.jobs - 1, 0) \
+            ELSE ceiling.jobs END \
      FROM queue CROSS JOIN ceiling \
      CROSS JOIN LATERAL ( \
         SELECT count(*) AS jobs, min(counted.id) AS first_id \
