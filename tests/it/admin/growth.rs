@@ -109,6 +109,11 @@ async fn reads(database: &Database, page: &str, connection: &mut PgConnection) -
 async fn no_page_reads_more_when_the_tables_double() {
     let database = database();
     let mut connection = superuser(&database);
+    // Before, the counts of a connection that has ended arrive later, in parts.
+    if rows(&mut connection, "SELECT current_setting('server_version_num')::integer < 150000") == ["true"] {
+        eprintln!("skipped: admin::growth: it takes PostgreSQL 15");
+        return;
+    }
     let fill = FILL.replace("$MANY", &MANY.to_string());
     sql(
         &mut connection,
