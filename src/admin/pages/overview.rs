@@ -14,7 +14,7 @@ use crate::admin::layout::{Layout, html};
 use crate::admin::pages::attention::{self, Attention};
 use crate::admin::pages::chart::{Chart, DAY, HOUR, Period};
 use crate::admin::pages::drift::DriftCheck;
-use crate::admin::pages::queues::MOST_QUEUES;
+use crate::admin::pages::queues::{MOST_QUEUES, failed};
 use crate::admin::pages::schedules::{Failing, failing_schedules};
 use crate::admin::pages::workers::{MOST_WORKERS, STALLED_AFTER};
 use crate::admin::pages::{PageResult, address};
@@ -81,6 +81,10 @@ impl OverviewPage<'_> {
 
     fn failed(&self) -> String {
         address::unsuccessful(self.overview.counts.2, self.overview.has_companions)
+    }
+
+    fn failed_of(&self, queue: &ListedQueue) -> String {
+        failed(queue, &self.overview.queues, self.overview.has_companions)
     }
 
     fn is_empty(&self) -> bool {

@@ -12,13 +12,14 @@ use crate::admin::action::Action;
 use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
-use crate::admin::pages::address::{Address, count, count_up_to};
+use crate::admin::pages::address::{Address, count, count_up_to, grouped};
 use crate::admin::pages::change::allowed;
 use crate::admin::pages::forms::limits::describe;
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateFlowControl;
 use crate::database::statements::actions::Record;
+use crate::database::statements::admin::FAILED_CEILING;
 use crate::database::statements::admin::overview::{ListOfQueues, ListedQueue};
 use crate::database::statements::flow_control::ListFlowControlsQuery;
 use crate::error::Error;
@@ -48,7 +49,18 @@ impl ListedQueue {
     }
 }
 
+/// How many jobs of a queue have failed. A count of all queues together that has stopped is a minimum for each.
+pub(crate) fn failed(queue: &ListedQueue, queues: &[ListedQueue], has_companions: bool) -> String {
+    let has_stopped = queues.iter().map(|queue| queue.failed).sum::<i64>() > FAILED_CEILING;
+    let plus = if queue.failed > 0 && (has_stopped || !has_companions) { "+" } else { "" };
+    format!("{}{plus}", grouped(queue.failed))
+}
+
 impl QueuesPage {
+    fn failed(&self, queue: &ListedQueue) -> String {
+        failed(queue, &self.queues, self.layout.has_companions)
+    }
+
     fn count(&self, jobs: &i64) -> String {
         count(*jobs)
     }

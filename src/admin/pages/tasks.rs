@@ -15,10 +15,10 @@ use crate::admin::pages::address::{count_up_to, grouped};
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateFlowControl;
-use crate::database::statements::admin::CEILING;
 use crate::database::statements::admin::tasks::{
     CountedTask, CountsOfTasks, MeasuredTask, MeasuredTasks, NamesOfTasks,
 };
+use crate::database::statements::admin::{CEILING, FAILED_CEILING};
 use crate::database::statements::flow_control::ListFlowControlsQuery;
 use crate::error::Error;
 
@@ -119,11 +119,11 @@ fn page(layout: Layout, found: Found, has_more: bool) -> TasksPage {
     let runs: i64 = found.measured.iter().map(|task| task.runs).sum();
     let since = found.measured.iter().map(|task| task.since).min();
     // A count of all tasks together that has stopped is a minimum for each of them.
-    let has_stopped = |of: fn(&CountedTask) -> i64| found.counts.iter().map(of).sum::<i64>() > CEILING;
+    let has_stopped = |of: fn(&CountedTask) -> i64, at: i64| found.counts.iter().map(of).sum::<i64>() > at;
     let stopped = [
-        !layout.has_companions && has_stopped(|task| task.pending),
-        has_stopped(|task| task.running),
-        !layout.has_companions || has_stopped(|task| task.failed),
+        !layout.has_companions && has_stopped(|task| task.pending, CEILING),
+        has_stopped(|task| task.running, CEILING),
+        !layout.has_companions || has_stopped(|task| task.failed, FAILED_CEILING),
     ];
     let minimum = |jobs: i64, has_stopped: bool| {
         if has_stopped && jobs > 0 { format!("{}+", grouped(jobs)) } else { grouped(jobs) }

@@ -32,7 +32,7 @@ async fn a_database_of_pythons_alone_has_its_pages_too() {
     );
     // Of some lists, these are the columns with numbers.
     let numbers = [
-        ("/queue/queues", vec!["2", "0", "1", "1"]),
+        ("/queue/queues", vec!["2", "0", "1", "1+"]),
         ("/queue/tasks", vec!["2", "1", "1+", "0"]),
         ("/queue/locks", vec!["2"]),
     ];

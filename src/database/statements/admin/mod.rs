@@ -17,6 +17,9 @@ use crate::database::statements::statement;
 /// A count that is higher than this is not exact.
 pub(crate) const CEILING: i64 = 10_000;
 
+/// How many failed jobs are counted by queue or task. They are scattered in the table.
+pub(crate) const FAILED_CEILING: i64 = 3_000;
+
 /// A query of a column of the newest failed jobs: up to one more than the ceiling, or without the indexes of this crate
 /// those among the newest jobs.
 ///
@@ -24,7 +27,7 @@ pub(crate) const CEILING: i64 = 10_000;
 /// took failed jobs for frequent.
 pub(crate) fn newest_failed(column: &str, has_companions: bool) -> String {
     if has_companions {
-        let most = CEILING + 1;
+        let most = FAILED_CEILING + 1;
         format!(
             "SELECT job.{column} FROM procrastinate_jobs AS job \
              WHERE job.status IN ('failed', 'cancelled', 'aborted') AND job.status >= 'failed' AND job.status <= 'failed' \
