@@ -7,7 +7,7 @@ use crate::database::statements::admin::{CEILING, newest_failed};
 use crate::database::statements::statement;
 
 /// How many of the newest jobs that ended are measured.
-pub(crate) const MEASURED_RUNS: i64 = 2_000;
+pub(crate) const MEASURED_RUNS: i64 = 1_000;
 
 /// In how many of the newest events they are searched if there is no index of such events.
 const SEARCHED_EVENTS: i64 = 20_000;
