@@ -73,7 +73,11 @@ async fn a_deleted_job_is_gone() {
     if browser.text("h1").await.ends_with('?') {
         browser.click_text("main", "Yes, delete").await;
     }
-    assert!(browser.text("main").await.to_lowercase().contains("delete job 1: 1 changed"), "{}", browser.text("main").await);
+    assert!(
+        browser.text("main").await.to_lowercase().contains("delete job 1: 1 changed"),
+        "{}",
+        browser.text("main").await
+    );
     assert!(column(&database, "id").is_empty());
 }
 
@@ -107,7 +111,7 @@ async fn all_that_match_are_changed_after_a_question() {
         let tabs = browser.client.find_all(Locator::Css(".tabs a")).await.unwrap();
         for tab in tabs {
             if tab.text().await.unwrap().starts_with(status) {
-                tab.click().await.unwrap();
+                browser.click_on(&tab).await.unwrap();
                 break;
             }
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use fantoccini::Locator;
 use fantoccini::elements::Element;
+use fantoccini::error::CmdError;
 use serde_json::{Value, json};
 
 use self::driver::Browser;
@@ -23,7 +24,19 @@ impl Browser {
 
     /// Clicks on the first element that a selector finds.
     async fn click(&self, selector: &str) {
-        self.find(selector).await.click().await.unwrap_or_else(|error| panic!("{selector}: {error}"));
+        let element = self.find(selector).await;
+        self.click_on(&element).await.unwrap_or_else(|error| panic!("{selector}: {error}"));
+    }
+
+    /// Clicks on an element, and waits for the page to which it leads.
+    async fn click_on(&self, element: &Element) -> Result<(), CmdError> {
+        let script = "return window.isFormerPage = arguments[0].matches('a[href], form button')";
+        let leads = self.client.execute(script, vec![serde_json::to_value(element).unwrap()]).await?;
+        element.click().await?;
+        if leads == json!(true) {
+            self.wait_until("window.isFormerPage === undefined && document.readyState === 'complete'").await;
+        }
+        Ok(())
     }
 
     /// Clicks on the first link or button with this text, within what a selector finds.
@@ -33,7 +46,8 @@ impl Browser {
         while start.elapsed() < PATIENCE {
             for element in self.client.find_all(Locator::Css(&selector)).await.unwrap() {
                 // A refresh or the next page may have replaced it meanwhile.
-                if element.text().await.is_ok_and(|found| found.trim() == text) && element.click().await.is_ok() {
+                if element.text().await.is_ok_and(|found| found.trim() == text) && self.click_on(&element).await.is_ok()
+                {
                     return;
                 }
             }
@@ -71,7 +85,9 @@ impl Browser {
     /// Waits until an expression is true in the page.
     async fn wait_until(&self, expression: &str) {
         let start = Instant::now();
-        while self.evaluate(expression).await != json!(true) {
+        let script = format!("return {expression}");
+        // A page that is on its way cannot be asked.
+        while !self.client.execute(&script, Vec::new()).await.is_ok_and(|value| value == json!(true)) {
             assert!(start.elapsed() < PATIENCE, "{expression}: {}", self.text("main").await);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
