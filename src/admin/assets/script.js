@@ -1,7 +1,7 @@
 "use strict";
 // Without this script the pages work, too: times on hover are UTC then, and a page is as old as it is.
 
-const PERIOD = 5000;
+const PERIOD = 10000;
 const LONGEST = 60000;
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 

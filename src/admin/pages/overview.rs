@@ -30,10 +30,11 @@ use crate::database::statements::flow_control::ListFlowControlsQuery;
 use crate::error::Error;
 
 /// How old an overview may be.
-const LIFETIME: Duration = Duration::from_secs(5);
+const LIFETIME: Duration = Duration::from_secs(8);
 
-/// How old its chart of the last day may be.
-const LIFETIME_OF_DAY: Duration = Duration::from_secs(60);
+/// How old its charts of the last hour and day may be.
+const LIFETIME_OF_HOUR: Duration = Duration::from_secs(30);
+const LIFETIME_OF_DAY: Duration = Duration::from_secs(300);
 
 /// The newest overview. One visitor at a time reads another one, for all.
 #[derive(Debug, Clone, Default)]
@@ -42,10 +43,11 @@ pub(crate) struct OverviewCache {
     drift: DriftCheck,
 }
 
-/// An overview and a chart of the last day, and when they were read.
+/// An overview and its charts, and when they were read.
 #[derive(Debug, Default)]
 struct Newest {
     overview: Option<(Instant, Arc<Overview>)>,
+    hour: Option<(Instant, Arc<Chart>)>,
     day: Option<(Instant, Arc<Chart>)>,
 }
 
@@ -61,7 +63,7 @@ struct Overview {
     /// The schedules that do not fire.
     failing: Vec<Failing>,
     oldest: Option<WaitingJob>,
-    hour: Chart,
+    hour: Arc<Chart>,
     day: Arc<Chart>,
 }
 
@@ -127,11 +129,8 @@ async fn current(shared: &Shared, cache: &OverviewCache, layout: &mut Layout) ->
         let controls = if has_companions { reading.load(ListFlowControlsQuery).await? } else { Vec::new() };
         let failing = if has_companions { failing_schedules(now, reading).await? } else { Vec::new() };
         let oldest = reading.load(OldestWaiting { has_companions }).await?.into_iter().next();
-        let hour = chart(HOUR, layout, reading).await?;
-        let day = match newest.day.as_ref().filter(|(read_at, _)| read_at.elapsed() < LIFETIME_OF_DAY) {
-            Some((_, day)) => day.clone(),
-            None => newest.day.insert((Instant::now(), Arc::new(chart(DAY, layout, reading).await?))).1.clone(),
-        };
+        let hour = chart(HOUR, &mut newest.hour, LIFETIME_OF_HOUR, layout, reading).await?;
+        let day = chart(DAY, &mut newest.day, LIFETIME_OF_DAY, layout, reading).await?;
         started.reading.end().await?;
         let overview = Overview { now, has_companions, counts, queues, workers, controls, failing, oldest, hour, day };
         Ok::<_, Error>(Arc::new(overview))
@@ -141,12 +140,24 @@ async fn current(shared: &Shared, cache: &OverviewCache, layout: &mut Layout) ->
     Ok(overview)
 }
 
-async fn chart(period: Period, layout: &Layout, reading: &mut Reading) -> Result<Chart, Error> {
+/// The newest chart, or another one if it is too old.
+async fn chart(
+    period: Period,
+    newest: &mut Option<(Instant, Arc<Chart>)>,
+    lifetime: Duration,
+    layout: &Layout,
+    reading: &mut Reading,
+) -> Result<Arc<Chart>, Error> {
+    if let Some((_, chart)) = newest.as_ref().filter(|(read_at, _)| read_at.elapsed() < lifetime) {
+        return Ok(chart.clone());
+    }
     let Period { parts, part_seconds, .. } = period;
     let rows = reading.load(Activity { parts, part_seconds }).await?;
     let failures =
         if layout.has_companions { Some(reading.load(Failures { parts, part_seconds }).await?) } else { None };
-    Ok(Chart::new(period, &rows, failures.as_deref(), layout.now))
+    let chart = Arc::new(Chart::new(period, &rows, failures.as_deref(), layout.now));
+    *newest = Some((Instant::now(), chart.clone()));
+    Ok(chart)
 }
 
 impl Overview {
