@@ -80,7 +80,7 @@ impl AdminPages {
     /// Hides the value of a field in the arguments of all tasks, at any depth. Upper and lower case do not matter.
     ///
     /// As soon as anything is hidden, visitors search for a text in errors only, because a search in arguments would
-    /// tell what is in them. Errors are shown as they are.
+    /// tell what is in them. Errors, locks and queueing locks are shown as they are.
     pub fn hide_field(mut self, name: impl AsRef<str>) -> Self {
         self.0.hiding.hide_field(None, name.as_ref());
         self
@@ -124,6 +124,7 @@ impl AdminPages {
             .route("/actions", get(pages::actions::actions))
             .route("/workers", get(pages::workers::workers))
             .fallback(pages::not_found)
+            .method_not_allowed_fallback(pages::only_forms)
             .layer(Extension(OverviewCache::default()))
             .layer(axum::middleware::from_fn_with_state(shared.clone(), guard))
             .route("/assets/{name}", get(asset))

@@ -8,7 +8,9 @@ const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyl
 // Shows what only a script can do: exact times in the zone of the visitor, and a box that selects all jobs of the page.
 function enhance(page) {
   for (const time of page.querySelectorAll("time[datetime]")) {
-    time.title = exact.format(new Date(time.dateTime));
+    const date = new Date(time.dateTime);
+    // A year with more than four digits is written in another way here.
+    if (!Number.isNaN(date.getTime())) time.title = exact.format(date);
   }
   for (const box of page.querySelectorAll("[data-all]")) {
     box.hidden = false;
@@ -58,6 +60,10 @@ function update(element, fresh) {
   for (const { name, value } of fresh.attributes) {
     if (name !== "open" && element.getAttribute(name) !== value) element.setAttribute(name, value);
   }
+  const keys = new Set([...fresh.children].map((child) => child.dataset.key));
+  for (const child of [...element.children]) {
+    if (child.dataset.key !== undefined && !keys.has(child.dataset.key)) child.remove();
+  }
   let place = element.firstChild;
   for (const next of [...fresh.childNodes]) {
     const same = counterpart(element, place, next);
@@ -105,16 +111,25 @@ async function refresh() {
       const response = await fetch(location.href, { headers: { accept: "text/html" } });
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       const fresh = page.querySelector("main[data-refresh]");
-      if (!response.ok || !fresh) throw new Error(`status ${response.status}`);
+      if (!response.ok || !fresh) {
+        retryLater(response.redirected ? "signed out" : `status ${response.status}`);
+        return;
+      }
       enhance(page);
       if (isLive() && !isBusy()) update(main, fresh);
       wait = PERIOD;
       show();
     } catch {
-      wait = Math.min(wait * 2, LONGEST);
-      show("no connection");
+      retryLater("no connection");
+      return;
     }
   }
+  start();
+}
+
+function retryLater(problem) {
+  wait = Math.min(wait * 2, LONGEST);
+  show(problem);
   start();
 }
 

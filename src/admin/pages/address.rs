@@ -1,7 +1,7 @@
 //! The address of a list of jobs, which contains its filter.
 
 use axum::http::StatusCode;
-use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Utc};
 
 use crate::admin::guard::Problem;
 use crate::database::statements::admin::CEILING;
@@ -34,6 +34,9 @@ const FILTERS: [&str; 17] = [
 /// Those with which all jobs that match can be changed together.
 const SELECTORS: [&str; 6] = ["status", "queue", "task", "lock", "queueing_lock", "worker"];
 
+/// The fields whose blanks count.
+const NAMES: [&str; 5] = ["queue", "task", "lock", "queueing_lock", "after"];
+
 /// The fields of the address that are set.
 #[derive(Debug, Clone, Default, Hash)]
 pub(crate) struct Address(Vec<(String, String)>);
@@ -42,7 +45,10 @@ impl Address {
     /// Reads the query of an address. A field that is empty does not count.
     pub(crate) fn read(query: &str) -> Self {
         let fields = form_urlencoded::parse(query.as_bytes());
-        let fields = fields.map(|(name, value)| (name.into_owned(), value.trim().to_owned()));
+        let fields = fields.map(|(name, value)| {
+            let is_name = NAMES.contains(&&*name);
+            (name.into_owned(), if is_name { value.into_owned() } else { value.trim().to_owned() })
+        });
         Self(fields.filter(|(_, value)| !value.is_empty()).collect())
     }
 
@@ -174,8 +180,12 @@ impl Address {
     }
 }
 
-/// A time in an address: how long ago, or in UTC.
+/// A time in an address: how long ago, or in UTC. Its year has at most four digits.
 fn time(value: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    any_time(value, now).filter(|time| (1..=9999).contains(&time.year()))
+}
+
+fn any_time(value: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let formats = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"];
     if let Some(time) = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(value, format).ok()) {
         return Some(time.and_utc());

@@ -1,5 +1,6 @@
 //! Changes of jobs: of one, of a selection, or of all that match a filter.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
 use crate::database::statements::admin::jobs::CountMatching;
 use crate::error::Error;
-use crate::job::JobId;
+use crate::job::{JobId, JobStatus, STATUSES};
 use crate::queue::bulk::change::Change;
 use crate::queue::bulk::targets::Targets;
 use crate::queue::bulk::{BulkChange, BulkOutcome};
@@ -42,7 +43,10 @@ struct Form {
     action: String,
     /// The new time, priority or queue.
     value: String,
+    /// The selected jobs, each with the status that the visitor has seen, as in `7:failed`.
     ids: Vec<String>,
+    /// The status of the job whose page the visitor has seen.
+    seen: String,
     /// The query of the list of jobs, whose jobs are changed if there are no IDs.
     query: String,
     is_confirmed: bool,
@@ -73,7 +77,8 @@ impl Form {
         for (name, value) in form_urlencoded::parse(body.as_bytes()) {
             match &*name {
                 "action" => form.action = value.into_owned(),
-                "value" => form.value = value.trim().to_owned(),
+                "value" => form.value = value.into_owned(),
+                "seen" => form.seen = value.into_owned(),
                 "id" => form.ids.push(value.into_owned()),
                 "query" => form.query = value.into_owned(),
                 "confirmed" => form.is_confirmed = value == "yes",
@@ -102,27 +107,61 @@ impl Form {
             Action::Abort => Change::Abort,
             Action::Delete => Change::Delete,
             Action::Reschedule => {
-                let time =
-                    TIME_FORMATS.iter().find_map(|format| NaiveDateTime::parse_from_str(&self.value, format).ok());
+                let time = TIME_FORMATS
+                    .iter()
+                    .find_map(|format| NaiveDateTime::parse_from_str(self.value.trim(), format).ok());
                 Change::Reschedule { at: time.ok_or_else(|| wrong("a time, such as 2030-01-31T12:00"))?.and_utc() }
             }
             Action::ChangePriority => {
-                Change::Priority(self.value.parse().map_err(|_| wrong("a whole number of at most nine digits"))?)
+                Change::Priority(self.value.trim().parse().map_err(|_| wrong("a whole number of at most nine digits"))?)
             }
             Action::ChangeQueue => Change::Queue(self.value.clone()),
             _ => return Err(unusable("It is not about jobs.".to_owned())),
         })
     }
 
-    fn ids(&self) -> Result<Vec<JobId>, Problem> {
-        let id = |id: &String| {
-            let number: i64 = id.parse().map_err(|_| unusable(format!("{id:?} is not the ID of a job.")))?;
-            Ok(JobId::from(number))
-        };
-        self.ids.iter().map(id).collect()
+    /// The selected jobs, as long as they have the status that the visitor has seen.
+    fn selected(&self, address: &Address) -> Result<Targets, Problem> {
+        let seen = if self.seen.is_empty() { address.get("status") } else { &self.seen };
+        let mut statuses = BTreeSet::new();
+        let mut ids = Vec::new();
+        for text in &self.ids {
+            let (id, status) = text.split_once(':').unwrap_or((text, seen));
+            ids.push(job_id(id)?);
+            statuses.insert(status);
+        }
+        let seen = statuses.pop_first().unwrap_or_default();
+        if !statuses.is_empty() {
+            return Err(unusable("The selected jobs have several statuses. Select jobs of one status.".to_owned()));
+        }
+        if seen.is_empty() {
+            return Ok(Targets::Ids(ids));
+        }
+        let status = STATUSES.into_iter().find(|status| status.as_str() == seen);
+        let status = status.ok_or_else(|| unusable(format!("{seen:?} is not the status of a job.")))?;
+        Ok(Targets::IdsWithStatus(ids, status))
     }
 }
 
+pub(crate) fn job_id(text: &str) -> Result<JobId, Problem> {
+    let number: i64 = text.parse().map_err(|_| unusable(format!("{text:?} is not the ID of a job.")))?;
+    Ok(JobId::from(number))
+}
+
+/// Aborting a pending job cancels it, which is an action of its own.
+fn only_running(action: Action, targets: &Targets) -> Result<(), Problem> {
+    let is_running = match targets {
+        Targets::IdsWithStatus(_, status) => *status == JobStatus::Doing,
+        Targets::Matching(selection) => selection.filter.status == Some(JobStatus::Doing),
+        Targets::Ids(_) => false,
+    };
+    if action == Action::Abort && !is_running {
+        return Err(unusable("Only running jobs can be aborted. Cancel pending ones.".to_owned()));
+    }
+    Ok(())
+}
+
+/// Refuses a request that makes no sense.
 pub(crate) fn unusable(text: String) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", format!("Nothing was changed. {text}"))
 }
@@ -146,7 +185,9 @@ pub(crate) async fn change_job(
     let mut form = Form::read(&body);
     let action = form.action(&[&JOB_ACTIONS[..], &VALUE_ACTIONS[..]].concat(), &layout)?;
     form.ids = vec![id.clone()];
-    let outcome = perform(&shared, &layout, form.change(action)?, Targets::Ids(form.ids()?), Some(1)).await?;
+    let targets = form.selected(&Address::default())?;
+    only_running(action, &targets)?;
+    let outcome = perform(&shared, &layout, form.change(action)?, targets, Some(1)).await?;
     // A deleted job has no page any more.
     let page = if action == Action::Delete && outcome.changed > 0 { "jobs".to_owned() } else { format!("jobs/{id}") };
     Ok(Redirect::to(&format!("{}{page}?outcome={}", layout.root, outcome.action_id)).into_response())
@@ -156,14 +197,9 @@ pub(crate) async fn change_job(
 pub(crate) async fn change_jobs(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
     let form = Form::read(&body);
     let action = form.action(&JOB_ACTIONS, &layout)?;
-    let ids = form.ids()?;
     let address = Address::read(&form.query);
-    let targets = match address.filter(layout.now)?.status {
-        _ if ids.is_empty() => Targets::Matching(address.selection()?),
-        // The visitor has seen them with this status.
-        Some(status) => Targets::IdsWithStatus(ids, status),
-        None => Targets::Ids(ids),
-    };
+    let targets = if form.ids.is_empty() { Targets::Matching(address.selection()?) } else { form.selected(&address)? };
+    only_running(action, &targets)?;
     if !form.is_confirmed {
         return confirm(&shared, layout, action, form, targets).await;
     }
@@ -209,7 +245,14 @@ async fn perform(
         Err(error) => Err(error),
     };
     performed.map_err(|error| {
+        if matches!(error, Error::Invalid { .. }) {
+            return unusable(format!("{error}."));
+        }
         tracing::warn!(action = "admin_error", "could not change jobs: {error}");
+        if matches!(error, Error::NoAnswer { .. }) {
+            let text = format!("{error}. It may still change them. The page of actions says what was changed.");
+            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The database works on the change", text);
+        }
         let text = format!("{error}. The page of actions says what was changed before.");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The jobs could not be changed", text)
     })

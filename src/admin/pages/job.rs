@@ -44,6 +44,8 @@ struct JobPage {
     layout: Layout,
     job: ShownJob,
     arguments_are_hidden: bool,
+    /// Whether the reasons show keys, which can come from the arguments.
+    shows_keys: bool,
     events: Vec<Event>,
     has_more_events: bool,
     errors: Vec<ShownError>,
@@ -97,6 +99,7 @@ pub(crate) async fn job(
     let page = found.await.map_err(|error| shared.problem(began, &error))?;
     let mut page = page.ok_or_else(missing)?;
     let shown = shared.shown_arguments(&page.layout.access, &page.job.task, &page.job.arguments);
+    page.shows_keys = shared.may_search_arguments(&page.layout.access);
     page.arguments_are_hidden = shown != page.job.arguments;
     page.job.arguments = shown;
     Ok(html(&page))
@@ -118,13 +121,14 @@ async fn read(layout: Layout, id: i64, address: &Address, reading: &mut Reading)
     let outcome = outcome_of(address, &layout, reading).await?;
     let history =
         if layout.has_companions { list_actions_on_job(id.into(), None, 20, reading).await? } else { Vec::new() };
-    let is_possible = |action: &Action| layout.allows(*action) && action.suits(&job.status);
+    let is_possible = |action: &Action| layout.has_companions && layout.allows(*action) && action.suits(&job.status);
     let actions = JOB_ACTIONS.into_iter().filter(is_possible).collect();
     let values = VALUE_ACTIONS.into_iter().filter(is_possible).collect();
     Ok(Some(JobPage {
         layout,
         job,
         arguments_are_hidden: false,
+        shows_keys: false,
         events,
         has_more_events,
         errors,

@@ -154,8 +154,8 @@ fn page(layout: Layout, address: Address, cursor: Cursor, found: Found, skips_ar
     let oldest = jobs.last().map(|job| job.id);
     // Where the page goes on: behind its last job, or where the search stopped.
     let (up, down) = match cursor {
-        Cursor::After(id) => (if has_more { newest } else { end }, oldest.or(Some(id + 1))),
-        Cursor::Before(id) => (newest.or(Some(id - 1)), if has_more { oldest } else { end }),
+        Cursor::After(id) => (if has_more { newest } else { end }, oldest.or(Some(id.saturating_add(1)))),
+        Cursor::Before(id) => (newest.or(Some(id.saturating_sub(1))), if has_more { oldest } else { end }),
         Cursor::Newest => (None, if has_more { oldest } else { end }),
     };
     JobsPage {
@@ -169,13 +169,20 @@ fn page(layout: Layout, address: Address, cursor: Cursor, found: Found, skips_ar
         skips_arguments,
         windows: WINDOWS,
         outcome,
-        actions: JOB_ACTIONS.into_iter().filter(|action| layout.allows(*action)).collect(),
+        actions: actions(&layout, address.get("status")),
         is_selection: address.is_selection(),
         query: address.with("", ""),
         layout,
         address,
         jobs,
     }
+}
+
+/// What the visitor may do with jobs of this status, or of any if it is empty.
+fn actions(layout: &Layout, status: &str) -> Vec<Action> {
+    let suits = |action: &Action| status.is_empty() || action.suits(status);
+    let is_possible = |action: &Action| layout.has_companions && layout.allows(*action) && suits(action);
+    JOB_ACTIONS.into_iter().filter(is_possible).collect()
 }
 
 fn tabs(address: &Address, (todo, doing, failed, cancelled, aborted, all): Counts, has_companions: bool) -> Vec<Tab> {

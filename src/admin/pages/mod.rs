@@ -35,6 +35,11 @@ pub(crate) async fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "There is no such page", "The links above lead to those that exist.")
 }
 
+pub(crate) async fn only_forms() -> Problem {
+    let text = "Nothing was changed. A button of a page leads here. The links above lead to the pages.";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "There is no such page", text)
+}
+
 /// A page's reading, and since when it reads.
 pub(crate) struct Started {
     pub(crate) reading: Reading,
@@ -49,6 +54,22 @@ impl Shared {
             Ok(reading) => Ok(Started { reading, began }),
             Err(error) => Err(unreadable(&error, false)),
         }
+    }
+
+    /// Refuses a form in a database of Python's alone. It has no record of actions, so nothing can be changed there.
+    pub(crate) async fn need_companions(&self, layout: &mut Layout) -> Result<(), Problem> {
+        let mut started = self.read().await?;
+        let began = started.began();
+        let completed = match started.complete(layout).await {
+            Ok(()) => started.reading.end().await,
+            Err(error) => Err(error),
+        };
+        completed.map_err(|error| self.problem(began, &error))?;
+        if layout.has_companions {
+            return Ok(());
+        }
+        let text = "The database has the tables of Python's Procrastinate only. Run the migrations of this crate.";
+        Err(Problem::new(StatusCode::CONFLICT, "Nothing can be changed here", text))
     }
 
     /// Says why a page could not be read.

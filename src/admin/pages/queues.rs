@@ -15,6 +15,7 @@ use crate::admin::pages::PageResult;
 use crate::admin::pages::address::{Address, count, count_up_to, grouped};
 use crate::admin::pages::change::allowed;
 use crate::admin::pages::forms::limits::describe;
+use crate::admin::pages::forms::recorded::Refused;
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateFlowControl;
@@ -124,7 +125,11 @@ pub(crate) async fn change_queue(State(shared): State<Arc<Shared>>, layout: Layo
             return Err(Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", text));
         }
     };
-    let action = if form.get("action") == Action::Resume.as_str() { Action::Resume } else { Action::Pause };
+    let action = [Action::Pause, Action::Resume].into_iter().find(|action| action.as_str() == form.get("action"));
+    let Some(action) = action else {
+        let text = format!("Nothing was changed. There is no action {:?}.", form.get("action"));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", text));
+    };
     allowed(&layout, action)?;
     let record = Record {
         actor: layout.visitor().to_owned(),
@@ -146,10 +151,6 @@ pub(crate) async fn change_queue(State(shared): State<Arc<Shared>>, layout: Layo
         }
         Err(error) => Err(error),
     };
-    changed.map_err(|error| {
-        tracing::warn!(action = "admin_error", "could not {} a {kind}: {error}", action.label());
-        let text = format!("Nothing was changed. The reason: {error}");
-        Problem::new(StatusCode::BAD_REQUEST, format!("The {kind} could not be changed"), text)
-    })?;
+    changed.map_err(|error| Refused::from(error).into_problem(&format!("The {kind} could not be changed")))?;
     Ok(Redirect::to(&format!("{}{}", layout.root, if is_task { "tasks" } else { "queues" })).into_response())
 }

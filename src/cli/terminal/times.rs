@@ -34,7 +34,7 @@ impl Times {
     /// Formats a text with its times and jobs.
     pub(crate) fn tell(self, phrase: &Phrase) -> String {
         let part = |part: &Part| match part {
-            Part::Text(text) => text.clone(),
+            Part::Text(text) | Part::Key(text) => text.clone(),
             Part::Time(time) => self.show(*time),
             Part::Job(_, text) => on_one_line(text),
             Part::OrRetry => ", or use `retry`".to_owned(),

@@ -71,6 +71,12 @@ impl PooledConnection {
         self.is_discarded = true;
     }
 
+    /// Closes the connection when it is returned.
+    #[cfg(feature = "admin")]
+    pub(crate) fn discard_later(&mut self) {
+        self.is_discarded = true;
+    }
+
     /// Notes that a statement is about to be sent. If nobody waits for its response, the connection is closed.
     ///
     /// A connection in a transaction is returned in any case. It is that of a test, and would lose the test's data.

@@ -1,5 +1,7 @@
 //! The record of who did what.
 
+use std::time::Duration;
+
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager};
 
 use crate::database::connection::Connection;
@@ -47,6 +49,9 @@ pub(crate) async fn execute_recorded<O: Operation>(
     end(connection, output).await
 }
 
+/// How long a transaction that is given up may take to roll back.
+const ROLLBACK_PATIENCE: Duration = Duration::from_secs(1);
+
 /// With a higher isolation level, the second of two operators could fail.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
@@ -74,8 +79,11 @@ pub(crate) async fn end<T, E: From<Error>>(connection: &mut Connection, output: 
             .map(|()| output)
             .map_err(|error| failed(error).into()),
         Err(error) => {
-            // If this fails too, the connection is broken and will be closed. The first error says more.
-            let _ = AnsiTransactionManager::rollback_transaction(connection).await;
+            // If this fails too, or a statement still runs, the connection is closed. The first error says more.
+            let rollback = AnsiTransactionManager::rollback_transaction(connection);
+            if tokio::time::timeout(ROLLBACK_PATIENCE, rollback).await.is_err() {
+                pooled.discard_later();
+            }
             Err(error)
         }
     }

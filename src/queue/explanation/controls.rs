@@ -1,6 +1,6 @@
 //! The pauses and limits of queues and tasks, and which of them hold a job back.
 
-use super::phrase::Phrase;
+use super::phrase::{Part, Phrase};
 use crate::database::connection::run::Run;
 use crate::database::models::{ProcrastinateFlowControl, ProcrastinateJob};
 use crate::database::statements::explain::{RunningJobs, RunningJobsOfKey};
@@ -89,7 +89,9 @@ async fn key_is_full<R: Run>(
     let counted = run.load(RunningJobsOfKey { job_id: job.id.into(), kind, name, path }).await?;
     let Some((key, running)) = counted.into_iter().next() else { return Ok(None) };
     let is_full = control.key_max_running.is_some_and(|most| running >= i64::from(most));
-    let reason =
-        || Phrase::new(format!("{what} is limited to {limit}; {running} running with its key {}", quoted(&key)));
+    let reason = || {
+        let text = format!("{what} is limited to {limit}; {running} running with its key ");
+        Phrase::new(text).with(Part::Key(quoted(&key)))
+    };
     Ok((is_full || control.key_max_starts.is_some()).then(reason))
 }

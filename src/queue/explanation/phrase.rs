@@ -17,6 +17,8 @@ pub(crate) enum Part {
     Time(DateTime<Utc>),
     /// A job: its ID, and its [text](job_text), which contains the ID.
     Job(i64, String),
+    /// A key that can come from the arguments of the job, in quotes.
+    Key(String),
     /// A hint, as in `, or retry it`. How the user does that depends on the output.
     OrRetry,
 }

@@ -107,6 +107,16 @@ async fn hidden_arguments_are_nowhere_on_the_pages() {
         assert!(!body.contains("SECRET") && body.contains("hidden"), "{page}: {body}");
     }
     assert!(served.get("/queue/jobs/1").await.body.contains("12345678901234567890"));
+    // A limit for each key shows the key where it holds a job back.
+    sql(
+        &mut connect(&database),
+        "SELECT procrastinate_diesel_limit_keys_v1('task', 'sign', '{key}', 1, NULL, NULL);
+         INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES ('q', 'sign', '{\"key\": \"SECRET\"}');
+         UPDATE procrastinate_jobs SET status = 'doing' WHERE id = 2;
+         SELECT count(*) FROM procrastinate_fetch_job_v2('{q}', NULL)",
+    );
+    let body = served.get("/queue/jobs/4").await.body;
+    assert!(body.contains("1 running with its key hidden") && !body.contains("SECRET"), "{body}");
     // A search would tell what is hidden.
     for text in ["SECRET", "12345"] {
         assert!(served.get(&format!("/queue/jobs?text={text}")).await.body.contains("No job matches"));

@@ -25,7 +25,7 @@ async fn a_job_is_retried_and_its_page_says_who_did_it() {
     // Once more, as after a click on "back".
     served.post("/queue/jobs/1/change", "action=retry", &[OWN]).await;
     let page = served.get("/queue/jobs/1?outcome=2").await.body;
-    assert!(page.contains("0 changed, 1 had moved on"), "{page}");
+    assert!(page.contains("0 changed, 1 left as they are"), "{page}");
     // A task has no jobs yet.
     for (action, other) in [("pause", "resume"), ("resume", "pause")] {
         let form = format!("action={action}&kind=task&name=import+orders");
@@ -83,7 +83,7 @@ async fn a_selection_and_all_that_match_are_confirmed_first() {
     let done = served.post("/queue/jobs/change", body, &[OWN]).await;
     assert!(done.headers.contains("location: ../jobs?status=failed&outcome=1"), "{}", done.headers);
     let page = served.get("/queue/jobs?status=failed&outcome=1").await.body;
-    assert!(page.contains("1 changed, 1 had moved on"), "{page}");
+    assert!(page.contains("1 changed, 1 left as they are"), "{page}");
 
     let query = "query=status%3Dfailed%26queue%3Deven";
     let confirm = served.post("/queue/jobs/change", &format!("action=delete&{query}"), &[OWN]).await;
@@ -160,4 +160,56 @@ async fn visitors_do_only_what_the_application_allows() {
     assert_eq!(support.post("/queue/jobs/1/change", "action=delete", &[OWN]).await.status, 403);
     assert_eq!(support.post("/queue/jobs/1/change", "action=retry", &[OWN]).await.status, 303);
     assert_eq!(rows(&mut connection, STATUSES), ["1 | todo", "2 | todo"]);
+}
+
+#[tokio::test]
+async fn a_job_that_has_another_status_than_the_visitor_has_seen_is_left_as_it_is() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status) VALUES ('q', 't', 'failed'), ('q', 't', 'todo')",
+    );
+    let served = Served::to_operator(&database).await;
+    let statuses = "SELECT status FROM procrastinate_jobs ORDER BY id";
+    // The page was opened while job 1 was pending, and job 2 was running.
+    for (path, form) in [
+        ("jobs/1/change", "action=delete&seen=todo"),
+        ("jobs/change", "action=delete&id=1:todo&confirmed=yes"),
+        ("jobs/2/change", "action=abort&seen=doing"),
+    ] {
+        assert_eq!(served.post(&format!("/queue/{path}"), form, &[OWN]).await.status, 303, "{path} {form}");
+        assert_eq!(rows(&mut connection, statuses), ["failed", "todo"], "{path} {form}");
+    }
+    // To abort pending jobs is to cancel them, for which there is another right.
+    for (path, form) in [
+        ("jobs/2/change", "action=abort"),
+        ("jobs/2/change", "action=abort&seen=todo"),
+        ("jobs/change", "action=abort&query=status%3Dtodo&confirmed=yes"),
+        ("jobs/change", "action=retry&id=1:failed&id=2:todo&confirmed=yes"),
+        ("jobs/2/change", "action=queue&value=&seen=todo"),
+        ("queues/change", "kind=queue&name=q"),
+        ("queues/limit", "kind=queue&name=q&scope=all&running=3"),
+    ] {
+        let response = served.post(&format!("/queue/{path}"), form, &[OWN]).await;
+        assert_eq!(response.status, 400, "{path} {form}: {}", response.body);
+        assert!(response.body.contains("Nothing was changed"), "{path} {form}: {}", response.body);
+    }
+    assert_eq!(rows(&mut connection, statuses), ["failed", "todo"]);
+    assert!(rows(&mut connection, "SELECT name FROM procrastinate_diesel_flow_controls").is_empty());
+}
+
+#[tokio::test]
+async fn a_queue_whose_name_begins_with_a_blank_is_another_one() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status)
+         VALUES (' q', 't', 'failed'), ('q', 't', 'failed')",
+    );
+    let served = Served::to_operator(&database).await;
+    let form = "action=delete&query=status%3Dfailed%26queue%3D%2520q&confirmed=yes";
+    assert_eq!(served.post("/queue/jobs/change", form, &[OWN]).await.status, 303);
+    assert_eq!(rows(&mut connection, "SELECT queue_name FROM procrastinate_jobs"), ["q"]);
 }

@@ -48,8 +48,13 @@ struct DeferPage {
 }
 
 /// `GET /jobs/defer`
-pub(crate) async fn form(State(shared): State<Arc<Shared>>, layout: Layout, RawQuery(query): RawQuery) -> PageResult {
+pub(crate) async fn form(
+    State(shared): State<Arc<Shared>>,
+    mut layout: Layout,
+    RawQuery(query): RawQuery,
+) -> PageResult {
     allowed(&layout, Action::Defer)?;
+    shared.need_companions(&mut layout).await?;
     let address = Address::exact(&query.unwrap_or_default());
     let token = format!("{:032x}", fastrand::u128(..));
     let form = Address::of([("task", address.get("task").to_owned()), ("token", token)]);

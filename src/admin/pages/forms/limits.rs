@@ -165,8 +165,13 @@ fn scopes(control: Option<&ProcrastinateFlowControl>) -> [Scope; 2] {
 pub(crate) async fn change(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
     let form = Address::exact(&body);
     let target = Target::read(&form)?;
-    let is_removal = form.get("action") == Action::RemoveLimit.as_str();
-    let action = if is_removal { Action::RemoveLimit } else { Action::SetLimit };
+    let action =
+        [Action::SetLimit, Action::RemoveLimit].into_iter().find(|action| action.as_str() == form.get("action"));
+    let Some(action) = action else {
+        let text = format!("Nothing was changed. There is no action {:?}.", form.get("action"));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", text));
+    };
+    let is_removal = action == Action::RemoveLimit;
     allowed(&layout, action)?;
     match perform(&shared, &layout, action, &target, &form).await {
         Ok(outcome) => Ok(Redirect::to(&format!("{}&outcome={outcome}", target.address(&layout))).into_response()),

@@ -128,8 +128,13 @@ fn details(form: &Address) -> Value {
 }
 
 /// `GET /schedules/new`
-pub(crate) async fn new(State(shared): State<Arc<Shared>>, layout: Layout, RawQuery(query): RawQuery) -> PageResult {
+pub(crate) async fn new(
+    State(shared): State<Arc<Shared>>,
+    mut layout: Layout,
+    RawQuery(query): RawQuery,
+) -> PageResult {
     allowed(&layout, Action::CreateSchedule)?;
+    shared.need_companions(&mut layout).await?;
     let form = Address::exact(&query.unwrap_or_default());
     Ok(html(&FormPage { layout, form, is_new: true, has_args: true, tasks: tasks(&shared), error: None }))
 }

@@ -15,7 +15,7 @@ const SHORT_WAIT: TimeDelta = TimeDelta::minutes(1);
 const LONG_WAIT: TimeDelta = TimeDelta::minutes(10);
 
 /// Workers write the schedules of their code once an hour.
-const SEEN_WITHIN: TimeDelta = TimeDelta::hours(2);
+pub(super) const SEEN_WITHIN: TimeDelta = TimeDelta::hours(2);
 
 /// The label of a schedule without new jobs.
 const FAILS: &str = "does not fire";

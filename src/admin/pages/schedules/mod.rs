@@ -18,7 +18,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use self::health::{Hint, hint};
+use self::health::{Hint, SEEN_WITHIN, hint};
 use crate::admin::action::Action;
 use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
@@ -66,6 +66,8 @@ pub(crate) struct ShownSchedule {
     pub(crate) row: ListedSchedule,
     /// When it ticks, in words.
     words: String,
+    /// Whether no worker has had it in its code for long.
+    is_gone_from_code: bool,
     pub(crate) hint: Option<Hint>,
     last_tick: Option<DateTime<Utc>>,
     next: Vec<DateTime<Utc>>,
@@ -92,6 +94,7 @@ impl ShownSchedule {
         };
         Self {
             words,
+            is_gone_from_code: row.schedule.seen_in_code_at.is_some_and(|seen| now - seen > SEEN_WITHIN),
             hint: hint(&row, now, is_worker_alive),
             last_tick: row.last_tick.and_then(|tick| DateTime::from_timestamp(tick, 0)),
             next,
@@ -143,10 +146,7 @@ impl ShownSchedule {
             Action::ResumeSchedule => self.schedule().is_paused(),
             Action::ChangeSchedule => !self.schedule().is_in_code(),
             // One in code can be removed if no worker has it in its code any more.
-            Action::RemoveSchedule => {
-                !self.schedule().is_in_code()
-                    || self.hint.as_ref().is_some_and(|hint| hint.text.contains("in its code"))
-            }
+            Action::RemoveSchedule => !self.schedule().is_in_code() || self.is_gone_from_code,
             _ => true,
         }
     }
@@ -299,6 +299,7 @@ struct SchedulePage {
     layout: Layout,
     shown: ShownSchedule,
     arguments: String,
+    arguments_are_hidden: bool,
     characters: i32,
     query: String,
     outcome: Option<ProcrastinateAction>,
@@ -337,13 +338,25 @@ pub(crate) async fn schedule(
     };
     let (found, outcome) = found.await.map_err(|error| shared.problem(began, &error))?;
     let (row, arguments, characters, is_alive) = found.ok_or_else(|| missing(&key))?;
-    let arguments = shared.shown_arguments(&layout.access, &key.task_name, &arguments);
+    let shown_arguments = shared.shown_arguments(&layout.access, &key.task_name, &arguments);
+    let arguments_are_hidden = shown_arguments != arguments;
+    let arguments = shown_arguments;
     let shown = ShownSchedule::new(row, layout.now, is_alive, NEXT_OF_ONE);
     let may = |action: &Action| layout.allows(*action) && shown.suits(*action);
     let actions = ACTIONS.into_iter().filter(may).collect();
     let can_edit = may(&Action::ChangeSchedule);
     let query = query(&key);
-    Ok(html(&SchedulePage { layout, shown, arguments, characters, query, outcome, actions, can_edit }))
+    Ok(html(&SchedulePage {
+        layout,
+        shown,
+        arguments,
+        arguments_are_hidden,
+        characters,
+        query,
+        outcome,
+        actions,
+        can_edit,
+    }))
 }
 
 fn missing(key: &ScheduleKey) -> Problem {

@@ -87,8 +87,8 @@ async fn a_selection_is_changed_after_a_question() {
     let database = jobs(&["failed", "failed", "failed"]);
     let served = Served::to_operator(&database).await;
     browser.open(&served.url("jobs")).await;
-    browser.click("[value='1']").await;
-    browser.click("[value='3']").await;
+    browser.click("[value^='1:']").await;
+    browser.click("[value^='3:']").await;
     browser.click_text("main", "retry").await;
     assert_eq!(browser.text("h1").await.to_lowercase(), "retry 2 jobs?");
     browser.click_text("main", "No").await;
@@ -150,7 +150,7 @@ async fn everything_works_without_scripts() {
     let database = jobs(&["failed", "failed"]);
     let served = Served::to_operator(&database).await;
     browser.open(&served.url("jobs")).await;
-    browser.click("[value='2']").await;
+    browser.click("[value^='2:']").await;
     browser.click_text("main", "retry").await;
     browser.click_text("main", "Yes, retry").await;
     assert!(browser.text("[role=status]").await.ends_with("1 changed"));

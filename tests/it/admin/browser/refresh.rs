@@ -100,7 +100,7 @@ async fn a_page_says_that_its_server_is_gone_and_recovers() {
     let Some((browser, database, served)) = page("queues").await else { return };
     sql(&mut connect(&database), "ALTER TABLE procrastinate_jobs RENAME TO gone");
     browser.come_back().await;
-    browser.wait_until("document.querySelector('.live').textContent === 'live: no connection'").await;
+    browser.wait_until("document.querySelector('.live').textContent.startsWith('live: status 5')").await;
     assert!(browser.text("main").await.contains("first"));
     sql(&mut connect(&database), "ALTER TABLE gone RENAME TO procrastinate_jobs");
     defer(&database, "second");
