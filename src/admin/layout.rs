@@ -70,7 +70,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Layout {
 /// The relative address of the first page. It is relative because a proxy can serve the pages under another path than
 /// the application.
 fn root(original: &str, inner: &str) -> String {
-    let depth = inner.trim_matches('/').split('/').filter(|part| !part.is_empty()).count();
+    // A slash at the end counts, too: a browser takes what is before it for a folder.
+    let depth = if inner.len() <= 1 { 0 } else { inner.matches('/').count() };
     match depth {
         // The address of the first page can end with a slash, or not.
         0 => match original.rsplit_once('/') {
@@ -107,6 +108,8 @@ mod tests {
             ("/queue/jobs", "/jobs", "./"),
             ("/jobs/7", "/jobs/7", "../"),
             ("/queue/jobs/7/retry", "/jobs/7/retry", "../../"),
+            ("/queue/jobs/", "/jobs/", "../"),
+            ("/queue/a//b", "/a//b", "../../"),
         ] {
             assert_eq!(root(original, inner), expected, "{original}");
         }

@@ -1,8 +1,10 @@
 "use strict";
 // Without this script the pages work, too: times on hover are UTC then, and a page is as old as it is.
 
+// How many milliseconds a page is shown before it is refreshed: more if the server takes long for it.
 const PERIOD = 10000;
 const LONGEST = 60000;
+const TIMES = 200;
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 
 // Shows what only a script can do: exact times in the zone of the visitor, and a box that selects all jobs of the page.
@@ -108,8 +110,11 @@ function show(problem) {
 async function refresh() {
   if (!document.hidden && !isBusy()) {
     try {
+      const began = performance.now();
       const response = await fetch(location.href, { headers: { accept: "text/html" } });
-      const page = new DOMParser().parseFromString(await response.text(), "text/html");
+      const text = await response.text();
+      const took = performance.now() - began;
+      const page = new DOMParser().parseFromString(text, "text/html");
       const fresh = page.querySelector("main[data-refresh]");
       if (!response.ok || !fresh) {
         retryLater(response.redirected ? "signed out" : `status ${response.status}`);
@@ -117,7 +122,7 @@ async function refresh() {
       }
       enhance(page);
       if (isLive() && !isBusy()) update(main, fresh);
-      wait = PERIOD;
+      wait = Math.min(Math.max(PERIOD, TIMES * took), LONGEST);
       show();
     } catch {
       retryLater("no connection");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{RawQuery, State};
+use chrono::TimeDelta;
 
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
@@ -17,6 +18,9 @@ use crate::queue::bulk::record::list_actions;
 
 /// How many actions a page lists.
 const PAGE_SIZE: i64 = 25;
+
+/// How long a page tells the visitor what it has just done.
+const OUTCOME_SHOWN: TimeDelta = TimeDelta::minutes(10);
 
 #[derive(Template)]
 #[template(path = "actions.html")]
@@ -69,5 +73,8 @@ pub(crate) async fn outcome_of(
         return Ok(None);
     }
     let found = list_actions(Beyond::Before(id.saturating_add(1)), 1, reading).await?;
-    Ok(found.into_iter().find(|action| action.id == id))
+    // A link from somebody else, or an old one, must not look as if something had just been done.
+    let is_own = |action: &ProcrastinateAction| action.id == id && action.actor == layout.visitor();
+    let is_new = |action: &ProcrastinateAction| layout.now.signed_duration_since(action.at) < OUTCOME_SHOWN;
+    Ok(found.into_iter().find(|action| is_own(action) && is_new(action)))
 }

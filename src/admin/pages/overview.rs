@@ -1,5 +1,6 @@
 //! The first page: how the queue is doing, and what needs attention.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,10 @@ use crate::database::statements::admin::overview::{
 use crate::database::statements::flow_control::ListFlowControlsQuery;
 use crate::error::Error;
 
-/// How old an overview may be.
-const LIFETIME: Duration = Duration::from_secs(8);
+/// How old an overview may be: at least and at most, and how many times as long as it took to read. So the visitors
+/// together cost the server a hundredth of one processor at most.
+const LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(8)..=Duration::from_secs(60);
+const LIFETIME_FACTOR: u32 = 100;
 
 /// How old its charts of the last hour and day may be.
 const LIFETIME_OF_HOUR: Duration = Duration::from_secs(30);
@@ -46,7 +49,9 @@ pub(crate) struct OverviewCache {
 /// An overview and its charts, and when they were read.
 #[derive(Debug, Default)]
 struct Newest {
-    overview: Option<(Instant, Arc<Overview>)>,
+    overview: Option<Arc<Overview>>,
+    /// Until when the overview is new enough.
+    until: Option<Instant>,
     hour: Option<(Instant, Arc<Chart>)>,
     day: Option<(Instant, Arc<Chart>)>,
 }
@@ -114,7 +119,8 @@ pub(crate) async fn overview(
 /// The newest overview, or another one if it is too old.
 async fn current(shared: &Shared, cache: &OverviewCache, layout: &mut Layout) -> Result<Arc<Overview>, Problem> {
     let mut newest = cache.newest.lock().await;
-    if let Some((_, overview)) = newest.overview.as_ref().filter(|(read_at, _)| read_at.elapsed() < LIFETIME) {
+    let is_new = newest.until.is_some_and(|until| Instant::now() < until);
+    if let Some(overview) = newest.overview.as_ref().filter(|_| is_new) {
         return Ok(overview.clone());
     }
     let mut started = shared.read().await?;
@@ -136,7 +142,9 @@ async fn current(shared: &Shared, cache: &OverviewCache, layout: &mut Layout) ->
         Ok::<_, Error>(Arc::new(overview))
     };
     let overview = found.await.map_err(|error| shared.problem(began, &error))?;
-    newest.overview = Some((Instant::now(), overview.clone()));
+    let lifetime = (began.elapsed() * LIFETIME_FACTOR).clamp(*LIFETIMES.start(), *LIFETIMES.end());
+    newest.until = Some(Instant::now() + lifetime);
+    newest.overview = Some(overview.clone());
     Ok(overview)
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager};
+use serde_json::{Map, Value};
 
 use crate::database::connection::Connection;
 use crate::database::connection::run::Run;
@@ -17,7 +18,10 @@ use crate::validation::check_text;
 impl Record {
     pub(crate) fn check(&self) -> Result<(), Error> {
         check_text("actor", Some(&self.actor))?;
-        check_text("target", Some(&self.target))
+        check_text("target", Some(&self.target))?;
+        // Such as the reason of a pause.
+        let mut texts = self.details.as_object().into_iter().flat_map(Map::values).filter_map(Value::as_str);
+        texts.try_for_each(|text| check_text("value", Some(text)))
     }
 }
 

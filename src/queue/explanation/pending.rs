@@ -68,14 +68,18 @@ async fn free<R: Run>(
 ) -> Result<[Phrase; 2], Error> {
     let queue = job.queue_name.clone();
     let ahead = run.load_one(JobsAhead { job_id: job.id.into(), queue, priority: job.priority }).await?;
-    let ahead = if ahead >= 10_000 { "10,000 or more".to_owned() } else { ahead.to_string() };
+    let ahead = match ahead {
+        1 => "1 job of its queue is".to_owned(),
+        10_000.. => "10,000 or more jobs of its queue are".to_owned(),
+        _ => format!("{ahead} jobs of its queue are"),
+    };
     let last = match run.load_one(LastStart { queue: job.queue_name.clone() }).await? {
         Some(time) => Phrase::new("the last job of that queue started ").with(time),
         None => Phrase::new("no job of that queue has ever started"),
     };
     let check = format!("; check that one of them serves the queue {:?}: ", job.queue_name);
     Ok([
-        Phrase::new(format!("the job can start; {ahead} jobs of its queue are before it")),
+        Phrase::new(format!("the job can start; {ahead} before it")),
         Phrase::new("workers: ").join(alive(workers, now)).with(check).join(last),
     ])
 }
