@@ -36,6 +36,16 @@ impl Layout {
         self.access.allows(action)
     }
 
+    /// Whether the visitor may pause or resume anything.
+    pub(crate) fn can_pause(&self) -> bool {
+        self.has_companions && (self.allows(Action::Pause) || self.allows(Action::Resume))
+    }
+
+    /// Whether the visitor may set or remove any limit.
+    pub(crate) fn can_limit(&self) -> bool {
+        self.has_companions && (self.allows(Action::SetLimit) || self.allows(Action::RemoveLimit))
+    }
+
     pub(crate) fn moment(&self, time: &DateTime<Utc>) -> Moment {
         Moment::new(*time, self.now)
     }

@@ -89,14 +89,6 @@ impl Form {
         form
     }
 
-    /// What to do, if the visitor may do it.
-    fn action(&self, known: &[Action], layout: &Layout) -> Result<Action, Problem> {
-        let known = known.iter().copied().find(|action| action.as_str() == self.action);
-        let action = known.ok_or_else(|| unusable(format!("There is no action {:?}.", self.action)))?;
-        allowed(layout, action)?;
-        Ok(action)
-    }
-
     /// The change that the action makes.
     fn change(&self, action: Action) -> Result<Change, Problem> {
         let wrong = |rule: &str| unusable(format!("{:?} must be {rule}.", self.value));
@@ -166,6 +158,14 @@ pub(crate) fn unusable(text: String) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", format!("Nothing was changed. {text}"))
 }
 
+/// The action of a form, if the visitor may do it.
+pub(crate) fn requested(known: &[Action], name: &str, layout: &Layout) -> Result<Action, Problem> {
+    let known = known.iter().copied().find(|action| action.as_str() == name);
+    let action = known.ok_or_else(|| unusable(format!("There is no action {name:?}.")))?;
+    allowed(layout, action)?;
+    Ok(action)
+}
+
 /// Refuses an action that the visitor may not do.
 pub(crate) fn allowed(layout: &Layout, action: Action) -> Result<(), Problem> {
     if layout.allows(action) {
@@ -183,7 +183,7 @@ pub(crate) async fn change_job(
     body: String,
 ) -> PageResult {
     let mut form = Form::read(&body);
-    let action = form.action(&[&JOB_ACTIONS[..], &VALUE_ACTIONS[..]].concat(), &layout)?;
+    let action = requested(&[&JOB_ACTIONS[..], &VALUE_ACTIONS[..]].concat(), &form.action, &layout)?;
     form.ids = vec![id.clone()];
     let targets = form.selected(&Address::default())?;
     only_running(action, &targets)?;
@@ -196,7 +196,7 @@ pub(crate) async fn change_job(
 /// `POST /jobs/change`
 pub(crate) async fn change_jobs(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
     let form = Form::read(&body);
-    let action = form.action(&JOB_ACTIONS, &layout)?;
+    let action = requested(&JOB_ACTIONS, &form.action, &layout)?;
     let address = Address::read(&form.query);
     let targets = if form.ids.is_empty() { Targets::Matching(address.selection()?) } else { form.selected(&address)? };
     only_running(action, &targets)?;

@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use serde_json::json;
 
 use crate::admin::action::Action;
-use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::pages::address::{Address, count, count_up_to, grouped};
-use crate::admin::pages::change::allowed;
+use crate::admin::pages::change::{requested, unusable};
 use crate::admin::pages::forms::limits::describe;
 use crate::admin::pages::forms::recorded::Refused;
 use crate::admin::shared::Shared;
@@ -70,14 +68,6 @@ impl QueuesPage {
         self.control(name).is_some_and(|control| control.paused_at.is_some())
     }
 
-    fn can_change(&self) -> bool {
-        self.layout.allows(Action::Pause) || self.layout.allows(Action::Resume)
-    }
-
-    fn can_limit(&self) -> bool {
-        self.layout.has_companions && (self.layout.allows(Action::SetLimit) || self.layout.allows(Action::RemoveLimit))
-    }
-
     fn limits(&self, control: &ProcrastinateFlowControl) -> Vec<String> {
         describe(control)
     }
@@ -120,17 +110,9 @@ pub(crate) async fn change_queue(State(shared): State<Arc<Shared>>, layout: Layo
     let is_task = match kind {
         "queue" => false,
         "task" => true,
-        _ => {
-            let text = format!("Nothing was changed. The kind is {kind:?}, and must be queue or task.");
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", text));
-        }
+        _ => return Err(unusable(format!("The kind is {kind:?}, and must be queue or task."))),
     };
-    let action = [Action::Pause, Action::Resume].into_iter().find(|action| action.as_str() == form.get("action"));
-    let Some(action) = action else {
-        let text = format!("Nothing was changed. There is no action {:?}.", form.get("action"));
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", text));
-    };
-    allowed(&layout, action)?;
+    let action = requested(&[Action::Pause, Action::Resume], form.get("action"), &layout)?;
     let record = Record {
         actor: layout.visitor().to_owned(),
         action: action.as_str(),

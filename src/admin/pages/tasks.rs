@@ -7,7 +7,6 @@ use askama::Template;
 use axum::extract::State;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::admin::action::Action;
 use crate::admin::layout::{Layout, html};
 use crate::admin::moment::span;
 use crate::admin::pages::PageResult;
@@ -64,16 +63,6 @@ struct TasksPage {
 impl Row {
     fn is_paused(&self) -> bool {
         self.control.as_ref().is_some_and(|control| control.paused_at.is_some())
-    }
-}
-
-impl TasksPage {
-    fn can_pause(&self) -> bool {
-        self.layout.has_companions && (self.layout.allows(Action::Pause) || self.layout.allows(Action::Resume))
-    }
-
-    fn can_limit(&self) -> bool {
-        self.layout.has_companions && (self.layout.allows(Action::SetLimit) || self.layout.allows(Action::RemoveLimit))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::admin::layout::{Layout, html};
 use crate::admin::moment::span;
 use crate::admin::pages::actions::outcome_of;
 use crate::admin::pages::address::Address;
-use crate::admin::pages::change::{allowed, unusable};
+use crate::admin::pages::change::{allowed, requested, unusable};
 use crate::admin::pages::forms::recorded::{Refused, recorded};
 use crate::admin::pages::{PageResult, not_found};
 use crate::admin::shared::Shared;
@@ -165,14 +165,8 @@ fn scopes(control: Option<&ProcrastinateFlowControl>) -> [Scope; 2] {
 pub(crate) async fn change(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
     let form = Address::exact(&body);
     let target = Target::read(&form)?;
-    let action =
-        [Action::SetLimit, Action::RemoveLimit].into_iter().find(|action| action.as_str() == form.get("action"));
-    let Some(action) = action else {
-        let text = format!("Nothing was changed. There is no action {:?}.", form.get("action"));
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", text));
-    };
+    let action = requested(&[Action::SetLimit, Action::RemoveLimit], form.get("action"), &layout)?;
     let is_removal = action == Action::RemoveLimit;
-    allowed(&layout, action)?;
     match perform(&shared, &layout, action, &target, &form).await {
         Ok(outcome) => Ok(Redirect::to(&format!("{}&outcome={outcome}", target.address(&layout))).into_response()),
         Err(refused) => {

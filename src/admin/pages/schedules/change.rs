@@ -12,7 +12,7 @@ use crate::admin::action::Action;
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::pages::address::Address;
-use crate::admin::pages::change::{allowed, unusable};
+use crate::admin::pages::change::requested;
 use crate::admin::pages::forms::recorded::{Refused, recorded};
 use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
@@ -41,9 +41,7 @@ impl RemovePage {
 /// `POST /schedules/change`
 pub(crate) async fn change(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
     let form = Address::exact(&body);
-    let known = ACTIONS.into_iter().find(|action| action.as_str() == form.get("action"));
-    let action = known.ok_or_else(|| unusable(format!("There is no action {:?}.", form.get("action"))))?;
-    allowed(&layout, action)?;
+    let action = requested(&ACTIONS, form.get("action"), &layout)?;
     let key = key(&form);
     if action == Action::RemoveSchedule && form.get("confirmed").is_empty() {
         return Ok(html(&RemovePage { layout, key }));
