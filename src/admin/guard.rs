@@ -77,7 +77,10 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
 fn refusal(access: &Access) -> Option<Response> {
     let problem = |status, text: &str| Problem::new(status, "You cannot see this page", text).into_response();
     match access.visitor().err()? {
-        Refusal::Redirect(to) => Some(Redirect::to(to).into_response()),
+        Refusal::Redirect(to) => Some(match HeaderValue::from_str(to) {
+            Ok(_) => Redirect::to(to).into_response(),
+            Err(_) => problem(StatusCode::FORBIDDEN, "The application redirects to an address that is not valid."),
+        }),
         Refusal::Forbidden => Some(problem(
             StatusCode::FORBIDDEN,
             "The application decides who can see these pages. Until it does, they are closed: AdminPages::access.",

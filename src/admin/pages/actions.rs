@@ -27,6 +27,8 @@ const OUTCOME_SHOWN: TimeDelta = TimeDelta::minutes(10);
 struct ActionsPage {
     layout: Layout,
     actions: Vec<ProcrastinateAction>,
+    /// Whether the page begins at the newest action.
+    is_first: bool,
     newer: Option<i64>,
     older: Option<i64>,
 }
@@ -58,8 +60,9 @@ pub(crate) async fn actions(
     let actions = found.await.map_err(|error| shared.problem(began, &error))?;
     let is_full = i64::try_from(actions.len()).is_ok_and(|actions| actions >= PAGE_SIZE);
     let older = actions.last().map(|action| action.id).filter(|_| is_full || matches!(beyond, Beyond::After(_)));
-    let newer = actions.first().map(|action| action.id).filter(|_| !matches!(beyond, Beyond::Nothing));
-    Ok(html(&ActionsPage { layout, actions, newer, older }))
+    let is_first = matches!(beyond, Beyond::Nothing);
+    let newer = actions.first().map(|action| action.id).filter(|_| !is_first);
+    Ok(html(&ActionsPage { layout, actions, is_first, newer, older }))
 }
 
 /// The action that the address names, whose outcome a page shows.

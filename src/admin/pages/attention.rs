@@ -12,8 +12,8 @@ use crate::database::statements::admin::overview::ListedQueue;
 /// A queue whose first job waits for this long, while none runs, may have no worker.
 const LONG_WAIT: TimeDelta = TimeDelta::minutes(10);
 
-/// How many schedules that do not fire are named.
-const MOST_SCHEDULES: usize = 5;
+/// How many queues, tasks or schedules with the same problem are named.
+const MOST_NAMED: usize = 5;
 
 /// How many characters of the differences from the contract are shown.
 const MOST_CHARACTERS: usize = 600;
@@ -58,12 +58,14 @@ impl State<'_> {
             let jobs = if pending == 1 { "one job is".to_owned() } else { format!("{} jobs are", count(pending)) };
             add(format!("No worker is alive, and {jobs} pending."), "workers");
         }
-        for control in self.controls.iter().filter(|control| control.paused_at.is_some()) {
+        let paused = || self.controls.iter().filter(|control| control.paused_at.is_some());
+        for control in paused().take(MOST_NAMED) {
             let reason = control.pause_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let link = if control.kind == "task" { "tasks" } else { "queues" };
             add(format!("The {} {} is paused{reason}.", control.kind, control.name), link);
         }
-        for (queue, waited) in self.unserved() {
+        add_rest(&mut add, paused().count(), "queue or task is paused", "queues or tasks are paused", "queues");
+        for (queue, waited) in self.unserved().take(MOST_NAMED) {
             let text = format!(
                 "No job of the queue {} runs, and its first one has been pending for {}. Does a worker serve it?",
                 queue.name,
@@ -71,6 +73,8 @@ impl State<'_> {
             );
             add(text, "queues");
         }
+        let unserved = self.unserved().count();
+        add_rest(&mut add, unserved, "queue has waited long", "queues have waited long", "queues");
         self.add_schedules(&mut add);
         let (failed, is_estimate) = self.failed;
         if failed > 0 {
@@ -88,15 +92,10 @@ impl State<'_> {
             let which = if self.failing.len() == 1 { "One schedule does" } else { "Schedules do" };
             return add(format!("{which} not fire, because no worker is alive."), "schedules");
         }
-        for schedule in self.failing.iter().take(MOST_SCHEDULES) {
+        for schedule in self.failing.iter().take(MOST_NAMED) {
             add(format!("The schedule {}: {}", schedule.name, schedule.text), &schedule.link);
         }
-        if self.failing.len() > MOST_SCHEDULES {
-            let more = self.failing.len() - MOST_SCHEDULES;
-            let which =
-                if more == 1 { "One more schedule does".to_owned() } else { format!("{more} more schedules do") };
-            add(format!("{which} not fire."), "schedules");
-        }
+        add_rest(add, self.failing.len(), "schedule does not fire", "schedules do not fire", "schedules");
     }
 
     /// The queues of which no job runs, while the first one has waited long.
@@ -109,6 +108,15 @@ impl State<'_> {
         let waited = |queue: &ListedQueue| queue.waiting_since.map(|since| self.now.signed_duration_since(since));
         idle.filter_map(move |queue| Some((queue, waited(queue)?)))
             .filter(|(_, waited)| *waited > LONG_WAIT && self.alive > 0)
+    }
+}
+
+/// Adds how many more there are than those that are named.
+fn add_rest(add: &mut impl FnMut(String, &str), found: usize, one: &str, several: &str, link: &str) {
+    match found.saturating_sub(MOST_NAMED) {
+        0 => {}
+        1 => add(format!("One more {one}."), link),
+        more => add(format!("{more} more {several}."), link),
     }
 }
 

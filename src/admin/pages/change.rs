@@ -15,8 +15,10 @@ use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::pages::address::{Address, count};
+use crate::admin::pages::forms::FormBody;
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
+use crate::database::statements::admin::CEILING;
 use crate::database::statements::admin::jobs::CountMatching;
 use crate::error::Error;
 use crate::job::{JobId, JobStatus, STATUSES};
@@ -62,6 +64,8 @@ struct ConfirmPage {
     query: String,
     /// How many jobs there are, up to the ceiling.
     selected: i64,
+    /// Whether there can be more than that, because not all jobs were searched.
+    is_minimum: bool,
     filter: Vec<(String, String)>,
 }
 
@@ -180,7 +184,7 @@ pub(crate) async fn change_job(
     State(shared): State<Arc<Shared>>,
     layout: Layout,
     Path(id): Path<String>,
-    body: String,
+    FormBody(body): FormBody,
 ) -> PageResult {
     let mut form = Form::read(&body);
     let action = requested(&[&JOB_ACTIONS[..], &VALUE_ACTIONS[..]].concat(), &form.action, &layout)?;
@@ -194,7 +198,11 @@ pub(crate) async fn change_job(
 }
 
 /// `POST /jobs/change`
-pub(crate) async fn change_jobs(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
+pub(crate) async fn change_jobs(
+    State(shared): State<Arc<Shared>>,
+    layout: Layout,
+    FormBody(body): FormBody,
+) -> PageResult {
     let form = Form::read(&body);
     let action = requested(&JOB_ACTIONS, &form.action, &layout)?;
     let address = Address::read(&form.query);
@@ -210,7 +218,7 @@ pub(crate) async fn change_jobs(State(shared): State<Arc<Shared>>, layout: Layou
 
 /// Shows what would be changed.
 async fn confirm(shared: &Shared, mut layout: Layout, action: Action, form: Form, targets: Targets) -> PageResult {
-    let selected = match targets {
+    let (selected, has_more) = match targets {
         Targets::Matching(_) => {
             let mut filter = Address::read(&form.query).filter(layout.now)?;
             let mut started = shared.read().await?;
@@ -224,11 +232,12 @@ async fn confirm(shared: &Shared, mut layout: Layout, action: Action, form: Form
             };
             counted.await.map_err(|error| shared.problem(began, &error))?
         }
-        Targets::Ids(ids) | Targets::IdsWithStatus(ids, _) => i64::try_from(ids.len()).unwrap_or(i64::MAX),
+        Targets::Ids(ids) | Targets::IdsWithStatus(ids, _) => (i64::try_from(ids.len()).unwrap_or(i64::MAX), false),
     };
     let address = Address::read(&form.query);
     let filter = address.fields().into_iter().map(|(name, value)| (name.replace('_', " "), value.to_owned())).collect();
-    Ok(html(&ConfirmPage { layout, action, ids: form.ids, query: form.query, selected, filter }))
+    let is_minimum = has_more && selected <= CEILING;
+    Ok(html(&ConfirmPage { layout, action, ids: form.ids, query: form.query, selected, is_minimum, filter }))
 }
 
 async fn perform(

@@ -116,12 +116,16 @@ async fn read(layout: Layout, id: i64, address: &Address, reading: &mut Reading)
         Some(lock) => reading.load(JobsOfLock { lock: lock.clone(), limit: MOST }).await?,
         None => Vec::new(),
     };
-    let events = timeline(events);
+    let events = timeline(events.into_iter().map(|(kind, at)| (kind, at.into())).collect());
     let reasons = reasons(id, layout.now, reading).await?;
     let outcome = outcome_of(address, &layout, reading).await?;
     let history =
         if layout.has_companions { list_actions_on_job(id.into(), None, 20, reading).await? } else { Vec::new() };
-    let is_possible = |action: &Action| layout.has_companions && layout.allows(*action) && action.suits(&job.status);
+    // A live worker runs the job already.
+    let is_stalled = reasons.iter().any(|phrase| phrase.0.iter().any(|part| matches!(part, Part::OrRetry)));
+    let suits =
+        |action: Action| action.suits(&job.status) && (action != Action::Retry || job.status != "doing" || is_stalled);
+    let is_possible = |action: &Action| layout.has_companions && layout.allows(*action) && suits(*action);
     let actions = JOB_ACTIONS.into_iter().filter(is_possible).collect();
     let values = VALUE_ACTIONS.into_iter().filter(is_possible).collect();
     Ok(Some(JobPage {

@@ -29,6 +29,8 @@ struct LocksPage {
     searched: String,
     /// The last of the held locks of this page, if there are more.
     next: Option<String>,
+    /// Whether the page begins at the first lock.
+    is_first: bool,
     searched_jobs: i64,
     searched_queues: i64,
 }
@@ -73,7 +75,8 @@ pub(crate) async fn locks(
         started.reading.end().await?;
         let searched = searched.unwrap_or_default();
         let (searched_jobs, searched_queues) = (SEARCHED_JOBS, SEARCHED_QUEUES);
-        Ok::<_, Error>(LocksPage { layout, locks, searched, next, searched_jobs, searched_queues })
+        let is_first = after.is_none();
+        Ok::<_, Error>(LocksPage { layout, locks, searched, next, is_first, searched_jobs, searched_queues })
     };
     let page = found.await.map_err(|error| shared.problem(began, &error))?;
     Ok(html(&page))

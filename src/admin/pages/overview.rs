@@ -24,10 +24,10 @@ use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateFlowControl;
 use crate::database::statements::admin::activity::{Activity, Failures, OldestWaiting, WaitingJob};
+use crate::database::statements::admin::controls::ControlsOfPage;
 use crate::database::statements::admin::overview::{
     CountByStatus, ListOfQueues, ListOfWorkers, ListedQueue, ListedWorker,
 };
-use crate::database::statements::flow_control::ListFlowControlsQuery;
 use crate::error::Error;
 
 /// How old an overview may be: at least and at most, and how many times as long as it took to read. So the visitors
@@ -132,7 +132,7 @@ async fn current(shared: &Shared, cache: &OverviewCache, layout: &mut Layout) ->
         let counts = reading.load_one(CountByStatus { has_companions }).await?;
         let queues = reading.load(ListOfQueues { has_companions, limit: MOST_QUEUES }).await?;
         let workers = reading.load(ListOfWorkers { limit: MOST_WORKERS }).await?;
-        let controls = if has_companions { reading.load(ListFlowControlsQuery).await? } else { Vec::new() };
+        let controls = if has_companions { reading.load(ControlsOfPage).await? } else { Vec::new() };
         let failing = if has_companions { failing_schedules(now, reading).await? } else { Vec::new() };
         let oldest = reading.load(OldestWaiting { has_companions }).await?.into_iter().next();
         let hour = chart(HOUR, &mut newest.hour, LIFETIME_OF_HOUR, layout, reading).await?;

@@ -12,17 +12,18 @@ use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::pages::address::{Address, count, count_up_to, grouped};
 use crate::admin::pages::change::{requested, unusable};
-use crate::admin::pages::forms::limits::describe;
-use crate::admin::pages::forms::recorded::Refused;
+use crate::admin::pages::forms::FormBody;
+use crate::admin::pages::forms::recorded::{Refused, recorded};
 use crate::admin::shared::Shared;
+use crate::database::connection::Connection;
 use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateFlowControl;
 use crate::database::statements::actions::Record;
 use crate::database::statements::admin::FAILED_CEILING;
+use crate::database::statements::admin::controls::{ControlsOfPage, MOST_CONTROLS};
 use crate::database::statements::admin::overview::{ListOfQueues, ListedQueue};
-use crate::database::statements::flow_control::ListFlowControlsQuery;
 use crate::error::Error;
-use crate::queue::bulk::record::execute_recorded;
+use crate::queue::job_manager::sealed::Sealed;
 use crate::queue::job_manager::{pause_queue, pause_task, resume_queue, resume_task};
 
 /// The most queues that a page lists.
@@ -68,8 +69,9 @@ impl QueuesPage {
         self.control(name).is_some_and(|control| control.paused_at.is_some())
     }
 
-    fn limits(&self, control: &ProcrastinateFlowControl) -> Vec<String> {
-        describe(control)
+    /// Whether there may be more pauses and limits than the page knows.
+    fn has_more_controls(&self) -> bool {
+        i64::try_from(self.controls.len()).is_ok_and(|controls| controls >= MOST_CONTROLS)
     }
 
     /// The limited tasks, and the queues that are not listed.
@@ -94,8 +96,7 @@ pub(crate) async fn queues(State(shared): State<Arc<Shared>>, mut layout: Layout
         started.complete(&mut layout).await?;
         let queues =
             started.reading.load(ListOfQueues { has_companions: layout.has_companions, limit: MOST_QUEUES }).await?;
-        let controls =
-            if layout.has_companions { started.reading.load(ListFlowControlsQuery).await? } else { Vec::new() };
+        let controls = if layout.has_companions { started.reading.load(ControlsOfPage).await? } else { Vec::new() };
         started.reading.end().await?;
         Ok::<_, Error>(QueuesPage { layout, queues, controls })
     };
@@ -104,7 +105,11 @@ pub(crate) async fn queues(State(shared): State<Arc<Shared>>, mut layout: Layout
 }
 
 /// `POST /queues/change`: pauses or resumes a queue or task.
-pub(crate) async fn change_queue(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
+pub(crate) async fn change_queue(
+    State(shared): State<Arc<Shared>>,
+    layout: Layout,
+    FormBody(body): FormBody,
+) -> PageResult {
     let form = Address::exact(&body);
     let (kind, name, reason) = (form.get("kind"), form.get("name"), form.get("reason").trim());
     let is_task = match kind {
@@ -119,20 +124,21 @@ pub(crate) async fn change_queue(State(shared): State<Arc<Shared>>, layout: Layo
         target: format!("{kind} {name}"),
         details: if reason.is_empty() { json!({}) } else { json!({ "reason": reason }) },
     };
-    let connection = shared.app.connector().get_limited("pause or resume", shared.statement_timeout).await;
-    let changed = match connection {
-        Ok(mut connection) if action == Action::Resume => {
+    let work = async |connection: &mut Connection| {
+        if action == Action::Resume {
             let resume = if is_task { resume_task(name) } else { resume_queue(name) };
-            execute_recorded(resume, record, &mut connection).await.map(|_| ())
-        }
-        Ok(mut connection) => {
+            if !resume.execute_pooled(connection).await? {
+                return Err(Refused::nothing_to_do(format!("the {kind} {name:?} is not paused")));
+            }
+        } else {
             let pause = if is_task { pause_task(name) } else { pause_queue(name) };
             let pause = pause.by(layout.visitor());
             let pause = if reason.is_empty() { pause } else { pause.reason(reason) };
-            execute_recorded(pause, record, &mut connection).await.map(|_| ())
+            pause.execute_pooled(connection).await?;
         }
-        Err(error) => Err(error),
+        Ok(())
     };
-    changed.map_err(|error| Refused::from(error).into_problem(&format!("The {kind} could not be changed")))?;
+    let done = recorded(&shared, record, work).await;
+    done.map_err(|refused| refused.into_problem(&format!("The {kind} could not be changed")))?;
     Ok(Redirect::to(&format!("{}{}", layout.root, if is_task { "tasks" } else { "queues" })).into_response())
 }

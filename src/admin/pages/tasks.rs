@@ -14,11 +14,11 @@ use crate::admin::pages::address::{count_up_to, grouped};
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateFlowControl;
+use crate::database::statements::admin::controls::ControlsOfPage;
 use crate::database::statements::admin::tasks::{
     CountedTask, CountsOfTasks, MeasuredTask, MeasuredTasks, NamesOfTasks,
 };
 use crate::database::statements::admin::{CEILING, FAILED_CEILING};
-use crate::database::statements::flow_control::ListFlowControlsQuery;
 use crate::error::Error;
 
 /// The most tasks that a page lists.
@@ -89,7 +89,7 @@ pub(crate) async fn tasks(State(shared): State<Arc<Shared>>, mut layout: Layout)
             counts: reading.load(CountsOfTasks { names, ceiling, has_companions }).await?,
             ceiling,
             measured: reading.load(MeasuredTasks { has_companions }).await?,
-            controls: if has_companions { reading.load(ListFlowControlsQuery).await? } else { Vec::new() },
+            controls: if has_companions { reading.load(ControlsOfPage).await? } else { Vec::new() },
         };
         started.reading.end().await?;
         Ok::<_, Error>(page(layout, found, has_more))
@@ -161,26 +161,6 @@ fn percent(part: i64, of: i64) -> String {
         1_000.. => "99.9 %".to_owned(),
         _ => format!("{}.{} %", tenths / 10, tenths % 10),
     }
-}
-
-/// The limits of a queue or task as a text.
-pub(crate) fn limits(control: &ProcrastinateFlowControl) -> String {
-    let mut texts = Vec::new();
-    let mut add = |running: Option<i32>, starts: Option<i32>, period: Option<f64>, of: &str| {
-        if let Some(running) = running {
-            texts.push(format!("at most {running} running{of}"));
-        }
-        if let (Some(starts), Some(period)) = (starts, period) {
-            texts.push(format!("at most {starts} starts in {}{of}", length(period)));
-        }
-    };
-    add(control.max_running, control.max_starts, control.start_period_seconds, "");
-    let path = control.key_path.as_ref().map(|path| path.iter().flatten().map(String::as_str).collect::<Vec<_>>());
-    if let Some(path) = path {
-        let of = format!(" for each {}", path.join("."));
-        add(control.key_max_running, control.key_max_starts, control.key_start_period_seconds, &of);
-    }
-    texts.join(", ")
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use diesel::query_builder::AstPass;
 use diesel::result::QueryResult;
 use diesel::sql_types::{Array, BigInt, Bool, Double, Nullable, Text};
 
-use crate::database::models::{ProcrastinateJob, ProcrastinateJobError};
+use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError};
 use crate::database::statements::inspect::{JobFilter, SELECT_JOBS};
 use crate::database::statements::manage::RetryJobQuery;
 use crate::database::statements::statement;
 use crate::job::JobId;
-use procrastinate_schema::schema::{procrastinate_diesel_job_errors, procrastinate_jobs};
+use procrastinate_schema::schema::{procrastinate_diesel_job_errors, procrastinate_events, procrastinate_jobs};
 
 /// The database that the connection leads to: the server's version, the database, the current schema and the role.
 pub(crate) struct ServerInfo;
@@ -115,6 +115,19 @@ statement!("look up names": NamesInUse -> (bool, String): (Bool, Text), |_, out|
         "WITH newest AS (SELECT queue_name, task_name FROM procrastinate_jobs ORDER BY id DESC LIMIT 5000) \
          SELECT true, queue_name::text FROM newest UNION SELECT false, task_name::text FROM newest ORDER BY 1, 2",
     );
+    Ok(())
+});
+
+/// The events of a job, oldest first.
+pub(crate) struct EventsOfJob {
+    pub(crate) job_id: JobId,
+}
+
+statement!("look up the job's events": EventsOfJob -> ProcrastinateEvent: procrastinate_events::SqlType, |statement, out| {
+    // The sum keeps the planner from reading all events in the order of their IDs.
+    out.push_sql("SELECT id, job_id, type::text, at FROM procrastinate_events WHERE job_id = ");
+    out.push_bind_param::<BigInt, _>(&statement.job_id)?;
+    out.push_sql(" ORDER BY id + 0");
     Ok(())
 });
 

@@ -166,16 +166,20 @@ statement!("look for options of jobs": JobOptionsExist -> bool: Bool, |_, out| {
     Ok(())
 });
 
-/// The events of a job, oldest first.
-pub(crate) struct EventsOfJob {
+/// How many events of a job are read to explain it.
+pub(crate) const MOST_EXPLAINED: i64 = 100;
+
+/// The newest events of a job, newest first.
+pub(crate) struct NewestEventsOfJob {
     pub(crate) job_id: JobId,
 }
 
-statement!("look up the job's events": EventsOfJob -> ProcrastinateEvent: procrastinate_events::SqlType, |statement, out| {
+statement!("look up the job's events": NewestEventsOfJob -> ProcrastinateEvent: procrastinate_events::SqlType, |statement, out| {
     // The sum keeps the planner from reading all events in the order of their IDs.
     out.push_sql("SELECT id, job_id, type::text, at FROM procrastinate_events WHERE job_id = ");
     out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-    out.push_sql(" ORDER BY id + 0");
+    out.push_sql(" ORDER BY id + 0 DESC LIMIT ");
+    out.push_bind_param::<BigInt, _>(&MOST_EXPLAINED)?;
     Ok(())
 });
 

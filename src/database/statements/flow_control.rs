@@ -69,6 +69,11 @@ statement!(
         max_starts: Nullable<Integer>, start_period_seconds: Nullable<Double>)
 );
 
+/// A query of pauses and limits, to which conditions can be added.
+pub(crate) const SELECT_CONTROLS: &str = "SELECT kind, name, paused_at, paused_by, pause_reason, skips_ticks, \
+    max_running, max_starts, start_period_seconds, key_path, key_max_running, key_max_starts, \
+    key_start_period_seconds, changed_at FROM procrastinate_diesel_flow_controls WHERE kind <> 'deadline'";
+
 /// All pauses and limits, sorted by kind and name.
 pub(crate) struct ListFlowControlsQuery;
 
@@ -76,11 +81,8 @@ statement!(
     "list the pauses and limits":
     ListFlowControlsQuery -> ProcrastinateFlowControl: procrastinate_diesel_flow_controls::SqlType,
     |_, out| {
-        out.push_sql(
-            "SELECT kind, name, paused_at, paused_by, pause_reason, skips_ticks, max_running, max_starts, \
-             start_period_seconds, key_path, key_max_running, key_max_starts, key_start_period_seconds, changed_at \
-             FROM procrastinate_diesel_flow_controls WHERE kind <> 'deadline' ORDER BY kind, name",
-        );
+        out.push_sql(SELECT_CONTROLS);
+        out.push_sql(" ORDER BY kind, name");
         Ok(())
     }
 );

@@ -12,7 +12,6 @@ use crate::database::statements::Statement;
 use crate::database::statements::actions::{ActionsOnJobQuery, Beyond, PageOfActions, Record, RecordAction};
 use crate::error::Error;
 use crate::job::JobId;
-use crate::queue::job_manager::Operation;
 use crate::validation::check_text;
 
 impl Record {
@@ -37,20 +36,21 @@ pub(crate) async fn record_of_job<R: Run>(record: Record, job_id: JobId, run: &m
     run.load_one(RecordAction { record, job_id: Some(job_id) }).await
 }
 
-/// Executes an operation and records it, both or neither. An error of the operation is not recorded.
-pub(crate) async fn execute_recorded<O: Operation>(
-    operation: O,
+/// Does something and records it, both or neither. It returns the ID of the record, and what was done. An error is not
+/// recorded.
+pub(crate) async fn recorded<T, E: From<Error>>(
     what: Record,
     connection: &mut Connection,
-) -> Result<O::Output, Error> {
+    work: impl AsyncFnOnce(&mut Connection) -> Result<T, E>,
+) -> Result<(i64, T), E> {
     what.check()?;
     begin(connection).await?;
     // In memory there are no transactions, and the record is refused.
-    let output = match record(what, connection).await {
-        Ok(_) => operation.execute_pooled(connection).await,
-        Err(error) => Err(error),
+    let done = match record(what, connection).await {
+        Ok(id) => work(connection).await.map(|output| (id, output)),
+        Err(error) => Err(error.into()),
     };
-    end(connection, output).await
+    end(connection, done).await
 }
 
 /// How long a transaction that is given up may take to roll back.

@@ -8,7 +8,7 @@ use diesel_async::{AsyncConnection, AsyncPgConnection};
 use serde_json::json;
 use throwaway_postgres::{Database, Server};
 
-use super::record::{execute_recorded, list_actions, list_actions_on_job, record};
+use super::record::{list_actions, list_actions_on_job, record, recorded};
 use super::*;
 use crate::database::connection::Connection;
 use crate::database::connection::pooled::PooledConnection;
@@ -18,7 +18,7 @@ use crate::database::models::{ProcrastinateAction, ProcrastinateJob};
 use crate::database::statements::actions::Beyond;
 use crate::database::statements::inspect::JobFilter;
 use crate::queue::job_manager::sealed::Sealed;
-use crate::queue::job_manager::{list_flow_controls, pause_queue, retry_job};
+use crate::queue::job_manager::{Operation, list_flow_controls, pause_queue, retry_job};
 
 /// A database with these jobs: for each the queue and the status.
 struct Bench {
@@ -307,6 +307,16 @@ fn actions_are_listed_by_pages_and_by_job() {
     let by = |actor| ProcrastinateAction::query().filter(ProcrastinateAction::by(actor)).count();
     assert_eq!(by("anna").get_result(&mut bench.connection), Ok(5));
     assert_eq!(by("bob").get_result(&mut bench.connection), Ok(0));
+}
+
+/// Executes an operation and records it.
+async fn execute_recorded<O: Operation>(
+    operation: O,
+    what: Record,
+    connection: &mut Connection,
+) -> Result<O::Output, Error> {
+    let work = async |connection: &mut Connection| operation.execute_pooled(connection).await;
+    Ok(recorded(what, connection, work).await?.1)
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 
 use crate::database::connection::run::Run;
 use crate::database::models::ProcrastinateJob;
-use crate::database::statements::explain::{EventsOfJob, RegisteredWorkers};
+use crate::database::statements::explain::{NewestEventsOfJob, RegisteredWorkers};
 use crate::error::Error;
 use crate::job::{JobEventType, JobStatus};
 
@@ -44,8 +44,8 @@ async fn running<R: Run>(job: &ProcrastinateJob, now: DateTime<Utc>, run: &mut R
     let workers = run.load(RegisteredWorkers).await?;
     let mut reasons = match workers.iter().find(|worker| Some(worker.id) == job.worker_id) {
         Some(worker) if is_alive(worker, now) => {
-            let events = run.load(EventsOfJob { job_id: job.id.into() }).await?;
-            let started = events.iter().rev().find(|event| event.event_type == Some(JobEventType::Started));
+            let events = run.load(NewestEventsOfJob { job_id: job.id.into() }).await?;
+            let started = events.iter().find(|event| event.event_type == Some(JobEventType::Started));
             let text = format!("the job is running; worker {} started it", worker.id);
             vec![Phrase::new(text).with_some(started.and_then(|event| event.at))]
         }
@@ -66,9 +66,9 @@ async fn running<R: Run>(job: &ProcrastinateJob, now: DateTime<Utc>, run: &mut R
 }
 
 async fn ended<R: Run>(job: &ProcrastinateJob, run: &mut R) -> Result<Vec<Phrase>, Error> {
-    let events = run.load(EventsOfJob { job_id: job.id.into() }).await?;
+    let events = run.load(NewestEventsOfJob { job_id: job.id.into() }).await?;
     let text = format!("the job has finished: {}", job.status);
-    let mut reasons = vec![Phrase::new(text).with_some(events.last().and_then(|event| event.at))];
+    let mut reasons = vec![Phrase::new(text).with_some(events.first().and_then(|event| event.at))];
     let options = options_of_job(job, run).await?;
     reasons.extend(expired(options.as_ref()).map(|expired| Phrase::new("it was ").join(expired)));
     Ok(reasons)

@@ -42,6 +42,11 @@ async fn a_visitor_signs_in_or_is_sent_to_a_page_to_do_so() {
     let served = Served::start(&database, |pages| pages.access(|_| Access::redirect("/login"))).await;
     let sent = served.get("/queue").await;
     assert!(sent.status == 303 && sent.headers.contains("location: /login"), "{}", sent.headers);
+    let served =
+        Served::start(&database, |pages| pages.access(|_| Access::redirect("/login\r\nset-cookie: a=b"))).await;
+    let refused = served.get("/queue").await;
+    assert!(refused.status == 403 && !refused.headers.contains("set-cookie"), "{}", refused.headers);
+    assert!(refused.body.contains("an address that is not valid"), "{}", refused.body);
 
     let served = Served::start(&database, |pages| pages.access(loopback(Access::reader("me")))).await;
     assert_eq!(served.get("/queue").await.status, 200);

@@ -213,3 +213,80 @@ async fn a_queue_whose_name_begins_with_a_blank_is_another_one() {
     assert_eq!(served.post("/queue/jobs/change", form, &[OWN]).await.status, 303);
     assert_eq!(rows(&mut connection, "SELECT queue_name FROM procrastinate_jobs"), ["q"]);
 }
+
+#[tokio::test]
+async fn what_changes_nothing_is_not_recorded() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_diesel_schedules 
+             (task_name, periodic_id, cron, time_zone, args, missed_ticks, overlap, created_at, changed_at)
+         VALUES ('t', '', '0 8 * * *', 'UTC', '{}', 'procrastinate', 'allow', now(), now())",
+    );
+    let served = Served::to_operator(&database).await;
+    for (path, body, text) in [
+        ("queues", "action=resume&kind=queue&name=q", "the queue &#34;q&#34; is not paused"),
+        ("queues", "action=resume&kind=task&name=t", "the task &#34;t&#34; is not paused"),
+        ("schedules", "action=resume_schedule&task=t", "it is not paused"),
+        ("schedules", "action=resume_schedule&task=unknown", "unknown"),
+    ] {
+        let refused = served.post(&format!("/queue/{path}/change"), body, &[OWN]).await;
+        assert!(
+            refused.body.contains("Nothing was changed") && refused.body.contains(text),
+            "{body}: {}",
+            refused.body
+        );
+    }
+    assert_eq!(rows(&mut connection, "SELECT count(*) FROM procrastinate_diesel_actions"), ["0"]);
+    let beyond = served.get("/queue/actions?before=-1").await.body;
+    assert!(beyond.contains("no actions beyond this one") && !beyond.contains("Nobody"), "{beyond}");
+}
+
+#[tokio::test]
+async fn a_running_job_can_be_retried_only_if_its_worker_is_gone() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "SELECT procrastinate_register_worker_v1();
+         INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('q', 't');
+         UPDATE procrastinate_jobs SET status = 'doing', worker_id = 1",
+    );
+    let served = Served::to_operator(&database).await;
+    let retry = "value=\"retry\"";
+    let page = served.get("/queue/jobs/1").await.body;
+    assert!(page.contains("value=\"abort\"") && !page.contains(retry), "{page}");
+    sql(&mut connection, "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'");
+    let page = served.get("/queue/jobs/1").await.body;
+    assert!(page.contains(retry), "{page}");
+}
+
+#[tokio::test]
+async fn a_confirmation_says_if_not_all_jobs_were_counted() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "ALTER TABLE procrastinate_jobs DISABLE TRIGGER USER;
+         INSERT INTO procrastinate_jobs (queue_name, task_name, status)
+         SELECT CASE WHEN n % 50000 = 0 THEN 'rare' ELSE 'q' END, 't', status::procrastinate_job_status
+         FROM generate_series(1, 100000) AS n, unnest('{todo, failed}'::text[]) AS status;
+         ALTER TABLE procrastinate_jobs ENABLE TRIGGER USER",
+    );
+    sql(&mut connection, "VACUUM procrastinate_jobs");
+    let served = Served::to_operator(&database).await;
+    let confirm = async |status: &str, action: &str| {
+        let body = format!("action={action}&query=status%3D{status}%26queue%3Drare");
+        served.post("/queue/jobs/change", &body, &[OWN]).await.body
+    };
+    for (status, action) in [("todo", "cancel"), ("failed", "retry")] {
+        let page = confirm(status, action).await;
+        assert!(page.contains(&format!("{action} 2 jobs?")) && page.contains("name=\"selected\""), "{page}");
+        let other =
+            format!("INSERT INTO procrastinate_jobs (queue_name, task_name, status) VALUES ('q', 't', '{status}')");
+        sql(&mut connection, &other);
+        let page = confirm(status, action).await;
+        assert!(page.contains(&format!("{action} at least")) && !page.contains("name=\"selected\""), "{page}");
+    }
+}

@@ -8,6 +8,13 @@ use crate::support::{connect, database, rows, sql};
 const LIMITS: &str = "SELECT kind, name, max_running, max_starts, start_period_seconds, key_path, key_max_running
                       FROM procrastinate_diesel_flow_controls ORDER BY kind, name";
 
+/// The version of the limits that the form shows.
+async fn seen(served: &Served, target: &str) -> String {
+    let page = served.get(&format!("/queue/queues/limit?{target}")).await.body;
+    let (_, rest) = page.split_once("name=\"seen\" value=\"").unwrap();
+    rest.split('"').next().unwrap().to_owned()
+}
+
 const RECORDED: &str = "SELECT actor, action, target FROM procrastinate_diesel_actions ORDER BY id";
 
 #[tokio::test]
@@ -26,7 +33,8 @@ async fn a_limit_is_set_changed_and_removed() {
         ("action=limit&scope=key&field=customer.id&running=2", "outcome=2"),
         ("action=limit&scope=all&running=7", "outcome=3"),
     ] {
-        let done = served.post("/queue/queues/limit", &format!("{target}&{body}"), &[OWN]).await;
+        let seen = seen(&served, target).await;
+        let done = served.post("/queue/queues/limit", &format!("{target}&seen={seen}&{body}"), &[OWN]).await;
         let location = format!("location: ../queues/limit?kind=queue&name=a%26b&{location}");
         assert!(done.status == 303 && done.headers.contains(&location), "{} {}", done.headers, done.body);
     }
@@ -41,7 +49,7 @@ async fn a_limit_is_set_changed_and_removed() {
         "{queues}"
     );
     for scope in ["all", "key"] {
-        let body = format!("{target}&action=remove_limit&scope={scope}");
+        let body = format!("{target}&action=remove_limit&scope={scope}&seen={}", seen(&served, target).await);
         assert_eq!(served.post("/queue/queues/limit", &body, &[OWN]).await.status, 303);
     }
     assert_eq!(rows(&mut connection, LIMITS), [""; 0]);
@@ -56,7 +64,7 @@ async fn a_limit_of_a_task_is_listed_below_the_queues() {
     let database = database();
     let mut connection = connect(&database);
     let served = Served::to_operator(&database).await;
-    let body = "kind=task&name=resize&action=limit&scope=key&starts=3&per=90";
+    let body = "kind=task&name=resize&seen=none&action=limit&scope=key&starts=3&per=90";
     assert_eq!(served.post("/queue/queues/limit", body, &[OWN]).await.status, 303);
     assert_eq!(rows(&mut connection, LIMITS), ["task | resize | NULL | NULL | NULL | [] | NULL"]);
     let queues = served.get("/queue/queues").await.body;
@@ -76,8 +84,9 @@ async fn a_limit_that_breaks_a_rule_is_shown_with_it() {
         ("scope=key&running=8&field=a..b", "must be names, separated by single dots"),
         ("scope=all", "must have max_running or max_starts"),
     ] {
-        let refused =
-            served.post("/queue/queues/limit", &format!("kind=task&name=t&action=limit&{body}"), &[OWN]).await;
+        let refused = served
+            .post("/queue/queues/limit", &format!("kind=task&name=t&seen=none&action=limit&{body}"), &[OWN])
+            .await;
         assert!(refused.status == 400 && refused.body.contains(error), "{body}: {}", refused.body);
         let is_kept = !body.contains("running=8") || refused.body.contains("value=\"8\"");
         assert!(is_kept && refused.body.contains("role=\"alert\""), "{body}: {}", refused.body);
@@ -104,7 +113,7 @@ async fn visitors_set_only_the_limits_that_they_may() {
         (&support, "action=limit", 303),
         (&support, "action=remove_limit", 403),
     ] {
-        let body = format!("kind=queue&name=q&scope=all&running=1&{body}");
+        let body = format!("kind=queue&name=q&seen=none&scope=all&running=1&{body}");
         assert_eq!(served.post("/queue/queues/limit", &body, &[OWN]).await.status, status, "{body}");
     }
     assert_eq!(reader.get("/queue/queues/limit?kind=queue&name=q").await.status, 403);
@@ -117,7 +126,7 @@ async fn names_and_keys_of_limits_are_text() {
     let database = database();
     let name = form(SCRIPT);
     let served = Served::to_operator(&database).await;
-    let body = format!("kind=task&name={name}&action=limit&scope=key&running=1&field={name}");
+    let body = format!("kind=task&name={name}&seen=none&action=limit&scope=key&running=1&field={name}");
     assert_eq!(served.post("/queue/queues/limit", &body, &[OWN]).await.status, 303);
     let wrong = body.replace("running=1", &format!("running={name}"));
     let refused = served.post("/queue/queues/limit", &wrong, &[OWN]).await;
@@ -126,4 +135,30 @@ async fn names_and_keys_of_limits_are_text() {
         assert!(!response.body.contains("<script>"), "{}", response.body);
         assert!(response.body.contains("&#60;script&#62;"), "{}", response.body);
     }
+}
+
+#[tokio::test]
+async fn a_limit_that_somebody_else_has_changed_is_not_overwritten() {
+    let database = database();
+    let mut connection = connect(&database);
+    let served = Served::to_operator(&database).await;
+    let body = |seen: &str, action: &str| format!("kind=queue&name=q&seen={seen}&scope=all&running=9&action={action}");
+    for (change, limits) in [
+        ("SELECT procrastinate_diesel_set_limit_v1('queue', 'q', 3, NULL, NULL)", "at most 3 running"),
+        ("SELECT procrastinate_diesel_set_limit_v1('queue', 'q', 4, NULL, NULL)", "at most 4 running"),
+        ("SELECT procrastinate_diesel_set_limit_v1('queue', 'q', NULL, NULL, NULL)", "no limit"),
+    ] {
+        let seen = seen(&served, "kind=queue&name=q").await;
+        sql(&mut connection, change);
+        let before = rows(&mut connection, LIMITS);
+        for action in ["limit", "remove_limit"] {
+            let refused = served.post("/queue/queues/limit", &body(&seen, action), &[OWN]).await;
+            let text = format!("was changed meanwhile. It has {limits} now");
+            assert!(refused.status == 409 && refused.body.contains(&text), "{action}: {}", refused.body);
+        }
+        assert_eq!(rows(&mut connection, LIMITS), before);
+    }
+    let nothing = served.post("/queue/queues/limit", &body("none", "remove_limit"), &[OWN]).await;
+    assert!(nothing.status == 409 && nothing.body.contains("no such limit any more"), "{}", nothing.body);
+    assert_eq!(rows(&mut connection, RECORDED), [""; 0]);
 }

@@ -50,7 +50,7 @@ async fn tasks_have_their_counts_durations_and_limits() {
     assert_eq!(mail[1..8], ["4", "1", "2", "5", "40.0 %", "3 s", "1 min"], "{body}");
     let flow = &mail[8];
     assert!(flow.starts_with("paused") && flow.contains("by bob: no server"), "{flow}");
-    assert!(flow.contains("at most 7 running, at most 30 starts in 1 min"), "{flow}");
+    assert!(flow.contains("at most 7 running") && flow.contains("at most 30 starts in 1 min"), "{flow}");
     assert_eq!(row(&body, "scan")[1..8], ["1", "0", "0", "0", "", "", ""]);
     assert_eq!(row(&body, "often")[4..8], ["1", "0 %", "", ""]);
     assert_eq!(row(&body, "unused")[1..4], ["0", "0", "0"]);
@@ -114,6 +114,8 @@ async fn held_locks_have_pages() {
         }
     }
     assert_eq!(seen, 201);
+    let beyond = served.get("/queue/locks?after=zzzz").await.body;
+    assert!(beyond.contains("No running job holds a lock after this one"), "{beyond}");
 }
 
 #[tokio::test]

@@ -98,3 +98,15 @@ async fn a_change_of_the_contract_needs_attention() {
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), seen).await.unwrap();
 }
+
+#[tokio::test]
+async fn of_many_paused_queues_the_overview_names_the_first() {
+    let database = database();
+    sql(
+        &mut connect(&database),
+        "SELECT procrastinate_diesel_pause_v1('queue', 'q' || n) FROM generate_series(1, 7) AS n",
+    );
+    let body = Served::to_operator(&database).await.get("/queue").await.body;
+    assert!(body.contains("The queue q5 is paused.") && !body.contains("The queue q6 is paused."), "{body}");
+    assert!(body.contains("2 more queues or tasks are paused."), "{body}");
+}

@@ -137,6 +137,12 @@ async fn a_job_has_exact_arguments_its_errors_and_its_events() {
         assert!(body.contains(text), "{text} is not in {body}");
     }
     assert!(body.contains("no worker is alive"), "{body}");
+    // Later than a page can show.
+    sql(&mut connection, "UPDATE procrastinate_jobs SET scheduled_at = '290000-01-01' WHERE id = 1");
+    for page in ["jobs", "jobs/1"] {
+        let shown = served.get(&format!("/queue/{page}")).await;
+        assert_eq!(shown.status, 200, "{}", shown.body);
+    }
     let long = served.get("/queue/jobs/2").await.body;
     assert!(long.len() < 40_000 && long.contains("1000018 characters"), "{} bytes", long.len());
     for (page, status) in [("/queue/jobs/3", 404), ("/queue/jobs/x", 404), ("/queue/jobs?before=x", 400)] {

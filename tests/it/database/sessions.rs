@@ -125,6 +125,7 @@ async fn a_violated_constraint_costs_no_connection() {
         let app = App::builder(connector).build().unwrap();
         let pid = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
         within_patience(app.execute(check_connection())).await.unwrap();
+        eventually("the sessions of the last pool are gone", || other_sessions(&mut connection) == "1").await;
         let before = rows(&mut connection, pid);
         within_patience(app.defer(configure_task("task", json!({})).priority(7))).await.unwrap_err();
         within_patience(app.execute(finish_job(JobId::from(1), JobStatus::Failed))).await.unwrap_err();

@@ -15,6 +15,7 @@ use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::pages::address::Address;
 use crate::admin::pages::change::allowed;
+use crate::admin::pages::forms::FormBody;
 use crate::admin::pages::forms::recorded::Refused;
 use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
@@ -79,7 +80,7 @@ enum Outcome {
 }
 
 /// `POST /jobs/defer`
-pub(crate) async fn defer(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
+pub(crate) async fn defer(State(shared): State<Arc<Shared>>, layout: Layout, FormBody(body): FormBody) -> PageResult {
     allowed(&layout, Action::Defer)?;
     let mut page = page(&shared, layout, Address::read(&body));
     let (error, lock) = match perform(&shared, &page).await {

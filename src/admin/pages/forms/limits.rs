@@ -16,6 +16,7 @@ use crate::admin::moment::span;
 use crate::admin::pages::actions::outcome_of;
 use crate::admin::pages::address::Address;
 use crate::admin::pages::change::{allowed, requested, unusable};
+use crate::admin::pages::forms::FormBody;
 use crate::admin::pages::forms::recorded::{Refused, recorded};
 use crate::admin::pages::{PageResult, not_found};
 use crate::admin::shared::Shared;
@@ -23,7 +24,7 @@ use crate::database::connection::Connection;
 use crate::database::connection::run::Run;
 use crate::database::models::{ProcrastinateAction, ProcrastinateFlowControl};
 use crate::database::statements::actions::Record;
-use crate::database::statements::flow_control::ListFlowControlsQuery;
+use crate::database::statements::admin::controls::ControlOfPage;
 use crate::error::Error;
 use crate::queue::job_manager::sealed::Sealed;
 use crate::queue::job_manager::{limit_queue, limit_task, unlimit_queue, unlimit_task};
@@ -72,6 +73,8 @@ struct LimitsPage {
     layout: Layout,
     kind: &'static str,
     name: String,
+    /// The version of the limits that the visitor sees.
+    seen: String,
     scopes: [Scope; 2],
     outcome: Option<ProcrastinateAction>,
 }
@@ -105,10 +108,10 @@ pub(crate) async fn limits(State(shared): State<Arc<Shared>>, layout: Layout, Ra
     }
     let address = Address::exact(&query.unwrap_or_default());
     let target = Target::read(&address)?;
-    Ok(html(&read(&shared, layout, target, &address).await?))
+    Ok(html(&read(&shared, layout, &target, &address).await?))
 }
 
-async fn read(shared: &Shared, mut layout: Layout, target: Target, address: &Address) -> Result<LimitsPage, Problem> {
+async fn read(shared: &Shared, mut layout: Layout, target: &Target, address: &Address) -> Result<LimitsPage, Problem> {
     let mut started = shared.read().await?;
     let began = started.began();
     let found = async {
@@ -116,16 +119,39 @@ async fn read(shared: &Shared, mut layout: Layout, target: Target, address: &Add
         if !layout.has_companions {
             return Ok(None);
         }
-        let controls = started.reading.load(ListFlowControlsQuery).await?;
+        let Target { kind, name } = target;
+        let lookup = ControlOfPage { kind, name: name.clone(), locks: false };
+        let control = started.reading.load(lookup).await?.pop();
         let outcome = outcome_of(address, &layout, &mut started.reading).await?;
         started.reading.end().await?;
-        Ok::<_, Error>(Some((controls, outcome)))
+        Ok::<_, Error>(Some((control, outcome)))
     };
     let found = found.await.map_err(|error| shared.problem(began, &error))?;
-    let Some((controls, outcome)) = found else { return Err(not_found().await) };
+    let Some((control, outcome)) = found else { return Err(not_found().await) };
     let Target { kind, name } = target;
-    let control = controls.into_iter().find(|control| control.kind == kind && control.name == name);
-    Ok(LimitsPage { layout, kind, name, scopes: scopes(control.as_ref()), outcome })
+    let seen = version(control.as_ref());
+    Ok(LimitsPage { layout, kind, name: name.clone(), seen, scopes: scopes(control.as_ref()), outcome })
+}
+
+/// A text that changes with the pause and limits of a queue or task.
+fn version(control: Option<&ProcrastinateFlowControl>) -> String {
+    control.map_or_else(|| "none".to_owned(), |control| control.changed_at.timestamp_micros().to_string())
+}
+
+/// Locks the pause and limits, and refuses the change if they are not those that the visitor has seen.
+async fn check_version(target: &Target, form: &Address, connection: &mut Connection) -> Result<(), Refused> {
+    let lookup = ControlOfPage { kind: target.kind, name: target.name.clone(), locks: true };
+    let control = connection.load(lookup).await?.pop();
+    if form.get("seen") == version(control.as_ref()) {
+        return Ok(());
+    }
+    let limits = control.as_ref().map(describe).unwrap_or_default();
+    let limits = if limits.is_empty() { "no limit".to_owned() } else { limits.join(", ") };
+    let text = format!(
+        "The {} {:?} was changed meanwhile. It has {limits} now. Look at the values below, and send them again.",
+        target.kind, target.name
+    );
+    Err(Refused::new(StatusCode::CONFLICT, text))
 }
 
 fn scopes(control: Option<&ProcrastinateFlowControl>) -> [Scope; 2] {
@@ -162,7 +188,7 @@ fn scopes(control: Option<&ProcrastinateFlowControl>) -> [Scope; 2] {
 }
 
 /// `POST /queues/limit`: sets or removes a limit.
-pub(crate) async fn change(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
+pub(crate) async fn change(State(shared): State<Arc<Shared>>, layout: Layout, FormBody(body): FormBody) -> PageResult {
     let form = Address::exact(&body);
     let target = Target::read(&form)?;
     let action = requested(&[Action::SetLimit, Action::RemoveLimit], form.get("action"), &layout)?;
@@ -170,7 +196,7 @@ pub(crate) async fn change(State(shared): State<Arc<Shared>>, layout: Layout, bo
     match perform(&shared, &layout, action, &target, &form).await {
         Ok(outcome) => Ok(Redirect::to(&format!("{}&outcome={outcome}", target.address(&layout))).into_response()),
         Err(refused) => {
-            let mut page = read(&shared, layout, target, &Address::default()).await?;
+            let mut page = read(&shared, layout, &target, &Address::default()).await?;
             let scope = &mut page.scopes[usize::from(form.get("scope") == "key")];
             scope.error = Some(refused.text);
             if !is_removal {
@@ -202,7 +228,13 @@ async fn perform(
     if action == Action::RemoveLimit {
         let unlimit = if target.kind == "queue" { unlimit_queue(&target.name) } else { unlimit_task(&target.name) };
         let unlimit = if is_of_key { unlimit.per_key() } else { unlimit };
-        let work = async |connection: &mut Connection| unlimit.execute_pooled(connection).await.map_err(Refused::from);
+        let work = async |connection: &mut Connection| {
+            check_version(target, form, connection).await?;
+            if unlimit.execute_pooled(connection).await? {
+                return Ok(());
+            }
+            Err(Refused::nothing_to_do("there is no such limit any more"))
+        };
         return recorded(shared, record(json!({ "for_each_key": is_of_key })), work).await;
     }
     let (running, starts) = (number("number of running jobs", "running")?, number("number of starts", "starts")?);
@@ -231,6 +263,10 @@ async fn perform(
         "for_each_key": is_of_key,
         "field": text("field").filter(|_| is_of_key),
     });
-    let work = async |connection: &mut Connection| limit.execute_pooled(connection).await.map_err(Refused::from);
+    let work = async |connection: &mut Connection| {
+        check_version(target, form, connection).await?;
+        limit.execute_pooled(connection).await?;
+        Ok(())
+    };
     recorded(shared, record(details), work).await
 }

@@ -9,7 +9,7 @@ use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
 use crate::database::statements::actions::Record;
 use crate::error::Error;
-use crate::queue::bulk::record::{begin, end, record};
+use crate::queue::bulk::record;
 
 /// Why nothing was changed: for the form in which the values were typed, or as a page.
 #[derive(Debug, Clone)]
@@ -31,6 +31,11 @@ impl Refused {
         let shown: String = value.chars().take(MOST_SHOWN).collect();
         let dots = if shown.len() < value.len() { "…" } else { "" };
         Self::new(StatusCode::BAD_REQUEST, format!("invalid {what} \"{shown}{dots}\": {rule}"))
+    }
+
+    /// Somebody else was faster, or it was never different.
+    pub(crate) fn nothing_to_do(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, text)
     }
 
     /// The refusal as a page.
@@ -63,12 +68,6 @@ pub(crate) async fn recorded<T>(
     what: Record,
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, Refused>,
 ) -> Result<i64, Refused> {
-    what.check()?;
     let mut connection = shared.app.connector().get_limited("change it", shared.statement_timeout).await?;
-    begin(&mut connection).await?;
-    let done = match record(what, &mut connection).await {
-        Ok(id) => work(&mut connection).await.map(|_| id),
-        Err(error) => Err(error.into()),
-    };
-    end(&mut connection, done).await
+    Ok(record::recorded(what, &mut connection, work).await?.0)
 }

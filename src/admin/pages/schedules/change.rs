@@ -13,6 +13,7 @@ use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::pages::address::Address;
 use crate::admin::pages::change::requested;
+use crate::admin::pages::forms::FormBody;
 use crate::admin::pages::forms::recorded::{Refused, recorded};
 use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
@@ -39,7 +40,7 @@ impl RemovePage {
 }
 
 /// `POST /schedules/change`
-pub(crate) async fn change(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
+pub(crate) async fn change(State(shared): State<Arc<Shared>>, layout: Layout, FormBody(body): FormBody) -> PageResult {
     let form = Address::exact(&body);
     let action = requested(&ACTIONS, form.get("action"), &layout)?;
     let key = key(&form);
@@ -77,7 +78,9 @@ async fn perform(
                 pause.execute_pooled(connection).await?;
             }
             Action::ResumeSchedule => {
-                resume_schedule(task_name, periodic_id).execute_pooled(connection).await?;
+                if !resume_schedule(task_name, periodic_id).execute_pooled(connection).await? {
+                    return Err(Refused::nothing_to_do("it is not paused"));
+                }
             }
             Action::RemoveSchedule => remove_schedule(task_name, periodic_id).execute_pooled(connection).await?,
             _ => run_schedule_now(task_name, periodic_id).execute_pooled(connection).await?,

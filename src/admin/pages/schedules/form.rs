@@ -16,6 +16,7 @@ use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
 use crate::admin::pages::address::Address;
 use crate::admin::pages::change::allowed;
+use crate::admin::pages::forms::FormBody;
 use crate::admin::pages::forms::recorded::{Refused, recorded};
 use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
@@ -144,7 +145,7 @@ fn tasks(shared: &Shared) -> Vec<String> {
 }
 
 /// `POST /schedules/new`
-pub(crate) async fn create(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
+pub(crate) async fn create(State(shared): State<Arc<Shared>>, layout: Layout, FormBody(body): FormBody) -> PageResult {
     allowed(&layout, Action::CreateSchedule)?;
     let form = Address::read(&body);
     match create_recorded(&shared, &layout, &form).await {
@@ -226,7 +227,7 @@ fn filled(schedule: ProcrastinateSchedule, arguments: String) -> Address {
 }
 
 /// `POST /schedules/edit`
-pub(crate) async fn save(State(shared): State<Arc<Shared>>, layout: Layout, body: String) -> PageResult {
+pub(crate) async fn save(State(shared): State<Arc<Shared>>, layout: Layout, FormBody(body): FormBody) -> PageResult {
     allowed(&layout, Action::ChangeSchedule)?;
     let form = Address::exact(&body);
     match save_recorded(&shared, &layout, &form).await {

@@ -6,6 +6,7 @@ use crate::database::in_memory::{Answer, Store};
 use crate::database::statements::Statement;
 use crate::database::statements::admin::PageTime;
 use crate::database::statements::admin::activity::{Activity, Failures, OldestWaiting};
+use crate::database::statements::admin::controls::{ControlOfPage, ControlsOfPage};
 use crate::database::statements::admin::job::{ErrorsOfPage, EventsOfPage, JobOfPage, JobsOfLock};
 use crate::database::statements::admin::jobs::{CountMatching, EndOfWindow, FirstJobSince, ListOfJobs};
 use crate::database::statements::admin::locks::{ContendedLocks, HeldLocks, LocksByName};
@@ -30,6 +31,8 @@ macro_rules! need_a_database {
 
 need_a_database!(
     PageTime,
+    ControlsOfPage,
+    ControlOfPage,
     JobOfPage,
     EventsOfPage,
     ErrorsOfPage,

@@ -9,10 +9,10 @@ use super::manage::PutBack;
 use crate::database::in_memory::values::{seconds_before, stored_time};
 use crate::database::in_memory::violations::raised;
 use crate::database::in_memory::{Answer, Store};
-use crate::database::models::{ProcrastinateJob, ProcrastinateJobError};
+use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateJobError};
 use crate::database::statements::cli::{
-    AreTablesOurs, CountOfJobs, CountOfOldJobs, ErrorsOfJob, JobSelection, NamesInUse, PageOfJobs, RetryJobByContract,
-    ServerInfo,
+    AreTablesOurs, CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, JobSelection, NamesInUse, PageOfJobs,
+    RetryJobByContract, ServerInfo,
 };
 
 impl Answer for ServerInfo {
@@ -73,6 +73,12 @@ impl Answer for NamesInUse {
         let names: BTreeSet<(bool, String)> =
             newest.flat_map(|job| [(true, job.queue_name.clone()), (false, job.task_name.clone())]).collect();
         Ok(names.into_iter().collect())
+    }
+}
+
+impl Answer for EventsOfJob {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateEvent>> {
+        Ok(store.events_of(self.job_id.into()).to_vec())
     }
 }
 

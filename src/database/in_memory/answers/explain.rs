@@ -8,8 +8,8 @@ use diesel::result::QueryResult;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateWorker};
 use crate::database::statements::explain::{
-    CurrentTime, EventsOfJob, HolderOfLock, JobOptionsExist, JobsAhead, LastStart, RegisteredWorkers, RunningJobs,
-    RunningJobsOfKey,
+    CurrentTime, HolderOfLock, JobOptionsExist, JobsAhead, LastStart, MOST_EXPLAINED, NewestEventsOfJob,
+    RegisteredWorkers, RunningJobs, RunningJobsOfKey,
 };
 use crate::job::{JobEventType, JobStatus};
 
@@ -90,9 +90,10 @@ impl Answer for JobOptionsExist {
     }
 }
 
-impl Answer for EventsOfJob {
+impl Answer for NewestEventsOfJob {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<ProcrastinateEvent>> {
-        Ok(store.events_of(self.job_id.into()).to_vec())
+        let most = usize::try_from(MOST_EXPLAINED).unwrap_or(usize::MAX);
+        Ok(store.events_of(self.job_id.into()).iter().rev().take(most).cloned().collect())
     }
 }
 

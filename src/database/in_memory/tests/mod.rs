@@ -31,7 +31,7 @@ use crate::database::statements::cli::{
     CountOfJobs, CountOfOldJobs, ErrorsOfJob, NamesInUse, PageOfJobs, RetryJobByContract,
 };
 use crate::database::statements::defer::{InsertEachJob, InsertJobUnlessEnqueued, NewJob};
-use crate::database::statements::explain::{EventsOfJob, HolderOfLock, JobsAhead, LastStart, RegisteredWorkers};
+use crate::database::statements::explain::{HolderOfLock, JobsAhead, LastStart, NewestEventsOfJob, RegisteredWorkers};
 use crate::database::statements::finish_and_fetch::{FinishAndFetchJobs, FinishedOrFetched, JobsOfWorker};
 use crate::database::statements::flow_control::{ListFlowControlsQuery, PauseQuery, ResumeQuery, SetLimitQuery};
 use crate::database::statements::inspect::{JobFilter, ListJobsQuery};
@@ -100,8 +100,8 @@ impl Both {
         for job_id in jobs.iter().map(|job| JobId::from(job.id)) {
             let event_text = |event: &ProcrastinateEvent| format!("{:?} {}", event.event_type, time_text(event.at));
             let events_of = |events: Vec<ProcrastinateEvent>| events.iter().map(event_text).collect::<Vec<_>>();
-            let expected = complete(Blocking(&mut self.postgres).load(EventsOfJob { job_id })).unwrap();
-            let found = complete(self.memory.load(EventsOfJob { job_id })).unwrap();
+            let expected = complete(Blocking(&mut self.postgres).load(NewestEventsOfJob { job_id })).unwrap();
+            let found = complete(self.memory.load(NewestEventsOfJob { job_id })).unwrap();
             assert_eq!(events_of(found), events_of(expected), "the events of job {job_id} after {step}");
             self.ask(
                 || ErrorsOfJob { job_id },

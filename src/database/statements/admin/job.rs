@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz};
 
+use crate::database::models::stored::StoredTimeOrNone;
 use crate::database::statements::statement;
 
 /// How many characters of the arguments, or of an error, a page shows.
@@ -20,6 +21,7 @@ pub(crate) struct ShownJob {
     pub(crate) arguments: String,
     pub(crate) characters: i32,
     pub(crate) status: String,
+    #[diesel(deserialize_as = StoredTimeOrNone)]
     pub(crate) scheduled_at: Option<DateTime<Utc>>,
     pub(crate) attempts: i32,
     pub(crate) is_abort_requested: bool,
@@ -39,8 +41,7 @@ statement!(
         out.push_sql(&format!(
             "SELECT job.id, job.queue_name::text, job.task_name::text, job.priority, job.lock, job.queueing_lock, \
                 left(pretty.arguments, {MOST_CHARACTERS}), length(pretty.arguments), job.status::text, \
-                CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested, \
-                job.worker_id \
+                job.scheduled_at, job.attempts, job.abort_requested, job.worker_id \
              FROM procrastinate_jobs AS job CROSS JOIN LATERAL (SELECT jsonb_pretty(job.args)) AS pretty (arguments) \
              WHERE job.id = "
         ));
@@ -57,12 +58,11 @@ pub(crate) struct EventsOfPage {
 
 statement!(
     "look up the job's events":
-    EventsOfPage -> (String, Option<DateTime<Utc>>): (Text, Nullable<Timestamptz>),
+    EventsOfPage -> (String, StoredTimeOrNone): (Text, Nullable<Timestamptz>),
     |statement, out| {
         // The sum keeps the planner from reading all events from the back.
         out.push_sql(
-            "SELECT event.type::text, CASE WHEN isfinite(event.at) THEN event.at END \
-             FROM procrastinate_events AS event WHERE event.job_id = ",
+            "SELECT event.type::text, event.at FROM procrastinate_events AS event WHERE event.job_id = ",
         );
         out.push_bind_param::<BigInt, _>(&statement.id)?;
         out.push_sql(" ORDER BY event.id + 0 DESC LIMIT ");
@@ -79,6 +79,7 @@ pub(crate) struct ShownError {
     pub(crate) characters: i32,
     pub(crate) worker_name: Option<String>,
     pub(crate) duration_seconds: Option<f64>,
+    #[diesel(deserialize_as = StoredTimeOrNone)]
     pub(crate) at: Option<DateTime<Utc>>,
 }
 
@@ -94,7 +95,7 @@ statement!(
     |statement, out| {
         out.push_sql(&format!(
             "SELECT failure.attempt, left(failure.error, {MOST_CHARACTERS}), length(failure.error), \
-                failure.worker_name, failure.duration_seconds, CASE WHEN isfinite(failure.at) THEN failure.at END \
+                failure.worker_name, failure.duration_seconds, failure.at \
              FROM procrastinate_diesel_job_errors AS failure WHERE failure.job_id = "
         ));
         out.push_bind_param::<BigInt, _>(&statement.id)?;

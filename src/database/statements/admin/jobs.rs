@@ -6,6 +6,7 @@ use diesel::query_builder::AstPass;
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz};
 
+use crate::database::models::stored::StoredTimeOrNone;
 use crate::database::statements::admin::CEILING;
 use crate::database::statements::admin::tasks::MOST_EVENTS;
 use crate::database::statements::statement;
@@ -247,10 +248,12 @@ pub(crate) struct ListedJob {
     pub(crate) lock: Option<String>,
     pub(crate) arguments: String,
     pub(crate) status: String,
+    #[diesel(deserialize_as = StoredTimeOrNone)]
     pub(crate) scheduled_at: Option<DateTime<Utc>>,
     pub(crate) attempts: i32,
     pub(crate) is_abort_requested: bool,
     /// The time of its last event.
+    #[diesel(deserialize_as = StoredTimeOrNone)]
     pub(crate) changed_at: Option<DateTime<Utc>>,
 }
 
@@ -267,8 +270,7 @@ statement!(
     |statement, out| {
         out.push_sql(
             "SELECT job.id, job.queue_name::text, job.task_name::text, job.priority, job.lock, \
-             left(job.args::text, 200), job.status::text, \
-             CASE WHEN isfinite(job.scheduled_at) THEN job.scheduled_at END, job.attempts, job.abort_requested, \
+             left(job.args::text, 200), job.status::text, job.scheduled_at, job.attempts, job.abort_requested, \
              (SELECT max(event.at) FROM procrastinate_events AS event \
               WHERE event.job_id = job.id AND event.type <> 'scheduled' AND isfinite(event.at)) \
              FROM (SELECT job.* FROM ",
@@ -285,21 +287,31 @@ statement!(
     }
 );
 
-/// How many jobs match, of the first hundred thousand with their status, and up to one more than the ceiling.
+/// How many jobs match, of the first hundred thousand with their status, and up to one more than the ceiling. And
+/// whether there are more with that status, which were not searched.
 pub(crate) struct CountMatching(pub(crate) PageFilter);
 
-statement!(filtered "count the jobs": CountMatching -> i64: BigInt, |statement, out| {
-    out.push_sql("SELECT count(*) FROM (SELECT FROM ");
-    if statement.0.status == Some(JobStatus::Todo) {
-        // In the order of any index of pending jobs.
-        out.push_sql(&format!(
-            "(SELECT * FROM procrastinate_jobs WHERE status = 'todo' LIMIT {MOST_COUNTED}) AS job"
-        ));
-    } else {
-        statement.0.write_window(&Cursor::Newest, MOST_COUNTED, out)?;
+impl PageFilter {
+    /// The jobs that are searched to count those that match.
+    fn write_counted<'b>(&'b self, limit: i64, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if self.status == Some(JobStatus::Todo) {
+            // In the order of any index of pending jobs.
+            out.push_sql(&format!("(SELECT * FROM procrastinate_jobs WHERE status = 'todo' LIMIT {limit}) AS job"));
+            return Ok(());
+        }
+        self.write_window(&Cursor::Newest, limit, out)
     }
+}
+
+statement!(filtered "count the jobs": CountMatching -> (i64, bool): (BigInt, Bool), |statement, out| {
+    // Its numbers make it a statement of its own.
+    out.unsafe_to_cache_prepared();
+    out.push_sql("SELECT (SELECT count(*) FROM (SELECT FROM ");
+    statement.0.write_counted(MOST_COUNTED, out)?;
     statement.0.write_conditions(out)?;
-    out.push_sql(&format!(" LIMIT {}) AS matching", CEILING + 1));
+    out.push_sql(&format!(" LIMIT {}) AS matching), EXISTS (SELECT FROM ", CEILING + 1));
+    statement.0.write_counted(MOST_COUNTED + 1, out)?;
+    out.push_sql(&format!(" OFFSET {MOST_COUNTED})"));
     Ok(())
 });
 

@@ -2,6 +2,7 @@
 //! settings of the transaction in which pages read.
 
 pub(crate) mod activity;
+pub(crate) mod controls;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod locks;

@@ -85,6 +85,10 @@ async fn every_page_is_accessible_and_fits_in_each_width_and_scheme() {
                 assert!(browser.text("main").await.contains(text), "{name}: {}", browser.text("main").await);
                 let case = format!("{name}-{width_name}-{scheme}");
                 browser.check(&case, width, &mut problems).await;
+                // The scheme changes only colours, and the width only places.
+                if (width_name == "wide") == (scheme == "light") {
+                    browser.check_accessibility(&case, &mut problems).await;
+                }
                 browser.photograph(&case, width).await;
             }
         }
@@ -103,6 +107,7 @@ async fn an_empty_queue_is_accessible_too() {
         browser.open(&served.url(page)).await;
         let case = format!("empty-{}", page.replace('/', "-"));
         browser.check(&case, 400, &mut problems).await;
+        browser.check_accessibility(&case, &mut problems).await;
         browser.photograph(&case, 400).await;
     }
     assert!(problems.is_empty(), "{problems}");
@@ -164,6 +169,10 @@ impl Browser {
         if needed.as_u64().unwrap() > u64::from(width) {
             let _ = writeln!(problems, "{case}: it is {needed} wide");
         }
+    }
+
+    /// Notes what is not accessible on the page that is open.
+    async fn check_accessibility(&self, case: &str, problems: &mut String) {
         if let Some(axe) = axe() {
             self.client.execute(&format!("{axe}; window.axe = axe"), Vec::new()).await.unwrap();
             let found = self
