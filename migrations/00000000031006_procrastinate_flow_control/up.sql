@@ -4,18 +4,30 @@
 -- A limit is kept without a counter. A fetch locks the state of the limit, and counts the running
 -- jobs in the next statement, which sees every job that was started before the lock was granted.
 -- A job releases its place when its status changes, whoever changes it.
+--
+-- While a limit has much room, up to four fetches start jobs of it at the same time, each in a slot
+-- of its own. A fetch does not see the jobs of those that have not committed yet. Each of them
+-- starts at most so many jobs as the limit allows for a slot, so a fetch leaves room for as many
+-- jobs in each of the other slots. A fetch that cannot do so waits until it is alone.
 
 CREATE TABLE procrastinate_diesel_limit_states (
     kind text NOT NULL,
     name varchar(128) NOT NULL,
+    slot integer NOT NULL DEFAULT 0 CHECK (slot BETWEEN 0 AND 4),
     fetches bigint NOT NULL DEFAULT 0,
     started_at timestamptz[] NOT NULL DEFAULT '{}',
     counted_starts integer[] NOT NULL DEFAULT '{}',
+    jobs_per_slot integer,
     keys_checked_at timestamptz,
-    PRIMARY KEY (kind, name)) WITH (fillfactor = 50);
+    PRIMARY KEY (kind, name, slot)) WITH (fillfactor = 50);
 COMMENT ON TABLE procrastinate_diesel_limit_states IS
     'What a fetch locks while it starts jobs of a limited queue or task, and which starts still '
     'count for the limit of a period. Only the functions that fetch jobs use it.';
+COMMENT ON COLUMN procrastinate_diesel_limit_states.slot IS
+    '0 for a fetch that starts jobs alone, 1 to 4 for fetches that do so at the same time.';
+COMMENT ON COLUMN procrastinate_diesel_limit_states.jobs_per_slot IS
+    'How many jobs a fetch with a slot may start. Only in the row of slot 0. NULL if fetches must '
+    'be alone.';
 COMMENT ON COLUMN procrastinate_diesel_limit_states.fetches IS
     'How many fetches have started jobs. Each changes the row, so a transaction of a higher '
     'isolation level, which does not see their jobs, fails.';
@@ -176,10 +188,13 @@ CREATE TYPE procrastinate_diesel_flow_v1 AS (
     queue_rooms integer[],
     limited_tasks varchar[],
     task_rooms integer[],
+    queue_slots integer[],
+    task_slots integer[],
     counts_starts boolean,
     keyed_queues varchar[],
     keyed_tasks varchar[],
-    has_ready_keys boolean);
+    has_ready_keys boolean,
+    has_deadlines boolean);
 COMMENT ON TYPE procrastinate_diesel_flow_v1 IS
     'Which jobs a fetch may start: of these queues (NULL: of all but the blocked ones), not of the '
     'blocked tasks, and of the limited queues and tasks only as many as there is room for. '
@@ -203,11 +218,16 @@ CREATE TYPE procrastinate_diesel_room_v1 AS (
     is_pending boolean,
     next_room_at timestamptz,
     counts_starts boolean,
-    fetches bigint);
+    fetches bigint,
+    jobs_per_slot integer,
+    has_slots boolean,
+    slot integer);
 COMMENT ON TYPE procrastinate_diesel_room_v1 IS
     'How many more jobs of a paused or limited queue or task may start (room), and whether any is '
     'pending. next_room_at is when to search again if there is no room, NULL if it is paused. '
-    'fetches is how many fetches have started jobs under the limit, NULL if it is not known.';
+    'fetches is how many fetches have started jobs under the limit, NULL if it is not known. '
+    'jobs_per_slot is how many jobs a fetch with a slot may start, if has_slots. slot is the one '
+    'that the fetch has locked, 0 if it is alone.';
 
 CREATE FUNCTION procrastinate_diesel_is_task_pending_v1(p_task_name varchar, target_queue_names varchar[])
     RETURNS boolean
@@ -285,20 +305,31 @@ COMMENT ON FUNCTION procrastinate_diesel_recent_starts_v1(timestamptz[], integer
 CREATE FUNCTION procrastinate_diesel_add_starts_v1(
         started_at timestamptz[], counted_starts integer[], period_seconds double precision, counted_at timestamptz,
         jobs integer, OUT new_started_at timestamptz[], OUT new_counted_starts integer[])
-    LANGUAGE sql
+    LANGUAGE plpgsql
     STABLE
 AS $function$
-    SELECT array_agg(slot.at), array_agg(slot.starts)
+DECLARE
+    last_place CONSTANT integer := cardinality(started_at);
+    entry_end CONSTANT timestamptz := to_timestamp(
+        ceil(extract(epoch FROM counted_at) / (period_seconds / 100)) * (period_seconds / 100));
+BEGIN
+    -- Usually there is such an entry, and all others still count.
+    IF started_at[last_place] = entry_end AND started_at[1] > counted_at - make_interval(secs => period_seconds) THEN
+        new_started_at := started_at;
+        new_counted_starts := counted_starts;
+        new_counted_starts[last_place] := counted_starts[last_place] + jobs;
+        RETURN;
+    END IF;
+    SELECT array_agg(entry.at ORDER BY entry.at), array_agg(entry.starts ORDER BY entry.at)
+    INTO new_started_at, new_counted_starts
     FROM (
         SELECT each.at, sum(each.starts)::integer AS starts
         FROM (SELECT former.at, former.starts
               FROM procrastinate_diesel_recent_starts_v1(started_at, counted_starts, period_seconds, counted_at)
                   AS former
-              UNION ALL
-              SELECT to_timestamp(
-                         ceil(extract(epoch FROM counted_at) / (period_seconds / 100)) * (period_seconds / 100)),
-                     jobs) AS each
-        GROUP BY each.at) AS slot;
+              UNION ALL SELECT entry_end, jobs) AS each
+        GROUP BY each.at) AS entry;
+END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_add_starts_v1(
     timestamptz[], integer[], double precision, timestamptz, integer) IS
@@ -319,9 +350,13 @@ DECLARE
     recent record;
 BEGIN
     FOR control IN
-        SELECT each.*, state.fetches, state.started_at, state.counted_starts
+        SELECT each.*, state.fetches, state.jobs_per_slot
         FROM procrastinate_diesel_flow_controls AS each
-        LEFT JOIN procrastinate_diesel_limit_states AS state ON state.kind = each.kind AND state.name = each.name
+        CROSS JOIN LATERAL (
+            SELECT sum(known.fetches)::bigint AS fetches, max(known.jobs_per_slot) AS jobs_per_slot
+            FROM procrastinate_diesel_limit_states AS known
+            WHERE known.kind = each.kind AND known.name = each.name
+              AND num_nonnulls(each.max_running, each.max_starts) > 0) AS state
         ORDER BY each.kind, each.name
     LOOP
         rooms := coalesce(rooms, '{}');
@@ -329,7 +364,11 @@ BEGIN
         CONTINUE WHEN control.kind = 'queue' AND control.name <> ALL (target_queue_names);
         -- It has only a limit for each key.
         CONTINUE WHEN control.paused_at IS NULL AND control.max_running IS NULL AND control.max_starts IS NULL;
-        found := (control.kind, control.name, 0, true, NULL, control.max_starts IS NOT NULL, control.fetches);
+        found := (
+            control.kind, control.name, 0, true, NULL, control.max_starts IS NOT NULL, control.fetches,
+            nullif(least(control.max_running, control.max_starts) / 8, 0), false, NULL);
+        found.has_slots := found.jobs_per_slot IS NOT DISTINCT FROM control.jobs_per_slot
+            AND found.jobs_per_slot IS NOT NULL;
         IF control.kind = 'task' THEN
             found.is_pending := procrastinate_diesel_is_task_pending_v1(control.name, target_queue_names);
         ELSIF NOT is_queue_assumed THEN
@@ -345,8 +384,10 @@ BEGIN
                 SELECT coalesce(sum(counted.starts), 0)::integer AS starts,
                     min(counted.at) + make_interval(secs => control.start_period_seconds) AS next_end
                 INTO recent
-                FROM procrastinate_diesel_recent_starts_v1(
-                    control.started_at, control.counted_starts, control.start_period_seconds, counted_at) AS counted;
+                FROM procrastinate_diesel_limit_states AS state
+                CROSS JOIN LATERAL procrastinate_diesel_recent_starts_v1(
+                    state.started_at, state.counted_starts, control.start_period_seconds, counted_at) AS counted
+                WHERE state.kind = control.kind AND state.name = control.name;
                 found.room := least(
                     CASE WHEN control.max_running IS NOT NULL THEN found.room END,
                     greatest(control.max_starts - recent.starts, 0));
@@ -412,74 +453,137 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_without_keys_v1(procrastinate_diesel_flow_v1) IS
     'The flow for a search of the jobs that have no limit for each key.';
 
-CREATE FUNCTION procrastinate_diesel_lock_limits_v1(limits procrastinate_diesel_room_v1[])
+CREATE FUNCTION procrastinate_diesel_suits_slot_v1(
+        room procrastinate_diesel_room_v1, wanted integer, other_slots integer)
     RETURNS boolean
+    LANGUAGE sql
+    IMMUTABLE
+AS $function$
+    SELECT room.has_slots AND wanted <= room.jobs_per_slot
+        AND room.room >= other_slots * room.jobs_per_slot + wanted;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_suits_slot_v1(procrastinate_diesel_room_v1, integer, integer) IS
+    'Whether a fetch of so many jobs leaves enough room of a limit for fetches in so many other '
+    'slots.';
+
+CREATE FUNCTION procrastinate_diesel_take_slot_v1(p_kind text, p_name varchar)
+    RETURNS integer
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    known procrastinate_diesel_room_v1;
-    former_fetches bigint;
-    is_changed boolean := false;
+    taken integer;
 BEGIN
-    FOREACH known IN ARRAY limits LOOP
-        IF known.fetches IS NULL THEN
-            INSERT INTO procrastinate_diesel_limit_states (kind, name) VALUES (known.kind, known.name)
-            ON CONFLICT DO NOTHING;
-        END IF;
+    UPDATE procrastinate_diesel_limit_states AS state SET fetches = state.fetches + 1
+    WHERE state.kind = p_kind AND state.name = p_name AND state.slot = (
+        SELECT free.slot FROM procrastinate_diesel_limit_states AS free
+        WHERE free.kind = p_kind AND free.name = p_name AND free.slot > 0
+        ORDER BY free.slot
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED)
+    RETURNING state.slot INTO taken;
+    IF taken IS NULL THEN
+        -- All are taken, so it waits for one.
         UPDATE procrastinate_diesel_limit_states AS state SET fetches = state.fetches + 1
-        WHERE state.kind = known.kind AND state.name = known.name
-        RETURNING state.fetches - 1 INTO former_fetches;
-        is_changed := is_changed OR former_fetches IS DISTINCT FROM known.fetches;
-    END LOOP;
-    RETURN is_changed;
+        WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 1 + pg_backend_pid() % 4
+        RETURNING state.slot INTO taken;
+    END IF;
+    RETURN taken;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_lock_limits_v1(procrastinate_diesel_room_v1[]) IS
-    'Locks the states of limits, which must be in the order of kind and name, until the end of the '
-    'transaction, and counts the fetch. Only one fetch at a time starts jobs of a limit. Returns '
-    'whether others may have started since the limits were read.';
+COMMENT ON FUNCTION procrastinate_diesel_take_slot_v1(text, varchar) IS
+    'Locks a slot of a limit until the end of the transaction, and counts the fetch.';
 
-CREATE FUNCTION procrastinate_diesel_close_rooms_v1(
-        rooms procrastinate_diesel_room_v1[], locked procrastinate_diesel_room_v1[])
-    RETURNS procrastinate_diesel_room_v1[]
+CREATE FUNCTION procrastinate_diesel_take_limit_v1(p_kind text, p_name varchar, p_jobs_per_slot integer)
+    RETURNS integer
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    each procrastinate_diesel_room_v1;
-    closed procrastinate_diesel_room_v1[];
+    counted integer;
 BEGIN
-    FOREACH each IN ARRAY coalesce(rooms, '{}') LOOP
-        IF each.room > 0 AND NOT EXISTS (
-                SELECT FROM unnest(locked) AS known WHERE known.kind = each.kind AND known.name = each.name) THEN
-            each.room := 0;
-            -- The next fetch can lock it.
-            each.next_room_at := clock_timestamp();
-        END IF;
-        closed := closed || each;
-    END LOOP;
-    RETURN coalesce(closed, rooms);
+    -- A transaction that does not see the fetches in slots must fail if there were any.
+    UPDATE procrastinate_diesel_limit_states AS state
+    SET fetches = state.fetches + 1, jobs_per_slot = CASE state.slot WHEN 0 THEN p_jobs_per_slot END
+    WHERE state.kind = p_kind AND state.name = p_name
+      AND (state.slot = 0 OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable'));
+    GET DIAGNOSTICS counted = ROW_COUNT;
+    RETURN counted;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_close_rooms_v1(
-    procrastinate_diesel_room_v1[], procrastinate_diesel_room_v1[]) IS
-    'These limits, without room in those that are not locked.';
+COMMENT ON FUNCTION procrastinate_diesel_take_limit_v1(text, varchar, integer) IS
+    'Counts a fetch that is alone with a limit, and returns how often it was counted.';
 
-CREATE FUNCTION procrastinate_diesel_read_flow_v1(
+CREATE FUNCTION procrastinate_diesel_lock_limits_v1(
+        INOUT limits procrastinate_diesel_room_v1[], wanted integer, OUT is_changed boolean)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    -- If a transaction fetches again, the others may be waiting for it. And a slot is for the jobs
+    -- of one fetch.
+    is_first CONSTANT boolean := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '') <> 'true';
+    has_new_snapshots CONSTANT boolean :=
+        current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
+    known procrastinate_diesel_room_v1;
+    locked procrastinate_diesel_room_v1[] := '{}';
+    lock_key bigint;
+    counted integer;
+    all_fetches bigint;
+    is_set text;
+BEGIN
+    is_changed := false;
+    FOREACH known IN ARRAY limits LOOP
+        lock_key := hashtextextended(
+            known.kind || ' ' || known.name, 'procrastinate_diesel_limit_states'::regclass::oid::bigint);
+        -- There are three other slots. Others may start some more jobs while it waits.
+        IF is_first AND has_new_snapshots AND procrastinate_diesel_suits_slot_v1(known, wanted, 4) THEN
+            PERFORM pg_advisory_xact_lock_shared(lock_key);
+            known.slot := procrastinate_diesel_take_slot_v1(known.kind, known.name);
+            counted := 1;
+        ELSE
+            IF known.fetches IS NULL OR known.jobs_per_slot IS NOT NULL AND NOT known.has_slots THEN
+                INSERT INTO procrastinate_diesel_limit_states (kind, name, slot)
+                SELECT known.kind, known.name, each.slot
+                FROM generate_series(0, CASE WHEN known.jobs_per_slot IS NULL THEN 0 ELSE 4 END) AS each (slot)
+                ON CONFLICT DO NOTHING;
+            END IF;
+            counted := 0;
+            PERFORM FROM procrastinate_diesel_limit_states AS state
+            WHERE NOT is_first AND state.kind = known.kind AND state.name = known.name AND state.slot = 0
+            FOR UPDATE SKIP LOCKED;
+            IF is_first OR FOUND AND pg_try_advisory_xact_lock(lock_key) THEN
+                -- First the row, of which a fetch that is running can take hold before one that
+                -- sleeps. So only one waits for those in slots.
+                counted := procrastinate_diesel_take_limit_v1(known.kind, known.name, known.jobs_per_slot);
+                PERFORM pg_advisory_xact_lock(lock_key);
+                known.slot := 0;
+            END IF;
+        END IF;
+        SELECT sum(state.fetches) INTO all_fetches
+        FROM procrastinate_diesel_limit_states AS state
+        WHERE state.kind = known.kind AND state.name = known.name;
+        is_changed := is_changed OR counted = 0 OR all_fetches - counted IS DISTINCT FROM known.fetches;
+        locked := locked || known;
+    END LOOP;
+    limits := locked;
+    is_set := set_config('procrastinate_diesel.holds_limits', 'true', true);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_lock_limits_v1(procrastinate_diesel_room_v1[], integer) IS
+    'Locks limits, which must be in the order of kind and name, until the end of the transaction: '
+    'for itself, or a slot of each that has much room. The slot is NULL if the limit cannot be '
+    'locked. is_changed if others may have started jobs since the limits were read.';
+
+CREATE FUNCTION procrastinate_diesel_lock_rooms_v1(
         target_queue_names varchar[], wanted integer, due_at timestamptz)
-    RETURNS procrastinate_diesel_flow_v1
+    RETURNS procrastinate_diesel_room_v1[]
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     rooms procrastinate_diesel_room_v1[] := procrastinate_diesel_rooms_v1(target_queue_names, due_at, true);
     open procrastinate_diesel_room_v1[] := '{}';
+    locked record;
+    place integer := 1;
     each procrastinate_diesel_room_v1;
-    queue_names varchar[] := target_queue_names;
-    blocked_queues varchar[] := '{}'; blocked_tasks varchar[] := '{}';
-    limited_queues varchar[] := '{}'; queue_rooms integer[] := '{}'; queue_room integer;
-    limited_tasks varchar[] := '{}'; task_rooms integer[] := '{}'; task_room integer;
-    is_queue_blocked boolean := false; is_task_blocked boolean := false;
-    is_held_back boolean := false; counts_starts boolean := false;
-    flow procrastinate_diesel_flow_v1;
+    usable procrastinate_diesel_room_v1[] := '{}';
 BEGIN
     -- A limit that is full, or of which nothing is pending, needs no lock.
     FOREACH each IN ARRAY coalesce(rooms, '{}') LOOP
@@ -487,12 +591,62 @@ BEGIN
             open := open || each;
         END IF;
     END LOOP;
-    IF cardinality(open) > 0 AND procrastinate_diesel_lock_limits_v1(open) THEN
-        -- These statements see all that others have started before the locks were granted. Nothing
-        -- of a limit starts without its lock.
-        rooms := procrastinate_diesel_close_rooms_v1(
-            procrastinate_diesel_rooms_v1(target_queue_names, due_at, true), open);
+    IF cardinality(open) = 0 THEN
+        RETURN rooms;
     END IF;
+    FOR attempt IN 1..2 LOOP
+        locked := procrastinate_diesel_lock_limits_v1(open, wanted);
+        EXIT WHEN NOT locked.is_changed;
+        -- These statements see all that others have committed before the locks were granted.
+        rooms := procrastinate_diesel_rooms_v1(target_queue_names, due_at, true);
+        -- If there is too little room for a slot now, it tries to be alone.
+        EXIT WHEN NOT EXISTS (
+            SELECT FROM unnest(locked.limits) AS mine
+            JOIN unnest(rooms) AS known ON known.kind = mine.kind AND known.name = mine.name
+            WHERE mine.slot > 0 AND known.room > 0 AND NOT procrastinate_diesel_suits_slot_v1(known, wanted, 3));
+    END LOOP;
+    open := locked.limits;
+    FOREACH each IN ARRAY coalesce(rooms, '{}') LOOP
+        -- Both are in the same order.
+        IF open[place].kind = each.kind AND open[place].name = each.name THEN
+            each.slot := open[place].slot;
+            place := place + 1;
+        END IF;
+        IF each.room > 0 AND (
+                each.slot IS NULL OR each.slot > 0 AND NOT procrastinate_diesel_suits_slot_v1(each, wanted, 3)) THEN
+            -- Nothing of a limit starts without the lock that it needs. The next fetch can take it.
+            each.room := 0;
+            each.next_room_at := clock_timestamp();
+        END IF;
+        usable := usable || each;
+    END LOOP;
+    -- Meanwhile the last limit may have been removed.
+    RETURN CASE WHEN rooms IS NOT NULL THEN usable END;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_lock_rooms_v1(varchar[], integer, timestamptz) IS
+    'Like procrastinate_diesel_rooms_v1, with locks on the limits that have room and pending jobs. '
+    'A limit that it could not lock has no room.';
+
+CREATE FUNCTION procrastinate_diesel_read_flow_v1(
+        target_queue_names varchar[], wanted integer, due_at timestamptz)
+    RETURNS procrastinate_diesel_flow_v1
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    rooms CONSTANT procrastinate_diesel_room_v1[] := procrastinate_diesel_lock_rooms_v1(
+        target_queue_names, wanted, due_at);
+    each procrastinate_diesel_room_v1;
+    queue_names varchar[] := target_queue_names;
+    blocked_queues varchar[] := '{}'; blocked_tasks varchar[] := '{}';
+    limited_queues varchar[] := '{}'; queue_rooms integer[] := '{}'; queue_room integer;
+    limited_tasks varchar[] := '{}'; task_rooms integer[] := '{}'; task_room integer;
+    queue_slots integer[] := '{}'; task_slots integer[] := '{}';
+    is_queue_blocked boolean := false; is_task_blocked boolean := false;
+    is_held_back boolean := false; counts_starts boolean := false;
+    has_keys boolean; has_deadlines boolean;
+    flow procrastinate_diesel_flow_v1;
+BEGIN
     FOREACH each IN ARRAY coalesce(rooms, '{}') LOOP
         is_held_back := is_held_back OR (each.is_pending AND each.next_room_at IS NOT NULL);
         IF each.room = 0 AND each.kind = 'queue' THEN
@@ -506,10 +660,12 @@ BEGIN
             IF each.kind = 'queue' THEN
                 limited_queues := limited_queues || each.name;
                 queue_rooms := queue_rooms || each.room;
+                queue_slots := queue_slots || each.slot;
                 queue_room := least(queue_room, each.room);
             ELSE
                 limited_tasks := limited_tasks || each.name;
                 task_rooms := task_rooms || each.room;
+                task_slots := task_slots || each.slot;
                 task_room := least(task_room, each.room);
             END IF;
         END IF;
@@ -522,6 +678,9 @@ BEGIN
         queue_names := ARRAY(
             SELECT queue.name FROM unnest(queue_names) AS queue (name) WHERE queue.name <> ALL (blocked_queues));
     END IF;
+    SELECT coalesce(bool_or(control.key_path IS NOT NULL), false), coalesce(bool_or(control.kind = 'deadline'), false)
+    INTO has_keys, has_deadlines
+    FROM procrastinate_diesel_flow_controls AS control;
     flow := (
         rooms IS NOT NULL, is_held_back, queue_names, blocked_queues, blocked_tasks,
         CASE WHEN is_task_blocked OR task_room < wanted THEN 0
@@ -529,8 +688,9 @@ BEGIN
                  least(wanted, queue_rooms[array_position(limited_queues, queue_names[1])])
              WHEN queue_room < wanted THEN 0
              ELSE wanted END,
-        limited_queues, queue_rooms, limited_tasks, task_rooms, counts_starts, '{}'::varchar[], '{}'::varchar[], false);
-    IF EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+        limited_queues, queue_rooms, limited_tasks, task_rooms, queue_slots, task_slots, counts_starts,
+        '{}'::varchar[], '{}'::varchar[], false, has_deadlines);
+    IF has_keys THEN
         flow := procrastinate_diesel_add_keys_v1(flow, target_queue_names, due_at);
     END IF;
     RETURN flow;
@@ -548,23 +708,31 @@ AS $function$
 DECLARE
     counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
     started record;
+    state record;
+    added record;
 BEGIN
     FOR started IN
-        SELECT control.kind, control.name, control.start_period_seconds, count(*)::integer AS jobs
-        FROM procrastinate_jobs AS job
+        SELECT control.kind, control.name, control.start_period_seconds, locked.slot, count(*)::integer AS jobs
+        FROM (SELECT 'queue', queue.name, queue.slot
+              FROM unnest(flow.limited_queues, flow.queue_slots) AS queue (name, slot)
+              UNION ALL
+              SELECT 'task', task.name, task.slot
+              FROM unnest(flow.limited_tasks, flow.task_slots) AS task (name, slot)) AS locked (kind, name, slot)
         JOIN procrastinate_diesel_flow_controls AS control
-            ON control.kind = 'queue' AND control.name = job.queue_name AND control.name = ANY (flow.limited_queues)
-            OR control.kind = 'task' AND control.name = job.task_name AND control.name = ANY (flow.limited_tasks)
-        WHERE job.id = ANY (started_ids) AND control.max_starts IS NOT NULL
-        GROUP BY control.kind, control.name
+            ON control.kind = locked.kind AND control.name = locked.name AND control.max_starts IS NOT NULL
+        JOIN procrastinate_jobs AS job
+            ON control.name = CASE control.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END
+        WHERE job.id = ANY (started_ids)
+        GROUP BY control.kind, control.name, locked.slot
     LOOP
-        UPDATE procrastinate_diesel_limit_states AS state
-        SET (started_at, counted_starts) = (
-                SELECT counted.new_started_at, counted.new_counted_starts
-                FROM procrastinate_diesel_add_starts_v1(
-                    state.started_at, state.counted_starts, started.start_period_seconds, counted_at, started.jobs)
-                    AS counted)
-        WHERE state.kind = started.kind AND state.name = started.name;
+        SELECT known.started_at, known.counted_starts INTO state
+        FROM procrastinate_diesel_limit_states AS known
+        WHERE known.kind = started.kind AND known.name = started.name AND known.slot = started.slot;
+        added := procrastinate_diesel_add_starts_v1(
+            state.started_at, state.counted_starts, started.start_period_seconds, counted_at, started.jobs);
+        UPDATE procrastinate_diesel_limit_states AS known
+        SET started_at = added.new_started_at, counted_starts = added.new_counted_starts
+        WHERE known.kind = started.kind AND known.name = started.name AND known.slot = started.slot;
     END LOOP;
 END;
 $function$;

@@ -29,4 +29,4 @@ DROP FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(procrastinate_diesel_fl
 DROP FUNCTION procrastinate_diesel_find_jobs_by_task_v1(procrastinate_diesel_flow_v1, integer, bigint[]);
 DROP FUNCTION procrastinate_diesel_is_any_pending_v1(varchar[], timestamptz);
 DROP FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(
-    bigint, varchar[], integer, timestamptz, boolean, boolean, varchar[], varchar[]);
+    bigint, varchar[], integer, timestamptz, boolean, boolean, varchar[], varchar[], boolean);

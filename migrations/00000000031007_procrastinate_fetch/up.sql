@@ -13,9 +13,9 @@
 CREATE FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(
         p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz,
         ignores_locks boolean DEFAULT false, is_controlled boolean DEFAULT false,
-        blocked_queues varchar[] DEFAULT '{}', blocked_tasks varchar[] DEFAULT '{}')
-    RETURNS bigint[]
-    LANGUAGE plpgsql
+        blocked_queues varchar[] DEFAULT '{}', blocked_tasks varchar[] DEFAULT '{}',
+        has_deadlines boolean DEFAULT false)
+    RETURNS bigint[] LANGUAGE plpgsql
 AS $function$
 DECLARE
     started_ids bigint[];
@@ -31,7 +31,7 @@ BEGIN
                   AND (is_controlled OR NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls))
                   AND (NOT is_controlled OR (
                        unlocked.queue_name <> ALL (blocked_queues) AND unlocked.task_name <> ALL (blocked_tasks)
-                       AND NOT procrastinate_diesel_is_expired_v1(unlocked.id, due_at)))
+                       AND NOT (has_deadlines AND procrastinate_diesel_is_expired_v1(unlocked.id, due_at))))
                   AND (ignores_locks OR (
                        SELECT locked.id
                        FROM procrastinate_jobs AS locked
@@ -62,7 +62,7 @@ BEGIN
                   AND unlocked.queue_name >= target_queue_names[1] AND unlocked.queue_name <= target_queue_names[1]
                   AND (is_controlled OR NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls))
                   AND (NOT is_controlled OR (unlocked.task_name <> ALL (blocked_tasks)
-                       AND NOT procrastinate_diesel_is_expired_v1(unlocked.id, due_at)))
+                       AND NOT (has_deadlines AND procrastinate_diesel_is_expired_v1(unlocked.id, due_at))))
                   AND (ignores_locks OR (
                        SELECT locked.id
                        FROM procrastinate_jobs AS locked
@@ -90,7 +90,7 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(
-    bigint, varchar[], integer, timestamptz, boolean, boolean, varchar[], varchar[]) IS
+    bigint, varchar[], integer, timestamptz, boolean, boolean, varchar[], varchar[], boolean) IS
     'Starts the next jobs that are neither locked nor scheduled, for a worker of all queues or of '
     'one queue, and returns their IDs. Starts none if a scheduled job is due or, unless it ignores '
     'locks, a locked one is pending, because these may come first. Starts none if anything is '
@@ -539,7 +539,6 @@ CREATE FUNCTION procrastinate_diesel_lock_candidates_v1(
 AS $function$
 DECLARE
     todo CONSTANT procrastinate_job_status := 'todo';
-    has_deadlines CONSTANT boolean := EXISTS (SELECT FROM procrastinate_diesel_flow_controls WHERE kind = 'deadline');
     queue_rooms integer[] := flow.queue_rooms;
     task_rooms integer[] := flow.task_rooms;
     queue_place integer;
@@ -557,7 +556,7 @@ DECLARE
           AND job.task_name <> ALL (flow.blocked_tasks)
           AND (job.id = ANY (keyed_ids)
                OR job.queue_name <> ALL (flow.keyed_queues) AND job.task_name <> ALL (flow.keyed_tasks))
-          AND NOT (has_deadlines AND procrastinate_diesel_is_expired_v1(job.id, due_at))
+          AND NOT (flow.has_deadlines AND procrastinate_diesel_is_expired_v1(job.id, due_at))
         ORDER BY job.priority DESC, coalesce(positions[array_position(keyed_ids, job.id)], job.id)
         FOR UPDATE OF job SKIP LOCKED;
 BEGIN
@@ -578,7 +577,7 @@ BEGIN
               AND job.task_name <> ALL (flow.blocked_tasks)
               AND (job.id = ANY (keyed_ids)
                    OR job.queue_name <> ALL (flow.keyed_queues) AND job.task_name <> ALL (flow.keyed_tasks))
-              AND NOT (has_deadlines AND procrastinate_diesel_is_expired_v1(job.id, due_at))
+              AND NOT (flow.has_deadlines AND procrastinate_diesel_is_expired_v1(job.id, due_at))
             ORDER BY job.priority DESC, coalesce(positions[array_position(keyed_ids, job.id)], job.id)
             LIMIT wanted
             FOR UPDATE OF job SKIP LOCKED) AS candidate;
@@ -821,7 +820,7 @@ BEGIN
     IF flow.plainly_wanted > 0 THEN
         started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
             p_worker_id, search.queue_names, flow.plainly_wanted, due_at, false, true, search.blocked_queues,
-            search.blocked_tasks);
+            search.blocked_tasks, flow.has_deadlines);
         IF cardinality(started_ids) > 0 THEN
             IF flow.counts_starts THEN
                 PERFORM procrastinate_diesel_count_starts_v1(flow, started_ids, due_at);
@@ -870,7 +869,8 @@ BEGIN
         flow := procrastinate_diesel_read_flow_v1(target_queue_names, wanted, due_at);
     ELSE
         flow := (
-            false, false, target_queue_names, '{}', '{}', wanted, '{}', '{}', '{}', '{}', false, '{}', '{}', false);
+            false, false, target_queue_names, '{}', '{}', wanted, '{}', '{}', '{}', '{}', '{}', '{}', false, '{}', '{}',
+            false, false);
     END IF;
     control := coalesce(
         unexpired,

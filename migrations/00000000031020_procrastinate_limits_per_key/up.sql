@@ -212,7 +212,8 @@ BEGIN
     FOR control IN
         SELECT each.kind, each.name, state.kind IS NULL AS is_new, state.keys_checked_at
         FROM procrastinate_diesel_flow_controls AS each
-        LEFT JOIN procrastinate_diesel_limit_states AS state ON state.kind = each.kind AND state.name = each.name
+        LEFT JOIN procrastinate_diesel_limit_states AS state
+            ON state.kind = each.kind AND state.name = each.name AND state.slot = 0
         WHERE each.key_path IS NOT NULL
           AND (state.keys_checked_at >= each.changed_at
                AND state.keys_checked_at + least(
@@ -226,12 +227,12 @@ BEGIN
         END IF;
         SELECT state.keys_checked_at INTO former_check
         FROM procrastinate_diesel_limit_states AS state
-        WHERE state.kind = control.kind AND state.name = control.name
+        WHERE state.kind = control.kind AND state.name = control.name AND state.slot = 0
         FOR NO KEY UPDATE SKIP LOCKED;
         -- Otherwise another fetch checks it.
         IF FOUND AND former_check IS NOT DISTINCT FROM control.keys_checked_at THEN
             UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = counted_at
-            WHERE state.kind = control.kind AND state.name = control.name;
+            WHERE state.kind = control.kind AND state.name = control.name AND state.slot = 0;
             PERFORM procrastinate_diesel_note_missing_jobs_v1(control.kind, control.name, 10000);
             PERFORM procrastinate_diesel_remove_idle_keys_v1(control.kind, control.name, 10000);
         END IF;
@@ -267,7 +268,7 @@ BEGIN
             FOR UPDATE OF unused SKIP LOCKED));
         PERFORM procrastinate_diesel_remove_idle_keys_v1(former.kind, former.name, most);
         UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = NULL
-        WHERE state.kind = former.kind AND state.name = former.name AND NOT EXISTS (
+        WHERE state.kind = former.kind AND state.name = former.name AND state.slot = 0 AND NOT EXISTS (
             SELECT FROM procrastinate_diesel_limit_keys AS known
             WHERE known.kind = former.kind AND known.name = former.name);
     END LOOP;

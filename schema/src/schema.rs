@@ -121,13 +121,15 @@ diesel::table! {
 diesel::table! {
     use diesel::sql_types::*;
 
-    procrastinate_diesel_limit_states (kind, name) {
+    procrastinate_diesel_limit_states (kind, name, slot) {
         kind -> Text,
         #[max_length = 128]
         name -> Varchar,
+        slot -> Int4,
         fetches -> Int8,
         started_at -> Array<Nullable<Timestamptz>>,
         counted_starts -> Array<Nullable<Int4>>,
+        jobs_per_slot -> Nullable<Int4>,
         keys_checked_at -> Nullable<Timestamptz>,
     }
 }

@@ -1,6 +1,7 @@
 //! What happens to each request before and after a page.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use askama::Template;
 use axum::extract::{FromRequestParts, Request, State};
@@ -42,8 +43,10 @@ struct ProblemPage<'p> {
     problem: &'p Problem,
 }
 
-/// Refuses visitors without access and changes from other sites. Adds the headers that protect the pages.
+/// Refuses visitors without access and changes from other sites. Adds the headers that protect the pages, and how long
+/// the page took. Its script asks for the next one the later.
 pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
     let (mut parts, body) = request.into_parts();
     let access = shared.decide.access_of(&parts);
     parts.extensions.insert(access.clone());
@@ -70,6 +73,10 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
         response = Response::from_parts(parts, page.into_body());
     }
     protect(&mut response);
+    let took = format!("page;dur={:.1}", began.elapsed().as_secs_f64() * 1_000.0);
+    if let Ok(took) = HeaderValue::from_str(&took) {
+        response.headers_mut().insert(HeaderName::from_static("server-timing"), took);
+    }
     response
 }
 

@@ -26,6 +26,7 @@ mod races;
 mod replace;
 mod rescue;
 mod retry;
+mod slots;
 mod start_before;
 mod tables;
 mod unique_keys;
