@@ -199,8 +199,10 @@ COMMENT ON TYPE procrastinate_diesel_flow_v1 IS
     'Which jobs a fetch may start: of these queues (NULL: of all but the blocked ones), not of the '
     'blocked tasks, and of the limited queues and tasks only as many as there is room for. '
     'plainly_wanted is how many jobs can start without a count of each. is_held_back if a limit '
-    'has no room for pending jobs. Jobs of the keyed queues and tasks have limits for each key, '
-    'and may start only with the lock of their key.';
+    'has no room for pending jobs. queue_slots and task_slots are those that the fetch has '
+    'locked. has_deadlines if jobs can have a time before which they must start. Jobs of the '
+    'keyed queues and tasks have limits for each key, and may start only with the lock of '
+    'their key.';
 
 CREATE TYPE procrastinate_diesel_key_room_v1 AS (
     key_id bigint,
@@ -367,8 +369,7 @@ BEGIN
         found := (
             control.kind, control.name, 0, true, NULL, control.max_starts IS NOT NULL, control.fetches,
             nullif(least(control.max_running, control.max_starts) / 8, 0), false, NULL);
-        found.has_slots := found.jobs_per_slot IS NOT DISTINCT FROM control.jobs_per_slot
-            AND found.jobs_per_slot IS NOT NULL;
+        found.has_slots := coalesce(found.jobs_per_slot = control.jobs_per_slot, false);
         IF control.kind = 'task' THEN
             found.is_pending := procrastinate_diesel_is_task_pending_v1(control.name, target_queue_names);
         ELSIF NOT is_queue_assumed THEN
@@ -493,7 +494,8 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_take_slot_v1(text, varchar) IS
     'Locks a slot of a limit until the end of the transaction, and counts the fetch.';
 
-CREATE FUNCTION procrastinate_diesel_take_limit_v1(p_kind text, p_name varchar, p_jobs_per_slot integer)
+CREATE FUNCTION procrastinate_diesel_take_limit_v1(
+        p_kind text, p_name varchar, p_jobs_per_slot integer, has_new_snapshots boolean)
     RETURNS integer
     LANGUAGE plpgsql
 AS $function$
@@ -504,12 +506,12 @@ BEGIN
     UPDATE procrastinate_diesel_limit_states AS state
     SET fetches = state.fetches + 1, jobs_per_slot = CASE state.slot WHEN 0 THEN p_jobs_per_slot END
     WHERE state.kind = p_kind AND state.name = p_name
-      AND (state.slot = 0 OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable'));
+      AND (state.slot = 0 OR NOT has_new_snapshots);
     GET DIAGNOSTICS counted = ROW_COUNT;
     RETURN counted;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_take_limit_v1(text, varchar, integer) IS
+COMMENT ON FUNCTION procrastinate_diesel_take_limit_v1(text, varchar, integer, boolean) IS
     'Counts a fetch that is alone with a limit, and returns how often it was counted.';
 
 CREATE FUNCTION procrastinate_diesel_lock_limits_v1(
@@ -552,7 +554,8 @@ BEGIN
             IF is_first OR FOUND AND pg_try_advisory_xact_lock(lock_key) THEN
                 -- First the row, of which a fetch that is running can take hold before one that
                 -- sleeps. So only one waits for those in slots.
-                counted := procrastinate_diesel_take_limit_v1(known.kind, known.name, known.jobs_per_slot);
+                counted := procrastinate_diesel_take_limit_v1(
+                    known.kind, known.name, known.jobs_per_slot, has_new_snapshots);
                 PERFORM pg_advisory_xact_lock(lock_key);
                 known.slot := 0;
             END IF;

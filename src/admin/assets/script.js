@@ -112,9 +112,8 @@ async function refresh() {
   if (!document.hidden && !isBusy()) {
     try {
       const response = await fetch(location.href, { headers: { accept: "text/html" } });
-      const text = await response.text();
       const took = /dur=([\d.]+)/.exec(response.headers.get("server-timing"))?.[1] ?? 0;
-      const page = new DOMParser().parseFromString(text, "text/html");
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
       const fresh = page.querySelector("main[data-refresh]");
       if (!response.ok || !fresh) {
         retryLater(response.redirected ? "signed out" : `status ${response.status}`);

@@ -28,7 +28,7 @@ use crate::database::connection::run::{Blocking, Executable, Run, complete};
 use crate::database::migrations::{MIGRATIONS, run_pending_migrations};
 use crate::database::models::{ProcrastinateEvent, ProcrastinateFlowControl, ProcrastinateJob};
 use crate::database::statements::cli::{
-    CountOfJobs, CountOfOldJobs, ErrorsOfJob, NamesInUse, PageOfJobs, RetryJobByContract,
+    CountOfJobs, CountOfOldJobs, ErrorsOfJob, EventsOfJob, NamesInUse, PageOfJobs, RetryJobByContract,
 };
 use crate::database::statements::defer::{InsertEachJob, InsertJobUnlessEnqueued, NewJob};
 use crate::database::statements::explain::{HolderOfLock, JobsAhead, LastStart, NewestEventsOfJob, RegisteredWorkers};
@@ -99,10 +99,11 @@ impl Both {
         );
         for job_id in jobs.iter().map(|job| JobId::from(job.id)) {
             let event_text = |event: &ProcrastinateEvent| format!("{:?} {}", event.event_type, time_text(event.at));
-            let events_of = |events: Vec<ProcrastinateEvent>| events.iter().map(event_text).collect::<Vec<_>>();
-            let expected = complete(Blocking(&mut self.postgres).load(NewestEventsOfJob { job_id })).unwrap();
-            let found = complete(self.memory.load(NewestEventsOfJob { job_id })).unwrap();
-            assert_eq!(events_of(found), events_of(expected), "the events of job {job_id} after {step}");
+            let events_of = |events: Result<Vec<_>, Error>| events.unwrap().iter().map(event_text).collect::<Vec<_>>();
+            let (run, newest) = (&mut Blocking(&mut self.postgres), || NewestEventsOfJob { job_id });
+            let expected = [complete(run.load(EventsOfJob { job_id })), complete(run.load(newest()))];
+            let found = [complete(self.memory.load(EventsOfJob { job_id })), complete(self.memory.load(newest()))];
+            assert_eq!(found.map(events_of), expected.map(events_of), "the events of job {job_id} after {step}");
             self.ask(
                 || ErrorsOfJob { job_id },
                 |error| {
