@@ -12,7 +12,7 @@ use crate::admin::assets::asset;
 use crate::admin::guard::guard;
 use crate::admin::hiding::Hiding;
 use crate::admin::pages;
-use crate::admin::pages::overview::OverviewCache;
+use crate::admin::pages::overview::cache::OverviewCache;
 use crate::admin::shared::Shared;
 use crate::app::App;
 

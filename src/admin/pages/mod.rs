@@ -2,10 +2,7 @@
 
 pub(crate) mod actions;
 pub(crate) mod address;
-mod attention;
 pub(crate) mod change;
-mod chart;
-mod drift;
 pub(crate) mod forms;
 pub(crate) mod job;
 pub(crate) mod jobs;
@@ -19,6 +16,7 @@ pub(crate) mod workers;
 use std::time::Instant;
 
 use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
 
 use crate::admin::guard::Problem;
 use crate::admin::layout::Layout;
@@ -85,8 +83,13 @@ impl Started {
 
     /// Reads what every page needs.
     pub(crate) async fn complete(&mut self, layout: &mut Layout) -> Result<(), Error> {
-        (layout.now, layout.has_companions) = self.reading.load_one(PageTime).await?;
+        (layout.now, layout.has_companions) = self.page_time().await?;
         Ok(())
+    }
+
+    /// The time by the clock of the database, and whether it has the tables of this crate.
+    async fn page_time(&mut self) -> Result<(DateTime<Utc>, bool), Error> {
+        self.reading.load_one(PageTime).await
     }
 }
 

@@ -29,62 +29,93 @@ pub(crate) struct HolderOfLock {
 }
 
 statement!("find the holder of the lock": HolderOfLock -> ProcrastinateJob: procrastinate_jobs::SqlType, |statement, out| {
+    // If any pending job comes before this one, the first of all does.
     out.push_sql(SELECT_JOBS);
-    out.push_sql("lock = ");
+    out.push_sql("id = (SELECT job.id FROM ((SELECT id, status, priority FROM procrastinate_jobs WHERE status = 'doing' AND lock = ");
     out.push_bind_param::<Text, _>(&statement.lock)?;
-    out.push_sql(" AND id <> ");
+    out.push_sql(
+        " LIMIT 1) UNION ALL (SELECT id, status, priority FROM procrastinate_jobs WHERE status = 'todo' AND lock = ",
+    );
+    out.push_bind_param::<Text, _>(&statement.lock)?;
+    out.push_sql(" ORDER BY priority DESC, id LIMIT 1)) AS job WHERE job.id <> ");
     out.push_bind_param::<BigInt, _>(&statement.job_id)?;
-    out.push_sql(" AND (status = 'doing' OR status = 'todo' AND ");
+    out.push_sql(" AND (job.status = 'doing' OR ");
     write_goes_before(&statement.job_id, &statement.priority, out)?;
-    out.push_sql(") ORDER BY status = 'doing' DESC, priority DESC, id LIMIT 1");
+    out.push_sql(") ORDER BY job.status = 'doing' DESC LIMIT 1)");
     Ok(())
 });
 
 /// Whether a job comes before the one with this ID and priority, if both are due.
 fn write_goes_before<'b>(job_id: &'b JobId, priority: &'b i32, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-    out.push_sql("(priority > ");
+    out.push_sql("(job.priority > ");
     out.push_bind_param::<Integer, _>(priority)?;
-    out.push_sql(" OR priority = ");
+    out.push_sql(" OR job.priority = ");
     out.push_bind_param::<Integer, _>(priority)?;
-    out.push_sql(" AND id < ");
+    out.push_sql(" AND job.id < ");
     out.push_bind_param::<BigInt, _>(job_id)?;
     out.push_sql(")");
     Ok(())
 }
 
-/// Counts the due jobs of a queue that come before a job, up to 10,000.
+/// How many jobs or events are searched at most to explain a job.
+pub(crate) const MOST_SEARCHED: i64 = 10_000;
+
+/// Counts the due jobs of a queue that come before a job. They are searched among the first [`MOST_SEARCHED`] of each
+/// kind of pending jobs.
 pub(crate) struct JobsAhead {
     pub(crate) job_id: JobId,
     pub(crate) queue: String,
     pub(crate) priority: i32,
 }
 
+/// The kinds of pending jobs. Each has an index by queue in this order.
+const KINDS_OF_JOBS: [&str; 3] = [
+    "lock IS NULL AND scheduled_at IS NULL ORDER BY priority DESC, id",
+    "lock IS NOT NULL ORDER BY priority DESC, id",
+    "lock IS NULL AND scheduled_at <= now() ORDER BY scheduled_at",
+];
+
 statement!("count the jobs ahead": JobsAhead -> i64: BigInt, |statement, out| {
-    out.push_sql(
-        "SELECT count(*) FROM (SELECT FROM procrastinate_jobs WHERE status = 'todo' \
-         AND (scheduled_at IS NULL OR scheduled_at <= now()) AND queue_name = ",
-    );
-    out.push_bind_param::<Text, _>(&statement.queue)?;
-    out.push_sql(" AND ");
-    write_goes_before(&statement.job_id, &statement.priority, out)?;
-    out.push_sql(" LIMIT 10000) AS ahead");
-    Ok(())
+    out.push_sql("SELECT count(*) FROM (");
+    for (place, kind) in KINDS_OF_JOBS.into_iter().enumerate() {
+        out.push_sql(if place == 0 { "" } else { " UNION ALL " });
+        out.push_sql("(SELECT id, priority, scheduled_at FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = ");
+        out.push_bind_param::<Text, _>(&statement.queue)?;
+        out.push_sql(" AND ");
+        out.push_sql(kind);
+        out.push_sql(" LIMIT ");
+        out.push_bind_param::<BigInt, _>(&MOST_SEARCHED)?;
+        out.push_sql(")");
+    }
+    out.push_sql(") AS job WHERE (job.scheduled_at IS NULL OR job.scheduled_at <= now()) AND ");
+    write_goes_before(&statement.job_id, &statement.priority, out)
 });
 
-/// The last time a job of the queue was started, according to its last fifty jobs that are not pending.
+/// The last time a job of the queue was started, of those that run and according to the newest events.
 pub(crate) struct LastStart {
     pub(crate) queue: String,
 }
 
 statement!("find the last start": LastStart -> Option<DateTime<Utc>>: Nullable<Timestamptz>, |statement, out| {
+    // A join could read all jobs.
     out.push_sql(
-        "SELECT max(event.at) FILTER (WHERE isfinite(event.at)) FROM (SELECT id FROM procrastinate_jobs WHERE status <> 'todo' AND queue_name = ",
+        "SELECT max(event.at) FILTER (WHERE isfinite(event.at)) FROM ( \
+            (SELECT started.at FROM (SELECT id, queue_name FROM procrastinate_jobs WHERE status = 'doing' \
+                ORDER BY lock LIMIT 1000) AS job \
+             CROSS JOIN LATERAL (SELECT type, at FROM procrastinate_events WHERE job_id = job.id LIMIT 100) AS started \
+             WHERE started.type = 'started' AND job.queue_name = ",
     );
     out.push_bind_param::<Text, _>(&statement.queue)?;
     out.push_sql(
-        " ORDER BY id DESC LIMIT 50) AS job JOIN procrastinate_events AS event \
-         ON event.job_id = job.id AND event.type = 'started'",
+        ") UNION ALL (SELECT newest.at FROM (SELECT job_id, type, at FROM procrastinate_events ORDER BY id DESC LIMIT ",
     );
+    out.push_bind_param::<BigInt, _>(&MOST_SEARCHED)?;
+    out.push_sql(
+        ") AS newest WHERE newest.type = 'started' \
+             AND (SELECT job.queue_name FROM procrastinate_jobs AS job WHERE job.id = newest.job_id) = ",
+    );
+    out.push_bind_param::<Text, _>(&statement.queue)?;
+    out.push_sql(")) AS event");
     Ok(())
 });
 

@@ -75,7 +75,7 @@ async fn free<R: Run>(
     };
     let last = match run.load_one(LastStart { queue: job.queue_name.clone() }).await? {
         Some(time) => Phrase::new("the last job of that queue started ").with(time),
-        None => Phrase::new("no job of that queue has ever started"),
+        None => Phrase::new("no job of that queue has started lately"),
     };
     let check = format!("; check that one of them serves the queue {:?}: ", job.queue_name);
     Ok([

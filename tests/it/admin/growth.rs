@@ -14,7 +14,7 @@ use crate::support::{database, eventually, rows, sql, superuser};
 const MANY: u32 = 80_000;
 
 /// Pages of each kind, with filters that find little.
-const PAGES: [&str; 24] = [
+const PAGES: [&str; 29] = [
     "/queue",
     "/queue/jobs",
     "/queue/jobs?before=20000",
@@ -34,6 +34,12 @@ const PAGES: [&str; 24] = [
     "/queue/jobs?ended_since=10d&ended_before=9d",
     "/queue/jobs?from=500&to=40000&worker=77",
     "/queue/jobs/1",
+    // It runs, waits for a lock of its own, for one of many, for nothing, and for nothing behind many others.
+    "/queue/jobs/21",
+    "/queue/jobs/43",
+    "/queue/jobs/70",
+    "/queue/jobs/42",
+    "/queue/jobs/47001",
     "/queue/queues",
     "/queue/tasks",
     "/queue/locks",
@@ -120,6 +126,7 @@ async fn no_page_reads_more_when_the_tables_double() {
         "ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = false);
          ALTER TABLE procrastinate_events SET (autovacuum_enabled = false);
          SELECT procrastinate_register_worker_v1();
+         UPDATE procrastinate_workers SET last_heartbeat = now() + interval '1 hour';
          INSERT INTO procrastinate_jobs (queue_name, task_name, status, worker_id)
          SELECT 'q', 't', (CASE WHEN n <= 20 THEN 'failed' WHEN n <= 30 THEN 'doing' ELSE 'cancelled' END)
                 ::procrastinate_job_status, CASE WHEN n BETWEEN 21 AND 30 THEN 1 END
@@ -144,10 +151,10 @@ async fn no_page_reads_more_when_the_tables_double() {
         }
         for page in PAGES {
             let (few, many) = (first[page], reads(&database, page, &mut connection).await);
-            // Indexes are a little deeper where there is more in them.
+            // Where there is more in an index, it can have three levels instead of two.
             let is_well = many.whole_tables == 0
                 && many.rows <= few.rows + few.rows / 10 + 100
-                && many.index_blocks <= few.index_blocks + few.index_blocks * 3 / 5 + 200;
+                && many.index_blocks <= few.index_blocks + few.index_blocks * 3 / 5 + 400;
             if !is_well {
                 wrong.push(format!("{page} with {statistics} statistics: {many:?}, before {few:?}"));
             }

@@ -1,5 +1,9 @@
 //! The overview: charts, the oldest pending job, and what needs attention.
 
+use std::time::Duration;
+
+use procrastinate::admin::Access;
+
 use super::Served;
 use crate::support::{connect, database, sql, superuser};
 
@@ -33,6 +37,35 @@ async fn the_charts_count_few_events_exactly() {
     for part in ["<title id=\"day-ended\">", "<desc id=\"day-waited-text\">", "The numbers of the last day"] {
         assert!(body.contains(part), "{part} is not in {body}");
     }
+}
+
+#[tokio::test]
+async fn an_old_overview_is_shown_while_another_one_is_read() {
+    let database = database();
+    let mut connection = connect(&database);
+    let defer = "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')";
+    sql(&mut connection, defer);
+    let served = Served::start(&database, |pages| {
+        pages.access(|_| Access::operator("ann")).statement_timeout(Duration::from_millis(300))
+    })
+    .await;
+    let pending = |number: u32| format!("status=todo\">{number}</a>");
+    assert!(served.get("/queue").await.body.contains(&pending(1)));
+    // An overview that took no time to read counts as new for eight seconds.
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    sql(&mut connection, defer);
+    sql(&mut connection, "BEGIN; LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE");
+    let old = served.get("/queue").await;
+    assert!(old.status == 200 && old.body.contains(&pending(1)), "{}", old.body);
+    // Nobody could read another one, and the next visitor is told why.
+    let mut status = old.status;
+    while status == 200 {
+        status = served.get("/queue").await.status;
+    }
+    assert_eq!(status, 503);
+    sql(&mut connection, "COMMIT");
+    let new = served.get("/queue").await;
+    assert!(new.status == 200 && new.body.contains(&pending(2)), "{}", new.body);
 }
 
 #[tokio::test]
@@ -96,7 +129,7 @@ async fn a_change_of_the_contract_needs_attention() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), seen).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), seen).await.unwrap();
 }
 
 #[tokio::test]

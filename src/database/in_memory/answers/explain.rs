@@ -44,14 +44,14 @@ impl Answer for JobsAhead {
                 && job.scheduled_at.is_none_or(|scheduled_at| scheduled_at <= now)
                 && (Reverse(job.priority), job.id) < place
         });
-        Ok(vec![count(ahead.take(10_000))])
+        Ok(vec![count(ahead)])
     }
 }
 
 impl Answer for LastStart {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<Option<DateTime<Utc>>>> {
-        let jobs = store.jobs().rev().filter(|job| job.status != JobStatus::Todo && job.queue_name == self.queue);
-        let events = jobs.take(50).flat_map(|job| store.events_of(job.id));
+        let jobs = store.jobs().filter(|job| job.queue_name == self.queue);
+        let events = jobs.flat_map(|job| store.events_of(job.id));
         let starts = events.filter(|event| event.event_type == Some(JobEventType::Started));
         Ok(vec![starts.filter_map(|event| event.at).max()])
     }

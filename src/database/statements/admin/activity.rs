@@ -12,13 +12,13 @@ use crate::database::statements::admin::tasks::MOST_EVENTS;
 use crate::database::statements::statement;
 
 /// Into how many pieces the events are divided.
-const PIECES: i64 = 1_000;
+const PIECES: i64 = 500;
 
 /// How many events of each piece are read.
 const EVENTS_OF_PIECE: i64 = 10;
 
 /// For how many starts the events of their jobs are read, to find out how long the jobs have waited.
-const MEASURED_STARTS: i64 = 600;
+const MEASURED_STARTS: i64 = 300;
 
 /// How many events next to each other may have a date in the future before a search by halves passes them by.
 const NEIGHBOURS: i64 = 20;
@@ -92,9 +92,10 @@ statement!(
         out.push_sql(&format!(
             "started AS MATERIALIZED ( \
                 SELECT numbered.* FROM ( \
-                    SELECT sampled.*, row_number() OVER (ORDER BY sampled.id) AS number, count(*) OVER () AS found \
+                    SELECT sampled.*, row_number() OVER (ORDER BY sampled.id) AS number \
                     FROM sampled WHERE sampled.type = 'started') AS numbered \
-                WHERE numbered.number % ceil(numbered.found / {MEASURED_STARTS}.0)::bigint = 0), \
+                WHERE numbered.number % (SELECT ceil(count(*) / {MEASURED_STARTS}.0)::bigint \
+                    FROM sampled WHERE sampled.type = 'started') = 0), \
              {waited}, waits AS ( \
                 SELECT waited.part, percentile_cont(0.5) WITHIN GROUP (ORDER BY waited.seconds) AS median, \
                     percentile_cont(0.95) WITHIN GROUP (ORDER BY waited.seconds) AS high \

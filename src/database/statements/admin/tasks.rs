@@ -110,16 +110,18 @@ statement!(
         }
         out.push_sql(" SELECT task.name, ");
         if statement.has_companions {
+            // The limit outside ends the search, too. Each kind has a part of the index.
+            let most = statement.ceiling + 1;
             let counted = [0, 1, 2].map(|kind| {
                 format!(
-                    "(SELECT count(*) FROM (SELECT FROM procrastinate_jobs AS job \
+                    "(SELECT FROM procrastinate_jobs AS job \
                       WHERE job.status = 'todo' AND num_nonnulls(job.lock, job.scheduled_at) = {kind} \
                         AND job.task_name = task.name \
-                      ORDER BY job.queue_name, job.priority DESC, job.id LIMIT {}) AS counted)",
-                    statement.ceiling + 1
+                      ORDER BY job.queue_name, job.priority DESC, job.id LIMIT {most})"
                 )
             });
-            out.push_sql(&format!("least({}, {})", counted.join(" + "), statement.ceiling + 1));
+            let counted = counted.join(" UNION ALL ");
+            out.push_sql(&format!("(SELECT count(*) FROM ({counted} LIMIT {most}) AS counted)"));
         } else {
             out.push_sql("coalesce((SELECT pending.jobs FROM pending WHERE pending.task_name = task.name), 0)");
         }
