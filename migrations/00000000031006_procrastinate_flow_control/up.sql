@@ -9,6 +9,9 @@
 -- of its own. A fetch does not see the jobs of those that have not committed yet. Each of them
 -- starts at most so many jobs as the limit allows for a slot, so a fetch leaves room for as many
 -- jobs in each of the other slots. A fetch that cannot do so waits until it is alone.
+--
+-- If a fetch could start more jobs in its slot than it does, it notes how many. The next fetches
+-- there start these without a count, until a fetch is alone or the limit is changed.
 
 CREATE TABLE procrastinate_diesel_limit_states (
     kind text NOT NULL,
@@ -18,6 +21,9 @@ CREATE TABLE procrastinate_diesel_limit_states (
     started_at timestamptz[] NOT NULL DEFAULT '{}',
     counted_starts integer[] NOT NULL DEFAULT '{}',
     jobs_per_slot integer,
+    jobs_left integer NOT NULL DEFAULT 0,
+    counted_after bigint,
+    counted_under timestamptz,
     keys_checked_at timestamptz,
     PRIMARY KEY (kind, name, slot)) WITH (fillfactor = 50);
 COMMENT ON TABLE procrastinate_diesel_limit_states IS
@@ -28,6 +34,13 @@ COMMENT ON COLUMN procrastinate_diesel_limit_states.slot IS
 COMMENT ON COLUMN procrastinate_diesel_limit_states.jobs_per_slot IS
     'How many jobs a fetch with a slot may start. Only in the row of slot 0. NULL if fetches must '
     'be alone.';
+COMMENT ON COLUMN procrastinate_diesel_limit_states.jobs_left IS
+    'How many more jobs fetches in this slot may start without a count.';
+COMMENT ON COLUMN procrastinate_diesel_limit_states.counted_after IS
+    'The fetches of slot 0 at the last count. As soon as there are more, jobs_left is over.';
+COMMENT ON COLUMN procrastinate_diesel_limit_states.counted_under IS
+    'The changed_at of the limit at the last count. As soon as it is another one, jobs_left is '
+    'over.';
 COMMENT ON COLUMN procrastinate_diesel_limit_states.fetches IS
     'How many fetches have started jobs. Each changes the row, so a transaction of a higher '
     'isolation level, which does not see their jobs, fails.';
@@ -223,13 +236,14 @@ CREATE TYPE procrastinate_diesel_room_v1 AS (
     fetches bigint,
     jobs_per_slot integer,
     has_slots boolean,
-    slot integer);
+    slot integer,
+    changed_at timestamptz);
 COMMENT ON TYPE procrastinate_diesel_room_v1 IS
     'How many more jobs of a paused or limited queue or task may start (room), and whether any is '
     'pending. next_room_at is when to search again if there is no room, NULL if it is paused. '
     'fetches is how many fetches have started jobs under the limit, NULL if it is not known. '
     'jobs_per_slot is how many jobs a fetch with a slot may start, if has_slots. slot is the one '
-    'that the fetch has locked, 0 if it is alone.';
+    'that the fetch has locked, 0 if it is alone. changed_at is when the limit was changed.';
 
 CREATE FUNCTION procrastinate_diesel_is_task_pending_v1(p_task_name varchar, target_queue_names varchar[])
     RETURNS boolean
@@ -368,7 +382,7 @@ BEGIN
         CONTINUE WHEN control.paused_at IS NULL AND control.max_running IS NULL AND control.max_starts IS NULL;
         found := (
             control.kind, control.name, 0, true, NULL, control.max_starts IS NOT NULL, control.fetches,
-            nullif(least(control.max_running, control.max_starts) / 8, 0), false, NULL);
+            nullif(least(control.max_running, control.max_starts) / 8, 0), false, NULL, control.changed_at);
         found.has_slots := coalesce(found.jobs_per_slot = control.jobs_per_slot, false);
         IF control.kind = 'task' THEN
             found.is_pending := procrastinate_diesel_is_task_pending_v1(control.name, target_queue_names);
@@ -467,6 +481,16 @@ COMMENT ON FUNCTION procrastinate_diesel_suits_slot_v1(procrastinate_diesel_room
     'Whether a fetch of so many jobs leaves enough room of a limit for fetches in so many other '
     'slots.';
 
+CREATE FUNCTION procrastinate_diesel_limit_lock_v1(p_kind text, p_name varchar)
+    RETURNS bigint
+    LANGUAGE sql
+    STABLE
+AS $function$
+    SELECT hashtextextended(p_kind || ' ' || p_name, 'procrastinate_diesel_limit_states'::regclass::oid::bigint);
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_limit_lock_v1(text, varchar) IS
+    'The advisory lock of a limit. Fetches in slots share it.';
+
 CREATE FUNCTION procrastinate_diesel_take_slot_v1(p_kind text, p_name varchar)
     RETURNS integer
     LANGUAGE plpgsql
@@ -474,7 +498,7 @@ AS $function$
 DECLARE
     taken integer;
 BEGIN
-    UPDATE procrastinate_diesel_limit_states AS state SET fetches = state.fetches + 1
+    UPDATE procrastinate_diesel_limit_states AS state SET fetches = state.fetches + 1, jobs_left = 0
     WHERE state.kind = p_kind AND state.name = p_name AND state.slot = (
         SELECT free.slot FROM procrastinate_diesel_limit_states AS free
         WHERE free.kind = p_kind AND free.name = p_name AND free.slot > 0
@@ -484,7 +508,7 @@ BEGIN
     RETURNING state.slot INTO taken;
     IF taken IS NULL THEN
         -- All are taken, so it waits for one.
-        UPDATE procrastinate_diesel_limit_states AS state SET fetches = state.fetches + 1
+        UPDATE procrastinate_diesel_limit_states AS state SET fetches = state.fetches + 1, jobs_left = 0
         WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 1 + pg_backend_pid() % 4
         RETURNING state.slot INTO taken;
     END IF;
@@ -493,6 +517,52 @@ END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_take_slot_v1(text, varchar) IS
     'Locks a slot of a limit until the end of the transaction, and counts the fetch.';
+
+CREATE FUNCTION procrastinate_diesel_keep_jobs_left_v1(room procrastinate_diesel_room_v1, wanted integer)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    UPDATE procrastinate_diesel_limit_states AS state
+    SET jobs_left = least(room.jobs_per_slot, room.room - 3 * room.jobs_per_slot) - wanted,
+        counted_after = alone.fetches, counted_under = room.changed_at
+    FROM procrastinate_diesel_limit_states AS alone
+    WHERE state.kind = room.kind AND state.name = room.name AND state.slot = room.slot
+      AND alone.kind = room.kind AND alone.name = room.name AND alone.slot = 0;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_keep_jobs_left_v1(procrastinate_diesel_room_v1, integer) IS
+    'Notes how many more jobs a slot may start, after a fetch of so many jobs that has counted.';
+
+CREATE FUNCTION procrastinate_diesel_take_jobs_left_v1(
+        p_kind text, p_name varchar, wanted integer, changed_at timestamptz)
+    RETURNS integer
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    taken integer;
+BEGIN
+    -- Until the transaction ends, no other fetch is alone.
+    PERFORM pg_advisory_xact_lock_shared(procrastinate_diesel_limit_lock_v1(p_kind, p_name));
+    UPDATE procrastinate_diesel_limit_states AS state
+    SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted
+    WHERE state.kind = p_kind AND state.name = p_name AND state.slot = (
+        SELECT free.slot
+        FROM procrastinate_diesel_limit_states AS free
+        WHERE free.kind = p_kind AND free.name = p_name AND free.slot > 0
+          AND free.jobs_left >= wanted AND free.counted_under = changed_at AND free.counted_after = (
+              SELECT alone.fetches FROM procrastinate_diesel_limit_states AS alone
+              WHERE alone.kind = p_kind AND alone.name = p_name AND alone.slot = 0)
+        ORDER BY free.slot
+        LIMIT 1
+        FOR UPDATE OF free SKIP LOCKED)
+    RETURNING state.slot INTO taken;
+    RETURN taken;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_take_jobs_left_v1(text, varchar, integer, timestamptz) IS
+    'Locks a slot of a limit that may start so many jobs without a count, until the end of the '
+    'transaction, and takes them from those that are left. NULL if there is no such slot.';
 
 CREATE FUNCTION procrastinate_diesel_take_limit_v1(
         p_kind text, p_name varchar, p_jobs_per_slot integer, has_new_snapshots boolean)
@@ -520,8 +590,9 @@ CREATE FUNCTION procrastinate_diesel_lock_limits_v1(
 AS $function$
 DECLARE
     -- If a transaction fetches again, the others may be waiting for it. And a slot is for the jobs
-    -- of one fetch.
-    is_first CONSTANT boolean := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '') <> 'true';
+    -- of one fetch. One that shares a lock has tried a slot, and has started no jobs.
+    held CONSTANT text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
+    is_first CONSTANT boolean := held = '';
     has_new_snapshots CONSTANT boolean :=
         current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
     known procrastinate_diesel_room_v1;
@@ -533,18 +604,22 @@ DECLARE
 BEGIN
     is_changed := false;
     FOREACH known IN ARRAY limits LOOP
-        lock_key := hashtextextended(
-            known.kind || ' ' || known.name, 'procrastinate_diesel_limit_states'::regclass::oid::bigint);
+        lock_key := procrastinate_diesel_limit_lock_v1(known.kind, known.name);
         -- There are three other slots. Others may start some more jobs while it waits.
-        IF is_first AND has_new_snapshots AND procrastinate_diesel_suits_slot_v1(known, wanted, 4) THEN
+        IF held <> 'true' AND has_new_snapshots AND procrastinate_diesel_suits_slot_v1(known, wanted, 4) THEN
             PERFORM pg_advisory_xact_lock_shared(lock_key);
             known.slot := procrastinate_diesel_take_slot_v1(known.kind, known.name);
             counted := 1;
         ELSE
-            IF known.fetches IS NULL OR known.jobs_per_slot IS NOT NULL AND NOT known.has_slots THEN
+            -- Not for rows that exist. It would wait for a transaction that has changed one, and
+            -- that may be waiting for this one.
+            IF is_first AND (known.fetches IS NULL OR known.jobs_per_slot IS NOT NULL AND NOT known.has_slots) THEN
                 INSERT INTO procrastinate_diesel_limit_states (kind, name, slot)
                 SELECT known.kind, known.name, each.slot
                 FROM generate_series(0, CASE WHEN known.jobs_per_slot IS NULL THEN 0 ELSE 4 END) AS each (slot)
+                WHERE NOT EXISTS (
+                    SELECT FROM procrastinate_diesel_limit_states AS state
+                    WHERE state.kind = known.kind AND state.name = known.name AND state.slot = each.slot)
                 ON CONFLICT DO NOTHING;
             END IF;
             counted := 0;
@@ -620,6 +695,9 @@ BEGIN
             -- Nothing of a limit starts without the lock that it needs. The next fetch can take it.
             each.room := 0;
             each.next_room_at := clock_timestamp();
+        ELSIF each.slot > 0 AND each.room >= 3 * each.jobs_per_slot + 2 * wanted AND wanted * 2 <= each.jobs_per_slot
+        THEN
+            PERFORM procrastinate_diesel_keep_jobs_left_v1(each, wanted);
         END IF;
         usable := usable || each;
     END LOOP;
@@ -703,6 +781,30 @@ COMMENT ON FUNCTION procrastinate_diesel_read_flow_v1(varchar[], integer, timest
     'Which jobs a fetch from these queues may start, and how many. Locks the limits that have room '
     'and pending jobs, until the end of the transaction.';
 
+CREATE FUNCTION procrastinate_diesel_record_starts_v1(
+        p_kind text, p_name varchar, p_slot integer, period_seconds double precision, counted_at timestamptz,
+        jobs integer)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    state record;
+    added record;
+BEGIN
+    SELECT known.started_at, known.counted_starts INTO state
+    FROM procrastinate_diesel_limit_states AS known
+    WHERE known.kind = p_kind AND known.name = p_name AND known.slot = p_slot;
+    added := procrastinate_diesel_add_starts_v1(
+        state.started_at, state.counted_starts, period_seconds, counted_at, jobs);
+    UPDATE procrastinate_diesel_limit_states AS known
+    SET started_at = added.new_started_at, counted_starts = added.new_counted_starts
+    WHERE known.kind = p_kind AND known.name = p_name AND known.slot = p_slot;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_record_starts_v1(
+    text, varchar, integer, double precision, timestamptz, integer) IS
+    'Records started jobs in the slot of a limit, which the fetch has locked.';
+
 CREATE FUNCTION procrastinate_diesel_count_starts_v1(
         flow procrastinate_diesel_flow_v1, started_ids bigint[], due_at timestamptz)
     RETURNS void
@@ -711,8 +813,6 @@ AS $function$
 DECLARE
     counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
     started record;
-    state record;
-    added record;
 BEGIN
     FOR started IN
         SELECT control.kind, control.name, control.start_period_seconds, locked.slot, count(*)::integer AS jobs
@@ -728,14 +828,8 @@ BEGIN
         WHERE job.id = ANY (started_ids)
         GROUP BY control.kind, control.name, locked.slot
     LOOP
-        SELECT known.started_at, known.counted_starts INTO state
-        FROM procrastinate_diesel_limit_states AS known
-        WHERE known.kind = started.kind AND known.name = started.name AND known.slot = started.slot;
-        added := procrastinate_diesel_add_starts_v1(
-            state.started_at, state.counted_starts, started.start_period_seconds, counted_at, started.jobs);
-        UPDATE procrastinate_diesel_limit_states AS known
-        SET started_at = added.new_started_at, counted_starts = added.new_counted_starts
-        WHERE known.kind = started.kind AND known.name = started.name AND known.slot = started.slot;
+        PERFORM procrastinate_diesel_record_starts_v1(
+            started.kind, started.name, started.slot, started.start_period_seconds, counted_at, started.jobs);
     END LOOP;
 END;
 $function$;

@@ -3,6 +3,7 @@ SELECT procrastinate_diesel_restore_original_v1('function', 'procrastinate_fetch
 DROP FUNCTION procrastinate_diesel_try_fetch_jobs_v1(bigint, varchar[], integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_ends_statement_v1(text);
 DROP FUNCTION procrastinate_diesel_fetch_jobs_v1(bigint, varchar[], integer, timestamptz);
+DROP FUNCTION procrastinate_diesel_fetch_uncounted_jobs_v1(bigint, varchar[], integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_fetch_controlled_jobs_v1(
     bigint, varchar[], procrastinate_diesel_flow_v1, integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_fetch_and_start_v1(

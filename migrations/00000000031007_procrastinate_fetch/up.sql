@@ -816,6 +816,7 @@ DECLARE
         CASE WHEN cardinality(flow.keyed_queues || flow.keyed_tasks) > 0
              THEN procrastinate_diesel_without_keys_v1(flow) ELSE flow END;
     started_ids bigint[];
+    control text;
 BEGIN
     IF flow.plainly_wanted > 0 THEN
         started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
@@ -824,6 +825,9 @@ BEGIN
         IF cardinality(started_ids) > 0 THEN
             IF flow.counts_starts THEN
                 PERFORM procrastinate_diesel_count_starts_v1(flow, started_ids, due_at);
+            END IF;
+            IF NOT flow.is_held_back THEN
+                control := set_config('procrastinate_diesel.flow_control', 'plain', false);
             END IF;
             RETURN started_ids;
         END IF;
@@ -837,6 +841,60 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_fetch_controlled_jobs_v1(
     bigint, varchar[], procrastinate_diesel_flow_v1, integer, timestamptz) IS
     'Like procrastinate_diesel_fetch_jobs_v1, if anything is paused or limited.';
+
+CREATE FUNCTION procrastinate_diesel_fetch_uncounted_jobs_v1(
+        p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)
+    RETURNS bigint[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    known record;
+    slot integer;
+    started_ids bigint[];
+    held text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
+BEGIN
+    SELECT count(*) AS controls, min(control.kind) AS kind, min(control.name) AS name,
+        min(control.changed_at) AS changed_at, min(control.start_period_seconds) AS period_seconds,
+        bool_and(control.paused_at IS NULL AND control.key_path IS NULL AND EXISTS (
+            SELECT FROM procrastinate_diesel_limit_states AS state
+            WHERE state.kind = control.kind AND state.name = control.name AND state.slot > 0
+              AND state.jobs_left >= wanted AND state.counted_under = control.changed_at)) AS has_jobs_left
+    INTO known
+    FROM procrastinate_diesel_flow_controls AS control
+    WHERE target_queue_names IS NULL OR control.kind <> 'queue' OR control.key_path IS NOT NULL
+       OR control.name = ANY (target_queue_names);
+    IF known.controls > 1 OR NOT coalesce(
+            known.has_jobs_left, EXISTS (SELECT FROM procrastinate_diesel_flow_controls)) THEN
+        RETURN '{}';
+    ELSIF known.controls = 1 THEN
+        IF held <> '' OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+            RETURN '{}';
+        END IF;
+        slot := procrastinate_diesel_take_jobs_left_v1(known.kind, known.name, wanted, known.changed_at);
+        held := set_config('procrastinate_diesel.holds_limits', 'shared', true);
+        IF slot IS NULL THEN
+            RETURN '{}';
+        END IF;
+    END IF;
+    started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
+        p_worker_id, target_queue_names, wanted, due_at, is_controlled => true);
+    IF known.controls = 1 AND cardinality(started_ids) > 0 THEN
+        held := set_config('procrastinate_diesel.holds_limits', 'true', true);
+        IF known.period_seconds IS NOT NULL THEN
+            PERFORM procrastinate_diesel_record_starts_v1(
+                known.kind, known.name, slot, known.period_seconds, procrastinate_diesel_start_time_v1(due_at),
+                (SELECT count(*)::integer FROM procrastinate_jobs AS job
+                 WHERE job.id = ANY (started_ids)
+                   AND known.name = CASE known.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END));
+        END IF;
+    END IF;
+    RETURN started_ids;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_fetch_uncounted_jobs_v1(bigint, varchar[], integer, timestamptz) IS
+    'Starts the next jobs that are neither locked nor scheduled, for a worker of all queues or of '
+    'one queue. At most one limit may concern them, and it must have a slot that may start so many '
+    'jobs without a count. Otherwise starts none.';
 
 CREATE FUNCTION procrastinate_diesel_fetch_jobs_v1(
         p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)
@@ -858,6 +916,13 @@ BEGIN
         started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
         -- An idle worker is done here.
         IF cardinality(started_ids) > 0 OR NOT procrastinate_diesel_is_any_pending_v1(target_queue_names, due_at) THEN
+            RETURN started_ids;
+        END IF;
+    END IF;
+    IF former_control = 'plain' AND coalesce(cardinality(target_queue_names), 1) = 1 THEN
+        started_ids := procrastinate_diesel_fetch_uncounted_jobs_v1(
+            p_worker_id, target_queue_names, wanted, due_at);
+        IF cardinality(started_ids) > 0 THEN
             RETURN started_ids;
         END IF;
     END IF;

@@ -231,7 +231,8 @@ COMMENT ON FUNCTION procrastinate_diesel_try_change_v1(bigint[], text, timestamp
     'Like procrastinate_diesel_apply_change_v1. Jobs that the database refuses to change are '
     'returned with the errors, and do not hold back the others.';
 
--- The settings hold in the functions that it calls, too.
+-- The settings hold in the functions that it calls, too. With lock_timeout, an operator soon hears
+-- that another transaction holds a job.
 CREATE FUNCTION procrastinate_diesel_change_jobs_v1(
         job_ids bigint[], change text, new_scheduled_at timestamptz DEFAULT NULL,
         new_priority integer DEFAULT NULL, new_queue_name varchar DEFAULT NULL, only_status text DEFAULT NULL,
@@ -239,7 +240,7 @@ CREATE FUNCTION procrastinate_diesel_change_jobs_v1(
     RETURNS TABLE (job_id bigint, effect text, problem text)
     LANGUAGE plpgsql
     SET jit = off SET plan_cache_mode = force_generic_plan
-    SET enable_seqscan = off
+    SET enable_seqscan = off SET lock_timeout = '5s'
 AS $function$
 DECLARE
     locked_ids bigint[];

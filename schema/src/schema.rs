@@ -130,6 +130,9 @@ diesel::table! {
         started_at -> Array<Nullable<Timestamptz>>,
         counted_starts -> Array<Nullable<Int4>>,
         jobs_per_slot -> Nullable<Int4>,
+        jobs_left -> Int4,
+        counted_after -> Nullable<Int8>,
+        counted_under -> Nullable<Timestamptz>,
         keys_checked_at -> Nullable<Timestamptz>,
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{RawQuery, State};
 use chrono::TimeDelta;
+use serde_json::Value;
 
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
@@ -63,6 +64,23 @@ pub(crate) async fn actions(
     let is_first = matches!(beyond, Beyond::Nothing);
     let newer = actions.first().map(|action| action.id).filter(|_| !is_first);
     Ok(html(&ActionsPage { layout, actions, is_first, newer, older }))
+}
+
+/// The options of an action in words, such as `reason: too many errors; priority: 7`. Arguments are left out: not every
+/// visitor may see them.
+pub(crate) fn options(action: &ProcrastinateAction) -> String {
+    let all = action.details.as_object().into_iter().flatten();
+    let texts = all.filter_map(|(name, value)| {
+        let text = match value {
+            Value::Null | Value::Bool(false) => return None,
+            _ if name == "args" => return None,
+            Value::Bool(true) => String::new(),
+            Value::String(text) => format!(": {text}"),
+            other => format!(": {other}"),
+        };
+        Some(format!("{}{text}", name.replace('_', " ")))
+    });
+    texts.collect::<Vec<_>>().join("; ")
 }
 
 /// The action that the address names, whose outcome a page shows.

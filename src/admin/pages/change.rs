@@ -19,7 +19,7 @@ use crate::admin::pages::forms::FormBody;
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
 use crate::database::statements::admin::CEILING;
-use crate::database::statements::admin::jobs::CountMatching;
+use crate::database::statements::admin::jobs::{CountMatching, NewestJob};
 use crate::error::Error;
 use crate::job::{JobId, JobStatus, STATUSES};
 use crate::queue::bulk::change::Change;
@@ -53,6 +53,7 @@ struct Form {
     query: String,
     is_confirmed: bool,
     selected: Option<i64>,
+    newest: Option<i64>,
 }
 
 #[derive(Template)]
@@ -64,6 +65,8 @@ struct ConfirmPage {
     query: String,
     /// How many jobs there are, up to the ceiling.
     selected: i64,
+    /// The newest job. Later ones are not changed.
+    newest: Option<i64>,
     /// Whether there can be more than that, because not all jobs were searched.
     is_minimum: bool,
     filter: Vec<(String, String)>,
@@ -87,6 +90,7 @@ impl Form {
                 "query" => form.query = value.into_owned(),
                 "confirmed" => form.is_confirmed = value == "yes",
                 "selected" => form.selected = value.parse().ok(),
+                "newest" => form.newest = value.parse().ok(),
                 _ => {}
             }
         }
@@ -182,16 +186,17 @@ pub(crate) fn allowed(layout: &Layout, action: Action) -> Result<(), Problem> {
 /// `POST /jobs/{id}/change`
 pub(crate) async fn change_job(
     State(shared): State<Arc<Shared>>,
-    layout: Layout,
+    mut layout: Layout,
     Path(id): Path<String>,
     FormBody(body): FormBody,
 ) -> PageResult {
+    shared.need_companions(&mut layout).await?;
     let mut form = Form::read(&body);
     let action = requested(&[&JOB_ACTIONS[..], &VALUE_ACTIONS[..]].concat(), &form.action, &layout)?;
     form.ids = vec![id.clone()];
     let targets = form.selected(&Address::default())?;
     only_running(action, &targets)?;
-    let outcome = perform(&shared, &layout, form.change(action)?, targets, Some(1)).await?;
+    let outcome = perform(&shared, layout.visitor(), form.change(action)?, targets, (Some(1), None)).await?;
     // A deleted job has no page any more.
     let page = if action == Action::Delete && outcome.changed > 0 { "jobs".to_owned() } else { format!("jobs/{id}") };
     Ok(Redirect::to(&format!("{}{page}?outcome={}", layout.root, outcome.action_id)).into_response())
@@ -200,9 +205,10 @@ pub(crate) async fn change_job(
 /// `POST /jobs/change`
 pub(crate) async fn change_jobs(
     State(shared): State<Arc<Shared>>,
-    layout: Layout,
+    mut layout: Layout,
     FormBody(body): FormBody,
 ) -> PageResult {
+    shared.need_companions(&mut layout).await?;
     let form = Form::read(&body);
     let action = requested(&JOB_ACTIONS, &form.action, &layout)?;
     let address = Address::read(&form.query);
@@ -211,13 +217,15 @@ pub(crate) async fn change_jobs(
     if !form.is_confirmed {
         return confirm(&shared, layout, action, form, targets).await;
     }
-    let outcome = perform(&shared, &layout, form.change(action)?, targets, form.selected).await?;
+    let told = (form.selected, form.newest);
+    let outcome = perform(&shared, layout.visitor(), form.change(action)?, targets, told).await?;
     let query = address.with("outcome", &outcome.action_id.to_string());
     Ok(Redirect::to(&format!("{}jobs?{query}", layout.root)).into_response())
 }
 
 /// Shows what would be changed.
 async fn confirm(shared: &Shared, mut layout: Layout, action: Action, form: Form, targets: Targets) -> PageResult {
+    let mut newest = None;
     let (selected, has_more) = match targets {
         Targets::Matching(_) => {
             let mut filter = Address::read(&form.query).filter(layout.now)?;
@@ -226,6 +234,7 @@ async fn confirm(shared: &Shared, mut layout: Layout, action: Action, form: Form
             let counted = async {
                 started.complete(&mut layout).await?;
                 filter.has_companions = layout.has_companions;
+                newest = started.reading.load(NewestJob).await?.pop();
                 let counted = started.reading.load_one(CountMatching(filter)).await?;
                 started.reading.end().await?;
                 Ok::<_, Error>(counted)
@@ -237,17 +246,17 @@ async fn confirm(shared: &Shared, mut layout: Layout, action: Action, form: Form
     let address = Address::read(&form.query);
     let filter = address.fields().into_iter().map(|(name, value)| (name.replace('_', " "), value.to_owned())).collect();
     let is_minimum = has_more && selected <= CEILING;
-    Ok(html(&ConfirmPage { layout, action, ids: form.ids, query: form.query, selected, is_minimum, filter }))
+    Ok(html(&ConfirmPage { layout, action, ids: form.ids, query: form.query, selected, newest, is_minimum, filter }))
 }
 
 async fn perform(
     shared: &Shared,
-    layout: &Layout,
+    visitor: &str,
     change: Change,
     targets: Targets,
-    selected: Option<i64>,
+    (selected, newest): (Option<i64>, Option<i64>),
 ) -> Result<BulkOutcome, Problem> {
-    let change = BulkChange { change, targets, actor: layout.visitor().to_owned(), selected };
+    let change = BulkChange { change, targets, actor: visitor.to_owned(), selected, newest };
     let connection = shared.app.connector().get_limited("change jobs", STEP_TIMEOUT).await;
     let performed = match connection {
         Ok(mut connection) => change.perform(&mut connection).await,

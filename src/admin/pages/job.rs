@@ -123,8 +123,13 @@ async fn read(layout: Layout, id: i64, address: &Address, reading: &mut Reading)
         if layout.has_companions { list_actions_on_job(id.into(), None, 20, reading).await? } else { Vec::new() };
     // A live worker runs the job already.
     let is_stalled = reasons.iter().any(|phrase| phrase.0.iter().any(|part| matches!(part, Part::OrRetry)));
-    let suits =
-        |action: Action| action.suits(&job.status) && (action != Action::Retry || job.status != "doing" || is_stalled);
+    let is_scheduled = job.scheduled_at.is_some_and(|time| time > layout.now);
+    let is_of_use = |action: Action| match action {
+        Action::Retry => job.status != "doing" || is_stalled,
+        Action::RunNow => is_scheduled,
+        _ => true,
+    };
+    let suits = |action: Action| action.suits(&job.status) && is_of_use(action);
     let is_possible = |action: &Action| layout.has_companions && layout.allows(*action) && suits(*action);
     let actions = JOB_ACTIONS.into_iter().filter(is_possible).collect();
     let values = VALUE_ACTIONS.into_iter().filter(is_possible).collect();

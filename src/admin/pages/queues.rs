@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Redirect};
 use serde_json::json;
 
 use crate::admin::action::Action;
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
+use crate::admin::pages::actions::outcome_of;
 use crate::admin::pages::address::{Address, count, count_up_to, grouped};
 use crate::admin::pages::change::{requested, unusable};
 use crate::admin::pages::forms::FormBody;
@@ -17,7 +18,7 @@ use crate::admin::pages::forms::recorded::{Refused, recorded};
 use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
 use crate::database::connection::run::Run;
-use crate::database::models::ProcrastinateFlowControl;
+use crate::database::models::{ProcrastinateAction, ProcrastinateFlowControl};
 use crate::database::statements::actions::Record;
 use crate::database::statements::admin::FAILED_CEILING;
 use crate::database::statements::admin::controls::{ControlsOfPage, MOST_CONTROLS};
@@ -35,6 +36,7 @@ struct QueuesPage {
     layout: Layout,
     queues: Vec<ListedQueue>,
     controls: Vec<ProcrastinateFlowControl>,
+    outcome: Option<ProcrastinateAction>,
 }
 
 impl ListedQueue {
@@ -89,7 +91,12 @@ impl QueuesPage {
 }
 
 /// `GET /queues`
-pub(crate) async fn queues(State(shared): State<Arc<Shared>>, mut layout: Layout) -> PageResult {
+pub(crate) async fn queues(
+    State(shared): State<Arc<Shared>>,
+    mut layout: Layout,
+    RawQuery(query): RawQuery,
+) -> PageResult {
+    let address = Address::read(&query.unwrap_or_default());
     let mut started = shared.read().await?;
     let began = started.began();
     let found = async {
@@ -97,8 +104,9 @@ pub(crate) async fn queues(State(shared): State<Arc<Shared>>, mut layout: Layout
         let queues =
             started.reading.load(ListOfQueues { has_companions: layout.has_companions, limit: MOST_QUEUES }).await?;
         let controls = if layout.has_companions { started.reading.load(ControlsOfPage).await? } else { Vec::new() };
+        let outcome = outcome_of(&address, &layout, &mut started.reading).await?;
         started.reading.end().await?;
-        Ok::<_, Error>(QueuesPage { layout, queues, controls })
+        Ok::<_, Error>(QueuesPage { layout, queues, controls, outcome })
     };
     let page = found.await.map_err(|error| shared.problem(began, &error))?;
     Ok(html(&page))
@@ -107,9 +115,10 @@ pub(crate) async fn queues(State(shared): State<Arc<Shared>>, mut layout: Layout
 /// `POST /queues/change`: pauses or resumes a queue or task.
 pub(crate) async fn change_queue(
     State(shared): State<Arc<Shared>>,
-    layout: Layout,
+    mut layout: Layout,
     FormBody(body): FormBody,
 ) -> PageResult {
+    shared.need_companions(&mut layout).await?;
     let form = Address::exact(&body);
     let (kind, name, reason) = (form.get("kind"), form.get("name"), form.get("reason").trim());
     let is_task = match kind {
@@ -134,11 +143,15 @@ pub(crate) async fn change_queue(
             let pause = if is_task { pause_task(name) } else { pause_queue(name) };
             let pause = pause.by(layout.visitor());
             let pause = if reason.is_empty() { pause } else { pause.reason(reason) };
-            pause.execute_pooled(connection).await?;
+            if !pause.execute_pooled(connection).await? {
+                let text = format!("the {kind} {name:?} is paused already; resume it to pause it for another reason");
+                return Err(Refused::nothing_to_do(text));
+            }
         }
         Ok(())
     };
     let done = recorded(&shared, record, work).await;
-    done.map_err(|refused| refused.into_problem(&format!("The {kind} could not be changed")))?;
-    Ok(Redirect::to(&format!("{}{}", layout.root, if is_task { "tasks" } else { "queues" })).into_response())
+    let outcome = done.map_err(|refused| refused.into_problem(&format!("The {kind} could not be changed")))?;
+    let page = if is_task { "tasks" } else { "queues" };
+    Ok(Redirect::to(&format!("{}{page}?outcome={outcome}", layout.root)).into_response())
 }

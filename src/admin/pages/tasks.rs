@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::admin::layout::{Layout, html};
 use crate::admin::moment::span;
 use crate::admin::pages::PageResult;
-use crate::admin::pages::address::{count_up_to, grouped};
+use crate::admin::pages::actions::outcome_of;
+use crate::admin::pages::address::{Address, count_up_to, grouped};
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
-use crate::database::models::ProcrastinateFlowControl;
+use crate::database::models::{ProcrastinateAction, ProcrastinateFlowControl};
 use crate::database::statements::admin::controls::ControlsOfPage;
 use crate::database::statements::admin::tasks::{
     CountedTask, CountsOfTasks, MeasuredTask, MeasuredTasks, NamesOfTasks,
@@ -52,6 +53,7 @@ struct Measured {
 #[template(path = "tasks.html")]
 struct TasksPage {
     layout: Layout,
+    outcome: Option<ProcrastinateAction>,
     tasks: Vec<Row>,
     has_more: bool,
     most: i64,
@@ -75,7 +77,12 @@ struct Found {
 }
 
 /// `GET /tasks`
-pub(crate) async fn tasks(State(shared): State<Arc<Shared>>, mut layout: Layout) -> PageResult {
+pub(crate) async fn tasks(
+    State(shared): State<Arc<Shared>>,
+    mut layout: Layout,
+    RawQuery(query): RawQuery,
+) -> PageResult {
+    let address = Address::read(&query.unwrap_or_default());
     let mut started = shared.read().await?;
     let began = started.began();
     let found = async {
@@ -91,8 +98,9 @@ pub(crate) async fn tasks(State(shared): State<Arc<Shared>>, mut layout: Layout)
             measured: reading.load(MeasuredTasks { has_companions }).await?,
             controls: if has_companions { reading.load(ControlsOfPage).await? } else { Vec::new() },
         };
+        let outcome = outcome_of(&address, &layout, &mut started.reading).await?;
         started.reading.end().await?;
-        Ok::<_, Error>(page(layout, found, has_more))
+        Ok::<_, Error>(TasksPage { outcome, ..page(layout, found, has_more) })
     };
     let page = found.await.map_err(|error| shared.problem(began, &error))?;
     Ok(html(&page))
@@ -128,7 +136,8 @@ fn page(layout: Layout, found: Found, has_more: bool) -> TasksPage {
         control: controls.remove(&task.name),
         name: task.name.clone(),
     });
-    TasksPage { tasks: tasks.collect(), has_more, most: MOST_TASKS, runs: grouped(runs), since, layout }
+    let tasks = tasks.collect();
+    TasksPage { outcome: None, tasks, has_more, most: MOST_TASKS, runs: grouped(runs), since, layout }
 }
 
 impl Measured {

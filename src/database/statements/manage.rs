@@ -143,7 +143,7 @@ statement!(
         out.push_sql(" FOR UPDATE), changed AS (UPDATE procrastinate_jobs AS job SET scheduled_at = ");
         out.push_bind_param::<Nullable<Timestamptz>, _>(&statement.schedule_at)?;
         out.push_sql(
-            " FROM found WHERE job.id = found.id AND job.status = 'todo' RETURNING job.id) \
+            " FROM found WHERE job.id = found.id AND found.status = 'todo' RETURNING job.id) \
              SELECT status, EXISTS (SELECT FROM changed) FROM found",
         );
         Ok(())

@@ -42,6 +42,8 @@ pub(crate) struct BulkChange {
     pub(crate) actor: String,
     /// How many jobs the actor was told that would be changed.
     pub(crate) selected: Option<i64>,
+    /// The newest job when the actor was told. Later ones are not meant.
+    pub(crate) newest: Option<i64>,
 }
 
 /// What a change of many jobs did.
@@ -99,6 +101,7 @@ impl BulkChange {
         let first_status = matches!(status, Some(JobStatus::Todo)).then_some("todo");
         let begin = BeginAction { record, selected: self.selected, status: first_status };
         let (action_id, after, last) = run.load_one(begin).await?;
+        let last = self.newest.map_or(last, |newest| last.min(newest));
         let mut steps = Steps { action_id, size, change: self.change, outcome: BulkOutcome::default() };
         steps.outcome.action_id = action_id;
         let done = match self.targets {

@@ -53,7 +53,7 @@ impl Bench {
 
     /// Changes jobs in steps of four jobs, and reads five for each where no index has only the selected ones.
     fn perform(&mut self, change: Change, targets: Targets) -> Result<BulkOutcome, Error> {
-        let bulk = BulkChange { change, targets, actor: "anna".to_owned(), selected: Some(12) };
+        let bulk = BulkChange { change, targets, actor: "anna".to_owned(), selected: Some(12), newest: None };
         complete(bulk.perform_in_steps(StepSize { jobs: 4, read: 5 }, &mut Blocking(&mut self.connection)))
     }
 
@@ -212,7 +212,7 @@ fn invalid_values_change_and_record_nothing() {
         let error = bench.perform(change, targets).unwrap_err().to_string();
         assert!(error.contains(rule), "{error}");
     }
-    let bulk = BulkChange { change: Change::Cancel, targets: ids([1]), actor: nul(), selected: None };
+    let bulk = BulkChange { change: Change::Cancel, targets: ids([1]), actor: nul(), selected: None, newest: None };
     complete(bulk.perform(&mut Blocking(&mut bench.connection))).unwrap_err();
     assert_eq!(bench.actions(), []);
     assert_eq!(bench.jobs(JobStatus::Todo), [1]);
@@ -262,8 +262,13 @@ fn no_plan_of_a_step_reads_more_than_it_needs() {
         ] {
             bench.run("BEGIN");
             let before = reads(&mut bench.connection);
-            let bulk =
-                BulkChange { change, targets: matching(Some("a"), Some(status)), actor: "a".into(), selected: None };
+            let bulk = BulkChange {
+                change,
+                targets: matching(Some("a"), Some(status)),
+                actor: "a".into(),
+                selected: None,
+                newest: None,
+            };
             let size = StepSize { jobs: 10, read: 1_000 };
             let changed = complete(bulk.perform_in_steps(size, &mut Blocking(&mut bench.connection))).unwrap().changed;
             let after = reads(&mut bench.connection);
@@ -344,8 +349,13 @@ async fn an_operation_and_its_record_are_done_together_or_not_at_all() {
 async fn a_change_through_a_pool_without_prepared_statements_is_the_same() {
     let mut bench = Bench::new(&[("a", "todo"); 10]);
     let mut connection = Connection::Pooled(bench.connect().await.without_prepared_statements());
-    let bulk =
-        BulkChange { change: Change::Cancel, targets: matching(Some("a"), None), actor: "a".into(), selected: None };
+    let bulk = BulkChange {
+        change: Change::Cancel,
+        targets: matching(Some("a"), None),
+        actor: "a".into(),
+        selected: None,
+        newest: None,
+    };
     assert_eq!(bulk.perform(&mut connection).await.unwrap().changed, 10);
     assert_eq!(bench.steps().len(), 1);
 }
@@ -354,7 +364,8 @@ async fn a_change_through_a_pool_without_prepared_statements_is_the_same() {
 #[tokio::test]
 async fn a_queue_in_memory_is_refused() {
     let mut connection = Connection::InMemory(crate::database::in_memory::Memory::default().connect());
-    let bulk = BulkChange { change: Change::Cancel, targets: ids([1]), actor: "a".into(), selected: None };
+    let bulk =
+        BulkChange { change: Change::Cancel, targets: ids([1]), actor: "a".into(), selected: None, newest: None };
     let error = bulk.perform(&mut connection).await.unwrap_err();
     assert!(format!("{error:?}").contains("the admin pages need PostgreSQL"), "{error:?}");
     execute_recorded(pause_queue("a"), pause(), &mut connection).await.unwrap_err();

@@ -88,8 +88,15 @@ async fn a_selection_and_all_that_match_are_confirmed_first() {
     let query = "query=status%3Dfailed%26queue%3Deven";
     let confirm = served.post("/queue/jobs/change", &format!("action=delete&{query}"), &[OWN]).await;
     assert!(confirm.body.contains("delete 3 jobs?") && confirm.body.contains("even"), "{}", confirm.body);
-    served.post("/queue/jobs/change", &format!("action=delete&{query}&confirmed=yes&selected=3"), &[OWN]).await;
-    assert_eq!(rows(&mut connection, STATUSES), ["1 | todo", "3 | succeeded", "5 | failed"]);
+    assert!(confirm.body.contains("name=\"newest\" value=\"6\""), "{}", confirm.body);
+    // A job that comes after the confirmation was shown is not meant.
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status) VALUES ('even', 't', 'failed')",
+    );
+    let body = format!("action=delete&{query}&confirmed=yes&selected=3&newest=6");
+    served.post("/queue/jobs/change", &body, &[OWN]).await;
+    assert_eq!(rows(&mut connection, STATUSES), ["1 | todo", "3 | succeeded", "5 | failed", "7 | failed"]);
     for query in ["", "query=queue%3Dodd", "query=status%3Dfailed%26text%3Dx"] {
         let refused = served.post("/queue/jobs/change", &format!("action=delete&confirmed=yes&{query}"), &[OWN]).await;
         assert_eq!(refused.status, 400, "{query}");
@@ -104,7 +111,9 @@ async fn a_queue_is_paused_and_resumed() {
     let served = Served::to_operator(&database).await;
     let paused = served.post("/queue/queues/change", "action=pause&kind=queue&name=q&reason=no+mail", &[OWN]).await;
     assert_eq!(paused.status, 303, "{}", paused.body);
-    let page = served.get("/queue/queues").await.body;
+    assert!(paused.headers.contains("location: ../queues?outcome=1"), "{}", paused.headers);
+    let page = served.get("/queue/queues?outcome=1").await.body;
+    assert!(page.contains("pause queue q: done"), "{page}");
     assert!(page.contains("by ann") && page.contains("no mail") && page.contains("Resume the queue q"), "{page}");
     served.post("/queue/queues/change", "action=resume&kind=queue&name=q", &[OWN]).await;
     assert!(served.get("/queue/queues").await.body.contains("Pause the queue q"));
@@ -122,7 +131,10 @@ async fn a_queue_is_paused_and_resumed() {
     assert_eq!(unknown.status, 400);
     let actions = served.get("/queue/actions").await.body;
     assert!(
-        actions.contains("pause queue q") && actions.contains("done") && !actions.contains("0 changed"),
+        actions.contains("pause queue q")
+            && actions.contains("reason: no mail")
+            && actions.contains("done")
+            && !actions.contains("0 changed"),
         "{actions}"
     );
     let nameless = served.post("/queue/queues/change", "action=pause&kind=queue&name=", &[OWN]).await;
@@ -239,6 +251,17 @@ async fn what_changes_nothing_is_not_recorded() {
         );
     }
     assert_eq!(rows(&mut connection, "SELECT count(*) FROM procrastinate_diesel_actions"), ["0"]);
+    // The first reason stays.
+    for (path, body) in [("queues", "action=pause&kind=queue&name=q"), ("schedules", "action=pause_schedule&task=t")] {
+        for (reason, status) in [("first", 303), ("second", 409)] {
+            let body = format!("{body}&reason={reason}");
+            let response = served.post(&format!("/queue/{path}/change"), &body, &[OWN]).await;
+            assert_eq!(response.status, status, "{body}: {}", response.body);
+        }
+    }
+    let reasons = "SELECT pause_reason FROM procrastinate_diesel_flow_controls UNION ALL SELECT pause_reason FROM \
+                   procrastinate_diesel_schedules";
+    assert_eq!(rows(&mut connection, reasons), ["first", "first"]);
     let beyond = served.get("/queue/actions?before=-1").await.body;
     assert!(beyond.contains("no actions beyond this one") && !beyond.contains("Nobody"), "{beyond}");
 }

@@ -102,7 +102,12 @@ async fn the_oldest_pending_job_is_one_that_could_start() {
          FROM (VALUES (1, 9), (2, 1), (3, 3), (4, 2), (5, 8)) AS age (id, hours)
          WHERE event.job_id = age.id AND event.type = 'deferred'",
     );
-    for (oldest, since) in [("due", "4 h ago"), ("low", "3 h ago"), ("locked", "2 h ago"), ("plain", "1 h ago")] {
+    // The first of its priority was retried. Another one has waited longer.
+    sql(&mut connection, "INSERT INTO procrastinate_jobs (queue_name, task_name, priority) VALUES ('q', 'second', 9)");
+    sql(&mut connection, "UPDATE procrastinate_events SET at = now() - interval '7 hours' WHERE job_id = 6");
+    for (oldest, since) in
+        [("second", "7 h ago"), ("due", "4 h ago"), ("low", "3 h ago"), ("locked", "2 h ago"), ("plain", "1 h ago")]
+    {
         let served = Served::to_operator(&database).await;
         let body = served.get("/queue").await.body;
         let text = body.split("Oldest pending job").nth(1).unwrap().split("</p>").next().unwrap();
@@ -111,6 +116,31 @@ async fn the_oldest_pending_job_is_one_that_could_start() {
     }
     let served = Served::to_operator(&database).await;
     assert!(!served.get("/queue").await.body.contains("Oldest pending job"));
+}
+
+#[tokio::test]
+async fn a_queue_whose_jobs_all_have_locks_or_times_needs_attention() {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() + interval '1 hour');
+         INSERT INTO procrastinate_jobs (queue_name, task_name, lock, scheduled_at)
+         VALUES ('locked', 't', 'a', NULL), ('locked', 't', 'b', now() + interval '1 day'),
+                ('timed', 't', NULL, now() - interval '3 hours'), ('later', 't', 'c', now() + interval '1 hour'),
+                ('both', 't', 'd', now() - interval '4 hours');
+         UPDATE procrastinate_events SET at = now() - interval '5 hours' WHERE type = 'deferred'",
+    );
+    let served = Served::to_operator(&database).await;
+    let body = served.get("/queue").await.body;
+    for (queue, waited) in [("locked", "5 h"), ("timed", "3 h"), ("both", "4 h")] {
+        let text = format!("No job of the queue {queue} runs, and its first one has been pending for {waited}");
+        assert!(body.contains(&text), "{text}: {body}");
+    }
+    assert!(!body.contains("No job of the queue later"), "{body}");
+    let queues = served.get("/queue/queues").await.body;
+    let row = queues.split("data-key=\"locked\"").nth(1).unwrap().split("</tr>").next().unwrap();
+    assert!(row.contains("<td class=\"number\">2</td>\n<td class=\"number\">1</td>"), "{row}");
 }
 
 #[tokio::test]

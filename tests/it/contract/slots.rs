@@ -1,5 +1,5 @@
 //! Limits with much room. Up to four fetches start jobs at the same time, each in a slot, and never more than the limit
-//! allows.
+//! allows. In a slot that has jobs left from the last count, a fetch does not count again.
 
 use diesel::PgConnection;
 use serde_json::{Value, json};
@@ -150,4 +150,100 @@ fn a_transaction_that_fetches_again_waits_for_nobody() {
     assert_eq!(rows(&mut second, &fetch(10)).len(), 10);
     sql(&mut second, "COMMIT");
     assert_eq!(running(&mut queue), "51");
+}
+
+/// How many jobs each slot has left.
+fn left(queue: &mut Queue) -> Vec<String> {
+    queue.rows("SELECT jobs_left FROM procrastinate_diesel_limit_states WHERE slot > 0 ORDER BY slot")
+}
+
+/// Like [`limited`], and a fetch of one job has left 9 in the first slot.
+fn counted(jobs: usize, started: usize, limit: &str) -> Queue {
+    let mut queue = limited(jobs, started, limit);
+    assert_eq!(queue.rows(&fetch(1)).len(), 1);
+    assert_eq!(left(&mut queue), ["9", "0", "0", "0"]);
+    queue
+}
+
+#[test]
+fn a_fetch_takes_the_jobs_that_are_left_in_a_slot() {
+    for limit in [RUNNING, STARTS] {
+        let mut queue = counted(100, 25, limit);
+        for (wanted, after) in [(5, "4"), (4, "0")] {
+            assert_eq!(queue.rows(&fetch(wanted)).len(), wanted);
+            assert_eq!(left(&mut queue), [after, "0", "0", "0"], "{limit}");
+        }
+        // There are none left, so this one counts: 35 run, and besides the other slots there is room for 15. A slot may
+        // start ten of them.
+        assert_eq!(queue.rows(&fetch(4)).len(), 4);
+        assert_eq!(left(&mut queue), ["6", "0", "0", "0"], "{limit}");
+        assert_eq!(running(&mut queue), "39");
+    }
+}
+
+#[test]
+fn what_is_left_is_over_when_a_fetch_was_alone() {
+    for limit in [RUNNING, STARTS] {
+        let mut queue = counted(100, 30, limit);
+        let mut alone = queue.another_connection();
+        assert_eq!(rows(&mut alone, &fetch(60)).len(), 49, "{limit}");
+        assert_eq!(queue.rows(&fetch(1)), [""; 0], "{limit}");
+        assert_eq!(running(&mut queue), "80");
+    }
+}
+
+#[test]
+fn what_is_left_is_over_when_the_limit_was_changed() {
+    // With 81 a slot may start as many jobs as with 80.
+    for (most, found) in [(31, 0), (33, 2), (81, 5)] {
+        let mut queue = counted(100, 30, RUNNING);
+        queue.run(&format!("SELECT procrastinate_diesel_set_limit_v1('queue', 'default', {most}, NULL, NULL)"));
+        assert_eq!(queue.rows(&fetch(5)).len(), found, "{most}");
+    }
+    let mut queue = counted(100, 30, RUNNING);
+    queue.run("SELECT procrastinate_diesel_pause_v1('queue', 'default')");
+    assert_eq!(queue.rows(&fetch(1)), [""; 0]);
+}
+
+#[test]
+fn a_fetch_that_wants_to_be_alone_waits_for_one_that_does_not_count() {
+    let mut queue = counted(100, 30, RUNNING);
+    queue.run("BEGIN");
+    assert_eq!(queue.rows(&fetch(9)).len(), 9);
+    let waiting = Waiting::start(&mut queue, &fetch(60));
+    queue.run("COMMIT");
+    assert_eq!(waiting.rows().len(), 40);
+    assert_eq!(running(&mut queue), "80");
+}
+
+#[test]
+fn a_rollback_leaves_the_jobs_in_the_slot() {
+    let mut queue = counted(100, 30, RUNNING);
+    queue.run("BEGIN");
+    assert_eq!(queue.rows(&fetch(5)).len(), 5);
+    queue.run("ROLLBACK");
+    assert_eq!(left(&mut queue), ["9", "0", "0", "0"]);
+    // A second fetch of the transaction counts, and waits for nobody.
+    queue.run("BEGIN");
+    assert_eq!(queue.rows(&fetch(5)).len(), 5);
+    let mut other = open(&mut queue, 1);
+    assert_eq!(queue.rows(&fetch(5)), [""; 0]);
+    sql(&mut other, "COMMIT");
+    queue.run("COMMIT");
+    assert_eq!(running(&mut queue), "37");
+}
+
+#[test]
+fn only_the_jobs_of_the_limit_count_as_starts() {
+    let mut queue = Queue::with_jobs(Value::Array(vec![json!({}); 20]));
+    queue.run(
+        "UPDATE procrastinate_jobs SET task_name = 'other' WHERE id % 2 = 0;
+         SELECT procrastinate_diesel_set_limit_v1('task', 'other', NULL, 80, 3600)",
+    );
+    for (wanted, started, counted) in [(1, 1, 0), (2, 2, 1), (3, 3, 3), (5, 5, 5), (4, 4, 7), (9, 5, 10)] {
+        assert_eq!(queue.rows(&fetch(wanted)).len(), started);
+        let starts =
+            "SELECT coalesce(sum(starts), 0) FROM procrastinate_diesel_limit_states, unnest(counted_starts) AS starts";
+        assert_eq!(queue.row(starts), counted.to_string(), "{wanted}");
+    }
 }

@@ -81,7 +81,7 @@ impl State<'_> {
             let about = if is_estimate { "About " } else { "" };
             let which = if failed == 1 { "one job has".to_owned() } else { format!("{} jobs have", grouped(failed)) };
             let which = if about.is_empty() { which.replacen("one", "One", 1) } else { which };
-            add(format!("{about}{which} failed in the last hour."), "jobs?status=failed");
+            add(format!("{about}{which} failed in the last hour."), "jobs?status=failed&ended_since=1h");
         }
         found
     }

@@ -75,7 +75,10 @@ async fn perform(
             Action::PauseSchedule => {
                 let pause = pause_schedule(task_name, periodic_id).by(layout.visitor());
                 let pause = if reason.is_empty() { pause } else { pause.reason(reason) };
-                pause.execute_pooled(connection).await?;
+                if !pause.execute_pooled(connection).await? {
+                    let text = "it is paused already; resume it to pause it for another reason";
+                    return Err(Refused::nothing_to_do(text));
+                }
             }
             Action::ResumeSchedule => {
                 if !resume_schedule(task_name, periodic_id).execute_pooled(connection).await? {

@@ -8,7 +8,7 @@ use crate::database::statements::admin::PageTime;
 use crate::database::statements::admin::activity::{Activity, Failures, OldestWaiting};
 use crate::database::statements::admin::controls::{ControlOfPage, ControlsOfPage};
 use crate::database::statements::admin::job::{ErrorsOfPage, EventsOfPage, JobOfPage, JobsOfLock};
-use crate::database::statements::admin::jobs::{CountMatching, EndOfWindow, FirstJobSince, ListOfJobs};
+use crate::database::statements::admin::jobs::{CountMatching, EndOfWindow, FirstJobSince, ListOfJobs, NewestJob};
 use crate::database::statements::admin::locks::{ContendedLocks, HeldLocks, LocksByName};
 use crate::database::statements::admin::overview::{CountByStatus, IsWorkerAlive, ListOfQueues, ListOfWorkers};
 use crate::database::statements::admin::schedules::{
@@ -41,6 +41,7 @@ need_a_database!(
     EndOfWindow,
     FirstJobSince,
     CountMatching,
+    NewestJob,
     CountByStatus,
     ListOfQueues,
     ListOfWorkers,

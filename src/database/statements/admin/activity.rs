@@ -161,7 +161,7 @@ pub(crate) struct WaitingJob {
     pub(crate) since: DateTime<Utc>,
 }
 
-/// The job that has waited longest, of the first job of each priority, the first scheduled one that is due, and the
+/// The job that has waited longest, of the first jobs of each priority, the first scheduled one that is due, and the
 /// first ones with a lock of each queue and priority.
 pub(crate) struct OldestWaiting {
     /// Whether there are indexes for that. Otherwise, it is the first of the thousand pending jobs with the lowest IDs.
@@ -177,14 +177,12 @@ statement!(
             " SELECT waiting.id, waiting.queue_name::text, waiting.task_name::text, waiting.since FROM ( \
                 SELECT job.id, job.queue_name, job.task_name, greatest(job.scheduled_at, last.at) AS since \
                 FROM first CROSS JOIN LATERAL ( \
-                    SELECT job.* FROM procrastinate_jobs AS job \
-                    WHERE job.id = first.id AND job.status = 'todo' AND (job.scheduled_at IS NULL OR job.scheduled_at <= now()) \
-                    LIMIT 1) AS job \
+                    SELECT job.* FROM procrastinate_jobs AS job WHERE job.id = first.id LIMIT 1) AS job \
                 CROSS JOIN LATERAL ( \
                     SELECT max(event.at) FILTER (WHERE event.type <> 'scheduled') AS at \
                     FROM (SELECT event.type, event.at FROM procrastinate_events AS event \
                           WHERE event.job_id = job.id LIMIT {MOST_EVENTS}) AS event) AS last) AS waiting \
-             WHERE isfinite(waiting.since) ORDER BY waiting.since, waiting.id LIMIT 1"
+             WHERE isfinite(waiting.since) AND waiting.since <= now() ORDER BY waiting.since, waiting.id LIMIT 1"
         ));
         Ok(())
     }
@@ -193,7 +191,8 @@ statement!(
 const FIRST_JOBS_BY_ID: &str = "WITH first AS MATERIALIZED ( \
         SELECT job.id FROM procrastinate_jobs AS job WHERE job.status = 'todo' ORDER BY job.id LIMIT 1000)";
 
-/// Each step finds the next priority, or queue and priority, in an index.
+/// Each step finds the next priority, or queue and priority, in an index. Then their first jobs are read. A queue or
+/// priority is compared with `>=` and `<=`, so that only an index that begins with it serves the order.
 const FIRST_JOBS: &str = "WITH RECURSIVE unlocked (priority, id) AS ( \
         (SELECT job.priority, job.id FROM procrastinate_jobs AS job \
          WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL \
@@ -221,8 +220,22 @@ const FIRST_JOBS: &str = "WITH RECURSIVE unlocked (priority, id) AS ( \
                  ORDER BY job.queue_name, job.priority DESC, job.id LIMIT 1)) AS step \
             ORDER BY step.place LIMIT 1) AS next), \
      first AS MATERIALIZED ( \
-        (SELECT unlocked.id FROM unlocked LIMIT 100) \
-      UNION ALL (SELECT locked.id FROM locked LIMIT 200) \
+        (SELECT job.id FROM (SELECT unlocked.priority FROM unlocked LIMIT 100) AS place \
+         CROSS JOIN LATERAL ( \
+            SELECT job.id FROM procrastinate_jobs AS job \
+            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL \
+              AND job.priority >= place.priority AND job.priority <= place.priority \
+            ORDER BY job.priority DESC, job.id LIMIT 20) AS job \
+         LIMIT 300) \
+      UNION ALL \
+        (SELECT job.id FROM (SELECT locked.queue_name, locked.priority FROM locked LIMIT 200) AS place \
+         CROSS JOIN LATERAL ( \
+            SELECT job.id FROM procrastinate_jobs AS job \
+            WHERE job.status = 'todo' AND job.lock IS NOT NULL \
+              AND job.queue_name >= place.queue_name AND job.queue_name <= place.queue_name \
+              AND job.priority >= place.priority AND job.priority <= place.priority \
+            ORDER BY job.queue_name, job.priority DESC, job.id LIMIT 5) AS job \
+         LIMIT 300) \
       UNION ALL \
         (SELECT job.id FROM procrastinate_jobs AS job \
          WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL \

@@ -315,6 +315,14 @@ statement!(filtered "count the jobs": CountMatching -> (i64, bool): (BigInt, Boo
     Ok(())
 });
 
+/// The job that was deferred last. No row if there are no jobs.
+pub(crate) struct NewestJob;
+
+statement!("look for the newest job": NewestJob -> i64: BigInt, |_, out| {
+    out.push_sql("SELECT id FROM procrastinate_jobs ORDER BY id DESC LIMIT 1");
+    Ok(())
+});
+
 /// How far a page with a filter has searched: the last job that it has passed by, if there may be more behind it.
 pub(crate) struct EndOfWindow {
     pub(crate) filter: PageFilter,

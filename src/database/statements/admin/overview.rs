@@ -50,7 +50,8 @@ pub(crate) struct ListedQueue {
     pub(crate) scheduled: i64,
     pub(crate) running: i64,
     pub(crate) failed: i64,
-    /// Since when the first of its pending jobs without a time is pending.
+    /// Since when its first pending jobs could start: the first without a lock, the first with one, and the first that
+    /// was scheduled.
     pub(crate) waiting_since: Option<DateTime<Utc>>,
     /// A count of pending jobs that is higher than this is not exact. With many queues it is lower.
     pub(crate) ceiling: i64,
@@ -114,11 +115,17 @@ const NEXT_PENDING: &str = "pending AS MATERIALIZED ( \
      ceiling AS MATERIALIZED ( \
         SELECT 10000::bigint AS jobs, count(*) > 10000 AS is_minimum FROM pending) ";
 
-const COUNTS_OF_QUEUES: &str = "SELECT queue.name::text, least(plain.jobs + scheduled.jobs + locked.jobs, ceiling.jobs + 1), future.jobs, \
+/// A queue is compared with `>=` and `<=`, so that only an index that begins with it serves the order.
+const COUNTS_OF_QUEUES: &str = "SELECT queue.name::text, least(plain.jobs + scheduled.jobs + locked.jobs, ceiling.jobs + 1), \
+        least(future.jobs + locked.future_jobs, ceiling.jobs + 1), \
         coalesce((SELECT running.jobs FROM running WHERE running.queue_name = queue.name), 0), \
         coalesce((SELECT failed.jobs FROM failed WHERE failed.queue_name = queue.name), 0), \
-        (SELECT max(event.at) FROM procrastinate_events AS event \
-         WHERE event.job_id = plain.first_id AND event.type <> 'scheduled' AND isfinite(event.at)), \
+        least( \
+            (SELECT max(event.at) FROM procrastinate_events AS event \
+             WHERE event.job_id = plain.first_id AND event.type <> 'scheduled' AND isfinite(event.at)), \
+            (SELECT greatest(max(event.at), locked.first_scheduled_at) FROM procrastinate_events AS event \
+             WHERE event.job_id = locked.first_id AND event.type <> 'scheduled' AND isfinite(event.at)), \
+            due.scheduled_at), \
         CASE WHEN ceiling.is_minimum THEN greatest(plain.jobs + scheduled.jobs + locked.jobs - 1, 0) \
             ELSE ceiling.jobs END \
      FROM queue CROSS JOIN ceiling \
@@ -126,25 +133,33 @@ const COUNTS_OF_QUEUES: &str = "SELECT queue.name::text, least(plain.jobs + sche
         SELECT count(*) AS jobs, min(counted.id) AS first_id \
         FROM (SELECT job.id FROM procrastinate_jobs AS job \
               WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL \
-                AND job.queue_name = queue.name \
-              ORDER BY job.priority DESC, job.id LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS plain \
+                AND job.queue_name >= queue.name AND job.queue_name <= queue.name \
+              ORDER BY job.queue_name, job.priority DESC, job.id LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS plain \
      CROSS JOIN LATERAL ( \
         SELECT count(*) AS jobs \
         FROM (SELECT FROM procrastinate_jobs AS job \
               WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL \
-                AND job.queue_name = queue.name \
-              ORDER BY job.priority DESC, job.id LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS scheduled \
+                AND job.queue_name >= queue.name AND job.queue_name <= queue.name \
+              ORDER BY job.queue_name, job.priority DESC, job.id LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS scheduled \
      CROSS JOIN LATERAL ( \
         SELECT count(*) AS jobs \
         FROM (SELECT FROM procrastinate_jobs AS job \
               WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at > now() \
-                AND job.queue_name = queue.name \
-              ORDER BY job.scheduled_at LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS future \
+                AND job.queue_name >= queue.name AND job.queue_name <= queue.name \
+              ORDER BY job.queue_name, job.scheduled_at LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS future \
+     LEFT JOIN LATERAL ( \
+        SELECT job.scheduled_at FROM procrastinate_jobs AS job \
+        WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at <= now() AND isfinite(job.scheduled_at) \
+          AND job.queue_name >= queue.name AND job.queue_name <= queue.name \
+        ORDER BY job.queue_name, job.scheduled_at LIMIT 1) AS due ON true \
      CROSS JOIN LATERAL ( \
-        SELECT count(*) AS jobs \
-        FROM (SELECT FROM procrastinate_jobs AS job \
-              WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = queue.name \
-              ORDER BY job.priority DESC, job.id LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS locked \
+        SELECT count(*) AS jobs, count(*) FILTER (WHERE counted.scheduled_at > now()) AS future_jobs, \
+            min(counted.id) FILTER (WHERE (counted.scheduled_at > now()) IS NOT TRUE) AS first_id, \
+            (array_agg(counted.scheduled_at ORDER BY counted.id) \
+                FILTER (WHERE (counted.scheduled_at > now()) IS NOT TRUE))[1] AS first_scheduled_at \
+        FROM (SELECT job.id, job.scheduled_at FROM procrastinate_jobs AS job \
+              WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name >= queue.name AND job.queue_name <= queue.name \
+              ORDER BY job.queue_name, job.priority DESC, job.id LIMIT (SELECT ceiling.jobs + 1 FROM ceiling)) AS counted) AS locked \
      ORDER BY queue.name LIMIT ";
 
 /// A worker, and how many jobs it runs.
