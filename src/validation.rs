@@ -85,7 +85,9 @@ pub(crate) fn check_args<'a>(task_name: &str, args: &'a Result<Value, serde_json
     }
     match unstorable(args, 0) {
         Some((path, rule)) if path.is_empty() || path.len() > LONGEST_PATH => Err(invalid_args(task_name, rule)),
-        Some((path, rule)) => Err(invalid_args(task_name, &format!("{rule}; see {}", path.trim_start_matches('.')))),
+        Some((path, rule)) => {
+            Err(invalid_args(task_name, &format!("{rule}; look at the field {}", path.trim_start_matches('.'))))
+        }
         None => Ok(args),
     }
 }

@@ -20,11 +20,30 @@ pub(crate) struct Problem {
     status: StatusCode,
     title: String,
     text: String,
+    /// Where to go on: the address of a page from the first one, and a text.
+    link: Option<(&'static str, &'static str)>,
 }
+
+/// How the text begins if the visitor wanted to change something.
+const UNCHANGED: &str = "Nothing was changed. ";
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, title: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { status, title: title.into(), text: text.into() }
+        Self { status, title: title.into(), text: text.into(), link: None }
+    }
+
+    /// Leads to another page.
+    pub(crate) fn with_link(mut self, page: &'static str, text: &'static str) -> Self {
+        self.link = Some((page, text));
+        self
+    }
+
+    /// The problem of a page that only reads, where a visitor did not want to change anything.
+    fn of_reading(mut self) -> Self {
+        if let Some(rest) = self.text.strip_prefix(UNCHANGED) {
+            self.text = rest.to_owned();
+        }
+        self
     }
 }
 
@@ -54,9 +73,10 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
         Ok(layout) => layout,
         Err(response) => return response,
     };
+    let only_reads = is_safe(&parts.method);
     let mut response = match refusal(&access) {
         Some(response) => response,
-        None if !is_safe(&parts.method) && !may_change(&parts.headers, &shared.trusted_origins) => Problem::new(
+        None if !only_reads && !may_change(&parts.headers, &shared.trusted_origins) => Problem::new(
             StatusCode::FORBIDDEN,
             "The request came from another site",
             "Nothing was changed. If a proxy in front of these pages changes the host, the application must name the \
@@ -66,6 +86,7 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
         None => next.run(Request::from_parts(parts, body)).await,
     };
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let problem = if only_reads { problem.of_reading() } else { problem };
         let page = html(&ProblemPage { layout: &layout, problem: &problem });
         let (mut parts, _) = response.into_parts();
         parts.headers.remove(header::CONTENT_LENGTH);

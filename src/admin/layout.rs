@@ -46,6 +46,13 @@ impl Layout {
         self.has_companions && (self.allows(Action::SetLimit) || self.allows(Action::RemoveLimit))
     }
 
+    /// Whether buttons are missing that the visitor might look for, because the database is Python's alone.
+    pub(crate) fn lacks_buttons(&self) -> bool {
+        const SECTIONS: [&str; 4] = ["jobs", "queues", "tasks", "schedules"];
+        let is_operator = Action::ALL.into_iter().any(|action| self.allows(action));
+        !self.has_companions && is_operator && SECTIONS.contains(&self.section.as_str())
+    }
+
     pub(crate) fn moment(&self, time: &DateTime<Utc>) -> Moment {
         Moment::new(*time, self.now)
     }

@@ -126,6 +126,7 @@ impl AdminPages {
             .fallback(pages::not_found)
             .method_not_allowed_fallback(pages::only_forms)
             .layer(Extension(OverviewCache::default()))
+            .layer(axum::middleware::from_fn(pages::address::without_nul))
             .layer(axum::middleware::from_fn_with_state(shared.clone(), guard))
             .route("/assets/{name}", get(asset))
             .with_state(shared)

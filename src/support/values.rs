@@ -45,11 +45,20 @@ pub(crate) fn priority(text: &str) -> Result<i32, String> {
 }
 
 /// Parses a maximum number.
+#[cfg(feature = "cli")]
 pub(crate) fn limit(text: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| format!("must be a whole number from 0 to {}", u32::MAX))
 }
 
+/// Parses a number of jobs that a limit allows.
+#[cfg(feature = "admin")]
+pub(crate) fn number_of_jobs(text: &str) -> Result<u32, String> {
+    let number = text.trim().parse().ok().and_then(|number: i32| u32::try_from(number).ok()).filter(|jobs| *jobs > 0);
+    number.ok_or_else(|| format!("must be a whole number from 1 to {}", i32::MAX))
+}
+
 /// Parses a JSON object.
+#[cfg(feature = "cli")]
 pub(crate) fn arguments(text: &str) -> Result<Value, String> {
     match serde_json::from_str(text) {
         Ok(value @ Value::Object(_)) => Ok(value),
@@ -58,10 +67,22 @@ pub(crate) fn arguments(text: &str) -> Result<Value, String> {
     }
 }
 
+/// Parses a JSON object that somebody has typed into a form.
+#[cfg(feature = "admin")]
+pub(crate) fn typed_arguments(text: &str) -> Result<Value, String> {
+    const RULE: &str = "must be a JSON object, such as {\"order\": 1}";
+    match serde_json::from_str(text) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err(RULE.to_owned()),
+        Err(error) if error.is_eof() => Err(format!("{RULE}, but it is not complete")),
+        Err(error) => Err(format!("{RULE}; look at line {}, column {}", error.line(), error.column())),
+    }
+}
+
 /// Parses a JSON object, all of whose numbers a worker of this crate holds exactly: as `i64`, `u64` or `f64`.
 #[cfg(feature = "admin")]
 pub(crate) fn exact_arguments(text: &str) -> Result<Value, String> {
-    let args = arguments(text)?;
+    let args = typed_arguments(text)?;
     match inexact_number(text) {
         Some(number) => Err(format!("must not have the number {number}, which workers would round")),
         None => Ok(args),

@@ -95,8 +95,10 @@ function counterpart(parent, place, next) {
 
 const main = document.querySelector("main[data-refresh]");
 const button = document.querySelector("[data-live]");
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
 let wait = PERIOD;
 let timer;
+let since = new Date();
 
 function isLive() {
   return localStorage.getItem("procrastinate-live") !== "off";
@@ -106,6 +108,23 @@ function show(problem) {
   button.textContent = isLive() && problem ? `live: ${problem}` : "live";
   button.title = "Refresh this page every few seconds";
   button.setAttribute("aria-pressed", String(isLive()));
+}
+
+// Says at the top of the page that it is old, and why. Without a problem, it takes that away.
+function warn(problem) {
+  const old = main.querySelector(":scope > .stale");
+  if (!problem) {
+    old?.remove();
+    return;
+  }
+  const banner = old ?? document.createElement("p");
+  if (!old) {
+    banner.className = "stale";
+    banner.setAttribute("role", "status");
+    main.prepend(banner);
+  }
+  const text = `These numbers are from ${clock.format(since)}. The page could not be refreshed: ${problem}.`;
+  if (banner.textContent !== text) banner.textContent = text;
 }
 
 async function refresh() {
@@ -120,7 +139,11 @@ async function refresh() {
         return;
       }
       enhance(page);
-      if (isLive() && !isBusy()) update(main, fresh);
+      if (isLive() && !isBusy()) {
+        warn();
+        update(main, fresh);
+        since = new Date();
+      }
       wait = Math.min(Math.max(PERIOD, TIMES * took), LONGEST);
       show();
     } catch {
@@ -134,6 +157,7 @@ async function refresh() {
 function retryLater(problem) {
   wait = Math.min(wait * 2, LONGEST);
   show(problem);
+  warn(problem);
   start();
 }
 

@@ -1,6 +1,9 @@
 //! The address of a list of jobs, which contains its filter.
 
+use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Utc};
 
 use crate::admin::guard::Problem;
@@ -9,6 +12,10 @@ use crate::database::statements::admin::jobs::{Cursor, PageFilter, WINDOWS};
 use crate::database::statements::cli::JobSelection;
 use crate::database::statements::inspect::JobFilter;
 use crate::job::STATUSES;
+use crate::support::values::priority;
+
+/// A longer value is not shown again in a problem.
+const MOST_SHOWN: usize = 100;
 
 /// The names of the fields of the filter.
 const FILTERS: [&str; 17] = [
@@ -30,6 +37,42 @@ const FILTERS: [&str; 17] = [
     "ended_before",
     "window",
 ];
+
+/// The link of a problem with the filter.
+const ALL_JOBS: (&str, &str) = ("jobs", "All jobs");
+
+/// The label of a field of the filter.
+fn label(name: &str) -> String {
+    match name {
+        "id" => "Job".to_owned(),
+        "from" => "From job".to_owned(),
+        "to" => "To job".to_owned(),
+        "window" => "Jobs searched for a page".to_owned(),
+        _ => {
+            let words = name.replace('_', " ");
+            let mut letters = words.chars();
+            letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+        }
+    }
+}
+
+/// Refuses an address or a form with a NUL character, which PostgreSQL does not accept in a text.
+pub(crate) fn refuse_nul(fields: &str) -> Result<(), Problem> {
+    let Some((name, value)) = form_urlencoded::parse(fields.as_bytes()).find(|(_, value)| value.contains('\0')) else {
+        return Ok(());
+    };
+    let shown: String = value.chars().take(MOST_SHOWN).collect();
+    let text = format!("Nothing was changed. The field {name:?} is {shown:?}, and must be without NUL characters.");
+    Err(Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", text))
+}
+
+/// Refuses requests whose address has a NUL character.
+pub(crate) async fn without_nul(request: Request, next: Next) -> Response {
+    match refuse_nul(request.uri().query().unwrap_or_default()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
 
 /// Those with which all jobs that match can be changed together.
 const SELECTORS: [&str; 6] = ["status", "queue", "task", "lock", "queueing_lock", "worker"];
@@ -93,9 +136,12 @@ impl Address {
         let mut filter = PageFilter::default();
         for (name, value) in self.fields() {
             let wrong = |rule: &str| {
-                let text = format!("{name} is {value:?}, and must be {rule}.");
-                Problem::new(StatusCode::BAD_REQUEST, "The filter cannot be used", text)
+                let shown: String = value.chars().take(MOST_SHOWN).collect();
+                let text = format!("{} is {shown:?}, and must be {rule}.", label(name));
+                let problem = Problem::new(StatusCode::BAD_REQUEST, "The filter cannot be used", text);
+                problem.with_link(ALL_JOBS.0, ALL_JOBS.1)
             };
+            // The query in a form has its own.
             if value.contains('\0') {
                 return Err(wrong("without NUL characters"));
             }
@@ -110,7 +156,7 @@ impl Address {
                 "lock" => filter.lock = text,
                 "queueing_lock" => filter.queueing_lock = text,
                 "worker" => filter.worker = Some(value.parse().map_err(|_| wrong("the ID of a worker"))?),
-                "priority" => filter.priority = Some(value.parse().map_err(|_| wrong("a whole number"))?),
+                "priority" => filter.priority = Some(priority(value).map_err(|rule| wrong(&rule))?),
                 "scheduled" => match value {
                     "yes" => filter.is_scheduled = Some(true),
                     "no" => filter.is_scheduled = Some(false),
@@ -169,7 +215,8 @@ impl Address {
 
     pub(crate) fn cursor(&self) -> Result<Cursor, Problem> {
         let id = |value: &str| {
-            let wrong = |_| Problem::new(StatusCode::BAD_REQUEST, "There is no such page", "A job's ID is a number.");
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "There is no such page", "A job's ID is a number.");
+            let wrong = |_| problem.with_link(ALL_JOBS.0, ALL_JOBS.1);
             value.parse().map_err(wrong)
         };
         match (self.get("before"), self.get("after")) {

@@ -38,6 +38,15 @@ pub(crate) async fn only_forms() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "There is no such page", text)
 }
 
+/// Why nothing can be changed in a database of Python's alone.
+pub(crate) const WITHOUT_COMPANIONS: &str = "This database has only the tables of Python's Procrastinate. To change \
+                                             anything here, apply the migrations of this crate.";
+
+/// The page of a form in a database of Python's alone.
+pub(crate) fn without_companions() -> Problem {
+    Problem::new(StatusCode::CONFLICT, "Nothing can be changed here", WITHOUT_COMPANIONS)
+}
+
 /// A page's reading, and since when it reads.
 pub(crate) struct Started {
     pub(crate) reading: Reading,
@@ -66,8 +75,7 @@ impl Shared {
         if layout.has_companions {
             return Ok(());
         }
-        let text = "The database has the tables of Python's Procrastinate only. Run the migrations of this crate.";
-        Err(Problem::new(StatusCode::CONFLICT, "Nothing can be changed here", text))
+        Err(without_companions())
     }
 
     /// Says why a page could not be read.
@@ -103,9 +111,13 @@ fn unreadable(error: &Error, took_long: bool) -> Problem {
             "Nothing was changed. The server is busy, or the page asks for too much. Try again, or narrow the filter.",
         );
     }
+    let advice = match error {
+        Error::SchemaMissing { .. } => ". The program does that with the command: procrastinate schema --apply",
+        _ => "",
+    };
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "The database could not be read",
-        format!("Nothing was changed. The reason: {error}"),
+        format!("Nothing was changed. The reason: {error}{advice}"),
     )
 }

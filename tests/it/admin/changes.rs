@@ -58,6 +58,8 @@ async fn a_pending_job_gets_another_time_priority_and_queue() {
         assert_eq!(served.post("/queue/jobs/1/change", body, &[OWN]).await.status, 303, "{body}");
     }
     assert_eq!(rows(&mut connection, "SELECT scheduled_at FROM procrastinate_jobs"), ["NULL"]);
+    let page = served.get("/queue/jobs/1").await.body;
+    assert!(page.contains("min=\"-2147483648\" max=\"2147483647\""), "{page}");
     for body in ["action=reschedule&value=soon", "action=priority&value=high", "action=none", "action=pause", ""] {
         let refused = served.post("/queue/jobs/1/change", body, &[OWN]).await;
         assert!(refused.status == 400 && refused.body.contains("Nothing was changed"), "{body}: {}", refused.body);

@@ -37,6 +37,11 @@ async fn a_job_is_deferred_with_exact_arguments_and_recorded() {
     let mut connection = connect(&database);
     let served = Served::to_operator(&database).await;
     assert!(served.get("/queue/jobs").await.body.contains("./jobs/defer"));
+    // Only an application with tasks knows their options.
+    let form_of = async |served: &Served| served.get("/queue/jobs/defer").await.body;
+    let (known, unknown) = (form_of(&with_tasks(&database).await).await, form_of(&served).await);
+    assert!(known.contains("placeholder=\"that of the task\"") && !known.contains("=\"default\""), "{known}");
+    assert!(unknown.contains("placeholder=\"default\"") && !unknown.contains("that of the task"), "{unknown}");
     let body = format!(
         "token={}&task=t&queue=q&priority=-2&lock=l&queueing_lock=ql&at=2030-01-31T08:00%2B01:00&args={}",
         token(&served).await,
@@ -60,14 +65,18 @@ async fn a_form_that_breaks_a_rule_is_shown_with_it_and_defers_nothing() {
     let long = "x".repeat(200);
     for (body, error) in [
         ("task=half&args=%7B%22number%22%3A+%22x%22%7D".to_owned(), "must fit the task"),
-        ("task=half&args=%7B".to_owned(), "invalid arguments &#34;{&#34;: must be a JSON object"),
+        (
+            "task=half&args=%7B".to_owned(),
+            "must be a JSON object, such as {&#34;order&#34;: 1}, but it is not complete",
+        ),
+        ("task=half&args=%7B%0A%22n%22+1%7D".to_owned(), "; look at line 2, column 5"),
         ("task=half&args=%7B%22number%22%3A+1e999%7D".to_owned(), "must be a JSON object"),
+        ("task=half&args=%7B%22s%22%3A+%22%5Cu0000%22%7D".to_owned(), "cannot store; look at the field s"),
         ("task=hlaf".to_owned(), "unknown task &#34;hlaf&#34;; the tasks of this application are: "),
         ("task=".to_owned(), "unknown task"),
         ("task=kept&priority=1.5".to_owned(), "invalid priority &#34;1.5&#34;: must be a whole number"),
         ("task=kept&at=tomorrow".to_owned(), "invalid earliest start &#34;tomorrow&#34;: must be a time in ISO 8601"),
         (format!("task=kept&queue={long}"), "must be at most 128 bytes, but is 200"),
-        ("task=kept&lock=%00".to_owned(), "must not contain the NUL character"),
     ] {
         let refused = served.post("/queue/jobs/defer", &format!("token=x&limit=&{body}"), &[OWN]).await;
         assert!(refused.status == 400 && refused.body.contains(error), "{body}: {}", refused.body);
@@ -76,11 +85,11 @@ async fn a_form_that_breaks_a_rule_is_shown_with_it_and_defers_nothing() {
     assert_eq!(rows(&mut connection, JOBS), [""; 0]);
     assert_eq!(rows(&mut connection, "SELECT action FROM procrastinate_diesel_actions"), [""; 0]);
     // The options are those of the task.
-    for body in ["task=half&args=%7B%22number%22%3A8%7D", "task=hlaf&unknown=yes"] {
+    for body in ["task=+half%09&args=%7B%22number%22%3A8%7D&queue=+", "task=hlaf&unknown=yes&queue=+mails+"] {
         assert_eq!(served.post("/queue/jobs/defer", body, &[OWN]).await.status, 303, "{body}");
     }
     let expected =
-        ["half | numbers | 0 | NULL | NULL | {\"number\": 8} | NULL", "hlaf | default | 0 | NULL | NULL | {} | NULL"];
+        ["half | numbers | 0 | NULL | NULL | {\"number\": 8} | NULL", "hlaf | mails | 0 | NULL | NULL | {} | NULL"];
     assert_eq!(rows(&mut connection, JOBS), expected);
 }
 

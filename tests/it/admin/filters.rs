@@ -51,9 +51,18 @@ async fn jobs_are_listed_by_age_and_id() {
     }
     let absolute = served.get("/queue/jobs?created_since=2000-01-01T00:00&created_before=2001-01-01%2000:00").await;
     assert!(absolute.status == 200 && absolute.body.contains("No job matches"), "{}", absolute.body);
-    for query in ["created_since=soon", "ended_before=5", "from=x", "id=1.5", "window=7"] {
+    for (query, text) in [
+        ("created_since=soon", "Created since is &#34;soon&#34;, and must be a length of time"),
+        ("ended_before=5", "Ended before is &#34;5&#34;, and must be"),
+        ("from=x", "From job is &#34;x&#34;, and must be the ID of a job"),
+        ("id=1.5", "Job is &#34;1.5&#34;"),
+        ("window=7", "Jobs searched for a page is"),
+        ("priority=2147483648", "must be a whole number from -2147483648 to 2147483647"),
+        ("before=x", "A job&#39;s ID is a number."),
+    ] {
         let refused = served.get(&format!("/queue/jobs?{query}")).await;
-        assert!(refused.status == 400 && refused.body.contains("must be"), "{query}: {}", refused.body);
+        assert!(refused.status == 400 && refused.body.contains(text), "{query}: {}", refused.body);
+        assert!(refused.body.contains("<a href=\"./jobs\">All jobs</a>"), "{query}: {}", refused.body);
     }
     let body = served.get("/queue/jobs?created_since=2h&window=100000&text=none").await.body;
     assert!(body.contains("value=\"2h\"") && body.contains("value=\"100000\" selected"), "{body}");

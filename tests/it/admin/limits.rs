@@ -25,6 +25,7 @@ async fn a_limit_is_set_changed_and_removed() {
     let served = Served::to_operator(&database).await;
     let queues = served.get("/queue/queues").await.body;
     assert!(queues.contains("queues/limit?kind=queue&amp;name=a%26b"), "{queues}");
+    assert!(queues.contains(">set limits</a>") && !queues.contains("selected>task"), "{queues}");
     let target = "kind=queue&name=a%26b";
     let page = served.get(&format!("/queue/queues/limit?{target}")).await.body;
     assert!(page.contains("Limits of the queue a&#38;b") && !page.contains("remove_limit"), "{page}");
@@ -78,11 +79,16 @@ async fn a_limit_that_breaks_a_rule_is_shown_with_it() {
     let served = Served::to_operator(&database).await;
     for (body, error) in [
         ("scope=all&running=many", "invalid number of running jobs &#34;many&#34;: must be a whole number"),
-        ("scope=all&running=0", "invalid max_running &#34;0&#34;: must be between 1"),
+        (
+            "scope=all&running=0",
+            "invalid number of running jobs &#34;0&#34;: must be a whole number from 1 to 2147483647",
+        ),
+        ("scope=all&running=2147483648", "must be a whole number from 1 to 2147483647"),
+        ("scope=all&running=8&starts=5&per=1ms", "invalid period &#34;1ms&#34;: must be at least 10 ms"),
         ("scope=all&running=8&starts=5", "must be set together"),
         ("scope=all&running=8&starts=5&per=often", "invalid period &#34;often&#34;"),
-        ("scope=key&running=8&field=a..b", "must be names, separated by single dots"),
-        ("scope=all", "must have max_running or max_starts"),
+        ("scope=key&running=8&field=a..b", "invalid field &#34;a..b&#34;: must be names, separated by single dots"),
+        ("scope=all", "Set the most running jobs, or the most starts in each period."),
     ] {
         let refused = served
             .post("/queue/queues/limit", &format!("kind=task&name=t&seen=none&action=limit&{body}"), &[OWN])
@@ -92,7 +98,9 @@ async fn a_limit_that_breaks_a_rule_is_shown_with_it() {
         assert!(is_kept && refused.body.contains("role=\"alert\""), "{body}: {}", refused.body);
     }
     for query in ["kind=job&name=t", "kind=task", ""] {
-        assert_eq!(served.get(&format!("/queue/queues/limit?{query}")).await.status, 400, "{query}");
+        let refused = served.get(&format!("/queue/queues/limit?{query}")).await;
+        assert_eq!(refused.status, 400, "{query}");
+        assert!(!refused.body.contains("Nothing was changed"), "{query}: {}", refused.body);
     }
     assert_eq!(rows(&mut connection, LIMITS), [""; 0]);
     assert_eq!(rows(&mut connection, RECORDED), [""; 0]);

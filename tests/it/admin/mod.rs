@@ -34,11 +34,13 @@ pub fn form(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// A response: its status, its headers in lower case, and its body.
+/// A response: its status, its headers in lower case, and its body. `body` is without the marks around names, which
+/// `marked` has.
 pub struct Response {
     pub status: u16,
     pub headers: String,
     pub body: String,
+    pub marked: String,
 }
 
 /// Pages under `/queue` that are served until this is dropped.
@@ -103,6 +105,7 @@ impl Served {
         let response = String::from_utf8(response).unwrap();
         let (headers, body) = response.split_once("\r\n\r\n").unwrap();
         let status = headers.split(' ').nth(1).unwrap().parse().unwrap();
-        Response { status, headers: headers.to_lowercase(), body: body.to_owned() }
+        let unmarked = body.replace("<bdi>", "").replace("</bdi>", "");
+        Response { status, headers: headers.to_lowercase(), body: unmarked, marked: body.to_owned() }
     }
 }

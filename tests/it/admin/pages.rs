@@ -1,6 +1,8 @@
 //! What the pages show.
 
-use super::{SCRIPT, Served, form};
+use procrastinate::admin::Access;
+
+use super::{OWN, SCRIPT, Served, form};
 use crate::migrations::catalog::found_database;
 use crate::support::{connect, database, sql};
 
@@ -19,6 +21,117 @@ async fn an_empty_queue_says_what_to_do_next() {
     ] {
         let response = served.get(page).await;
         assert!(response.status == 200 && response.body.contains(text), "{page}: {}", response.body);
+    }
+}
+
+/// What operators read where they look for buttons, and where they send a form.
+const PYTHONS_ALONE: &str = "This database has only the tables of Python&#39;s Procrastinate. To change anything here, \
+                             apply the migrations of this crate.";
+
+#[tokio::test]
+async fn a_form_for_a_database_of_pythons_alone_is_refused_with_the_reason() {
+    let (database, _connection) = found_database();
+    let served = Served::to_operator(&database).await;
+    for (path, body) in [
+        ("jobs/defer", "task=t"),
+        ("queues/limit", "kind=queue&name=q&action=limit&scope=all&running=1&seen=none"),
+        ("queues/limit", "kind=queue&name=q&action=remove_limit&scope=all&seen=none"),
+        ("queues/change", "kind=queue&name=q&action=pause"),
+        ("schedules/new", "task=t&cron=@daily"),
+        ("schedules/edit", "task=t&cron=@daily"),
+        ("schedules/change", "task=t&action=run_schedule"),
+        ("schedules/change", "task=t&action=remove_schedule"),
+    ] {
+        let refused = served.post(&format!("/queue/{path}"), body, &[OWN]).await;
+        assert!(refused.status == 409 && refused.body.contains(PYTHONS_ALONE), "{path} {body}: {}", refused.body);
+    }
+    for page in ["jobs/defer", "queues/limit?kind=queue&name=q", "schedules/new"] {
+        let refused = served.get(&format!("/queue/{page}")).await;
+        assert!(refused.status == 409 && refused.body.contains(PYTHONS_ALONE), "{page}: {}", refused.body);
+    }
+    let reader = Served::start(&database, |pages| pages.access(|_| Access::reader("bob"))).await;
+    assert!(!reader.get("/queue/queues").await.body.contains(PYTHONS_ALONE));
+}
+
+#[tokio::test]
+async fn a_nul_character_is_refused_before_the_database_sees_it() {
+    let database = database();
+    let served = Served::to_operator(&database).await;
+    for (page, field) in [
+        ("jobs?queue=%00", "queue"),
+        ("jobs?text=a%00b", "text"),
+        ("jobs/1?outcome=%00", "outcome"),
+        ("queues/limit?kind=queue&name=%00", "name"),
+        ("locks?after=%00", "after"),
+        ("schedules?after=a&after_id=%00", "after_id"),
+        ("schedules/show?task=%00", "task"),
+        ("schedules/edit?task=t&id=%00", "id"),
+        ("schedules/new?task=%00", "task"),
+    ] {
+        let refused = served.get(&format!("/queue/{page}")).await;
+        assert_eq!(refused.status, 400, "{page}: {}", refused.body);
+        let (rule, unchanged) = (format!("<p>The field &#34;{field}&#34; is "), "Nothing was changed");
+        assert!(refused.body.contains(&rule) && refused.body.contains("without NUL characters"), "{}", refused.body);
+        assert!(!refused.body.contains(unchanged), "{}", refused.body);
+    }
+    for (path, body) in [
+        ("jobs/defer", "task=t&lock=%00"),
+        ("jobs/1/change", "action=queue&value=%00"),
+        ("jobs/change", "action=delete&confirmed=yes&query=status%3Dfailed%26queue%3D%2500"),
+        ("queues/change", "kind=queue&name=q&action=pause&reason=%00"),
+        ("queues/limit", "kind=queue&name=%00&action=limit&scope=all&running=1&seen=none"),
+        ("schedules/new", "task=t&cron=@daily&queue=%00"),
+        ("schedules/edit", "task=t&cron=@daily&lock=%00"),
+        ("schedules/change", "task=t&action=pause_schedule&reason=%00"),
+    ] {
+        let refused = served.post(&format!("/queue/{path}"), body, &[OWN]).await;
+        assert!(refused.status == 400 && refused.body.contains("without NUL characters"), "{path}: {}", refused.body);
+    }
+}
+
+#[tokio::test]
+async fn a_database_without_tables_says_how_to_create_them() {
+    let database = database();
+    sql(&mut connect(&database), "DROP TABLE procrastinate_jobs CASCADE");
+    let served = Served::to_operator(&database).await;
+    let (read, sent) = (served.get("/queue/jobs").await, served.post("/queue/jobs/change", ALL_FAILED, &[OWN]).await);
+    for response in [&read, &sent] {
+        assert!(response.status == 503 && response.body.contains("procrastinate schema --apply"), "{}", response.body);
+    }
+    assert!(!read.body.contains("Nothing was changed") && sent.body.contains("Nothing was changed"), "{}", read.body);
+}
+
+/// A form that asks for a confirmation.
+const ALL_FAILED: &str = "action=retry&query=status%3Dfailed";
+
+#[tokio::test]
+async fn names_do_not_turn_the_text_around_them() {
+    let database = database();
+    let mut connection = connect(&database);
+    // What follows this character runs from right to left.
+    let name = "\u{202e}a";
+    sql(
+        &mut connection,
+        &format!(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, lock) VALUES ('{name}', '{name}', '{name}');
+             INSERT INTO procrastinate_diesel_actions (actor, action, target, finished_at)
+             VALUES ('ann', 'pause_schedule', '\"{name}\" of report', now());
+             SELECT procrastinate_diesel_pause_v1('queue', '{name}', '{name}', '{name}', false);
+             SELECT procrastinate_diesel_create_schedule_v1('{name}', '{name}', '{{\"cron\": \"@daily\"}}', now())"
+        ),
+    );
+    let served = Served::to_operator(&database).await;
+    let marked = format!("<bdi>{name}</bdi>");
+    for (page, text) in [
+        ("actions", format!("pause schedule <bdi>&#34;{name}&#34; of report</bdi></td>")),
+        ("schedules?outcome=1", format!("pause schedule <bdi>&#34;{name}&#34; of report</bdi>: done")),
+        ("schedules", marked.clone()),
+        ("jobs", format!("lock {marked}")),
+        ("queues", format!("by {marked}: {marked}")),
+        ("queues/limit?kind=queue&name=%E2%80%AEa", format!("queue {marked}")),
+    ] {
+        let page = served.get(&format!("/queue/{page}")).await.marked;
+        assert!(page.contains(&text), "{text:?} is not in {page}");
     }
 }
 
@@ -50,6 +163,8 @@ async fn a_database_of_pythons_alone_has_its_pages_too() {
     ] {
         let response = served.get(page).await;
         assert_eq!(response.status, 200, "{page}: {}", response.body);
+        let has_buttons = ["/jobs", "/queues", "/tasks"].iter().any(|part| page.contains(part));
+        assert_eq!(response.body.contains(PYTHONS_ALONE), has_buttons, "{page}: {}", response.body);
         if let Some((_, expected)) = numbers.iter().find(|(list, _)| *list == page) {
             let cells = response.body.split("<td class=\"number\">").skip(1);
             let texts = cells.map(|cell| cell.split("</td>").next().unwrap().trim_end_matches("</a>"));
@@ -156,12 +271,13 @@ async fn a_page_that_takes_too_long_says_so() {
     let mut connection = connect(&database);
     sql(&mut connection, "BEGIN; LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE");
     let served = Served::start(&database, |pages| {
-        let pages = pages.access(|_| procrastinate::admin::Access::reader("ann"));
+        let pages = pages.access(|_| Access::reader("ann"));
         pages.statement_timeout(std::time::Duration::from_millis(50))
     })
     .await;
     let response = served.get("/queue/jobs").await;
     assert!(response.status == 503 && response.body.contains("took too long"), "{}", response.body);
+    assert!(!response.body.contains("Nothing was changed"), "{}", response.body);
     // The connection is of use again.
     sql(&mut connection, "ROLLBACK");
     assert_eq!(served.get("/queue/jobs").await.status, 200);

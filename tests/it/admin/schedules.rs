@@ -45,8 +45,8 @@ async fn a_schedule_is_listed_with_its_ticks_in_words() {
         "at 08:30 from Monday to Friday",
         "30 8 * * mon-fri",
         "Europe/Vienna",
-        "missed ticks: all",
-        "overlap: skip",
+        "missed ticks: defer all",
+        "while its last job is not finished: skip the tick",
         "every 1 min 30 s",
         "in code",
         "in the database",
@@ -59,6 +59,15 @@ async fn a_schedule_is_listed_with_its_ticks_in_words() {
     for text in ["08:30:00 CE", "jobs/2\"", "&#34;n&#34;: 1", "schedules/edit?task=report&#38;id=a", "remove"] {
         assert!(one.contains(text), "{text} is not in {one}");
     }
+    for text in ["<dd>defer all</dd>", "<dt>While its last job is not finished</dt><dd>skip the tick</dd>"] {
+        assert!(one.contains(text), "{text} is not in {one}");
+    }
+    let form = served.get("/queue/schedules/edit?task=report&id=a").await.body;
+    for text in ["\"all\" selected>defer all<", "\"skip\" selected>skip the tick<"] {
+        assert!(form.contains(text), "{text} is not in {form}");
+    }
+    // A build without time zones says so.
+    assert_eq!(form.contains("This program knows only UTC"), !cfg!(feature = "chrono-tz"), "{form}");
     let in_code = served.get("/queue/schedules/show?task=clean").await.body;
     assert!(in_code.contains("run now") && !in_code.contains("schedules/edit") && !in_code.contains("remove_schedule"));
     assert_eq!(served.get("/queue/schedules/edit?task=clean").await.status, 409);

@@ -301,7 +301,7 @@ fn bad_input_is_refused_by_name_and_rule_before_anything_is_stored() {
         (configure_task("t", ()), r#"invalid arguments of the task "t": must be a JSON object"#),
         (
             configure_task("t", json!({ "a": [1, { "b": "\0" }] })),
-            "must not contain the NUL character, which PostgreSQL cannot store; see a[1].b",
+            "must not contain the NUL character, which PostgreSQL cannot store; look at the field a[1].b",
         ),
         (configure_task("t", json!({ "a\0": 1 })), r#"invalid arguments of the task "t": must not contain the NUL"#),
         (plain().schedule_at(ancient), "invalid schedule_at \"-4713-06-01 00:00:00 UTC\""),

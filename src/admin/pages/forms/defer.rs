@@ -80,8 +80,13 @@ enum Outcome {
 }
 
 /// `POST /jobs/defer`
-pub(crate) async fn defer(State(shared): State<Arc<Shared>>, layout: Layout, FormBody(body): FormBody) -> PageResult {
+pub(crate) async fn defer(
+    State(shared): State<Arc<Shared>>,
+    mut layout: Layout,
+    FormBody(body): FormBody,
+) -> PageResult {
     allowed(&layout, Action::Defer)?;
+    shared.need_companions(&mut layout).await?;
     let mut page = page(&shared, layout, Address::read(&body));
     let (error, lock) = match perform(&shared, &page).await {
         Ok(Outcome::Done(id, outcome)) => {
@@ -145,7 +150,7 @@ fn arguments(form: &Address) -> Result<(Value, Option<String>), Refused> {
     match form.get("args").trim() {
         "" => Ok((Value::Object(Map::new()), None)),
         text => {
-            let args = values::arguments(text).map_err(|rule| Refused::value("arguments", text, rule))?;
+            let args = values::typed_arguments(text).map_err(|rule| Refused::value("arguments", text, rule))?;
             Ok((args, inexact_number(text).map(|_| text.to_owned())))
         }
     }
@@ -154,7 +159,7 @@ fn arguments(form: &Address) -> Result<(Value, Option<String>), Refused> {
 fn options(form: &Address) -> Result<JobOptions, Refused> {
     let mut options = JobOptions::new();
     let text = |field: &str| Some(form.get(field)).filter(|text| !text.is_empty());
-    if let Some(queue) = text("queue") {
+    if let Some(queue) = text("queue").map(str::trim).filter(|queue| !queue.is_empty()) {
         options = options.queue(queue);
     }
     if let Some(lock) = text("lock") {
@@ -191,7 +196,7 @@ async fn perform(shared: &Shared, page: &DeferPage) -> Result<Outcome, Stop> {
     let (args, exact) = arguments(form)?;
     let options = options(form)?;
     let is_any_allowed = !page.has_tasks || !form.get("unknown").is_empty();
-    let task = form.get("task");
+    let task = form.get("task").trim();
     let job = match shared.app.configure_task(task, args.clone()) {
         Err(Error::UnknownTask { .. }) if is_any_allowed => configure_task(task, args),
         job => job?,

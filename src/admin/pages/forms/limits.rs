@@ -1,6 +1,7 @@
 //! The limits of a queue or task.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use axum::extract::{RawQuery, State};
@@ -18,7 +19,7 @@ use crate::admin::pages::address::Address;
 use crate::admin::pages::change::{allowed, requested, unusable};
 use crate::admin::pages::forms::FormBody;
 use crate::admin::pages::forms::recorded::{Refused, recorded};
-use crate::admin::pages::{PageResult, not_found};
+use crate::admin::pages::{PageResult, without_companions};
 use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
 use crate::database::connection::run::Run;
@@ -27,8 +28,11 @@ use crate::database::statements::actions::Record;
 use crate::database::statements::admin::controls::ControlOfPage;
 use crate::error::Error;
 use crate::queue::job_manager::sealed::Sealed;
-use crate::queue::job_manager::{limit_queue, limit_task, unlimit_queue, unlimit_task};
+use crate::queue::job_manager::{SetLimit, limit_queue, limit_task, unlimit_queue, unlimit_task};
 use crate::support::values;
+
+/// The shortest period in which starts are counted.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 
 /// The limits of a queue or task, in words.
 pub(crate) fn describe(control: &ProcrastinateFlowControl) -> Vec<String> {
@@ -47,7 +51,7 @@ pub(crate) fn describe(control: &ProcrastinateFlowControl) -> Vec<String> {
 }
 
 fn length(seconds: f64) -> String {
-    let length = std::time::Duration::try_from_secs_f64(seconds).ok();
+    let length = Duration::try_from_secs_f64(seconds).ok();
     length.and_then(|length| TimeDelta::from_std(length).ok()).map(span).unwrap_or_default()
 }
 
@@ -127,7 +131,7 @@ async fn read(shared: &Shared, mut layout: Layout, target: &Target, address: &Ad
         Ok::<_, Error>(Some((control, outcome)))
     };
     let found = found.await.map_err(|error| shared.problem(began, &error))?;
-    let Some((control, outcome)) = found else { return Err(not_found().await) };
+    let Some((control, outcome)) = found else { return Err(without_companions()) };
     let Target { kind, name } = target;
     let seen = version(control.as_ref());
     Ok(LimitsPage { layout, kind, name: name.clone(), seen, scopes: scopes(control.as_ref()), outcome })
@@ -214,11 +218,6 @@ async fn perform(
     target: &Target,
     form: &Address,
 ) -> Result<i64, Refused> {
-    let is_of_key = form.get("scope") == "key";
-    let text = |field: &str| Some(form.get(field).trim()).filter(|text| !text.is_empty());
-    let wrong = |what: &str, field: &str, rule: String| Refused::value(what, form.get(field), rule);
-    let number =
-        |what: &str, field: &str| text(field).map(values::limit).transpose().map_err(|rule| wrong(what, field, rule));
     let record = |details: Value| Record {
         actor: layout.visitor().to_owned(),
         action: action.as_str(),
@@ -226,6 +225,7 @@ async fn perform(
         details,
     };
     if action == Action::RemoveLimit {
+        let is_of_key = form.get("scope") == "key";
         let unlimit = if target.kind == "queue" { unlimit_queue(&target.name) } else { unlimit_task(&target.name) };
         let unlimit = if is_of_key { unlimit.per_key() } else { unlimit };
         let work = async |connection: &mut Connection| {
@@ -237,21 +237,45 @@ async fn perform(
         };
         return recorded(shared, record(json!({ "for_each_key": is_of_key })), work).await;
     }
+    let (limit, details) = typed_limit(target, form)?;
+    let work = async |connection: &mut Connection| {
+        check_version(target, form, connection).await?;
+        limit.execute_pooled(connection).await?;
+        Ok(())
+    };
+    recorded(shared, record(details), work).await
+}
+
+/// The limit that the form has, and what its record says. The rules name the fields as the form does.
+fn typed_limit(target: &Target, form: &Address) -> Result<(SetLimit, Value), Refused> {
+    let is_of_key = form.get("scope") == "key";
+    let text = |field: &str| Some(form.get(field).trim()).filter(|text| !text.is_empty());
+    let wrong = |what: &str, field: &str, rule: String| Refused::value(what, form.get(field), rule);
+    let together = |text: &str| Refused::new(StatusCode::BAD_REQUEST, text);
+    let number = |what: &str, field: &str| {
+        text(field).map(values::number_of_jobs).transpose().map_err(|rule| wrong(what, field, rule))
+    };
     let (running, starts) = (number("number of running jobs", "running")?, number("number of starts", "starts")?);
     let period = text("per").map(values::duration).transpose().map_err(|rule| wrong("period", "per", rule))?;
+    if period.is_some_and(|period| period < SHORTEST_PERIOD) {
+        return Err(wrong("period", "per", "must be at least 10 ms".to_owned()));
+    }
+    let field = text("field").filter(|_| is_of_key);
+    if field.is_some_and(|field| field.split('.').any(str::is_empty)) {
+        let rule = "must be names, separated by single dots, such as customer.id";
+        return Err(wrong("field", "field", rule.to_owned()));
+    }
     let mut limit = if target.kind == "queue" { limit_queue(&target.name) } else { limit_task(&target.name) };
     if let Some(jobs) = running {
         limit = limit.max_running(jobs);
     }
     match (starts, period) {
         (Some(jobs), Some(period)) => limit = limit.max_starts(jobs, period),
-        (None, None) => {}
-        _ => {
-            let text = "A number of starts and their period must be set together.";
-            return Err(Refused::new(StatusCode::BAD_REQUEST, text));
-        }
+        (None, None) if running.is_some() => {}
+        (None, None) => return Err(together("Set the most running jobs, or the most starts in each period.")),
+        _ => return Err(together("A number of starts and their period must be set together.")),
     }
-    limit = match text("field") {
+    limit = match field {
         _ if !is_of_key => limit,
         Some(field) => limit.per_key(field),
         None => limit.per_limit_key(),
@@ -261,12 +285,7 @@ async fn perform(
         "starts": starts,
         "period_seconds": period.map(|period| period.as_secs_f64()),
         "for_each_key": is_of_key,
-        "field": text("field").filter(|_| is_of_key),
+        "field": field,
     });
-    let work = async |connection: &mut Connection| {
-        check_version(target, form, connection).await?;
-        limit.execute_pooled(connection).await?;
-        Ok(())
-    };
-    recorded(shared, record(details), work).await
+    Ok((limit, details))
 }

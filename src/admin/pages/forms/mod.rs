@@ -14,21 +14,24 @@ use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 
 use crate::admin::guard::Problem;
+use crate::admin::pages::address::refuse_nul;
 
-/// The body of a form. One that cannot be read gets a page that says why.
+/// The body of a form. One that cannot be read, or has a NUL character, gets a page that says why.
 pub(crate) struct FormBody(pub(crate) String);
 
 impl<S: Send + Sync> FromRequest<S> for FormBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        String::from_request(request, state).await.map(Self).map_err(|rejection| {
+        let body = String::from_request(request, state).await.map_err(|rejection| {
             let (title, text) = match rejection.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => ("The form is too large", "It may have at most two megabytes."),
                 _ => ("The form cannot be read", "It is not text in UTF-8, or it has not arrived as a whole."),
             };
             Problem::new(rejection.status(), title, format!("Nothing was changed. {text}"))
-        })
+        })?;
+        refuse_nul(&body)?;
+        Ok(Self(body))
     }
 }
 
@@ -42,6 +45,7 @@ mod tests {
             (b"action=retry".to_vec(), None),
             (b"reason=\xff".to_vec(), Some("not text in UTF-8")),
             (vec![b'x'; 3_000_000], Some("at most two megabytes")),
+            (b"name=a%00b".to_vec(), Some("must be without NUL characters")),
         ] {
             let read = FormBody::from_request(Request::new(body.into()), &()).await;
             match (read, text) {

@@ -5,9 +5,12 @@ use std::fmt::Display;
 use axum::http::StatusCode;
 
 use crate::admin::guard::Problem;
+use crate::admin::pages::WITHOUT_COMPANIONS;
 use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
+use crate::database::connection::run::Run;
 use crate::database::statements::actions::Record;
+use crate::database::statements::admin::PageTime;
 use crate::error::Error;
 use crate::queue::bulk::record;
 
@@ -62,12 +65,17 @@ impl From<Error> for Refused {
     }
 }
 
-/// Does something and records it, both or neither. It returns the ID of the record.
+/// Does something and records it, both or neither. It returns the ID of the record. In a database of Python's alone,
+/// where there is no record, it does nothing.
 pub(crate) async fn recorded<T>(
     shared: &Shared,
     what: Record,
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, Refused>,
 ) -> Result<i64, Refused> {
     let mut connection = shared.app.connector().get_limited("change it", shared.statement_timeout).await?;
+    let (_, has_companions) = connection.load_one(PageTime).await?;
+    if !has_companions {
+        return Err(Refused::new(StatusCode::CONFLICT, WITHOUT_COMPANIONS));
+    }
     Ok(record::recorded(what, &mut connection, work).await?.0)
 }

@@ -40,11 +40,16 @@ impl RemovePage {
 }
 
 /// `POST /schedules/change`
-pub(crate) async fn change(State(shared): State<Arc<Shared>>, layout: Layout, FormBody(body): FormBody) -> PageResult {
+pub(crate) async fn change(
+    State(shared): State<Arc<Shared>>,
+    mut layout: Layout,
+    FormBody(body): FormBody,
+) -> PageResult {
     let form = Address::exact(&body);
     let action = requested(&ACTIONS, form.get("action"), &layout)?;
     let key = key(&form);
     if action == Action::RemoveSchedule && form.get("confirmed").is_empty() {
+        shared.need_companions(&mut layout).await?;
         return Ok(html(&RemovePage { layout, key }));
     }
     let done = perform(&shared, &layout, action, &key, form.get("reason").trim()).await;

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::{Map, Value};
 
-use super::{key, missing, name, query, read, refuse_nul};
+use super::{MISSED_TICKS, OVERLAPS, key, missing, name, query, read};
 use crate::admin::action::Action;
 use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
@@ -52,6 +52,11 @@ impl FormPage {
 
     fn query(&self) -> String {
         query(&key(&self.form))
+    }
+
+    /// Whether this program knows no time zone but UTC.
+    fn has_only_utc(&self) -> bool {
+        !cfg!(feature = "chrono-tz")
     }
 
     /// The form with what was typed, and what is wrong with it.
@@ -116,7 +121,7 @@ macro_rules! set {
 fn arguments(form: &Address) -> Result<Value, Refused> {
     match form.get("args").trim() {
         "" => Ok(Value::Object(Map::new())),
-        text => exact_arguments(text).map_err(|rule| Refused::value("arguments", text, &rule)),
+        text => exact_arguments(text).map_err(|rule| Refused::value("arguments", text, rule)),
     }
 }
 
@@ -185,7 +190,6 @@ pub(crate) async fn edit(
 ) -> PageResult {
     allowed(&layout, Action::ChangeSchedule)?;
     let key = key(&Address::exact(&query.unwrap_or_default()));
-    refuse_nul([key.task_name.as_str(), key.periodic_id.as_str()])?;
     let mut started = shared.read().await?;
     let began = started.began();
     let found = async {

@@ -53,6 +53,22 @@ const MOST_TICKS: i64 = 100;
 const NEXT_IN_LIST: usize = 3;
 const NEXT_OF_ONE: usize = 10;
 
+/// What a schedule does with missed ticks, in words.
+const MISSED_TICKS: [(&str, &str); 4] = [
+    ("procrastinate", "the rule of Procrastinate"),
+    ("skip", "skip them"),
+    ("last", "defer the last one"),
+    ("all", "defer all"),
+];
+
+/// What a schedule does while its last job is not finished, in words.
+const OVERLAPS: [(&str, &str); 2] = [("allow", "defer another one"), ("skip", "skip the tick")];
+
+/// The words of a stored value.
+fn words<'w>(of: &[(&str, &'w str)], value: &'w str) -> &'w str {
+    of.iter().find(|(stored, _)| *stored == value).map_or(value, |(_, words)| words)
+}
+
 /// What can be done to a schedule with a button, in this order.
 const ACTIONS: [Action; 4] =
     [Action::RunSchedule, Action::PauseSchedule, Action::ResumeSchedule, Action::RemoveSchedule];
@@ -131,12 +147,20 @@ impl ShownSchedule {
         let schedule = self.schedule();
         let mut texts = Vec::new();
         if schedule.missed_ticks != "procrastinate" {
-            texts.push(format!("missed ticks: {}", schedule.missed_ticks));
+            texts.push(format!("missed ticks: {}", words(&MISSED_TICKS, &schedule.missed_ticks)));
         }
         if schedule.overlap != "allow" {
-            texts.push(format!("overlap: {}", schedule.overlap));
+            texts.push(format!("while its last job is not finished: {}", words(&OVERLAPS, &schedule.overlap)));
         }
         texts
+    }
+
+    fn missed_ticks(&self) -> &str {
+        words(&MISSED_TICKS, &self.schedule().missed_ticks)
+    }
+
+    fn overlap(&self) -> &str {
+        words(&OVERLAPS, &self.schedule().overlap)
     }
 
     /// Whether a button for this makes sense.
@@ -216,7 +240,6 @@ pub(crate) async fn schedules(
         task_name: address.get("after").to_owned(),
         periodic_id: address.get("after_id").to_owned(),
     });
-    refuse_nul([&task, address.get("after"), address.get("after_id")])?;
     let is_first = after.is_none();
     let mut started = shared.read().await?;
     let began = started.began();
@@ -284,15 +307,6 @@ pub(crate) async fn failing_schedules(now: DateTime<Utc>, reading: &mut Reading)
     Ok(rows.into_iter().filter_map(failing).collect())
 }
 
-/// PostgreSQL cannot compare with a NUL character.
-fn refuse_nul<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<(), Problem> {
-    if texts.into_iter().any(|text| text.contains('\0')) {
-        let text = "A name cannot contain NUL characters.";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", text));
-    }
-    Ok(())
-}
-
 #[derive(Template)]
 #[template(path = "schedules/one.html")]
 struct SchedulePage {
@@ -328,7 +342,6 @@ pub(crate) async fn schedule(
     let key = key(&address);
     let mut started = shared.read().await?;
     let began = started.began();
-    refuse_nul([key.task_name.as_str(), key.periodic_id.as_str()])?;
     let found = async {
         started.complete(&mut layout).await?;
         let found = if layout.has_companions { read(&key, &mut started.reading).await? } else { None };

@@ -210,7 +210,10 @@ async fn a_limit_is_set_and_removed() {
     let database = jobs(&["todo"]);
     let served = Served::to_operator(&database).await;
     browser.open(&served.url("queues")).await;
-    browser.click("[aria-label='Limits of mails']").await;
+    let tops = "[...document.querySelectorAll('form > label')].map((label) => label.getBoundingClientRect().top)";
+    let tops = browser.evaluate(tops).await;
+    assert_eq!(tops[0], tops[1], "{tops}");
+    browser.click("[aria-label='Set limits of mails']").await;
     browser.fill("[name=running]", "many").await;
     browser.click_text("main", "set").await;
     assert!(browser.text("[role=alert]").await.contains("many"));
@@ -220,7 +223,7 @@ async fn a_limit_is_set_and_removed() {
     assert_eq!(rows(&mut connect(&database), limit), ["mails | 3"]);
     browser.open(&served.url("queues")).await;
     assert!(browser.text("tbody").await.contains("at most 3 running"), "{}", browser.text("tbody").await);
-    browser.click("[aria-label='Limits of mails']").await;
+    browser.click("[aria-label='Set limits of mails']").await;
     browser.click_text("main", "remove").await;
     assert!(rows(&mut connect(&database), limit).is_empty());
 }

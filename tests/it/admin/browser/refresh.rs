@@ -102,10 +102,27 @@ async fn a_page_says_that_its_server_is_gone_and_recovers() {
     browser.come_back().await;
     browser.wait_until("document.querySelector('.live').textContent.startsWith('live: status 5')").await;
     assert!(browser.text("main").await.contains("first"));
+    let banner = browser.text("main > [role=status]").await;
+    let (begin, end) = ("These numbers are from ", "The page could not be refreshed: status 503.");
+    assert!(banner.starts_with(begin) && banner.ends_with(end), "{banner}");
+    let time = banner[begin.len()..].split(". ").next().unwrap();
+    assert!(time.len() == 8 && time.matches(':').count() == 2, "{banner}");
+    let mut problems = String::new();
+    for scheme in ["light", "dark"] {
+        browser.look_like(400, scheme).await;
+        browser.check_accessibility(scheme, &mut problems).await;
+    }
+    assert!(problems.is_empty(), "{problems}");
+    // It stays one banner, and the focus stays where it is when it goes.
+    browser.evaluate("document.querySelector('th a').focus()").await;
+    browser.come_back().await;
+    browser.wait_until("document.querySelectorAll('.stale').length === 1").await;
     sql(&mut connect(&database), "ALTER TABLE gone RENAME TO procrastinate_jobs");
     defer(&database, "second");
     browser.come_back().await;
     browser.wait_for("second").await;
     assert_eq!(browser.text(".live").await, "live");
+    assert_eq!(browser.text("main > [role=status]").await, "");
+    assert_eq!(browser.evaluate("document.activeElement.textContent").await, json!("first"));
     drop(served);
 }

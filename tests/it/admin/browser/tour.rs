@@ -114,6 +114,44 @@ async fn an_empty_queue_is_accessible_too() {
 }
 
 #[tokio::test]
+async fn long_names_do_not_push_buttons_off() {
+    let Some(browser) = Browser::start().await else { return };
+    let database = database();
+    sql(&mut connect(&database), &LONG.replace("NAME", &"n".repeat(128)));
+    let served = Served::to_operator(&database).await;
+    browser.look_like(1280, "light").await;
+    let mut problems = String::new();
+    for page in ["overview", "jobs", "jobs/1", "queues", "tasks", "locks", "schedules", "workers", "actions"] {
+        browser.open(&served.url(page)).await;
+        browser.check(page, 1280, &mut problems).await;
+        let hidden = "[...document.querySelectorAll('.scroll')].map((box) => box.scrollWidth - box.clientWidth)";
+        let hidden = browser.evaluate(hidden).await;
+        browser.photograph(&format!("long-{}", page.replace("/", "-")), 1280).await;
+        if hidden.as_array().unwrap().iter().any(|pixels| pixels != &json!(0)) {
+            let _ = writeln!(problems, "{page}: {hidden} pixels are hidden");
+        }
+    }
+    assert!(problems.is_empty(), "{problems}");
+}
+
+/// Names as long as they can be, with all that a row can show.
+const LONG: &str = "
+    SELECT procrastinate_register_worker_v1();
+    INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, args, status, attempts, worker_id)
+    SELECT name, name, 7, name || n, '{\"NAME\": \"NAME\"}',
+           (CASE n WHEN 1 THEN 'doing' ELSE 'todo' END)::procrastinate_job_status, 3, CASE n WHEN 1 THEN 1 END
+    FROM generate_series(1, 3) AS n, (VALUES ('NAME'), (left('mNAME', 128))) AS names (name);
+    SELECT procrastinate_diesel_create_schedule_v1('NAME', 'NAME', '{\"cron\": \"0,5,10,15,20,25,30 8-20 1-20 * mon-fri\",
+        \"missed_ticks\": \"all\", \"overlap\": \"skip\"}', now());
+    UPDATE procrastinate_diesel_schedules SET run_requested_at = now() - interval '1 hour', paused_at = now(),
+        paused_by = 'NAME', pause_reason = 'NAME';
+    SELECT procrastinate_diesel_limit_keys_v1(kind, 'NAME', '{NAME}', 1, 2, 60),
+           procrastinate_diesel_pause_v1(kind, 'NAME', 'NAME', 'NAME', false)
+    FROM (VALUES ('queue'), ('task')) AS kinds (kind);
+    INSERT INTO procrastinate_diesel_actions (actor, action, target, changed, finished_at)
+    VALUES ('NAME', 'pause_schedule', 'NAME', 1, now())";
+
+#[tokio::test]
 async fn the_content_is_reached_with_the_keyboard() {
     let Some(browser) = Browser::start().await else { return };
     let (_database, served) = shop().await;
@@ -146,7 +184,7 @@ impl Browser {
     }
 
     /// Sets the width of the window, and whether the visitor likes dark or light pages.
-    async fn look_like(&self, width: u32, scheme: &str) {
+    pub(super) async fn look_like(&self, width: u32, scheme: &str) {
         self.size(width, 900).await;
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.command("Emulation.setEmulatedMedia", features).await;
@@ -172,7 +210,7 @@ impl Browser {
     }
 
     /// Notes what is not accessible on the page that is open.
-    async fn check_accessibility(&self, case: &str, problems: &mut String) {
+    pub(super) async fn check_accessibility(&self, case: &str, problems: &mut String) {
         if let Some(axe) = axe() {
             self.client.execute(&format!("{axe}; window.axe = axe"), Vec::new()).await.unwrap();
             let found = self
