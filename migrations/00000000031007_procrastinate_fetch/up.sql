@@ -850,11 +850,13 @@ AS $function$
 DECLARE
     known record;
     slot integer;
+    blocked_queues varchar[] := '{}';
     started_ids bigint[];
     held text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
 BEGIN
     SELECT count(*) AS controls, min(control.kind) AS kind, min(control.name) AS name,
         min(control.changed_at) AS changed_at, min(control.start_period_seconds) AS period_seconds,
+        bool_or(control.key_path IS NOT NULL) AS has_keys,
         bool_and(control.paused_at IS NULL AND control.key_path IS NULL AND EXISTS (
             SELECT FROM procrastinate_diesel_limit_states AS state
             WHERE state.kind = control.kind AND state.name = control.name AND state.slot > 0
@@ -863,10 +865,7 @@ BEGIN
     FROM procrastinate_diesel_flow_controls AS control
     WHERE target_queue_names IS NULL OR control.kind <> 'queue' OR control.key_path IS NOT NULL
        OR control.name = ANY (target_queue_names);
-    IF known.controls > 1 OR NOT coalesce(
-            known.has_jobs_left, EXISTS (SELECT FROM procrastinate_diesel_flow_controls)) THEN
-        RETURN '{}';
-    ELSIF known.controls = 1 THEN
+    IF known.controls = 1 AND known.has_jobs_left THEN
         IF held <> '' OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
             RETURN '{}';
         END IF;
@@ -875,10 +874,16 @@ BEGIN
         IF slot IS NULL THEN
             RETURN '{}';
         END IF;
+    ELSIF known.controls = 1 AND known.kind = 'queue' AND NOT known.has_keys AND target_queue_names IS NULL
+            AND NOT procrastinate_diesel_is_any_pending_v1(ARRAY[known.name], due_at) THEN
+        -- A job that is deferred meanwhile is left for the next fetch.
+        blocked_queues := ARRAY[known.name];
+    ELSIF known.controls > 0 OR NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls) THEN
+        RETURN '{}';
     END IF;
     started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
-        p_worker_id, target_queue_names, wanted, due_at, is_controlled => true);
-    IF known.controls = 1 AND cardinality(started_ids) > 0 THEN
+        p_worker_id, target_queue_names, wanted, due_at, false, true, blocked_queues);
+    IF slot IS NOT NULL AND cardinality(started_ids) > 0 THEN
         held := set_config('procrastinate_diesel.holds_limits', 'true', true);
         IF known.period_seconds IS NOT NULL THEN
             PERFORM procrastinate_diesel_record_starts_v1(
@@ -893,8 +898,8 @@ END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_fetch_uncounted_jobs_v1(bigint, varchar[], integer, timestamptz) IS
     'Starts the next jobs that are neither locked nor scheduled, for a worker of all queues or of '
-    'one queue. At most one limit may concern them, and it must have a slot that may start so many '
-    'jobs without a count. Otherwise starts none.';
+    'one queue. At most one pause or limit may concern them: a limit with a slot that may start so '
+    'many jobs without a count, or that of a queue without pending jobs. Otherwise starts none.';
 
 CREATE FUNCTION procrastinate_diesel_fetch_jobs_v1(
         p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)

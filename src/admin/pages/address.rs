@@ -42,7 +42,7 @@ const FILTERS: [&str; 17] = [
 const ALL_JOBS: (&str, &str) = ("jobs", "All jobs");
 
 /// The label of a field of the filter.
-fn label(name: &str) -> String {
+pub(crate) fn label(name: &str) -> String {
     match name {
         "id" => "Job".to_owned(),
         "from" => "From job".to_owned(),

@@ -14,7 +14,7 @@ use crate::admin::action::Action;
 use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
 use crate::admin::pages::PageResult;
-use crate::admin::pages::address::{Address, count};
+use crate::admin::pages::address::{Address, count, label};
 use crate::admin::pages::forms::FormBody;
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
@@ -25,6 +25,7 @@ use crate::job::{JobId, JobStatus, STATUSES};
 use crate::queue::bulk::change::Change;
 use crate::queue::bulk::targets::Targets;
 use crate::queue::bulk::{BulkChange, BulkOutcome};
+use crate::support::values;
 
 /// How a browser sends a time.
 const TIME_FORMATS: [&str; 2] = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"];
@@ -112,9 +113,9 @@ impl Form {
                     .find_map(|format| NaiveDateTime::parse_from_str(self.value.trim(), format).ok());
                 Change::Reschedule { at: time.ok_or_else(|| wrong("a time, such as 2030-01-31T12:00"))?.and_utc() }
             }
-            Action::ChangePriority => {
-                Change::Priority(self.value.trim().parse().map_err(|_| wrong("a whole number of at most nine digits"))?)
-            }
+            Action::ChangePriority => Change::Priority(
+                values::priority(&self.value).map_err(|rule| unusable(format!("{:?} {rule}.", self.value)))?,
+            ),
             Action::ChangeQueue => Change::Queue(self.value.clone()),
             _ => return Err(unusable("It is not about jobs.".to_owned())),
         })
@@ -190,9 +191,9 @@ pub(crate) async fn change_job(
     Path(id): Path<String>,
     FormBody(body): FormBody,
 ) -> PageResult {
-    shared.need_companions(&mut layout).await?;
     let mut form = Form::read(&body);
     let action = requested(&[&JOB_ACTIONS[..], &VALUE_ACTIONS[..]].concat(), &form.action, &layout)?;
+    shared.need_companions(&mut layout).await?;
     form.ids = vec![id.clone()];
     let targets = form.selected(&Address::default())?;
     only_running(action, &targets)?;
@@ -208,9 +209,9 @@ pub(crate) async fn change_jobs(
     mut layout: Layout,
     FormBody(body): FormBody,
 ) -> PageResult {
-    shared.need_companions(&mut layout).await?;
     let form = Form::read(&body);
     let action = requested(&JOB_ACTIONS, &form.action, &layout)?;
+    shared.need_companions(&mut layout).await?;
     let address = Address::read(&form.query);
     let targets = if form.ids.is_empty() { Targets::Matching(address.selection()?) } else { form.selected(&address)? };
     only_running(action, &targets)?;
@@ -244,7 +245,7 @@ async fn confirm(shared: &Shared, mut layout: Layout, action: Action, form: Form
         Targets::Ids(ids) | Targets::IdsWithStatus(ids, _) => (i64::try_from(ids.len()).unwrap_or(i64::MAX), false),
     };
     let address = Address::read(&form.query);
-    let filter = address.fields().into_iter().map(|(name, value)| (name.replace('_', " "), value.to_owned())).collect();
+    let filter = address.fields().into_iter().map(|(name, value)| (label(name), value.to_owned())).collect();
     let is_minimum = has_more && selected <= CEILING;
     Ok(html(&ConfirmPage { layout, action, ids: form.ids, query: form.query, selected, newest, is_minimum, filter }))
 }

@@ -115,10 +115,9 @@ pub(crate) async fn queues(
 /// `POST /queues/change`: pauses or resumes a queue or task.
 pub(crate) async fn change_queue(
     State(shared): State<Arc<Shared>>,
-    mut layout: Layout,
+    layout: Layout,
     FormBody(body): FormBody,
 ) -> PageResult {
-    shared.need_companions(&mut layout).await?;
     let form = Address::exact(&body);
     let (kind, name, reason) = (form.get("kind"), form.get("name"), form.get("reason").trim());
     let is_task = match kind {

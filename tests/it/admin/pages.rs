@@ -41,6 +41,8 @@ async fn a_form_for_a_database_of_pythons_alone_is_refused_with_the_reason() {
         ("schedules/edit", "task=t&cron=@daily"),
         ("schedules/change", "task=t&action=run_schedule"),
         ("schedules/change", "task=t&action=remove_schedule"),
+        ("jobs/change", "action=cancel&query=status%3Dtodo"),
+        ("jobs/1/change", "action=cancel&seen=todo"),
     ] {
         let refused = served.post(&format!("/queue/{path}"), body, &[OWN]).await;
         assert!(refused.status == 409 && refused.body.contains(PYTHONS_ALONE), "{path} {body}: {}", refused.body);

@@ -247,3 +247,21 @@ fn only_the_jobs_of_the_limit_count_as_starts() {
         assert_eq!(queue.row(starts), counted.to_string(), "{wanted}");
     }
 }
+
+#[test]
+fn a_pause_of_a_queue_without_jobs_holds_back_only_the_jobs_that_come() {
+    let of_all = |wanted| fetch(wanted).replace("'{default}'", "NULL");
+    for control in ["pause_v1('queue', 'other')", "set_limit_v1('queue', 'other', 1, NULL, NULL)"] {
+        let mut queue = Queue::with_jobs(Value::Array(vec![json!({}); 20]));
+        queue.run(&format!("SELECT procrastinate_diesel_{control}"));
+        for _ in 0..3 {
+            assert_eq!(queue.rows(&of_all(2)).len(), 2);
+        }
+        queue.run("INSERT INTO procrastinate_jobs (queue_name, task_name, priority) VALUES ('other', 't', 5), ('other', 't', 5)");
+        let others = "SELECT count(*) FROM procrastinate_jobs WHERE queue_name = 'other' AND status = 'doing'";
+        for _ in 0..3 {
+            assert_eq!(queue.rows(&of_all(2)).len(), 2, "{control}");
+        }
+        assert_eq!(queue.row(others), if control.starts_with("pause") { "0" } else { "1" }, "{control}");
+    }
+}
