@@ -1,8 +1,8 @@
 //! Signals, sent to a worker in a process of its own: this binary again, asked for the test [`be_a_worker`] alone.
 
 use std::env;
-use std::io::{Read, stdin};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader, Read, stdin};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use procrastinate::{App, JobContext, JobStatus, task};
 use tokio::sync::watch;
@@ -12,9 +12,13 @@ use crate::support::{connect, database, errors, eventually, job, rows};
 /// The database that a process is to be a worker on.
 const DATABASE: &str = "PROCRASTINATE_TEST_SIGNALLED_WORKER_DATABASE";
 
+/// What the task writes when it runs. Before, a job that was fetched can be returned without an error.
+const RUNS: &str = "the task runs";
+
 /// Ends when the test has said the word.
 #[task(retry = true, pass_context)]
 async fn wait_for_word(context: JobContext) {
+    println!("{RUNS}");
     let mut word: watch::Receiver<bool> = context.state::<watch::Receiver<bool>>().unwrap().clone();
     word.wait_for(|word| *word).await.unwrap();
 }
@@ -46,14 +50,22 @@ fn be_a_worker() {
     std::process::exit(0);
 }
 
-/// A worker in a process of its own, which ends with this value.
-struct Process(Child);
+/// A worker in a process of its own, which ends with this value, and what it writes.
+struct Process(Child, BufReader<ChildStdout>);
 
 impl Process {
     fn start(database_url: &str) -> Self {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["worker::signals::be_a_worker", "--exact", "--nocapture"]).env(DATABASE, database_url);
-        Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap())
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let written = BufReader::new(child.stdout.take().unwrap());
+        Self(child, written)
+    }
+
+    /// Waits until the task runs.
+    fn runs(&mut self) {
+        let mut lines = self.1.by_ref().lines();
+        assert!(lines.any(|line| line.unwrap().contains(RUNS)), "the process ended before");
     }
 
     fn send(&self, signal: &str) {
@@ -95,7 +107,8 @@ async fn a_signal_stops_the_worker_after_its_job_and_a_second_one_aborts_the_job
         let mut connection = connect(&database);
         let id = wait_for_word().defer_blocking(&mut connection).unwrap();
         let mut process = Process::start(database.url());
-        eventually("the job is running", || job(&mut connection, id).status == JobStatus::Doing).await;
+        process.runs();
+        assert_eq!(job(&mut connection, id).status, JobStatus::Doing);
         process.send(first);
         match second {
             Some(second) => process.send(second),
