@@ -826,7 +826,14 @@ BEGIN
             IF flow.counts_starts THEN
                 PERFORM procrastinate_diesel_count_starts_v1(flow, started_ids, due_at);
             END IF;
-            IF NOT flow.is_held_back THEN
+            -- Whether the next fetch may do without a count. It need not try if pending jobs are
+            -- held back, more than one pause or limit matters, or this fetch was alone.
+            IF NOT flow.is_held_back AND NOT flow.has_deadlines AND 0 <> ALL (flow.queue_slots || flow.task_slots)
+                AND cardinality(flow.keyed_queues || flow.keyed_tasks) = 0
+                AND (flow.queue_names IS NULL) = (target_queue_names IS NULL)
+                AND cardinality(
+                    flow.limited_queues || flow.limited_tasks || flow.blocked_queues || flow.blocked_tasks) <= 1
+            THEN
                 control := set_config('procrastinate_diesel.flow_control', 'plain', false);
             END IF;
             RETURN started_ids;

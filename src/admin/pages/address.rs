@@ -14,8 +14,11 @@ use crate::database::statements::inspect::JobFilter;
 use crate::job::STATUSES;
 use crate::support::values::priority;
 
-/// A longer value is not shown again in a problem.
-const MOST_SHOWN: usize = 100;
+/// As much of a value as a problem shows again.
+pub(crate) fn beginning(value: &str) -> String {
+    const MOST_SHOWN: usize = 100;
+    value.chars().take(MOST_SHOWN).collect()
+}
 
 /// The names of the fields of the filter.
 const FILTERS: [&str; 17] = [
@@ -61,7 +64,7 @@ pub(crate) fn refuse_nul(fields: &str) -> Result<(), Problem> {
     let Some((name, value)) = form_urlencoded::parse(fields.as_bytes()).find(|(_, value)| value.contains('\0')) else {
         return Ok(());
     };
-    let shown: String = value.chars().take(MOST_SHOWN).collect();
+    let shown = beginning(&value);
     let text = format!("Nothing was changed. The field {name:?} is {shown:?}, and must be without NUL characters.");
     Err(Problem::new(StatusCode::BAD_REQUEST, "The request cannot be used", text))
 }
@@ -136,8 +139,7 @@ impl Address {
         let mut filter = PageFilter::default();
         for (name, value) in self.fields() {
             let wrong = |rule: &str| {
-                let shown: String = value.chars().take(MOST_SHOWN).collect();
-                let text = format!("{} is {shown:?}, and must be {rule}.", label(name));
+                let text = format!("{} is {:?}, and must be {rule}.", label(name), beginning(value));
                 let problem = Problem::new(StatusCode::BAD_REQUEST, "The filter cannot be used", text);
                 problem.with_link(ALL_JOBS.0, ALL_JOBS.1)
             };

@@ -13,9 +13,10 @@ use chrono::NaiveDateTime;
 use crate::admin::action::Action;
 use crate::admin::guard::Problem;
 use crate::admin::layout::{Layout, html};
-use crate::admin::pages::PageResult;
 use crate::admin::pages::address::{Address, count, label};
 use crate::admin::pages::forms::FormBody;
+use crate::admin::pages::forms::recorded::has_companions;
+use crate::admin::pages::{PageResult, without_companions};
 use crate::admin::shared::Shared;
 use crate::database::connection::run::Run;
 use crate::database::statements::admin::CEILING;
@@ -187,13 +188,12 @@ pub(crate) fn allowed(layout: &Layout, action: Action) -> Result<(), Problem> {
 /// `POST /jobs/{id}/change`
 pub(crate) async fn change_job(
     State(shared): State<Arc<Shared>>,
-    mut layout: Layout,
+    layout: Layout,
     Path(id): Path<String>,
     FormBody(body): FormBody,
 ) -> PageResult {
     let mut form = Form::read(&body);
     let action = requested(&[&JOB_ACTIONS[..], &VALUE_ACTIONS[..]].concat(), &form.action, &layout)?;
-    shared.need_companions(&mut layout).await?;
     form.ids = vec![id.clone()];
     let targets = form.selected(&Address::default())?;
     only_running(action, &targets)?;
@@ -206,12 +206,11 @@ pub(crate) async fn change_job(
 /// `POST /jobs/change`
 pub(crate) async fn change_jobs(
     State(shared): State<Arc<Shared>>,
-    mut layout: Layout,
+    layout: Layout,
     FormBody(body): FormBody,
 ) -> PageResult {
     let form = Form::read(&body);
     let action = requested(&JOB_ACTIONS, &form.action, &layout)?;
-    shared.need_companions(&mut layout).await?;
     let address = Address::read(&form.query);
     let targets = if form.ids.is_empty() { Targets::Matching(address.selection()?) } else { form.selected(&address)? };
     only_running(action, &targets)?;
@@ -240,9 +239,16 @@ async fn confirm(shared: &Shared, mut layout: Layout, action: Action, form: Form
                 started.reading.end().await?;
                 Ok::<_, Error>(counted)
             };
-            counted.await.map_err(|error| shared.problem(began, &error))?
+            let counted = counted.await.map_err(|error| shared.problem(began, &error))?;
+            if !layout.has_companions {
+                return Err(without_companions());
+            }
+            counted
         }
-        Targets::Ids(ids) | Targets::IdsWithStatus(ids, _) => (i64::try_from(ids.len()).unwrap_or(i64::MAX), false),
+        Targets::Ids(ids) | Targets::IdsWithStatus(ids, _) => {
+            shared.need_companions(&mut layout).await?;
+            (i64::try_from(ids.len()).unwrap_or(i64::MAX), false)
+        }
     };
     let address = Address::read(&form.query);
     let filter = address.fields().into_iter().map(|(name, value)| (label(name), value.to_owned())).collect();
@@ -259,11 +265,14 @@ async fn perform(
 ) -> Result<BulkOutcome, Problem> {
     let change = BulkChange { change, targets, actor: visitor.to_owned(), selected, newest };
     let connection = shared.app.connector().get_limited("change jobs", STEP_TIMEOUT).await;
-    let performed = match connection {
-        Ok(mut connection) => change.perform(&mut connection).await,
-        Err(error) => Err(error),
+    let performed = async {
+        let mut connection = connection?;
+        if !has_companions(&mut connection).await? {
+            return Ok(None);
+        }
+        change.perform(&mut connection).await.map(Some)
     };
-    performed.map_err(|error| {
+    let outcome = performed.await.map_err(|error| {
         if matches!(error, Error::Invalid { .. }) {
             return unusable(format!("{error}."));
         }
@@ -274,7 +283,8 @@ async fn perform(
         }
         let text = format!("{error}. The page of actions says what was changed before.");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The jobs could not be changed", text)
-    })
+    })?;
+    outcome.ok_or_else(without_companions)
 }
 
 #[cfg(test)]

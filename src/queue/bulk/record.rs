@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, SimpleAsyncConnection, TransactionManager};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, TransactionManager};
 use serde_json::{Map, Value};
 
 use crate::database::connection::Connection;
@@ -56,11 +56,9 @@ pub(crate) async fn recorded<T, E: From<Error>>(
 /// How long a transaction that is given up may take to roll back.
 const ROLLBACK_PATIENCE: Duration = Duration::from_secs(1);
 
-/// With a higher isolation level, the second of two operators could fail.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
-
-/// An operator soon hears that another transaction holds what they change.
-const LIMIT_WAITING: &str = "SET LOCAL lock_timeout = '5s'";
+/// With a higher isolation level, the second of two operators could fail. With the time limit, an operator soon hears
+/// that another transaction holds what they change.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5s'";
 
 /// Begins a transaction for an action and its record.
 pub(crate) async fn begin(connection: &mut Connection) -> Result<(), Error> {
@@ -73,8 +71,7 @@ pub(crate) async fn begin(connection: &mut Connection) -> Result<(), Error> {
     } else {
         AnsiTransactionManager::begin_transaction_sql(connection, BEGIN).await
     };
-    begun.map_err(failed)?;
-    if is_nested { Ok(()) } else { connection.batch_execute(LIMIT_WAITING).await.map_err(failed) }
+    begun.map_err(failed)
 }
 
 /// Commits after a success. Otherwise it rolls back.

@@ -151,10 +151,10 @@ async fn no_page_reads_more_when_the_tables_double() {
         }
         for page in PAGES {
             let (few, many) = (first[page], reads(&database, page, &mut connection).await);
-            // Where there is more in an index, it can have three levels instead of two.
+            // Indexes are a little deeper where there is more in them.
             let is_well = many.whole_tables == 0
                 && many.rows <= few.rows + few.rows / 10 + 100
-                && many.index_blocks <= few.index_blocks + few.index_blocks * 3 / 5 + 400;
+                && many.index_blocks <= few.index_blocks + few.index_blocks * 3 / 5 + 200;
             if !is_well {
                 wrong.push(format!("{page} with {statistics} statistics: {many:?}, before {few:?}"));
             }

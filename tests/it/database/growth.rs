@@ -153,10 +153,10 @@ fn assert_no_growth(what: &str, control: &str, shape: &str) {
                 let read = reads(connection, fetch);
                 assert_eq!(read.seq_scan, 0, "{what}, {fetch}, {statistics}");
                 assert!(read.idx_tup_fetch <= FEW, "{read:?} beside {many} {what}, {fetch}, {statistics}");
-                // Where there is more in an index, it can have three levels instead of two.
+                // Indexes are a little deeper where there is more in them.
                 let pages = pages_beside_fewer.entry((fetch, statistics)).or_insert(read.index_pages);
                 assert!(
-                    read.index_pages <= *pages + *pages / 2 + 20,
+                    read.index_pages <= *pages + *pages / 4 + 20,
                     "{read:?}, but {pages} beside fewer, beside {many} {what}, {fetch}, {statistics}"
                 );
             }

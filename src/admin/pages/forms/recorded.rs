@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 
 use crate::admin::guard::Problem;
 use crate::admin::pages::WITHOUT_COMPANIONS;
+use crate::admin::pages::address::beginning;
 use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
 use crate::database::connection::run::Run;
@@ -21,9 +22,6 @@ pub(crate) struct Refused {
     pub(crate) text: String,
 }
 
-/// A longer value is not shown again in the error.
-const MOST_SHOWN: usize = 100;
-
 impl Refused {
     pub(crate) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into() }
@@ -31,7 +29,7 @@ impl Refused {
 
     /// A value that breaks a rule.
     pub(crate) fn value(what: &str, value: &str, rule: impl Display) -> Self {
-        let shown: String = value.chars().take(MOST_SHOWN).collect();
+        let shown = beginning(value);
         let dots = if shown.len() < value.len() { "…" } else { "" };
         Self::new(StatusCode::BAD_REQUEST, format!("invalid {what} \"{shown}{dots}\": {rule}"))
     }
@@ -65,6 +63,12 @@ impl From<Error> for Refused {
     }
 }
 
+/// Whether the database has the tables of this crate. One of Python's alone has no record.
+pub(crate) async fn has_companions(connection: &mut Connection) -> Result<bool, Error> {
+    let (_, has_companions) = connection.load_one(PageTime).await?;
+    Ok(has_companions)
+}
+
 /// Does something and records it, both or neither. It returns the ID of the record. In a database of Python's alone,
 /// where there is no record, it does nothing.
 pub(crate) async fn recorded<T>(
@@ -73,8 +77,7 @@ pub(crate) async fn recorded<T>(
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, Refused>,
 ) -> Result<i64, Refused> {
     let mut connection = shared.app.connector().get_limited("change it", shared.statement_timeout).await?;
-    let (_, has_companions) = connection.load_one(PageTime).await?;
-    if !has_companions {
+    if !has_companions(&mut connection).await? {
         return Err(Refused::new(StatusCode::CONFLICT, WITHOUT_COMPANIONS));
     }
     Ok(record::recorded(what, &mut connection, work).await?.0)

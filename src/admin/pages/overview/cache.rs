@@ -46,9 +46,12 @@ pub(crate) struct OverviewCache {
 #[derive(Debug, Default)]
 struct Newest {
     overview: Option<Cached>,
-    hour: Option<(Instant, Arc<Chart>)>,
-    day: Option<(Instant, Arc<Chart>)>,
+    hour: CachedChart,
+    day: CachedChart,
 }
+
+/// A chart, and when it was read.
+type CachedChart = Option<(Instant, Arc<Chart>)>;
 
 /// An overview, and when it was read.
 #[derive(Debug, Clone)]
@@ -118,8 +121,9 @@ impl OverviewCache {
             let controls = if has_companions { reading.load(ControlsOfPage).await? } else { Vec::new() };
             let failing = if has_companions { failing_schedules(now, reading).await? } else { Vec::new() };
             let oldest = reading.load(OldestWaiting { has_companions }).await?.into_iter().next();
-            let hour = self.chart(HOUR, now, has_companions, reading).await?;
-            let day = self.chart(DAY, now, has_companions, reading).await?;
+            let at = (now, has_companions);
+            let hour = self.chart((HOUR, LIFETIME_OF_HOUR), |newest| &mut newest.hour, at, reading).await?;
+            let day = self.chart((DAY, LIFETIME_OF_DAY), |newest| &mut newest.day, at, reading).await?;
             started.reading.end().await?;
             let counted =
                 Overview { now, has_companions, counts, queues, workers, controls, failing, oldest, hour, day };
@@ -135,15 +139,12 @@ impl OverviewCache {
     /// The newest chart of a period, or another one if it is too old.
     async fn chart(
         &self,
-        period: Period,
-        now: DateTime<Utc>,
-        has_companions: bool,
+        (period, lifetime): (Period, Duration),
+        place: fn(&mut Newest) -> &mut CachedChart,
+        (now, has_companions): (DateTime<Utc>, bool),
         reading: &mut Reading,
     ) -> Result<Arc<Chart>, Error> {
-        let (newest, lifetime) = {
-            let newest = self.newest();
-            if period == HOUR { (newest.hour.clone(), LIFETIME_OF_HOUR) } else { (newest.day.clone(), LIFETIME_OF_DAY) }
-        };
+        let newest = place(&mut self.newest()).clone();
         if let Some((_, chart)) = newest.filter(|(read_at, _)| read_at.elapsed() < lifetime) {
             return Ok(chart);
         }
@@ -151,13 +152,7 @@ impl OverviewCache {
         let rows = reading.load(Activity { parts, part_seconds }).await?;
         let failures = if has_companions { Some(reading.load(Failures { parts, part_seconds }).await?) } else { None };
         let chart = Arc::new(Chart::new(period, &rows, failures.as_deref(), now));
-        let read = Some((Instant::now(), chart.clone()));
-        let mut newest = self.newest();
-        if period == HOUR {
-            newest.hour = read;
-        } else {
-            newest.day = read;
-        }
+        *place(&mut self.newest()) = Some((Instant::now(), chart.clone()));
         Ok(chart)
     }
 }
