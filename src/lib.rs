@@ -102,6 +102,7 @@ pub use crate::queue::metrics::describe_metrics;
 pub use crate::schedule::cron::Cron;
 pub use crate::schedule::{MissedTicks, Overlap};
 pub use crate::task::Task;
+pub use crate::task::attributes::{periodic, task};
 pub use crate::task::blocking::blocking;
 pub use crate::task::context::JobContext;
 pub use crate::task::middleware::{Middleware, Next};
@@ -111,7 +112,6 @@ pub use crate::task::state::{RequiredState, State};
 pub use crate::task::worker_handle::WorkerHandle;
 pub use crate::task::wrapped_error::WrappedError;
 pub use crate::worker::{DeleteJobs, UnknownTasks, Worker};
-pub use procrastinate_macros::{periodic, task};
 pub use procrastinate_schema::{allow_with_procrastinate, schema};
 
 // The crates whose types are in the signatures of this one. An application can use them from here, so that the versions

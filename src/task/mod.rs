@@ -1,5 +1,6 @@
 //! Tasks: functions that can run later, in another process.
 
+pub(crate) mod attributes;
 pub(crate) mod blocking;
 pub(crate) mod context;
 pub(crate) mod middleware;

@@ -40,7 +40,7 @@ struct Job {
 
 #[test]
 fn a_fetch_starts_the_first_jobs_that_no_pause_or_limit_holds_back() {
-    for mut random in Random::each(0..20) {
+    for mut random in Random::each(0..12) {
         let database = database();
         let mut connection = connect(&database);
         add_jobs(&mut connection, &mut random);

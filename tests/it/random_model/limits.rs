@@ -106,7 +106,7 @@ impl Limit {
 }
 
 fn number_of_jobs(is_slow: bool) -> usize {
-    let jobs = std::env::var("PROCRASTINATE_TEST_JOBS").map_or(400, |jobs| jobs.parse().unwrap());
+    let jobs = std::env::var("PROCRASTINATE_TEST_JOBS").map_or(240, |jobs| jobs.parse().unwrap());
     if is_slow { jobs / 2 } else { jobs }
 }
 

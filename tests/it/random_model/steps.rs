@@ -380,7 +380,7 @@ fn compare(found: &[String], expected: &[String]) -> Result<(), String> {
 
 #[test]
 fn the_database_does_what_the_model_does() {
-    play_alone(&database(), Functions::Ours, 60);
+    play_alone(&database(), Functions::Ours, 40);
 }
 
 /// Plays so many cases with one session, which is always alone.
@@ -392,12 +392,12 @@ pub fn play_alone(database: &Database, functions: Functions, cases: u64) {
 
 #[test]
 fn transactions_at_the_same_time_break_no_rule() {
-    play_together(80, calls());
+    play_together(60, calls());
 }
 
 #[test]
 fn fetches_that_wait_for_each_other_break_no_rule() {
-    let waiting_fetches = play_together(100, fetches());
+    let waiting_fetches = play_together(75, fetches());
     // One case alone may have none.
     assert!(waiting_fetches >= 10 || std::env::var(SEED).is_ok(), "only {waiting_fetches} fetches have waited");
 }
