@@ -498,6 +498,19 @@ COMMENT ON FUNCTION procrastinate_diesel_find_heads_by_queue_v1(
     'Jobs that are the first of their lock and may start. Reads the pending jobs of each queue '
     'until it has enough: slow if there are very many that cannot start.';
 
+CREATE FUNCTION procrastinate_diesel_had_many_locks_v1()
+    RETURNS boolean
+    LANGUAGE plpgsql
+    STABLE
+AS $function$
+BEGIN
+    RETURN coalesce(current_setting('procrastinate_diesel.has_many_locks', true) = 'true', false);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_had_many_locks_v1() IS
+    'Whether the former fetch of this session found jobs of many different locks that can start. '
+    'If so, the next one does not begin with searches that would find none.';
+
 CREATE FUNCTION procrastinate_diesel_find_lock_heads_v1(
         flow procrastinate_diesel_flow_v1, wanted integer, most integer, passed_over bigint[], last_lock text,
         due_at timestamptz, OUT job_ids bigint[], OUT locks text[])
@@ -505,14 +518,25 @@ CREATE FUNCTION procrastinate_diesel_find_lock_heads_v1(
 AS $function$
 DECLARE
     heads record;
+    -- What a former search of this session found.
+    had_many CONSTANT boolean := procrastinate_diesel_had_many_locks_v1();
+    has_many boolean := had_many;
+    hint text;
 BEGIN
     -- The cheapest search for very few locks comes first, then that for many, then that for some
     -- hundred.
-    heads := procrastinate_diesel_find_heads_by_lock_v1(
-        flow, 5, most, passed_over, last_lock, due_at);
-    IF NOT heads.is_complete THEN
+    IF NOT had_many THEN
+        heads := procrastinate_diesel_find_heads_by_lock_v1(
+            flow, 5, most, passed_over, last_lock, due_at);
+        has_many := NOT heads.is_complete;
+    END IF;
+    IF has_many THEN
         heads := procrastinate_diesel_find_first_heads_v1(
             flow, wanted, most, passed_over, last_lock, due_at);
+        has_many := heads.is_complete AND cardinality(heads.job_ids) > 0;
+    END IF;
+    IF has_many <> had_many THEN
+        hint := set_config('procrastinate_diesel.has_many_locks', has_many::text, false);
     END IF;
     IF NOT heads.is_complete THEN
         heads := procrastinate_diesel_find_heads_by_lock_v1(
@@ -642,11 +666,18 @@ BEGIN
             WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
             ORDER BY job.queue_name DESC, job.priority, job.id DESC
             LIMIT 1) IS NOT NULL,
-           (SELECT job.id FROM procrastinate_jobs AS job
+           procrastinate_diesel_had_many_locks_v1() OR (
+            SELECT job.id FROM procrastinate_jobs AS job
             WHERE job.status = 'todo' AND job.lock IS NOT NULL
             ORDER BY job.queue_name DESC, job.priority, job.id DESC
             LIMIT 1) IS NOT NULL
     INTO job_ids, locks, is_any_scheduled, is_any_locked;
+    IF NOT is_any_locked THEN
+        SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks INTO heads;
+    END IF;
+    IF NOT flow.has_ready_keys THEN
+        SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks, '{}'::bigint[] AS positions INTO keyed;
+    END IF;
 
     WHILE missing > 0 LOOP
         search := CASE WHEN cardinality(flow.keyed_queues || flow.keyed_tasks) > 0
@@ -658,13 +689,11 @@ BEGIN
             has_more := has_more OR cardinality(due_ids) >= most;
             candidates := candidates || due_ids;
         END IF;
-        SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks INTO heads;
         IF is_any_locked THEN
             heads := procrastinate_diesel_find_lock_heads_v1(search, missing, most, tried, last_lock, due_at);
             has_more := has_more OR cardinality(heads.job_ids) >= missing;
             candidates := candidates || heads.job_ids;
         END IF;
-        SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks, '{}'::bigint[] AS positions INTO keyed;
         IF flow.has_ready_keys THEN
             keyed := procrastinate_diesel_find_keyed_jobs_v1(
                 flow, missing, tried_keys, last_lock, due_at, cardinality(candidates) > 0);
@@ -920,10 +949,11 @@ DECLARE
     -- What the former fetch of this session found. It saves a search that would start nothing.
     former_control CONSTANT text := coalesce(current_setting('procrastinate_diesel.flow_control', true), '');
     was_controlled CONSTANT boolean := former_control <> '';
+    had_many_locks CONSTANT boolean := procrastinate_diesel_had_many_locks_v1();
     control text;
     unexpired text;
 BEGIN
-    IF NOT was_controlled THEN
+    IF NOT was_controlled AND NOT had_many_locks THEN
         -- If it finds any, no others can start.
         started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
         -- An idle worker is done here.
@@ -963,7 +993,7 @@ BEGIN
     ELSIF was_controlled THEN
         RETURN procrastinate_diesel_fetch_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
     END IF;
-    IF coalesce(cardinality(target_queue_names), 1) = 1 THEN
+    IF NOT had_many_locks AND coalesce(cardinality(target_queue_names), 1) = 1 THEN
         -- Plain jobs are also the only ones if there are very few locks and none of their jobs can
         -- start.
         heads := procrastinate_diesel_find_heads_by_lock_v1(flow, 5, 1, '{}', NULL, due_at);

@@ -17,6 +17,7 @@ mod finish;
 mod flow_control;
 mod functions;
 mod key_limits;
+mod many_locks;
 mod notifications;
 mod one_by_one;
 mod periodic;
