@@ -1,4 +1,5 @@
-//! A synchronous application: an r2d2 pool, blocking tasks, and a worker in a thread.
+//! A synchronous application: an r2d2 pool, blocking tasks, and a worker in a thread. Other threads defer jobs in their
+//! transactions, or through the worker's runtime.
 #![allow(missing_docs, reason = "nothing here is a public surface")]
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
@@ -53,11 +54,21 @@ fn main() -> Result<(), TaskError> {
     let worker = app.worker().queues(["imports"]).concurrency(4);
     let handle = worker.handle();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let deferring = runtime.handle().clone();
     let working = std::thread::spawn(move || runtime.block_on(worker.run()));
 
     let file = upload(&mut *pool.get()?, "to be or not to be")?;
     let words = imports.recv_timeout(Duration::from_secs(30))?;
     println!("file {file} has {words} words");
+
+    // Jobs that belong to no transaction share statements, if threads defer them at the same time.
+    let again = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| deferring.block_on(app.defer(import(file))))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Result<Vec<_>, _>>()
+    })?;
+    for job in again {
+        println!("job {job}: {} words again", imports.recv_timeout(Duration::from_secs(30))?);
+    }
 
     handle.stop();
     working.join().map_err(|_| "the worker panicked")??;
