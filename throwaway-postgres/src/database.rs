@@ -53,7 +53,8 @@ impl Database {
             None => "template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'".to_owned(),
         };
         let owner = server.owner.as_ref().map_or_else(String::new, |owner| format!("OWNER {}", owner.name));
-        let statement = format!("CREATE DATABASE {} {owner} TEMPLATE {source}", quote_identifier(&name));
+        let (quoted, strategy) = (quote_identifier(&name), server.strategy);
+        let statement = format!("CREATE DATABASE {quoted} {owner} TEMPLATE {source} {strategy}");
         let deadline = Instant::now() + TEMPLATE_LIMIT;
         while let Err(failure) = client::ask(&server.url, &statement) {
             if !failure.is_object_in_use() || Instant::now() > deadline {
