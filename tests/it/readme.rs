@@ -39,6 +39,7 @@ fn the_steps_of_the_readme_lead_from_an_empty_crate_to_a_running_worker() {
             }
         }
     }
+    assert_that_jobs_cannot_be_saved(&shop);
     fs::remove_dir_all(shop.parent().unwrap()).unwrap();
     assert_eq!(output, ["order 1 is placed", "Dear Ada, thank you for order 1."]);
 }
@@ -59,6 +60,21 @@ fn cargo() -> Command {
     // Kept from one run to the next.
     cargo.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme"));
     cargo
+}
+
+/// That takes the feature `writable-models`, which an application does not have. All other tests have it.
+fn assert_that_jobs_cannot_be_saved(shop: &Path) {
+    let program = "
+        use procrastinate::{diesel, models::ProcrastinateJob};
+        pub fn save(job: &ProcrastinateJob) { let _ = diesel::update(job).set(job); }
+        fn main() {}";
+    let programs = shop.join("src/bin");
+    fs::create_dir_all(&programs).unwrap();
+    fs::write(programs.join("save.rs"), program).unwrap();
+    let build = cargo().current_dir(shop).args(["build", "--quiet", "--bin", "save"]).output().unwrap();
+    let errors = String::from_utf8(build.stderr).unwrap();
+    let is_refused = ["E0277", "AsChangeset", "due to 1 previous error"].iter().all(|part| errors.contains(part));
+    assert!(!build.status.success() && is_refused, "{errors}");
 }
 
 /// Runs one command of the section. If it runs the application, returns the last line of its output: for a worker, as
