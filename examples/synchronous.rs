@@ -64,10 +64,10 @@ fn main() -> Result<(), TaskError> {
     // Jobs that belong to no transaction share statements, if threads defer them at the same time.
     let again = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| deferring.block_on(app.defer(import(file))))).collect();
-        threads.into_iter().filter_map(|thread| thread.join().ok()).collect::<Result<Vec<_>, _>>()
+        threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked")).collect::<Result<Vec<_>, _>>()
     })?;
     for job in again {
-        println!("job {job}: {} words again", imports.recv_timeout(Duration::from_secs(30))?);
+        println!("job {}: {} words again", job?, imports.recv_timeout(Duration::from_secs(30))?);
     }
 
     handle.stop();
