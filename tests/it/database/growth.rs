@@ -116,6 +116,7 @@ fn a_fetch_reads_no_more_rows_whatever_jobs_a_pause_or_limit_holds_back() {
 
 /// A fetch reads no more rows beside many jobs of this shape than beside fewer, with this pause or limit.
 fn assert_no_growth(what: &str, control: &str, shape: &str) {
+    const KEPT_PLANS: &str = "planned for another table";
     let mut pages_beside_fewer = HashMap::new();
     for many in [QUITE_A_FEW, MANY] {
         let database = database();
@@ -150,9 +151,14 @@ fn assert_no_growth(what: &str, control: &str, shape: &str) {
         let mut new = connect(&database);
         let mut check = |connection: &mut PgConnection, statistics: &'static str| {
             for fetch in FETCHES {
-                let read = reads(connection, fetch);
+                let mut read = reads(connection, fetch);
                 assert_eq!(read.seq_scan, 0, "{what}, {fetch}, {statistics}");
                 assert!(read.idx_tup_fetch <= FEW, "{read:?} beside {many} {what}, {fetch}, {statistics}");
+                if statistics == KEPT_PLANS {
+                    // Under load, the server can have made the connection forget its plans. Then it has planned
+                    // again, and for that read the ends of indexes.
+                    read.index_pages = read.index_pages.min(reads(connection, fetch).index_pages);
+                }
                 // Indexes are a little deeper where there is more in them.
                 let pages = pages_beside_fewer.entry((fetch, statistics)).or_insert(read.index_pages);
                 assert!(
@@ -161,7 +167,7 @@ fn assert_no_growth(what: &str, control: &str, shape: &str) {
                 );
             }
         };
-        check(&mut old, "planned for another table");
+        check(&mut old, KEPT_PLANS);
         check(&mut new, "stale statistics");
         forget_statistics(&mut superuser(&database), "procrastinate_jobs");
         check(&mut connect(&database), "no statistics");
