@@ -57,6 +57,7 @@ CREATE TABLE procrastinate_diesel_limit_keys (
     key_path text[] NOT NULL,
     key text NOT NULL,
     is_ready boolean NOT NULL DEFAULT false,
+    is_nearly_full boolean NOT NULL DEFAULT false,
     wakes_at timestamptz,
     top_priority integer NOT NULL DEFAULT 0,
     turn timestamptz NOT NULL,
@@ -74,6 +75,8 @@ COMMENT ON COLUMN procrastinate_diesel_limit_keys.key_path IS
     'Where the key is in the arguments. The keys of a former path are not used any more.';
 COMMENT ON COLUMN procrastinate_diesel_limit_keys.key IS 'Empty for the jobs without a key, which have no limit.';
 COMMENT ON COLUMN procrastinate_diesel_limit_keys.is_ready IS 'Whether a job of it may be able to start.';
+COMMENT ON COLUMN procrastinate_diesel_limit_keys.is_nearly_full IS
+    'Whether at least half as many jobs were running as may run. Then the end of a job is noted.';
 COMMENT ON COLUMN procrastinate_diesel_limit_keys.wakes_at IS
     'When to look at it again, because it is full or none of its pending jobs could start.';
 COMMENT ON COLUMN procrastinate_diesel_limit_keys.turn IS

@@ -15,9 +15,12 @@ DROP FUNCTION procrastinate_diesel_lock_next_jobs_v1(
     procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz);
 DROP FUNCTION procrastinate_diesel_lock_candidates_v1(
     procrastinate_diesel_flow_v1, bigint[], bigint[], text[], integer, timestamptz, bigint[], bigint[]);
+DROP FUNCTION procrastinate_diesel_find_candidates_v1(
+    procrastinate_diesel_flow_v1, integer, integer, bigint[], text, timestamptz);
 DROP FUNCTION procrastinate_diesel_find_lock_heads_v1(
     procrastinate_diesel_flow_v1, integer, integer, bigint[], text, timestamptz);
-DROP FUNCTION procrastinate_diesel_had_many_locks_v1();
+DROP FUNCTION procrastinate_diesel_remember_many_v1(text, boolean);
+DROP FUNCTION procrastinate_diesel_had_many_v1(text);
 DROP FUNCTION procrastinate_diesel_find_heads_by_queue_v1(
     procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz);
 DROP FUNCTION procrastinate_diesel_find_heads_by_lock_v1(

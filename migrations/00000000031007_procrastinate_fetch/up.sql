@@ -498,18 +498,31 @@ COMMENT ON FUNCTION procrastinate_diesel_find_heads_by_queue_v1(
     'Jobs that are the first of their lock and may start. Reads the pending jobs of each queue '
     'until it has enough: slow if there are very many that cannot start.';
 
-CREATE FUNCTION procrastinate_diesel_had_many_locks_v1()
+CREATE FUNCTION procrastinate_diesel_had_many_v1(what text)
     RETURNS boolean
     LANGUAGE plpgsql
     STABLE
 AS $function$
 BEGIN
-    RETURN coalesce(current_setting('procrastinate_diesel.has_many_locks', true) = 'true', false);
+    RETURN coalesce(current_setting('procrastinate_diesel.has_many_' || what, true) = 'true', false);
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_had_many_locks_v1() IS
-    'Whether the former fetch of this session found jobs of many different locks that can start. '
-    'If so, the next one does not begin with searches that would find none.';
+COMMENT ON FUNCTION procrastinate_diesel_had_many_v1(text) IS
+    'Whether the former fetch of this session found jobs of many different locks that can start '
+    '(locks), or as many scheduled jobs that are due as it read (due_jobs). If so, the next one '
+    'does not begin with searches that would find none.';
+
+CREATE FUNCTION procrastinate_diesel_remember_many_v1(what text, has_many boolean)
+    RETURNS text
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RETURN set_config('procrastinate_diesel.has_many_' || what, has_many::text, false);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_remember_many_v1(text, boolean) IS
+    'Remembers for the session what procrastinate_diesel_had_many_v1 tells. A rollback takes it '
+    'back.';
 
 CREATE FUNCTION procrastinate_diesel_find_lock_heads_v1(
         flow procrastinate_diesel_flow_v1, wanted integer, most integer, passed_over bigint[], last_lock text,
@@ -519,9 +532,8 @@ AS $function$
 DECLARE
     heads record;
     -- What a former search of this session found.
-    had_many CONSTANT boolean := procrastinate_diesel_had_many_locks_v1();
+    had_many CONSTANT boolean := procrastinate_diesel_had_many_v1('locks');
     has_many boolean := had_many;
-    hint text;
 BEGIN
     -- The cheapest search for very few locks comes first, then that for many, then that for some
     -- hundred.
@@ -536,7 +548,7 @@ BEGIN
         has_many := heads.is_complete AND cardinality(heads.job_ids) > 0;
     END IF;
     IF has_many <> had_many THEN
-        hint := set_config('procrastinate_diesel.has_many_locks', has_many::text, false);
+        PERFORM procrastinate_diesel_remember_many_v1('locks', has_many);
     END IF;
     IF NOT heads.is_complete THEN
         heads := procrastinate_diesel_find_heads_by_lock_v1(
@@ -554,6 +566,67 @@ COMMENT ON FUNCTION procrastinate_diesel_find_lock_heads_v1(
     procrastinate_diesel_flow_v1, integer, integer, bigint[], text, timestamptz) IS
     'Jobs that are the first of their lock and may start: at least as many as wanted, if there are '
     'so many. With last_lock, only jobs whose lock comes after it.';
+
+CREATE FUNCTION procrastinate_diesel_find_candidates_v1(
+        flow procrastinate_diesel_flow_v1, missing integer, wanted integer, passed_over bigint[], last_lock text,
+        due_at timestamptz,
+        OUT job_ids bigint[], OUT head_ids bigint[], OUT head_locks text[], OUT has_more boolean)
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    -- How many of each kind to read at once. Other workers may have locked some of them.
+    most CONSTANT integer := least(wanted, 100000) + 10;
+    had_many_due CONSTANT boolean := procrastinate_diesel_had_many_v1('due_jobs');
+    has_many_due boolean := false;
+    is_any_scheduled boolean;
+    is_any_locked boolean;
+    due_ids bigint[];
+    heads record;
+BEGIN
+    job_ids := '{}';
+    head_ids := '{}';
+    head_locks := '{}';
+    has_more := false;
+    -- All its queues can have limits for each key.
+    IF flow.queue_names = '{}' THEN
+        RETURN;
+    END IF;
+    SELECT had_many_due OR (
+            SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
+            ORDER BY job.queue_name DESC, job.priority, job.id DESC
+            LIMIT 1) IS NOT NULL,
+           procrastinate_diesel_had_many_v1('locks') OR (
+            SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NOT NULL
+            ORDER BY job.queue_name DESC, job.priority, job.id DESC
+            LIMIT 1) IS NOT NULL
+    INTO is_any_scheduled, is_any_locked;
+    job_ids := procrastinate_diesel_find_unlocked_jobs_v1(flow, most, passed_over);
+    has_more := cardinality(job_ids) >= most;
+    IF is_any_scheduled THEN
+        due_ids := procrastinate_diesel_find_due_jobs_v1(flow, most, passed_over, due_at);
+        has_many_due := cardinality(due_ids) >= most;
+        has_more := has_more OR has_many_due;
+        job_ids := job_ids || due_ids;
+    END IF;
+    IF has_many_due <> had_many_due THEN
+        PERFORM procrastinate_diesel_remember_many_v1('due_jobs', has_many_due);
+    END IF;
+    IF is_any_locked THEN
+        heads := procrastinate_diesel_find_lock_heads_v1(flow, missing, most, passed_over, last_lock, due_at);
+        head_ids := heads.job_ids;
+        head_locks := heads.locks;
+        has_more := has_more OR cardinality(head_ids) >= missing;
+        job_ids := job_ids || head_ids;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_candidates_v1(
+    procrastinate_diesel_flow_v1, integer, integer, bigint[], text, timestamptz) IS
+    'The next jobs that may be able to start, whether they are plain, scheduled or locked, but '
+    'none with a limit for each key. heads are those with a lock. has_more if there can be others. '
+    'wanted is how many jobs the fetch wants, missing how many of them it does not have yet.';
 
 CREATE FUNCTION procrastinate_diesel_lock_candidates_v1(
         INOUT flow procrastinate_diesel_flow_v1, candidates bigint[], head_ids bigint[], head_locks text[],
@@ -647,63 +720,33 @@ CREATE FUNCTION procrastinate_diesel_lock_next_jobs_v1(
 AS $function$
 DECLARE
     missing integer := wanted;
-    -- How many of each kind to read at once. Other workers may have locked some of them.
-    most CONSTANT integer := least(wanted, 100000) + 10;
     tried bigint[] := passed_over;
     tried_keys bigint[] := '{}';
     search procrastinate_diesel_flow_v1;
-    is_any_scheduled boolean;
-    is_any_locked boolean;
     has_more boolean;
-    candidates bigint[];
-    due_ids bigint[];
-    heads record;
+    found record;
     keyed record;
     held record;
 BEGIN
-    SELECT '{}', '{}',
-           (SELECT job.id FROM procrastinate_jobs AS job
-            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
-            ORDER BY job.queue_name DESC, job.priority, job.id DESC
-            LIMIT 1) IS NOT NULL,
-           procrastinate_diesel_had_many_locks_v1() OR (
-            SELECT job.id FROM procrastinate_jobs AS job
-            WHERE job.status = 'todo' AND job.lock IS NOT NULL
-            ORDER BY job.queue_name DESC, job.priority, job.id DESC
-            LIMIT 1) IS NOT NULL
-    INTO job_ids, locks, is_any_scheduled, is_any_locked;
-    IF NOT is_any_locked THEN
-        SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks INTO heads;
-    END IF;
+    job_ids := '{}';
+    locks := '{}';
     IF NOT flow.has_ready_keys THEN
         SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks, '{}'::bigint[] AS positions INTO keyed;
     END IF;
-
     WHILE missing > 0 LOOP
         search := CASE WHEN cardinality(flow.keyed_queues || flow.keyed_tasks) > 0
             THEN procrastinate_diesel_without_keys_v1(flow) ELSE flow END;
-        candidates := procrastinate_diesel_find_unlocked_jobs_v1(search, most, tried);
-        has_more := cardinality(candidates) >= most;
-        IF is_any_scheduled THEN
-            due_ids := procrastinate_diesel_find_due_jobs_v1(search, most, tried, due_at);
-            has_more := has_more OR cardinality(due_ids) >= most;
-            candidates := candidates || due_ids;
-        END IF;
-        IF is_any_locked THEN
-            heads := procrastinate_diesel_find_lock_heads_v1(search, missing, most, tried, last_lock, due_at);
-            has_more := has_more OR cardinality(heads.job_ids) >= missing;
-            candidates := candidates || heads.job_ids;
-        END IF;
+        found := procrastinate_diesel_find_candidates_v1(search, missing, wanted, tried, last_lock, due_at);
+        has_more := found.has_more;
         IF flow.has_ready_keys THEN
             keyed := procrastinate_diesel_find_keyed_jobs_v1(
-                flow, missing, tried_keys, last_lock, due_at, cardinality(candidates) > 0);
+                flow, missing, tried_keys, last_lock, due_at, cardinality(found.job_ids) > 0);
             has_more := has_more OR cardinality(keyed.key_ids) > 0;
             tried_keys := tried_keys || keyed.key_ids;
-            candidates := candidates || keyed.job_ids;
         END IF;
         held := procrastinate_diesel_lock_candidates_v1(
-            flow, candidates, heads.job_ids || keyed.job_ids, heads.locks || keyed.locks, missing, due_at,
-            keyed.job_ids, keyed.positions);
+            flow, found.job_ids || keyed.job_ids, found.head_ids || keyed.job_ids, found.head_locks || keyed.locks,
+            missing, due_at, keyed.job_ids, keyed.positions);
         flow := held.flow;
         IF cardinality(keyed.job_ids) > 0 THEN
             held := procrastinate_diesel_still_keyed_v1(held.job_ids, held.job_locks, keyed.job_ids, keyed.key_ids);
@@ -712,7 +755,7 @@ BEGIN
         locks := locks || held.job_locks;
         missing := missing - cardinality(held.job_ids);
         EXIT WHEN NOT has_more;
-        tried := tried || candidates;
+        tried := tried || found.job_ids || keyed.job_ids;
     END LOOP;
     SELECT coalesce(array_agg(job.id), '{}'), coalesce(array_agg(job.lock), '{}')
     INTO job_ids, locks
@@ -949,11 +992,12 @@ DECLARE
     -- What the former fetch of this session found. It saves a search that would start nothing.
     former_control CONSTANT text := coalesce(current_setting('procrastinate_diesel.flow_control', true), '');
     was_controlled CONSTANT boolean := former_control <> '';
-    had_many_locks CONSTANT boolean := procrastinate_diesel_had_many_locks_v1();
+    had_many CONSTANT boolean :=
+        procrastinate_diesel_had_many_v1('locks') OR procrastinate_diesel_had_many_v1('due_jobs');
     control text;
     unexpired text;
 BEGIN
-    IF NOT was_controlled AND NOT had_many_locks THEN
+    IF NOT was_controlled AND NOT had_many THEN
         -- If it finds any, no others can start.
         started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
         -- An idle worker is done here.
@@ -993,7 +1037,7 @@ BEGIN
     ELSIF was_controlled THEN
         RETURN procrastinate_diesel_fetch_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
     END IF;
-    IF NOT had_many_locks AND coalesce(cardinality(target_queue_names), 1) = 1 THEN
+    IF NOT had_many AND coalesce(cardinality(target_queue_names), 1) = 1 THEN
         -- Plain jobs are also the only ones if there are very few locks and none of their jobs can
         -- start.
         heads := procrastinate_diesel_find_heads_by_lock_v1(flow, 5, 1, '{}', NULL, due_at);

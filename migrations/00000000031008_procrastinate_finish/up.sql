@@ -112,7 +112,7 @@ BEGIN
     INTO finished_count, have_keys
     FROM finished;
     IF have_keys THEN
-        nothing := procrastinate_diesel_note_ended_jobs_v1(finished_job_ids, false);
+        nothing := procrastinate_diesel_end_keyed_jobs_v1(finished_job_ids);
     END IF;
     IF finished_count = cardinality(finished_job_ids) THEN
         RETURN '{}';

@@ -32,6 +32,8 @@ DROP FUNCTION procrastinate_diesel_remove_idle_keys_v1(text, varchar, integer);
 DROP FUNCTION procrastinate_diesel_note_missing_jobs_v1(text, varchar, integer);
 DROP FUNCTION procrastinate_diesel_unfinished_jobs_v1(text, varchar);
 DROP FUNCTION procrastinate_diesel_key_of_job_v1(bigint, jsonb, text[]);
+DROP TYPE procrastinate_diesel_key_head_v1;
 DROP TYPE procrastinate_diesel_keyed_job_v1;
+DROP FUNCTION procrastinate_diesel_end_keyed_jobs_v1(bigint[]);
 DROP FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean);
 DROP FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[], varchar[]);

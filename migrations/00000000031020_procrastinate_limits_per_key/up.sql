@@ -4,7 +4,8 @@
 -- procrastinate_diesel_keyed_jobs. Whatever makes a job pending or ends it only marks this row, so
 -- no transaction ever waits for another one there. A fetch assigns marked rows to their keys, and
 -- locks the rows of the keys of which it starts jobs. It passes over keys that another fetch has
--- locked, so fetches of different keys do not wait for each other.
+-- locked, so fetches of different keys do not wait for each other. The row of an ended job is
+-- removed immediately if no other job may be able to start now.
 --
 -- A key is ready if one of its jobs may be able to start. A fetch looks only at ready keys, so it
 -- does not matter how many keys are full, and how many jobs wait for them.
@@ -23,6 +24,17 @@ CREATE TYPE procrastinate_diesel_keyed_job_v1 AS (
 COMMENT ON TYPE procrastinate_diesel_keyed_job_v1 IS
     'A job with its limit and key, and its former key. kind is NULL for a job that is neither '
     'pending nor running, or has no such limit. key_id is NULL for a key without a row.';
+
+CREATE TYPE procrastinate_diesel_key_head_v1 AS (
+    id bigint,
+    lock text,
+    priority integer,
+    key_id bigint,
+    turn timestamptz,
+    round bigint);
+COMMENT ON TYPE procrastinate_diesel_key_head_v1 IS
+    'A job that may start, and its key. turn is that of the key, round the position of the job '
+    'among those of its key.';
 
 CREATE FUNCTION procrastinate_diesel_key_of_job_v1(p_job_id bigint, args jsonb, key_path text[])
     RETURNS text
@@ -91,6 +103,33 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean) IS
     'Marks the rows of jobs that do not run any more, or are being deleted, so that the next fetch '
     'can start others of their keys.';
+
+CREATE FUNCTION procrastinate_diesel_end_keyed_jobs_v1(job_ids bigint[])
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    ended CONSTANT procrastinate_job_status[] := '{succeeded,failed,aborted}';
+    removed bigint;
+BEGIN
+    -- No job waits for the end of these. Others of the key may be able to start if it is nearly
+    -- full, or wait for the same lock.
+    DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+    -- With IS TRUE, because the planner may search the whole index of keys for a state.
+    WHERE keyed.job_id = ANY (job_ids) AND (keyed.state = 'running') IS TRUE
+      AND (SELECT NOT known.is_nearly_full FROM procrastinate_diesel_limit_keys AS known
+           WHERE known.id = ANY (ARRAY[keyed.key_id]))
+      AND (SELECT job.status = ANY (ended) AND job.lock IS NULL FROM procrastinate_jobs AS job
+           WHERE job.id = ANY (ARRAY[keyed.job_id]));
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    IF removed < cardinality(job_ids) THEN
+        PERFORM procrastinate_diesel_note_ended_jobs_v1(job_ids, false);
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_end_keyed_jobs_v1(bigint[]) IS
+    'Removes the rows of jobs that a worker has just finished, or marks them if other jobs may be '
+    'able to start now.';
 
 CREATE FUNCTION procrastinate_diesel_note_unscheduled_job_v1()
     RETURNS trigger
@@ -449,6 +488,10 @@ BEGIN
         WHERE CASE control.kind
                 WHEN 'queue' THEN control.name = ANY (flow.keyed_queues) AND control.name <> ALL (flow.blocked_queues)
                 ELSE control.name = ANY (flow.keyed_tasks) AND control.name <> ALL (flow.blocked_tasks) END);
+    IF flow.has_ready_keys AND flow.queue_names IS NOT NULL THEN
+        flow.plainly_wanted := 0;
+        RETURN;
+    END IF;
     -- The other jobs are behind those with keys.
     is_queue_pending := EXISTS (
         SELECT FROM unnest(flow.keyed_queues) AS queue (name)
@@ -502,40 +545,46 @@ CREATE FUNCTION procrastinate_diesel_key_rooms_v1(key_ids bigint[], most integer
 AS $function$
 DECLARE
     doing CONSTANT procrastinate_job_status := 'doing';
+    rooms procrastinate_diesel_key_room_v1[];
+    are_outdated boolean;
 BEGIN
-    DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
-    WHERE keyed.job_id = ANY (ARRAY(
-        SELECT former.job_id FROM procrastinate_diesel_keyed_jobs AS former
-        WHERE former.key_id = ANY (key_ids) AND former.state = 'running'
-          AND NOT EXISTS (
-                SELECT FROM procrastinate_jobs AS job
-                WHERE job.id = ANY (ARRAY[former.job_id]) AND job.status = doing)
-        FOR UPDATE SKIP LOCKED));
-    RETURN ARRAY(
-        SELECT ROW(
-            known.id, known.kind, known.turn,
-            CASE WHEN known.key = '' THEN most ELSE greatest(0, least(
-                most, control.key_max_running - running.jobs, control.key_max_starts - recent.starts)) END,
-            greatest(
-                CASE WHEN running.jobs >= control.key_max_running THEN counted_at + interval '1 second' END,
-                CASE WHEN recent.starts >= control.key_max_starts
-                     THEN recent.first_at + make_interval(secs => control.key_start_period_seconds) END)
-            )::procrastinate_diesel_key_room_v1
-        FROM unnest(key_ids) WITH ORDINALITY AS locked (id, ordinal)
-        JOIN procrastinate_diesel_limit_keys AS known ON known.id = ANY (ARRAY[locked.id])
-        JOIN procrastinate_diesel_flow_controls AS control
-            ON control.kind = known.kind AND control.name = known.name AND control.key_path = known.key_path
-        CROSS JOIN LATERAL (
-            SELECT count(*)::integer AS jobs
-            FROM procrastinate_diesel_keyed_jobs AS keyed
-            JOIN procrastinate_jobs AS job ON job.id = ANY (ARRAY[keyed.job_id]) AND job.status = doing
-            WHERE keyed.key_id = known.id AND keyed.state = 'running') AS running
-        CROSS JOIN LATERAL (
-            SELECT coalesce(sum(counted.starts), 0)::integer AS starts, min(counted.at) AS first_at
-            FROM procrastinate_diesel_recent_starts_v1(
-                known.started_at, known.counted_starts, control.key_start_period_seconds, counted_at) AS counted)
-            AS recent
-        ORDER BY locked.ordinal);
+    SELECT coalesce(array_agg(
+            ROW(
+                known.id, known.kind, known.turn,
+                CASE WHEN known.key = '' THEN most ELSE greatest(0, least(
+                    most, control.key_max_running - running.jobs, control.key_max_starts - recent.starts)) END,
+                greatest(
+                    CASE WHEN running.jobs >= control.key_max_running THEN counted_at + interval '1 second' END,
+                    CASE WHEN recent.starts >= control.key_max_starts
+                         THEN recent.first_at + make_interval(secs => control.key_start_period_seconds) END)
+                )::procrastinate_diesel_key_room_v1
+            ORDER BY locked.ordinal), '{}'),
+        bool_or(running.jobs < running.rows)
+    INTO rooms, are_outdated
+    FROM unnest(key_ids) WITH ORDINALITY AS locked (id, ordinal)
+    JOIN procrastinate_diesel_limit_keys AS known ON known.id = ANY (ARRAY[locked.id])
+    JOIN procrastinate_diesel_flow_controls AS control
+        ON control.kind = known.kind AND control.name = known.name AND control.key_path = known.key_path
+    CROSS JOIN LATERAL (
+        SELECT count(job.id)::integer AS jobs, count(*) AS rows
+        FROM procrastinate_diesel_keyed_jobs AS keyed
+        LEFT JOIN procrastinate_jobs AS job ON job.id = ANY (ARRAY[keyed.job_id]) AND job.status = doing
+        WHERE keyed.key_id = known.id AND keyed.state = 'running') AS running
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(counted.starts), 0)::integer AS starts, min(counted.at) AS first_at
+        FROM procrastinate_diesel_recent_starts_v1(
+            known.started_at, known.counted_starts, control.key_start_period_seconds, counted_at) AS counted) AS recent;
+    IF are_outdated THEN
+        DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+        WHERE keyed.job_id = ANY (ARRAY(
+            SELECT former.job_id FROM procrastinate_diesel_keyed_jobs AS former
+            WHERE former.key_id = ANY (key_ids) AND former.state = 'running'
+              AND NOT EXISTS (
+                    SELECT FROM procrastinate_jobs AS job
+                    WHERE job.id = ANY (ARRAY[former.job_id]) AND job.status = doing)
+            FOR UPDATE SKIP LOCKED));
+    END IF;
+    RETURN rooms;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_key_rooms_v1(bigint[], integer, timestamptz) IS
@@ -545,15 +594,17 @@ COMMENT ON FUNCTION procrastinate_diesel_key_rooms_v1(bigint[], integer, timesta
 CREATE FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
         flow procrastinate_diesel_flow_v1, rooms procrastinate_diesel_key_room_v1[], most integer, last_lock text,
         due_at timestamptz)
-    RETURNS TABLE (id bigint, lock text, priority integer, key_id bigint, turn timestamptz, round bigint)
+    RETURNS procrastinate_diesel_key_head_v1[]
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     todo CONSTANT procrastinate_job_status := 'todo';
 BEGIN
-    RETURN QUERY
-        SELECT head.id, head.lock, head.priority, open.key_id, open.turn,
+    RETURN ARRAY(
+        SELECT ROW(
+            head.id, head.lock, head.priority, open.key_id, open.turn,
             row_number() OVER (PARTITION BY open.key_id ORDER BY head.priority DESC, head.id)
+            )::procrastinate_diesel_key_head_v1
         FROM unnest(rooms) AS open
         CROSS JOIN LATERAL (
             SELECT job.id, job.lock, job.priority
@@ -574,13 +625,13 @@ BEGIN
                         ORDER BY holder.lock
                         LIMIT 1) IS NULL)
             ORDER BY keyed.key_id, keyed.state, keyed.priority DESC, keyed.job_id
-            LIMIT least(open.room, most)) AS head;
+            LIMIT least(open.room, most)) AS head);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
     procrastinate_diesel_flow_v1, procrastinate_diesel_key_room_v1[], integer, text, timestamptz) IS
     'The first jobs of these keys that may start, as many as there is room for, and at most so '
-    'many of each. turn is that of the key, round the position of the job among those of its key.';
+    'many of each.';
 
 CREATE FUNCTION procrastinate_diesel_let_keys_wait_v1(
         waiting procrastinate_diesel_key_room_v1[], serves_all_queues boolean, counted_at timestamptz)
@@ -601,8 +652,9 @@ BEGIN
         LIMIT 1000
         FOR UPDATE OF former SKIP LOCKED));
     UPDATE procrastinate_diesel_limit_keys AS known
-    SET is_ready = false, wakes_at = CASE WHEN each.is_pending
-        THEN coalesce(each.next_room_at, counted_at + interval '1 second') END
+    SET is_ready = false, is_nearly_full = known.is_nearly_full OR each.room = 0,
+        wakes_at = CASE WHEN each.is_pending
+            THEN coalesce(each.next_room_at, counted_at + interval '1 second') END
     FROM (
         SELECT key.*, EXISTS (
             SELECT FROM procrastinate_diesel_keyed_jobs AS keyed
@@ -620,19 +672,20 @@ COMMENT ON FUNCTION procrastinate_diesel_let_keys_wait_v1(
 
 CREATE FUNCTION procrastinate_diesel_open_keys_v1(
         flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], last_lock text, due_at timestamptz,
-        OUT open procrastinate_diesel_key_room_v1[], OUT key_ids bigint[], OUT are_level boolean)
+        OUT open procrastinate_diesel_key_room_v1[], OUT heads procrastinate_diesel_key_head_v1[],
+        OUT key_ids bigint[])
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
     new_keys bigint[];
     rooms procrastinate_diesel_key_room_v1[];
+    new_heads procrastinate_diesel_key_head_v1[];
     startable_keys bigint[];
-    least_priority integer;
-    top_priority integer;
     waiting procrastinate_diesel_key_room_v1[];
 BEGIN
     open := '{}';
+    heads := '{}';
     key_ids := '{}';
     LOOP
         new_keys := procrastinate_diesel_lock_keys_v1(
@@ -640,25 +693,25 @@ BEGIN
         EXIT WHEN cardinality(new_keys) = 0;
         key_ids := key_ids || new_keys;
         rooms := procrastinate_diesel_key_rooms_v1(new_keys, wanted, counted_at);
-        SELECT coalesce(array_agg(head.key_id), '{}'), least(least_priority, min(head.priority)),
-            greatest(top_priority, max(head.priority))
-        INTO startable_keys, least_priority, top_priority
-        FROM procrastinate_diesel_find_heads_of_keys_v1(flow, rooms, 1, last_lock, due_at) AS head;
-        open := open || ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id = ANY (startable_keys));
-        waiting := ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id <> ALL (startable_keys));
-        IF cardinality(waiting) > 0 THEN
+        -- The second one in case another transaction has locked the first.
+        new_heads := procrastinate_diesel_find_heads_of_keys_v1(flow, rooms, 2, last_lock, due_at);
+        startable_keys := ARRAY(SELECT head.key_id FROM unnest(new_heads) AS head WHERE head.round = 1);
+        IF cardinality(startable_keys) = cardinality(new_keys) THEN
+            open := open || rooms;
+        ELSE
+            open := open || ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id = ANY (startable_keys));
+            waiting := ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id <> ALL (startable_keys));
             PERFORM procrastinate_diesel_let_keys_wait_v1(waiting, flow.queue_names IS NULL, counted_at);
         END IF;
+        heads := heads || new_heads;
         EXIT WHEN cardinality(open) >= wanted;
     END LOOP;
-    are_level := least_priority = top_priority;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_open_keys_v1(
     procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz) IS
     'Locks the next ready keys until enough of them have a job that may start (open), in the order '
-    'of their turns. key_ids are all keys that were looked at. are_level says whether the first '
-    'jobs of all open keys have the same priority.';
+    'of their turns. heads are their first jobs, key_ids all keys that were looked at.';
 
 CREATE FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
         flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], last_lock text, due_at timestamptz,
@@ -668,27 +721,24 @@ CREATE FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
 AS $function$
 DECLARE
     keys record;
-    most integer;
+    heads procrastinate_diesel_key_head_v1[];
 BEGIN
     keys := procrastinate_diesel_open_keys_v1(flow, wanted, tried_keys, last_lock, due_at);
     key_ids := keys.key_ids;
-    most := greatest(20, 2 * wanted / greatest(cardinality(keys.open), 1));
-    IF keys.are_level AND cardinality(keys.open) >= wanted AND NOT has_others THEN
-        -- Their first jobs are enough, unless another transaction has locked some of them.
-        most := 2;
+    heads := keys.heads;
+    -- The first jobs of so many keys are enough if all have the same priority.
+    IF has_others OR cardinality(keys.open) < wanted
+            OR (SELECT count(DISTINCT head.priority) FROM unnest(heads) AS head WHERE head.round = 1) > 1 THEN
+        heads := procrastinate_diesel_find_heads_of_keys_v1(
+            flow, keys.open, greatest(20, 2 * wanted / greatest(cardinality(keys.open), 1)), last_lock, due_at);
     END IF;
-    SELECT coalesce(array_agg(found.id), '{}'), coalesce(array_agg(found.lock), '{}'),
-        coalesce(array_agg(found.ordered_ids[found.place]), '{}')
+    -- The first jobs of all keys come before their second ones. For that, the jobs of a priority
+    -- exchange their places.
+    SELECT coalesce(array_agg(head.id ORDER BY head.priority DESC, head.round, head.turn, head.key_id), '{}'),
+        coalesce(array_agg(head.lock ORDER BY head.priority DESC, head.round, head.turn, head.key_id), '{}'),
+        coalesce(array_agg(head.id ORDER BY head.priority DESC, head.id), '{}')
     INTO job_ids, locks, positions
-    FROM (
-        SELECT head.id, head.lock,
-            -- The first jobs of all keys come before their second ones. For that, the jobs of a
-            -- priority exchange their places.
-            row_number() OVER (PARTITION BY head.priority ORDER BY head.round, head.turn, head.key_id) AS place,
-            array_agg(head.id) OVER (
-                PARTITION BY head.priority ORDER BY head.id
-                ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS ordered_ids
-        FROM procrastinate_diesel_find_heads_of_keys_v1(flow, keys.open, most, last_lock, due_at) AS head) AS found;
+    FROM unnest(heads) AS head;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
@@ -702,15 +752,20 @@ CREATE FUNCTION procrastinate_diesel_still_keyed_v1(
         INOUT job_ids bigint[], INOUT job_locks text[], keyed_ids bigint[], locked_keys bigint[])
     LANGUAGE plpgsql
 AS $function$
+DECLARE
+    -- Without IS TRUE and with ANY, the planner may read all pending jobs of these keys.
+    allowed_ids CONSTANT bigint[] := ARRAY(
+        SELECT keyed.job_id FROM procrastinate_diesel_keyed_jobs AS keyed
+        WHERE keyed.job_id = ANY (job_ids) AND (keyed.state = 'pending') IS TRUE
+          AND array_position(locked_keys, keyed.key_id) IS NOT NULL);
 BEGIN
-    SELECT coalesce(array_agg(held.id ORDER BY held.ordinal), '{}'),
-        coalesce(array_agg(held.lock ORDER BY held.ordinal), '{}')
-    INTO job_ids, job_locks
-    FROM unnest(job_ids, job_locks) WITH ORDINALITY AS held (id, lock, ordinal)
-    -- Not EXISTS, for which the planner would read all pending jobs of these keys.
-    WHERE held.id <> ALL (keyed_ids) OR (
-        SELECT keyed.key_id FROM procrastinate_diesel_keyed_jobs AS keyed
-        WHERE keyed.job_id = held.id AND keyed.state = 'pending') = ANY (locked_keys);
+    IF cardinality(allowed_ids) < cardinality(job_ids) THEN
+        SELECT coalesce(array_agg(held.id ORDER BY held.ordinal), '{}'),
+            coalesce(array_agg(held.lock ORDER BY held.ordinal), '{}')
+        INTO job_ids, job_locks
+        FROM unnest(job_ids, job_locks) WITH ORDINALITY AS held (id, lock, ordinal)
+        WHERE held.id = ANY (allowed_ids) OR held.id <> ALL (keyed_ids);
+    END IF;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_still_keyed_v1(bigint[], text[], bigint[], bigint[]) IS
@@ -725,49 +780,62 @@ DECLARE
     counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
     started_keys bigint[];
     started_counts integer[];
+    keyless bigint[];
 BEGIN
     WITH started AS (
         UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'running'
-        WHERE keyed.job_id = ANY (started_ids) AND keyed.state = 'pending'
+        -- With IS TRUE, because the planner may search the whole index of keys for a state.
+        WHERE keyed.job_id = ANY (started_ids) AND (keyed.state = 'pending') IS TRUE
         RETURNING keyed.key_id)
     SELECT array_agg(each.key_id), array_agg(each.jobs) INTO started_keys, started_counts
     FROM (SELECT started.key_id, count(*)::integer AS jobs FROM started GROUP BY started.key_id) AS each;
     -- The jobs in the next statement are those after this one.
-    UPDATE procrastinate_diesel_limit_keys AS known
-    SET is_ready = next.priority IS NOT NULL AND NOT next.is_full,
-        wakes_at = CASE WHEN next.priority IS NOT NULL AND next.is_full THEN counted_at + interval '1 second' END,
-        top_priority = coalesce(next.priority, known.top_priority),
-        -- Behind all others, in the order of the former turns.
-        turn = clock_timestamp() + next.place * interval '1 microsecond',
-        started_at = next.started_at, counted_starts = next.counted_starts
-    FROM (
-        SELECT each.key_id, row_number() OVER (ORDER BY former.turn, former.id) AS place,
-            coalesce(counted.new_started_at, '{}') AS started_at,
-            coalesce(counted.new_counted_starts, '{}') AS counted_starts,
-            former.key <> '' AND control.key_max_running IS NOT NULL AND (
-                SELECT count(*) FROM procrastinate_diesel_keyed_jobs AS keyed
-                WHERE keyed.key_id = each.key_id AND keyed.state = 'running') >= control.key_max_running AS is_full,
-            (SELECT keyed.priority FROM procrastinate_diesel_keyed_jobs AS keyed
-             WHERE keyed.key_id = each.key_id AND keyed.state = 'pending'
-             ORDER BY keyed.key_id, keyed.state, keyed.priority DESC, keyed.job_id
-             LIMIT 1) AS priority
-        FROM unnest(started_keys, started_counts) AS each (key_id, jobs)
-        JOIN procrastinate_diesel_limit_keys AS former ON former.id = each.key_id
-        JOIN procrastinate_diesel_flow_controls AS control
-            ON control.kind = former.kind AND control.name = former.name AND control.key_path = former.key_path
-        -- Without OFFSET the function would run also if there is no such limit.
-        LEFT JOIN LATERAL (
-            SELECT added.*
-            FROM procrastinate_diesel_add_starts_v1(
-                former.started_at, former.counted_starts, control.key_start_period_seconds, counted_at, each.jobs)
-                AS added
-            WHERE control.key_max_starts IS NOT NULL
-            OFFSET 0) AS counted ON true) AS next
-    WHERE known.id = ANY (ARRAY[next.key_id]);
-    -- Nothing counts the running jobs without a key.
-    DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
-    USING procrastinate_diesel_limit_keys AS known
-    WHERE keyed.job_id = ANY (started_ids) AND known.id = keyed.key_id AND known.key = '';
+    WITH changed AS (
+        UPDATE procrastinate_diesel_limit_keys AS known
+        SET is_ready = next.priority IS NOT NULL AND NOT next.is_full,
+            -- A job can have ended unnoticed while the key was not nearly full.
+            wakes_at = counted_at + CASE
+                WHEN next.priority IS NULL OR NOT next.is_full THEN NULL
+                WHEN known.is_nearly_full THEN interval '1 second'
+                ELSE interval '0.1 seconds' END,
+            is_nearly_full = next.is_nearly_full,
+            top_priority = coalesce(next.priority, known.top_priority),
+            -- Behind all others, in the order of the former turns.
+            turn = clock_timestamp() + next.place * interval '1 microsecond',
+            started_at = next.started_at, counted_starts = next.counted_starts
+        FROM (
+            SELECT each.key_id, row_number() OVER (ORDER BY former.turn, former.id) AS place,
+                coalesce(counted.new_started_at, '{}') AS started_at,
+                coalesce(counted.new_counted_starts, '{}') AS counted_starts,
+                coalesce(former.key <> '' AND running.jobs >= control.key_max_running, false) AS is_full,
+                coalesce(former.key <> '' AND running.jobs * 2 >= control.key_max_running, false) AS is_nearly_full,
+                (SELECT keyed.priority FROM procrastinate_diesel_keyed_jobs AS keyed
+                 WHERE keyed.key_id = each.key_id AND keyed.state = 'pending'
+                 ORDER BY keyed.key_id, keyed.state, keyed.priority DESC, keyed.job_id
+                 LIMIT 1) AS priority
+            FROM unnest(started_keys, started_counts) AS each (key_id, jobs)
+            JOIN procrastinate_diesel_limit_keys AS former ON former.id = ANY (ARRAY[each.key_id])
+            JOIN procrastinate_diesel_flow_controls AS control
+                ON control.kind = former.kind AND control.name = former.name AND control.key_path = former.key_path
+            CROSS JOIN LATERAL (
+                SELECT count(*) AS jobs FROM procrastinate_diesel_keyed_jobs AS keyed
+                WHERE keyed.key_id = each.key_id AND keyed.state = 'running') AS running
+            -- Without OFFSET the function would run also if there is no such limit.
+            LEFT JOIN LATERAL (
+                SELECT added.*
+                FROM procrastinate_diesel_add_starts_v1(
+                    former.started_at, former.counted_starts, control.key_start_period_seconds, counted_at, each.jobs)
+                    AS added
+                WHERE control.key_max_starts IS NOT NULL
+                OFFSET 0) AS counted ON true) AS next
+        WHERE known.id = ANY (ARRAY[next.key_id])
+        RETURNING known.id, known.key)
+    SELECT array_agg(changed.id) INTO keyless FROM changed WHERE changed.key = '';
+    IF keyless IS NOT NULL THEN
+        -- Nothing counts the running jobs without a key.
+        DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+        WHERE keyed.job_id = ANY (started_ids) AND array_position(keyless, keyed.key_id) IS NOT NULL;
+    END IF;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_start_keyed_jobs_v1(bigint[], timestamptz) IS

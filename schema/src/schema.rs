@@ -110,6 +110,7 @@ diesel::table! {
         key_path -> Array<Nullable<Text>>,
         key -> Text,
         is_ready -> Bool,
+        is_nearly_full -> Bool,
         wakes_at -> Nullable<Timestamptz>,
         top_priority -> Int4,
         turn -> Timestamptz,

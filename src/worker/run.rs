@@ -55,8 +55,7 @@ pub(super) async fn run(
     panics::note_locations();
     let connector = app.connector().clone();
     let time_limit = settings.time_limit();
-    let registered_at = Instant::now();
-    let worker_id = register(&connector, &settings).await?;
+    let (worker_id, registered_at) = register(&connector, &settings).await?;
 
     let (worker_ids, current_worker_id) = watch::channel(worker_id);
     let (report_sender, reports) = mpsc::unbounded_channel();
@@ -159,8 +158,10 @@ fn all_channels(queues: Option<&[String]>) -> Vec<String> {
     channels
 }
 
-async fn register(connector: &Connector, settings: &Settings) -> Result<i64, Error> {
+/// Registers the worker. Returns its ID and when the statement was sent, after the wait for a connection.
+async fn register(connector: &Connector, settings: &Settings) -> Result<(i64, Instant), Error> {
     let mut connection = connector.get_limited("register the worker", settings.time_limit()).await?;
+    let sent_at = Instant::now();
     let worker_id = register_worker().execute_pooled(&mut connection).await?;
     tracing::info!(
         action = "start_worker",
@@ -169,7 +170,7 @@ async fn register(connector: &Connector, settings: &Settings) -> Result<i64, Err
         worker.queues = settings.queue_list(),
         "started worker {worker_id} ({})", settings.name,
     );
-    Ok(worker_id)
+    Ok((worker_id, sent_at))
 }
 
 async fn unregister(connector: &Connector, worker_id: i64, time_limit: Duration) {

@@ -29,16 +29,17 @@ fn assert_fetched_from(queue: &mut Queue, queues: &str, expected: &[i64]) {
     assert_eq!(single_slots, expected, "by the crate's function, with one slot");
 
     // What a session remembers of its former fetch decides only where the search begins.
-    let after_many_locks = queue.and_undo(|queue| {
-        let remember = "SET procrastinate_diesel.has_many_locks = 'true'";
-        let fetch = own_function(queues, 1);
-        let next = |queue: &mut Queue| {
-            queue.run(remember);
-            fetch_once(queue, &fetch).first().copied()
-        };
-        std::iter::from_fn(|| next(queue)).collect::<Vec<_>>()
-    });
-    assert_eq!(after_many_locks, expected, "after a fetch that has found many locks");
+    for what in ["locks", "due_jobs"] {
+        let after_many = queue.and_undo(|queue| {
+            let fetch = own_function(queues, 1);
+            let next = |queue: &mut Queue| {
+                queue.run(&format!("SET procrastinate_diesel.has_many_{what} = 'true'"));
+                fetch_once(queue, &fetch).first().copied()
+            };
+            std::iter::from_fn(|| next(queue)).collect::<Vec<_>>()
+        });
+        assert_eq!(after_many, expected, "after a fetch that has found many {what}");
+    }
 
     let mut at_once = queue.and_undo(|queue| fetch_once(queue, &own_function(queues, 100)));
     let mut expected = expected.to_vec();

@@ -24,12 +24,14 @@ const JOBS: [(&str, &str, i32); 6] = [
     ("jobs of ten keys with room, of the queue", "'limited', 'task', n % 10, n <= 10", 100),
 ];
 
-const FETCHES: [&str; 4] = [
+const FETCHES: [&str; 5] = [
     "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', '{work,limited}', 10)",
     "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', NULL, 10)",
     // Python's.
     "SELECT id FROM procrastinate_fetch_job_v2('{work,limited}', 1)",
     "SELECT id FROM procrastinate_fetch_job_v2(NULL, 1)",
+    // A job with a key ends.
+    "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(NULL, '{1}', '{succeeded}', NULL, 10)",
 ];
 
 #[test]

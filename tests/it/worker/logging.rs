@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use procrastinate::{App, JobAborted, TaskControl, task};
+use diesel_async::AsyncPgConnection;
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use procrastinate::{App, DieselConnector, JobAborted, TaskControl, task};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
@@ -160,4 +163,27 @@ async fn each_end_has_the_action_that_procrastinate_gives_it() {
             assert!(line.fields.contains_key("duration_ms"), "{line:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_wait_for_a_connection_to_register_with_does_not_count_as_a_missing_heartbeat() {
+    let database = database();
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.url());
+    let pool = bb8::Pool::builder().max_size(1).build(manager).await.unwrap();
+    let app = App::builder(DieselConnector::new(pool.clone())).build().unwrap();
+    let listener = Listener::default();
+    let _default = log_to(listener.clone());
+
+    let only_connection = pool.get().await.unwrap();
+    let timeout = Duration::from_millis(1_500);
+    let worker = app.worker().update_heartbeat_interval(timeout / 3).stalled_worker_timeout(timeout).stop_when_empty();
+    let return_late = async {
+        tokio::time::sleep(timeout + timeout / 3).await;
+        drop(only_connection);
+    };
+    let ((), stopped) = tokio::join!(return_late, worker.run());
+    stopped.unwrap();
+    let lines = listener.0.lock().unwrap().clone();
+    assert!(lines.iter().any(|line| line.is("stop_worker")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.is("worker_out_of_touch")), "{lines:?}");
 }
