@@ -16,6 +16,8 @@ struct Case {
     control: &'static str,
     /// SQL that inserts jobs that the pause or limit holds back. Without it, there are none.
     before: Option<String>,
+    /// Whether the pause or limit is there on both sides, which then differ only by these jobs.
+    is_always_there: bool,
     workers: usize,
     concurrency: usize,
     local_buffer: usize,
@@ -36,7 +38,15 @@ fn cases(rows: u32) -> Vec<Case> {
     for (name, control) in not_binding {
         for (workers, concurrency, local_buffer) in workers {
             let name = format!("{name}; {}", workers_text(workers, concurrency, local_buffer));
-            cases.push(Case { name, control, before: None, workers, concurrency, local_buffer });
+            cases.push(Case {
+                name,
+                control,
+                before: None,
+                is_always_there: false,
+                workers,
+                concurrency,
+                local_buffer,
+            });
         }
     }
     let blocked = [
@@ -48,8 +58,31 @@ fn cases(rows: u32) -> Vec<Case> {
     for (what, control, queue, task) in blocked {
         let name = format!("{} jobs {what} with earlier IDs; concurrency 10", number(rows.into()));
         let before = Some(format!("{};\n{RUN_FIRST}", jobs_to_do(rows, task, queue)));
-        cases.push(Case { name, control, before, workers: 1, concurrency: 10, local_buffer: 0 });
+        cases.push(Case {
+            name,
+            control,
+            before,
+            is_always_there: false,
+            workers: 1,
+            concurrency: 10,
+            local_buffer: 0,
+        });
     }
+    let full_key = format!(
+        "{};
+         UPDATE procrastinate_jobs SET args = jsonb_set(args, '{{a}}', '\"full\"');
+         {RUN_FIRST}",
+        jobs_to_do(rows, "no_op", "'work'")
+    );
+    cases.push(Case {
+        name: format!("{} jobs of a full key with earlier IDs; concurrency 10", number(rows.into())),
+        control: "limit_keys_v1('queue', 'work', '{a}', 1, NULL, NULL)",
+        before: Some(full_key),
+        is_always_there: true,
+        workers: 1,
+        concurrency: 10,
+        local_buffer: 0,
+    });
     cases
 }
 
@@ -60,6 +93,9 @@ const RUN_FIRST: &str = "
     UPDATE procrastinate_jobs SET status = 'doing', worker_id = worker.id
     FROM worker
     WHERE procrastinate_jobs.id = (SELECT min(id) FROM procrastinate_jobs)";
+
+/// What deferring does for jobs with a key. They were inserted without it.
+const NOTE_JOBS: &str = "SELECT procrastinate_diesel_note_missing_jobs_v1('queue', 'work', 2147483647)";
 
 fn workers_text(workers: usize, concurrency: usize, local_buffer: usize) -> String {
     let count = if workers == 1 { String::new() } else { format!("{workers} workers, each with ") };
@@ -89,17 +125,27 @@ async fn process(bench: &BenchServer, case: &Case, is_controlled: bool) -> Measu
     let database = bench.database()?;
     let url = database.superuser_url();
     let client = bench_server::connect(url).await?;
-    if is_controlled {
+    let has_keys = case.control.starts_with("limit_keys");
+    let has_control = is_controlled || case.is_always_there;
+    if has_control {
         client.batch_execute(&format!("SELECT procrastinate_diesel_{}", case.control)).await?;
-        if let Some(before) = &case.before {
-            bench_server::fill(url, before).await?;
+    }
+    if is_controlled && let Some(before) = &case.before {
+        bench_server::fill(url, before).await?;
+        if has_keys {
+            client.batch_execute(NOTE_JOBS).await?;
+            client.batch_execute("SELECT procrastinate_diesel_assign_keys_v1(2147483647, now())").await?;
         }
     }
     bench_server::fill_with_jobs(url, jobs).await?;
-    if case.control.starts_with("limit_keys") {
+    if has_keys {
         // Also without the limit.
-        bench_server::fill(url, "UPDATE procrastinate_jobs SET args = jsonb_set(args, '{a}', to_jsonb(id % 100))")
-            .await?;
+        let add_keys = "UPDATE procrastinate_jobs SET args = jsonb_set(args, '{a}', to_jsonb(id % 100)) \
+                        WHERE args ->> 'a' <> 'full'";
+        bench_server::fill(url, add_keys).await?;
+    }
+    if has_keys && has_control {
+        client.batch_execute(NOTE_JOBS).await?;
     }
     client.batch_execute("CHECKPOINT").await?;
 

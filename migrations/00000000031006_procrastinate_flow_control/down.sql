@@ -11,7 +11,8 @@ DROP FUNCTION procrastinate_diesel_read_flow_v1(varchar[], integer, timestamptz)
 DROP FUNCTION procrastinate_diesel_lock_rooms_v1(varchar[], integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_lock_limits_v1(procrastinate_diesel_room_v1[], integer);
 DROP FUNCTION procrastinate_diesel_take_limit_v1(text, varchar, integer, boolean);
-DROP FUNCTION procrastinate_diesel_take_jobs_left_v1(text, varchar, integer, timestamptz);
+DROP FUNCTION procrastinate_diesel_take_jobs_left_v1(
+    text, varchar, integer, timestamptz, double precision, timestamptz);
 DROP FUNCTION procrastinate_diesel_keep_jobs_left_v1(procrastinate_diesel_room_v1, integer);
 DROP FUNCTION procrastinate_diesel_take_slot_v1(text, varchar);
 DROP FUNCTION procrastinate_diesel_limit_lock_v1(text, varchar);

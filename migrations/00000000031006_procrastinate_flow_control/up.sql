@@ -538,34 +538,59 @@ COMMENT ON FUNCTION procrastinate_diesel_keep_jobs_left_v1(procrastinate_diesel_
     'Notes how many more jobs a slot may start, after a fetch of so many jobs that has counted.';
 
 CREATE FUNCTION procrastinate_diesel_take_jobs_left_v1(
-        p_kind text, p_name varchar, wanted integer, changed_at timestamptz)
-    RETURNS integer
+        p_kind text, p_name varchar, wanted integer, changed_at timestamptz, period_seconds double precision,
+        due_at timestamptz, OUT taken integer, OUT counted_at timestamptz)
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    taken integer;
+    locked record;
+    added record;
 BEGIN
     -- Until the transaction ends, no other fetch is alone.
     PERFORM pg_advisory_xact_lock_shared(procrastinate_diesel_limit_lock_v1(p_kind, p_name));
-    UPDATE procrastinate_diesel_limit_states AS state
-    SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted
-    WHERE state.kind = p_kind AND state.name = p_name AND state.slot = (
-        SELECT free.slot
-        FROM procrastinate_diesel_limit_states AS free
-        WHERE free.kind = p_kind AND free.name = p_name AND free.slot > 0
-          AND free.jobs_left >= wanted AND free.counted_under = changed_at AND free.counted_after = (
-              SELECT alone.fetches FROM procrastinate_diesel_limit_states AS alone
-              WHERE alone.kind = p_kind AND alone.name = p_name AND alone.slot = 0)
-        ORDER BY free.slot
-        LIMIT 1
-        FOR UPDATE OF free SKIP LOCKED)
-    RETURNING state.slot INTO taken;
-    RETURN taken;
+    IF period_seconds IS NULL THEN
+        -- What the statements below do, in one.
+        UPDATE procrastinate_diesel_limit_states AS state
+        SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted
+        WHERE state.kind = p_kind AND state.name = p_name AND state.slot = (
+            SELECT free.slot
+            FROM procrastinate_diesel_limit_states AS free
+            WHERE free.kind = p_kind AND free.name = p_name AND free.slot > 0
+              AND free.jobs_left >= wanted AND free.counted_under = changed_at AND free.counted_after = (
+                  SELECT alone.fetches FROM procrastinate_diesel_limit_states AS alone
+                  WHERE alone.kind = p_kind AND alone.name = p_name AND alone.slot = 0)
+            ORDER BY free.slot
+            LIMIT 1
+            FOR UPDATE OF free SKIP LOCKED)
+        RETURNING state.slot INTO taken;
+        RETURN;
+    END IF;
+    SELECT free.slot, free.started_at, free.counted_starts INTO locked
+    FROM procrastinate_diesel_limit_states AS free
+    WHERE free.kind = p_kind AND free.name = p_name AND free.slot > 0
+      AND free.jobs_left >= wanted AND free.counted_under = changed_at AND free.counted_after = (
+          SELECT alone.fetches FROM procrastinate_diesel_limit_states AS alone
+          WHERE alone.kind = p_kind AND alone.name = p_name AND alone.slot = 0)
+    ORDER BY free.slot
+    LIMIT 1
+    FOR UPDATE OF free SKIP LOCKED;
+    IF FOUND THEN
+        taken := locked.slot;
+        counted_at := procrastinate_diesel_start_time_v1(due_at);
+        added := procrastinate_diesel_add_starts_v1(
+            locked.started_at, locked.counted_starts, period_seconds, counted_at, wanted);
+        UPDATE procrastinate_diesel_limit_states AS state
+        SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted,
+            started_at = added.new_started_at, counted_starts = added.new_counted_starts
+        WHERE state.kind = p_kind AND state.name = p_name AND state.slot = taken;
+    END IF;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_take_jobs_left_v1(text, varchar, integer, timestamptz) IS
+COMMENT ON FUNCTION procrastinate_diesel_take_jobs_left_v1(
+    text, varchar, integer, timestamptz, double precision, timestamptz) IS
     'Locks a slot of a limit that may start so many jobs without a count, until the end of the '
-    'transaction, and takes them from those that are left. NULL if there is no such slot.';
+    'transaction, and takes them from those that are left. taken is NULL if there is no such slot. '
+    'With a period, they are recorded as starts at the time counted_at.';
 
 CREATE FUNCTION procrastinate_diesel_take_limit_v1(
         p_kind text, p_name varchar, p_jobs_per_slot integer, has_new_snapshots boolean)
@@ -806,7 +831,8 @@ END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_record_starts_v1(
     text, varchar, integer, double precision, timestamptz, integer) IS
-    'Records started jobs in the slot of a limit, which the fetch has locked.';
+    'Records started jobs in the slot of a limit, which the fetch has locked. jobs is negative if '
+    'more were recorded before than have started.';
 
 CREATE FUNCTION procrastinate_diesel_count_starts_v1(
         flow procrastinate_diesel_flow_v1, started_ids bigint[], due_at timestamptz)

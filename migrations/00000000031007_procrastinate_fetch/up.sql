@@ -928,9 +928,11 @@ CREATE FUNCTION procrastinate_diesel_fetch_uncounted_jobs_v1(
 AS $function$
 DECLARE
     known record;
-    slot integer;
+    slot record;
+    has_slot boolean := false;
     blocked_queues varchar[] := '{}';
     started_ids bigint[];
+    started integer;
     held text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
 BEGIN
     SELECT count(*) AS controls, min(control.kind) AS kind, min(control.name) AS name,
@@ -948,9 +950,11 @@ BEGIN
         IF held <> '' OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
             RETURN '{}';
         END IF;
-        slot := procrastinate_diesel_take_jobs_left_v1(known.kind, known.name, wanted, known.changed_at);
+        slot := procrastinate_diesel_take_jobs_left_v1(
+            known.kind, known.name, wanted, known.changed_at, known.period_seconds, due_at);
         held := set_config('procrastinate_diesel.holds_limits', 'shared', true);
-        IF slot IS NULL THEN
+        has_slot := slot.taken IS NOT NULL;
+        IF NOT has_slot THEN
             RETURN '{}';
         END IF;
     ELSIF known.controls = 1 AND known.kind = 'queue' AND NOT known.has_keys AND target_queue_names IS NULL
@@ -962,14 +966,18 @@ BEGIN
     END IF;
     started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
         p_worker_id, target_queue_names, wanted, due_at, false, true, blocked_queues);
-    IF slot IS NOT NULL AND cardinality(started_ids) > 0 THEN
+    IF has_slot AND cardinality(started_ids) > 0 THEN
         held := set_config('procrastinate_diesel.holds_limits', 'true', true);
-        IF known.period_seconds IS NOT NULL THEN
+    END IF;
+    IF has_slot AND known.period_seconds IS NOT NULL THEN
+        started := CASE WHEN known.kind = 'queue' AND target_queue_names = ARRAY[known.name]::varchar[]
+            THEN cardinality(started_ids)
+            ELSE (SELECT count(*) FROM procrastinate_jobs AS job
+                  WHERE job.id = ANY (started_ids)
+                    AND known.name = CASE known.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END) END;
+        IF started < wanted THEN
             PERFORM procrastinate_diesel_record_starts_v1(
-                known.kind, known.name, slot, known.period_seconds, procrastinate_diesel_start_time_v1(due_at),
-                (SELECT count(*)::integer FROM procrastinate_jobs AS job
-                 WHERE job.id = ANY (started_ids)
-                   AND known.name = CASE known.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END));
+                known.kind, known.name, slot.taken, known.period_seconds, slot.counted_at, started - wanted);
         END IF;
     END IF;
     RETURN started_ids;

@@ -738,7 +738,13 @@ BEGIN
         coalesce(array_agg(head.lock ORDER BY head.priority DESC, head.round, head.turn, head.key_id), '{}'),
         coalesce(array_agg(head.id ORDER BY head.priority DESC, head.id), '{}')
     INTO job_ids, locks, positions
-    FROM unnest(heads) AS head;
+    FROM (
+        SELECT each.*
+        FROM unnest(heads) AS each
+        ORDER BY each.priority DESC, each.round, each.turn, each.key_id
+        -- Some more than wanted, because another transaction can have locked some. All, if others
+        -- are compared with them.
+        LIMIT CASE WHEN NOT has_others THEN wanted + 10 END) AS head;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_keyed_jobs_v1(

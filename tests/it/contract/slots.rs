@@ -242,9 +242,27 @@ fn only_the_jobs_of_the_limit_count_as_starts() {
     );
     for (wanted, started, counted) in [(1, 1, 0), (2, 2, 1), (3, 3, 3), (5, 5, 5), (4, 4, 7), (9, 5, 10)] {
         assert_eq!(queue.rows(&fetch(wanted)).len(), started);
-        let starts =
-            "SELECT coalesce(sum(starts), 0) FROM procrastinate_diesel_limit_states, unnest(counted_starts) AS starts";
-        assert_eq!(queue.row(starts), counted.to_string(), "{wanted}");
+        assert_eq!(recorded_starts(&mut queue), counted.to_string(), "{wanted}");
+    }
+}
+
+fn recorded_starts(queue: &mut Queue) -> String {
+    queue
+        .row("SELECT coalesce(sum(starts), 0) FROM procrastinate_diesel_limit_states, unnest(counted_starts) AS starts")
+}
+
+#[test]
+fn a_fetch_that_finds_fewer_jobs_than_it_takes_from_its_slot_records_those_that_it_starts() {
+    for (queues, after) in [("'{default}'", 33), ("NULL", 33)] {
+        let mut queue = counted(33, 30, STARTS);
+        let fetch = fetch(5).replace("'{default}'", queues);
+        assert_eq!(queue.rows(&fetch).len(), 2);
+        assert_eq!(recorded_starts(&mut queue), after.to_string(), "{queues}");
+        assert_eq!(queue.rows(&fetch), [""; 0]);
+        assert_eq!(recorded_starts(&mut queue), after.to_string(), "{queues}");
+        queue.add(json!([{}, {}]));
+        assert_eq!(queue.rows(&fetch).len(), 2);
+        assert_eq!(recorded_starts(&mut queue), "35", "{queues}");
     }
 }
 
