@@ -578,6 +578,7 @@ DECLARE
     most CONSTANT integer := least(wanted, 100000) + 10;
     had_many_due CONSTANT boolean := procrastinate_diesel_had_many_v1('due_jobs');
     has_many_due boolean := false;
+    is_any_plain boolean;
     is_any_scheduled boolean;
     is_any_locked boolean;
     due_ids bigint[];
@@ -591,7 +592,11 @@ BEGIN
     IF flow.queue_names = '{}' THEN
         RETURN;
     END IF;
-    SELECT had_many_due OR (
+    SELECT (SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
+            ORDER BY job.queue_name DESC, job.priority, job.id DESC
+            LIMIT 1) IS NOT NULL,
+           had_many_due OR (
             SELECT job.id FROM procrastinate_jobs AS job
             WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NOT NULL
             ORDER BY job.queue_name DESC, job.priority, job.id DESC
@@ -601,9 +606,11 @@ BEGIN
             WHERE job.status = 'todo' AND job.lock IS NOT NULL
             ORDER BY job.queue_name DESC, job.priority, job.id DESC
             LIMIT 1) IS NOT NULL
-    INTO is_any_scheduled, is_any_locked;
-    job_ids := procrastinate_diesel_find_unlocked_jobs_v1(flow, most, passed_over);
-    has_more := cardinality(job_ids) >= most;
+    INTO is_any_plain, is_any_scheduled, is_any_locked;
+    IF is_any_plain THEN
+        job_ids := procrastinate_diesel_find_unlocked_jobs_v1(flow, most, passed_over);
+        has_more := cardinality(job_ids) >= most;
+    END IF;
     IF is_any_scheduled THEN
         due_ids := procrastinate_diesel_find_due_jobs_v1(flow, most, passed_over, due_at);
         has_many_due := cardinality(due_ids) >= most;
