@@ -330,7 +330,7 @@ AS $function$
 DECLARE
     last_place CONSTANT integer := cardinality(started_at);
     entry_end CONSTANT timestamptz := to_timestamp(
-        ceil(extract(epoch FROM counted_at) / (period_seconds / 100)) * (period_seconds / 100));
+        ceil(date_part('epoch', counted_at) / (period_seconds / 100)) * (period_seconds / 100));
 BEGIN
     -- Usually there is such an entry, and all others still count.
     IF started_at[last_place] = entry_end AND started_at[1] > counted_at - make_interval(secs => period_seconds) THEN
