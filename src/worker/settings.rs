@@ -156,6 +156,9 @@ impl Worker {
 
     /// Stops the worker when there is no job left to start. Default: the worker waits for more jobs.
     ///
+    /// It does not wait for jobs that a pause or limit holds back. If other workers have locked jobs with a limit for
+    /// each key, it tries again for about a second.
+    ///
     /// Such a worker also defers the periodic tasks that are due when it starts.
     ///
     /// # Example

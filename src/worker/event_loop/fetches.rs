@@ -9,6 +9,12 @@ use super::wake::WakeUps;
 /// How far apart the workers held back by one limit fetch again, at most.
 const LONGEST_SPREAD: Duration = Duration::from_millis(200);
 
+/// A shorter wait than this means that another fetch has locked the jobs, for a moment.
+const A_MOMENT: Duration = Duration::from_millis(20);
+
+/// How often in a row a worker that stops when nothing is left fetches again because of such locks: for about a second.
+const MOST_PASSED_OVER: u32 = 100;
+
 /// When to fetch jobs of each group.
 #[derive(Debug)]
 pub(super) struct Fetches {
@@ -25,6 +31,8 @@ struct GroupFetches {
     is_due: bool,
     next_poll: Instant,
     wake_ups: WakeUps,
+    /// How many fetches in a row passed over jobs that another fetch had locked.
+    passed_over: u32,
 }
 
 /// A fetch: for which group, and how many jobs.
@@ -38,7 +46,7 @@ impl Fetches {
     /// All groups are due at first.
     pub(super) fn new(groups: usize, polling_interval: Duration) -> Self {
         let next_poll = Instant::now() + polling_interval;
-        let group = |_| GroupFetches { is_due: true, next_poll, wake_ups: WakeUps::default() };
+        let group = |_| GroupFetches { is_due: true, next_poll, wake_ups: WakeUps::default(), passed_over: 0 };
         Self { groups: (0..groups).map(group).collect(), first: 0, polling_interval }
     }
 
@@ -97,6 +105,8 @@ impl Fetches {
             // All slots were filled, so there can be more jobs.
             group.is_due |= jobs >= fetch.free_slots;
             group.wake_ups.on_fetched(jobs);
+            let former = if jobs > 0 { 0 } else { group.passed_over };
+            group.passed_over = if wait.is_some_and(|wait| wait < A_MOMENT) { former + 1 } else { 0 };
             let wait = wait.filter(|wait| *wait < self.polling_interval).map(|wait| {
                 // The workers held back by one limit do not all fetch at the same moment.
                 wait + (wait / 10).min(LONGEST_SPREAD).mul_f64(fastrand::f64())
@@ -105,9 +115,9 @@ impl Fetches {
         }
     }
 
-    /// Whether a fetch is due now or after a notification.
+    /// Whether a fetch is due now or after a notification, or another fetch has locked jobs for a moment.
     pub(super) fn are_pending(&self) -> bool {
-        self.groups.iter().any(|group| group.is_due || group.wake_ups.fetch_at().is_some())
+        self.groups.iter().any(|group| group.is_due || group.wake_ups.fetch_at().is_some() || group.is_passed_over())
     }
 
     /// Returns when the loop must act. A due fetch without free slots does not count.
@@ -124,6 +134,10 @@ impl Fetches {
 impl GroupFetches {
     fn is_due(&self) -> bool {
         self.is_due || self.wake_ups.is_due()
+    }
+
+    fn is_passed_over(&self) -> bool {
+        (1..=MOST_PASSED_OVER).contains(&self.passed_over)
     }
 }
 
@@ -164,6 +178,25 @@ mod tests {
         assert_eq!(fetch(&mut fetches, free_slots, 0), None);
         fetches.set_due(2);
         assert_eq!(fetch(&mut fetches, free_slots, 0), Some(2));
+    }
+
+    #[test]
+    fn jobs_that_another_fetch_has_locked_are_fetched_later_but_not_awaited_without_end() {
+        let mut fetches = fetches(1);
+        let fetch = |fetches: &mut Fetches, jobs, wait: Duration| {
+            let fetch = Fetch { group: 0, free_slots: 9 };
+            fetches.on_fetch(fetch);
+            fetches.on_fetched(fetch, jobs, Some(wait));
+            fetches.are_pending()
+        };
+        let moment = Duration::from_millis(10);
+        assert!(fetch(&mut fetches, 0, moment));
+        assert!(fetches.next_deadline(|_| 9) <= Instant::now() + 2 * moment);
+        // That of a full limit.
+        assert!(!fetch(&mut fetches, 0, Duration::from_secs(1)));
+        let awaited = (0..200).filter(|_| fetch(&mut fetches, 0, moment)).count();
+        assert_eq!(awaited, MOST_PASSED_OVER as usize);
+        assert!(fetch(&mut fetches, 1, moment));
     }
 
     #[test]

@@ -147,3 +147,38 @@ async fn a_worker_raises_the_priorities_of_every_queue() {
     worker.stop().await.unwrap();
     assert_eq!(rows(&mut connection, "SELECT pass_began_at FROM procrastinate_diesel_priority_ageings"), ["NULL"]);
 }
+
+#[tokio::test]
+async fn a_worker_that_stops_when_empty_waits_a_moment_for_a_key_that_another_fetch_has_locked() {
+    #[task]
+    async fn import(tenant: String) {
+        let _ = tenant;
+    }
+
+    let database = database();
+    let mut connection = connect(&database);
+    let app = App::builder(connector(&database).await).task::<import>().build().unwrap();
+    app.execute(limit_task("import").per_key("tenant").max_running(5)).await.unwrap();
+    app.defer(import("a".to_owned())).await.unwrap();
+    sql(
+        &mut connection,
+        "SELECT procrastinate_diesel_assign_keys_v1(10, now()); BEGIN; SELECT FROM procrastinate_diesel_limit_keys FOR UPDATE",
+    );
+    let unlock = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        sql(&mut connection, "COMMIT");
+    };
+    let (stopped, ()) = tokio::join!(app.worker().stop_when_empty().run(), unlock);
+    stopped.unwrap();
+    assert_eq!(statuses(&mut connection), [JobStatus::Succeeded]);
+
+    // But not without end.
+    app.defer(import("a".to_owned())).await.unwrap();
+    sql(
+        &mut connection,
+        "SELECT procrastinate_diesel_assign_keys_v1(10, now()); BEGIN; SELECT FROM procrastinate_diesel_limit_keys FOR UPDATE",
+    );
+    within_patience(app.worker().stop_when_empty().run()).await.unwrap();
+    sql(&mut connection, "COMMIT");
+    assert_eq!(statuses(&mut connection), [JobStatus::Succeeded, JobStatus::Todo]);
+}
