@@ -323,15 +323,15 @@ COMMENT ON FUNCTION procrastinate_diesel_recent_starts_v1(timestamptz[], integer
 
 CREATE FUNCTION procrastinate_diesel_add_starts_v1(
         started_at timestamptz[], counted_starts integer[], period_seconds double precision, counted_at timestamptz,
-        jobs integer, OUT new_started_at timestamptz[], OUT new_counted_starts integer[])
+        jobs integer, OUT new_started_at timestamptz[], OUT new_counted_starts integer[], OUT entry_end timestamptz)
     LANGUAGE plpgsql
     STABLE
 AS $function$
 DECLARE
     last_place CONSTANT integer := cardinality(started_at);
-    entry_end CONSTANT timestamptz := to_timestamp(
-        ceil(date_part('epoch', counted_at) / (period_seconds / 100)) * (period_seconds / 100));
 BEGIN
+    entry_end := to_timestamp(
+        ceil(date_part('epoch', counted_at) / (period_seconds / 100)) * (period_seconds / 100));
     -- Usually there is such an entry, and all others still count.
     IF started_at[last_place] = entry_end AND started_at[1] > counted_at - make_interval(secs => period_seconds) THEN
         new_started_at := started_at;
@@ -352,7 +352,8 @@ END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_add_starts_v1(
     timestamptz[], integer[], double precision, timestamptz, integer) IS
-    'The recorded starts that still count, with these new ones.';
+    'The recorded starts that still count, with these new ones, which count as of the time '
+    'entry_end.';
 
 CREATE FUNCTION procrastinate_diesel_rooms_v1(
         target_queue_names varchar[], due_at timestamptz, is_queue_searched boolean)
@@ -539,7 +540,7 @@ COMMENT ON FUNCTION procrastinate_diesel_keep_jobs_left_v1(procrastinate_diesel_
 
 CREATE FUNCTION procrastinate_diesel_take_jobs_left_v1(
         p_kind text, p_name varchar, wanted integer, changed_at timestamptz, period_seconds double precision,
-        due_at timestamptz, OUT taken integer, OUT counted_at timestamptz)
+        due_at timestamptz, OUT taken integer, OUT counted_at timestamptz, OUT entry_end timestamptz)
     LANGUAGE plpgsql
 AS $function$
 DECLARE
@@ -579,6 +580,7 @@ BEGIN
         counted_at := procrastinate_diesel_start_time_v1(due_at);
         added := procrastinate_diesel_add_starts_v1(
             locked.started_at, locked.counted_starts, period_seconds, counted_at, wanted);
+        entry_end := added.entry_end;
         UPDATE procrastinate_diesel_limit_states AS state
         SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted,
             started_at = added.new_started_at, counted_starts = added.new_counted_starts
@@ -590,7 +592,8 @@ COMMENT ON FUNCTION procrastinate_diesel_take_jobs_left_v1(
     text, varchar, integer, timestamptz, double precision, timestamptz) IS
     'Locks a slot of a limit that may start so many jobs without a count, until the end of the '
     'transaction, and takes them from those that are left. taken is NULL if there is no such slot. '
-    'With a period, they are recorded as starts at the time counted_at.';
+    'With a period, they are recorded as starts at the time counted_at, and count as such of the '
+    'time entry_end.';
 
 CREATE FUNCTION procrastinate_diesel_take_limit_v1(
         p_kind text, p_name varchar, p_jobs_per_slot integer, has_new_snapshots boolean)

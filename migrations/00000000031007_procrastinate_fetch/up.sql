@@ -940,6 +940,7 @@ DECLARE
     blocked_queues varchar[] := '{}';
     started_ids bigint[];
     started integer;
+    started_at timestamptz;
     held text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
 BEGIN
     SELECT count(*) AS controls, min(control.kind) AS kind, min(control.name) AS name,
@@ -982,7 +983,14 @@ BEGIN
             ELSE (SELECT count(*) FROM procrastinate_jobs AS job
                   WHERE job.id = ANY (started_ids)
                     AND known.name = CASE known.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END) END;
-        IF started < wanted THEN
+        started_at := procrastinate_diesel_start_time_v1(due_at);
+        IF started_at > slot.entry_end THEN
+            -- It had to wait. Starts must not count as earlier than they are.
+            PERFORM procrastinate_diesel_record_starts_v1(
+                known.kind, known.name, slot.taken, known.period_seconds, slot.counted_at, -wanted);
+            PERFORM procrastinate_diesel_record_starts_v1(
+                known.kind, known.name, slot.taken, known.period_seconds, started_at, started);
+        ELSIF started < wanted THEN
             PERFORM procrastinate_diesel_record_starts_v1(
                 known.kind, known.name, slot.taken, known.period_seconds, slot.counted_at, started - wanted);
         END IF;

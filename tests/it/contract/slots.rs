@@ -267,6 +267,27 @@ fn a_fetch_that_finds_fewer_jobs_than_it_takes_from_its_slot_records_those_that_
 }
 
 #[test]
+fn a_fetch_that_waits_after_it_has_a_slot_does_not_record_its_starts_as_earlier_than_they_are() {
+    for wanted in [5, 9] {
+        // An entry of starts is 0.1 seconds long.
+        let mut queue = counted(36, 30, "NULL, 80, 10");
+        queue.run("BEGIN; LOCK TABLE procrastinate_events IN SHARE MODE");
+        let waiting = Waiting::start(&mut queue, &fetch(wanted));
+        queue.run("SELECT pg_sleep(0.15)");
+        let released_at = queue.row("SELECT clock_timestamp()");
+        queue.run("COMMIT");
+        assert_eq!(waiting.rows().len(), 5);
+        let later = format!(
+            "SELECT sum(starts) FROM procrastinate_diesel_limit_states,
+                 unnest(started_at, counted_starts) AS entry (at, starts)
+             WHERE at >= '{released_at}'"
+        );
+        assert_eq!(queue.row(&later), "5", "{wanted}");
+        assert_eq!(recorded_starts(&mut queue), "36", "{wanted}");
+    }
+}
+
+#[test]
 fn a_pause_of_a_queue_without_jobs_holds_back_only_the_jobs_that_come() {
     let of_all = |wanted| fetch(wanted).replace("'{default}'", "NULL");
     for control in ["pause_v1('queue', 'other')", "set_limit_v1('queue', 'other', 1, NULL, NULL)"] {
