@@ -747,7 +747,7 @@ BEGIN
         has_more := found.has_more;
         IF flow.has_ready_keys THEN
             keyed := procrastinate_diesel_find_keyed_jobs_v1(
-                flow, missing, tried_keys, last_lock, due_at, cardinality(found.job_ids) > 0);
+                flow, least(missing, 100000), tried_keys, tried, last_lock, due_at, cardinality(found.job_ids) > 0);
             has_more := has_more OR cardinality(keyed.key_ids) > 0;
             tried_keys := tried_keys || keyed.key_ids;
         END IF;

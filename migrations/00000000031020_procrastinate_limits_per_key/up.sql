@@ -186,34 +186,67 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_unfinished_jobs_v1(text, varchar) IS
     'The pending and running jobs of a queue or task. Reads no others.';
 
-CREATE FUNCTION procrastinate_diesel_note_missing_jobs_v1(p_kind text, p_name varchar, most integer)
+CREATE FUNCTION procrastinate_diesel_note_missing_jobs_v1(
+        p_kind text, p_name varchar, most integer, skips_locked boolean DEFAULT false)
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
+DECLARE
+    missing_ids bigint[] := ARRAY(
+        SELECT job.id
+        FROM procrastinate_diesel_unfinished_jobs_v1(p_kind, p_name) AS job (id)
+        WHERE NOT EXISTS (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.job_id = job.id)
+        LIMIT most);
 BEGIN
+    IF skips_locked THEN
+        missing_ids := ARRAY(
+            SELECT job.id FROM procrastinate_jobs AS job
+            WHERE job.id = ANY (missing_ids)
+            FOR NO KEY UPDATE SKIP LOCKED);
+    END IF;
     INSERT INTO procrastinate_diesel_keyed_jobs (job_id)
-    SELECT job.id
-    FROM procrastinate_diesel_unfinished_jobs_v1(p_kind, p_name) AS job (id)
-    WHERE NOT EXISTS (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.job_id = job.id)
-    LIMIT most
+    SELECT missing.id FROM unnest(missing_ids) AS missing (id)
     ON CONFLICT DO NOTHING;
-    -- Those with a key of a former path.
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_note_missing_jobs_v1(text, varchar, integer, boolean) IS
+    'Marks pending and running jobs of a queue or task that have no row, because their transaction '
+    'did not see the limit, at most so many. With skips_locked it waits for no other transaction '
+    'that has inserted the row of a job together with a change of the job.';
+
+CREATE FUNCTION procrastinate_diesel_note_outdated_jobs_v1(p_kind text, p_name varchar, most integer)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
+BEGIN
     UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'new'
     WHERE keyed.job_id = ANY (ARRAY(
         SELECT outdated.job_id
-        FROM procrastinate_diesel_limit_keys AS former
-        JOIN procrastinate_diesel_keyed_jobs AS outdated ON outdated.key_id = former.id
-        WHERE former.kind = p_kind AND former.name = p_name AND outdated.state <> 'new'
-          AND NOT EXISTS (
+        FROM procrastinate_diesel_unfinished_jobs_v1(p_kind, p_name) AS unfinished (id)
+        JOIN procrastinate_diesel_keyed_jobs AS outdated
+            ON outdated.job_id = unfinished.id AND (outdated.state IN ('later', 'pending', 'running')) IS TRUE
+        CROSS JOIN LATERAL (
+            SELECT known.kind, known.name, known.key_path FROM procrastinate_diesel_limit_keys AS known
+            WHERE known.id = outdated.key_id
+            OFFSET 0) AS former
+        -- A job has one key. The limit of its queue comes before that of its task.
+        WHERE p_kind = 'queue' AND (former.kind = 'task' OR former.name <> p_name)
+           OR NOT EXISTS (
                 SELECT FROM procrastinate_diesel_flow_controls AS control
-                WHERE control.kind = p_kind AND control.name = p_name AND control.key_path = former.key_path)
+                WHERE control.kind = former.kind AND control.name = former.name
+                  AND control.key_path = former.key_path)
+           -- It was started while there was no limit.
+           OR outdated.state <> 'running' AND (
+                SELECT job.status = doing FROM procrastinate_jobs AS job WHERE job.id = unfinished.id)
         LIMIT most
         FOR UPDATE OF outdated SKIP LOCKED));
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_note_missing_jobs_v1(text, varchar, integer) IS
-    'Marks pending and running jobs of a queue or task, at most so many. Those have no row if '
-    'their transaction did not see the limit. Others have a key of a former path.';
+COMMENT ON FUNCTION procrastinate_diesel_note_outdated_jobs_v1(text, varchar, integer) IS
+    'Marks pending and running jobs of a queue or task whose row is not up to date, because limits '
+    'were set, changed or removed, at most so many.';
 
 CREATE FUNCTION procrastinate_diesel_remove_idle_keys_v1(p_kind text, p_name varchar, most integer)
     RETURNS void
@@ -238,6 +271,35 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_remove_idle_keys_v1(text, varchar, integer) IS
     'Deletes keys of a limit that have no jobs, at most so many.';
 
+CREATE FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(p_kind text, p_name varchar, most integer)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    noted bigint;
+BEGIN
+    UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'new'
+    WHERE keyed.job_id = ANY (ARRAY(
+        SELECT outdated.job_id
+        FROM procrastinate_diesel_limit_keys AS former
+        JOIN procrastinate_diesel_keyed_jobs AS outdated ON outdated.key_id = former.id
+        WHERE former.kind = p_kind AND former.name = p_name AND outdated.state NOT IN ('new', 'ended')
+        LIMIT most
+        FOR UPDATE OF outdated SKIP LOCKED));
+    GET DIAGNOSTICS noted = ROW_COUNT;
+    IF noted = 0 THEN
+        PERFORM procrastinate_diesel_remove_idle_keys_v1(p_kind, p_name, most);
+        UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = NULL
+        WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 0 AND NOT EXISTS (
+            SELECT FROM procrastinate_diesel_limit_keys AS known
+            WHERE known.kind = p_kind AND known.name = p_name);
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(text, varchar, integer) IS
+    'Marks the jobs of a limit for each key that was removed, at most so many. Forgets the limit '
+    'when there are none left.';
+
 -- How long ago a limit was set decides how often to search: a transaction that did not see it
 -- rarely stays open for long.
 CREATE FUNCTION procrastinate_diesel_check_keyed_jobs_v1(counted_at timestamptz)
@@ -248,6 +310,17 @@ DECLARE
     control record;
     former_check timestamptz;
 BEGIN
+    -- The jobs of a limit that was removed may have another one.
+    FOR control IN
+        SELECT state.kind, state.name
+        FROM procrastinate_diesel_limit_states AS state
+        WHERE state.slot = 0 AND state.keys_checked_at IS NOT NULL AND NOT EXISTS (
+            SELECT FROM procrastinate_diesel_flow_controls AS each
+            WHERE each.kind = state.kind AND each.name = state.name AND each.key_path IS NOT NULL)
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        PERFORM procrastinate_diesel_note_unlimited_jobs_v1(control.kind, control.name, 10000);
+    END LOOP;
     FOR control IN
         SELECT each.kind, each.name, state.kind IS NULL AS is_new, state.keys_checked_at
         FROM procrastinate_diesel_flow_controls AS each
@@ -272,7 +345,8 @@ BEGIN
         IF FOUND AND former_check IS NOT DISTINCT FROM control.keys_checked_at THEN
             UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = counted_at
             WHERE state.kind = control.kind AND state.name = control.name AND state.slot = 0;
-            PERFORM procrastinate_diesel_note_missing_jobs_v1(control.kind, control.name, 10000);
+            PERFORM procrastinate_diesel_note_missing_jobs_v1(control.kind, control.name, 10000, true);
+            PERFORM procrastinate_diesel_note_outdated_jobs_v1(control.kind, control.name, 10000);
             PERFORM procrastinate_diesel_remove_idle_keys_v1(control.kind, control.name, 10000);
         END IF;
     END LOOP;
@@ -562,7 +636,9 @@ BEGIN
         bool_or(running.jobs < running.rows)
     INTO rooms, are_outdated
     FROM unnest(key_ids) WITH ORDINALITY AS locked (id, ordinal)
-    JOIN procrastinate_diesel_limit_keys AS known ON known.id = ANY (ARRAY[locked.id])
+    -- With OFFSET the planner cannot read all keys of a limit.
+    CROSS JOIN LATERAL (
+        SELECT each.* FROM procrastinate_diesel_limit_keys AS each WHERE each.id = locked.id OFFSET 0) AS known
     JOIN procrastinate_diesel_flow_controls AS control
         ON control.kind = known.kind AND control.name = known.name AND control.key_path = known.key_path
     CROSS JOIN LATERAL (
@@ -592,8 +668,8 @@ COMMENT ON FUNCTION procrastinate_diesel_key_rooms_v1(bigint[], integer, timesta
     'again if there is no room. Removes the rows of jobs that do not run any more.';
 
 CREATE FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
-        flow procrastinate_diesel_flow_v1, rooms procrastinate_diesel_key_room_v1[], most integer, last_lock text,
-        due_at timestamptz)
+        flow procrastinate_diesel_flow_v1, rooms procrastinate_diesel_key_room_v1[], most integer,
+        passed_over bigint[], last_lock text, due_at timestamptz)
     RETURNS procrastinate_diesel_key_head_v1[]
     LANGUAGE plpgsql
 AS $function$
@@ -611,6 +687,7 @@ BEGIN
             FROM procrastinate_diesel_keyed_jobs AS keyed
             JOIN procrastinate_jobs AS job ON job.id = ANY (ARRAY[keyed.job_id])
             WHERE keyed.key_id = open.key_id AND keyed.state = 'pending' AND job.status = todo
+              AND job.id <> ALL (passed_over)
               AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
               AND (flow.queue_names IS NULL OR job.queue_name = ANY (flow.queue_names))
               AND job.queue_name <> ALL (flow.blocked_queues) AND job.task_name <> ALL (flow.blocked_tasks)
@@ -629,7 +706,7 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
-    procrastinate_diesel_flow_v1, procrastinate_diesel_key_room_v1[], integer, text, timestamptz) IS
+    procrastinate_diesel_flow_v1, procrastinate_diesel_key_room_v1[], integer, bigint[], text, timestamptz) IS
     'The first jobs of these keys that may start, as many as there is room for, and at most so '
     'many of each.';
 
@@ -671,7 +748,8 @@ COMMENT ON FUNCTION procrastinate_diesel_let_keys_wait_v1(
     'if none is pending.';
 
 CREATE FUNCTION procrastinate_diesel_open_keys_v1(
-        flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], last_lock text, due_at timestamptz,
+        flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], passed_over bigint[], last_lock text,
+        due_at timestamptz,
         OUT open procrastinate_diesel_key_room_v1[], OUT heads procrastinate_diesel_key_head_v1[],
         OUT key_ids bigint[])
     LANGUAGE plpgsql
@@ -683,18 +761,21 @@ DECLARE
     new_heads procrastinate_diesel_key_head_v1[];
     startable_keys bigint[];
     waiting procrastinate_diesel_key_room_v1[];
+    -- More and more, because there can be very many keys of which no job can start.
+    next_keys integer := wanted;
 BEGIN
     open := '{}';
     heads := '{}';
     key_ids := '{}';
     LOOP
         new_keys := procrastinate_diesel_lock_keys_v1(
-            flow, wanted - cardinality(open), tried_keys || key_ids);
+            flow, greatest(wanted - cardinality(open), next_keys), tried_keys || key_ids);
         EXIT WHEN cardinality(new_keys) = 0;
         key_ids := key_ids || new_keys;
+        next_keys := least(2 * next_keys, 1000);
         rooms := procrastinate_diesel_key_rooms_v1(new_keys, wanted, counted_at);
         -- The second one in case another transaction has locked the first.
-        new_heads := procrastinate_diesel_find_heads_of_keys_v1(flow, rooms, 2, last_lock, due_at);
+        new_heads := procrastinate_diesel_find_heads_of_keys_v1(flow, rooms, 2, passed_over, last_lock, due_at);
         startable_keys := ARRAY(SELECT head.key_id FROM unnest(new_heads) AS head WHERE head.round = 1);
         IF cardinality(startable_keys) = cardinality(new_keys) THEN
             open := open || rooms;
@@ -709,28 +790,33 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_open_keys_v1(
-    procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz) IS
+    procrastinate_diesel_flow_v1, integer, bigint[], bigint[], text, timestamptz) IS
     'Locks the next ready keys until enough of them have a job that may start (open), in the order '
     'of their turns. heads are their first jobs, key_ids all keys that were looked at.';
 
 CREATE FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
-        flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], last_lock text, due_at timestamptz,
-        has_others boolean,
+        flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], passed_over bigint[], last_lock text,
+        due_at timestamptz, has_others boolean,
         OUT job_ids bigint[], OUT locks text[], OUT positions bigint[], OUT key_ids bigint[])
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     keys record;
     heads procrastinate_diesel_key_head_v1[];
+    -- The others have no further jobs that may start.
+    further_keys bigint[];
 BEGIN
-    keys := procrastinate_diesel_open_keys_v1(flow, wanted, tried_keys, last_lock, due_at);
+    keys := procrastinate_diesel_open_keys_v1(flow, wanted, tried_keys, passed_over, last_lock, due_at);
     key_ids := keys.key_ids;
     heads := keys.heads;
     -- The first jobs of so many keys are enough if all have the same priority.
     IF has_others OR cardinality(keys.open) < wanted
             OR (SELECT count(DISTINCT head.priority) FROM unnest(heads) AS head WHERE head.round = 1) > 1 THEN
-        heads := procrastinate_diesel_find_heads_of_keys_v1(
-            flow, keys.open, greatest(20, 2 * wanted / greatest(cardinality(keys.open), 1)), last_lock, due_at);
+        further_keys := ARRAY(SELECT head.key_id FROM unnest(heads) AS head WHERE head.round = 2);
+        heads := ARRAY(SELECT head FROM unnest(heads) AS head WHERE head.key_id <> ALL (further_keys))
+            || procrastinate_diesel_find_heads_of_keys_v1(
+                flow, ARRAY(SELECT each FROM unnest(keys.open) AS each WHERE each.key_id = ANY (further_keys)),
+                greatest(20, 2 * wanted / greatest(cardinality(keys.open), 1)), passed_over, last_lock, due_at);
     END IF;
     -- The first jobs of all keys come before their second ones. For that, the jobs of a priority
     -- exchange their places.
@@ -748,7 +834,7 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
-    procrastinate_diesel_flow_v1, integer, bigint[], text, timestamptz, boolean) IS
+    procrastinate_diesel_flow_v1, integer, bigint[], bigint[], text, timestamptz, boolean) IS
     'Locks the next ready keys, and finds jobs of theirs that may start. has_others says whether '
     'jobs without such a limit were found, too. Each job has a position '
     'among those of its priority, to be compared with the IDs of other jobs. key_ids are all keys '
@@ -820,7 +906,11 @@ BEGIN
                  ORDER BY keyed.key_id, keyed.state, keyed.priority DESC, keyed.job_id
                  LIMIT 1) AS priority
             FROM unnest(started_keys, started_counts) AS each (key_id, jobs)
-            JOIN procrastinate_diesel_limit_keys AS former ON former.id = ANY (ARRAY[each.key_id])
+            -- With OFFSET the planner cannot read all keys of a limit.
+            CROSS JOIN LATERAL (
+                SELECT unchanged.* FROM procrastinate_diesel_limit_keys AS unchanged
+                WHERE unchanged.id = each.key_id
+                OFFSET 0) AS former
             JOIN procrastinate_diesel_flow_controls AS control
                 ON control.kind = former.kind AND control.name = former.name AND control.key_path = former.key_path
             CROSS JOIN LATERAL (

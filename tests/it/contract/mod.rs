@@ -9,6 +9,7 @@ mod batch_finish_and_fetch;
 mod batch_retry;
 mod cancel;
 mod change_jobs;
+mod changed_key_limits;
 mod defer;
 mod defer_each;
 mod ended_keyed_jobs;

@@ -1,0 +1,101 @@
+//! Limits for each key that are set, changed and removed while jobs run and wait.
+
+use serde_json::{Value, json};
+
+use super::queue::Queue;
+use crate::support::{rows, sql};
+
+const NONE: [&str; 0] = [];
+
+fn jobs(count: usize) -> Value {
+    vec![json!({ "args": { "tenant": "a" } }); count].into()
+}
+
+fn limit(queue: &mut Queue, kind: &str, name: &str, most: &str) {
+    let path = if most == "NULL" { "NULL" } else { "'{tenant}'" };
+    queue.run(&format!("SELECT procrastinate_diesel_limit_keys_v1('{kind}', '{name}', {path}, {most}, NULL, NULL)"));
+}
+
+fn fetching(wanted: usize) -> String {
+    format!(
+        "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(NULL, '{{}}', '{{}}', NULL, {wanted}) \
+         WHERE kind = 'fetched' ORDER BY id"
+    )
+}
+
+#[test]
+fn jobs_that_were_started_while_a_limit_was_not_set_count_when_it_is_set_again() {
+    let mut queue = Queue::with_jobs(jobs(8));
+    limit(&mut queue, "queue", "default", "3");
+    assert_eq!(queue.rows(&fetching(1)), ["1"]);
+    limit(&mut queue, "queue", "default", "NULL");
+    assert_eq!(queue.rows(&fetching(4)), ["2", "3", "4", "5"]);
+    limit(&mut queue, "queue", "default", "3");
+    assert_eq!(queue.rows(&fetching(9)), NONE);
+    for (ended, started) in [("{1,2}", &NONE[..]), ("{3}", &["6"]), ("{4,5,6}", &["7", "8"])] {
+        queue.rows(&format!(
+            "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(NULL, '{ended}', \
+             array_fill('succeeded'::procrastinate_job_status, ARRAY[cardinality('{ended}'::bigint[])]), '{{none}}', 0)"
+        ));
+        assert_eq!(queue.rows(&fetching(9)), started, "{ended}");
+    }
+}
+
+#[test]
+fn a_new_limit_of_a_queue_holds_for_the_jobs_that_have_a_key_of_their_task() {
+    let mut queue = Queue::with_jobs(jobs(9));
+    limit(&mut queue, "task", "task", "3");
+    assert_eq!(queue.rows(&fetching(1)), ["1"]);
+    limit(&mut queue, "queue", "default", "1");
+    assert_eq!(queue.rows(&fetching(9)), NONE);
+    // And the other way round, without a wait.
+    limit(&mut queue, "queue", "default", "NULL");
+    assert_eq!(queue.rows(&fetching(9)), ["2", "3"]);
+    limit(&mut queue, "task", "task", "NULL");
+    assert_eq!(queue.rows(&fetching(1)), ["4"]);
+    assert_eq!(queue.rows(&fetching(9)).len(), 5);
+}
+
+#[test]
+fn a_search_for_jobs_without_a_row_waits_for_nobody() {
+    let mut queue = Queue::new();
+    limit(&mut queue, "queue", "default", "1");
+    queue.add(json!([{}, { "args": { "tenant": "a" } }]));
+    assert_eq!(queue.rows(&fetching(1)), ["1"]);
+    // The job without a key has no row while it runs. This transaction inserts one.
+    let mut other = queue.another_connection();
+    sql(&mut other, "BEGIN; SELECT procrastinate_retry_job_v2(1, now(), NULL, NULL, NULL)");
+    queue.run(
+        "SET lock_timeout = '2s';
+         UPDATE procrastinate_diesel_limit_states SET keys_checked_at = NULL",
+    );
+    assert_eq!(rows(&mut queue.connection, "SELECT id FROM procrastinate_fetch_job_v2(NULL, NULL)"), ["2"]);
+    sql(&mut other, "COMMIT");
+    assert_eq!(queue.rows(&fetching(1)), ["1"]);
+}
+
+#[test]
+fn a_job_with_a_lock_that_the_snapshot_does_not_see_as_taken_ends_no_fetch_in_a_circle() {
+    let mut queue = Queue::new();
+    limit(&mut queue, "queue", "default", "5");
+    queue.add(json!([{ "args": { "tenant": "a" }, "lock": "x" }, { "args": { "tenant": "b" } }]));
+    queue.run(
+        "SELECT procrastinate_diesel_assign_keys_v1(10, now());
+         UPDATE procrastinate_diesel_limit_states SET keys_checked_at = now() + interval '1 hour'",
+    );
+    let mut other = queue.another_connection();
+    sql(
+        &mut other,
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL statement_timeout = '10s'; SELECT FROM procrastinate_jobs",
+    );
+    queue.add(json!([{ "queue_name": "other", "lock": "x", "priority": 10 }]));
+    assert_eq!(queue.fetch("'{other}'"), Some(3));
+    assert_eq!(rows(&mut other, &fetching(5)), ["2"]);
+}
+
+#[test]
+fn a_fetch_can_want_as_many_jobs_as_a_number_has_room_for() {
+    let mut queue = Queue::with_jobs(jobs(3));
+    limit(&mut queue, "queue", "default", "2");
+    assert_eq!(queue.rows(&fetching(2_147_483_647)), ["1", "2"]);
+}
