@@ -738,7 +738,9 @@ BEGIN
     job_ids := '{}';
     locks := '{}';
     IF NOT flow.has_ready_keys THEN
-        SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks, '{}'::bigint[] AS positions INTO keyed;
+        SELECT '{}'::bigint[] AS job_ids, '{}'::text[] AS locks, '{}'::bigint[] AS positions,
+            '{}'::bigint[] AS job_keys
+        INTO keyed;
     END IF;
     WHILE missing > 0 LOOP
         search := CASE WHEN cardinality(flow.keyed_queues || flow.keyed_tasks) > 0
@@ -747,7 +749,8 @@ BEGIN
         has_more := found.has_more;
         IF flow.has_ready_keys THEN
             keyed := procrastinate_diesel_find_keyed_jobs_v1(
-                flow, least(missing, 100000), tried_keys, tried, last_lock, due_at, cardinality(found.job_ids) > 0);
+                flow, least(missing, 100000), tried_keys, tried, last_lock, due_at,
+                cardinality(found.job_ids || job_ids || tried_keys) > 0);
             has_more := has_more OR cardinality(keyed.key_ids) > 0;
             tried_keys := tried_keys || keyed.key_ids;
         END IF;
@@ -757,6 +760,14 @@ BEGIN
         flow := held.flow;
         IF cardinality(keyed.job_ids) > 0 THEN
             held := procrastinate_diesel_still_keyed_v1(held.job_ids, held.job_locks, keyed.job_ids, keyed.key_ids);
+            IF cardinality(held.job_ids) < missing AND cardinality(flow.limited_queues || flow.limited_tasks) = 0 THEN
+                -- Another transaction has locked all of these jobs. There can be further ones.
+                tried_keys := ARRAY(
+                    SELECT tried.key_id FROM unnest(tried_keys) AS tried (key_id)
+                    WHERE tried.key_id <> ALL (keyed.job_keys) OR tried.key_id = ANY (ARRAY(
+                        SELECT each.key_id FROM unnest(keyed.job_ids, keyed.job_keys) AS each (id, key_id)
+                        WHERE each.id = ANY (held.job_ids))));
+            END IF;
         END IF;
         job_ids := job_ids || held.job_ids;
         locks := locks || held.job_locks;

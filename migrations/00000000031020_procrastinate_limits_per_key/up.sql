@@ -220,28 +220,36 @@ CREATE FUNCTION procrastinate_diesel_note_outdated_jobs_v1(p_kind text, p_name v
 AS $function$
 DECLARE
     doing CONSTANT procrastinate_job_status := 'doing';
+    -- OFFSET keeps the planner from joining all jobs of the limit with all of them.
+    outdated_ids CONSTANT bigint[] := ARRAY(
+        SELECT unfinished.id
+        FROM procrastinate_diesel_unfinished_jobs_v1(p_kind, p_name) AS unfinished (id)
+        CROSS JOIN LATERAL (
+            SELECT keyed.state, keyed.key_id FROM procrastinate_diesel_keyed_jobs AS keyed
+            WHERE keyed.job_id = unfinished.id
+            OFFSET 0) AS noted
+        CROSS JOIN LATERAL (
+            SELECT known.kind, known.name, known.key_path FROM procrastinate_diesel_limit_keys AS known
+            WHERE known.id = noted.key_id
+            OFFSET 0) AS former
+        -- A job has one key. The limit of its queue comes before that of its task.
+        WHERE noted.state IN ('later', 'pending', 'running')
+          AND (p_kind = 'queue' AND (former.kind = 'task' OR former.name <> p_name)
+               OR NOT EXISTS (
+                    SELECT FROM procrastinate_diesel_flow_controls AS control
+                    WHERE control.kind = former.kind AND control.name = former.name
+                      AND control.key_path = former.key_path)
+               -- It was started while there was no limit.
+               OR noted.state <> 'running' AND (
+                    SELECT job.status = doing FROM procrastinate_jobs AS job
+                    WHERE job.id = ANY (ARRAY[unfinished.id])))
+        LIMIT most);
 BEGIN
     UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'new'
     WHERE keyed.job_id = ANY (ARRAY(
-        SELECT outdated.job_id
-        FROM procrastinate_diesel_unfinished_jobs_v1(p_kind, p_name) AS unfinished (id)
-        JOIN procrastinate_diesel_keyed_jobs AS outdated
-            ON outdated.job_id = unfinished.id AND (outdated.state IN ('later', 'pending', 'running')) IS TRUE
-        CROSS JOIN LATERAL (
-            SELECT known.kind, known.name, known.key_path FROM procrastinate_diesel_limit_keys AS known
-            WHERE known.id = outdated.key_id
-            OFFSET 0) AS former
-        -- A job has one key. The limit of its queue comes before that of its task.
-        WHERE p_kind = 'queue' AND (former.kind = 'task' OR former.name <> p_name)
-           OR NOT EXISTS (
-                SELECT FROM procrastinate_diesel_flow_controls AS control
-                WHERE control.kind = former.kind AND control.name = former.name
-                  AND control.key_path = former.key_path)
-           -- It was started while there was no limit.
-           OR outdated.state <> 'running' AND (
-                SELECT job.status = doing FROM procrastinate_jobs AS job WHERE job.id = unfinished.id)
-        LIMIT most
-        FOR UPDATE OF outdated SKIP LOCKED));
+        SELECT outdated.job_id FROM procrastinate_diesel_keyed_jobs AS outdated
+        WHERE outdated.job_id = ANY (outdated_ids) AND (outdated.state NOT IN ('new', 'ended')) IS TRUE
+        FOR UPDATE SKIP LOCKED));
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_note_outdated_jobs_v1(text, varchar, integer) IS
@@ -252,9 +260,8 @@ CREATE FUNCTION procrastinate_diesel_remove_idle_keys_v1(p_kind text, p_name var
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
-BEGIN
-    DELETE FROM procrastinate_diesel_limit_keys AS known
-    WHERE known.id = ANY (ARRAY(
+DECLARE
+    idle_keys CONSTANT bigint[] := ARRAY(
         SELECT unused.id FROM procrastinate_diesel_limit_keys AS unused
         LEFT JOIN procrastinate_diesel_flow_controls AS control
             ON control.kind = unused.kind AND control.name = unused.name AND control.key_path = unused.key_path
@@ -265,7 +272,12 @@ BEGIN
                      < now() - interval '1 minute')
           AND NOT EXISTS (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.key_id = unused.id)
         LIMIT most
-        FOR UPDATE OF unused SKIP LOCKED));
+        FOR UPDATE OF unused SKIP LOCKED);
+BEGIN
+    -- Another fetch may have assigned a job before this one had the lock. This statement sees it.
+    DELETE FROM procrastinate_diesel_limit_keys AS known
+    WHERE known.id = ANY (idle_keys)
+      AND NOT EXISTS (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.key_id = known.id);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_remove_idle_keys_v1(text, varchar, integer) IS
@@ -797,7 +809,7 @@ COMMENT ON FUNCTION procrastinate_diesel_open_keys_v1(
 CREATE FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
         flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], passed_over bigint[], last_lock text,
         due_at timestamptz, has_others boolean,
-        OUT job_ids bigint[], OUT locks text[], OUT positions bigint[], OUT key_ids bigint[])
+        OUT job_ids bigint[], OUT locks text[], OUT positions bigint[], OUT job_keys bigint[], OUT key_ids bigint[])
     LANGUAGE plpgsql
 AS $function$
 DECLARE
@@ -822,8 +834,9 @@ BEGIN
     -- exchange their places.
     SELECT coalesce(array_agg(head.id ORDER BY head.priority DESC, head.round, head.turn, head.key_id), '{}'),
         coalesce(array_agg(head.lock ORDER BY head.priority DESC, head.round, head.turn, head.key_id), '{}'),
-        coalesce(array_agg(head.id ORDER BY head.priority DESC, head.id), '{}')
-    INTO job_ids, locks, positions
+        coalesce(array_agg(head.id ORDER BY head.priority DESC, head.id), '{}'),
+        coalesce(array_agg(head.key_id ORDER BY head.priority DESC, head.round, head.turn, head.key_id), '{}')
+    INTO job_ids, locks, positions, job_keys
     FROM (
         SELECT each.*
         FROM unnest(heads) AS each
@@ -838,7 +851,7 @@ COMMENT ON FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
     'Locks the next ready keys, and finds jobs of theirs that may start. has_others says whether '
     'jobs without such a limit were found, too. Each job has a position '
     'among those of its priority, to be compared with the IDs of other jobs. key_ids are all keys '
-    'that were looked at.';
+    'that were looked at, job_keys those of the jobs.';
 
 CREATE FUNCTION procrastinate_diesel_still_keyed_v1(
         INOUT job_ids bigint[], INOUT job_locks text[], keyed_ids bigint[], locked_keys bigint[])

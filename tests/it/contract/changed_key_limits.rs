@@ -99,3 +99,19 @@ fn a_fetch_can_want_as_many_jobs_as_a_number_has_room_for() {
     limit(&mut queue, "queue", "default", "2");
     assert_eq!(queue.rows(&fetching(2_147_483_647)), ["1", "2"]);
 }
+
+#[test]
+fn jobs_behind_those_that_another_transaction_has_locked_start() {
+    for locked in [1, 2, 7, 50] {
+        let mut queue = Queue::with_jobs(jobs(60));
+        limit(&mut queue, "queue", "default", "3");
+        let mut other = queue.another_connection();
+        sql(&mut other, &format!("BEGIN; SELECT FROM procrastinate_jobs WHERE id <= {locked} FOR UPDATE"));
+        let behind: Vec<_> = (locked + 1..=locked + 3).map(|id| id.to_string()).collect();
+        assert_eq!(queue.rows(&fetching(1)), behind[..1], "{locked}");
+        assert_eq!(queue.rows("SELECT id FROM procrastinate_fetch_job_v2(NULL, NULL)"), behind[1..2], "{locked}");
+        assert_eq!(queue.rows(&fetching(9)), behind[2..], "{locked}");
+        sql(&mut other, "COMMIT");
+        assert_eq!(queue.rows(&fetching(9)), NONE, "{locked}");
+    }
+}

@@ -75,6 +75,10 @@ fn read_beside(what: &str, shape: &str, limit: i32, many: u32) -> Vec<i64> {
             TABLES.join(", ")
         ),
     );
+    // The first fetch compares all jobs with their limits, each with few others.
+    let reads = measure_tables(&TABLES, &mut connection, run(FETCHES[1]));
+    let rows_read: i64 = reads.iter().map(|reads| reads.idx_tup_fetch).sum();
+    assert!(rows_read <= 20 * i64::from(many), "{reads:?} at the first fetch beside {many} {what}");
     // It looks at the full keys, once.
     if limit == 1 {
         rows(
