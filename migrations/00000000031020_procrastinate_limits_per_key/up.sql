@@ -794,7 +794,10 @@ BEGIN
         ELSE
             open := open || ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id = ANY (startable_keys));
             waiting := ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id <> ALL (startable_keys));
-            PERFORM procrastinate_diesel_let_keys_wait_v1(waiting, flow.queue_names IS NULL, counted_at);
+            -- Not those of which another transaction has locked jobs for a moment.
+            IF cardinality(passed_over) = 0 THEN
+                PERFORM procrastinate_diesel_let_keys_wait_v1(waiting, flow.queue_names IS NULL, counted_at);
+            END IF;
         END IF;
         heads := heads || new_heads;
         EXIT WHEN cardinality(open) >= wanted;
