@@ -2,6 +2,7 @@
 //! full keys makes a difference.
 
 use diesel::prelude::*;
+use throwaway_postgres::Database;
 
 use crate::database::plans::{forget_statistics, measure_tables, run};
 use crate::support::{connect, database, rows, sql, superuser};
@@ -45,21 +46,10 @@ fn a_fetch_reads_no_more_rows_however_many_jobs_or_full_keys_there_are() {
     }
 }
 
-/// How many index pages each fetch reads beside so many jobs.
-fn read_beside(what: &str, shape: &str, limit: i32, many: u32) -> Vec<i64> {
-    let database = database();
-    let mut connection = connect(&database);
+/// Inserts so many jobs, as quickly as a table can be filled. The statistics know no job with a key.
+fn fill(database: &Database, shape: &str, many: u32) {
     sql(
-        &mut connection,
-        &format!(
-            "SELECT procrastinate_register_worker_v1();
-             SELECT procrastinate_diesel_limit_keys_v1('task', 'limited', '{{tenant}}', {limit}, NULL, NULL);
-             SELECT procrastinate_diesel_limit_keys_v1('queue', 'limited', '{{tenant}}', {limit}, NULL, NULL)"
-        ),
-    );
-    // As quickly as a table can be filled. The statistics know no job with a key.
-    sql(
-        &mut superuser(&database),
+        &mut superuser(database),
         &format!(
             "SET session_replication_role = replica;
              INSERT INTO procrastinate_jobs (queue_name, task_name, args, status)
@@ -75,10 +65,29 @@ fn read_beside(what: &str, shape: &str, limit: i32, many: u32) -> Vec<i64> {
             TABLES.join(", ")
         ),
     );
-    // The first fetch compares all jobs with their limits, each with few others.
-    let reads = measure_tables(&TABLES, &mut connection, run(FETCHES[1]));
-    let rows_read: i64 = reads.iter().map(|reads| reads.idx_tup_fetch).sum();
-    assert!(rows_read <= 20 * i64::from(many), "{reads:?} at the first fetch beside {many} {what}");
+}
+
+/// The first fetch compares all jobs with their limits. For each it reads few rows.
+fn check_first_fetch(connection: &mut PgConnection, what: &str, many: u32) {
+    let reads = measure_tables(&TABLES, connection, run(FETCHES[1]));
+    let rows: i64 = reads.iter().map(|reads| reads.idx_tup_fetch).sum();
+    assert!(rows <= 20 * i64::from(many), "{reads:?} at the first fetch beside {many} {what}");
+}
+
+/// How many index pages each fetch reads beside so many jobs.
+fn read_beside(what: &str, shape: &str, limit: i32, many: u32) -> Vec<i64> {
+    let database = database();
+    let mut connection = connect(&database);
+    sql(
+        &mut connection,
+        &format!(
+            "SELECT procrastinate_register_worker_v1();
+             SELECT procrastinate_diesel_limit_keys_v1('task', 'limited', '{{tenant}}', {limit}, NULL, NULL);
+             SELECT procrastinate_diesel_limit_keys_v1('queue', 'limited', '{{tenant}}', {limit}, NULL, NULL)"
+        ),
+    );
+    fill(&database, shape, many);
+    check_first_fetch(&mut connection, what, many);
     // It looks at the full keys, once.
     if limit == 1 {
         rows(
