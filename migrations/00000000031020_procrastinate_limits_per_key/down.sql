@@ -28,7 +28,7 @@ DROP FUNCTION procrastinate_diesel_find_keys_v1(bigint[]);
 DROP FUNCTION procrastinate_diesel_lock_noted_jobs_v1(integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_clean_keys_v1(integer);
 DROP FUNCTION procrastinate_diesel_check_keyed_jobs_v1(timestamptz);
-DROP FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(text, varchar, integer);
+DROP FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(integer);
 DROP FUNCTION procrastinate_diesel_remove_idle_keys_v1(text, varchar, integer);
 DROP FUNCTION procrastinate_diesel_note_outdated_jobs_v1(text, varchar, integer);
 DROP FUNCTION procrastinate_diesel_note_missing_jobs_v1(text, varchar, integer, boolean);

@@ -283,34 +283,40 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_remove_idle_keys_v1(text, varchar, integer) IS
     'Deletes keys of a limit that have no jobs, at most so many.';
 
-CREATE FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(p_kind text, p_name varchar, most integer)
+CREATE FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(most integer)
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    noted bigint;
+    former record;
 BEGIN
-    UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'new'
-    WHERE keyed.job_id = ANY (ARRAY(
-        SELECT outdated.job_id
-        FROM procrastinate_diesel_limit_keys AS former
-        JOIN procrastinate_diesel_keyed_jobs AS outdated ON outdated.key_id = former.id
-        WHERE former.kind = p_kind AND former.name = p_name AND outdated.state NOT IN ('new', 'ended')
-        LIMIT most
-        FOR UPDATE OF outdated SKIP LOCKED));
-    GET DIAGNOSTICS noted = ROW_COUNT;
-    IF noted = 0 THEN
-        PERFORM procrastinate_diesel_remove_idle_keys_v1(p_kind, p_name, most);
+    FOR former IN
+        SELECT state.kind, state.name
+        FROM procrastinate_diesel_limit_states AS state
+        WHERE state.slot = 0 AND state.keys_checked_at IS NOT NULL AND NOT EXISTS (
+            SELECT FROM procrastinate_diesel_flow_controls AS control
+            WHERE control.kind = state.kind AND control.name = state.name AND control.key_path IS NOT NULL)
+        FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'new'
+        WHERE keyed.job_id = ANY (ARRAY(
+            SELECT outdated.job_id
+            FROM procrastinate_diesel_limit_keys AS known
+            JOIN procrastinate_diesel_keyed_jobs AS outdated ON outdated.key_id = known.id
+            WHERE known.kind = former.kind AND known.name = former.name AND outdated.state NOT IN ('new', 'ended')
+            LIMIT most
+            FOR UPDATE OF outdated SKIP LOCKED));
+        PERFORM procrastinate_diesel_remove_idle_keys_v1(former.kind, former.name, most);
         UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = NULL
-        WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 0 AND NOT EXISTS (
+        WHERE state.kind = former.kind AND state.name = former.name AND state.slot = 0 AND NOT EXISTS (
             SELECT FROM procrastinate_diesel_limit_keys AS known
-            WHERE known.kind = p_kind AND known.name = p_name);
-    END IF;
+            WHERE known.kind = former.kind AND known.name = former.name);
+    END LOOP;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(text, varchar, integer) IS
-    'Marks the jobs of a limit for each key that was removed, at most so many. Forgets the limit '
-    'when there are none left.';
+COMMENT ON FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(integer) IS
+    'Marks the jobs of limits for each key that were removed, at most so many of each, because '
+    'they may have another one. Forgets such a limit when it has no jobs.';
 
 -- How long ago a limit was set decides how often to search: a transaction that did not see it
 -- rarely stays open for long.
@@ -322,17 +328,7 @@ DECLARE
     control record;
     former_check timestamptz;
 BEGIN
-    -- The jobs of a limit that was removed may have another one.
-    FOR control IN
-        SELECT state.kind, state.name
-        FROM procrastinate_diesel_limit_states AS state
-        WHERE state.slot = 0 AND state.keys_checked_at IS NOT NULL AND NOT EXISTS (
-            SELECT FROM procrastinate_diesel_flow_controls AS each
-            WHERE each.kind = state.kind AND each.name = state.name AND each.key_path IS NOT NULL)
-        FOR NO KEY UPDATE SKIP LOCKED
-    LOOP
-        PERFORM procrastinate_diesel_note_unlimited_jobs_v1(control.kind, control.name, 10000);
-    END LOOP;
+    PERFORM procrastinate_diesel_note_unlimited_jobs_v1(10000);
     FOR control IN
         SELECT each.kind, each.name, state.kind IS NULL AS is_new, state.keys_checked_at
         FROM procrastinate_diesel_flow_controls AS each
@@ -372,31 +368,8 @@ CREATE FUNCTION procrastinate_diesel_clean_keys_v1(most integer)
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
-DECLARE
-    former record;
 BEGIN
-    FOR former IN
-        SELECT state.kind, state.name
-        FROM procrastinate_diesel_limit_states AS state
-        WHERE state.keys_checked_at IS NOT NULL AND NOT EXISTS (
-            SELECT FROM procrastinate_diesel_flow_controls AS control
-            WHERE control.kind = state.kind AND control.name = state.name AND control.key_path IS NOT NULL)
-        FOR NO KEY UPDATE SKIP LOCKED
-    LOOP
-        DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
-        WHERE keyed.job_id = ANY (ARRAY(
-            SELECT unused.job_id
-            FROM procrastinate_diesel_limit_keys AS known
-            JOIN procrastinate_diesel_keyed_jobs AS unused ON unused.key_id = known.id
-            WHERE known.kind = former.kind AND known.name = former.name
-            LIMIT most
-            FOR UPDATE OF unused SKIP LOCKED));
-        PERFORM procrastinate_diesel_remove_idle_keys_v1(former.kind, former.name, most);
-        UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = NULL
-        WHERE state.kind = former.kind AND state.name = former.name AND state.slot = 0 AND NOT EXISTS (
-            SELECT FROM procrastinate_diesel_limit_keys AS known
-            WHERE known.kind = former.kind AND known.name = former.name);
-    END LOOP;
+    PERFORM procrastinate_diesel_note_unlimited_jobs_v1(most);
     -- Otherwise fetches assign them, and delete those without a limit.
     DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
     WHERE NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL)
@@ -406,6 +379,8 @@ BEGIN
         ORDER BY noted.job_id
         LIMIT most
         FOR UPDATE SKIP LOCKED));
+    -- Their keys.
+    PERFORM procrastinate_diesel_note_unlimited_jobs_v1(most);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_clean_keys_v1(integer) IS

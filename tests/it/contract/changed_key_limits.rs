@@ -127,3 +127,18 @@ fn a_job_that_another_transaction_has_locked_starts_as_soon_as_it_is_free() {
     sql(&mut other, "ROLLBACK");
     assert_eq!(queue.rows(&fetching(5)), ["1"]);
 }
+
+#[test]
+fn cleaning_up_after_the_limit_of_a_queue_leaves_its_jobs_to_the_limit_of_their_task() {
+    let mut queue = Queue::with_jobs(jobs(4));
+    limit(&mut queue, "task", "task", "3");
+    assert_eq!(queue.rows(&fetching(1)), ["1"]);
+    limit(&mut queue, "queue", "default", "1");
+    assert_eq!(queue.rows(&fetching(9)), NONE);
+    limit(&mut queue, "queue", "default", "NULL");
+    queue.run(
+        "UPDATE procrastinate_diesel_limit_states SET keys_checked_at = now() + interval '1 hour' WHERE kind = 'task';
+         SELECT procrastinate_diesel_clean_keys_v1(1000)",
+    );
+    assert_eq!(queue.rows(&fetching(9)), ["2", "3"]);
+}
