@@ -22,6 +22,7 @@ DROP FUNCTION procrastinate_diesel_pending_queues_v1();
 DROP FUNCTION procrastinate_diesel_rooms_v1(varchar[], timestamptz, boolean);
 DROP FUNCTION procrastinate_diesel_add_starts_v1(
     timestamptz[], integer[], double precision, timestamptz, integer);
+DROP FUNCTION procrastinate_diesel_entry_end_v1(timestamptz, double precision);
 DROP FUNCTION procrastinate_diesel_recent_starts_v1(timestamptz[], integer[], double precision, timestamptz);
 DROP FUNCTION procrastinate_diesel_start_time_v1(timestamptz);
 DROP FUNCTION procrastinate_diesel_count_running_v1(text, varchar);

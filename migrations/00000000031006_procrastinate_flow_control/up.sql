@@ -321,6 +321,16 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_recent_starts_v1(timestamptz[], integer[], double precision, timestamptz) IS
     'The recorded starts that count at a time for a limit of this period.';
 
+CREATE FUNCTION procrastinate_diesel_entry_end_v1(counted_at timestamptz, period_seconds double precision)
+    RETURNS timestamptz
+    LANGUAGE sql
+    STABLE
+AS $function$
+    SELECT to_timestamp(ceil(date_part('epoch', counted_at) / (period_seconds / 100)) * (period_seconds / 100));
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_entry_end_v1(timestamptz, double precision) IS
+    'The end of the hundredth of the period that a time is in. All starts in it count as of then.';
+
 CREATE FUNCTION procrastinate_diesel_add_starts_v1(
         started_at timestamptz[], counted_starts integer[], period_seconds double precision, counted_at timestamptz,
         jobs integer, OUT new_started_at timestamptz[], OUT new_counted_starts integer[], OUT entry_end timestamptz)
@@ -330,8 +340,7 @@ AS $function$
 DECLARE
     last_place CONSTANT integer := cardinality(started_at);
 BEGIN
-    entry_end := to_timestamp(
-        ceil(date_part('epoch', counted_at) / (period_seconds / 100)) * (period_seconds / 100));
+    entry_end := procrastinate_diesel_entry_end_v1(counted_at, period_seconds);
     -- Usually there is such an entry, and all others still count.
     IF started_at[last_place] = entry_end AND started_at[1] > counted_at - make_interval(secs => period_seconds) THEN
         new_started_at := started_at;
@@ -544,47 +553,38 @@ CREATE FUNCTION procrastinate_diesel_take_jobs_left_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    locked record;
-    added record;
+    is_recorded boolean;
 BEGIN
     -- Until the transaction ends, no other fetch is alone.
     PERFORM pg_advisory_xact_lock_shared(procrastinate_diesel_limit_lock_v1(p_kind, p_name));
-    IF period_seconds IS NULL THEN
-        -- What the statements below do, in one.
-        UPDATE procrastinate_diesel_limit_states AS state
-        SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted
-        WHERE state.kind = p_kind AND state.name = p_name AND state.slot = (
-            SELECT free.slot
-            FROM procrastinate_diesel_limit_states AS free
-            WHERE free.kind = p_kind AND free.name = p_name AND free.slot > 0
-              AND free.jobs_left >= wanted AND free.counted_under = changed_at AND free.counted_after = (
-                  SELECT alone.fetches FROM procrastinate_diesel_limit_states AS alone
-                  WHERE alone.kind = p_kind AND alone.name = p_name AND alone.slot = 0)
-            ORDER BY free.slot
-            LIMIT 1
-            FOR UPDATE OF free SKIP LOCKED)
-        RETURNING state.slot INTO taken;
-        RETURN;
-    END IF;
-    SELECT free.slot, free.started_at, free.counted_starts INTO locked
-    FROM procrastinate_diesel_limit_states AS free
-    WHERE free.kind = p_kind AND free.name = p_name AND free.slot > 0
-      AND free.jobs_left >= wanted AND free.counted_under = changed_at AND free.counted_after = (
-          SELECT alone.fetches FROM procrastinate_diesel_limit_states AS alone
-          WHERE alone.kind = p_kind AND alone.name = p_name AND alone.slot = 0)
-    ORDER BY free.slot
-    LIMIT 1
-    FOR UPDATE OF free SKIP LOCKED;
-    IF FOUND THEN
-        taken := locked.slot;
+    IF period_seconds IS NOT NULL THEN
         counted_at := procrastinate_diesel_start_time_v1(due_at);
-        added := procrastinate_diesel_add_starts_v1(
-            locked.started_at, locked.counted_starts, period_seconds, counted_at, wanted);
-        entry_end := added.entry_end;
-        UPDATE procrastinate_diesel_limit_states AS state
-        SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted,
-            started_at = added.new_started_at, counted_starts = added.new_counted_starts
-        WHERE state.kind = p_kind AND state.name = p_name AND state.slot = taken;
+        entry_end := procrastinate_diesel_entry_end_v1(counted_at, period_seconds);
+    END IF;
+    -- Usually the last entry is the one to add to, and all others still count.
+    UPDATE procrastinate_diesel_limit_states AS state
+    SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted,
+        counted_starts = CASE
+            WHEN state.started_at[cardinality(state.started_at)] = entry_end
+                AND state.started_at[1] > counted_at - make_interval(secs => period_seconds)
+            THEN state.counted_starts[:cardinality(state.counted_starts) - 1]
+                || state.counted_starts[cardinality(state.counted_starts)] + wanted
+            ELSE state.counted_starts END
+    WHERE state.kind = p_kind AND state.name = p_name AND state.slot = (
+        SELECT free.slot
+        FROM procrastinate_diesel_limit_states AS free
+        WHERE free.kind = p_kind AND free.name = p_name AND free.slot > 0
+          AND free.jobs_left >= wanted AND free.counted_under = changed_at AND free.counted_after = (
+              SELECT alone.fetches FROM procrastinate_diesel_limit_states AS alone
+              WHERE alone.kind = p_kind AND alone.name = p_name AND alone.slot = 0)
+        ORDER BY free.slot
+        LIMIT 1
+        FOR UPDATE OF free SKIP LOCKED)
+    RETURNING state.slot, state.started_at[cardinality(state.started_at)] = entry_end
+        AND state.started_at[1] > counted_at - make_interval(secs => period_seconds)
+    INTO taken, is_recorded;
+    IF taken IS NOT NULL AND period_seconds IS NOT NULL AND is_recorded IS NOT TRUE THEN
+        PERFORM procrastinate_diesel_record_starts_v1(p_kind, p_name, taken, period_seconds, counted_at, wanted);
     END IF;
 END;
 $function$;

@@ -989,11 +989,12 @@ BEGIN
         held := set_config('procrastinate_diesel.holds_limits', 'true', true);
     END IF;
     IF has_slot AND known.period_seconds IS NOT NULL THEN
-        started := CASE WHEN known.kind = 'queue' AND target_queue_names = ARRAY[known.name]::varchar[]
-            THEN cardinality(started_ids)
-            ELSE (SELECT count(*) FROM procrastinate_jobs AS job
-                  WHERE job.id = ANY (started_ids)
-                    AND known.name = CASE known.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END) END;
+        started := cardinality(started_ids);
+        IF known.kind = 'task' OR target_queue_names IS NULL THEN
+            SELECT count(*) INTO started FROM procrastinate_jobs AS job
+            WHERE job.id = ANY (started_ids)
+              AND known.name = CASE known.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END;
+        END IF;
         started_at := procrastinate_diesel_start_time_v1(due_at);
         IF started_at > slot.entry_end THEN
             -- It had to wait. Starts must not count as earlier than they are.
