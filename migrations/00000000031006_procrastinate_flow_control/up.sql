@@ -248,6 +248,12 @@ COMMENT ON TYPE procrastinate_diesel_room_v1 IS
     'jobs_per_slot is how many jobs a fetch with a slot may start, if has_slots. slot is the one '
     'that the fetch has locked, 0 if it is alone. changed_at is when the limit was changed.';
 
+CREATE TYPE procrastinate_diesel_recorded_starts_v1 AS (
+    kind text, name varchar(128), slot integer, period_seconds double precision, counted_at timestamptz, jobs integer);
+COMMENT ON TYPE procrastinate_diesel_recorded_starts_v1 IS
+    'Starts that are recorded in the slot of a limit before the jobs are started: so many jobs, at '
+    'the time counted_at.';
+
 CREATE FUNCTION procrastinate_diesel_is_task_pending_v1(p_task_name varchar, target_queue_names varchar[])
     RETURNS boolean
     LANGUAGE plpgsql
@@ -547,20 +553,19 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_keep_jobs_left_v1(procrastinate_diesel_room_v1, integer) IS
     'Notes how many more jobs a slot may start, after a fetch of so many jobs that has counted.';
 
-CREATE FUNCTION procrastinate_diesel_take_jobs_left_v1(
+CREATE FUNCTION procrastinate_diesel_take_from_slot_v1(
         p_kind text, p_name varchar, wanted integer, changed_at timestamptz, period_seconds double precision,
-        due_at timestamptz, OUT taken integer, OUT counted_at timestamptz, OUT entry_end timestamptz)
+        counted_at timestamptz)
+    RETURNS integer
     LANGUAGE plpgsql
 AS $function$
 DECLARE
+    entry_end CONSTANT timestamptz := procrastinate_diesel_entry_end_v1(counted_at, period_seconds);
+    taken integer;
     is_recorded boolean;
 BEGIN
     -- Until the transaction ends, no other fetch is alone.
     PERFORM pg_advisory_xact_lock_shared(procrastinate_diesel_limit_lock_v1(p_kind, p_name));
-    IF period_seconds IS NOT NULL THEN
-        counted_at := procrastinate_diesel_start_time_v1(due_at);
-        entry_end := procrastinate_diesel_entry_end_v1(counted_at, period_seconds);
-    END IF;
     -- Usually the last entry is the one to add to, and all others still count.
     UPDATE procrastinate_diesel_limit_states AS state
     SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted,
@@ -586,14 +591,89 @@ BEGIN
     IF taken IS NOT NULL AND period_seconds IS NOT NULL AND is_recorded IS NOT TRUE THEN
         PERFORM procrastinate_diesel_record_starts_v1(p_kind, p_name, taken, period_seconds, counted_at, wanted);
     END IF;
+    RETURN taken;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_take_jobs_left_v1(
+COMMENT ON FUNCTION procrastinate_diesel_take_from_slot_v1(
     text, varchar, integer, timestamptz, double precision, timestamptz) IS
     'Locks a slot of a limit that may start so many jobs without a count, until the end of the '
-    'transaction, and takes them from those that are left. taken is NULL if there is no such slot. '
-    'With a period, they are recorded as starts at the time counted_at, and count as such of the '
-    'time entry_end.';
+    'transaction, and takes them from those that are left. Returns NULL if there is none. With a '
+    'period, they are recorded as starts at the time counted_at.';
+
+CREATE FUNCTION procrastinate_diesel_take_jobs_left_v1(
+        target_queue_names varchar[], wanted integer, due_at timestamptz, OUT is_possible boolean,
+        OUT has_slots boolean, OUT recorded procrastinate_diesel_recorded_starts_v1[],
+        OUT blocked_queues varchar[], OUT blocked_tasks varchar[])
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    known record;
+    has_pending boolean;
+    taken integer;
+    counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
+    held text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
+    may_share CONSTANT boolean :=
+        held = '' AND current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
+BEGIN
+    has_slots := false;
+    blocked_queues := '{}';
+    blocked_tasks := '{}';
+    FOR known IN
+        SELECT control.kind, control.name, control.changed_at, control.start_period_seconds,
+            control.kind = 'deadline' OR control.key_path IS NOT NULL AS is_other,
+            control.paused_at IS NULL AND EXISTS (
+                SELECT FROM procrastinate_diesel_limit_states AS state
+                WHERE state.kind = control.kind AND state.name = control.name AND state.slot > 0
+                  AND state.jobs_left >= wanted AND state.counted_under = control.changed_at) AS has_jobs_left
+        FROM procrastinate_diesel_flow_controls AS control
+        WHERE target_queue_names IS NULL OR control.kind <> 'queue' OR control.key_path IS NOT NULL
+           OR control.name = ANY (target_queue_names)
+        ORDER BY control.kind, control.name
+    LOOP
+        is_possible := NOT known.is_other;
+        EXIT WHEN NOT is_possible;
+        -- A job that is deferred meanwhile is left for the next fetch.
+        IF known.has_jobs_left AND known.start_period_seconds IS NULL THEN
+            has_pending := true;
+        ELSIF known.kind = 'queue' THEN
+            has_pending := target_queue_names IS NOT NULL
+                OR procrastinate_diesel_is_any_pending_v1(ARRAY[known.name], due_at);
+        ELSE
+            has_pending := procrastinate_diesel_is_task_pending_v1(known.name, target_queue_names);
+        END IF;
+        IF NOT has_pending AND known.kind = 'queue' THEN
+            blocked_queues := blocked_queues || known.name;
+        ELSIF NOT has_pending THEN
+            blocked_tasks := blocked_tasks || known.name;
+        ELSIF may_share AND known.has_jobs_left THEN
+            held := set_config('procrastinate_diesel.holds_limits', 'shared', true);
+            taken := procrastinate_diesel_take_from_slot_v1(
+                known.kind, known.name, wanted, known.changed_at, known.start_period_seconds, counted_at);
+            is_possible := taken IS NOT NULL;
+            EXIT WHEN NOT is_possible;
+            has_slots := true;
+            IF known.start_period_seconds IS NOT NULL THEN
+                recorded := recorded || (
+                    known.kind, known.name, taken, known.start_period_seconds, counted_at,
+                    wanted)::procrastinate_diesel_recorded_starts_v1;
+            END IF;
+        ELSE
+            is_possible := false;
+            EXIT;
+        END IF;
+    END LOOP;
+    IF NOT FOUND THEN
+        -- If nothing is paused or limited any more, the fetch must notice it.
+        is_possible := EXISTS (SELECT FROM procrastinate_diesel_flow_controls);
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_take_jobs_left_v1(varchar[], integer, timestamptz) IS
+    'Prepares a fetch of so many jobs without a count, from all queues or from one. Takes them '
+    'from the jobs left in a slot of each limit whose jobs may be pending, and records them as '
+    'starts if it has a period. A queue or task without pending jobs is blocked. Not is_possible '
+    'if a pause or a limit without such a slot concerns pending jobs, or if there are keys or '
+    'deadlines.';
 
 CREATE FUNCTION procrastinate_diesel_take_limit_v1(
         p_kind text, p_name varchar, p_jobs_per_slot integer, has_new_snapshots boolean)
@@ -836,6 +916,35 @@ COMMENT ON FUNCTION procrastinate_diesel_record_starts_v1(
     text, varchar, integer, double precision, timestamptz, integer) IS
     'Records started jobs in the slot of a limit, which the fetch has locked. jobs is negative if '
     'more were recorded before than have started.';
+
+CREATE FUNCTION procrastinate_diesel_correct_starts_v1(
+        recorded procrastinate_diesel_recorded_starts_v1, started_ids bigint[], due_at timestamptz)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    started CONSTANT integer := (
+        SELECT count(*) FROM procrastinate_jobs AS job
+        WHERE job.id = ANY (started_ids)
+          AND recorded.name = CASE recorded.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END);
+    started_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
+BEGIN
+    IF started_at > procrastinate_diesel_entry_end_v1(recorded.counted_at, recorded.period_seconds) THEN
+        -- It had to wait. Starts must not count as earlier than they are.
+        PERFORM procrastinate_diesel_record_starts_v1(
+            recorded.kind, recorded.name, recorded.slot, recorded.period_seconds, recorded.counted_at, -recorded.jobs);
+        PERFORM procrastinate_diesel_record_starts_v1(
+            recorded.kind, recorded.name, recorded.slot, recorded.period_seconds, started_at, started);
+    ELSIF started < recorded.jobs THEN
+        PERFORM procrastinate_diesel_record_starts_v1(
+            recorded.kind, recorded.name, recorded.slot, recorded.period_seconds, recorded.counted_at,
+            started - recorded.jobs);
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_correct_starts_v1(
+    procrastinate_diesel_recorded_starts_v1, bigint[], timestamptz) IS
+    'Corrects what was recorded before jobs were started: these jobs have started, at this time.';
 
 CREATE FUNCTION procrastinate_diesel_count_starts_v1(
         flow procrastinate_diesel_flow_v1, started_ids bigint[], due_at timestamptz)

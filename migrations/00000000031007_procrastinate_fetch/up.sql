@@ -917,12 +917,10 @@ BEGIN
                 PERFORM procrastinate_diesel_count_starts_v1(flow, started_ids, due_at);
             END IF;
             -- Whether the next fetch may do without a count. It need not try if pending jobs are
-            -- held back, more than one pause or limit matters, or this fetch was alone.
+            -- held back, or this fetch was alone.
             IF NOT flow.is_held_back AND NOT flow.has_deadlines AND 0 <> ALL (flow.queue_slots || flow.task_slots)
                 AND cardinality(flow.keyed_queues || flow.keyed_tasks) = 0
                 AND (flow.queue_names IS NULL) = (target_queue_names IS NULL)
-                AND cardinality(
-                    flow.limited_queues || flow.limited_tasks || flow.blocked_queues || flow.blocked_tasks) <= 1
             THEN
                 control := set_config('procrastinate_diesel.flow_control', 'plain', false);
             END IF;
@@ -945,75 +943,33 @@ CREATE FUNCTION procrastinate_diesel_fetch_uncounted_jobs_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    known record;
-    slot record;
-    has_slot boolean := false;
-    blocked_queues varchar[] := '{}';
-    started_ids bigint[];
-    started integer;
-    started_at timestamptz;
-    held text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
+    taken CONSTANT record := procrastinate_diesel_take_jobs_left_v1(target_queue_names, wanted, due_at);
+    started_ids bigint[] := '{}';
+    each procrastinate_diesel_recorded_starts_v1;
+    held text;
 BEGIN
-    SELECT count(*) AS controls, min(control.kind) AS kind, min(control.name) AS name,
-        min(control.changed_at) AS changed_at, min(control.start_period_seconds) AS period_seconds,
-        bool_or(control.key_path IS NOT NULL) AS has_keys,
-        bool_and(control.paused_at IS NULL AND control.key_path IS NULL AND EXISTS (
-            SELECT FROM procrastinate_diesel_limit_states AS state
-            WHERE state.kind = control.kind AND state.name = control.name AND state.slot > 0
-              AND state.jobs_left >= wanted AND state.counted_under = control.changed_at)) AS has_jobs_left
-    INTO known
-    FROM procrastinate_diesel_flow_controls AS control
-    WHERE target_queue_names IS NULL OR control.kind <> 'queue' OR control.key_path IS NOT NULL
-       OR control.name = ANY (target_queue_names);
-    IF known.controls = 1 AND known.has_jobs_left THEN
-        IF held <> '' OR current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
-            RETURN '{}';
-        END IF;
-        slot := procrastinate_diesel_take_jobs_left_v1(
-            known.kind, known.name, wanted, known.changed_at, known.period_seconds, due_at);
-        held := set_config('procrastinate_diesel.holds_limits', 'shared', true);
-        has_slot := slot.taken IS NOT NULL;
-        IF NOT has_slot THEN
-            RETURN '{}';
-        END IF;
-    ELSIF known.controls = 1 AND known.kind = 'queue' AND NOT known.has_keys AND target_queue_names IS NULL
-            AND NOT procrastinate_diesel_is_any_pending_v1(ARRAY[known.name], due_at) THEN
-        -- A job that is deferred meanwhile is left for the next fetch.
-        blocked_queues := ARRAY[known.name];
-    ELSIF known.controls > 0 OR NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls) THEN
-        RETURN '{}';
+    IF taken.is_possible THEN
+        started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
+            p_worker_id, target_queue_names, wanted, due_at, false, true, taken.blocked_queues, taken.blocked_tasks);
     END IF;
-    started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
-        p_worker_id, target_queue_names, wanted, due_at, false, true, blocked_queues);
-    IF has_slot AND cardinality(started_ids) > 0 THEN
+    IF taken.has_slots AND cardinality(started_ids) > 0 THEN
         held := set_config('procrastinate_diesel.holds_limits', 'true', true);
     END IF;
-    IF has_slot AND known.period_seconds IS NOT NULL THEN
-        started := cardinality(started_ids);
-        IF known.kind = 'task' OR target_queue_names IS NULL THEN
-            SELECT count(*) INTO started FROM procrastinate_jobs AS job
-            WHERE job.id = ANY (started_ids)
-              AND known.name = CASE known.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END;
+    FOREACH each IN ARRAY coalesce(taken.recorded, '{}') LOOP
+        -- Usually it has started as many as were recorded, in the same hundredth of the period.
+        IF cardinality(started_ids) < wanted OR each.kind = 'task' OR target_queue_names IS NULL
+            OR procrastinate_diesel_start_time_v1(due_at)
+                > procrastinate_diesel_entry_end_v1(each.counted_at, each.period_seconds)
+        THEN
+            PERFORM procrastinate_diesel_correct_starts_v1(each, started_ids, due_at);
         END IF;
-        started_at := procrastinate_diesel_start_time_v1(due_at);
-        IF started_at > slot.entry_end THEN
-            -- It had to wait. Starts must not count as earlier than they are.
-            PERFORM procrastinate_diesel_record_starts_v1(
-                known.kind, known.name, slot.taken, known.period_seconds, slot.counted_at, -wanted);
-            PERFORM procrastinate_diesel_record_starts_v1(
-                known.kind, known.name, slot.taken, known.period_seconds, started_at, started);
-        ELSIF started < wanted THEN
-            PERFORM procrastinate_diesel_record_starts_v1(
-                known.kind, known.name, slot.taken, known.period_seconds, slot.counted_at, started - wanted);
-        END IF;
-    END IF;
+    END LOOP;
     RETURN started_ids;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_fetch_uncounted_jobs_v1(bigint, varchar[], integer, timestamptz) IS
     'Starts the next jobs that are neither locked nor scheduled, for a worker of all queues or of '
-    'one queue. At most one pause or limit may concern them: a limit with a slot that may start so '
-    'many jobs without a count, or that of a queue without pending jobs. Otherwise starts none.';
+    'one queue, as far as that is possible without a count.';
 
 CREATE FUNCTION procrastinate_diesel_fetch_jobs_v1(
         p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz)

@@ -288,6 +288,52 @@ fn a_fetch_that_waits_after_it_has_a_slot_does_not_record_its_starts_as_earlier_
 }
 
 #[test]
+fn a_fetch_takes_the_jobs_that_are_left_in_a_slot_of_each_limit() {
+    for of_queue in [RUNNING, STARTS] {
+        let mut queue = limited(100, 30, of_queue);
+        queue.run(
+            "SELECT procrastinate_diesel_set_limit_v1('task', 'task', 80, NULL, NULL);
+             SELECT procrastinate_diesel_set_limit_v1('task', 'other', 1, NULL, NULL)",
+        );
+        // The first fetch under a changed limit is alone.
+        for (wanted, after) in [(1, ""), (1, "9, 9"), (5, "4, 4"), (4, "0, 0")] {
+            assert_eq!(queue.rows(&fetch(wanted)).len(), wanted);
+            if !after.is_empty() {
+                assert_eq!(left_in_first_slots(&mut queue), after, "{of_queue}");
+            }
+        }
+        assert_eq!(running(&mut queue), "41");
+        if of_queue == STARTS {
+            assert_eq!(recorded_starts(&mut queue), "41");
+        }
+    }
+}
+
+#[test]
+fn a_fetch_that_finds_no_slot_of_one_limit_has_started_no_jobs_of_the_other() {
+    let mut queue = limited(100, 30, STARTS);
+    queue.run("SELECT procrastinate_diesel_set_limit_v1('task', 'task', 80, NULL, NULL)");
+    for _ in 0..2 {
+        assert_eq!(queue.rows(&fetch(1)).len(), 1);
+    }
+    assert_eq!(left_in_first_slots(&mut queue), "9, 9");
+    let mut other = queue.another_connection();
+    sql(&mut other, "BEGIN; SELECT FROM procrastinate_diesel_limit_states WHERE kind = 'task' AND slot = 1 FOR UPDATE");
+    // It has taken five from the slot of the queue before it notices.
+    let found = queue.rows(&fetch(5)).len();
+    assert_eq!(recorded_starts(&mut queue), (32 + found).to_string());
+    sql(&mut other, "COMMIT");
+    assert_eq!(queue.rows(&fetch(5)).len(), 5);
+    assert_eq!(recorded_starts(&mut queue), (37 + found).to_string());
+}
+
+fn left_in_first_slots(queue: &mut Queue) -> String {
+    queue.row(
+        "SELECT string_agg(jobs_left::text, ', ' ORDER BY kind) FROM procrastinate_diesel_limit_states WHERE slot = 1",
+    )
+}
+
+#[test]
 fn a_pause_of_a_queue_without_jobs_holds_back_only_the_jobs_that_come() {
     let of_all = |wanted| fetch(wanted).replace("'{default}'", "NULL");
     for control in ["pause_v1('queue', 'other')", "set_limit_v1('queue', 'other', 1, NULL, NULL)"] {
