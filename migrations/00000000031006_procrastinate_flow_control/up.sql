@@ -127,7 +127,7 @@ CREATE INDEX procrastinate_diesel_job_options_start_before_idx_v1
 CREATE TABLE procrastinate_diesel_unique_keys (
     key text PRIMARY KEY CHECK (octet_length(key) <= 2600),
     job_id bigint NOT NULL,
-    period_seconds double precision NOT NULL DEFAULT 0 CHECK (period_seconds >= 0),
+    period_seconds double precision NOT NULL DEFAULT 0 CHECK (period_seconds BETWEEN 0 AND 1e11),
     free_at timestamptz);
 COMMENT ON TABLE procrastinate_diesel_unique_keys IS
     'Keys that refuse further jobs while a job holds them, and for a period after it has ended. A '
@@ -210,7 +210,8 @@ CREATE TYPE procrastinate_diesel_flow_v1 AS (
     keyed_queues varchar[],
     keyed_tasks varchar[],
     has_ready_keys boolean,
-    has_deadlines boolean);
+    has_deadlines boolean,
+    serves_all_queues boolean);
 COMMENT ON TYPE procrastinate_diesel_flow_v1 IS
     'Which jobs a fetch may start: of these queues (NULL: of all but the blocked ones), not of the '
     'blocked tasks, and of the limited queues and tasks only as many as there is room for. '
@@ -218,7 +219,7 @@ COMMENT ON TYPE procrastinate_diesel_flow_v1 IS
     'has no room for pending jobs. queue_slots and task_slots are those that the fetch has '
     'locked. has_deadlines if jobs can have a time before which they must start. Jobs of the '
     'keyed queues and tasks have limits for each key, and may start only with the lock of '
-    'their key.';
+    'their key. serves_all_queues if the worker does, whatever the queue_names are.';
 
 CREATE TYPE procrastinate_diesel_key_room_v1 AS (
     key_id bigint,
@@ -681,19 +682,28 @@ CREATE FUNCTION procrastinate_diesel_take_limit_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    counted integer;
+    counted integer := 0;
+    others integer := 0;
 BEGIN
-    -- A transaction that does not see the fetches in slots must fail if there were any.
-    UPDATE procrastinate_diesel_limit_states AS state
-    SET fetches = state.fetches + 1, jobs_per_slot = CASE state.slot WHEN 0 THEN p_jobs_per_slot END
-    WHERE state.kind = p_kind AND state.name = p_name
-      AND (state.slot = 0 OR NOT has_new_snapshots);
+    -- First the row, of which a fetch that is running can take hold before one that sleeps. So only
+    -- one waits for those in slots.
+    UPDATE procrastinate_diesel_limit_states AS state SET fetches = state.fetches + 1, jobs_per_slot = p_jobs_per_slot
+    WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 0;
     GET DIAGNOSTICS counted = ROW_COUNT;
-    RETURN counted;
+    PERFORM pg_advisory_xact_lock(procrastinate_diesel_limit_lock_v1(p_kind, p_name));
+    IF NOT has_new_snapshots THEN
+        -- A transaction that does not see the fetches in slots must fail if there were any. Nobody
+        -- has locked these rows without the lock above.
+        UPDATE procrastinate_diesel_limit_states AS state SET fetches = state.fetches + 1, jobs_per_slot = NULL
+        WHERE state.kind = p_kind AND state.name = p_name AND state.slot > 0;
+        GET DIAGNOSTICS others = ROW_COUNT;
+    END IF;
+    RETURN counted + others;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_take_limit_v1(text, varchar, integer, boolean) IS
-    'Counts a fetch that is alone with a limit, and returns how often it was counted.';
+    'Locks a limit for a fetch that is alone with it, counts the fetch, and returns how often it '
+    'was counted.';
 
 CREATE FUNCTION procrastinate_diesel_lock_limits_v1(
         INOUT limits procrastinate_diesel_room_v1[], wanted integer, OUT is_changed boolean)
@@ -738,11 +748,8 @@ BEGIN
             WHERE NOT is_first AND state.kind = known.kind AND state.name = known.name AND state.slot = 0
             FOR UPDATE SKIP LOCKED;
             IF is_first OR FOUND AND pg_try_advisory_xact_lock(lock_key) THEN
-                -- First the row, of which a fetch that is running can take hold before one that
-                -- sleeps. So only one waits for those in slots.
                 counted := procrastinate_diesel_take_limit_v1(
                     known.kind, known.name, known.jobs_per_slot, has_new_snapshots);
-                PERFORM pg_advisory_xact_lock(lock_key);
                 known.slot := 0;
             END IF;
         END IF;
@@ -881,7 +888,7 @@ BEGIN
              WHEN queue_room < wanted THEN 0
              ELSE wanted END,
         limited_queues, queue_rooms, limited_tasks, task_rooms, queue_slots, task_slots, counts_starts,
-        '{}'::varchar[], '{}'::varchar[], false, has_deadlines);
+        '{}'::varchar[], '{}'::varchar[], false, has_deadlines, target_queue_names IS NULL);
     IF has_keys THEN
         flow := procrastinate_diesel_add_keys_v1(flow, target_queue_names, due_at);
     END IF;

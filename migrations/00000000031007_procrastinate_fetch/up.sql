@@ -1012,7 +1012,7 @@ BEGIN
     ELSE
         flow := (
             false, false, target_queue_names, '{}', '{}', wanted, '{}', '{}', '{}', '{}', '{}', '{}', false, '{}', '{}',
-            false, false);
+            false, false, target_queue_names IS NULL);
     END IF;
     control := coalesce(
         unexpired,

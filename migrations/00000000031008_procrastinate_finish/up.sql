@@ -219,6 +219,14 @@ BEGIN
     WHERE job.id = p_job_id AND job.status = doing AND job.worker_id IS NOT DISTINCT FROM p_worker_id
       AND (p_attempts IS NULL OR job.attempts = p_attempts)
     RETURNING job.status INTO new_status;
+    IF new_status = 'todo' AND pg_trigger_depth()::text = current_setting('procrastinate_diesel.batched_at_depth', true)
+        AND EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL)
+    THEN
+        -- Without its event, no trigger does it.
+        PERFORM procrastinate_diesel_note_keyed_jobs_v1(ARRAY[job.id], ARRAY[job.queue_name], ARRAY[job.task_name])
+        FROM procrastinate_jobs AS job
+        WHERE job.id = p_job_id;
+    END IF;
     RETURN new_status;
 EXCEPTION WHEN unique_violation THEN
     GET STACKED DIAGNOSTICS violated_constraint = CONSTRAINT_NAME;

@@ -39,14 +39,22 @@ BEGIN
     IF FOUND THEN
         RETURN holder;
     END IF;
-    INSERT INTO procrastinate_diesel_unique_keys AS known (key, job_id, period_seconds)
-    VALUES (p_key, 0, p_period_seconds)
-    ON CONFLICT (key) DO UPDATE SET job_id = 0, period_seconds = p_period_seconds, free_at = NULL
-    WHERE procrastinate_diesel_key_free_at_v1(known.job_id, known.period_seconds, known.free_at) <= clock_timestamp();
-    IF NOT FOUND THEN
+    BEGIN
+        INSERT INTO procrastinate_diesel_unique_keys AS known (key, job_id, period_seconds)
+        VALUES (p_key, 0, p_period_seconds)
+        ON CONFLICT (key) DO UPDATE SET job_id = 0, period_seconds = p_period_seconds, free_at = NULL
+        WHERE procrastinate_diesel_key_free_at_v1(known.job_id, known.period_seconds, known.free_at)
+            <= clock_timestamp();
+        IF NOT FOUND THEN
+            -- It has waited for the transaction that claimed the key. The row must not stay locked:
+            -- nobody could record there when the other job ends.
+            RAISE SQLSTATE 'PD001';
+        END IF;
+        RETURN NULL;
+    EXCEPTION WHEN SQLSTATE 'PD001' THEN
         SELECT known.job_id INTO holder FROM procrastinate_diesel_unique_keys AS known WHERE known.key = p_key;
-    END IF;
-    RETURN holder;
+        RETURN holder;
+    END;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_claim_key_v1(text, double precision) IS

@@ -17,9 +17,11 @@ DROP FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
     procrastinate_diesel_flow_v1, integer, bigint[], bigint[], text, timestamptz, boolean);
 DROP FUNCTION procrastinate_diesel_open_keys_v1(
     procrastinate_diesel_flow_v1, integer, bigint[], bigint[], text, timestamptz);
-DROP FUNCTION procrastinate_diesel_let_keys_wait_v1(procrastinate_diesel_key_room_v1[], boolean, timestamptz);
+DROP FUNCTION procrastinate_diesel_let_keys_wait_v1(
+    procrastinate_diesel_key_room_v1[], boolean, timestamptz, interval);
 DROP FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
-    procrastinate_diesel_flow_v1, procrastinate_diesel_key_room_v1[], integer, bigint[], text, timestamptz);
+    procrastinate_diesel_flow_v1, procrastinate_diesel_key_room_v1[], integer, integer, bigint[], text, timestamptz);
+DROP FUNCTION procrastinate_diesel_lock_job_v1(bigint);
 DROP FUNCTION procrastinate_diesel_key_rooms_v1(bigint[], integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_lock_keys_v1(procrastinate_diesel_flow_v1, integer, bigint[]);
 DROP FUNCTION procrastinate_diesel_add_keys_v1(procrastinate_diesel_flow_v1, varchar[], timestamptz);
@@ -30,7 +32,8 @@ DROP FUNCTION procrastinate_diesel_clean_keys_v1(integer);
 DROP FUNCTION procrastinate_diesel_check_keyed_jobs_v1(timestamptz);
 DROP FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(integer);
 DROP FUNCTION procrastinate_diesel_remove_idle_keys_v1(text, varchar, integer);
-DROP FUNCTION procrastinate_diesel_note_outdated_jobs_v1(text, varchar, integer);
+DROP FUNCTION procrastinate_diesel_wake_keys_v1(text, varchar, timestamptz);
+DROP FUNCTION procrastinate_diesel_note_outdated_jobs_v1(text, varchar, integer, boolean);
 DROP FUNCTION procrastinate_diesel_note_missing_jobs_v1(text, varchar, integer, boolean);
 DROP FUNCTION procrastinate_diesel_unfinished_jobs_v1(text, varchar);
 DROP FUNCTION procrastinate_diesel_key_of_job_v1(bigint, jsonb, text[]);

@@ -65,6 +65,8 @@ CREATE FUNCTION procrastinate_diesel_note_keyed_jobs_v1(
         job_ids bigint[], queue_names varchar[], task_names varchar[])
     RETURNS void
     LANGUAGE plpgsql
+    -- Whatever the statistics say: the table grows fast while sessions keep their plans.
+    SET enable_seqscan = off SET enable_bitmapscan = off
 AS $function$
 BEGIN
     INSERT INTO procrastinate_diesel_keyed_jobs AS keyed (job_id)
@@ -78,7 +80,7 @@ BEGIN
     ON CONFLICT (job_id) DO UPDATE SET state = 'new';
     -- Those that had a limit before they moved to another queue leave their keys.
     UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'ended'
-    WHERE keyed.job_id = ANY (job_ids) AND keyed.state NOT IN ('new', 'ended');
+    WHERE keyed.job_id = ANY (job_ids) AND (keyed.state NOT IN ('new', 'ended')) IS TRUE;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[], varchar[]) IS
@@ -88,12 +90,13 @@ COMMENT ON FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[],
 CREATE FUNCTION procrastinate_diesel_note_ended_jobs_v1(job_ids bigint[], are_deleted boolean)
     RETURNS void
     LANGUAGE plpgsql
+    SET enable_seqscan = off SET enable_bitmapscan = off
 AS $function$
 DECLARE
     doing CONSTANT procrastinate_job_status := 'doing';
 BEGIN
     UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'ended'
-    WHERE keyed.job_id = ANY (job_ids) AND keyed.state <> 'ended'
+    WHERE keyed.job_id = ANY (job_ids) AND (keyed.state <> 'ended') IS TRUE
       -- Another worker may have it.
       AND (are_deleted OR NOT EXISTS (
             SELECT FROM procrastinate_jobs AS job
@@ -160,8 +163,11 @@ CREATE FUNCTION procrastinate_diesel_unfinished_jobs_v1(p_kind text, p_name varc
     LANGUAGE plpgsql
 AS $function$
 BEGIN
+    -- The running ones first, because they count for the limit.
     IF p_kind = 'queue' THEN
         RETURN QUERY
+            SELECT job.id FROM procrastinate_jobs AS job WHERE job.status = 'doing' AND job.queue_name = p_name
+          UNION ALL
             SELECT job.id FROM procrastinate_jobs AS job
             WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL AND job.queue_name = p_name
           UNION ALL
@@ -170,16 +176,14 @@ BEGIN
               AND job.queue_name = p_name
           UNION ALL
             SELECT job.id FROM procrastinate_jobs AS job
-            WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = p_name
-          UNION ALL
-            SELECT job.id FROM procrastinate_jobs AS job WHERE job.status = 'doing' AND job.queue_name = p_name;
+            WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = p_name;
     ELSE
         RETURN QUERY
+            SELECT job.id FROM procrastinate_jobs AS job WHERE job.status = 'doing' AND job.task_name = p_name
+          UNION ALL
             SELECT job.id FROM procrastinate_jobs AS job
             WHERE job.status = 'todo' AND num_nonnulls(job.lock, job.scheduled_at) IN (0, 1, 2)
-              AND job.task_name = p_name
-          UNION ALL
-            SELECT job.id FROM procrastinate_jobs AS job WHERE job.status = 'doing' AND job.task_name = p_name;
+              AND job.task_name = p_name;
     END IF;
 END;
 $function$;
@@ -188,7 +192,7 @@ COMMENT ON FUNCTION procrastinate_diesel_unfinished_jobs_v1(text, varchar) IS
 
 CREATE FUNCTION procrastinate_diesel_note_missing_jobs_v1(
         p_kind text, p_name varchar, most integer, skips_locked boolean DEFAULT false)
-    RETURNS void
+    RETURNS boolean
     LANGUAGE plpgsql
 AS $function$
 DECLARE
@@ -197,6 +201,7 @@ DECLARE
         FROM procrastinate_diesel_unfinished_jobs_v1(p_kind, p_name) AS job (id)
         WHERE NOT EXISTS (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.job_id = job.id)
         LIMIT most);
+    are_all CONSTANT boolean := cardinality(missing_ids) < most;
 BEGIN
     IF skips_locked THEN
         missing_ids := ARRAY(
@@ -207,15 +212,18 @@ BEGIN
     INSERT INTO procrastinate_diesel_keyed_jobs (job_id)
     SELECT missing.id FROM unnest(missing_ids) AS missing (id)
     ON CONFLICT DO NOTHING;
+    RETURN are_all;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_note_missing_jobs_v1(text, varchar, integer, boolean) IS
     'Marks pending and running jobs of a queue or task that have no row, because their transaction '
-    'did not see the limit, at most so many. With skips_locked it waits for no other transaction '
-    'that has inserted the row of a job together with a change of the job.';
+    'did not see the limit, at most so many. Returns whether these are all. With skips_locked it '
+    'waits for no other transaction that has inserted the row of a job together with a change of '
+    'the job.';
 
-CREATE FUNCTION procrastinate_diesel_note_outdated_jobs_v1(p_kind text, p_name varchar, most integer)
-    RETURNS void
+CREATE FUNCTION procrastinate_diesel_note_outdated_jobs_v1(
+        p_kind text, p_name varchar, most integer, compares_keys boolean)
+    RETURNS boolean
     LANGUAGE plpgsql
 AS $function$
 DECLARE
@@ -225,13 +233,14 @@ DECLARE
         SELECT unfinished.id
         FROM procrastinate_diesel_unfinished_jobs_v1(p_kind, p_name) AS unfinished (id)
         CROSS JOIN LATERAL (
-            SELECT keyed.state, keyed.key_id FROM procrastinate_diesel_keyed_jobs AS keyed
-            WHERE keyed.job_id = unfinished.id
+            SELECT keyed.* FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.job_id = unfinished.id
             OFFSET 0) AS noted
         CROSS JOIN LATERAL (
-            SELECT known.kind, known.name, known.key_path FROM procrastinate_diesel_limit_keys AS known
-            WHERE known.id = noted.key_id
+            SELECT known.* FROM procrastinate_diesel_limit_keys AS known WHERE known.id = noted.key_id
             OFFSET 0) AS former
+        CROSS JOIN LATERAL (
+            SELECT each.* FROM procrastinate_jobs AS each WHERE each.id = unfinished.id
+            OFFSET 0) AS job
         -- A job has one key. The limit of its queue comes before that of its task.
         WHERE noted.state IN ('later', 'pending', 'running')
           AND (p_kind = 'queue' AND (former.kind = 'task' OR former.name <> p_name)
@@ -239,10 +248,12 @@ DECLARE
                     SELECT FROM procrastinate_diesel_flow_controls AS control
                     WHERE control.kind = former.kind AND control.name = former.name
                       AND control.key_path = former.key_path)
-               -- It was started while there was no limit.
+               -- It was changed while there was no limit, or by a transaction that did not see it.
+               OR (job.status = doing) <> (noted.state = 'running')
                OR noted.state <> 'running' AND (
-                    SELECT job.status = doing FROM procrastinate_jobs AS job
-                    WHERE job.id = ANY (ARRAY[unfinished.id])))
+                    job.priority <> noted.priority OR job.scheduled_at IS DISTINCT FROM noted.scheduled_at)
+               OR compares_keys AND former.kind = p_kind AND former.name = p_name
+                  AND former.key <> procrastinate_diesel_key_of_job_v1(job.id, job.args, former.key_path))
         LIMIT most);
 BEGIN
     UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'new'
@@ -250,11 +261,30 @@ BEGIN
         SELECT outdated.job_id FROM procrastinate_diesel_keyed_jobs AS outdated
         WHERE outdated.job_id = ANY (outdated_ids) AND (outdated.state NOT IN ('new', 'ended')) IS TRUE
         FOR UPDATE SKIP LOCKED));
+    RETURN cardinality(outdated_ids) < most;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_note_outdated_jobs_v1(text, varchar, integer) IS
+COMMENT ON FUNCTION procrastinate_diesel_note_outdated_jobs_v1(text, varchar, integer, boolean) IS
     'Marks pending and running jobs of a queue or task whose row is not up to date, because limits '
-    'were set, changed or removed, at most so many.';
+    'were set, changed or removed, at most so many. Returns whether these are all. The keys of '
+    'jobs are compared only if compares_keys.';
+
+CREATE FUNCTION procrastinate_diesel_wake_keys_v1(p_kind text, p_name varchar, wake_after timestamptz)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- A fetch that has locked one of them may know the former limit. The next check finds it.
+    UPDATE procrastinate_diesel_limit_keys AS known SET wakes_at = 'epoch'
+    WHERE known.id = ANY (ARRAY(
+        SELECT waiting.id FROM procrastinate_diesel_limit_keys AS waiting
+        WHERE waiting.wakes_at > wake_after AND waiting.kind = p_kind AND waiting.name = p_name
+        ORDER BY waiting.wakes_at
+        FOR NO KEY UPDATE SKIP LOCKED));
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_wake_keys_v1(text, varchar, timestamptz) IS
+    'Lets fetches look at the keys of a limit again that would be looked at only after this time.';
 
 CREATE FUNCTION procrastinate_diesel_remove_idle_keys_v1(p_kind text, p_name varchar, most integer)
     RETURNS void
@@ -327,15 +357,20 @@ AS $function$
 DECLARE
     control record;
     former_check timestamptz;
+    is_changed boolean;
+    are_all boolean;
 BEGIN
     PERFORM procrastinate_diesel_note_unlimited_jobs_v1(10000);
     FOR control IN
-        SELECT each.kind, each.name, state.kind IS NULL AS is_new, state.keys_checked_at
+        SELECT each.kind, each.name, each.changed_at, each.key_start_period_seconds AS period_seconds,
+            state.kind IS NULL AS is_new, state.keys_checked_at
         FROM procrastinate_diesel_flow_controls AS each
         LEFT JOIN procrastinate_diesel_limit_states AS state
             ON state.kind = each.kind AND state.name = each.name AND state.slot = 0
         WHERE each.key_path IS NOT NULL
           AND (state.keys_checked_at >= each.changed_at
+               -- Otherwise the clock was wrong.
+               AND state.keys_checked_at < counted_at + interval '2 hours'
                AND state.keys_checked_at + least(
                     interval '10 minutes', greatest(interval '1 second', (state.keys_checked_at - each.changed_at) / 4))
                    > counted_at) IS NOT TRUE
@@ -351,18 +386,28 @@ BEGIN
         FOR NO KEY UPDATE SKIP LOCKED;
         -- Otherwise another fetch checks it.
         IF FOUND AND former_check IS NOT DISTINCT FROM control.keys_checked_at THEN
-            UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = counted_at
-            WHERE state.kind = control.kind AND state.name = control.name AND state.slot = 0;
-            PERFORM procrastinate_diesel_note_missing_jobs_v1(control.kind, control.name, 10000, true);
-            PERFORM procrastinate_diesel_note_outdated_jobs_v1(control.kind, control.name, 10000);
+            is_changed := (former_check >= control.changed_at) IS NOT TRUE;
+            are_all := procrastinate_diesel_note_missing_jobs_v1(control.kind, control.name, 10000, true);
+            are_all := procrastinate_diesel_note_outdated_jobs_v1(control.kind, control.name, 10000, is_changed)
+                AND are_all;
             PERFORM procrastinate_diesel_remove_idle_keys_v1(control.kind, control.name, 10000);
+            -- The keys may wait for the end of a former period. Again a second later, for fetches
+            -- that did not see the change. And no key waits for longer than a period, unless the
+            -- clock was wrong.
+            PERFORM procrastinate_diesel_wake_keys_v1(
+                control.kind, control.name, counted_at + CASE
+                    WHEN is_changed OR former_check < control.changed_at + interval '1 second' THEN interval '1 second'
+                    ELSE make_interval(secs => greatest(control.period_seconds, 60)) END);
+            -- Otherwise the next fetch goes on.
+            UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = counted_at
+            WHERE are_all AND state.kind = control.kind AND state.name = control.name AND state.slot = 0;
         END IF;
     END LOOP;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_check_keyed_jobs_v1(timestamptz) IS
-    'Searches for jobs that a limit for each key does not know: each second after it was set, and '
-    'less often later.';
+    'Searches for jobs that a limit for each key does not know, and for keys that sleep for too '
+    'long: each second after it was set, and less often later.';
 
 CREATE FUNCTION procrastinate_diesel_clean_keys_v1(most integer)
     RETURNS void
@@ -391,7 +436,7 @@ CREATE FUNCTION procrastinate_diesel_lock_noted_jobs_v1(most integer, counted_at
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    noted_ids CONSTANT bigint[] := ARRAY(
+    noted_ids bigint[] := ARRAY(
         SELECT keyed.job_id FROM procrastinate_diesel_keyed_jobs AS keyed
         WHERE keyed.state IN ('new', 'ended')
         ORDER BY keyed.job_id
@@ -404,11 +449,21 @@ DECLARE
         LIMIT most
         FOR UPDATE SKIP LOCKED);
 BEGIN
+    IF cardinality(noted_ids) = most THEN
+        -- All running jobs, because they count for the limit.
+        noted_ids := noted_ids || ARRAY(
+            SELECT keyed.job_id FROM procrastinate_diesel_keyed_jobs AS keyed
+            WHERE keyed.job_id = ANY (ARRAY(SELECT job.id FROM procrastinate_jobs AS job WHERE job.status = 'doing'))
+              AND (keyed.state IN ('new', 'ended')) IS TRUE
+              AND keyed.job_id NOT IN (SELECT unnest(noted_ids))
+            FOR UPDATE SKIP LOCKED);
+    END IF;
     RETURN noted_ids || due_ids;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_lock_noted_jobs_v1(integer, timestamptz) IS
-    'Locks the marked rows of jobs, and those of scheduled jobs that are due.';
+    'Locks the marked rows of jobs, at most so many besides those of running jobs, and the rows of '
+    'scheduled jobs that are due.';
 
 CREATE FUNCTION procrastinate_diesel_find_keys_v1(job_ids bigint[])
     RETURNS procrastinate_diesel_keyed_job_v1[]
@@ -430,9 +485,12 @@ BEGIN
               AND control.name = CASE control.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END
             ORDER BY control.kind
             LIMIT 1) AS found ON true
-        LEFT JOIN procrastinate_diesel_limit_keys AS known
-            ON known.kind = found.kind AND known.name = found.name AND known.key_path = found.key_path
-           AND known.key = found.key
+        -- With OFFSET the planner cannot read all keys of a limit.
+        LEFT JOIN LATERAL (
+            SELECT each.id FROM procrastinate_diesel_limit_keys AS each
+            WHERE each.kind = found.kind AND each.name = found.name AND each.key_path = found.key_path
+              AND each.key = found.key
+            OFFSET 0) AS known ON true
         WHERE keyed.job_id = ANY (job_ids));
 END;
 $function$;
@@ -638,7 +696,7 @@ BEGIN
         FROM procrastinate_diesel_recent_starts_v1(
             known.started_at, known.counted_starts, control.key_start_period_seconds, counted_at) AS counted) AS recent;
     IF are_outdated THEN
-        DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+        UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'ended'
         WHERE keyed.job_id = ANY (ARRAY(
             SELECT former.job_id FROM procrastinate_diesel_keyed_jobs AS former
             WHERE former.key_id = ANY (key_ids) AND former.state = 'running'
@@ -652,10 +710,26 @@ END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_key_rooms_v1(bigint[], integer, timestamptz) IS
     'How many jobs of each of these locked keys may start, at most so many, and when to search '
-    'again if there is no room. Removes the rows of jobs that do not run any more.';
+    'again if there is no room. Marks the rows of jobs that do not run any more.';
+
+CREATE FUNCTION procrastinate_diesel_lock_job_v1(p_job_id bigint)
+    RETURNS boolean
+    LANGUAGE plpgsql
+    -- So that it comes after all other conditions.
+    COST 1000000
+AS $function$
+DECLARE
+    todo CONSTANT procrastinate_job_status := 'todo';
+BEGIN
+    PERFORM FROM procrastinate_jobs AS job WHERE job.id = p_job_id AND job.status = todo FOR UPDATE SKIP LOCKED;
+    RETURN FOUND;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_lock_job_v1(bigint) IS
+    'Locks a pending job. Returns false if another transaction has locked it.';
 
 CREATE FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
-        flow procrastinate_diesel_flow_v1, rooms procrastinate_diesel_key_room_v1[], most integer,
+        flow procrastinate_diesel_flow_v1, rooms procrastinate_diesel_key_room_v1[], most integer, depth integer,
         passed_over bigint[], last_lock text, due_at timestamptz)
     RETURNS procrastinate_diesel_key_head_v1[]
     LANGUAGE plpgsql
@@ -671,13 +745,21 @@ BEGIN
         FROM unnest(rooms) AS open
         CROSS JOIN LATERAL (
             SELECT job.id, job.lock, job.priority
-            FROM procrastinate_diesel_keyed_jobs AS keyed
+            FROM (
+                SELECT each.job_id, each.priority FROM procrastinate_diesel_keyed_jobs AS each
+                WHERE each.key_id = open.key_id AND each.state = 'pending'
+                ORDER BY each.key_id, each.state, each.priority DESC, each.job_id
+                LIMIT depth) AS keyed
             JOIN procrastinate_jobs AS job ON job.id = ANY (ARRAY[keyed.job_id])
-            WHERE keyed.key_id = open.key_id AND keyed.state = 'pending' AND job.status = todo
-              AND job.id <> ALL (passed_over)
+            WHERE job.status = todo
+              -- After a search whose jobs were locked, only those that can be locked.
+              AND (cardinality(passed_over) = 0
+                   OR job.id <> ALL (passed_over) AND procrastinate_diesel_lock_job_v1(job.id))
               AND (job.scheduled_at IS NULL OR job.scheduled_at <= due_at)
               AND (flow.queue_names IS NULL OR job.queue_name = ANY (flow.queue_names))
               AND job.queue_name <> ALL (flow.blocked_queues) AND job.task_name <> ALL (flow.blocked_tasks)
+              -- The key of its queue counts, as soon as there is one.
+              AND (open.kind = 'queue' OR job.queue_name <> ALL (flow.keyed_queues))
               AND (job.lock IS NULL OR (last_lock IS NULL OR job.lock > last_lock)
                    AND job.id = (
                         SELECT first.id FROM procrastinate_jobs AS first
@@ -688,17 +770,18 @@ BEGIN
                         WHERE holder.status = 'doing' AND holder.lock >= job.lock AND holder.lock <= job.lock
                         ORDER BY holder.lock
                         LIMIT 1) IS NULL)
-            ORDER BY keyed.key_id, keyed.state, keyed.priority DESC, keyed.job_id
+            ORDER BY keyed.priority DESC, keyed.job_id
             LIMIT least(open.room, most)) AS head);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
-    procrastinate_diesel_flow_v1, procrastinate_diesel_key_room_v1[], integer, bigint[], text, timestamptz) IS
+    procrastinate_diesel_flow_v1, procrastinate_diesel_key_room_v1[], integer, integer, bigint[], text, timestamptz) IS
     'The first jobs of these keys that may start, as many as there is room for, and at most so '
-    'many of each.';
+    'many of each, among so many of its first pending jobs (NULL: among all).';
 
 CREATE FUNCTION procrastinate_diesel_let_keys_wait_v1(
-        waiting procrastinate_diesel_key_room_v1[], serves_all_queues boolean, counted_at timestamptz)
+        waiting procrastinate_diesel_key_room_v1[], serves_all_queues boolean, counted_at timestamptz,
+        pause interval)
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
@@ -706,7 +789,7 @@ DECLARE
     todo CONSTANT procrastinate_job_status := 'todo';
 BEGIN
     -- Jobs can have been deleted, or started by a fetch that did not know the limit.
-    DELETE FROM procrastinate_diesel_keyed_jobs AS keyed
+    UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'ended'
     WHERE keyed.job_id = ANY (ARRAY(
         SELECT former.job_id
         FROM unnest(waiting) AS each
@@ -718,7 +801,7 @@ BEGIN
     UPDATE procrastinate_diesel_limit_keys AS known
     SET is_ready = false, is_nearly_full = known.is_nearly_full OR each.room = 0,
         wakes_at = CASE WHEN each.is_pending
-            THEN coalesce(each.next_room_at, counted_at + interval '1 second') END
+            THEN coalesce(each.next_room_at, counted_at + pause) END
     FROM (
         SELECT key.*, EXISTS (
             SELECT FROM procrastinate_diesel_keyed_jobs AS keyed
@@ -730,9 +813,9 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_let_keys_wait_v1(
-    procrastinate_diesel_key_room_v1[], boolean, timestamptz) IS
-    'Says when to look again at locked keys of which no job can start: not before a job is added '
-    'if none is pending.';
+    procrastinate_diesel_key_room_v1[], boolean, timestamptz, interval) IS
+    'Says when to look again at locked keys of which no job can start: after the pause if they '
+    'have room, and not before a job is added if none is pending.';
 
 CREATE FUNCTION procrastinate_diesel_open_keys_v1(
         flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], passed_over bigint[], last_lock text,
@@ -743,6 +826,8 @@ CREATE FUNCTION procrastinate_diesel_open_keys_v1(
 AS $function$
 DECLARE
     counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
+    began_at CONSTANT timestamptz := clock_timestamp();
+    depth CONSTANT integer := 200 + cardinality(passed_over);
     new_keys bigint[];
     rooms procrastinate_diesel_key_room_v1[];
     new_heads procrastinate_diesel_key_head_v1[];
@@ -762,18 +847,27 @@ BEGIN
         next_keys := least(2 * next_keys, 1000);
         rooms := procrastinate_diesel_key_rooms_v1(new_keys, wanted, counted_at);
         -- The second one in case another transaction has locked the first.
-        new_heads := procrastinate_diesel_find_heads_of_keys_v1(flow, rooms, 2, passed_over, last_lock, due_at);
+        new_heads := procrastinate_diesel_find_heads_of_keys_v1(flow, rooms, 2, depth, passed_over, last_lock, due_at);
         startable_keys := ARRAY(SELECT head.key_id FROM unnest(new_heads) AS head WHERE head.round = 1);
-        IF cardinality(startable_keys) = cardinality(new_keys) THEN
-            open := open || rooms;
-        ELSE
-            open := open || ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id = ANY (startable_keys));
-            waiting := ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id <> ALL (startable_keys));
-            -- Not those of which another transaction has locked jobs for a moment.
-            IF cardinality(passed_over) = 0 THEN
-                PERFORM procrastinate_diesel_let_keys_wait_v1(waiting, flow.queue_names IS NULL, counted_at);
+        IF cardinality(startable_keys) < cardinality(new_keys) THEN
+            waiting := ARRAY(
+                SELECT each FROM unnest(rooms) AS each WHERE each.key_id <> ALL (startable_keys) AND each.room > 0);
+            IF cardinality(waiting) > 0 THEN
+                -- Very many jobs that cannot start may be in front of one that can.
+                new_heads := new_heads || procrastinate_diesel_find_heads_of_keys_v1(
+                    flow, waiting, 2, NULL, passed_over, last_lock, due_at);
+                startable_keys := ARRAY(SELECT head.key_id FROM unnest(new_heads) AS head WHERE head.round = 1);
             END IF;
+            waiting := ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id <> ALL (startable_keys));
+            -- If another transaction has locked jobs, it is probably for a moment. A search that
+            -- takes long is not repeated all the time.
+            PERFORM procrastinate_diesel_let_keys_wait_v1(
+                waiting, flow.serves_all_queues, counted_at, CASE
+                    WHEN cardinality(passed_over) > 0 THEN interval '0.25 seconds'
+                    ELSE greatest(interval '1 second', 5 * (clock_timestamp() - began_at)) END);
+            rooms := ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id = ANY (startable_keys));
         END IF;
+        open := open || rooms;
         heads := heads || new_heads;
         EXIT WHEN cardinality(open) >= wanted;
     END LOOP;
@@ -795,6 +889,7 @@ DECLARE
     heads procrastinate_diesel_key_head_v1[];
     -- The others have no further jobs that may start.
     further_keys bigint[];
+    most integer;
 BEGIN
     keys := procrastinate_diesel_open_keys_v1(flow, wanted, tried_keys, passed_over, last_lock, due_at);
     key_ids := keys.key_ids;
@@ -803,10 +898,11 @@ BEGIN
     IF has_others OR cardinality(keys.open) < wanted
             OR (SELECT count(DISTINCT head.priority) FROM unnest(heads) AS head WHERE head.round = 1) > 1 THEN
         further_keys := ARRAY(SELECT head.key_id FROM unnest(heads) AS head WHERE head.round = 2);
+        most := greatest(20, 2 * wanted / greatest(cardinality(keys.open), 1));
         heads := ARRAY(SELECT head FROM unnest(heads) AS head WHERE head.key_id <> ALL (further_keys))
             || procrastinate_diesel_find_heads_of_keys_v1(
                 flow, ARRAY(SELECT each FROM unnest(keys.open) AS each WHERE each.key_id = ANY (further_keys)),
-                greatest(20, 2 * wanted / greatest(cardinality(keys.open), 1)), passed_over, last_lock, due_at);
+                most, 200 + 4 * most + cardinality(passed_over), passed_over, last_lock, due_at);
     END IF;
     -- The first jobs of all keys come before their second ones. For that, the jobs of a priority
     -- exchange their places.
@@ -937,7 +1033,13 @@ BEGIN
     -- A ready key is locked by another fetch for a moment. Or all its jobs are in other queues.
     RETURN (
         SELECT least(
-            (SELECT 0.01 FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.state IN ('new', 'ended') LIMIT 1),
+            coalesce(
+                (SELECT 0.01 FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.state IN ('new', 'ended')
+                 LIMIT 1
+                 FOR UPDATE SKIP LOCKED),
+                -- Other transactions have locked them.
+                (SELECT 0.25 FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.state IN ('new', 'ended')
+                 LIMIT 1)),
             min(CASE WHEN next.is_ready AND (control.kind = 'queue' OR target_queue_names IS NULL) THEN 0.01
                      WHEN next.is_ready THEN 1
                      ELSE greatest(extract(epoch FROM next.wakes_at - counted_at), 0) END))

@@ -82,7 +82,8 @@ impl SetLimit {
     /// Limits the jobs of each key instead of all jobs together.
     ///
     /// The key is the value of this field of the job's arguments, such as a customer. Dots separate the names of nested
-    /// fields. A number is compared as text. Jobs without such a field, or with null or an empty text, are not limited.
+    /// fields. They have at most 500 bytes. A number is compared as text. Jobs without such a field, or with null or an
+    /// empty text, are not limited.
     ///
     /// The keys take turns: the key of which no job has started for the longest time is next, so a key with many jobs
     /// does not hold up the others. The priority still comes first. Within a key, jobs start in the usual order.
@@ -183,6 +184,9 @@ enum Key {
     OfJob,
 }
 
+/// The path is part of an index, so its length is limited, in bytes.
+const LONGEST_FIELD: usize = 500;
+
 /// The path in the arguments, which is empty for the key that is given with the job.
 fn key_path(key: &Key) -> Result<Vec<String>, Error> {
     let Key::Field(key) = key else { return Ok(Vec::new()) };
@@ -190,6 +194,9 @@ fn key_path(key: &Key) -> Result<Vec<String>, Error> {
     let path: Vec<String> = key.split('.').map(str::to_owned).collect();
     if path.iter().any(String::is_empty) {
         return Err(Error::invalid("field of per_key", key, "must be names, separated by single dots"));
+    }
+    if key.len() > LONGEST_FIELD {
+        return Err(Error::invalid("field of per_key", key, format!("must have at most {LONGEST_FIELD} bytes")));
     }
     Ok(path)
 }

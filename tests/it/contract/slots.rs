@@ -136,6 +136,26 @@ fn a_snapshot_that_does_not_see_the_jobs_of_a_slot_fails() {
 }
 
 #[test]
+fn a_fetch_with_an_old_snapshot_and_one_that_tried_a_slot_do_not_wait_for_each_other() {
+    for isolation in ["REPEATABLE READ", "SERIALIZABLE"] {
+        let mut queue = limited(100, 1, RUNNING);
+        // As after a fetch that found no slot with jobs left.
+        queue.run(
+            "BEGIN; SET LOCAL statement_timeout = '5s';
+             SELECT pg_advisory_xact_lock_shared(procrastinate_diesel_limit_lock_v1('queue', 'default')),
+                 set_config('procrastinate_diesel.holds_limits', 'shared', true)",
+        );
+        let mut isolated = queue.another_connection();
+        sql(&mut isolated, &format!("SET default_transaction_isolation = '{isolation}'"));
+        let waiting = Waiting::start_on(isolated, &mut queue, &fetch(1));
+        assert_eq!(queue.rows(&fetch(1)).len(), 1);
+        queue.run("COMMIT");
+        let error = waiting.result().unwrap_err();
+        assert!(error.to_string().contains("could not serialize access"), "{error}");
+    }
+}
+
+#[test]
 fn a_transaction_that_fetches_again_waits_for_nobody() {
     let mut queue = limited(100, 1, RUNNING);
     let mut first = open(&mut queue, 10);

@@ -226,3 +226,28 @@ fn without_any_key_nothing_is_looked_up_and_jobs_have_no_rows() {
     assert_eq!(queue.row(TEND), "false | 0");
     assert_eq!(queue.rows("SELECT FROM procrastinate_diesel_unique_keys"), [""; 0]);
 }
+
+#[test]
+fn a_caller_that_keeps_the_other_job_does_not_hide_its_end() {
+    let mut queue = Queue::new();
+    let mut other = queue.another_connection();
+    queue.run("BEGIN");
+    assert_eq!(queue.row(&defer(&["k"], "keep", 3_600)), "1 | new | NULL");
+    // It claims the key, too, and its transaction stays open until the job has ended.
+    sql(&mut other, "BEGIN");
+    let waiting = thread::spawn(move || (rows(&mut other, &defer(&["k"], "keep", 3_600)), other));
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    while queue.row(waits) == "0" {
+        assert!(!waiting.is_finished(), "the claim did not wait");
+    }
+    queue.run("COMMIT");
+    let (kept, mut other) = waiting.join().unwrap();
+    assert_eq!(kept, ["1 | kept | NULL"]);
+    queue.fetch("NULL");
+    queue.rows(
+        "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(NULL, '{}', '{}', NULL, 0,
+             deleted_job_ids => '{1}', deleted_attempts => '{0}')",
+    );
+    sql(&mut other, "COMMIT");
+    assert_eq!(queue.row(&defer(&["k"], "keep", 0)), "1 | kept | NULL");
+}

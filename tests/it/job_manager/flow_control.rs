@@ -87,6 +87,7 @@ async fn invalid_values_are_refused_before_a_statement_is_sent(mut desk: Desk) {
     refused(desk.execute(limit_queue("a")).await, "must have max_running or max_starts");
     refused(desk.execute(limit_queue("a").max_running(0)).await, "max_running");
     refused(desk.execute(limit_queue("a").max_running(u32::MAX)).await, "4294967295");
+    refused(desk.execute(limit_task("a").per_key("x".repeat(501)).max_running(1)).await, "at most 500 bytes");
     refused(desk.execute(limit_task("a").max_starts(0, second)).await, "max_starts");
     refused(desk.execute(limit_task("a").max_starts(1, Duration::ZERO)).await, "at least 10 ms");
     refused(desk.execute(limit_task("a").max_starts(1, Duration::MAX)).await, "at most 1,000 years");

@@ -1,0 +1,115 @@
+//! Limits for each key, and jobs that cannot start for another reason: when to look at their keys again, and what such
+//! a look costs.
+
+use serde_json::{Value, json};
+
+use super::queue::Queue;
+use crate::support::{rows, sql};
+
+const NONE: [&str; 0] = [];
+
+fn limit(queue: &mut Queue, kind: &str, name: &str, most: usize) {
+    queue.run(&format!(
+        "SELECT procrastinate_diesel_limit_keys_v1('{kind}', '{name}', '{{tenant}}', {most}, NULL, NULL)"
+    ));
+}
+
+fn fetching(wanted: usize) -> String {
+    format!(
+        "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(NULL, '{{}}', '{{}}', NULL, {wanted}) \
+         WHERE kind = 'fetched' ORDER BY id"
+    )
+}
+
+/// In how many seconds a worker should look again, if a fetch has started nothing.
+fn wait(queue: &mut Queue) -> f64 {
+    let query = fetching(9).replace("SELECT id", "SELECT kind, wait_seconds").replace("kind = 'fetched'", "true");
+    let [row] = <[_; 1]>::try_from(queue.rows(&query)).unwrap();
+    row.strip_prefix("wait | ").expect("no job starts").parse().unwrap()
+}
+
+#[test]
+fn a_key_whose_jobs_are_in_a_paused_or_full_queue_is_looked_at_each_second() {
+    for control in ["pause_v1('queue', 'default')", "set_limit_v1('queue', 'default', 1, NULL, NULL)"] {
+        let tenants: Vec<Value> = (0..5).map(|tenant| json!({ "args": { "tenant": tenant } })).collect();
+        let mut queue = Queue::with_jobs(Value::Array(tenants));
+        limit(&mut queue, "task", "task", 1);
+        queue.run(&format!("SELECT procrastinate_diesel_{control}"));
+        let started = usize::from(control.starts_with("set_limit"));
+        assert_eq!(queue.rows(&fetching(9)).len(), started);
+        for _ in 0..2 {
+            let seconds = wait(&mut queue);
+            assert!((0.5..=1.0).contains(&seconds), "{control}: {seconds}");
+        }
+    }
+}
+
+#[test]
+fn a_key_of_a_task_waits_although_a_queue_has_limits_for_each_key() {
+    let mut queue = Queue::new();
+    limit(&mut queue, "queue", "full", 1);
+    limit(&mut queue, "task", "task", 2);
+    let of_full = json!({ "queue_name": "full", "task_name": "other", "args": { "tenant": "a" } });
+    let behind_a_lock = json!({ "args": { "tenant": "b" }, "lock": "x" });
+    queue.add(json!([of_full, of_full, behind_a_lock, behind_a_lock]));
+    assert_eq!(queue.rows(&fetching(9)), ["1", "3"]);
+    // A key that has just become full is looked at earlier.
+    queue.run("SELECT pg_sleep(0.1)");
+    for _ in 0..2 {
+        let seconds = wait(&mut queue);
+        assert!((0.5..=1.0).contains(&seconds), "{seconds}");
+    }
+}
+
+#[test]
+fn a_job_that_another_transaction_changes_is_looked_at_four_times_a_second() {
+    for change in ["SELECT procrastinate_cancel_job_v1(1, false, false)", "SELECT FROM procrastinate_jobs FOR UPDATE"] {
+        for is_known in [false, true] {
+            let mut queue = Queue::new();
+            limit(&mut queue, "queue", "default", 1);
+            queue.add(json!([{ "args": { "tenant": "a" } }]));
+            if is_known {
+                queue.run("SELECT procrastinate_diesel_assign_keys_v1(10, now())");
+            }
+            let mut other = queue.another_connection();
+            sql(&mut other, &format!("BEGIN; {change}"));
+            for _ in 0..2 {
+                let seconds = wait(&mut queue);
+                assert!((0.1..=0.25).contains(&seconds), "{change}, {is_known}: {seconds}");
+            }
+            sql(&mut other, "ROLLBACK; SELECT pg_sleep(0.25)");
+            assert_eq!(queue.rows(&fetching(9)), ["1"]);
+        }
+    }
+}
+
+#[test]
+fn very_many_locked_jobs_delay_a_fetch_for_a_moment_only() {
+    for (tenant, wanted) in [("1", 1), ("number", 1), ("1", 20)] {
+        let mut queue = Queue::new();
+        limit(&mut queue, "queue", "default", 5);
+        queue.run(&format!(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, args)
+             SELECT 'default', 'task', jsonb_build_object('tenant', {tenant}) FROM generate_series(1, 3001) AS number;
+             SELECT procrastinate_diesel_assign_keys_v1(10000, now())"
+        ));
+        let mut other = queue.another_connection();
+        sql(&mut other, "BEGIN; SELECT FROM procrastinate_jobs WHERE id <= 3000 FOR UPDATE");
+        // One after the other, with all of them compared each time, they took half a minute.
+        queue.run("SET statement_timeout = '5s'");
+        assert_eq!(rows(&mut queue.connection, &fetching(wanted)), ["3001"], "{tenant}");
+    }
+}
+
+#[test]
+fn a_job_behind_very_many_of_its_key_that_cannot_start_does_start() {
+    let mut queue = Queue::new();
+    limit(&mut queue, "queue", "default", 5);
+    let locked = json!({ "args": { "tenant": "a" }, "lock": "x" });
+    queue.add(Value::Array(vec![locked; 500]));
+    queue.add(json!([{ "args": { "tenant": "a" } }, { "args": { "tenant": "a" } }]));
+    assert_eq!(queue.rows(&fetching(1)), ["1"]);
+    assert_eq!(queue.rows(&fetching(1)), ["501"]);
+    assert_eq!(queue.rows(&fetching(9)), ["502"]);
+    assert_eq!(queue.rows(&fetching(9)), NONE);
+}
