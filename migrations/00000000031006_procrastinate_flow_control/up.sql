@@ -384,6 +384,7 @@ DECLARE
     found procrastinate_diesel_room_v1;
     running integer;
     recent record;
+    is_paused_queue_pending boolean := false;
 BEGIN
     FOR control IN
         SELECT each.*, state.fetches, state.jobs_per_slot
@@ -407,7 +408,11 @@ BEGIN
         IF control.kind = 'task' THEN
             found.is_pending := procrastinate_diesel_is_task_pending_v1(control.name, target_queue_names);
         ELSIF NOT is_queue_assumed THEN
-            found.is_pending := procrastinate_diesel_is_any_pending_v1(ARRAY[control.name], due_at);
+            -- One paused queue with pending jobs makes as much work as many.
+            found.is_pending := is_paused_queue_pending AND control.paused_at IS NOT NULL
+                OR procrastinate_diesel_is_any_pending_v1(ARRAY[control.name], due_at);
+            is_paused_queue_pending :=
+                is_paused_queue_pending OR found.is_pending AND control.paused_at IS NOT NULL;
         END IF;
         IF control.paused_at IS NULL AND found.is_pending THEN
             IF control.max_running IS NOT NULL THEN
@@ -875,7 +880,9 @@ BEGIN
     END IF;
     IF queue_names IS NOT NULL AND cardinality(blocked_queues) > 0 THEN
         queue_names := ARRAY(
-            SELECT queue.name FROM unnest(queue_names) AS queue (name) WHERE queue.name <> ALL (blocked_queues));
+            SELECT queue.name FROM unnest(queue_names) AS queue (name)
+            -- A table of hashes, because there can be very many of both.
+            WHERE queue.name NOT IN (SELECT unnest(blocked_queues)));
     END IF;
     SELECT coalesce(bool_or(control.key_path IS NOT NULL), false), coalesce(bool_or(control.kind = 'deadline'), false)
     INTO has_keys, has_deadlines

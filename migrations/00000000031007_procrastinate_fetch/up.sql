@@ -204,7 +204,7 @@ BEGIN
             FROM (SELECT job.id, job.priority, job.queue_name, job.task_name FROM procrastinate_jobs AS job
                   WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
                   ORDER BY job.priority DESC, job.id
-                  LIMIT 2 * most) AS first
+                  LIMIT 2 * most + least(coalesce(cardinality(flow.queue_names), 0), 10000)) AS first
             WHERE first.id <> ALL (passed_over) AND first.task_name <> ALL (flow.blocked_tasks)
               AND CASE WHEN flow.queue_names IS NULL THEN first.queue_name <> ALL (flow.blocked_queues)
                        ELSE first.queue_name IN (SELECT unnest(flow.queue_names)) END
@@ -228,12 +228,15 @@ BEGIN
         SELECT unlocked.id
         FROM (SELECT DISTINCT unnest(flow.queue_names)) AS queue (name)
         CROSS JOIN LATERAL (
-            SELECT job.id FROM procrastinate_jobs AS job
+            SELECT job.id, job.priority FROM procrastinate_jobs AS job
             WHERE job.status = 'todo' AND job.lock IS NULL AND job.scheduled_at IS NULL
               AND job.id <> ALL (passed_over)
               AND job.queue_name >= queue.name AND job.queue_name <= queue.name
             ORDER BY job.queue_name, job.priority DESC, job.id
-            LIMIT most) AS unlocked);
+            LIMIT most) AS unlocked
+        ORDER BY unlocked.priority DESC, unlocked.id
+        -- Of a queue or task with a limit, fewer may be able to start.
+        LIMIT CASE WHEN cardinality(flow.limited_queues || flow.limited_tasks) = 0 THEN most END);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_unlocked_jobs_v1(procrastinate_diesel_flow_v1, integer, bigint[]) IS
