@@ -46,8 +46,65 @@ fn a_fetch_reads_no_more_rows_however_many_jobs_or_full_keys_there_are() {
     }
 }
 
+#[test]
+fn a_new_job_reads_few_rows_of_others_although_the_statistics_say_that_there_are_none() {
+    let insert = "INSERT INTO procrastinate_jobs (queue_name, task_name, args)
+        SELECT 'limited', 'task', jsonb_build_object('tenant', 'new ' || random()) FROM generate_series(1, 10)";
+    for is_known_as_small in [false, true] {
+        let database = database();
+        sql(&mut superuser(&database), &format!("ANALYZE {}", TABLES.join(", ")));
+        let [mut deferring, mut fetching] = [connect(&database), connect(&database)];
+        sql(
+            &mut deferring,
+            "SELECT procrastinate_register_worker_v1();
+         SELECT procrastinate_diesel_limit_keys_v1('queue', 'limited', '{tenant}', 1, NULL, NULL)",
+        );
+        // Both sessions plan their statements for tables that are nearly empty.
+        for _ in 0..8 {
+            sql(&mut deferring, insert);
+            rows(&mut fetching, FETCHES[1]);
+        }
+        if is_known_as_small {
+            sql(&mut superuser(&database), &format!("ANALYZE {}", TABLES.join(", ")));
+        }
+        fill_without_statistics(&database, JOBS[3].1, MANY_JOBS);
+        // A fetch looks at full keys once, and compares all jobs after the limit was set.
+        rows(
+            &mut fetching,
+            "SELECT id FROM procrastinate_diesel_finish_and_fetch_jobs_v1(1, '{}', '{}', NULL, 100000)",
+        );
+        sql(
+        &mut fetching,
+        "UPDATE procrastinate_diesel_limit_keys SET wakes_at = now() + interval '1 hour' WHERE wakes_at IS NOT NULL;
+         UPDATE procrastinate_diesel_limit_states SET keys_checked_at = now() + interval '1 hour'",
+    );
+        for session in ["one that planned before", "a new one"] {
+            for (connection, statement, most) in [(&mut deferring, insert, 60), (&mut fetching, FETCHES[1], FEW)] {
+                let mut reads = measure_tables(&TABLES, connection, |connection| sql(connection, statement));
+                // PostgreSQL plans the check of a foreign key, and keeps it until an ANALYZE.
+                reads.retain(|reads| statement != insert || reads.relname != "procrastinate_jobs");
+                let rows: i64 = reads.iter().map(|reads| reads.idx_tup_fetch).sum();
+                assert!(
+                    rows <= most && reads.iter().all(|reads| reads.seq_scan == 0),
+                    "{reads:?}, {statement}, {session}"
+                );
+            }
+            [deferring, fetching] = [connect(&database), connect(&database)];
+        }
+    }
+}
+
 /// Inserts so many jobs, as quickly as a table can be filled. The statistics know no job with a key.
 fn fill(database: &Database, shape: &str, many: u32) {
+    fill_with(database, shape, many, &format!("ANALYZE {}", TABLES.join(", ")));
+}
+
+/// The same without any statistics of these jobs.
+fn fill_without_statistics(database: &Database, shape: &str, many: u32) {
+    fill_with(database, shape, many, "SELECT");
+}
+
+fn fill_with(database: &Database, shape: &str, many: u32, analyze: &str) {
     sql(
         &mut superuser(database),
         &format!(
@@ -60,9 +117,8 @@ fn fill(database: &Database, shape: &str, many: u32) {
              RESET session_replication_role;
              SELECT procrastinate_diesel_note_missing_jobs_v1(kind, name, 2147483647)
              FROM procrastinate_diesel_flow_controls;
-             ANALYZE {};
-             SELECT procrastinate_diesel_assign_keys_v1(2147483647, now())",
-            TABLES.join(", ")
+             {analyze};
+             SELECT procrastinate_diesel_assign_keys_v1(2147483647, now())"
         ),
     );
 }
