@@ -1066,7 +1066,8 @@ COMMENT ON FUNCTION procrastinate_diesel_key_wait_v1(
     varchar[], procrastinate_diesel_room_v1[], timestamptz) IS
     'In how many seconds a job with a key may be able to start. NULL if none is pending.';
 
--- It changes no row that a fetch changes. So a transaction that sets a limit holds up nobody.
+-- It changes no row that a fetch changes. So a transaction that sets a limit holds up no fetch and
+-- nobody who defers, only a retry that moves a job to another queue with such a limit.
 CREATE FUNCTION procrastinate_diesel_limit_keys_v1(
         p_kind text, p_name varchar, p_key_path text[], p_max_running integer, p_max_starts integer,
         p_start_period_seconds double precision)
