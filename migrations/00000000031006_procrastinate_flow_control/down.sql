@@ -18,6 +18,7 @@ DROP FUNCTION procrastinate_diesel_take_from_slot_v1(
     text, varchar, integer, timestamptz, double precision, timestamptz);
 DROP FUNCTION procrastinate_diesel_keep_jobs_left_v1(procrastinate_diesel_room_v1, integer);
 DROP FUNCTION procrastinate_diesel_take_slot_v1(text, varchar);
+DROP FUNCTION procrastinate_diesel_has_free_slot_v1(text, varchar);
 DROP FUNCTION procrastinate_diesel_limit_lock_v1(text, varchar);
 DROP FUNCTION procrastinate_diesel_suits_slot_v1(procrastinate_diesel_room_v1, integer, integer);
 DROP FUNCTION procrastinate_diesel_without_keys_v1(procrastinate_diesel_flow_v1);

@@ -23,12 +23,14 @@ DROP FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
     procrastinate_diesel_flow_v1, procrastinate_diesel_key_room_v1[], integer, integer, bigint[], text, timestamptz);
 DROP FUNCTION procrastinate_diesel_lock_job_v1(bigint);
 DROP FUNCTION procrastinate_diesel_key_rooms_v1(bigint[], integer, timestamptz);
+DROP FUNCTION procrastinate_diesel_unassigned_running_jobs_v1();
 DROP FUNCTION procrastinate_diesel_lock_keys_v1(procrastinate_diesel_flow_v1, integer, bigint[]);
 DROP FUNCTION procrastinate_diesel_add_keys_v1(procrastinate_diesel_flow_v1, varchar[], timestamptz);
 DROP FUNCTION procrastinate_diesel_assign_keys_v1(integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_find_keys_v1(bigint[]);
 DROP FUNCTION procrastinate_diesel_lock_noted_jobs_v1(integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_clean_keys_v1(integer);
+DROP FUNCTION procrastinate_diesel_unchecked_limits_v1();
 DROP FUNCTION procrastinate_diesel_check_keyed_jobs_v1(timestamptz);
 DROP FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(integer);
 DROP FUNCTION procrastinate_diesel_remove_idle_keys_v1(text, varchar, integer);

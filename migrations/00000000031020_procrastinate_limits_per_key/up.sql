@@ -333,7 +333,12 @@ BEGIN
             SELECT outdated.job_id
             FROM procrastinate_diesel_limit_keys AS known
             JOIN procrastinate_diesel_keyed_jobs AS outdated ON outdated.key_id = known.id
-            WHERE known.kind = former.kind AND known.name = former.name AND outdated.state NOT IN ('new', 'ended')
+            WHERE known.kind = former.kind AND known.name = former.name AND outdated.state = 'running'
+            FOR UPDATE OF outdated SKIP LOCKED) || ARRAY(
+            SELECT outdated.job_id
+            FROM procrastinate_diesel_limit_keys AS known
+            JOIN procrastinate_diesel_keyed_jobs AS outdated ON outdated.key_id = known.id
+            WHERE known.kind = former.kind AND known.name = former.name AND outdated.state IN ('later', 'pending')
             LIMIT most
             FOR UPDATE OF outdated SKIP LOCKED));
         PERFORM procrastinate_diesel_remove_idle_keys_v1(former.kind, former.name, most);
@@ -345,8 +350,8 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(integer) IS
-    'Marks the jobs of limits for each key that were removed, at most so many of each, because '
-    'they may have another one. Forgets such a limit when it has no jobs.';
+    'Marks the jobs of limits for each key that were removed, all running ones and at most so many '
+    'others of each, because they may have another one. Forgets such a limit when it has no jobs.';
 
 -- How long ago a limit was set decides how often to search: a transaction that did not see it
 -- rarely stays open for long.
@@ -363,12 +368,12 @@ BEGIN
     PERFORM procrastinate_diesel_note_unlimited_jobs_v1(10000);
     FOR control IN
         SELECT each.kind, each.name, each.changed_at, each.key_start_period_seconds AS period_seconds,
-            state.kind IS NULL AS is_new, state.keys_checked_at
+            state.kind IS NULL AS is_new, state.keys_checked_at, state.keys_checked_under
         FROM procrastinate_diesel_flow_controls AS each
         LEFT JOIN procrastinate_diesel_limit_states AS state
             ON state.kind = each.kind AND state.name = each.name AND state.slot = 0
         WHERE each.key_path IS NOT NULL
-          AND (state.keys_checked_at >= each.changed_at
+          AND (state.keys_checked_under = each.changed_at
                -- Otherwise the clock was wrong.
                AND state.keys_checked_at < counted_at + interval '2 hours'
                AND state.keys_checked_at + least(
@@ -386,21 +391,25 @@ BEGIN
         FOR NO KEY UPDATE SKIP LOCKED;
         -- Otherwise another fetch checks it.
         IF FOUND AND former_check IS NOT DISTINCT FROM control.keys_checked_at THEN
-            is_changed := (former_check >= control.changed_at) IS NOT TRUE;
+            is_changed := control.keys_checked_under IS DISTINCT FROM control.changed_at;
             are_all := procrastinate_diesel_note_missing_jobs_v1(control.kind, control.name, 10000, true);
-            are_all := procrastinate_diesel_note_outdated_jobs_v1(control.kind, control.name, 10000, is_changed)
-                AND are_all;
+            are_all := procrastinate_diesel_note_outdated_jobs_v1(
+                control.kind, control.name, 10000, is_changed OR former_check = 'epoch') AND are_all;
             PERFORM procrastinate_diesel_remove_idle_keys_v1(control.kind, control.name, 10000);
             -- The keys may wait for the end of a former period. Again a second later, for fetches
             -- that did not see the change. And no key waits for longer than a period, unless the
             -- clock was wrong.
             PERFORM procrastinate_diesel_wake_keys_v1(
                 control.kind, control.name, counted_at + CASE
-                    WHEN is_changed OR former_check < control.changed_at + interval '1 second' THEN interval '1 second'
+                    WHEN is_changed OR former_check - control.changed_at BETWEEN interval '0' AND interval '1 second'
+                    THEN interval '1 second'
                     ELSE make_interval(secs => greatest(control.period_seconds, 60)) END);
-            -- Otherwise the next fetch goes on.
-            UPDATE procrastinate_diesel_limit_states AS state SET keys_checked_at = counted_at
-            WHERE are_all AND state.kind = control.kind AND state.name = control.name AND state.slot = 0;
+            -- If these were not all, the next fetch goes on. The running ones come first, so all of
+            -- them are known.
+            UPDATE procrastinate_diesel_limit_states AS state
+            SET keys_checked_at = CASE WHEN are_all THEN counted_at ELSE 'epoch' END,
+                keys_checked_under = control.changed_at
+            WHERE state.kind = control.kind AND state.name = control.name AND state.slot = 0;
         END IF;
     END LOOP;
 END;
@@ -408,6 +417,42 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_check_keyed_jobs_v1(timestamptz) IS
     'Searches for jobs that a limit for each key does not know, and for keys that sleep for too '
     'long: each second after it was set, and less often later.';
+
+CREATE FUNCTION procrastinate_diesel_unchecked_limits_v1(OUT queue_names varchar[], OUT task_names varchar[])
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    former record;
+    are_all_unchecked boolean := false;
+BEGIN
+    FOR former IN
+        SELECT state.kind, state.name FROM procrastinate_diesel_limit_states AS state
+        WHERE state.slot = 0 AND state.keys_checked_at IS NOT NULL AND NOT EXISTS (
+            SELECT FROM procrastinate_diesel_flow_controls AS control
+            WHERE control.kind = state.kind AND control.name = state.name AND control.key_path IS NOT NULL)
+    LOOP
+        -- Running jobs of a limit that was removed may count for another one.
+        are_all_unchecked := are_all_unchecked OR EXISTS (
+            SELECT FROM procrastinate_diesel_limit_keys AS known
+            CROSS JOIN LATERAL (
+                SELECT keyed.job_id FROM procrastinate_diesel_keyed_jobs AS keyed
+                WHERE keyed.key_id = known.id AND keyed.state = 'running'
+                LIMIT 1) AS running
+            WHERE known.kind = former.kind AND known.name = former.name);
+    END LOOP;
+    SELECT coalesce(array_agg(control.name) FILTER (WHERE control.kind = 'queue'), '{}'),
+        coalesce(array_agg(control.name) FILTER (WHERE control.kind = 'task'), '{}')
+    INTO queue_names, task_names
+    FROM procrastinate_diesel_flow_controls AS control
+    LEFT JOIN procrastinate_diesel_limit_states AS state
+        ON state.kind = control.kind AND state.name = control.name AND state.slot = 0
+    WHERE control.key_path IS NOT NULL
+      AND (are_all_unchecked OR state.keys_checked_under IS DISTINCT FROM control.changed_at);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_unchecked_limits_v1() IS
+    'Limits for each key of which no job may start yet, because another fetch is searching for the '
+    'running jobs that count.';
 
 CREATE FUNCTION procrastinate_diesel_clean_keys_v1(most integer)
     RETURNS void
@@ -582,8 +627,17 @@ AS $function$
 DECLARE
     counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
     is_queue_pending boolean;
+    unchecked record;
 BEGIN
     PERFORM procrastinate_diesel_check_keyed_jobs_v1(counted_at);
+    unchecked := procrastinate_diesel_unchecked_limits_v1();
+    IF cardinality(unchecked.queue_names || unchecked.task_names) > 0 THEN
+        flow.blocked_queues := flow.blocked_queues || unchecked.queue_names;
+        flow.blocked_tasks := flow.blocked_tasks || unchecked.task_names;
+        flow.queue_names := CASE WHEN flow.queue_names IS NOT NULL THEN ARRAY(
+            SELECT queue.name FROM unnest(flow.queue_names) AS queue (name)
+            WHERE queue.name <> ALL (unchecked.queue_names)) END;
+    END IF;
     PERFORM procrastinate_diesel_assign_keys_v1(1000, counted_at);
     UPDATE procrastinate_diesel_limit_keys AS known
     SET is_ready = true, wakes_at = NULL
@@ -658,6 +712,33 @@ COMMENT ON FUNCTION procrastinate_diesel_lock_keys_v1(procrastinate_diesel_flow_
     'Locks the next ready keys of each limit, at most so many of each and without those passed '
     'over, and returns them in the order of their turns.';
 
+CREATE FUNCTION procrastinate_diesel_unassigned_running_jobs_v1()
+    RETURNS procrastinate_diesel_keyed_job_v1[]
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    doing CONSTANT procrastinate_job_status := 'doing';
+    noted_ids bigint[] := ARRAY(
+        SELECT keyed.job_id FROM procrastinate_diesel_keyed_jobs AS keyed
+        WHERE keyed.state IN ('new', 'ended')
+        LIMIT 1001);
+BEGIN
+    IF cardinality(noted_ids) > 1000 THEN
+        noted_ids := ARRAY(
+            SELECT keyed.job_id FROM procrastinate_diesel_keyed_jobs AS keyed
+            WHERE keyed.job_id = ANY (ARRAY(SELECT job.id FROM procrastinate_jobs AS job WHERE job.status = 'doing'))
+              AND (keyed.state IN ('new', 'ended')) IS TRUE);
+    ELSIF cardinality(noted_ids) > 0 THEN
+        noted_ids := ARRAY(
+            SELECT job.id FROM procrastinate_jobs AS job WHERE job.id = ANY (noted_ids) AND job.status = doing);
+    END IF;
+    RETURN CASE WHEN cardinality(noted_ids) > 0 THEN procrastinate_diesel_find_keys_v1(noted_ids) ELSE '{}' END;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_unassigned_running_jobs_v1() IS
+    'The running jobs that are marked, with their limits and keys. Another fetch may be assigning '
+    'them.';
+
 CREATE FUNCTION procrastinate_diesel_key_rooms_v1(key_ids bigint[], most integer, counted_at timestamptz)
     RETURNS procrastinate_diesel_key_room_v1[]
     LANGUAGE plpgsql
@@ -666,14 +747,17 @@ DECLARE
     doing CONSTANT procrastinate_job_status := 'doing';
     rooms procrastinate_diesel_key_room_v1[];
     are_outdated boolean;
+    unassigned CONSTANT procrastinate_diesel_keyed_job_v1[] := procrastinate_diesel_unassigned_running_jobs_v1();
 BEGIN
     SELECT coalesce(array_agg(
             ROW(
                 known.id, known.kind, known.turn,
                 CASE WHEN known.key = '' THEN most ELSE greatest(0, least(
-                    most, control.key_max_running - running.jobs, control.key_max_starts - recent.starts)) END,
+                    most, control.key_max_running - running.jobs - others.jobs,
+                    control.key_max_starts - recent.starts)) END,
                 greatest(
-                    CASE WHEN running.jobs >= control.key_max_running THEN counted_at + interval '1 second' END,
+                    CASE WHEN running.jobs + others.jobs >= control.key_max_running
+                         THEN counted_at + interval '1 second' END,
                     CASE WHEN recent.starts >= control.key_max_starts
                          THEN recent.first_at + make_interval(secs => control.key_start_period_seconds) END)
                 )::procrastinate_diesel_key_room_v1
@@ -691,6 +775,9 @@ BEGIN
         FROM procrastinate_diesel_keyed_jobs AS keyed
         LEFT JOIN procrastinate_jobs AS job ON job.id = ANY (ARRAY[keyed.job_id]) AND job.status = doing
         WHERE keyed.key_id = known.id AND keyed.state = 'running') AS running
+    CROSS JOIN LATERAL (
+        SELECT count(*)::integer AS jobs FROM unnest(unassigned) AS other
+        WHERE other.key_id = known.id AND other.status = doing) AS others
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(counted.starts), 0)::integer AS starts, min(counted.at) AS first_at
         FROM procrastinate_diesel_recent_starts_v1(
@@ -936,7 +1023,9 @@ DECLARE
     allowed_ids CONSTANT bigint[] := ARRAY(
         SELECT keyed.job_id FROM procrastinate_diesel_keyed_jobs AS keyed
         WHERE keyed.job_id = ANY (job_ids) AND (keyed.state = 'pending') IS TRUE
-          AND array_position(locked_keys, keyed.key_id) IS NOT NULL);
+          AND array_position(locked_keys, keyed.key_id) IS NOT NULL
+        -- Nobody may mark them before they are recorded as started.
+        FOR UPDATE SKIP LOCKED);
 BEGIN
     IF cardinality(allowed_ids) < cardinality(job_ids) THEN
         SELECT coalesce(array_agg(held.id ORDER BY held.ordinal), '{}'),
@@ -1092,7 +1181,12 @@ BEGIN
             key_start_period_seconds = excluded.key_start_period_seconds, changed_at = now();
         IF former_path IS NULL THEN
             -- No fetch knows these rows before the end of the transaction.
-            INSERT INTO procrastinate_diesel_limit_states (kind, name) VALUES (p_kind, p_name) ON CONFLICT DO NOTHING;
+            INSERT INTO procrastinate_diesel_limit_states (kind, name)
+            SELECT p_kind, p_name
+            WHERE NOT EXISTS (
+                SELECT FROM procrastinate_diesel_limit_states AS state
+                WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 0)
+            ON CONFLICT DO NOTHING;
             PERFORM procrastinate_diesel_note_missing_jobs_v1(p_kind, p_name, 2147483647);
         END IF;
     ELSIF former_path IS NULL THEN

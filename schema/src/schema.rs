@@ -135,6 +135,7 @@ diesel::table! {
         counted_after -> Nullable<Int8>,
         counted_under -> Nullable<Timestamptz>,
         keys_checked_at -> Nullable<Timestamptz>,
+        keys_checked_under -> Nullable<Timestamptz>,
     }
 }
 

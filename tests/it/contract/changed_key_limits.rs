@@ -81,7 +81,10 @@ fn a_job_with_a_lock_that_the_snapshot_does_not_see_as_taken_ends_no_fetch_in_a_
     queue.add(json!([{ "args": { "tenant": "a" }, "lock": "x" }, { "args": { "tenant": "b" } }]));
     queue.run(
         "SELECT procrastinate_diesel_assign_keys_v1(10, now());
-         UPDATE procrastinate_diesel_limit_states SET keys_checked_at = now() + interval '1 hour'",
+         UPDATE procrastinate_diesel_limit_states AS state
+             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.changed_at
+             FROM procrastinate_diesel_flow_controls AS control
+             WHERE control.kind = state.kind AND control.name = state.name",
     );
     let mut other = queue.another_connection();
     sql(
@@ -141,7 +144,10 @@ fn cleaning_up_after_the_limit_of_a_queue_leaves_its_jobs_to_the_limit_of_their_
     assert_eq!(queue.rows(&fetching(9)), NONE);
     limit(&mut queue, "queue", "default", "NULL");
     queue.run(
-        "UPDATE procrastinate_diesel_limit_states SET keys_checked_at = now() + interval '1 hour' WHERE kind = 'task';
+        "UPDATE procrastinate_diesel_limit_states AS state
+             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.changed_at
+             FROM procrastinate_diesel_flow_controls AS control
+             WHERE control.kind = state.kind AND control.name = state.name AND state.kind = 'task';
          SELECT procrastinate_diesel_clean_keys_v1(1000)",
     );
     assert_eq!(queue.rows(&fetching(9)), ["2", "3"]);

@@ -212,3 +212,62 @@ fn a_long_path_is_refused() {
     }
     assert_eq!(rows(&mut queue.connection, "SELECT count(*) FROM procrastinate_diesel_flow_controls"), ["1"]);
 }
+
+#[test]
+fn a_running_job_counts_while_another_fetch_assigns_it() {
+    let mut queue = Queue::with_jobs(json!([job("a"), job("a"), job("b")]));
+    assert_eq!(queue.rows(&fetching(1)), ["1"]);
+    limit(&mut queue, ONE);
+    let mut other = queue.another_connection();
+    sql(&mut other, "BEGIN; SELECT FROM procrastinate_diesel_keyed_jobs WHERE job_id = 1 FOR UPDATE");
+    assert_eq!(queue.rows(&fetching(9)), ["3"]);
+    sql(&mut other, "COMMIT");
+    assert_eq!(queue.rows(&fetching(9)), NONE);
+}
+
+#[test]
+fn no_job_starts_before_the_running_ones_are_known_under_a_changed_limit() {
+    for change in [
+        "SELECT procrastinate_diesel_limit_keys_v1('queue', 'default', '{other}', 1, NULL, NULL)",
+        "SELECT procrastinate_diesel_limit_keys_v1('queue', 'default', NULL, NULL, NULL, NULL);
+         SELECT procrastinate_diesel_limit_keys_v1('task', 'task', '{other}', 1, NULL, NULL)",
+    ] {
+        let both = json!({ "args": { "tenant": "a", "other": "x" } });
+        let mut queue = Queue::with_jobs(json!([both, both, job("b")]));
+        limit(&mut queue, ONE);
+        assert_eq!(queue.rows(&fetching(1)), ["1"]);
+        queue.run(change);
+        // As a fetch that compares the jobs with the limit.
+        let mut other = queue.another_connection();
+        sql(&mut other, "BEGIN; SELECT FROM procrastinate_diesel_limit_states WHERE slot = 0 FOR UPDATE");
+        assert_eq!(queue.rows(&fetching(9)), NONE, "{change}");
+        sql(&mut other, "COMMIT");
+        assert_eq!(queue.rows(&fetching(9)), ["3"], "{change}");
+        assert_eq!(queue.rows(&fetching(9)), NONE, "{change}");
+    }
+}
+
+#[test]
+fn a_job_that_is_being_marked_does_not_start_without_a_record() {
+    let mut queue = Queue::with_jobs(json!([job("a"), job("a")]));
+    limit(&mut queue, ONE_AN_HOUR);
+    queue.run("SELECT procrastinate_diesel_assign_keys_v1(10, now())");
+    let mut other = queue.another_connection();
+    sql(&mut other, "BEGIN; UPDATE procrastinate_diesel_keyed_jobs SET state = 'new' WHERE job_id = 1");
+    queue.run("SET statement_timeout = '3s'");
+    assert_eq!(queue.rows(&fetching(1)), ["2"]);
+    sql(&mut other, "COMMIT");
+    assert_eq!(queue.rows(&fetching(9)), NONE);
+}
+
+#[test]
+fn an_open_transaction_that_sets_a_limit_for_each_key_beside_another_limit_holds_up_no_fetch() {
+    let mut queue = Queue::with_jobs(json!([job("a"), job("a")]));
+    queue.run("SELECT procrastinate_diesel_set_limit_v1('queue', 'default', 5, NULL, NULL)");
+    let mut other = queue.another_connection();
+    sql(&mut other, "BEGIN; SELECT procrastinate_diesel_limit_keys_v1('queue', 'default', '{tenant}', 1, NULL, NULL)");
+    queue.run("SET statement_timeout = '3s'");
+    assert_eq!(queue.rows(&fetching(1)), ["1"]);
+    sql(&mut other, "COMMIT");
+    assert_eq!(queue.rows(&fetching(9)), NONE);
+}

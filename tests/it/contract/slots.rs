@@ -156,6 +156,25 @@ fn a_fetch_with_an_old_snapshot_and_one_that_tried_a_slot_do_not_wait_for_each_o
 }
 
 #[test]
+fn a_fetch_that_shares_a_limit_waits_for_no_other_limit() {
+    let mut queue = limited(100, 1, RUNNING);
+    queue.run("SELECT procrastinate_diesel_set_limit_v1('task', 'task', 80, NULL, NULL)");
+    assert_eq!(queue.rows(&fetch(1)).len(), 1);
+    let mut other = queue.another_connection();
+    sql(&mut other, "BEGIN; SELECT pg_advisory_xact_lock(procrastinate_diesel_limit_lock_v1('queue', 'default'))");
+    // As after a fetch that found no slot of the second limit with jobs left.
+    queue.run(
+        "BEGIN; SET LOCAL statement_timeout = '3s';
+         SELECT pg_advisory_xact_lock_shared(procrastinate_diesel_limit_lock_v1('task', 'task')),
+             set_config('procrastinate_diesel.holds_limits', 'shared', true)",
+    );
+    assert_eq!(queue.rows(&fetch(1)), [""; 0]);
+    queue.run("COMMIT");
+    sql(&mut other, "COMMIT");
+    assert_eq!(queue.rows(&fetch(1)).len(), 1);
+}
+
+#[test]
 fn a_transaction_that_fetches_again_waits_for_nobody() {
     let mut queue = limited(100, 1, RUNNING);
     let mut first = open(&mut queue, 10);

@@ -76,7 +76,10 @@ fn a_new_job_reads_few_rows_of_others_although_the_statistics_say_that_there_are
         sql(
         &mut fetching,
         "UPDATE procrastinate_diesel_limit_keys SET wakes_at = now() + interval '1 hour' WHERE wakes_at IS NOT NULL;
-         UPDATE procrastinate_diesel_limit_states SET keys_checked_at = now() + interval '1 hour'",
+         UPDATE procrastinate_diesel_limit_states AS state
+             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.changed_at
+             FROM procrastinate_diesel_flow_controls AS control
+             WHERE control.kind = state.kind AND control.name = state.name",
     );
         for session in ["one that planned before", "a new one"] {
             for (connection, statement, most) in [(&mut deferring, insert, 60), (&mut fetching, FETCHES[1], FEW)] {
@@ -154,7 +157,10 @@ fn read_beside(what: &str, shape: &str, limit: i32, many: u32) -> Vec<i64> {
     sql(
         &mut connection,
         "UPDATE procrastinate_diesel_limit_keys SET wakes_at = now() + interval '1 hour' WHERE wakes_at IS NOT NULL;
-         UPDATE procrastinate_diesel_limit_states SET keys_checked_at = now() + interval '1 hour';
+         UPDATE procrastinate_diesel_limit_states AS state
+             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.changed_at
+             FROM procrastinate_diesel_flow_controls AS control
+             WHERE control.kind = state.kind AND control.name = state.name;
          INSERT INTO procrastinate_jobs (queue_name, task_name, args)
          SELECT 'work', 'limited', jsonb_build_object('tenant', 'other ' || n) FROM generate_series(1, 30) AS n",
     );
