@@ -166,16 +166,22 @@ DECLARE
     -- As in procrastinate_diesel_finish_jobs_v1.
     common_attempts CONSTANT integer :=
         CASE WHEN deleted_attempts[1] = ALL (deleted_attempts) THEN deleted_attempts[1] END;
+    has_keys CONSTANT boolean := EXISTS (
+        SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL);
     deleted_count bigint;
     nothing text;
 BEGIN
+    IF has_keys THEN
+        -- While their locks are known.
+        nothing := procrastinate_diesel_note_next_of_locks_v1(deleted_job_ids);
+    END IF;
     DELETE FROM procrastinate_jobs AS job
     WHERE job.id = ANY (deleted_job_ids) AND job.status = doing
       AND job.worker_id IS NOT DISTINCT FROM p_worker_id
       AND job.attempts = coalesce(
           common_attempts, deleted_attempts[array_position(deleted_job_ids, job.id)], job.attempts);
     GET DIAGNOSTICS deleted_count = ROW_COUNT;
-    IF EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+    IF has_keys THEN
         nothing := procrastinate_diesel_note_ended_jobs_v1(deleted_job_ids, false);
     END IF;
     nothing := procrastinate_diesel_end_keys_v1(deleted_job_ids);

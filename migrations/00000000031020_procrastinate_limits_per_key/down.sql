@@ -43,4 +43,5 @@ DROP TYPE procrastinate_diesel_key_head_v1;
 DROP TYPE procrastinate_diesel_keyed_job_v1;
 DROP FUNCTION procrastinate_diesel_end_keyed_jobs_v1(bigint[]);
 DROP FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean);
+DROP FUNCTION procrastinate_diesel_note_next_of_locks_v1(bigint[]);
 DROP FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[], varchar[]);

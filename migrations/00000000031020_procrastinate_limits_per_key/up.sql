@@ -87,6 +87,33 @@ COMMENT ON FUNCTION procrastinate_diesel_note_keyed_jobs_v1(bigint[], varchar[],
     'Marks those of these pending jobs that are subject to a limit for each key, so that the next '
     'fetch assigns them to their keys.';
 
+CREATE FUNCTION procrastinate_diesel_note_next_of_locks_v1(job_ids bigint[])
+    RETURNS void
+    LANGUAGE plpgsql
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+AS $function$
+DECLARE
+    next_ids CONSTANT bigint[] := ARRAY(
+        SELECT (SELECT first.id FROM procrastinate_jobs AS first
+                WHERE first.lock = ended.lock AND first.status = 'todo'
+                ORDER BY first.lock, first.priority DESC, first.id
+                LIMIT 1)
+        FROM procrastinate_jobs AS ended
+        WHERE ended.id = ANY (job_ids) AND ended.lock IS NOT NULL);
+BEGIN
+    IF cardinality(next_ids) > 0 THEN
+        UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'new'
+        WHERE keyed.job_id = ANY (ARRAY(
+            SELECT next.job_id FROM procrastinate_diesel_keyed_jobs AS next
+            WHERE next.job_id = ANY (next_ids) AND (next.state = 'pending') IS TRUE
+            FOR UPDATE SKIP LOCKED));
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_note_next_of_locks_v1(bigint[]) IS
+    'Marks the first pending job of each lock that these jobs have. It may have another key, and '
+    'can start when they have ended.';
+
 CREATE FUNCTION procrastinate_diesel_note_ended_jobs_v1(job_ids bigint[], are_deleted boolean)
     RETURNS void
     LANGUAGE plpgsql
@@ -101,6 +128,7 @@ BEGIN
       AND (are_deleted OR NOT EXISTS (
             SELECT FROM procrastinate_jobs AS job
             WHERE job.id = ANY (ARRAY[keyed.job_id]) AND job.status = doing));
+    PERFORM procrastinate_diesel_note_next_of_locks_v1(job_ids);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_note_ended_jobs_v1(bigint[], boolean) IS

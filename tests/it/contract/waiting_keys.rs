@@ -113,3 +113,24 @@ fn a_job_behind_very_many_of_its_key_that_cannot_start_does_start() {
     assert_eq!(queue.rows(&fetching(9)), ["502"]);
     assert_eq!(queue.rows(&fetching(9)), NONE);
 }
+
+#[test]
+fn the_next_job_of_a_lock_starts_when_the_former_one_ends_whatever_its_key() {
+    for end in [
+        "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(NULL, '{1}', '{succeeded}', NULL, 0)",
+        "SELECT * FROM procrastinate_diesel_finish_and_fetch_jobs_v1(
+             NULL, '{}', '{}', NULL, 0, deleted_job_ids => '{1}')",
+        "SELECT procrastinate_finish_job_v1(1, 'succeeded', false)",
+        "SELECT procrastinate_finish_job_v1(1, 'succeeded', true)",
+    ] {
+        let mut queue = Queue::new();
+        limit(&mut queue, "queue", "default", 1);
+        let of = |tenant: &str| json!({ "args": { "tenant": tenant }, "lock": "x" });
+        queue.add(json!([of("a"), of("b")]));
+        assert_eq!(queue.rows(&fetching(9)), ["1"]);
+        // The key of the second job goes to sleep.
+        assert!(wait(&mut queue) > 0.5);
+        queue.rows(end);
+        assert_eq!(queue.rows(&fetching(9)), ["2"], "{end}");
+    }
+}
