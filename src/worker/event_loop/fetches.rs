@@ -9,11 +9,11 @@ use super::wake::WakeUps;
 /// How far apart the workers held back by one limit fetch again, at most.
 const LONGEST_SPREAD: Duration = Duration::from_millis(200);
 
-/// A shorter wait than this means that another fetch has locked the jobs, for a moment.
-const A_MOMENT: Duration = Duration::from_millis(20);
+/// A wait of up to this long means that another transaction has locked the jobs, probably for a moment.
+const A_MOMENT: Duration = Duration::from_millis(250);
 
-/// How often in a row a worker that stops when nothing is left fetches again because of such locks: for about a second.
-const MOST_PASSED_OVER: u32 = 100;
+/// For how long a worker that stops when nothing is left fetches again because of such locks.
+const LONGEST_PASSED_OVER: Duration = Duration::from_secs(1);
 
 /// When to fetch jobs of each group.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ struct GroupFetches {
     is_due: bool,
     next_poll: Instant,
     wake_ups: WakeUps,
-    /// How many fetches in a row passed over jobs that another fetch had locked.
-    passed_over: u32,
+    /// The waits of all fetches in a row that passed over jobs which another transaction had locked.
+    passed_over: Duration,
 }
 
 /// A fetch: for which group, and how many jobs.
@@ -46,7 +46,8 @@ impl Fetches {
     /// All groups are due at first.
     pub(super) fn new(groups: usize, polling_interval: Duration) -> Self {
         let next_poll = Instant::now() + polling_interval;
-        let group = |_| GroupFetches { is_due: true, next_poll, wake_ups: WakeUps::default(), passed_over: 0 };
+        let group =
+            |_| GroupFetches { is_due: true, next_poll, wake_ups: WakeUps::default(), passed_over: Duration::ZERO };
         Self { groups: (0..groups).map(group).collect(), first: 0, polling_interval }
     }
 
@@ -105,8 +106,10 @@ impl Fetches {
             // All slots were filled, so there can be more jobs.
             group.is_due |= jobs >= fetch.free_slots;
             group.wake_ups.on_fetched(jobs);
-            let former = if jobs > 0 { 0 } else { group.passed_over };
-            group.passed_over = if wait.is_some_and(|wait| wait < A_MOMENT) { former + 1 } else { 0 };
+            let former = if jobs > 0 { Duration::ZERO } else { group.passed_over };
+            // A fetch counts, too, so that there are not very many without a wait.
+            let moment = wait.filter(|wait| *wait <= A_MOMENT).map(|wait| wait.max(Duration::from_millis(10)));
+            group.passed_over = moment.map_or(Duration::ZERO, |moment| former + moment);
             let wait = wait.filter(|wait| *wait < self.polling_interval).map(|wait| {
                 // The workers held back by one limit do not all fetch at the same moment.
                 wait + (wait / 10).min(LONGEST_SPREAD).mul_f64(fastrand::f64())
@@ -137,7 +140,7 @@ impl GroupFetches {
     }
 
     fn is_passed_over(&self) -> bool {
-        (1..=MOST_PASSED_OVER).contains(&self.passed_over)
+        !self.passed_over.is_zero() && self.passed_over <= LONGEST_PASSED_OVER
     }
 }
 
@@ -194,9 +197,11 @@ mod tests {
         assert!(fetches.next_deadline(|_| 9) <= Instant::now() + 2 * moment);
         // That of a full limit.
         assert!(!fetch(&mut fetches, 0, Duration::from_secs(1)));
-        let awaited = (0..200).filter(|_| fetch(&mut fetches, 0, moment)).count();
-        assert_eq!(awaited, MOST_PASSED_OVER as usize);
-        assert!(fetch(&mut fetches, 1, moment));
+        for (wait, most) in [(Duration::ZERO, 100), (moment, 100), (A_MOMENT, 4)] {
+            assert!(fetch(&mut fetches, 1, wait));
+            let awaited = 1 + (0..200).filter(|_| fetch(&mut fetches, 0, wait)).count();
+            assert_eq!(awaited, most, "{wait:?}");
+        }
     }
 
     #[test]
