@@ -49,8 +49,8 @@ COMMENT ON COLUMN procrastinate_diesel_limit_states.started_at IS
     'When jobs were started. Starts within a hundredth of the period are one entry, with the end '
     'of this time.';
 COMMENT ON COLUMN procrastinate_diesel_limit_states.keys_checked_at IS
-    'When a fetch last searched for jobs without a key. 1970 if there were more than it could '
-    'note.';
+    'When a fetch last searched for jobs without a key, and somewhat later if that took long. 1970 '
+    'if there were more than it could note.';
 COMMENT ON COLUMN procrastinate_diesel_limit_states.keys_checked_under IS
     'The changed_at of the limit at that search. No job starts under another one.';
 

@@ -392,6 +392,7 @@ DECLARE
     former_check timestamptz;
     is_changed boolean;
     are_all boolean;
+    began_at CONSTANT timestamptz := clock_timestamp();
 BEGIN
     PERFORM procrastinate_diesel_note_unlimited_jobs_v1(10000);
     FOR control IN
@@ -433,9 +434,10 @@ BEGIN
                     THEN interval '1 second'
                     ELSE make_interval(secs => greatest(control.period_seconds, 60)) END);
             -- If these were not all, the next fetch goes on. The running ones come first, so all of
-            -- them are known.
+            -- them are known. A search that takes long is not repeated for ten times as long.
             UPDATE procrastinate_diesel_limit_states AS state
-            SET keys_checked_at = CASE WHEN are_all THEN counted_at ELSE 'epoch' END,
+            SET keys_checked_at = CASE
+                    WHEN are_all THEN counted_at + 9 * (clock_timestamp() - began_at) ELSE 'epoch' END,
                 keys_checked_under = control.changed_at
             WHERE state.kind = control.kind AND state.name = control.name AND state.slot = 0;
         END IF;
