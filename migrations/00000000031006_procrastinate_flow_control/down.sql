@@ -12,13 +12,13 @@ DROP FUNCTION procrastinate_diesel_record_starts_v1(
 DROP FUNCTION procrastinate_diesel_read_flow_v1(varchar[], integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_lock_rooms_v1(varchar[], integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_lock_limits_v1(procrastinate_diesel_room_v1[], integer);
+DROP FUNCTION procrastinate_diesel_add_limit_states_v1(text, varchar, integer);
 DROP FUNCTION procrastinate_diesel_take_limit_v1(text, varchar, integer, boolean);
 DROP FUNCTION procrastinate_diesel_take_jobs_left_v1(varchar[], integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_take_from_slot_v1(
     text, varchar, integer, timestamptz, double precision, timestamptz);
 DROP FUNCTION procrastinate_diesel_keep_jobs_left_v1(procrastinate_diesel_room_v1, integer);
-DROP FUNCTION procrastinate_diesel_take_slot_v1(text, varchar);
-DROP FUNCTION procrastinate_diesel_has_free_slot_v1(text, varchar);
+DROP FUNCTION procrastinate_diesel_take_slot_v1(text, varchar, boolean);
 DROP FUNCTION procrastinate_diesel_limit_lock_v1(text, varchar);
 DROP FUNCTION procrastinate_diesel_suits_slot_v1(procrastinate_diesel_room_v1, integer, integer);
 DROP FUNCTION procrastinate_diesel_without_keys_v1(procrastinate_diesel_flow_v1);

@@ -520,23 +520,7 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_limit_lock_v1(text, varchar) IS
     'The advisory lock of a limit. Fetches in slots share it.';
 
-CREATE FUNCTION procrastinate_diesel_has_free_slot_v1(p_kind text, p_name varchar)
-    RETURNS boolean
-    LANGUAGE plpgsql
-AS $function$
-BEGIN
-    PERFORM FROM procrastinate_diesel_limit_states AS free
-    WHERE free.kind = p_kind AND free.name = p_name AND free.slot > 0
-    ORDER BY free.slot
-    LIMIT 1
-    FOR UPDATE SKIP LOCKED;
-    RETURN FOUND;
-END;
-$function$;
-COMMENT ON FUNCTION procrastinate_diesel_has_free_slot_v1(text, varchar) IS
-    'Locks a slot of a limit, and returns whether there was one that nobody else has locked.';
-
-CREATE FUNCTION procrastinate_diesel_take_slot_v1(p_kind text, p_name varchar)
+CREATE FUNCTION procrastinate_diesel_take_slot_v1(p_kind text, p_name varchar, may_wait boolean)
     RETURNS integer
     LANGUAGE plpgsql
 AS $function$
@@ -551,7 +535,7 @@ BEGIN
         LIMIT 1
         FOR UPDATE SKIP LOCKED)
     RETURNING state.slot INTO taken;
-    IF taken IS NULL THEN
+    IF taken IS NULL AND may_wait THEN
         -- All are taken, so it waits for one.
         UPDATE procrastinate_diesel_limit_states AS state SET fetches = state.fetches + 1, jobs_left = 0
         WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 1 + pg_backend_pid() % 4
@@ -560,8 +544,9 @@ BEGIN
     RETURN taken;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_take_slot_v1(text, varchar) IS
-    'Locks a slot of a limit until the end of the transaction, and counts the fetch.';
+COMMENT ON FUNCTION procrastinate_diesel_take_slot_v1(text, varchar, boolean) IS
+    'Locks a slot of a limit until the end of the transaction, and counts the fetch. NULL if all '
+    'are taken and it may not wait.';
 
 CREATE FUNCTION procrastinate_diesel_keep_jobs_left_v1(room procrastinate_diesel_room_v1, wanted integer)
     RETURNS void
@@ -730,6 +715,25 @@ COMMENT ON FUNCTION procrastinate_diesel_take_limit_v1(text, varchar, integer, b
     'Locks a limit for a fetch that is alone with it, counts the fetch, and returns how often it '
     'was counted.';
 
+CREATE FUNCTION procrastinate_diesel_add_limit_states_v1(p_kind text, p_name varchar, last_slot integer)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- Not for rows that exist. It would wait for a transaction that has changed one, and that may
+    -- be waiting for this one.
+    INSERT INTO procrastinate_diesel_limit_states (kind, name, slot)
+    SELECT p_kind, p_name, each.slot
+    FROM generate_series(0, last_slot) AS each (slot)
+    WHERE NOT EXISTS (
+        SELECT FROM procrastinate_diesel_limit_states AS state
+        WHERE state.kind = p_kind AND state.name = p_name AND state.slot = each.slot)
+    ON CONFLICT DO NOTHING;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_add_limit_states_v1(text, varchar, integer) IS
+    'Adds the rows of a limit that are missing, up to this slot.';
+
 CREATE FUNCTION procrastinate_diesel_lock_limits_v1(
         INOUT limits procrastinate_diesel_room_v1[], wanted integer, OUT is_changed boolean)
     LANGUAGE plpgsql
@@ -758,22 +762,14 @@ BEGIN
                 PERFORM pg_advisory_xact_lock_shared(lock_key);
             END IF;
             -- One that holds the lock of another limit must not wait. That may come later.
-            IF is_first OR pg_try_advisory_xact_lock_shared(lock_key) AND procrastinate_diesel_has_free_slot_v1(
-                    known.kind, known.name) THEN
-                known.slot := procrastinate_diesel_take_slot_v1(known.kind, known.name);
-                counted := 1;
+            IF is_first OR pg_try_advisory_xact_lock_shared(lock_key) THEN
+                known.slot := procrastinate_diesel_take_slot_v1(known.kind, known.name, is_first);
+                counted := CASE WHEN known.slot IS NULL THEN 0 ELSE 1 END;
             END IF;
         ELSE
-            -- Not for rows that exist. It would wait for a transaction that has changed one, and
-            -- that may be waiting for this one.
             IF is_first AND (known.fetches IS NULL OR known.jobs_per_slot IS NOT NULL AND NOT known.has_slots) THEN
-                INSERT INTO procrastinate_diesel_limit_states (kind, name, slot)
-                SELECT known.kind, known.name, each.slot
-                FROM generate_series(0, CASE WHEN known.jobs_per_slot IS NULL THEN 0 ELSE 4 END) AS each (slot)
-                WHERE NOT EXISTS (
-                    SELECT FROM procrastinate_diesel_limit_states AS state
-                    WHERE state.kind = known.kind AND state.name = known.name AND state.slot = each.slot)
-                ON CONFLICT DO NOTHING;
+                PERFORM procrastinate_diesel_add_limit_states_v1(
+                    known.kind, known.name, CASE WHEN known.jobs_per_slot IS NULL THEN 0 ELSE 4 END);
             END IF;
             counted := 0;
             PERFORM FROM procrastinate_diesel_limit_states AS state
@@ -1172,12 +1168,7 @@ BEGIN
         SET max_running = excluded.max_running, max_starts = excluded.max_starts,
             start_period_seconds = excluded.start_period_seconds, changed_at = now();
         -- So that no fetch has to wait for a transaction that inserts it for another limit.
-        INSERT INTO procrastinate_diesel_limit_states (kind, name)
-        SELECT p_kind, p_name
-        WHERE NOT EXISTS (
-            SELECT FROM procrastinate_diesel_limit_states AS state
-            WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 0)
-        ON CONFLICT DO NOTHING;
+        PERFORM procrastinate_diesel_add_limit_states_v1(p_kind, p_name, 0);
     ELSE
         -- Another transaction may be ending the pause.
         PERFORM FROM procrastinate_diesel_flow_controls AS control

@@ -411,8 +411,7 @@ BEGIN
         ORDER BY each.kind, each.name
     LOOP
         IF control.is_new THEN
-            INSERT INTO procrastinate_diesel_limit_states (kind, name) VALUES (control.kind, control.name)
-            ON CONFLICT DO NOTHING;
+            PERFORM procrastinate_diesel_add_limit_states_v1(control.kind, control.name, 0);
         END IF;
         SELECT state.keys_checked_at INTO former_check
         FROM procrastinate_diesel_limit_states AS state
@@ -1211,12 +1210,7 @@ BEGIN
             key_start_period_seconds = excluded.key_start_period_seconds, changed_at = now();
         IF former_path IS NULL THEN
             -- No fetch knows these rows before the end of the transaction.
-            INSERT INTO procrastinate_diesel_limit_states (kind, name)
-            SELECT p_kind, p_name
-            WHERE NOT EXISTS (
-                SELECT FROM procrastinate_diesel_limit_states AS state
-                WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 0)
-            ON CONFLICT DO NOTHING;
+            PERFORM procrastinate_diesel_add_limit_states_v1(p_kind, p_name, 0);
             PERFORM procrastinate_diesel_note_missing_jobs_v1(p_kind, p_name, 2147483647);
         END IF;
     ELSIF former_path IS NULL THEN
