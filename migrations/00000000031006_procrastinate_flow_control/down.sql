@@ -15,11 +15,8 @@ DROP FUNCTION procrastinate_diesel_lock_limits_v1(procrastinate_diesel_room_v1[]
 DROP FUNCTION procrastinate_diesel_add_limit_states_v1(text, varchar, integer);
 DROP FUNCTION procrastinate_diesel_take_limit_v1(text, varchar, integer, boolean);
 DROP FUNCTION procrastinate_diesel_take_jobs_left_v1(varchar[], integer, timestamptz);
-DROP FUNCTION procrastinate_diesel_take_from_slot_v1(
-    text, varchar, integer, timestamptz, double precision, timestamptz);
 DROP FUNCTION procrastinate_diesel_keep_jobs_left_v1(procrastinate_diesel_room_v1, integer);
 DROP FUNCTION procrastinate_diesel_take_slot_v1(text, varchar, boolean);
-DROP FUNCTION procrastinate_diesel_limit_lock_v1(text, varchar);
 DROP FUNCTION procrastinate_diesel_suits_slot_v1(procrastinate_diesel_room_v1, integer, integer);
 DROP FUNCTION procrastinate_diesel_without_keys_v1(procrastinate_diesel_flow_v1);
 DROP FUNCTION procrastinate_diesel_pending_queues_v1();
@@ -30,6 +27,7 @@ DROP FUNCTION procrastinate_diesel_entry_end_v1(timestamptz, double precision);
 DROP FUNCTION procrastinate_diesel_recent_starts_v1(timestamptz[], integer[], double precision, timestamptz);
 DROP FUNCTION procrastinate_diesel_start_time_v1(timestamptz);
 DROP FUNCTION procrastinate_diesel_count_running_v1(text, varchar);
+DROP FUNCTION procrastinate_diesel_may_be_pending_v1(text, varchar, varchar[], timestamptz);
 DROP FUNCTION procrastinate_diesel_is_task_pending_v1(varchar, varchar[]);
 DROP TYPE procrastinate_diesel_recorded_starts_v1;
 DROP TYPE procrastinate_diesel_room_v1;

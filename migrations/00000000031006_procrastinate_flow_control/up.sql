@@ -8,7 +8,8 @@
 -- While a limit has much room, up to four fetches start jobs of it at the same time, each in a slot
 -- of its own. A fetch does not see the jobs of those that have not committed yet. Each of them
 -- starts at most so many jobs as the limit allows for a slot, so a fetch leaves room for as many
--- jobs in each of the other slots. A fetch that cannot do so waits until it is alone.
+-- jobs in each of the other slots. A fetch that cannot do so must be alone: it waits for the fetch
+-- in each slot, and locks them all.
 --
 -- If a fetch could start more jobs in its slot than it does, it notes how many. The next fetches
 -- there start these without a count, until a fetch is alone or the limit is changed.
@@ -22,7 +23,6 @@ CREATE TABLE procrastinate_diesel_limit_states (
     counted_starts integer[] NOT NULL DEFAULT '{}',
     jobs_per_slot integer,
     jobs_left integer NOT NULL DEFAULT 0,
-    counted_after bigint,
     counted_under timestamptz,
     keys_checked_at timestamptz,
     keys_checked_under timestamptz,
@@ -37,8 +37,6 @@ COMMENT ON COLUMN procrastinate_diesel_limit_states.jobs_per_slot IS
     'be alone.';
 COMMENT ON COLUMN procrastinate_diesel_limit_states.jobs_left IS
     'How many more jobs fetches in this slot may start without a count.';
-COMMENT ON COLUMN procrastinate_diesel_limit_states.counted_after IS
-    'The fetches of slot 0 at the last count. As soon as there are more, jobs_left is over.';
 COMMENT ON COLUMN procrastinate_diesel_limit_states.counted_under IS
     'The changed_at of the limit at the last count. As soon as it is another one, jobs_left is '
     'over.';
@@ -292,6 +290,22 @@ COMMENT ON FUNCTION procrastinate_diesel_is_task_pending_v1(varchar, varchar[]) 
     'Whether any job of a task is pending in these queues (NULL: in any queue). It may be '
     'scheduled for later.';
 
+CREATE FUNCTION procrastinate_diesel_may_be_pending_v1(
+        p_kind text, p_name varchar, target_queue_names varchar[], due_at timestamptz)
+    RETURNS boolean
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF p_kind = 'task' THEN
+        RETURN procrastinate_diesel_is_task_pending_v1(p_name, target_queue_names);
+    END IF;
+    -- A fetch from certain queues searches them anyway.
+    RETURN target_queue_names IS NOT NULL OR procrastinate_diesel_is_any_pending_v1(ARRAY[p_name], due_at);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_may_be_pending_v1(text, varchar, varchar[], timestamptz) IS
+    'Whether a fetch from these queues (NULL: of all queues) may find jobs of this queue or task.';
+
 CREATE FUNCTION procrastinate_diesel_count_running_v1(p_kind text, p_name varchar)
     RETURNS integer
     LANGUAGE plpgsql
@@ -510,16 +524,6 @@ COMMENT ON FUNCTION procrastinate_diesel_suits_slot_v1(procrastinate_diesel_room
     'Whether a fetch of so many jobs leaves enough room of a limit for fetches in so many other '
     'slots.';
 
-CREATE FUNCTION procrastinate_diesel_limit_lock_v1(p_kind text, p_name varchar)
-    RETURNS bigint
-    LANGUAGE sql
-    STABLE
-AS $function$
-    SELECT hashtextextended(p_kind || ' ' || p_name, 'procrastinate_diesel_limit_states'::regclass::oid::bigint);
-$function$;
-COMMENT ON FUNCTION procrastinate_diesel_limit_lock_v1(text, varchar) IS
-    'The advisory lock of a limit. Fetches in slots share it.';
-
 CREATE FUNCTION procrastinate_diesel_take_slot_v1(p_kind text, p_name varchar, may_wait boolean)
     RETURNS integer
     LANGUAGE plpgsql
@@ -555,87 +559,34 @@ AS $function$
 BEGIN
     UPDATE procrastinate_diesel_limit_states AS state
     SET jobs_left = least(room.jobs_per_slot, room.room - 3 * room.jobs_per_slot) - wanted,
-        counted_after = alone.fetches, counted_under = room.changed_at
-    FROM procrastinate_diesel_limit_states AS alone
-    WHERE state.kind = room.kind AND state.name = room.name AND state.slot = room.slot
-      AND alone.kind = room.kind AND alone.name = room.name AND alone.slot = 0;
+        counted_under = room.changed_at
+    WHERE state.kind = room.kind AND state.name = room.name AND state.slot = room.slot;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_keep_jobs_left_v1(procrastinate_diesel_room_v1, integer) IS
     'Notes how many more jobs a slot may start, after a fetch of so many jobs that has counted.';
 
-CREATE FUNCTION procrastinate_diesel_take_from_slot_v1(
-        p_kind text, p_name varchar, wanted integer, changed_at timestamptz, period_seconds double precision,
-        counted_at timestamptz)
-    RETURNS integer
-    LANGUAGE plpgsql
-AS $function$
-DECLARE
-    entry_end CONSTANT timestamptz := procrastinate_diesel_entry_end_v1(counted_at, period_seconds);
-    taken integer;
-    is_recorded boolean;
-BEGIN
-    -- Until the transaction ends, no other fetch is alone.
-    PERFORM pg_advisory_xact_lock_shared(procrastinate_diesel_limit_lock_v1(p_kind, p_name));
-    -- Usually the last entry is the one to add to, and all others still count.
-    UPDATE procrastinate_diesel_limit_states AS state
-    SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted,
-        counted_starts = CASE
-            WHEN state.started_at[cardinality(state.started_at)] = entry_end
-                AND state.started_at[1] > counted_at - make_interval(secs => period_seconds)
-            THEN state.counted_starts[:cardinality(state.counted_starts) - 1]
-                || state.counted_starts[cardinality(state.counted_starts)] + wanted
-            ELSE state.counted_starts END
-    WHERE state.kind = p_kind AND state.name = p_name AND state.slot = (
-        SELECT free.slot
-        FROM procrastinate_diesel_limit_states AS free
-        WHERE free.kind = p_kind AND free.name = p_name AND free.slot > 0
-          AND free.jobs_left >= wanted AND free.counted_under = changed_at AND free.counted_after = (
-              SELECT alone.fetches FROM procrastinate_diesel_limit_states AS alone
-              WHERE alone.kind = p_kind AND alone.name = p_name AND alone.slot = 0)
-        ORDER BY free.slot
-        LIMIT 1
-        FOR UPDATE OF free SKIP LOCKED)
-    RETURNING state.slot, state.started_at[cardinality(state.started_at)] = entry_end
-        AND state.started_at[1] > counted_at - make_interval(secs => period_seconds)
-    INTO taken, is_recorded;
-    IF taken IS NOT NULL AND period_seconds IS NOT NULL AND is_recorded IS NOT TRUE THEN
-        PERFORM procrastinate_diesel_record_starts_v1(p_kind, p_name, taken, period_seconds, counted_at, wanted);
-    END IF;
-    RETURN taken;
-END;
-$function$;
-COMMENT ON FUNCTION procrastinate_diesel_take_from_slot_v1(
-    text, varchar, integer, timestamptz, double precision, timestamptz) IS
-    'Locks a slot of a limit that may start so many jobs without a count, until the end of the '
-    'transaction, and takes them from those that are left. Returns NULL if there is none. With a '
-    'period, they are recorded as starts at the time counted_at.';
-
 CREATE FUNCTION procrastinate_diesel_take_jobs_left_v1(
         target_queue_names varchar[], wanted integer, due_at timestamptz, OUT is_possible boolean,
-        OUT has_slots boolean, OUT recorded procrastinate_diesel_recorded_starts_v1[],
-        OUT blocked_queues varchar[], OUT blocked_tasks varchar[])
+        OUT recorded procrastinate_diesel_recorded_starts_v1[], OUT blocked_queues varchar[],
+        OUT blocked_tasks varchar[])
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    known record;
-    has_pending boolean;
-    taken integer;
     counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
     held text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
     may_share CONSTANT boolean :=
         held = '' AND current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
+    known record;
+    free record;
+    last_entry integer;
 BEGIN
-    has_slots := false;
     blocked_queues := '{}';
     blocked_tasks := '{}';
     FOR known IN
-        SELECT control.kind, control.name, control.changed_at, control.start_period_seconds,
+        SELECT control.kind, control.name, control.changed_at, control.start_period_seconds AS period_seconds,
             control.kind = 'deadline' OR control.key_path IS NOT NULL AS is_other,
-            control.paused_at IS NULL AND EXISTS (
-                SELECT FROM procrastinate_diesel_limit_states AS state
-                WHERE state.kind = control.kind AND state.name = control.name AND state.slot > 0
-                  AND state.jobs_left >= wanted AND state.counted_under = control.changed_at) AS has_jobs_left
+            may_share AND control.paused_at IS NULL AS may_have_slot
         FROM procrastinate_diesel_flow_controls AS control
         WHERE target_queue_names IS NULL OR control.kind <> 'queue' OR control.key_path IS NOT NULL
            OR control.name = ANY (target_queue_names)
@@ -643,35 +594,48 @@ BEGIN
     LOOP
         is_possible := NOT known.is_other;
         EXIT WHEN NOT is_possible;
+        SELECT state.slot, state.started_at, state.counted_starts INTO free
+        FROM procrastinate_diesel_limit_states AS state
+        WHERE known.may_have_slot AND state.kind = known.kind AND state.name = known.name AND state.slot > 0
+          AND state.jobs_left >= wanted AND state.counted_under = known.changed_at
+        ORDER BY state.slot
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED;
+        IF held = '' AND free.slot IS NOT NULL THEN
+            held := set_config('procrastinate_diesel.holds_limits', 'without jobs', true);
+        END IF;
         -- A job that is deferred meanwhile is left for the next fetch.
-        IF known.has_jobs_left AND known.start_period_seconds IS NULL THEN
-            has_pending := true;
-        ELSIF known.kind = 'queue' THEN
-            has_pending := target_queue_names IS NOT NULL
-                OR procrastinate_diesel_is_any_pending_v1(ARRAY[known.name], due_at);
-        ELSE
-            has_pending := procrastinate_diesel_is_task_pending_v1(known.name, target_queue_names);
-        END IF;
-        IF NOT has_pending AND known.kind = 'queue' THEN
-            blocked_queues := blocked_queues || known.name;
-        ELSIF NOT has_pending THEN
-            blocked_tasks := blocked_tasks || known.name;
-        ELSIF may_share AND known.has_jobs_left THEN
-            held := set_config('procrastinate_diesel.holds_limits', 'shared', true);
-            taken := procrastinate_diesel_take_from_slot_v1(
-                known.kind, known.name, wanted, known.changed_at, known.start_period_seconds, counted_at);
-            is_possible := taken IS NOT NULL;
-            EXIT WHEN NOT is_possible;
-            has_slots := true;
-            IF known.start_period_seconds IS NOT NULL THEN
-                recorded := recorded || (
-                    known.kind, known.name, taken, known.start_period_seconds, counted_at,
-                    wanted)::procrastinate_diesel_recorded_starts_v1;
+        IF (free.slot IS NULL OR known.period_seconds IS NOT NULL)
+                AND NOT procrastinate_diesel_may_be_pending_v1(known.kind, known.name, target_queue_names, due_at) THEN
+            IF known.kind = 'queue' THEN
+                blocked_queues := blocked_queues || known.name;
+            ELSE
+                blocked_tasks := blocked_tasks || known.name;
             END IF;
-        ELSE
-            is_possible := false;
-            EXIT;
+            CONTINUE;
         END IF;
+        is_possible := free.slot IS NOT NULL;
+        EXIT WHEN NOT is_possible;
+        IF known.period_seconds IS NOT NULL THEN
+            recorded := recorded || (
+                known.kind, known.name, free.slot, known.period_seconds, counted_at,
+                wanted)::procrastinate_diesel_recorded_starts_v1;
+            -- Usually the last entry is the one to add to, and all others still count.
+            last_entry := cardinality(free.started_at);
+            IF free.started_at[last_entry] = procrastinate_diesel_entry_end_v1(counted_at, known.period_seconds)
+                AND free.started_at[1] > counted_at - make_interval(secs => known.period_seconds)
+            THEN
+                free.counted_starts[last_entry] := free.counted_starts[last_entry] + wanted;
+            ELSE
+                SELECT added.new_started_at, added.new_counted_starts INTO free.started_at, free.counted_starts
+                FROM procrastinate_diesel_add_starts_v1(
+                    free.started_at, free.counted_starts, known.period_seconds, counted_at, wanted) AS added;
+            END IF;
+        END IF;
+        UPDATE procrastinate_diesel_limit_states AS state
+        SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted, started_at = free.started_at,
+            counted_starts = free.counted_starts
+        WHERE state.kind = known.kind AND state.name = known.name AND state.slot = free.slot;
     END LOOP;
     IF NOT FOUND THEN
         -- If nothing is paused or limited any more, the fetch must notice it.
@@ -687,33 +651,37 @@ COMMENT ON FUNCTION procrastinate_diesel_take_jobs_left_v1(varchar[], integer, t
     'deadlines.';
 
 CREATE FUNCTION procrastinate_diesel_take_limit_v1(
-        p_kind text, p_name varchar, p_jobs_per_slot integer, has_new_snapshots boolean)
-    RETURNS integer
+        p_kind text, p_name varchar, p_jobs_per_slot integer, may_wait boolean)
+    RETURNS boolean
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    counted integer := 0;
-    others integer := 0;
+    free_slots integer;
+    is_taken boolean;
 BEGIN
-    -- First the row, of which a fetch that is running can take hold before one that sleeps. So only
-    -- one waits for those in slots.
+    IF NOT may_wait THEN
+        SELECT count(*) INTO free_slots
+        FROM (SELECT FROM procrastinate_diesel_limit_states AS state
+              WHERE state.kind = p_kind AND state.name = p_name
+              FOR UPDATE SKIP LOCKED) AS free;
+        IF free_slots < (SELECT count(*) FROM procrastinate_diesel_limit_states AS state
+                         WHERE state.kind = p_kind AND state.name = p_name) THEN
+            RETURN false;
+        END IF;
+    END IF;
+    -- Only one waits for the fetches in slots: the one that has slot 0.
     UPDATE procrastinate_diesel_limit_states AS state SET fetches = state.fetches + 1, jobs_per_slot = p_jobs_per_slot
     WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 0;
-    GET DIAGNOSTICS counted = ROW_COUNT;
-    PERFORM pg_advisory_xact_lock(procrastinate_diesel_limit_lock_v1(p_kind, p_name));
-    IF NOT has_new_snapshots THEN
-        -- A transaction that does not see the fetches in slots must fail if there were any. Nobody
-        -- has locked these rows without the lock above.
-        UPDATE procrastinate_diesel_limit_states AS state SET fetches = state.fetches + 1, jobs_per_slot = NULL
-        WHERE state.kind = p_kind AND state.name = p_name AND state.slot > 0;
-        GET DIAGNOSTICS others = ROW_COUNT;
-    END IF;
-    RETURN counted + others;
+    is_taken := FOUND;
+    -- A transaction that does not see what was started in a slot fails here.
+    UPDATE procrastinate_diesel_limit_states AS state SET jobs_left = 0
+    WHERE state.kind = p_kind AND state.name = p_name AND state.slot > 0;
+    RETURN is_taken;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_take_limit_v1(text, varchar, integer, boolean) IS
-    'Locks a limit for a fetch that is alone with it, counts the fetch, and returns how often it '
-    'was counted.';
+    'Locks all slots of a limit for a fetch that is alone with it, until the end of the '
+    'transaction, and counts the fetch. Returns false if others have slots and it may not wait.';
 
 CREATE FUNCTION procrastinate_diesel_add_limit_states_v1(p_kind text, p_name varchar, last_slot integer)
     RETURNS void
@@ -740,51 +708,38 @@ CREATE FUNCTION procrastinate_diesel_lock_limits_v1(
 AS $function$
 DECLARE
     -- If a transaction fetches again, the others may be waiting for it. And a slot is for the jobs
-    -- of one fetch. One that shares a lock has tried a slot, and has started no jobs.
+    -- of one fetch.
     held CONSTANT text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
     is_first CONSTANT boolean := held = '';
     has_new_snapshots CONSTANT boolean :=
         current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
     known procrastinate_diesel_room_v1;
     locked procrastinate_diesel_room_v1[] := '{}';
-    lock_key bigint;
-    counted integer;
+    is_counted boolean;
     all_fetches bigint;
     is_set text;
 BEGIN
     is_changed := false;
     FOREACH known IN ARRAY limits LOOP
-        lock_key := procrastinate_diesel_limit_lock_v1(known.kind, known.name);
         -- There are three other slots. Others may start some more jobs while it waits.
         IF held <> 'true' AND has_new_snapshots AND procrastinate_diesel_suits_slot_v1(known, wanted, 4) THEN
-            counted := 0;
-            IF is_first THEN
-                PERFORM pg_advisory_xact_lock_shared(lock_key);
-            END IF;
-            -- One that holds the lock of another limit must not wait. That may come later.
-            IF is_first OR pg_try_advisory_xact_lock_shared(lock_key) THEN
-                known.slot := procrastinate_diesel_take_slot_v1(known.kind, known.name, is_first);
-                counted := CASE WHEN known.slot IS NULL THEN 0 ELSE 1 END;
-            END IF;
+            known.slot := procrastinate_diesel_take_slot_v1(known.kind, known.name, is_first);
+            is_counted := known.slot IS NOT NULL;
         ELSE
             IF is_first AND (known.fetches IS NULL OR known.jobs_per_slot IS NOT NULL AND NOT known.has_slots) THEN
                 PERFORM procrastinate_diesel_add_limit_states_v1(
                     known.kind, known.name, CASE WHEN known.jobs_per_slot IS NULL THEN 0 ELSE 4 END);
             END IF;
-            counted := 0;
-            PERFORM FROM procrastinate_diesel_limit_states AS state
-            WHERE NOT is_first AND state.kind = known.kind AND state.name = known.name AND state.slot = 0
-            FOR UPDATE SKIP LOCKED;
-            IF is_first OR FOUND AND pg_try_advisory_xact_lock(lock_key) THEN
-                counted := procrastinate_diesel_take_limit_v1(
-                    known.kind, known.name, known.jobs_per_slot, has_new_snapshots);
+            is_counted := procrastinate_diesel_take_limit_v1(
+                known.kind, known.name, known.jobs_per_slot, is_first);
+            IF is_counted THEN
                 known.slot := 0;
             END IF;
         END IF;
         SELECT sum(state.fetches) INTO all_fetches
         FROM procrastinate_diesel_limit_states AS state
         WHERE state.kind = known.kind AND state.name = known.name;
-        is_changed := is_changed OR counted = 0 OR all_fetches - counted IS DISTINCT FROM known.fetches;
+        is_changed := is_changed OR NOT is_counted OR all_fetches - 1 IS DISTINCT FROM known.fetches;
         locked := locked || known;
     END LOOP;
     limits := locked;

@@ -955,7 +955,7 @@ BEGIN
         started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
             p_worker_id, target_queue_names, wanted, due_at, false, true, taken.blocked_queues, taken.blocked_tasks);
     END IF;
-    IF taken.has_slots AND cardinality(started_ids) > 0 THEN
+    IF cardinality(started_ids) > 0 AND current_setting('procrastinate_diesel.holds_limits', true) <> '' THEN
         held := set_config('procrastinate_diesel.holds_limits', 'true', true);
     END IF;
     FOREACH each IN ARRAY coalesce(taken.recorded, '{}') LOOP

@@ -132,7 +132,6 @@ diesel::table! {
         counted_starts -> Array<Nullable<Int4>>,
         jobs_per_slot -> Nullable<Int4>,
         jobs_left -> Int4,
-        counted_after -> Nullable<Int8>,
         counted_under -> Nullable<Timestamptz>,
         keys_checked_at -> Nullable<Timestamptz>,
         keys_checked_under -> Nullable<Timestamptz>,
