@@ -94,6 +94,13 @@ BEGIN
         IF violated_constraint <> 'procrastinate_jobs_queueing_lock_idx_v1' THEN
             RAISE;
         END IF;
+        IF procrastinate_diesel_expire_holders_v1(queueing_locks) > 0 THEN
+            RETURN QUERY
+                SELECT deferred.job_id, deferred.taken_queueing_lock
+                FROM procrastinate_diesel_defer_jobs_v1(
+                    queue_names, task_names, priorities, locks, queueing_locks, arguments, scheduled_ats) AS deferred;
+            RETURN;
+        END IF;
         -- This part of the detail is the same in every language of the server. No backslashes:
         -- their meaning depends on a setting of the session.
         RETURN QUERY SELECT NULL::bigint,
@@ -134,6 +141,9 @@ DECLARE
     former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
     depth text := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
 BEGIN
+    IF num_nonnulls(VARIADIC queueing_locks) > 0 THEN
+        PERFORM procrastinate_diesel_expire_holders_v1(queueing_locks);
+    END IF;
     -- In the order of the queueing locks, as in procrastinate_diesel_defer_jobs_v1. Of two jobs
     -- with the same one, the first is inserted.
     WITH inserted AS (

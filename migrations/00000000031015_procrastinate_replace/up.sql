@@ -98,6 +98,7 @@ BEGIN
                 id, queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at, if_enqueued, ordinal)
         ORDER BY input.queueing_lock COLLATE "C", input.ordinal
     LOOP
+        PERFORM procrastinate_diesel_expire_holders_v1(ARRAY[job.queueing_lock]);
         -- If the pending job starts or ends before its row is locked here, there is no conflict any
         -- more, and PostgreSQL inserts the new job.
         INSERT INTO procrastinate_jobs AS pending
@@ -121,8 +122,7 @@ BEGIN
         ELSIF job.if_enqueued = 'fail' THEN
             RAISE unique_violation USING
                 MESSAGE = format('a pending job holds the queueing lock "%s"', job.queueing_lock),
-                DETAIL = job.queueing_lock,
-                CONSTRAINT = 'procrastinate_jobs_queueing_lock_idx_v1';
+                DETAIL = job.queueing_lock, CONSTRAINT = 'procrastinate_jobs_queueing_lock_idx_v1';
         ELSE
             -- The conflict has locked its row, so it is still pending.
             SELECT kept.id, kept.scheduled_at INTO stored

@@ -294,9 +294,9 @@ BEGIN
         RETURN NEXT;
         RETURN;
     END IF;
-    IF schedule.overlap = 'skip' AND EXISTS (
-        SELECT FROM procrastinate_jobs AS last
-        WHERE last.id = schedule.last_job_id AND last.status IN ('todo', 'doing'))
+    PERFORM procrastinate_diesel_expire_holders_v1(ARRAY[p_queueing_lock]);
+    IF schedule.overlap = 'skip' AND NOT procrastinate_diesel_expire_job_v1(schedule.last_job_id) AND EXISTS (
+        SELECT FROM procrastinate_jobs AS job WHERE job.id = schedule.last_job_id AND job.status IN ('todo', 'doing'))
     THEN
         outcome := 'overlaps';
         IF NOT is_run AND NOT procrastinate_diesel_skip_tick_v1(

@@ -153,6 +153,88 @@ COMMENT ON FUNCTION procrastinate_diesel_expire_pending_v1(bigint[]) IS
     'Cancels those of these jobs that are pending and were never started. Returns how many it has '
     'dealt with, which are all but those that others have locked, and how many it has cancelled.';
 
+CREATE FUNCTION procrastinate_diesel_expire_job_v1(p_job_id bigint)
+    RETURNS boolean
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    step record;
+    former_depth CONSTANT text := coalesce(current_setting('procrastinate_diesel.batched_at_depth', true), '');
+    depth text;
+BEGIN
+    IF NOT procrastinate_diesel_is_expired_v1(p_job_id, clock_timestamp())
+            OR NOT has_table_privilege('procrastinate_diesel_job_options', 'UPDATE')
+            OR NOT has_column_privilege('procrastinate_jobs', 'status', 'UPDATE') THEN
+        RETURN false;
+    END IF;
+    depth := set_config('procrastinate_diesel.batched_at_depth', pg_trigger_depth()::text, true);
+    BEGIN
+        step := procrastinate_diesel_expire_pending_v1(ARRAY[p_job_id]);
+    EXCEPTION WHEN OTHERS THEN
+        IF procrastinate_diesel_ends_statement_v1(SQLSTATE) THEN
+            RAISE;
+        END IF;
+    END;
+    depth := set_config('procrastinate_diesel.batched_at_depth', former_depth, true);
+    RETURN coalesce(step.expired > 0, false);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_expire_job_v1(bigint) IS
+    'Cancels a pending job that had to start before now and was never started, unless another '
+    'transaction has locked it. Returns whether it did so.';
+
+CREATE FUNCTION procrastinate_diesel_expire_holders_v1(queueing_locks text[])
+    RETURNS integer
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    each_lock text;
+    holder bigint;
+    expired integer := 0;
+BEGIN
+    IF num_nonnulls(VARIADIC queueing_locks) = 0
+            OR NOT EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS each WHERE each.kind = 'deadline') THEN
+        RETURN 0;
+    END IF;
+    FOR each_lock IN
+        SELECT DISTINCT input.lock COLLATE "C" FROM unnest(queueing_locks) AS input (lock)
+        WHERE input.lock IS NOT NULL
+        ORDER BY 1
+    LOOP
+        SELECT job.id INTO holder
+        FROM procrastinate_jobs AS job
+        WHERE job.status = 'todo' AND job.queueing_lock >= each_lock
+          AND job.queueing_lock <= each_lock
+        ORDER BY job.queueing_lock
+        LIMIT 1;
+        IF procrastinate_diesel_expire_job_v1(holder) THEN
+            expired := expired + 1;
+        END IF;
+    END LOOP;
+    RETURN expired;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_expire_holders_v1(text[]) IS
+    'Cancels those pending jobs with these queueing locks that had to start before now and were '
+    'never started. Otherwise they would take the place of jobs that can still start. Returns how '
+    'many.';
+
+CREATE FUNCTION procrastinate_diesel_living_holders_v1(queueing_locks text[])
+    RETURNS TABLE (queueing_lock text, job_id bigint)
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    PERFORM procrastinate_diesel_expire_holders_v1(queueing_locks);
+    RETURN QUERY
+        SELECT job.queueing_lock, job.id
+        FROM procrastinate_jobs AS job
+        WHERE job.status = 'todo' AND job.queueing_lock = ANY (queueing_locks);
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_living_holders_v1(text[]) IS
+    'The pending jobs that hold these queueing locks, after '
+    'procrastinate_diesel_expire_holders_v1.';
+
 CREATE FUNCTION procrastinate_diesel_expire_some_jobs_v1(
         due_at timestamptz, most integer, OUT due integer, OUT checked integer, OUT expired integer)
     LANGUAGE plpgsql

@@ -36,7 +36,7 @@ BEGIN
     SELECT known.job_id INTO holder FROM procrastinate_diesel_unique_keys AS known
     WHERE known.key = p_key
       AND procrastinate_diesel_key_free_at_v1(known.job_id, known.period_seconds, known.free_at) > clock_timestamp();
-    IF FOUND THEN
+    IF FOUND AND NOT procrastinate_diesel_expire_job_v1(holder) THEN
         RETURN holder;
     END IF;
     BEGIN
@@ -157,6 +157,7 @@ AS $function$
 DECLARE
     place integer := 0;
 BEGIN
+    -- All keys of the statement have the job 0, so they must not be searched for by their job.
     FOR n IN 1..cardinality(unique_keys) LOOP
         IF holders[n] IS NULL THEN
             place := place + 1;
@@ -165,10 +166,10 @@ BEGIN
             IF effects[n] = 'kept' THEN
                 -- Another job holds its queueing lock, so it was not inserted.
                 DELETE FROM procrastinate_diesel_unique_keys AS known
-                WHERE known.key = unique_keys[n] AND known.job_id = 0;
+                WHERE known.key = unique_keys[n] AND (known.job_id = 0) IS TRUE;
             ELSE
                 UPDATE procrastinate_diesel_unique_keys AS known SET job_id = job_ids[n]
-                WHERE known.key = unique_keys[n] AND known.job_id = 0;
+                WHERE known.key = unique_keys[n] AND (known.job_id = 0) IS TRUE;
             END IF;
         ELSE
             job_ids[n] := CASE WHEN holders[n] > 0 THEN holders[n] ELSE job_ids[-holders[n]] END;

@@ -42,24 +42,46 @@ impl Store {
 
     /// Cancels the jobs that had to start by this time and were never started. Returns how many.
     pub(super) fn expire(&mut self, due_at: DateTime<Utc>) -> Result<usize, Violation> {
-        let is_due = |row: &&ProcrastinateJobOptions| {
-            row.checked_at.is_none() && row.start_before.is_some_and(|time| time <= due_at)
-        };
-        let due: Vec<i64> = self.options.values().filter(is_due).map(|row| row.job_id).collect();
-        let now = self.now();
+        let due = self.options.values().filter(|row| is_due(row, due_at)).map(|row| row.job_id);
         let mut expired = 0;
-        for job_id in due {
-            let is_expired = self.job(job_id).is_some_and(|job| self.was_never_started(job));
-            if is_expired {
-                self.update_job(job_id, |job| job.status = JobStatus::Cancelled)?;
-                expired += 1;
-            }
-            if let Some(row) = self.options.get_mut(&job_id) {
-                row.checked_at = Some(now);
-                row.is_expired = is_expired;
-            }
+        for job_id in due.collect::<Vec<_>>() {
+            expired += usize::from(self.compare(job_id)?);
         }
         Ok(expired)
+    }
+
+    /// Cancels a job whose time to start is over, if it was never started. Returns whether it did so.
+    fn compare(&mut self, job_id: i64) -> Result<bool, Violation> {
+        let now = self.now();
+        let is_expired = self.job(job_id).is_some_and(|job| self.was_never_started(job));
+        if is_expired {
+            self.update_job(job_id, |job| job.status = JobStatus::Cancelled)?;
+        }
+        if let Some(row) = self.options.get_mut(&job_id) {
+            row.checked_at = Some(now);
+            row.is_expired = is_expired;
+        }
+        Ok(is_expired)
+    }
+
+    /// Cancels those pending jobs with these queueing locks that had to start before now and were never started.
+    /// Returns how many.
+    pub(super) fn expire_holders<'l>(&mut self, queueing_locks: impl IntoIterator<Item = &'l String>) -> usize {
+        let holders: Vec<i64> = queueing_locks.into_iter().filter_map(|lock| self.holder_of(lock)).collect();
+        holders.into_iter().filter(|holder| self.expire_job(*holder)).count()
+    }
+
+    /// Cancels a pending job that had to start before now and was never started. Returns whether it did so.
+    pub(super) fn expire_job(&mut self, job_id: i64) -> bool {
+        let is_late = self.options.get(&job_id).is_some_and(|row| is_due(row, self.now()));
+        let can_be_compared = self.job(job_id).is_some_and(|job| job.status == JobStatus::Todo && job.attempts == 0);
+        is_late && can_be_compared && self.compare(job_id).unwrap_or(false)
+    }
+
+    /// Whether a pending job had to start before now and was never started.
+    pub(super) fn is_expired(&self, job_id: i64) -> bool {
+        self.options.get(&job_id).is_some_and(|row| is_due(row, self.now()))
+            && self.job(job_id).is_some_and(|job| self.was_never_started(job))
     }
 
     fn was_never_started(&self, job: &ProcrastinateJob) -> bool {
@@ -75,4 +97,9 @@ impl Store {
         options.retain(|job_id, _| self.job(*job_id).is_some());
         self.options = options;
     }
+}
+
+/// Whether a job had to start by this time, and was not compared since.
+fn is_due(row: &ProcrastinateJobOptions, due_at: DateTime<Utc>) -> bool {
+    row.checked_at.is_none() && row.start_before.is_some_and(|time| time <= due_at)
 }

@@ -58,6 +58,16 @@ statement!("defer the job": HoldersOfQueueingLocks -> (String, JobId): (Text, Bi
     Ok(())
 });
 
+/// Like [`HoldersOfQueueingLocks`], after cancelling those that had to start before now and were never started.
+pub(crate) struct LivingHolders {
+    pub(crate) queueing_locks: Vec<String>,
+}
+
+statement!(
+    "defer the job": LivingHolders -> (String, JobId): (Text, BigInt),
+    select "queueing_lock, job_id" from "procrastinate_diesel_living_holders_v1"(queueing_locks: Array<Text>)
+);
+
 fn insert_values<'b>(job: &'b NewJob, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
     out.push_sql(
         "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, queueing_lock, args, scheduled_at) \

@@ -7,7 +7,7 @@ use diesel::pg::Pg;
 use diesel_async::AsyncConnectionCore;
 
 use crate::database::connection::run::{Async, Blocking, Run, complete};
-use crate::database::statements::defer::{HoldersOfQueueingLocks, InsertJobs, NewJob};
+use crate::database::statements::defer::{InsertJobs, LivingHolders, NewJob};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::JobToDefer;
@@ -186,7 +186,7 @@ async fn insert_or_find_each<R: Run>(jobs: &[CheckedJob], run: &mut R) -> Result
         }
         let kept = jobs.iter().filter(|job| job.if_enqueued == IfEnqueued::Keep);
         let queueing_locks = kept.filter_map(|job| job.row.queueing_lock.clone()).collect();
-        pending = run.load(HoldersOfQueueingLocks { queueing_locks }).await?.into_iter().collect();
+        pending = run.load(LivingHolders { queueing_locks }).await?.into_iter().collect();
     }
     let of_lock = jobs.iter().find(|job| job.row.queueing_lock.as_ref() == Some(&last_taken));
     let task_name = of_lock.map(|job| job.row.task_name.clone()).unwrap_or_default();

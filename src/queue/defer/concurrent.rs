@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 use crate::database::connection::run::Run;
 use crate::database::connection::{Connection, Connector};
 use crate::database::statements::Statement;
-use crate::database::statements::defer::{ExtraOptions, HoldersOfQueueingLocks, InsertEachJob, InsertJob, InsertJobs};
+use crate::database::statements::defer::{ExtraOptions, InsertEachJob, InsertJob, InsertJobs, LivingHolders};
 use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::defer::if_enqueued::{Deferred, IfEnqueued};
@@ -243,7 +243,7 @@ async fn holders(jobs: &[(CheckedJob, Option<JobId>)], connection: &mut Connecti
     if queueing_locks.is_empty() {
         return HashMap::new();
     }
-    connection.load(HoldersOfQueueingLocks { queueing_locks }).await.unwrap_or_default().into_iter().collect()
+    connection.load(LivingHolders { queueing_locks }).await.unwrap_or_default().into_iter().collect()
 }
 
 /// Whether the server has responded with an error, so that certainly nothing was stored.

@@ -2,8 +2,8 @@
 
 use crate::database::connection::run::{Run, no_row};
 use crate::database::statements::defer::{
-    DeferOrReplaceJobs, DeferUniqueJobs, DeferWithOptions, EffectOrTaken, ExtraOptions, HoldersOfQueueingLocks,
-    InsertJob, InsertJobUnlessEnqueued, NewJob, UniqueKey,
+    DeferOrReplaceJobs, DeferUniqueJobs, DeferWithOptions, EffectOrTaken, ExtraOptions, InsertJob,
+    InsertJobUnlessEnqueued, LivingHolders, NewJob, UniqueKey,
 };
 use crate::error::Error;
 use crate::job::JobId;
@@ -40,16 +40,13 @@ pub(super) async fn insert_or_find_silently<R: Run>(job: CheckedJob, run: &mut R
         return Ok(insert_or_replace(vec![job], run).await?.ok().and_then(|deferred| deferred.first().copied()));
     }
     let CheckedJob { row, if_enqueued, .. } = job;
-    if if_enqueued == IfEnqueued::Fail {
-        return Ok(insert(row, run).await?.map(Deferred::New));
-    }
     for _ in 0..TRIES {
         if let Some(id) = insert(row.clone(), run).await? {
             return Ok(Some(Deferred::New(id)));
         }
         let queueing_locks = row.queueing_lock.clone().into_iter().collect();
-        if let Some((_, id)) = run.load(HoldersOfQueueingLocks { queueing_locks }).await?.first() {
-            return Ok(Some(Deferred::Kept(*id)));
+        if let Some((_, id)) = run.load(LivingHolders { queueing_locks }).await?.first() {
+            return Ok((if_enqueued == IfEnqueued::Keep).then_some(Deferred::Kept(*id)));
         }
     }
     Ok(None)

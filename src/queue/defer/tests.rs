@@ -40,7 +40,7 @@ impl Run for Busy {
         S::SqlType: CompatibleType<S::Row, Pg, SqlType = S::SqlType>,
         Pg: QueryMetadata<S::SqlType>,
     {
-        if S::NAME == "HoldersOfQueueingLocks" && self.times > 0 {
+        if S::NAME == "LivingHolders" && self.times > 0 {
             self.times -= 1;
             self.start_all().await?;
             let rows = self.connection.load(statement).await?;

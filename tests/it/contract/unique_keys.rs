@@ -251,3 +251,24 @@ fn a_caller_that_keeps_the_other_job_does_not_hide_its_end() {
     sql(&mut other, "COMMIT");
     assert_eq!(queue.row(&defer(&["k"], "keep", 0)), "1 | kept | NULL");
 }
+
+#[test]
+fn a_batch_reads_a_few_rows_of_keys_for_each_job() {
+    let keys: Vec<_> = (0..400).map(|number| format!("key {number}")).collect();
+    let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+    for is_analyzed in [false, true] {
+        let mut queue = Queue::new();
+        for batch in 0..2 {
+            if is_analyzed {
+                queue.run("ANALYZE procrastinate_diesel_unique_keys");
+            }
+            queue.run("BEGIN");
+            assert_eq!(queue.rows(&defer(&keys, "keep", 0)).len(), 400);
+            let read = "SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_xact_user_tables
+                 WHERE relname = 'procrastinate_diesel_unique_keys'";
+            let read: i64 = queue.row(read).parse().unwrap();
+            assert!(read <= 5 * 400, "{read} rows, batch {batch}");
+            queue.run("COMMIT; UPDATE procrastinate_jobs SET status = 'cancelled'");
+        }
+    }
+}

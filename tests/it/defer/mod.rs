@@ -4,6 +4,7 @@ mod argument_locks;
 #[cfg(all(feature = "bb8", feature = "testing"))]
 mod concurrent;
 mod deferring;
+mod late_holders;
 #[cfg(feature = "deadpool")]
 mod pipelined;
 mod replacing;

@@ -186,9 +186,9 @@ async fn a_second_statement_is_sent_only_if_the_lock_is_taken() {
     app.defer(update(7, 1)).await.unwrap();
     assert_eq!(new(), ["InsertJobUnlessEnqueued"]);
     app.defer(update(7, 2)).await.unwrap();
-    assert_eq!(new(), ["InsertJobUnlessEnqueued", "HoldersOfQueueingLocks"]);
+    assert_eq!(new(), ["InsertJobUnlessEnqueued", "LivingHolders"]);
     app.batch_defer([update(8, 1), update(8, 2)]).await.unwrap();
     assert_eq!(new(), ["InsertJobs"]);
     app.batch_defer([update(8, 3), update(9, 1)]).await.unwrap();
-    assert_eq!(new(), ["InsertJobs", "HoldersOfQueueingLocks", "InsertJobs"]);
+    assert_eq!(new(), ["InsertJobs", "LivingHolders", "InsertJobs"]);
 }

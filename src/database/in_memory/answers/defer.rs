@@ -9,7 +9,7 @@ use crate::database::in_memory::violations::Violation;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::statements::defer::{
     DeferOrReplaceJobs, DeferWithOptions, EffectOrTaken, ExtraOptions, HoldersOfQueueingLocks, InsertEachJob,
-    InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, NewJob,
+    InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, LivingHolders, NewJob,
 };
 use crate::job::JobId;
 
@@ -39,6 +39,13 @@ impl Answer for HoldersOfQueueingLocks {
     }
 }
 
+impl Answer for LivingHolders {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<(String, JobId)>> {
+        store.expire_holders(&self.queueing_locks);
+        HoldersOfQueueingLocks { queueing_locks: self.queueing_locks }.answer(store)
+    }
+}
+
 fn insert(job: NewJob, store: &mut Store) -> Result<JobId, Violation> {
     let queue = job.queue.clone();
     let id = store.insert_job(job)?;
@@ -48,9 +55,7 @@ fn insert(job: NewJob, store: &mut Store) -> Result<JobId, Violation> {
 
 impl Answer for InsertJobs {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<InsertedOrTaken>> {
-        if let Some(lock) = first_taken(&self.queueing_locks, store) {
-            // All IDs were used up.
-            store.skip_job_ids(self.queueing_locks.len());
+        if let Some(lock) = taken_by_living(&self.queueing_locks, store) {
             return Ok(vec![(None, Some(lock))]);
         }
         let mut told = HashSet::new();
@@ -62,6 +67,7 @@ impl Answer for InsertJobs {
 impl Answer for InsertEachJob {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<Option<JobId>>> {
         let mut told = HashSet::new();
+        store.expire_holders(self.jobs.queueing_locks.iter().flatten());
         let ids = Arc::unwrap_or_clone(self.jobs).into_jobs().map(|job| match insert_of_many(job, store, &mut told) {
             Ok(id) => Ok(Some(id)),
             Err(Violation::QueueingLock(_)) => Ok(None),
@@ -85,7 +91,11 @@ impl Answer for DeferOrReplaceJobs {
 
 impl Answer for DeferWithOptions {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<EffectOrTaken>> {
-        if let Some(lock) = first_failing(&self.jobs.queueing_locks, &self.if_enqueued, store) {
+        if self.if_enqueued.iter().all(|label| *label == "fail") {
+            if let Some(lock) = taken_by_living(&self.jobs.queueing_locks, store) {
+                return Ok(vec![(None, None, Some(lock))]);
+            }
+        } else if let Some(lock) = first_failing(&self.jobs.queueing_locks, &self.if_enqueued, store) {
             // All IDs were used up.
             store.skip_job_ids(self.if_enqueued.len());
             return Ok(vec![(None, None, Some(lock))]);
@@ -121,6 +131,7 @@ fn defer_or_replace_each(
 
 /// Inserts a job, or changes the pending one that holds its queueing lock. Returns its ID and what was done.
 fn defer_or_replace(job: NewJob, if_enqueued: &str, store: &mut Store) -> Result<(i64, &'static str), Violation> {
+    store.expire_holders(&job.queueing_lock);
     let Some(holder) = job.queueing_lock.as_ref().and_then(|lock| store.holder_of(lock)) else {
         return Ok((store.insert_job(job)?, "new"));
     };
@@ -154,7 +165,8 @@ fn first_failing(queueing_locks: &[Option<String>], if_enqueued: &[&str], store:
     let mut seen = HashSet::new();
     let locks = queueing_locks.iter().zip(if_enqueued).filter_map(|(lock, label)| Some((lock.as_ref()?, *label)));
     let taken = locks.filter(|(lock, label)| {
-        let is_taken = !seen.insert(*lock) || store.holder_of(lock).is_some();
+        let is_held = store.holder_of(lock).is_some_and(|holder| !store.is_expired(holder));
+        let is_taken = !seen.insert(*lock) || is_held;
         is_taken && *label == "fail"
     });
     taken.map(|(lock, _)| lock).min().cloned()
@@ -169,6 +181,18 @@ fn insert_of_many(job: NewJob, store: &mut Store, told: &mut HashSet<String>) ->
         told.insert(queue);
     }
     Ok(id.into())
+}
+
+/// The first queueing lock that is taken for jobs that are inserted all or none. Holders that can start no more are
+/// cancelled. Each attempt uses up the IDs.
+fn taken_by_living(queueing_locks: &[Option<String>], store: &mut Store) -> Option<String> {
+    while let Some(lock) = first_taken(queueing_locks, store) {
+        store.skip_job_ids(queueing_locks.len());
+        if store.expire_holders(queueing_locks.iter().flatten()) == 0 {
+            return Some(lock);
+        }
+    }
+    None
 }
 
 /// The first queueing lock, in the order of the locks, that a pending job holds or that occurs twice.

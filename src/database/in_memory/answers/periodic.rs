@@ -20,6 +20,7 @@ impl Answer for DeferPeriodicJob {
         if let Some(outcome) = refusal(&self, store.schedules.get(&key)) {
             return Ok(vec![(None, outcome.to_owned())]);
         }
+        store.expire_holders(&self.job.queueing_lock);
         let (job_id, outcome) = if store.is_last_job_unfinished(&key) {
             (None, if requested_at.is_some() { "overlaps" } else { store.skip_tick(&key, self.defer_timestamp) })
         } else if requested_at.is_some() {
@@ -67,11 +68,13 @@ fn refusal(tick: &DeferPeriodicJob, schedule: Option<&ProcrastinateSchedule>) ->
 
 impl Store {
     /// Whether the schedule skips ticks because its last job is pending or running.
-    fn is_last_job_unfinished(&self, key: &ScheduleKey) -> bool {
-        let Some(schedule) = self.schedules.get(key).filter(|schedule| schedule.overlap == "skip") else {
+    fn is_last_job_unfinished(&mut self, key: &ScheduleKey) -> bool {
+        let schedule = self.schedules.get(key).filter(|schedule| schedule.overlap == "skip");
+        let Some(last_job_id) = schedule.and_then(|schedule| schedule.last_job_id) else {
             return false;
         };
-        let last_job = schedule.last_job_id.and_then(|id| self.job(id));
+        self.expire_job(last_job_id);
+        let last_job = self.job(last_job_id);
         last_job.is_some_and(|job| matches!(job.status, JobStatus::Todo | JobStatus::Doing))
     }
 

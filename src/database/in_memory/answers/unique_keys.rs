@@ -32,6 +32,11 @@ impl Answer for DeferUniqueJobs {
             Ok(holders) => holders,
             Err((key, holder)) => return Ok(vec![(holder.map(Into::into), None, None, Some(key))]),
         };
+        for key in self.unique_keys.iter().flatten() {
+            if let Some(held) = store.unique_keys.get(key) {
+                store.expire_job(held.job_id);
+            }
+        }
         let DeferWithOptions { jobs, if_enqueued, start_before, limit_keys } = self.jobs;
         let rows = jobs.into_jobs().zip(if_enqueued).zip(start_before.into_iter().zip(limit_keys));
         let claimed = rows.zip(&holders).filter(|(_, holder)| holder.is_none());
@@ -71,6 +76,9 @@ impl Store {
     /// The job that holds this key.
     fn holder_of_key(&self, key: &str) -> Option<i64> {
         let held = self.unique_keys.get(key)?;
+        if self.is_expired(held.job_id) {
+            return (held.period_seconds > 0.0).then_some(held.job_id);
+        }
         let Some(job) = self.job(held.job_id) else {
             return held.free_at.filter(|free_at| *free_at > self.now()).map(|_| held.job_id);
         };
