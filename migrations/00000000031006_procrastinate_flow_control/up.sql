@@ -61,6 +61,8 @@ CREATE TABLE procrastinate_diesel_limit_keys (
     is_ready boolean NOT NULL DEFAULT false,
     is_nearly_full boolean NOT NULL DEFAULT false,
     wakes_at timestamptz,
+    waits_for_room boolean NOT NULL DEFAULT false,
+    vain_searches integer NOT NULL DEFAULT 0,
     top_priority integer NOT NULL DEFAULT 0,
     turn timestamptz NOT NULL,
     started_at timestamptz[] NOT NULL DEFAULT '{}',
@@ -70,6 +72,8 @@ CREATE INDEX procrastinate_diesel_limit_keys_ready_idx
     ON procrastinate_diesel_limit_keys (kind, name, top_priority DESC, turn, id) WHERE is_ready;
 CREATE INDEX procrastinate_diesel_limit_keys_wakes_at_idx
     ON procrastinate_diesel_limit_keys (wakes_at) WHERE wakes_at IS NOT NULL;
+CREATE INDEX procrastinate_diesel_limit_keys_room_idx
+    ON procrastinate_diesel_limit_keys (kind, name, top_priority DESC, wakes_at, id) WHERE waits_for_room;
 COMMENT ON TABLE procrastinate_diesel_limit_keys IS
     'The keys of the limits for each key. Only the functions that fetch jobs use it. Each locks '
     'the keys of which it starts jobs.';
@@ -81,6 +85,11 @@ COMMENT ON COLUMN procrastinate_diesel_limit_keys.is_nearly_full IS
     'Whether at least half as many jobs were running as may run. Then the end of a job is noted.';
 COMMENT ON COLUMN procrastinate_diesel_limit_keys.wakes_at IS
     'When to look at it again, because it is full or none of its pending jobs could start.';
+COMMENT ON COLUMN procrastinate_diesel_limit_keys.waits_for_room IS
+    'Whether another limit was full when none of its jobs could start.';
+COMMENT ON COLUMN procrastinate_diesel_limit_keys.vain_searches IS
+    'How often in a row none of its jobs could start. The more often, the later it is looked at '
+    'again.';
 COMMENT ON COLUMN procrastinate_diesel_limit_keys.turn IS
     'When it was last its turn. The key of which no job was started for the longest time is next.';
 
@@ -228,7 +237,8 @@ CREATE TYPE procrastinate_diesel_key_room_v1 AS (
     kind text,
     turn timestamptz,
     room integer,
-    next_room_at timestamptz);
+    next_room_at timestamptz,
+    top_priority integer);
 COMMENT ON TYPE procrastinate_diesel_key_room_v1 IS
     'How many more jobs of a key may start (room), and when to search again if there is no room.';
 
@@ -1035,6 +1045,7 @@ BEGIN
     END IF;
     IF first_ids[1] IS NOT NULL THEN
         PERFORM procrastinate_diesel_notify_jobs_v1(first_ids, queue_names);
+        PERFORM procrastinate_diesel_rouse_keys_v1();
     END IF;
 END;
 $function$;

@@ -145,6 +145,9 @@ BEGIN
     UPDATE procrastinate_diesel_job_options AS option
     SET checked_at = now(), is_expired = option.job_id = ANY (expired_ids)
     WHERE option.job_id = ANY (locked_ids);
+    IF EXISTS (SELECT FROM procrastinate_diesel_flow_controls AS control WHERE control.key_path IS NOT NULL) THEN
+        PERFORM procrastinate_diesel_note_ended_jobs_v1(expired_ids, false);
+    END IF;
     checked := cardinality(locked_ids);
     expired := cardinality(expired_ids);
 END;

@@ -17,8 +17,10 @@ DROP FUNCTION procrastinate_diesel_find_keyed_jobs_v1(
     procrastinate_diesel_flow_v1, integer, bigint[], bigint[], text, timestamptz, boolean);
 DROP FUNCTION procrastinate_diesel_open_keys_v1(
     procrastinate_diesel_flow_v1, integer, bigint[], bigint[], text, timestamptz);
+DROP FUNCTION procrastinate_diesel_rouse_keys_v1();
+DROP FUNCTION procrastinate_diesel_find_waiting_keys_v1(procrastinate_diesel_flow_v1);
 DROP FUNCTION procrastinate_diesel_let_keys_wait_v1(
-    procrastinate_diesel_key_room_v1[], boolean, timestamptz, interval);
+    procrastinate_diesel_key_room_v1[], procrastinate_diesel_flow_v1, timestamptz, interval);
 DROP FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
     procrastinate_diesel_flow_v1, procrastinate_diesel_key_room_v1[], integer, integer, bigint[], text, timestamptz);
 DROP FUNCTION procrastinate_diesel_lock_job_v1(bigint);
@@ -27,6 +29,7 @@ DROP FUNCTION procrastinate_diesel_unassigned_running_jobs_v1();
 DROP FUNCTION procrastinate_diesel_lock_keys_v1(procrastinate_diesel_flow_v1, integer, bigint[]);
 DROP FUNCTION procrastinate_diesel_add_keys_v1(procrastinate_diesel_flow_v1, varchar[], timestamptz);
 DROP FUNCTION procrastinate_diesel_assign_keys_v1(integer, timestamptz);
+DROP FUNCTION procrastinate_diesel_insert_keys_v1(procrastinate_diesel_keyed_job_v1[]);
 DROP FUNCTION procrastinate_diesel_find_keys_v1(bigint[]);
 DROP FUNCTION procrastinate_diesel_lock_noted_jobs_v1(integer, timestamptz);
 DROP FUNCTION procrastinate_diesel_clean_keys_v1(integer);

@@ -571,6 +571,30 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_find_keys_v1(bigint[]) IS
     'The limits and keys of these jobs, and their former keys.';
 
+CREATE FUNCTION procrastinate_diesel_insert_keys_v1(jobs procrastinate_diesel_keyed_job_v1[])
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- It was never their turn. The one whose job is the oldest is the first of them.
+    INSERT INTO procrastinate_diesel_limit_keys (kind, name, key_path, key, turn)
+    SELECT job.kind, job.name, job.key_path, job.key,
+        to_timestamp(0) + min(job.job_id) * interval '1 microsecond'
+    FROM (SELECT each.* FROM unnest(jobs) AS each WHERE each.kind IS NOT NULL AND each.key_id IS NULL
+          OFFSET 0) AS job
+    -- Not those that another fetch may be adding: it would wait for the end of its transaction.
+    WHERE pg_try_advisory_xact_lock(
+        'procrastinate_diesel_limit_keys'::regclass::oid::integer, hashtext(job.name || ' ' || job.kind)
+        / 16 * 16 + (hashtext(job.key) & 15))
+    GROUP BY job.kind, job.name, job.key_path, job.key
+    ORDER BY job.kind, job.name, job.key_path, job.key
+    ON CONFLICT DO NOTHING;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_insert_keys_v1(procrastinate_diesel_keyed_job_v1[]) IS
+    'Adds the keys of these jobs that there are not yet, but for those that another fetch may be '
+    'adding.';
+
 CREATE FUNCTION procrastinate_diesel_assign_keys_v1(most integer, counted_at timestamptz)
     RETURNS void
     LANGUAGE plpgsql
@@ -580,21 +604,15 @@ DECLARE
     found procrastinate_diesel_keyed_job_v1[];
     locked_keys bigint[];
     woken_keys bigint[];
+    assigned_jobs integer;
+    is_set text;
 BEGIN
     IF cardinality(noted_ids) = 0 THEN
         RETURN;
     END IF;
     found := procrastinate_diesel_find_keys_v1(noted_ids);
     IF EXISTS (SELECT FROM unnest(found) AS job WHERE job.kind IS NOT NULL AND job.key_id IS NULL) THEN
-        -- It was never their turn. The one whose job is the oldest is the first of them.
-        INSERT INTO procrastinate_diesel_limit_keys (kind, name, key_path, key, turn)
-        SELECT job.kind, job.name, job.key_path, job.key,
-            to_timestamp(0) + min(job.job_id) * interval '1 microsecond'
-        FROM unnest(found) AS job
-        WHERE job.kind IS NOT NULL AND job.key_id IS NULL
-        GROUP BY job.kind, job.name, job.key_path, job.key
-        ORDER BY job.kind, job.name, job.key_path, job.key
-        ON CONFLICT DO NOTHING;
+        PERFORM procrastinate_diesel_insert_keys_v1(found);
         found := procrastinate_diesel_find_keys_v1(noted_ids);
     END IF;
     -- The jobs of a key that another fetch has locked stay marked.
@@ -624,13 +642,16 @@ BEGIN
                          ELSE 'pending' END
         FROM assigned
         WHERE NOT assigned.is_over AND keyed.job_id = ANY (ARRAY[assigned.job_id]))
-    SELECT array_agg(DISTINCT each.key_id) INTO woken_keys
+    SELECT array_agg(DISTINCT each.key_id), (SELECT count(*) FROM assigned) INTO woken_keys, assigned_jobs
     FROM (SELECT assigned.key_id FROM assigned
           WHERE assigned.status = 'todo' AND (assigned.scheduled_at > counted_at) IS NOT TRUE
           UNION ALL SELECT assigned.former_key_id FROM assigned) AS each;
+    IF assigned_jobs < cardinality(found) THEN
+        is_set := set_config('procrastinate_diesel.has_unassigned_jobs', 'true', true);
+    END IF;
     -- The next statement sees the changed rows.
     UPDATE procrastinate_diesel_limit_keys AS known
-    SET is_ready = next.priority IS NOT NULL, wakes_at = NULL,
+    SET is_ready = next.priority IS NOT NULL, wakes_at = NULL, waits_for_room = false,
         top_priority = coalesce(next.priority, known.top_priority)
     FROM (
         SELECT woken.key_id, (
@@ -669,7 +690,7 @@ BEGIN
     END IF;
     PERFORM procrastinate_diesel_assign_keys_v1(1000, counted_at);
     UPDATE procrastinate_diesel_limit_keys AS known
-    SET is_ready = true, wakes_at = NULL
+    SET is_ready = true, wakes_at = NULL, waits_for_room = false
     WHERE known.id = ANY (ARRAY(
         SELECT waiting.id FROM procrastinate_diesel_limit_keys AS waiting
         WHERE waiting.wakes_at <= counted_at
@@ -690,6 +711,9 @@ BEGIN
         WHERE CASE control.kind
                 WHEN 'queue' THEN control.name = ANY (flow.keyed_queues) AND control.name <> ALL (flow.blocked_queues)
                 ELSE control.name = ANY (flow.keyed_tasks) AND control.name <> ALL (flow.blocked_tasks) END);
+    IF 0 < ANY (flow.queue_rooms || flow.task_rooms) THEN
+        flow := procrastinate_diesel_find_waiting_keys_v1(flow);
+    END IF;
     IF flow.has_ready_keys AND flow.queue_names IS NOT NULL THEN
         flow.plainly_wanted := 0;
         RETURN;
@@ -788,7 +812,8 @@ BEGIN
                     CASE WHEN running.jobs + others.jobs >= control.key_max_running
                          THEN counted_at + interval '1 second' END,
                     CASE WHEN recent.starts >= control.key_max_starts
-                         THEN recent.first_at + make_interval(secs => control.key_start_period_seconds) END)
+                         THEN recent.first_at + make_interval(secs => control.key_start_period_seconds) END),
+                known.top_priority
                 )::procrastinate_diesel_key_room_v1
             ORDER BY locked.ordinal), '{}'),
         bool_or(running.jobs < running.rows)
@@ -896,13 +921,15 @@ COMMENT ON FUNCTION procrastinate_diesel_find_heads_of_keys_v1(
     'many of each, among so many of its first pending jobs (NULL: among all).';
 
 CREATE FUNCTION procrastinate_diesel_let_keys_wait_v1(
-        waiting procrastinate_diesel_key_room_v1[], serves_all_queues boolean, counted_at timestamptz,
+        waiting procrastinate_diesel_key_room_v1[], flow procrastinate_diesel_flow_v1, counted_at timestamptz,
         pause interval)
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     todo CONSTANT procrastinate_job_status := 'todo';
+    began_at CONSTANT timestamptz := clock_timestamp();
+    is_any_full CONSTANT boolean := flow.is_held_back OR coalesce(0 = ANY (flow.queue_rooms || flow.task_rooms), false);
 BEGIN
     -- Jobs can have been deleted, or started by a fetch that did not know the limit.
     UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'ended'
@@ -916,8 +943,14 @@ BEGIN
         FOR UPDATE OF former SKIP LOCKED));
     UPDATE procrastinate_diesel_limit_keys AS known
     SET is_ready = false, is_nearly_full = known.is_nearly_full OR each.room = 0,
+        waits_for_room = is_any_full AND each.is_pending AND each.next_room_at IS NULL,
+        vain_searches = known.vain_searches + 1,
+        -- Very many keys can wait, and very many jobs of one key. They must not keep workers busy.
         wakes_at = CASE WHEN each.is_pending
-            THEN coalesce(each.next_room_at, counted_at + pause) END
+            THEN coalesce(each.next_room_at, counted_at + greatest(
+                pause, 5 * (clock_timestamp() - began_at),
+                CASE WHEN pause >= interval '1 second' THEN
+                    least(interval '10 seconds', pause * power(1.5, least(known.vain_searches, 6))) END)) END
     FROM (
         SELECT key.*, EXISTS (
             SELECT FROM procrastinate_diesel_keyed_jobs AS keyed
@@ -925,13 +958,59 @@ BEGIN
         FROM unnest(waiting) AS key) AS each
     WHERE known.id = ANY (ARRAY[each.key_id])
       -- Its jobs may be in a queue that other workers serve.
-      AND (each.room = 0 OR serves_all_queues OR each.kind = 'queue' OR NOT each.is_pending);
+      AND (each.room = 0 OR flow.serves_all_queues OR each.kind = 'queue' OR NOT each.is_pending);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_let_keys_wait_v1(
-    procrastinate_diesel_key_room_v1[], boolean, timestamptz, interval) IS
-    'Says when to look again at locked keys of which no job can start: after the pause if they '
-    'have room, and not before a job is added if none is pending.';
+    procrastinate_diesel_key_room_v1[], procrastinate_diesel_flow_v1, timestamptz, interval) IS
+    'Says when to look again at locked keys of which no job can start. If they have room, that is '
+    'after the pause, or up to ten seconds if it was in vain before. If none of their jobs is '
+    'pending, it is not before one is added.';
+
+CREATE FUNCTION procrastinate_diesel_find_waiting_keys_v1(INOUT flow procrastinate_diesel_flow_v1)
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    UPDATE procrastinate_diesel_limit_keys AS known
+    SET is_ready = true, wakes_at = NULL, waits_for_room = false
+    WHERE known.id = ANY (ARRAY(
+        SELECT waiting.id
+        FROM procrastinate_diesel_flow_controls AS control
+        CROSS JOIN LATERAL (
+            SELECT each.id FROM procrastinate_diesel_limit_keys AS each
+            WHERE each.waits_for_room AND each.kind = control.kind AND each.name = control.name
+              AND each.key_path = control.key_path
+            ORDER BY each.kind, each.name, each.top_priority DESC, each.wakes_at, each.id
+            LIMIT 20
+            FOR NO KEY UPDATE SKIP LOCKED) AS waiting
+        WHERE CASE control.kind
+            WHEN 'queue' THEN control.name = ANY (flow.keyed_queues) AND control.name <> ALL (flow.blocked_queues)
+            ELSE control.name = ANY (flow.keyed_tasks) AND control.name <> ALL (flow.blocked_tasks) END));
+    flow.has_ready_keys := flow.has_ready_keys OR FOUND;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_find_waiting_keys_v1(procrastinate_diesel_flow_v1) IS
+    'Makes some of the keys ready whose jobs could not start because another limit was full.';
+
+CREATE FUNCTION procrastinate_diesel_rouse_keys_v1()
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    -- A transaction of a higher isolation level would fail if a fetch has changed one since.
+    IF has_table_privilege('procrastinate_diesel_limit_keys', 'UPDATE')
+            AND current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable') THEN
+        UPDATE procrastinate_diesel_limit_keys AS known SET wakes_at = 'epoch'
+        WHERE known.id = ANY (ARRAY(
+            SELECT waiting.id FROM procrastinate_diesel_limit_keys AS waiting
+            WHERE waiting.wakes_at > clock_timestamp() + interval '1 second' AND waiting.vain_searches >= 5
+            ORDER BY waiting.wakes_at
+            FOR NO KEY UPDATE SKIP LOCKED));
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_rouse_keys_v1() IS
+    'Lets fetches look again at the keys that they have looked at in vain for long.';
 
 CREATE FUNCTION procrastinate_diesel_open_keys_v1(
         flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], passed_over bigint[], last_lock text,
@@ -949,6 +1028,7 @@ DECLARE
     new_heads procrastinate_diesel_key_head_v1[];
     startable_keys bigint[];
     waiting procrastinate_diesel_key_room_v1[];
+    least_priority integer;
     -- More and more, because there can be very many keys of which no job can start.
     next_keys integer := wanted;
 BEGIN
@@ -962,6 +1042,7 @@ BEGIN
         key_ids := key_ids || new_keys;
         next_keys := least(2 * next_keys, 1000);
         rooms := procrastinate_diesel_key_rooms_v1(new_keys, wanted, counted_at);
+        least_priority := (SELECT min(each.top_priority) FROM unnest(rooms) AS each);
         -- The second one in case another transaction has locked the first.
         new_heads := procrastinate_diesel_find_heads_of_keys_v1(flow, rooms, 2, depth, passed_over, last_lock, due_at);
         startable_keys := ARRAY(SELECT head.key_id FROM unnest(new_heads) AS head WHERE head.round = 1);
@@ -978,14 +1059,19 @@ BEGIN
             -- If another transaction has locked jobs, it is probably for a moment. A search that
             -- takes long is not repeated all the time.
             PERFORM procrastinate_diesel_let_keys_wait_v1(
-                waiting, flow.serves_all_queues, counted_at, CASE
+                waiting, flow, counted_at, CASE
                     WHEN cardinality(passed_over) > 0 THEN interval '0.25 seconds'
                     ELSE greatest(interval '1 second', 5 * (clock_timestamp() - began_at)) END);
             rooms := ARRAY(SELECT each FROM unnest(rooms) AS each WHERE each.key_id = ANY (startable_keys));
         END IF;
         open := open || rooms;
         heads := heads || new_heads;
-        EXIT WHEN cardinality(open) >= wanted;
+        -- The first jobs of a key may not be able to start. Then jobs of later keys can come before
+        -- the others of it.
+        EXIT WHEN cardinality(open) >= wanted AND (
+            cardinality(key_ids) >= 10 * wanted + 100 OR (
+                SELECT count(*) FROM unnest(heads) AS head
+                WHERE head.round = 1 AND head.priority >= least_priority) >= wanted);
     END LOOP;
 END;
 $function$;
@@ -1082,7 +1168,11 @@ BEGIN
     WITH started AS (
         UPDATE procrastinate_diesel_keyed_jobs AS keyed SET state = 'running'
         -- With IS TRUE, because the planner may search the whole index of keys for a state.
-        WHERE keyed.job_id = ANY (started_ids) AND (keyed.state = 'pending') IS TRUE
+        WHERE keyed.job_id = ANY (ARRAY(
+            SELECT noted.job_id FROM procrastinate_diesel_keyed_jobs AS noted
+            WHERE noted.job_id = ANY (started_ids) AND (noted.state = 'pending') IS TRUE
+            -- A job whose limit was removed can have a row that another fetch has locked.
+            FOR UPDATE SKIP LOCKED))
         RETURNING keyed.key_id)
     SELECT array_agg(each.key_id), array_agg(each.jobs) INTO started_keys, started_counts
     FROM (SELECT started.key_id, count(*)::integer AS jobs FROM started GROUP BY started.key_id) AS each;
@@ -1091,6 +1181,7 @@ BEGIN
         UPDATE procrastinate_diesel_limit_keys AS known
         SET is_ready = next.priority IS NOT NULL AND NOT next.is_full,
             -- A job can have ended unnoticed while the key was not nearly full.
+            waits_for_room = false, vain_searches = 0,
             wakes_at = counted_at + CASE
                 WHEN next.priority IS NULL OR NOT next.is_full THEN NULL
                 WHEN known.is_nearly_full THEN interval '1 second'
@@ -1152,7 +1243,9 @@ BEGIN
     RETURN (
         SELECT least(
             coalesce(
-                (SELECT 0.01 FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.state IN ('new', 'ended')
+                (SELECT CASE WHEN current_setting('procrastinate_diesel.has_unassigned_jobs', true) = 'true'
+                        THEN 0.05 ELSE 0.01 END
+                 FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.state IN ('new', 'ended')
                  LIMIT 1
                  FOR UPDATE SKIP LOCKED),
                 -- Other transactions have locked them.

@@ -112,6 +112,8 @@ diesel::table! {
         is_ready -> Bool,
         is_nearly_full -> Bool,
         wakes_at -> Nullable<Timestamptz>,
+        waits_for_room -> Bool,
+        vain_searches -> Int4,
         top_priority -> Int4,
         turn -> Timestamptz,
         started_at -> Array<Nullable<Timestamptz>>,

@@ -135,3 +135,104 @@ fn the_next_job_of_a_lock_starts_when_the_former_one_ends_whatever_its_key() {
         assert_eq!(queue.rows(&fetching(9)), ["2"], "{end}");
     }
 }
+
+#[test]
+fn a_key_starts_as_soon_as_another_limit_has_room_again() {
+    for (keyed, other) in [(("queue", "default"), ("task", "task")), (("task", "task"), ("queue", "default"))] {
+        let tenants: Vec<Value> = (0..40).map(|tenant| json!({ "args": { "tenant": tenant } })).collect();
+        let mut queue = Queue::with_jobs(Value::Array(tenants));
+        limit(&mut queue, keyed.0, keyed.1, 1);
+        queue.run(&format!("SELECT procrastinate_diesel_set_limit_v1('{}', '{}', 2, NULL, NULL)", other.0, other.1));
+        for _ in 0..20 {
+            let started = queue.rows(&fetching(9));
+            assert_eq!(started.len(), 2, "{keyed:?}");
+            for id in started {
+                queue.run(&format!("SELECT procrastinate_finish_job_v1({id}, 'succeeded', false)"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_longer_no_job_of_a_key_can_start_the_more_seldom_it_is_looked_at() {
+    let mut queue = Queue::with_jobs(json!([{ "args": { "tenant": "a" } }, { "args": { "tenant": "b" } }]));
+    limit(&mut queue, "queue", "default", 1);
+    queue.run("SELECT procrastinate_diesel_pause_v1('task', 'task')");
+    for least in [0.9, 1.4, 2.2, 3.3, 5.0, 7.5, 9.9, 9.9] {
+        let seconds = wait(&mut queue);
+        assert!(seconds >= least && seconds <= 10.0, "{seconds} instead of at least {least}");
+        queue.run("UPDATE procrastinate_diesel_limit_keys SET wakes_at = now()");
+    }
+    wait(&mut queue);
+    queue.run("SELECT procrastinate_diesel_resume_v1('task', 'task')");
+    assert_eq!(queue.rows(&fetching(9)), ["1", "2"]);
+    assert_eq!(queue.rows("SELECT DISTINCT vain_searches FROM procrastinate_diesel_limit_keys"), ["0"]);
+}
+
+#[test]
+fn a_job_of_high_priority_that_cannot_start_does_not_lift_the_others_of_its_key() {
+    for (blocked, wanted) in [("paused", 1), ("locked", 1), ("paused", 2), ("locked", 2)] {
+        let mut queue = Queue::new();
+        limit(&mut queue, "queue", "default", 2);
+        let job = |tenant: &str, priority: i32| json!({ "args": { "tenant": tenant }, "priority": priority });
+        queue.add(json!([
+            { "lock": "x", "queue_name": "other", "status": "doing" }, job("a", 0), job("a", 0), job("b", 5),
+            job("c", 5), job("b", 5), job("c", 5),
+        ]));
+        if blocked == "paused" {
+            queue.run("SELECT procrastinate_diesel_pause_v1('task', 'paused')");
+            queue.add(json!([{ "args": { "tenant": "a" }, "priority": 9, "task_name": "paused" }]));
+        } else {
+            queue.add(json!([{ "args": { "tenant": "a" }, "priority": 9, "lock": "x" }]));
+        }
+        let started: Vec<String> = (0..6 / wanted).flat_map(|_| queue.rows(&fetching(wanted))).collect();
+        assert_eq!(started, ["4", "5", "6", "7", "2", "3"], "{blocked}, {wanted}");
+    }
+}
+
+#[test]
+fn jobs_that_were_not_started_in_time_leave_no_rows() {
+    let job = json!({ "args": { "tenant": "a" } });
+    let mut queue = Queue::with_jobs(json!([job, job, { "args": { "tenant": "a" }, "lock": "x" }]));
+    limit(&mut queue, "queue", "default", 2);
+    queue.run("SELECT procrastinate_diesel_assign_keys_v1(10, now())");
+    queue.run(
+        "SELECT procrastinate_diesel_store_options_v1('{1, 3}', '{new, new}', '{fail, fail}',
+             ARRAY[now(), now()], '{NULL, NULL}')",
+    );
+    assert_eq!(queue.rows(&fetching(9)), ["2"]);
+    queue.run("SELECT procrastinate_finish_job_v1(2, 'succeeded', false)");
+    assert_eq!(queue.rows(&fetching(9)), NONE);
+    assert_eq!(queue.rows("SELECT job_id FROM procrastinate_diesel_keyed_jobs"), NONE);
+}
+
+#[test]
+fn a_fetch_does_not_wait_for_another_one_that_adds_a_key() {
+    let job = json!({ "args": { "tenant": "a" } });
+    let mut queue = Queue::with_jobs(json!([job]));
+    limit(&mut queue, "queue", "default", 2);
+    let mut other = queue.another_connection();
+    sql(&mut other, "BEGIN");
+    assert_eq!(rows(&mut other, &fetching(9)), ["1"]);
+    queue.add(json!([job, { "queue_name": "other" }]));
+    queue.run("SET statement_timeout = '3s'");
+    assert_eq!(queue.rows(&fetching(9)), ["3"]);
+    let seconds = wait(&mut queue);
+    assert!((0.02..=0.25).contains(&seconds), "{seconds}");
+    sql(&mut other, "COMMIT");
+    assert_eq!(queue.rows(&fetching(9)), ["2"]);
+}
+
+#[test]
+fn a_fetch_does_not_wait_for_a_row_of_a_limit_that_was_removed() {
+    let mut queue = Queue::with_jobs(json!([{ "args": { "tenant": "a" }, "queue_name": "former" }]));
+    limit(&mut queue, "queue", "former", 2);
+    queue.run("SELECT procrastinate_diesel_assign_keys_v1(10, now())");
+    limit(&mut queue, "queue", "default", 2);
+    queue.add(json!([{ "args": { "tenant": "a" } }]));
+    queue.run("SELECT procrastinate_diesel_limit_keys_v1('queue', 'former', NULL, NULL, NULL, NULL)");
+    let mut other = queue.another_connection();
+    sql(&mut other, "BEGIN; SELECT FROM procrastinate_diesel_keyed_jobs WHERE job_id = 1 FOR UPDATE");
+    queue.run("SET statement_timeout = '3s'");
+    assert_eq!(queue.rows(&fetching(9)), ["1", "2"]);
+}
