@@ -93,6 +93,14 @@ impl Store {
         starts.into_iter().flatten().copied().filter(|start| is_recent(*start, now, seconds)).collect()
     }
 
+    /// How many jobs of a queue or task have started within the period, and when the first start ceases to count.
+    pub(super) fn recent_starts(&self, target: &Target, seconds: f64) -> (usize, Option<DateTime<Utc>>) {
+        let now = self.now();
+        let starts = self.flow.starts.get(target).into_iter().flatten().copied();
+        let recent: Vec<_> = starts.filter(|start| is_recent(*start, now, seconds)).collect();
+        (recent.len(), recent.iter().min().and_then(|first| first.checked_add_signed(period(seconds))))
+    }
+
     /// Records that a job has started.
     pub(super) fn count_start(&mut self, job_id: i64, now: DateTime<Utc>) {
         let Some(targets) = self.job(job_id).map(targets) else { return };

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use diesel::result::QueryResult;
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Bool, Double, Integer, Nullable, Text, Timestamptz};
 
 use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateWorker};
 use crate::database::statements::inspect::SELECT_JOBS;
@@ -130,6 +130,32 @@ statement!("count the running jobs": RunningJobs -> i64: BigInt, |statement, out
     out.push_sql("SELECT count(*) FROM procrastinate_jobs AS job WHERE ");
     write_is_running(&statement.kind, &statement.name, out)
 });
+
+/// How many jobs of a queue or task have started within the period of its limit, and when the first of these starts
+/// does not count any more.
+pub(crate) struct RecentStarts {
+    /// `queue` or `task`.
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) period_seconds: f64,
+}
+
+statement!(
+    "count the starts": RecentStarts -> (i64, Option<DateTime<Utc>>): (BigInt, Nullable<Timestamptz>),
+    |statement, out| {
+        out.push_sql("SELECT coalesce(sum(start.starts), 0)::bigint, min(start.at) + make_interval(secs => ");
+        out.push_bind_param::<Double, _>(&statement.period_seconds)?;
+        out.push_sql(
+            ") FROM procrastinate_diesel_limit_states AS state \
+             CROSS JOIN LATERAL procrastinate_diesel_recent_starts_v1(state.started_at, state.counted_starts, ",
+        );
+        out.push_bind_param::<Double, _>(&statement.period_seconds)?;
+        out.push_sql(", clock_timestamp()) AS start WHERE state.kind = ");
+        out.push_bind_param::<Text, _>(&statement.kind)?;
+        out.push_sql(" AND state.name = ");
+        out.push_bind_param::<Text, _>(&statement.name)
+    }
+);
 
 /// Whether a job runs and is one of a queue or task. The appended text leaves no index but those of running jobs. One
 /// on the names of queues would lead to finished jobs.

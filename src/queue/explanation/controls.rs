@@ -3,7 +3,7 @@
 use super::phrase::{Part, Phrase};
 use crate::database::connection::run::Run;
 use crate::database::models::{ProcrastinateFlowControl, ProcrastinateJob};
-use crate::database::statements::explain::{RunningJobs, RunningJobsOfKey};
+use crate::database::statements::explain::{RecentStarts, RunningJobs, RunningJobsOfKey};
 use crate::database::statements::flow_control::{FlowControlsExist, ListFlowControlsQuery};
 use crate::error::Error;
 use crate::support::text::quoted;
@@ -48,9 +48,19 @@ fn numbers(max_running: Option<i32>, max_starts: Option<i32>, period_seconds: Op
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-/// Says which pauses and limits hold the job back. A limit of starts is mentioned even if it may have room.
-pub(super) async fn held_back<R: Run>(job: &ProcrastinateJob, run: &mut R) -> Result<Vec<Phrase>, Error> {
-    let mut reasons = Vec::new();
+/// What is paused or limited, and concerns a job.
+#[derive(Default)]
+pub(super) struct HeldBack {
+    /// What holds the job back.
+    pub(super) reasons: Vec<Phrase>,
+    /// What may hold it back.
+    pub(super) possible_reasons: Vec<Phrase>,
+}
+
+/// Says which pauses and limits hold the job back. A limit of starts for each key only may do so, because not every role
+/// can read how many have started.
+pub(super) async fn held_back<R: Run>(job: &ProcrastinateJob, run: &mut R) -> Result<HeldBack, Error> {
+    let mut held_back = HeldBack::default();
     let mut controls = controls(run).await?;
     controls.retain(|control| match control.kind.as_str() {
         "queue" => control.name == job.queue_name,
@@ -61,37 +71,60 @@ pub(super) async fn held_back<R: Run>(job: &ProcrastinateJob, run: &mut R) -> Re
     for control in controls {
         let what = format!("its {} {:?}", control.kind, control.name);
         if let Some(pause) = pause(&control) {
-            reasons.push(Phrase::new(format!("{what} is ")).join(pause));
+            held_back.reasons.push(Phrase::new(format!("{what} is ")).join(pause));
         }
         if control.kind == "queue" || !has_key_of_queue {
-            reasons.extend(key_is_full(job, &what, &control, run).await?);
+            key_is_full(job, &what, &control, &mut held_back, run).await?;
         }
-        let Some(limit) = limit_text(&control) else { continue };
-        let is_of_starts = control.max_starts.is_some();
-        let running = run.load_one(RunningJobs { kind: control.kind, name: control.name }).await?;
-        let is_full = control.max_running.is_some_and(|most| running >= i64::from(most));
-        if is_full || is_of_starts {
-            reasons.push(Phrase::new(format!("{what} is limited to {limit}; {running} running")));
-        }
+        held_back.reasons.extend(is_full(&what, &control, run).await?);
     }
-    Ok(reasons)
+    Ok(held_back)
 }
 
-/// Says that the limit of the job's key may hold it back.
+/// Says that the limit of all jobs of a queue or task holds the job back.
+async fn is_full<R: Run>(what: &str, control: &ProcrastinateFlowControl, run: &mut R) -> Result<Option<Phrase>, Error> {
+    let Some(limit) = limit_text(control) else { return Ok(None) };
+    let (kind, name) = (&control.kind, &control.name);
+    let limited = Phrase::new(format!("{what} is limited to {limit}; "));
+    if let Some(most) = control.max_running {
+        let running = run.load_one(RunningJobs { kind: kind.clone(), name: name.clone() }).await?;
+        if running >= i64::from(most) {
+            return Ok(Some(limited.with(format!("{running} running"))));
+        }
+    }
+    if let Some((most, period_seconds)) = control.max_starts.zip(control.start_period_seconds) {
+        let statement = RecentStarts { kind: kind.clone(), name: name.clone(), period_seconds };
+        let (starts, next_start) = run.load_one(statement).await?;
+        if starts >= i64::from(most) {
+            let next = next_start.map(|time| Phrase::new(", the next can start ").with(time));
+            let full = limited.with(format!("{starts} started"));
+            return Ok(Some(match next {
+                Some(next) => full.join(next),
+                None => full,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// Says that the limit of the job's key holds it back, or may do so.
 async fn key_is_full<R: Run>(
     job: &ProcrastinateJob,
     what: &str,
     control: &ProcrastinateFlowControl,
+    held_back: &mut HeldBack,
     run: &mut R,
-) -> Result<Option<Phrase>, Error> {
-    let Some((path, limit)) = control.key_path.as_ref().zip(key_limit_text(control)) else { return Ok(None) };
+) -> Result<(), Error> {
+    let Some((path, limit)) = control.key_path.as_ref().zip(key_limit_text(control)) else { return Ok(()) };
     let (kind, name, path) = (control.kind.clone(), control.name.clone(), path.clone());
     let counted = run.load(RunningJobsOfKey { job_id: job.id.into(), kind, name, path }).await?;
-    let Some((key, running)) = counted.into_iter().next() else { return Ok(None) };
-    let is_full = control.key_max_running.is_some_and(|most| running >= i64::from(most));
-    let reason = || {
-        let text = format!("{what} is limited to {limit}; {running} running with its key ");
-        Phrase::new(text).with(Part::Key(quoted(&key)))
-    };
-    Ok((is_full || control.key_max_starts.is_some()).then(reason))
+    let Some((key, running)) = counted.into_iter().next() else { return Ok(()) };
+    let text = format!("{what} is limited to {limit}; {running} running with its key ");
+    let reason = Phrase::new(text).with(Part::Key(quoted(&key)));
+    if control.key_max_running.is_some_and(|most| running >= i64::from(most)) {
+        held_back.reasons.push(reason);
+    } else if control.key_max_starts.is_some() {
+        held_back.possible_reasons.push(reason);
+    }
+    Ok(())
 }

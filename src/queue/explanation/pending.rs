@@ -28,7 +28,8 @@ pub(super) async fn pending<R: Run>(
     }
     let options = options_of_job(job, run).await?.filter(|options| options.checked_at.is_none());
     let start_before = options.and_then(|options| options.start_before);
-    reasons.extend(held_back(job, run).await?);
+    let held_back = held_back(job, run).await?;
+    reasons.extend(held_back.reasons);
     let workers = run.load(RegisteredWorkers).await?;
     if !workers.iter().any(|worker| is_alive(worker, now)) {
         reasons.push(Phrase::new("no worker is alive (").join(alive(&workers, now)).with(")"));
@@ -36,6 +37,7 @@ pub(super) async fn pending<R: Run>(
     if reasons.is_empty() {
         reasons.extend(free(job, &workers, now, run).await?);
     }
+    reasons.extend(held_back.possible_reasons);
     let late = |time| Phrase::new("the job is cancelled if it does not start before ").with(time);
     reasons.extend(start_before.map(late));
     Ok(reasons)

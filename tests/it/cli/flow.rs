@@ -46,6 +46,19 @@ fn a_limit_is_set_shown_and_removed() {
     let out = said(&["why", "1"]);
     assert!(out.contains("its queue \"mails\" is limited to 1 running, 100 starts in 60 s; 1 running"), "{out}");
     assert!(!out.contains("task"), "it has room: {out}");
+    // A limit of starts that has room is not the reason, and one that has none says when it has.
+    said(&["limit", "queue=mails", "--starts", "100", "--per", "1m"]);
+    let out = said(&["why", "1"]);
+    assert!(!out.contains("limited"), "{out}");
+    sql(
+        &mut connection,
+        "UPDATE procrastinate_diesel_limit_states SET started_at = ARRAY[now()], counted_starts = '{100}'
+         WHERE name = 'mails' AND slot = 0",
+    );
+    let out = said(&["why", "1"]);
+    let expected = "its queue \"mails\" is limited to 100 starts in 60 s; 100 started, the next can start in ";
+    assert!(out.contains(expected), "{out}");
+    said(&["limit", "queue=mails", "--running", "1", "--starts", "100", "--per", "1m"]);
     let controls: Value = serde_json::from_str(&said(&["list_flow_controls", "--json"])).unwrap();
     assert_eq!(controls[0]["max_starts"], 100);
     assert_eq!(said(&["limit", "queue=mails", "--remove"]), "the queue \"mails\" has no limit any more\n");
@@ -89,10 +102,11 @@ fn why_counts_the_running_jobs_of_the_key() {
         let out = said(&["why", job_without_full_key]);
         assert!(!out.contains("limit"), "{out}");
     }
-    // A limit of starts is mentioned even if it may have room.
+    // A limit of starts for each key is mentioned even if it may have room, together with what is known besides.
     said(&["limit", "task=call", "--per-limit-key", "--starts", "9", "--per", "1m"]);
     let out = said(&["why", "7"]);
     assert!(out.contains("9 starts in 60 s for each limit key; 0 running with its key \"account 8\""), "{out}");
+    assert!(out.contains("the job can start; "), "{out}");
 }
 
 #[test]

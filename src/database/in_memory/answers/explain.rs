@@ -8,7 +8,7 @@ use diesel::result::QueryResult;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::models::{ProcrastinateEvent, ProcrastinateJob, ProcrastinateWorker};
 use crate::database::statements::explain::{
-    CurrentTime, HolderOfLock, JobOptionsExist, JobsAhead, LastStart, MOST_EXPLAINED, NewestEventsOfJob,
+    CurrentTime, HolderOfLock, JobOptionsExist, JobsAhead, LastStart, MOST_EXPLAINED, NewestEventsOfJob, RecentStarts,
     RegisteredWorkers, RunningJobs, RunningJobsOfKey,
 };
 use crate::job::{JobEventType, JobStatus};
@@ -66,6 +66,13 @@ fn running_jobs<'s>(store: &'s Store, kind: &str, name: &str) -> impl Iterator<I
 impl Answer for RunningJobs {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<i64>> {
         Ok(vec![count(running_jobs(store, &self.kind, &self.name))])
+    }
+}
+
+impl Answer for RecentStarts {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<(i64, Option<DateTime<Utc>>)>> {
+        let (starts, ends_at) = store.recent_starts(&(self.kind, self.name), self.period_seconds);
+        Ok(vec![(i64::try_from(starts).unwrap_or(i64::MAX), ends_at)])
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::choices::any_job;
 use super::{Both, Known, debug};
 use crate::database::statements::defer::{DeferWithOptions, InsertJobs, NewJob};
-use crate::database::statements::explain::{RunningJobs, RunningJobsOfKey};
+use crate::database::statements::explain::{RecentStarts, RunningJobs, RunningJobsOfKey};
 use crate::database::statements::finish_and_fetch::{FinishAndFetchJobs, FinishedOrFetched};
 use crate::database::statements::flow_control::{LimitKeysQuery, SetLimitQuery};
 use crate::database::statements::workers::RegisterWorkerQuery;
@@ -32,7 +32,7 @@ fn the_same_jobs_of_each_key_start() {
         };
         both.ask(limit, debug);
         let most = Some(5);
-        let (max_starts, start_period_seconds) = (None, None);
+        let (max_starts, start_period_seconds) = (Some(1_000), Some(3_600.0));
         both.ask(
             || SetLimitQuery { kind, name: name.to_owned(), max_running: most, max_starts, start_period_seconds },
             debug,
@@ -42,6 +42,8 @@ fn the_same_jobs_of_each_key_start() {
         for step in 0..80 {
             let known = both.look(&format!("step {step} of seed {seed}"));
             both.ask(|| RunningJobs { kind: kind.to_owned(), name: name.to_owned() }, debug);
+            let recent = || RecentStarts { kind: kind.to_owned(), name: name.to_owned(), period_seconds: 3_600.0 };
+            both.ask(recent, |(starts, ends_at)| format!("{starts} {}", ends_at.is_some()));
             count_key(&mut both, random.i64(1..20), (kind, name), &[Some("tenant".to_owned())]);
             play(&mut both, &known, &mut random, of_queue);
             for job in known.jobs.iter().filter(|job| job.status == JobStatus::Doing) {
