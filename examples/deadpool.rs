@@ -53,6 +53,6 @@ async fn main() -> Result<(), TaskError> {
 
     let app = App::builder(connector).task::<welcome>().task::<count>().build()?;
     app.worker().stop_when_empty().run().await?;
-    let jobs = app.execute(procrastinate::job_manager::list_jobs()).await?;
+    let jobs = app.perform(procrastinate::job_manager::list_jobs()).await?;
     if jobs.len() == 2 { Ok(()) } else { Err(format!("expected 2 jobs, found {}", jobs.len()).into()) }
 }

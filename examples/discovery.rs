@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     app.batch_defer([mails::welcome("Ada".to_owned()), reports::build(2026)]).await?;
     app.worker().stop_when_empty().run().await?;
 
-    let succeeded = app.execute(list_jobs().status(JobStatus::Succeeded)).await?.len();
+    let succeeded = app.perform(list_jobs().status(JobStatus::Succeeded)).await?.len();
     if app.task_names() == ["reports:build", "welcome"] && succeeded == 2 {
         Ok(())
     } else {

@@ -45,8 +45,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // While the queue is paused, a worker that runs until nothing can start runs nothing.
-    app.execute(pause_queue("payments").by("anna").reason("the bank is closed")).await?;
-    for control in app.execute(list_flow_controls()).await? {
+    app.perform(pause_queue("payments").by("anna").reason("the bank is closed")).await?;
+    for control in app.perform(list_flow_controls()).await? {
         println!("{} {} is paused: {}", control.kind, control.name, control.pause_reason.unwrap_or_default());
     }
     app.worker().stop_when_empty().run().await?;
@@ -55,16 +55,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // A payment that waits for five minutes has at least priority 4.
-    app.execute(age_priorities("payments").every(Duration::from_secs(60)).up_to(10)).await?;
-    for ageing in app.execute(list_priority_ageings()).await? {
+    app.perform(age_priorities("payments").every(Duration::from_secs(60)).up_to(10)).await?;
+    for ageing in app.perform(list_priority_ageings()).await? {
         println!("priorities of {} age up to {}", ageing.queue_name, ageing.max_priority);
     }
 
     // Three at the same time, in both workers together, although each could run ten.
-    app.execute(limit_queue("payments").max_running(3)).await?;
+    app.perform(limit_queue("payments").max_running(3)).await?;
     // Of each shop one, so that no shop holds up the others.
-    app.execute(limit_queue("payments").per_key("shop").max_running(1)).await?;
-    app.execute(resume_queue("payments")).await?;
+    app.perform(limit_queue("payments").per_key("shop").max_running(1)).await?;
+    app.perform(resume_queue("payments")).await?;
     let (one, other) = tokio::join!(
         app.worker().concurrency(10).stop_when_empty().run(),
         app.worker().concurrency(10).stop_when_empty().run(),

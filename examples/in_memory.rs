@@ -56,8 +56,8 @@ async fn a_customer_is_welcomed_and_not_reminded_if_that_was_called_off() -> Res
     println!("the events of the first job: {}", events.join(", "));
     assert_eq!(memory.job_errors()[0].error, "the mail server is busy");
 
-    assert!(app.execute(cancel_job(ids[1])).await?);
-    for queue in app.execute(list_queues()).await? {
+    assert!(app.perform(cancel_job(ids[1])).await?);
+    for queue in app.perform(list_queues()).await? {
         println!("{queue}");
     }
     let statuses: Vec<JobStatus> = memory.jobs().into_iter().map(|job| job.status).collect();

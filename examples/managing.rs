@@ -43,18 +43,18 @@ async fn main() -> Result<(), Failure> {
     drop(connection);
     app.worker().stop_when_empty().run().await?;
 
-    for queue in app.execute(list_queues()).await? {
+    for queue in app.perform(list_queues()).await? {
         println!("{queue}");
     }
-    for job in app.execute(list_jobs().queue("mails").status(JobStatus::Failed)).await? {
+    for job in app.perform(list_jobs().queue("mails").status(JobStatus::Failed)).await? {
         println!("retrying {job}, which has failed");
-        app.execute(retry_job(&job).priority(-1)).await?;
+        app.perform(retry_job(&job).priority(-1)).await?;
     }
-    let retried = app.execute(get_job_status(ids[2])).await?;
+    let retried = app.perform(get_job_status(ids[2])).await?;
 
     // Pretend that the jobs are old.
-    let deleted = app.execute(delete_old_jobs(Duration::ZERO).include_cancelled(true)).await?;
-    let left = app.execute(list_jobs()).await?;
+    let deleted = app.perform(delete_old_jobs(Duration::ZERO).include_cancelled(true)).await?;
+    let left = app.perform(list_jobs()).await?;
     println!("deleted {deleted} jobs, {} is left", left.len());
     if retried == Some(JobStatus::Todo) && deleted == 2 && left.len() == 1 {
         Ok(())

@@ -76,7 +76,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     app.worker().task_middleware(measured).stop_when_empty().run().await?;
 
     for id in ids {
-        let status = app.execute(procrastinate::job_manager::get_job_status(id)).await?;
+        let status = app.perform(procrastinate::job_manager::get_job_status(id)).await?;
         if status != Some(procrastinate::JobStatus::Succeeded) {
             return Err(format!("job {id} did not succeed").into());
         }

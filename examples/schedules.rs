@@ -44,17 +44,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A customer wants a report every year. An operation can also be part of your own transaction.
     let yearly = create_schedule("report", "0 0 1 1 *").periodic_id("customer-7").overlap(Overlap::Skip);
-    app.execute(yearly.args(json!({ "customer": "Ada" }))).await?;
+    app.perform(yearly.args(json!({ "customer": "Ada" }))).await?;
     // No need to wait for the new year.
-    app.execute(run_schedule_now("report", "customer-7")).await?;
+    app.perform(run_schedule_now("report", "customer-7")).await?;
     hear(1).await?;
 
     // Every second instead. The worker uses the change at its next tick.
-    app.execute(change_schedule("report", "customer-7").cron("* * * * * *")).await?;
+    app.perform(change_schedule("report", "customer-7").cron("* * * * * *")).await?;
     hear(2).await?;
 
-    app.execute(pause_schedule("report", "customer-7").by("Grace").reason("the customer is on holiday")).await?;
-    for listed in app.execute(list_schedules()).await? {
+    app.perform(pause_schedule("report", "customer-7").by("Grace").reason("the customer is on holiday")).await?;
+    for listed in app.perform(list_schedules()).await? {
         let (schedule, last_tick) = (listed.schedule, listed.last_tick);
         println!("{} of {}: paused by {:?}", schedule.periodic_id, schedule.task_name, schedule.paused_by);
         println!("its last tick was {last_tick:?}, and its next would be {:?}", schedule.next_ticks(2)?);
@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             return Err("the schedule is not as expected".into());
         }
     }
-    app.execute(remove_schedule("report", "customer-7")).await?;
+    app.perform(remove_schedule("report", "customer-7")).await?;
 
     drop(stop);
     worker.await??;

@@ -71,7 +71,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A visitor sends a request. The job starts within milliseconds. Then the program is stopped.
     let id: i64 = visit(address, "/subscribe/ada").await?.parse()?;
-    while app.execute(job_manager::get_job_status(id)).await? == Some(JobStatus::Todo) {
+    while app.perform(job_manager::get_job_status(id)).await? == Some(JobStatus::Todo) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     println!("stopping");
@@ -79,7 +79,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     web.await??;
     worker.await??;
 
-    match app.execute(job_manager::get_job_status(id)).await? {
+    match app.perform(job_manager::get_job_status(id)).await? {
         Some(JobStatus::Succeeded) => Ok(()),
         other => Err(format!("the job has the status {other:?} and not succeeded").into()),
     }

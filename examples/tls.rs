@@ -127,7 +127,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let job = app.defer(count_sessions()).await?;
     app.worker().stop_when_empty().run().await?;
 
-    match app.execute(get_job_status(job)).await? {
+    match app.perform(get_job_status(job)).await? {
         Some(JobStatus::Succeeded) => Ok(()),
         status => Err(format!("the job has the status {status:?}").into()),
     }

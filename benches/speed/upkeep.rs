@@ -104,12 +104,12 @@ async fn operate(database: &Database, rounds: u32, round: u32) -> Measured<[Dura
 
     stall(database).await?;
     let started_at = Instant::now();
-    let pruned = app.execute(prune_stalled_workers()).await?;
+    let pruned = app.perform(prune_stalled_workers()).await?;
     let prune = started_at.elapsed();
     expect("stalled workers", pruned.len() as u64, 1)?;
 
     let started_at = Instant::now();
-    let stalled = app.execute(get_stalled_jobs()).await?;
+    let stalled = app.perform(get_stalled_jobs()).await?;
     let find = started_at.elapsed();
     expect("stalled jobs", stalled.len() as u64, (STALLED).into())?;
     bench_server::connect(database.superuser_url())
@@ -121,7 +121,7 @@ async fn operate(database: &Database, rounds: u32, round: u32) -> Measured<[Dura
 
     let started_at = Instant::now();
     let deleted = app
-        .execute(delete_old_jobs(Duration::from_secs(3_600 * u64::from(HOURS * (rounds - round) - HOURS / 2))))
+        .perform(delete_old_jobs(Duration::from_secs(3_600 * u64::from(HOURS * (rounds - round) - HOURS / 2))))
         .await?;
     let delete = started_at.elapsed();
     expect("old jobs", deleted, STEP.into())?;
@@ -137,7 +137,7 @@ async fn run_worker(app: &App) -> Measured<Duration> {
 
 async fn count(app: &App) -> Measured<Duration> {
     let started_at = Instant::now();
-    let counts = app.execute(list_queues()).await?;
+    let counts = app.perform(list_queues()).await?;
     let took = started_at.elapsed();
     expect("queues", counts.len() as u64, 2)?;
     Ok(took)

@@ -196,24 +196,25 @@ impl App {
         self.job_manager.batch_defer_detailed(jobs).await
     }
 
-    /// Executes an operation of the [job manager](crate::job_manager) on a connection from the pool.
+    /// Performs an operation of the [job manager](crate::job_manager) on a connection from the pool.
     ///
     /// # Errors
     ///
-    /// The same as [`JobManager::execute`].
+    /// The same as [`JobManager::perform`].
     ///
     /// # Example
     ///
     /// ```no_run
     /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-    /// for queue in app.execute(procrastinate::job_manager::list_queues()).await? {
+    /// for queue in app.perform(procrastinate::job_manager::list_queues()).await? {
     ///     println!("{}: {} pending jobs", queue.name, queue.todo);
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn execute<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
-        self.job_manager.execute(operation).await
+    // Not `execute`, because `diesel_async::RunQueryDsl` gives each type a method of that name.
+    pub async fn perform<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
+        self.job_manager.perform(operation).await
     }
 
     /// Subscribes to notifications about new jobs and abort requests in these queues (all queues if empty), on a

@@ -93,7 +93,7 @@ impl JobContext {
     ///
     /// #[task(pass_context)]
     /// async fn count(context: JobContext) -> Result<(), procrastinate::Error> {
-    ///     for queue in context.job_manager().execute(list_queues()).await? {
+    ///     for queue in context.job_manager().perform(list_queues()).await? {
     ///         println!("{}: {} pending jobs", queue.name, queue.todo);
     ///     }
     ///     Ok(())

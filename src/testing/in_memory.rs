@@ -230,7 +230,7 @@ impl InMemoryConnector {
     /// # async fn main() -> Result<(), Error> {
     /// let memory = InMemoryConnector::new();
     /// let app = App::builder(memory.clone()).build()?;
-    /// let worker_id = app.execute(job_manager::register_worker()).await?;
+    /// let worker_id = app.perform(job_manager::register_worker()).await?;
     /// assert_eq!(memory.workers()[0].id, worker_id);
     /// # Ok(())
     /// # }

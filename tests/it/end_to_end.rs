@@ -84,8 +84,8 @@ pub async fn a_worker_does_all_that_it_is_there_for(
     let batch = app.batch_defer((0..20).map(|_| nothing())).await.unwrap();
     let held = app.defer(wait_for_ever()).await.unwrap();
     within_patience(stage.holding.notified()).await;
-    assert_eq!(app.execute(get_job_status(held)).await.unwrap(), Some(JobStatus::Doing));
-    assert!(app.execute(cancel_job(held).abort(true)).await.unwrap());
+    assert_eq!(app.perform(get_job_status(held)).await.unwrap(), Some(JobStatus::Doing));
+    assert!(app.perform(cancel_job(held).abort(true)).await.unwrap());
 
     eventually("the job is aborted", || job(connection, held).status == JobStatus::Aborted).await;
     eventually("the orphan is rescued", || job(connection, orphan).status == JobStatus::Succeeded).await;
@@ -118,9 +118,9 @@ async fn leave_behind(app: &App, connection: &mut PgConnection) -> JobId {
 
 /// What the job manager does.
 async fn manage(app: &App, aborted: JobId) {
-    assert_eq!(app.execute(list_jobs().id(aborted)).await.unwrap()[0].status, JobStatus::Aborted);
-    assert_eq!(app.execute(list_queues()).await.unwrap()[0].aborted, 1);
+    assert_eq!(app.perform(list_jobs().id(aborted)).await.unwrap()[0].status, JobStatus::Aborted);
+    assert_eq!(app.perform(list_queues()).await.unwrap()[0].aborted, 1);
     let failed = app.defer(nothing()).await.unwrap();
-    app.execute(procrastinate::job_manager::finish_job(failed, JobStatus::Failed)).await.unwrap();
-    assert_eq!(app.execute(retry_job(failed)).await.unwrap(), JobStatus::Todo);
+    app.perform(procrastinate::job_manager::finish_job(failed, JobStatus::Failed)).await.unwrap();
+    assert_eq!(app.perform(retry_job(failed)).await.unwrap(), JobStatus::Todo);
 }

@@ -38,14 +38,14 @@ impl AgePriorities {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let Self { queue, every, step, up_to, stop } = self;
         if stop {
-            let was_ageing = session.app.execute(stop_ageing(&queue)).await?;
+            let was_ageing = session.app.perform(stop_ageing(&queue)).await?;
             let outcome = if was_ageing { "do not age any more" } else { "did not age" };
             return session.output.line(format!("the priorities of queue {queue:?} {outcome}"));
         }
         let (Some(every), Some(up_to)) = (every, up_to) else {
             return Err(Failure::usage("ageing needs --every and --up-to; use --stop to stop it"));
         };
-        session.app.execute(age_priorities(&queue).every(every).step(step).up_to(up_to)).await?;
+        session.app.perform(age_priorities(&queue).every(every).step(step).up_to(up_to)).await?;
         session.output.line(format!("the priorities of queue {queue:?} age"))
     }
 }
@@ -64,7 +64,7 @@ pub(crate) struct ListPriorityAgeings {
 
 impl ListPriorityAgeings {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let ageings = session.app.execute(list_priority_ageings()).await?;
+        let ageings = session.app.perform(list_priority_ageings()).await?;
         if self.json {
             let mut array = JsonArray::start(&mut session.output)?;
             for ageing in &ageings {

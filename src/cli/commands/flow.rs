@@ -91,7 +91,7 @@ impl Pause {
         if skip_ticks {
             pause = pause.skip_ticks();
         }
-        let is_new = session.app.execute(pause).await?;
+        let is_new = session.app.perform(pause).await?;
         let already = if is_new { "" } else { " already" };
         let running = target.running(session).await?;
         session.output.line(format!(
@@ -134,8 +134,8 @@ pub(crate) struct Resume {
 impl Resume {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let was_paused = match &self.target {
-            Target::Queue(name) => session.app.execute(resume_queue(name)).await?,
-            Target::Task(name) => session.app.execute(resume_task(name)).await?,
+            Target::Queue(name) => session.app.perform(resume_queue(name)).await?,
+            Target::Task(name) => session.app.perform(resume_task(name)).await?,
         };
         let outcome = if was_paused { "is resumed" } else { "was not paused" };
         session.output.line(format!("the {} {outcome}", self.target.text()))
@@ -186,7 +186,7 @@ impl Limit {
             if is_of_keys {
                 unlimit = unlimit.per_key();
             }
-            let had_limit = session.app.execute(unlimit).await?;
+            let had_limit = session.app.perform(unlimit).await?;
             let outcome = if had_limit { "has no limit any more" } else { "had no limit" };
             return session.output.line(format!("the {text} {outcome}{of_keys}"));
         }
@@ -208,7 +208,7 @@ impl Limit {
         if running.is_none() && starts.is_none() {
             return Err(Failure::usage("a limit needs --running or --starts; use --remove to remove it"));
         }
-        session.app.execute(limit).await?;
+        session.app.perform(limit).await?;
         session.output.line(format!("the {text} is limited{of_keys}"))
     }
 }

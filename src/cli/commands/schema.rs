@@ -158,7 +158,7 @@ async fn revert(all: bool, yes: bool, session: &mut Session<'_>) -> Result<(), F
     }
     let takes_tables = targets.iter().any(|name| name == SQL_MIGRATIONS[1].name);
     let loss = if takes_tables && session.load(AreTablesOurs).await? == [true] {
-        let queues = session.app.execute(job_manager::list_queues()).await?;
+        let queues = session.app.perform(job_manager::list_queues()).await?;
         let jobs: i64 = queues.iter().map(|queue| queue.jobs_count).sum();
         format!(", and drop their tables, with {} in them", some_jobs(jobs))
     } else if takes_tables {

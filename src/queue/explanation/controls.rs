@@ -57,8 +57,8 @@ pub(super) struct HeldBack {
     pub(super) possible_reasons: Vec<Phrase>,
 }
 
-/// Says which pauses and limits hold the job back. A limit of starts for each key only may do so, because not every role
-/// can read how many have started.
+/// Says which pauses and limits hold the job back. A limit of starts for each key only may do so: not every role can
+/// read how many have started.
 pub(super) async fn held_back<R: Run>(job: &ProcrastinateJob, run: &mut R) -> Result<HeldBack, Error> {
     let mut held_back = HeldBack::default();
     let mut controls = controls(run).await?;

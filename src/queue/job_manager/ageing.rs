@@ -171,7 +171,7 @@ impl StopAgeing {
 ///
 /// ```no_run
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// for ageing in app.execute(procrastinate::job_manager::list_priority_ageings()).await? {
+/// for ageing in app.perform(procrastinate::job_manager::list_priority_ageings()).await? {
 ///     println!("{}: up to {}", ageing.queue_name, ageing.max_priority);
 /// }
 /// # Ok(())

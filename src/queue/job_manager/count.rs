@@ -118,7 +118,7 @@ macro_rules! counting {
         #[doc = concat!("use procrastinate::job_manager::", stringify!($function), ";")]
         ///
         /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-        #[doc = concat!("for counts in app.execute(", stringify!($function), "()).await? {")]
+        #[doc = concat!("for counts in app.perform(", stringify!($function), "()).await? {")]
         ///     println!("{counts}");
         /// }
         /// # Ok(())

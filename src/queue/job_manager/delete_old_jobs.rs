@@ -28,7 +28,7 @@ use crate::queue::retention::RetentionRule;
 ///
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
 /// let max_age = std::time::Duration::from_secs(72 * 3_600);
-/// let deleted = app.execute(delete_old_jobs(max_age).include_cancelled(true)).await?;
+/// let deleted = app.perform(delete_old_jobs(max_age).include_cancelled(true)).await?;
 /// println!("{deleted} jobs of three days ago are gone");
 /// # Ok(())
 /// # }

@@ -305,7 +305,7 @@ impl RemoveLimit {
 ///
 /// ```no_run
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// for control in app.execute(procrastinate::job_manager::list_flow_controls()).await? {
+/// for control in app.perform(procrastinate::job_manager::list_flow_controls()).await? {
 ///     println!("{} {}: paused since {:?}", control.kind, control.name, control.paused_at);
 /// }
 /// # Ok(())

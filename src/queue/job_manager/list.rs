@@ -25,7 +25,7 @@ pub(super) const SECONDS_SINCE_HEARTBEAT: Duration = Duration::from_secs(30);
 ///
 /// ```no_run
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// assert!(app.execute(procrastinate::job_manager::check_connection()).await?, "run the migrations first");
+/// assert!(app.perform(procrastinate::job_manager::check_connection()).await?, "run the migrations first");
 /// # Ok(())
 /// # }
 /// ```
@@ -115,7 +115,7 @@ impl GetJobStatus {
 /// use procrastinate::{JobStatus, job_manager};
 ///
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// for job in app.execute(job_manager::list_jobs().queue("mails").status(JobStatus::Failed)).await? {
+/// for job in app.perform(job_manager::list_jobs().queue("mails").status(JobStatus::Failed)).await? {
 ///     println!("{job} has failed after {} attempts", job.attempts);
 /// }
 /// # Ok(())
@@ -194,8 +194,8 @@ impl ListJobs {
 /// use procrastinate::job_manager::{get_stalled_jobs, retry_job};
 ///
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// for job in app.execute(get_stalled_jobs().queue("mails")).await? {
-///     app.execute(retry_job(&job)).await?;
+/// for job in app.perform(get_stalled_jobs().queue("mails")).await? {
+///     app.perform(retry_job(&job)).await?;
 /// }
 /// # Ok(())
 /// # }

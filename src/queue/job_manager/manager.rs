@@ -30,7 +30,7 @@ use crate::validation::check_name;
 ///
 /// # async fn example(job_manager: JobManager) -> Result<(), procrastinate::Error> {
 /// job_manager.defer(sum(3, 5)).await?;
-/// let queues = job_manager.execute(list_queues()).await?;
+/// let queues = job_manager.perform(list_queues()).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -176,7 +176,7 @@ impl JobManager {
         defer_all(jobs, &mut connection).await
     }
 
-    /// Executes an operation of the [job manager](crate::job_manager) on a connection from the pool.
+    /// Performs an operation of the [job manager](crate::job_manager) on a connection from the pool.
     ///
     /// # Errors
     ///
@@ -186,13 +186,14 @@ impl JobManager {
     ///
     /// ```no_run
     /// # async fn example(job_manager: procrastinate::JobManager) -> Result<(), procrastinate::Error> {
-    /// for queue in job_manager.execute(procrastinate::job_manager::list_queues()).await? {
+    /// for queue in job_manager.perform(procrastinate::job_manager::list_queues()).await? {
     ///     println!("{} pending jobs in {}", queue.todo, queue.name);
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn execute<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
+    // Not `execute`, because `diesel_async::RunQueryDsl` gives each type a method of that name.
+    pub async fn perform<O: Operation>(&self, operation: O) -> Result<O::Output, Error> {
         let mut connection = self.connector.get("execute the operation").await?;
         operation.execute_pooled(&mut connection).await
     }

@@ -6,7 +6,7 @@
 //! - `execute` on any async Diesel connection
 //! - `execute_pipelined` on a shared async connection, at the same time as other statements
 //! - `execute_blocking` on any blocking Diesel connection
-//! - [`App::execute`](crate::App::execute) on a connection from the pool
+//! - [`App::perform`](crate::App::perform) on a connection from the pool
 //!
 //! In a transaction, the changes take effect if and only if the transaction is committed.
 //!
@@ -117,7 +117,7 @@ pub use workers::{
 /// use procrastinate::{App, Error};
 ///
 /// async fn loudly<O: Operation>(app: &App, operation: O) -> Option<O::Output> {
-///     app.execute(operation).await.inspect_err(|error| eprintln!("{error}")).ok()
+///     app.perform(operation).await.inspect_err(|error| eprintln!("{error}")).ok()
 /// }
 /// ```
 #[must_use = "an operation does nothing until it is executed on a connection"]

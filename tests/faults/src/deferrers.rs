@@ -238,7 +238,7 @@ async fn cancel_some(shared: Arc<Shared>, mut random: fastrand::Rng) {
         shared.pause(600, &mut random).await;
         let newest = shared.newest.load(Ordering::Relaxed);
         let job = i64::try_from(newest.saturating_sub(random.u64(0..15))).unwrap_or_default();
-        let operation = shared.app.execute(cancel_job(job).abort(random.bool()));
+        let operation = shared.app.perform(cancel_job(job).abort(random.bool()));
         let _ = timeout(PATIENCE, operation).await;
     }
 }
@@ -253,7 +253,7 @@ async fn retry_failed(shared: Arc<Shared>, mut random: fastrand::Rng) {
                 "SELECT id AS number FROM procrastinate_jobs WHERE status = 'failed' ORDER BY random() LIMIT 1";
             let Ok(Ok(failed)) = timeout(PATIENCE, numbers(failed, &mut connection)).await else { break };
             for job in failed {
-                if let Ok(Ok(_)) = timeout(PATIENCE, shared.app.execute(retry_job(job))).await {
+                if let Ok(Ok(_)) = timeout(PATIENCE, shared.app.perform(retry_job(job))).await {
                     shared.ledger.write(&Line::RetriedManually { job });
                 }
             }

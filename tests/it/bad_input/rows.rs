@@ -64,8 +64,8 @@ async fn rows_at_the_extremes_are_read_and_run_and_stop_nothing_behind_them() {
     let all = jobs(&mut connection);
     assert!(all.iter().all(|job| !format!("{job} {job:?}").is_empty()));
     let app = app(&database).await;
-    assert_eq!(app.execute(list_jobs()).await.unwrap().len(), all.len());
-    app.execute(list_queues()).await.unwrap();
+    assert_eq!(app.perform(list_jobs()).await.unwrap().len(), all.len());
+    app.perform(list_queues()).await.unwrap();
 
     let worker = app.worker().concurrency(3).fetch_job_polling_interval(Duration::from_millis(50));
     // So long it tries to store the outcomes of attempts that cannot be counted, before it stops.
@@ -135,7 +135,7 @@ async fn labels_of_later_versions_are_read_and_stop_nothing() {
     add_labels(&mut connection);
     let app = app(&database).await;
     app.defer(note()).await.unwrap();
-    let found = app.execute(list_jobs()).await.unwrap();
+    let found = app.perform(list_jobs()).await.unwrap();
     assert!(found.iter().any(|job| job.status.to_string() == "paused"));
     let events: Vec<ProcrastinateEvent> = ProcrastinateEvent::query().load(&mut connection).unwrap();
     assert!(events.iter().any(|event| event.event_type.as_ref().is_some_and(|kind| kind.to_string() == "paused")));
@@ -143,7 +143,7 @@ async fn labels_of_later_versions_are_read_and_stop_nothing() {
     let paused: Vec<ProcrastinateJob> =
         ProcrastinateJob::query().filter(ProcrastinateJob::has_status(paused)).load(&mut connection).unwrap();
     assert_eq!(paused.len(), 1);
-    app.execute(list_queues()).await.unwrap();
+    app.perform(list_queues()).await.unwrap();
     app.worker().stop_when_empty().run().await.unwrap();
     assert_eq!(
         rows(&mut connection, "SELECT status FROM procrastinate_jobs ORDER BY id"),

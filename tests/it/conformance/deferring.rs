@@ -31,12 +31,12 @@ impl Side {
     }
 
     async fn register(&mut self) -> i64 {
-        let answer = self.app.execute(register_worker()).await;
+        let answer = self.app.perform(register_worker()).await;
         self.answer("register", answer).unwrap()
     }
 
     async fn fetch(&mut self, worker_id: i64, queues: &[&str]) -> i64 {
-        let answer = self.app.execute(fetch_job(worker_id).queues(queues.iter().copied())).await;
+        let answer = self.app.perform(fetch_job(worker_id).queues(queues.iter().copied())).await;
         let fetched = answer.as_ref().ok().and_then(|job| Some(job.as_ref()?.id)).unwrap_or(0);
         self.jobs_answer("fetch", answer.map(|job| job.into_iter().collect()));
         fetched
@@ -77,9 +77,9 @@ async fn only_one_pending_job_holds_a_queueing_lock() {
             side.fetch(worker, &["mails"]).await;
             // The first runs, so another may wait; when it is to wait again, it cannot.
             side.defer(job(5).queueing_lock("a")).await;
-            let answer = side.app.execute(retry_job(1)).await;
+            let answer = side.app.perform(retry_job(1)).await;
             side.answer("retry the first", answer);
-            let answer = side.app.execute(cancel_job(second)).await;
+            let answer = side.app.perform(cancel_job(second)).await;
             side.answer("cancel the second", answer);
             side.defer(job(6).queueing_lock("b")).await;
         },
@@ -174,7 +174,7 @@ async fn a_pending_job_is_replaced_or_kept() {
             let fetched = side.fetch(worker, &["mails"]).await;
             side.note(format!("fetched {fetched}"));
             side.defer(with(19, "a", Replace)).await;
-            let answer = side.app.execute(retry_job(fetched)).await;
+            let answer = side.app.perform(retry_job(fetched)).await;
             side.answer("retry", answer);
             let last = side.defer(job(20)).await;
             loop {
@@ -200,7 +200,7 @@ async fn invalid_values_are_refused_before_anything_is_stored() {
             side.defer(configure_task("not an object", 7)).await;
             let answer = side.app.batch_defer([job(4), job(5).queue("q".repeat(200))]).await;
             side.answer("a batch", answer);
-            let answer = side.app.execute(finish_job(1, JobStatus::Todo)).await;
+            let answer = side.app.perform(finish_job(1, JobStatus::Todo)).await;
             side.answer("finish as todo", answer);
             side.note(format!(
                 "{:?}",
@@ -234,7 +234,7 @@ async fn due_jobs_of_the_workers_queues_are_fetched_by_priority_and_id() {
             for _ in 0..5 {
                 side.fetch(worker, &["mails", "nobody's"]).await;
             }
-            let answer = side.app.execute(fetch_job(worker)).await;
+            let answer = side.app.perform(fetch_job(worker)).await;
             side.jobs_answer("fetch from all", answer.map(|job| job.into_iter().collect()));
             side.fetch(worker, &["mails", "other"]).await;
         },
@@ -264,16 +264,16 @@ async fn jobs_with_one_lock_run_one_at_a_time_in_order_across_queues_and_schedul
             let fifth = side.fetch(worker, &["mails"]).await;
             side.fetch(worker, &["mails"]).await;
             side.fetch(worker, &["mails"]).await;
-            let answer = side.app.execute(finish_job(fifth, JobStatus::Succeeded)).await;
+            let answer = side.app.perform(finish_job(fifth, JobStatus::Succeeded)).await;
             side.answer("finish the fifth", answer);
             side.fetch(worker, &["mails"]).await;
             side.fetch(worker, &["other"]).await;
-            let answer = side.app.execute(cancel_job(4)).await;
+            let answer = side.app.perform(cancel_job(4)).await;
             side.answer("cancel the fourth", answer);
             side.fetch(worker, &["mails", "other"]).await;
             side.fetch(worker, &["mails", "other"]).await;
             // Another lock for one that is to wait again.
-            let answer = side.app.execute(retry_job(3).lock("a").priority(50)).await;
+            let answer = side.app.perform(retry_job(3).lock("a").priority(50)).await;
             side.answer("retry the third", answer);
             side.fetch(worker, &["mails", "other"]).await;
         },
@@ -291,7 +291,7 @@ async fn an_unregistered_worker_fetches_no_job() {
             side.fetch(7, &["mails"]).await;
             let worker = side.register().await;
             side.fetch(worker, &["mails"]).await;
-            let answer = side.app.execute(unregister_worker(worker)).await;
+            let answer = side.app.perform(unregister_worker(worker)).await;
             side.answer("unregister", answer);
             side.register().await;
         },
@@ -319,10 +319,10 @@ async fn listeners_of_a_queue_are_notified() {
             side.fetch(worker, &["mails"]).await;
             let waiting = side.defer(job(8)).await;
             for id in [first, first, waiting] {
-                let answer = side.app.execute(cancel_job(id).abort(true)).await;
+                let answer = side.app.perform(cancel_job(id).abort(true)).await;
                 side.answer("abort", answer);
             }
-            let answer = side.app.execute(retry_job(first)).await;
+            let answer = side.app.perform(retry_job(first)).await;
             side.answer("retry", answer);
             let last = [side.defer(job(9)).await, side.defer(job(10).queue("other")).await];
             for (number, listener) in listeners.iter_mut().enumerate() {
@@ -367,7 +367,7 @@ async fn a_tick_of_a_periodic_task_is_deferred_once() {
         one.defer_due(time("2020-01-01T10:22:00Z")).await;
         other.defer_due(time("2020-01-01T10:12:00Z")).await;
         side.look();
-        let answer = side.app.execute(procrastinate::job_manager::delete_job(1)).await;
+        let answer = side.app.perform(procrastinate::job_manager::delete_job(1)).await;
         side.answer("delete a job that a tick points to", answer);
         // Far ahead: a clock that was wrong holds nothing up.
         side.app.periodic_deferrer().defer_due(time("2100-01-01T00:00:05Z")).await;

@@ -19,8 +19,8 @@ use super::side::Side;
 /// aborted, 8 cancelled, 9 todo with a former worker, 10 failed with an abort request.
 async fn jobs_of_each_status(side: &mut Side) {
     let app = side.app.clone();
-    let other = app.execute(register_worker()).await.unwrap();
-    let worker = app.execute(register_worker()).await.unwrap();
+    let other = app.perform(register_worker()).await.unwrap();
+    let worker = app.perform(register_worker()).await.unwrap();
     side.note(format!("workers {other} and {worker}"));
     for number in 1..=10 {
         let queue = if number % 2 == 0 { "even" } else { "odd" };
@@ -32,17 +32,17 @@ async fn jobs_of_each_status(side: &mut Side) {
         app.defer(if number == 2 { job.schedule_at(far) } else { job }).await.unwrap();
     }
     for _ in 3..=10 {
-        app.execute(fetch_job(worker)).await.unwrap().unwrap();
+        app.perform(fetch_job(worker)).await.unwrap().unwrap();
     }
-    app.execute(cancel_job(4).abort(true)).await.unwrap();
+    app.perform(cancel_job(4).abort(true)).await.unwrap();
     for (id, status) in [(5, JobStatus::Succeeded), (6, JobStatus::Failed), (7, JobStatus::Aborted)] {
-        app.execute(finish_job(id, status)).await.unwrap();
+        app.perform(finish_job(id, status)).await.unwrap();
     }
-    app.execute(retry_job(8).retry_at("2100-01-01T00:00:00Z".parse().unwrap())).await.unwrap();
-    app.execute(cancel_job(8)).await.unwrap();
-    app.execute(retry_job(9).priority(1).queue("later").lock("another lock")).await.unwrap();
-    app.execute(cancel_job(10).abort(true)).await.unwrap();
-    app.execute(retry_job(10)).await.unwrap();
+    app.perform(retry_job(8).retry_at("2100-01-01T00:00:00Z".parse().unwrap())).await.unwrap();
+    app.perform(cancel_job(8)).await.unwrap();
+    app.perform(retry_job(9).priority(1).queue("later").lock("another lock")).await.unwrap();
+    app.perform(cancel_job(10).abort(true)).await.unwrap();
+    app.perform(retry_job(10)).await.unwrap();
     side.look();
 }
 
@@ -57,7 +57,7 @@ macro_rules! on_each_job {
                 on_both(|app| app, async |side| {
                     jobs_of_each_status(side).await;
                     for $id in ALL {
-                        let answer = side.app.execute($operation).await;
+                        let answer = side.app.perform($operation).await;
                         side.answer(&format!("job {}", $id), answer);
                     }
                 })
@@ -109,16 +109,16 @@ async fn jobs_are_listed_and_counted_by_every_filter() {
                 ("of none", list_jobs().queue("nobody's")),
                 ("of an unknown status", list_jobs().status(JobStatus::from("new"))),
             ] {
-                side.jobs_answer(name, app.execute(list).await);
+                side.jobs_answer(name, app.perform(list).await);
             }
-            side.answer("queues", app.execute(list_queues()).await);
-            side.answer("queues of a task", app.execute(list_queues().task("task 1").status(JobStatus::Todo)).await);
-            side.answer("tasks", app.execute(list_tasks().queue("odd")).await);
-            side.answer("locks", app.execute(list_locks()).await);
-            side.answer("locks of one", app.execute(list_locks().lock("lock 3")).await);
-            side.answer("to abort", app.execute(list_jobs_to_abort()).await);
-            side.answer("to abort in a queue", app.execute(list_jobs_to_abort().queue("odd")).await);
-            side.answer("connection", app.execute(check_connection()).await);
+            side.answer("queues", app.perform(list_queues()).await);
+            side.answer("queues of a task", app.perform(list_queues().task("task 1").status(JobStatus::Todo)).await);
+            side.answer("tasks", app.perform(list_tasks().queue("odd")).await);
+            side.answer("locks", app.perform(list_locks()).await);
+            side.answer("locks of one", app.perform(list_locks().lock("lock 3")).await);
+            side.answer("to abort", app.perform(list_jobs_to_abort()).await);
+            side.answer("to abort in a queue", app.perform(list_jobs_to_abort().queue("odd")).await);
+            side.answer("connection", app.perform(check_connection()).await);
         },
     )
     .await;
@@ -132,19 +132,19 @@ async fn workers_without_heartbeats_are_pruned_and_their_jobs_are_stalled() {
             jobs_of_each_status(side).await;
             let app = side.app.clone();
             let stalled = |seconds| get_stalled_jobs().seconds_since_heartbeat(Duration::from_secs(seconds));
-            side.jobs_answer("stalled", app.execute(stalled(3_600)).await);
-            side.jobs_answer("stalled at once", app.execute(stalled(0)).await);
-            side.answer("heartbeat", app.execute(update_heartbeat(1)).await);
-            side.answer("heartbeat of nobody", app.execute(update_heartbeat(7)).await);
+            side.jobs_answer("stalled", app.perform(stalled(3_600)).await);
+            side.jobs_answer("stalled at once", app.perform(stalled(0)).await);
+            side.answer("heartbeat", app.perform(update_heartbeat(1)).await);
+            side.answer("heartbeat of nobody", app.perform(update_heartbeat(7)).await);
             let prune = |seconds| prune_stalled_workers().seconds_since_heartbeat(Duration::from_secs(seconds));
-            side.answer("prune", app.execute(prune(3_600)).await);
-            side.answer("unregister nobody", app.execute(unregister_worker(7)).await);
-            side.answer("unregister", app.execute(unregister_worker(2)).await);
+            side.answer("prune", app.perform(prune(3_600)).await);
+            side.answer("unregister nobody", app.perform(unregister_worker(7)).await);
+            side.answer("unregister", app.perform(unregister_worker(2)).await);
             side.look();
-            side.jobs_answer("stalled", app.execute(stalled(3_600)).await);
-            side.jobs_answer("stalled of a task", app.execute(stalled(3_600).task_name("task 0")).await);
-            side.answer("prune all", app.execute(prune(0)).await);
-            side.answer("register", app.execute(register_worker()).await);
+            side.jobs_answer("stalled", app.perform(stalled(3_600)).await);
+            side.jobs_answer("stalled of a task", app.perform(stalled(3_600).task_name("task 0")).await);
+            side.answer("prune all", app.perform(prune(0)).await);
+            side.answer("register", app.perform(register_worker()).await);
         },
     )
     .await;
@@ -159,7 +159,7 @@ async fn old_jobs_are_deleted_by_status_queue_and_age() {
             let app = side.app.clone();
             // Finished manually while they were pending.
             for (id, status) in [(1, JobStatus::Aborted), (2, JobStatus::Failed), (9, JobStatus::Succeeded)] {
-                app.execute(finish_job(id, status)).await.unwrap();
+                app.perform(finish_job(id, status)).await.unwrap();
             }
             for (name, delete) in [
                 (
@@ -171,7 +171,7 @@ async fn old_jobs_are_deleted_by_status_queue_and_age() {
                 ("aborted", delete_old_jobs(hours(0)).include_aborted(true)),
                 ("all", delete_old_jobs(hours(0)).include_failed(true).include_cancelled(true).include_aborted(true)),
             ] {
-                side.answer(name, app.execute(delete).await);
+                side.answer(name, app.perform(delete).await);
                 side.look();
             }
         },

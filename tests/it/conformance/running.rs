@@ -39,12 +39,12 @@ pub async fn obey(context: JobContext, order: String) -> Result<(), TaskError> {
         }
         "call itself off" => {
             let (app, id) = (context.job_manager().clone(), context.job().id);
-            elsewhere(async move { app.execute(cancel_job(id).abort(true)).await }).await?;
+            elsewhere(async move { app.perform(cancel_job(id).abort(true)).await }).await?;
             Err("it was called off".into())
         }
         "end itself" => {
             let (app, id) = (context.job_manager().clone(), context.job().id);
-            elsewhere(async move { app.execute(finish_job(id, JobStatus::Failed)).await }).await
+            elsewhere(async move { app.perform(finish_job(id, JobStatus::Failed)).await }).await
         }
         other => Err(other.to_owned().into()),
     }
@@ -175,7 +175,7 @@ async fn an_idle_worker_is_notified_of_jobs_and_abort_requests() {
         for _ in 0..3 {
             let id = side.app.defer(wait_for_ever()).await.unwrap();
             within_patience(STARTED.notified()).await;
-            let answer = side.app.execute(cancel_job(id).abort(true)).await;
+            let answer = side.app.perform(cancel_job(id).abort(true)).await;
             side.answer("abort", answer);
             within_patience(ENDED.notified()).await;
         }
@@ -208,7 +208,7 @@ async fn a_pruned_worker_re_registers_and_keeps_its_job() {
         let running = Running::start(side.app.worker().update_heartbeat_interval(Duration::from_millis(20)));
         side.app.defer(wait_for_word()).await.unwrap();
         within_patience(STARTED.notified()).await;
-        let answer = side.app.execute(unregister_worker(1)).await;
+        let answer = side.app.perform(unregister_worker(1)).await;
         side.answer("unregister it", answer);
         within_patience(async {
             while side.jobs()[0].worker_id != Some(2) {
@@ -238,14 +238,14 @@ async fn the_jobs_of_a_dead_worker_are_rescued_by_the_rules_of_their_tasks() {
         let app = side.app.clone();
         let jobs = [again(), fail_then(), leave_it(), again().queueing_lock("q"), again(), again().lock("l")];
         app.batch_defer(jobs).await.unwrap();
-        let dead = app.execute(register_worker()).await.unwrap();
+        let dead = app.perform(register_worker()).await.unwrap();
         for _ in 0..6 {
-            app.execute(fetch_job(dead)).await.unwrap().unwrap();
+            app.perform(fetch_job(dead)).await.unwrap().unwrap();
         }
         app.defer(again().queueing_lock("q")).await.unwrap();
         app.defer(again().lock("l").priority(5)).await.unwrap();
-        app.execute(cancel_job(5).abort(true)).await.unwrap();
-        app.execute(unregister_worker(dead)).await.unwrap();
+        app.perform(cancel_job(5).abort(true)).await.unwrap();
+        app.perform(unregister_worker(dead)).await.unwrap();
         side.look();
         run(side, |worker| worker).await;
     })
@@ -313,14 +313,14 @@ async fn the_time_of_a_test_is_that_of_the_memory() {
     assert_eq!(memory.events()[1].at, Some(morning));
 
     // It is noon when the test says so.
-    let worker = app.execute(register_worker()).await.unwrap();
-    assert!(at(morning, app.execute(fetch_job(worker))).await.unwrap().is_none());
-    assert!(at(evening, app.execute(fetch_job(worker))).await.unwrap().is_some());
-    at(evening, app.execute(finish_job(id, JobStatus::Succeeded))).await.unwrap();
+    let worker = app.perform(register_worker()).await.unwrap();
+    assert!(at(morning, app.perform(fetch_job(worker))).await.unwrap().is_none());
+    assert!(at(evening, app.perform(fetch_job(worker))).await.unwrap().is_some());
+    at(evening, app.perform(finish_job(id, JobStatus::Succeeded))).await.unwrap();
     assert_eq!(memory.events()[3].at, Some(evening));
-    assert_eq!(at(evening, app.execute(delete_old_jobs(hours(1)))).await.unwrap(), 0);
+    assert_eq!(at(evening, app.perform(delete_old_jobs(hours(1)))).await.unwrap(), 0);
     let next_day = "2100-01-02T20:00:00Z".parse().unwrap();
-    assert_eq!(at(next_day, app.execute(delete_old_jobs(hours(1)))).await.unwrap(), 1);
+    assert_eq!(at(next_day, app.perform(delete_old_jobs(hours(1)))).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ fn at(time: &str) -> DateTime<Utc> {
 
 /// Writes down all schedules. Their versions differ, because only one of the two draws some for nothing.
 async fn look_at_schedules(side: &mut Side) {
-    for listed in side.app.execute(list_schedules()).await.unwrap() {
+    for listed in side.app.perform(list_schedules()).await.unwrap() {
         let mut schedule = listed.schedule;
         let times = [
             schedule.ticks_after.take(),
@@ -44,7 +44,7 @@ async fn look_at_schedules(side: &mut Side) {
 macro_rules! execute {
     ($side:ident, $time:literal: $($operation:expr),+ $(,)?) => {
         $(
-            let answer = testing::at(at($time), $side.app.execute($operation)).await;
+            let answer = testing::at(at($time), $side.app.perform($operation)).await;
             $side.answer(stringify!($operation), answer);
             look_at_schedules($side).await;
         )+

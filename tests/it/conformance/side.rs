@@ -56,7 +56,7 @@ impl Side {
 
     /// Executes an operation of the job manager, and writes down what was answered.
     pub async fn execute<O: Operation<Output: Debug>>(&mut self, to: &str, operation: O) {
-        let answer = self.app.execute(operation).await;
+        let answer = self.app.perform(operation).await;
         self.answer(to, answer);
     }
 

@@ -221,7 +221,7 @@ impl Step {
             Self::Fetch { worker, queues } => {
                 let fetch = fetch_job(worker);
                 let fetch = if let Some(queues) = queues { fetch.queues(queues) } else { fetch };
-                let answer = app.execute(fetch).await;
+                let answer = app.perform(fetch).await;
                 side.jobs_answer("fetch", answer.map(|job| job.into_iter().collect()));
             }
             Self::Finish { id, status, delete } => {
@@ -277,7 +277,7 @@ fn retry(
 
 async fn prune(side: &mut Side, seconds: u64) {
     let prune = prune_stalled_workers().seconds_since_heartbeat(Duration::from_secs(seconds));
-    let mut pruned = side.app.execute(prune).await;
+    let mut pruned = side.app.perform(prune).await;
     pruned.iter_mut().for_each(|ids| ids.sort_unstable());
     side.answer("prune", pruned);
 }
@@ -312,11 +312,11 @@ async fn look(
         }};
     }
     side.execute("status", get_job_status(id)).await;
-    side.jobs_answer("list", app.execute(filtered!(list_jobs())).await);
+    side.jobs_answer("list", app.perform(filtered!(list_jobs())).await);
     side.execute("queues", filtered!(list_queues())).await;
     side.execute("tasks", filtered!(list_tasks())).await;
     side.execute("locks", filtered!(list_locks())).await;
     side.execute("to abort", list_jobs_to_abort()).await;
     let stalled = get_stalled_jobs().seconds_since_heartbeat(Duration::from_secs(3_600));
-    side.jobs_answer("stalled", app.execute(stalled).await);
+    side.jobs_answer("stalled", app.perform(stalled).await);
 }

@@ -72,7 +72,7 @@ async fn it_migrates_and_works_and_keeps_few_connections() {
         result.unwrap();
     }
     // Unlike jobs to defer, these do not share a statement.
-    for result in futures_util::future::join_all((0..30).map(|_| app.execute(list_queues()))).await {
+    for result in futures_util::future::join_all((0..30).map(|_| app.perform(list_queues()))).await {
         result.unwrap();
     }
     let mut connection = connect(&database);

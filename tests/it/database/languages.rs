@@ -29,7 +29,7 @@ async fn what_went_wrong_is_recognised_in_every_language() {
     if !translate(&database) || !translate(&empty) {
         return;
     }
-    let error = App::builder(connector(&empty).await).build().unwrap().execute(list_queues()).await.unwrap_err();
+    let error = App::builder(connector(&empty).await).build().unwrap().perform(list_queues()).await.unwrap_err();
     assert!(matches!(error, Error::SchemaMissing { .. }), "{error}");
 
     let mut connection = connect(&database);

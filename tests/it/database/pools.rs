@@ -185,7 +185,7 @@ async fn a_dedicated_connection_is_never_that_of_a_test() {
     for _ in 0..2 {
         let _dedicated = within_patience(AsyncPool::dedicated(&pool)).await.unwrap();
     }
-    assert_eq!(app.execute(get_job_status(id)).await.unwrap(), Some(JobStatus::Todo));
+    assert_eq!(app.perform(get_job_status(id)).await.unwrap(), Some(JobStatus::Todo));
     assert!(jobs(&mut connect(&database)).is_empty());
 }
 

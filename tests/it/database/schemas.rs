@@ -106,7 +106,7 @@ async fn aborting_a_job_does_not_abort_a_job_with_the_same_id_in_another_schema(
     let id = first.hold_a_job().await;
     assert_eq!(second.hold_a_job().await, id);
 
-    assert!(second.app.execute(cancel_job(id).abort(true)).await.unwrap());
+    assert!(second.app.perform(cancel_job(id).abort(true)).await.unwrap());
     eventually("the job is aborted", || job(&mut second.connection, id).status == JobStatus::Aborted).await;
 
     // The first worker has received it before it is notified of this job.

@@ -65,7 +65,7 @@ async fn a_read_only_session_fails_one_call_and_no_more() {
         let app = App::builder(connector).build().unwrap();
         make_sessions_read_only(&mut connection, &database);
         // Reading works, so the pool sees nothing wrong.
-        within_patience(app.execute(list_queues())).await.unwrap();
+        within_patience(app.perform(list_queues())).await.unwrap();
         set_read_only(&mut connection, &database, false);
         let error = within_patience(app.defer(configure_task("task", json!({})))).await.unwrap_err();
         assert!(error.as_diesel().is_some(), "{error}");
@@ -83,7 +83,7 @@ async fn a_session_of_other_settings_fails_one_call_and_no_more() {
         let app = App::builder(connector).build().unwrap();
         sql(&mut connection, &format!("ALTER DATABASE \"{name}\" SET search_path = nowhere"));
         end_other_sessions(&mut connection);
-        within_patience(app.execute(check_connection())).await.unwrap();
+        within_patience(app.perform(check_connection())).await.unwrap();
         sql(&mut connection, &format!("ALTER DATABASE \"{name}\" RESET search_path"));
         let error = within_patience(app.defer(configure_task("task", json!({})))).await.unwrap_err();
         assert!(matches!(error, Error::SchemaMissing { .. }), "{error}");
@@ -124,13 +124,13 @@ async fn a_violated_constraint_costs_no_connection() {
     for connector in small_pools(database.url()).await {
         let app = App::builder(connector).build().unwrap();
         let pid = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
-        within_patience(app.execute(check_connection())).await.unwrap();
+        within_patience(app.perform(check_connection())).await.unwrap();
         eventually("the sessions of the last pool are gone", || other_sessions(&mut connection) == "1").await;
         let before = rows(&mut connection, pid);
         within_patience(app.defer(configure_task("task", json!({})).priority(7))).await.unwrap_err();
-        within_patience(app.execute(finish_job(JobId::from(1), JobStatus::Failed))).await.unwrap_err();
+        within_patience(app.perform(finish_job(JobId::from(1), JobStatus::Failed))).await.unwrap_err();
         assert_eq!(rows(&mut connection, pid), before);
-        within_patience(app.execute(check_connection())).await.unwrap();
+        within_patience(app.perform(check_connection())).await.unwrap();
     }
 }
 
@@ -140,12 +140,12 @@ async fn an_abandoned_statement_does_not_use_up_a_connection_of_the_pool() {
     let mut connection = connect(&database);
     for connector in small_pools(database.url()).await {
         let app = App::builder(connector).build().unwrap();
-        within_patience(app.execute(check_connection())).await.unwrap();
+        within_patience(app.perform(check_connection())).await.unwrap();
         sql(&mut connection, "BEGIN; LOCK TABLE procrastinate_jobs");
         let late = timeout(Duration::from_millis(200), app.defer(configure_task("task", json!({})))).await;
         assert!(late.is_err(), "{late:?}");
         // The lock is still there, and so is the statement that waits for it.
-        within_patience(app.execute(check_connection())).await.unwrap();
+        within_patience(app.perform(check_connection())).await.unwrap();
         sql(&mut connection, "ROLLBACK");
         eventually("the connection is closed", || other_sessions(&mut connection) == "1").await;
     }
@@ -165,11 +165,11 @@ async fn a_statement_without_a_response_does_not_use_up_a_connection_of_the_pool
     let of_deadpool = deadpool::Pool::builder(manager()).max_size(1).build().unwrap();
     for connector in [DieselConnector::new(of_bb8), DieselConnector::new(of_deadpool)] {
         let app = App::builder(connector).build().unwrap();
-        within_patience(app.execute(check_connection())).await.unwrap();
+        within_patience(app.perform(check_connection())).await.unwrap();
         proxy.silence();
-        let late = timeout(Duration::from_millis(200), app.execute(list_queues())).await;
+        let late = timeout(Duration::from_millis(200), app.perform(list_queues())).await;
         assert!(late.is_err(), "{late:?}");
-        within_patience(app.execute(check_connection())).await.unwrap();
+        within_patience(app.perform(check_connection())).await.unwrap();
         eventually("its connection is closed", || proxy.open() == 1).await;
         drop(app);
         eventually("all are closed", || proxy.open() == 0).await;
@@ -183,8 +183,8 @@ async fn a_test_keeps_its_connection_and_its_data_after_a_failed_statement() {
     let pool = procrastinate::testing::test_pool(database.url()).await.unwrap();
     let app = App::builder(DieselConnector::new(pool)).build().unwrap();
     app.defer(configure_task("task", json!({}))).await.unwrap();
-    let late = timeout(Duration::from_nanos(1), app.execute(list_queues())).await;
+    let late = timeout(Duration::from_nanos(1), app.perform(list_queues())).await;
     assert!(late.is_err());
-    assert_eq!(within_patience(app.execute(list_queues())).await.unwrap().len(), 1);
+    assert_eq!(within_patience(app.perform(list_queues())).await.unwrap().len(), 1);
     assert!(jobs(&mut connect(&database)).is_empty());
 }

@@ -75,7 +75,7 @@ async fn every_way_to_defer_stores_the_options() {
     // A taken lock has used up an ID.
     assert_eq!(ids, [1, 2, 3, 5, 6, 7, 8, 9, 11, 12, 13]);
     // Nothing else can be seen of it.
-    assert!(app.execute(list_flow_controls()).await.unwrap().is_empty());
+    assert!(app.perform(list_flow_controls()).await.unwrap().is_empty());
     assert_eq!(ProcrastinateFlowControl::query().count().get_result(&mut blocking), Ok(0));
 }
 

@@ -7,11 +7,11 @@ use procrastinate::job_manager::{
     list_jobs_to_abort, list_locks, list_queues, list_tasks, register_worker,
 };
 use procrastinate::models::ProcrastinateJob;
-use procrastinate::{JobId, JobStatus, configure_task};
+use procrastinate::{App, JobId, JobStatus, configure_task};
 use serde_json::json;
 
 use super::{Desk, each_way, work};
-use crate::support::jobs;
+use crate::support::{connector, database, jobs};
 
 each_way!(
     the_check_finds_whether_the_tables_exist,
@@ -255,4 +255,18 @@ async fn a_job_that_rust_cannot_hold_is_listed_like_the_others(mut desk: Desk) {
     let fetched = desk.execute(fetch_job(worker_id)).await.unwrap().unwrap();
     assert_eq!((fetched.id, fetched.args), (i64::from(ids[0]), expected));
     desk.execute(finish_job(ids[0], JobStatus::Failed)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_operation_is_performed_where_the_query_methods_of_diesel_are_imported() {
+    #[allow(unused_imports, reason = "it must not get in the way of the methods of the application")]
+    use diesel_async::RunQueryDsl;
+
+    struct Shop {
+        app: App,
+    }
+    let database = database();
+    let shop = Shop { app: App::builder(connector(&database).await).build().unwrap() };
+    assert!(shop.app.perform(check_connection()).await.unwrap());
+    assert!(shop.app.job_manager().perform(check_connection()).await.unwrap());
 }

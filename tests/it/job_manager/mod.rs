@@ -53,7 +53,7 @@ impl Desk {
         match &mut self.way {
             Way::Blocking(connection) => operation.execute_blocking(connection),
             Way::Async(connection) => operation.execute(&mut **connection).await,
-            Way::Pool(app) => app.execute(operation).await,
+            Way::Pool(app) => app.perform(operation).await,
         }
     }
 

@@ -326,14 +326,14 @@ async fn the_clock_of_a_test_moves_schedules_of_the_database_too() {
         jobs.iter().map(|run| DateTime::from_timestamp(time(run), 0).unwrap()).collect()
     };
     let create = create_schedule("report", "0 * * * *").missed(MissedTicks::All).max_delay(Duration::from_secs(86_400));
-    procrastinate::testing::at(at("07:30:00"), app.execute(create)).await.unwrap();
+    procrastinate::testing::at(at("07:30:00"), app.perform(create)).await.unwrap();
     worker.advance_to(at("09:30:00"));
     let ran = worker.run_until_empty().await.unwrap().expect_success();
     assert_eq!(tick(&ran), [at("08:00:00"), at("09:00:00")]);
-    app.execute(run_schedule_now("report", "")).await.unwrap();
+    app.perform(run_schedule_now("report", "")).await.unwrap();
     let ran = worker.run_until_empty().await.unwrap().expect_success();
     assert_eq!(tick(&ran), [at("09:30:00")]);
-    app.execute(remove_schedule("report", "")).await.unwrap();
+    app.perform(remove_schedule("report", "")).await.unwrap();
     worker.advance_to(at("12:30:00"));
     assert!(worker.run_until_empty().await.unwrap().is_empty());
 }

@@ -106,22 +106,22 @@ async fn both_job_managers_find_and_count_the_same_jobs(meeting: Meeting) {
 
     let theirs = json!({ "queue": "x", "task": "a", "status": "failed" });
     let ours = list_jobs().queue("x").task("a").status(JobStatus::Failed);
-    assert_eq!(ids(app.execute(ours).await.unwrap()), manage(&meeting, "list_jobs_async", &theirs).await);
-    assert_eq!(ids(app.execute(list_jobs()).await.unwrap()), manage(&meeting, "list_jobs_async", &json!({})).await);
+    assert_eq!(ids(app.perform(ours).await.unwrap()), manage(&meeting, "list_jobs_async", &theirs).await);
+    assert_eq!(ids(app.perform(list_jobs()).await.unwrap()), manage(&meeting, "list_jobs_async", &json!({})).await);
 
     let mut theirs = manage(&meeting, "get_stalled_jobs", &json!({ "queue": "y" })).await;
     theirs.as_array_mut().unwrap().sort_by_key(Value::as_i64);
-    assert_eq!(ids(app.execute(get_stalled_jobs().queue("y")).await.unwrap()), theirs);
+    assert_eq!(ids(app.perform(get_stalled_jobs().queue("y")).await.unwrap()), theirs);
 
     let mut theirs = manage(&meeting, "list_jobs_to_abort_async", &json!({ "queue": "y" })).await;
     theirs.as_array_mut().unwrap().sort_by_key(Value::as_i64);
-    assert_eq!(json!(app.execute(list_jobs_to_abort().queue("y")).await.unwrap()), theirs);
+    assert_eq!(json!(app.perform(list_jobs_to_abort().queue("y")).await.unwrap()), theirs);
 
-    let queues = app.execute(list_queues()).await.unwrap();
+    let queues = app.perform(list_queues()).await.unwrap();
     assert_eq!(told(queues), manage(&meeting, "list_queues_async", &json!({})).await);
-    let tasks = app.execute(list_tasks().queue("x")).await.unwrap();
+    let tasks = app.perform(list_tasks().queue("x")).await.unwrap();
     assert_eq!(told(tasks), manage(&meeting, "list_tasks_async", &json!({ "queue": "x" })).await);
-    let locks = app.execute(list_locks().status(JobStatus::Aborted)).await.unwrap();
+    let locks = app.perform(list_locks().status(JobStatus::Aborted)).await.unwrap();
     assert_eq!(told(locks), manage(&meeting, "list_locks_async", &json!({ "status": "aborted" })).await);
 }
 

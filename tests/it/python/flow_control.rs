@@ -18,7 +18,7 @@ on_both_databases!(
 
 async fn python_workers_start_no_job_of_a_paused_queue(meeting: Meeting) {
     let mut connection = connect(&meeting.database);
-    meeting.app.execute(pause_queue("paused")).await.unwrap();
+    meeting.app.perform(pause_queue("paused")).await.unwrap();
     for queue in ["paused", "free"] {
         meeting.app.defer(configure_task("peer.echo", json!({ "n": 1 })).queue(queue)).await.unwrap();
     }
@@ -30,7 +30,7 @@ async fn python_workers_start_no_job_of_a_paused_queue(meeting: Meeting) {
     let listening = "SELECT count(*) > 0 FROM pg_stat_activity
                      WHERE datname = current_database() AND state = 'idle' AND query ILIKE 'listen %'";
     eventually("the worker listens", || rows(&mut connection, listening) == ["true"]).await;
-    meeting.app.execute(resume_queue("paused")).await.unwrap();
+    meeting.app.perform(resume_queue("paused")).await.unwrap();
     eventually("the job succeeds", || statuses(&mut connection)[0] == JobStatus::Succeeded).await;
     worker.stop().await;
 }
@@ -39,8 +39,8 @@ async fn both_kinds_of_worker_together_keep_to_a_limit(meeting: Meeting) {
     const JOBS: usize = 200;
     let mut connection = connect(&meeting.database);
     sql(&mut connection, "CREATE TABLE notes (id bigserial PRIMARY KEY, job_id bigint, client text, ended boolean)");
-    meeting.app.execute(limit_queue("limited").max_running(3)).await.unwrap();
-    meeting.app.execute(limit_task("peer.note").max_running(4)).await.unwrap();
+    meeting.app.perform(limit_queue("limited").max_running(3)).await.unwrap();
+    meeting.app.perform(limit_task("peer.note").max_running(4)).await.unwrap();
     let jobs = (0..JOBS).map(|n| {
         let queue = if n % 4 == 0 { "free" } else { "limited" };
         configure_task("peer.note", json!({})).queue(queue).priority(i32::try_from(n % 3).unwrap())

@@ -71,7 +71,7 @@ async fn we_defer_no_tick_that_python_has_deferred(meeting: Meeting) {
 async fn a_schedule_in_the_database_shares_its_ticks_with_python(meeting: Meeting) {
     let app = App::builder(connector(&meeting.database).await).task::<Tick>().build().unwrap();
     let before = eight() - chrono::TimeDelta::minutes(10);
-    testing::at(before, app.execute(create_schedule(Tick::NAME, "0,5 8 * * *"))).await.unwrap();
+    testing::at(before, app.perform(create_schedule(Tick::NAME, "0,5 8 * * *"))).await.unwrap();
     let mut deferrer = app.periodic_deferrer();
 
     meeting.python.ask("defer_ticks", json!({ "timestamps": [EIGHT] })).await;

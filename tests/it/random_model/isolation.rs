@@ -120,11 +120,11 @@ async fn change_jobs(app: &App, random: &mut Random, times: usize, deferred: &Mu
         let place = known - 1 - random.below(known.min(6));
         let (id, _) = deferred.lock().unwrap()[place];
         let result = match random.below(3) {
-            0 => app.execute(cancel_job(id)).await.map(|is_cancelled| {
+            0 => app.perform(cancel_job(id)).await.map(|is_cancelled| {
                 changed.cancelled.extend(is_cancelled.then_some(id));
             }),
-            1 => app.execute(reschedule_job(id)).await,
-            _ => app.execute(delete_job(id)).await.map(|()| changed.deleted.extend([id])),
+            1 => app.perform(reschedule_job(id)).await,
+            _ => app.perform(delete_job(id)).await.map(|()| changed.deleted.extend([id])),
         };
         match result {
             Ok(()) | Err(Error::WrongStatus { .. } | Error::JobNotFound { .. }) => {}

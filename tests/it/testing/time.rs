@@ -36,7 +36,7 @@ async fn starts_are_limited_within_a_period_of_the_workers_time() {
     for then in ["2020-01-01T08:00:00Z", "2035-01-01T08:00:00Z"] {
         let database = shop();
         let (app, _pool) = app(&database, AppBuilder::task::<note>).await;
-        app.execute(limit_task("note").max_starts(1, HOUR)).await.unwrap();
+        app.perform(limit_task("note").max_starts(1, HOUR)).await.unwrap();
         app.defer(note("now".into())).await.unwrap();
         app.defer(note("later".into())).await.unwrap();
         let mut worker = app.test_worker().unwrap().at(time(then));

@@ -17,7 +17,7 @@ use crate::support::{
 const NEVER: Duration = Duration::from_secs(3_600);
 
 async fn request_abort(app: &App, id: JobId) {
-    assert!(app.execute(cancel_job(id).abort(true)).await.unwrap());
+    assert!(app.perform(cancel_job(id).abort(true)).await.unwrap());
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn an_abort_request_that_is_rolled_back_or_too_late_aborts_nothing() {
     GO_ON.notify_one();
     let mut blocking = connect(&database);
     eventually("the job has succeeded", || job(&mut blocking, id).status == JobStatus::Succeeded).await;
-    assert!(!app.execute(cancel_job(id).abort(true)).await.unwrap());
+    assert!(!app.perform(cancel_job(id).abort(true)).await.unwrap());
     worker.stop().await.unwrap();
     assert_eq!(job(&mut blocking, id).status, JobStatus::Succeeded);
 }
@@ -255,8 +255,8 @@ async fn an_application_can_listen_for_the_notifications_of_workers() {
     assert_eq!(within_patience(all.next()).await.unwrap(), JobInserted(other));
     assert_eq!(within_patience(all.next()).await.unwrap(), JobInserted(mail));
 
-    let worker = app.execute(procrastinate::job_manager::register_worker()).await.unwrap();
-    app.execute(procrastinate::job_manager::fetch_job(worker).queues(["mails"])).await.unwrap().unwrap();
+    let worker = app.perform(procrastinate::job_manager::register_worker()).await.unwrap();
+    app.perform(procrastinate::job_manager::fetch_job(worker).queues(["mails"])).await.unwrap().unwrap();
     request_abort(&app, mail).await;
     assert_eq!(within_patience(mails.next()).await.unwrap(), AbortJobRequested(mail));
     assert!(app.listen_for_jobs(&[""]).await.unwrap_err().is_invalid());

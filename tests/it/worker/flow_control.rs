@@ -29,13 +29,13 @@ async fn resuming_wakes_the_worker() {
     let worker = Running::start(app.worker().queues(["paused"]).fetch_job_polling_interval(NEVER));
     within_patience(RAN.notified()).await;
     for is_task in [false, true] {
-        app.execute(if is_task { pause_task("ring") } else { pause_queue("paused") }).await.unwrap();
+        app.perform(if is_task { pause_task("ring") } else { pause_queue("paused") }).await.unwrap();
         app.defer(ring()).await.unwrap();
         // The worker has been notified of the job, and found the pause.
         let mut connection = connect(&database);
         let waits = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'todo'";
         assert_eq!(rows(&mut connection, waits), ["1"]);
-        app.execute(if is_task { resume_task("ring") } else { resume_queue("paused") }).await.unwrap();
+        app.perform(if is_task { resume_task("ring") } else { resume_queue("paused") }).await.unwrap();
         within_patience(RAN.notified()).await;
     }
     worker.stop().await.unwrap();
@@ -54,7 +54,7 @@ async fn a_worker_that_found_a_full_limit_looks_again_when_there_may_be_room() {
 
     let database = database();
     let app = App::builder(connector(&database).await).task::<hold>().build().unwrap();
-    app.execute(limit_task("hold").max_running(1)).await.unwrap();
+    app.perform(limit_task("hold").max_running(1)).await.unwrap();
     for queue in ["one", "other"] {
         app.defer(hold().queue(queue)).await.unwrap();
     }
@@ -84,7 +84,7 @@ async fn starts_within_a_period_are_limited_and_the_worker_sleeps_until_the_next
     let period = Duration::from_millis(500);
     let database = database();
     let app = App::builder(connector(&database).await).task::<call>().build().unwrap();
-    app.execute(limit_queue("default").max_starts(2, period)).await.unwrap();
+    app.perform(limit_queue("default").max_starts(2, period)).await.unwrap();
     for _ in 0..6 {
         app.defer(call()).await.unwrap();
     }
@@ -114,7 +114,7 @@ async fn workers_together_run_no_more_jobs_than_the_limit_allows() {
 
     let database = database();
     let app = App::builder(connector(&database).await).task::<work>().build().unwrap();
-    app.execute(limit_queue("limited").max_running(3)).await.unwrap();
+    app.perform(limit_queue("limited").max_running(3)).await.unwrap();
     for _ in 0..200 {
         app.defer(work()).await.unwrap();
     }
@@ -135,7 +135,7 @@ async fn a_worker_raises_the_priorities_of_every_queue() {
     let database = database();
     let mut connection = connect(&database);
     let app = App::builder(connector(&database).await).build().unwrap();
-    app.execute(age_priorities("reports").every(Duration::from_secs(60)).up_to(5)).await.unwrap();
+    app.perform(age_priorities("reports").every(Duration::from_secs(60)).up_to(5)).await.unwrap();
     sql(
         &mut connection,
         "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('reports', 't'), ('mails', 't');
@@ -158,7 +158,7 @@ async fn a_worker_that_stops_when_empty_waits_a_moment_for_a_key_that_another_fe
     let database = database();
     let mut connection = connect(&database);
     let app = App::builder(connector(&database).await).task::<import>().build().unwrap();
-    app.execute(limit_task("import").per_key("tenant").max_running(5)).await.unwrap();
+    app.perform(limit_task("import").per_key("tenant").max_running(5)).await.unwrap();
     app.defer(import("a".to_owned())).await.unwrap();
     sql(
         &mut connection,

@@ -242,7 +242,7 @@ async fn run_jobs(app: &App, database: &Database) {
         statuses(&mut connection).iter().filter(|status| is_over(status)).count() == others
     })
     .await;
-    assert!(app.execute(cancel_job(aborted).abort(true)).await.unwrap());
+    assert!(app.perform(cancel_job(aborted).abort(true)).await.unwrap());
     eventually("the last job is aborted", || statuses(&mut connection).iter().all(is_over)).await;
     worker.stop().await.unwrap();
 }

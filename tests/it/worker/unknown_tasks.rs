@@ -52,7 +52,7 @@ async fn the_queue_in_memory_requeues_such_jobs_too() {
     let app = App::builder(InMemoryConnector::new()).build().unwrap();
     let id = app.defer(configure_task("be_older", json!({}))).await.unwrap();
     let worker = || app.worker().install_signal_handlers(false).stop_when_empty();
-    let status = || app.execute(procrastinate::job_manager::get_job_status(id));
+    let status = || app.perform(procrastinate::job_manager::get_job_status(id));
     within_patience(worker().run()).await.unwrap();
     assert_eq!(status().await.unwrap(), Some(JobStatus::Todo));
     within_patience(worker().unknown_tasks(UnknownTasks::Fail).run()).await.unwrap();

@@ -91,7 +91,7 @@ async fn connection(session: &Session<'_>) -> Result<String, Failure> {
 }
 
 async fn tables(session: &Session<'_>) -> Result<String, Failure> {
-    if session.app.execute(check_connection()).await? {
+    if session.app.perform(check_connection()).await? {
         return Ok(String::new());
     }
     Err(Failure::failed(

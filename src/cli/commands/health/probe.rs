@@ -100,7 +100,7 @@ async fn readiness(app: &App, worker: &WorkerHandle) -> (StatusCode, &'static st
     if worker.is_stopping() {
         return (NOT_READY, "shutting down");
     }
-    match timeout(DATABASE_TIMEOUT, app.execute(check_connection())).await {
+    match timeout(DATABASE_TIMEOUT, app.perform(check_connection())).await {
         Ok(Ok(true)) => (StatusCode::OK, "ready"),
         Ok(Ok(false)) => (NOT_READY, "the queue's tables do not exist"),
         Ok(Err(error)) => {

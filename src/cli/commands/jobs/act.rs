@@ -274,16 +274,16 @@ impl Action {
         match self {
             Self::Retry { at, priority, queue } => retry(id, *at, *priority, queue.clone(), session).await,
             Self::Cancel { delete } => {
-                let is_done = app.execute(cancel_job(id).delete_job(*delete)).await?;
+                let is_done = app.perform(cancel_job(id).delete_job(*delete)).await?;
                 explain(is_done, "cancel", id, "todo", session).await
             }
             Self::Abort => {
-                let is_done = app.execute(cancel_job(id).abort(true)).await?;
+                let is_done = app.perform(cancel_job(id).abort(true)).await?;
                 explain(is_done, "abort", id, "doing or todo", session).await
             }
-            Self::Reschedule { at: Some(at) } => Ok(app.execute(reschedule_job(id).schedule_at(*at)).await?),
-            Self::Reschedule { at: None } => Ok(app.execute(reschedule_job(id)).await?),
-            Self::Delete => Ok(app.execute(delete_job(id)).await?),
+            Self::Reschedule { at: Some(at) } => Ok(app.perform(reschedule_job(id).schedule_at(*at)).await?),
+            Self::Reschedule { at: None } => Ok(app.perform(reschedule_job(id)).await?),
+            Self::Delete => Ok(app.perform(delete_job(id)).await?),
         }
     }
 }
@@ -299,7 +299,7 @@ async fn explain(
     if is_done {
         return Ok(());
     }
-    let error = match session.app.execute(get_job_status(job_id)).await? {
+    let error = match session.app.perform(get_job_status(job_id)).await? {
         Some(status) => Error::WrongStatus { action, job_id, status, allowed },
         None => Error::JobNotFound { action, job_id },
     };
@@ -323,7 +323,7 @@ async fn retry(
     if let Some(queue) = &queue {
         operation = operation.queue(queue);
     }
-    match session.app.execute(operation).await {
+    match session.app.perform(operation).await {
         Ok(_) => Ok(()),
         // A database of Python's Procrastinate without this crate's migrations.
         Err(Error::SchemaMissing { .. }) => {

@@ -30,7 +30,7 @@ pub(super) struct List {
 
 impl List {
     pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
-        let schedules = session.app.execute(list_schedules()).await?;
+        let schedules = session.app.perform(list_schedules()).await?;
         let tasks = session.has_tasks.then(|| session.app.tasks_with(|_| true));
         let times = session.times(self.exact).await?;
         let mut table = Table::new(&["task", "id", "schedule", "in", "state", "last tick", "next tick"]);

@@ -113,7 +113,7 @@ impl Schedules {
             Action::List(list) => return list.run(session).await,
             Action::Create { key, cron, values } => {
                 let create = create_schedule(&key.task, cron).periodic_id(&key.periodic_id);
-                app.execute(values.apply_to_create(create)).await?;
+                app.perform(values.apply_to_create(create)).await?;
                 if session.has_tasks && !app.tasks_with(|_| true).contains(&key.task) {
                     session
                         .output
@@ -126,7 +126,7 @@ impl Schedules {
                 if let Some(cron) = cron {
                     change = change.cron(cron);
                 }
-                app.execute(if reset_options { change.reset_options() } else { change }).await?;
+                app.perform(if reset_options { change.reset_options() } else { change }).await?;
                 format!("changed the schedule {}", key.shown())
             }
             Action::Pause { key, by, reason } => {
@@ -137,22 +137,22 @@ impl Schedules {
                 if let Some(reason) = reason {
                     pause = pause.reason(reason);
                 }
-                let is_new = app.execute(pause).await?;
+                let is_new = app.perform(pause).await?;
                 format!("the schedule {} is {}paused", key.shown(), if is_new { "" } else { "already " })
             }
             Action::Resume { key } => {
-                let is_resumed = app.execute(resume_schedule(&key.task, &key.periodic_id)).await?;
+                let is_resumed = app.perform(resume_schedule(&key.task, &key.periodic_id)).await?;
                 format!("the schedule {} {}", key.shown(), if is_resumed { "is resumed" } else { "is not paused" })
             }
             Action::Remove { key, yes } => {
                 if !session.confirm(yes, &format!("Remove the schedule {}?", key.shown()))? {
                     return Ok(());
                 }
-                app.execute(remove_schedule(&key.task, &key.periodic_id)).await?;
+                app.perform(remove_schedule(&key.task, &key.periodic_id)).await?;
                 format!("removed the schedule {}", key.shown())
             }
             Action::Run { key } => {
-                app.execute(run_schedule_now(&key.task, &key.periodic_id)).await?;
+                app.perform(run_schedule_now(&key.task, &key.periodic_id)).await?;
                 format!("a worker with the task will defer a job of the schedule {} now", key.shown())
             }
         };

@@ -40,7 +40,7 @@ async fn changed_or_found<R: Run>(
 /// use procrastinate::job_manager::pause_schedule;
 ///
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// app.execute(pause_schedule("report", "").by("Ada").reason("the mail server is moving")).await?;
+/// app.perform(pause_schedule("report", "").by("Ada").reason("the mail server is moving")).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -111,7 +111,7 @@ impl PauseSchedule {
 ///
 /// ```no_run
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// app.execute(procrastinate::job_manager::resume_schedule("report", "")).await?;
+/// app.perform(procrastinate::job_manager::resume_schedule("report", "")).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -159,7 +159,7 @@ impl ResumeSchedule {
 ///
 /// ```no_run
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// app.execute(procrastinate::job_manager::remove_schedule("report", "customer-7")).await?;
+/// app.perform(procrastinate::job_manager::remove_schedule("report", "customer-7")).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -209,7 +209,7 @@ impl RemoveSchedule {
 ///
 /// ```no_run
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// app.execute(procrastinate::job_manager::run_schedule_now("report", "customer-7")).await?;
+/// app.perform(procrastinate::job_manager::run_schedule_now("report", "customer-7")).await?;
 /// # Ok(())
 /// # }
 /// ```

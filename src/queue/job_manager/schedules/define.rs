@@ -33,7 +33,7 @@ use crate::support::clock;
 ///
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
 /// let report = create_schedule("report", "0 8 * * mon-fri").periodic_id("customer-7");
-/// app.execute(report.args(serde_json::json!({ "customer": 7 })).queue("reports")).await?;
+/// app.perform(report.args(serde_json::json!({ "customer": 7 })).queue("reports")).await?;
 /// # Ok(())
 /// # }
 /// ```

@@ -21,7 +21,7 @@ use crate::error::Error;
 ///
 /// ```no_run
 /// # async fn example(app: procrastinate::App) -> Result<(), procrastinate::Error> {
-/// for listed in app.execute(procrastinate::job_manager::list_schedules()).await? {
+/// for listed in app.perform(procrastinate::job_manager::list_schedules()).await? {
 ///     let next = listed.schedule.next_ticks(1)?;
 ///     println!("{}: last tick {:?}, next tick {next:?}", listed.schedule.task_name, listed.last_tick);
 /// }

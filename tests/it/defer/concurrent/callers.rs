@@ -84,7 +84,7 @@ async fn a_call_that_is_no_longer_polled_delays_no_other() {
 async fn the_end_of_the_runtime_of_the_first_call_ends_no_other() {
     let mut held = Held::new().await;
     // So that the pool's connection belongs to the runtime of this test.
-    held.app.execute(procrastinate::job_manager::list_queues()).await.unwrap();
+    held.app.perform(procrastinate::job_manager::list_queues()).await.unwrap();
     let other = tokio::runtime::Runtime::new().unwrap();
     let app = held.app.clone();
     let first = other.spawn(async move { app.defer(send(0)).await });
