@@ -13,7 +13,7 @@ use procrastinate::cli::{self, Commands};
 use procrastinate::{App, DieselConnector, JobContext, JobStatus, task};
 use throwaway_postgres::Database;
 
-use super::{Ended, run};
+use super::{Ended, on, run};
 use crate::support::{connect, database, jobs, statuses};
 
 /// What the program's arguments are: as JSON.
@@ -268,4 +268,24 @@ async fn a_mounted_command_runs_on_the_application() {
     };
     assert_eq!(commands.run(&app).await, ExitCode::SUCCESS);
     assert_eq!(jobs(&mut connect(&database))[0].lock.as_deref(), Some("l"));
+}
+
+#[test]
+fn a_schedule_with_arguments_that_do_not_fit_its_task_is_refused_or_listed_as_such() {
+    let database = database();
+    let create = ["schedules", "create", "sum", "@daily"];
+    for arguments in [&["--args", r#"{"a":1,"b":"x"}"#][..], &[]] {
+        let said = in_program(&database, &[&create[..], arguments].concat()).with(2);
+        assert!(said.contains("\"sum\""), "{said}");
+    }
+    in_program(&database, &[&create[..], &["--args", r#"{"a":1,"b":2}"#]].concat()).well();
+    let said = in_program(&database, &["schedules", "change", "sum", "--args", r#"{"a":1}"#]).with(2);
+    assert!(said.contains("\"b\""), "{said}");
+    assert!(in_program(&database, &["schedules", "list"]).well().contains("active"));
+    // A program without tasks cannot know.
+    run(on(&database, &["schedules", "change", "sum", "--args", r#"{"a":1}"#])).well();
+    assert!(in_program(&database, &["schedules", "list"]).well().contains("its arguments do not fit the task"));
+    // There is no such day.
+    run(on(&database, &["schedules", "create", "other", "0 0 30 2 *"])).well();
+    assert!(run(on(&database, &["schedules", "list"])).well().contains("never"));
 }

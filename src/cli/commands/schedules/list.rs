@@ -31,7 +31,6 @@ pub(super) struct List {
 impl List {
     pub(super) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let schedules = session.app.perform(list_schedules()).await?;
-        let tasks = session.has_tasks.then(|| session.app.tasks_with(|_| true));
         let times = session.times(self.exact).await?;
         let mut table = Table::new(&["task", "id", "schedule", "in", "state", "last tick", "next tick"]);
         let mut array = if self.json { Some(JsonArray::start(&mut session.output)?) } else { None };
@@ -40,8 +39,7 @@ impl List {
             if let Some(array) = &mut array {
                 array.push(&json_row(listed, &next), &mut session.output)?;
             }
-            let is_known = tasks.as_ref().is_none_or(|tasks| tasks.contains(&listed.schedule.task_name));
-            table.row(cells(listed, next, is_known, times));
+            table.row(cells(listed, next, problem(&listed.schedule, session), times));
         }
         if let Some(array) = array {
             return array.end(&mut session.output);
@@ -57,13 +55,14 @@ impl List {
 fn cells(
     listed: &ListedSchedule,
     next: Result<Vec<DateTime<Utc>>, Error>,
-    is_known: bool,
+    problem: Option<&str>,
     times: Times,
 ) -> Vec<(String, Colour)> {
     let ListedSchedule { schedule, last_tick, .. } = listed;
     let plain = |text: &str| (text.to_owned(), Colour::Plain);
     let next = match next {
         _ if schedule.is_paused() => plain(""),
+        Ok(ticks) if ticks.is_empty() && schedule.next_ticks(1).is_ok_and(|ticks| ticks.is_empty()) => plain("never"),
         Ok(ticks) => (ticks.into_iter().map(|tick| times.show(tick)).collect::<Vec<_>>().join(", "), Colour::Plain),
         Err(error) => (error.to_string(), Colour::Bad),
     };
@@ -72,7 +71,7 @@ fn cells(
         plain(&schedule.periodic_id),
         (recurrence(schedule), Colour::Plain),
         plain(origin(schedule)),
-        state(schedule, is_known, times),
+        state(schedule, problem, times),
         (times.show_some(*last_tick), Colour::Plain),
         next,
     ]
@@ -88,13 +87,25 @@ fn origin(schedule: &ProcrastinateSchedule) -> &'static str {
     if schedule.is_in_code() { "code" } else { "database" }
 }
 
+/// Why workers of this program defer no jobs of the schedule.
+fn problem(schedule: &ProcrastinateSchedule, session: &Session<'_>) -> Option<&'static str> {
+    if !session.has_tasks {
+        return None;
+    }
+    match session.app.configure_task(&schedule.task_name, &schedule.args) {
+        Err(Error::UnknownTask { .. }) => Some("not a task of this program"),
+        Err(_) if !schedule.is_in_code() => Some("its arguments do not fit the task"),
+        _ => None,
+    }
+}
+
 /// Formats `active`, or `paused 3 min ago by Ada: moving`.
-fn state(schedule: &ProcrastinateSchedule, is_known: bool, times: Times) -> (String, Colour) {
+fn state(schedule: &ProcrastinateSchedule, problem: Option<&str>, times: Times) -> (String, Colour) {
     let Some(paused_at) = schedule.paused_at else {
-        return match (is_known, schedule.run_requested_at) {
-            (false, _) => ("not a task of this program".to_owned(), Colour::Bad),
-            (true, Some(_)) => ("active, will run now".to_owned(), Colour::Busy),
-            (true, None) => ("active".to_owned(), Colour::Good),
+        return match (problem, schedule.run_requested_at) {
+            (Some(problem), _) => (problem.to_owned(), Colour::Bad),
+            (None, Some(_)) => ("active, will run now".to_owned(), Colour::Busy),
+            (None, None) => ("active".to_owned(), Colour::Good),
         };
     };
     let by = schedule.paused_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();

@@ -10,11 +10,13 @@ mod list;
 mod values;
 
 use clap::Subcommand;
+use serde_json::{Value, json};
 
 use self::list::List;
 use self::values::Values;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
+use crate::error::Error;
 use crate::queue::job_manager::{
     change_schedule, create_schedule, pause_schedule, remove_schedule, resume_schedule, run_schedule_now,
 };
@@ -106,12 +108,21 @@ impl Key {
     }
 }
 
+/// Refuses arguments that do not fit the task, if the program has it: workers would defer nothing.
+fn check_arguments(session: &Session<'_>, key: &Key, args: &Value) -> Result<(), Failure> {
+    match session.app.configure_task(&key.task, args) {
+        Ok(_) | Err(Error::UnknownTask { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Schedules {
     pub(crate) async fn run(self, session: &mut Session<'_>) -> Result<(), Failure> {
         let app = session.app.clone();
         let done = match self.action {
             Action::List(list) => return list.run(session).await,
             Action::Create { key, cron, values } => {
+                check_arguments(session, &key, values.args().unwrap_or(&json!({})))?;
                 let create = create_schedule(&key.task, cron).periodic_id(&key.periodic_id);
                 app.perform(values.apply_to_create(create)).await?;
                 if session.has_tasks && !app.tasks_with(|_| true).contains(&key.task) {
@@ -122,6 +133,9 @@ impl Schedules {
                 format!("created the schedule {}", key.shown())
             }
             Action::Change { key, cron, reset_options, values } => {
+                if let Some(args) = values.args() {
+                    check_arguments(session, &key, args)?;
+                }
                 let mut change = values.apply_to_change(change_schedule(&key.task, &key.periodic_id));
                 if let Some(cron) = cron {
                     change = change.cron(cron);

@@ -69,6 +69,11 @@ macro_rules! set {
 }
 
 impl Values {
+    /// The arguments, if they are given.
+    pub(super) fn args(&self) -> Option<&Value> {
+        self.args.as_ref()
+    }
+
     pub(super) fn apply_to_create(self, mut create: CreateSchedule) -> CreateSchedule {
         set!(self, create: time_zone args queue priority lock queueing_lock max_delay missed overlap);
         create
