@@ -27,6 +27,7 @@ CREATE TABLE procrastinate_diesel_flow_controls (
     key_max_starts integer CHECK (key_max_starts > 0),
     key_start_period_seconds double precision CHECK (key_start_period_seconds BETWEEN 1e-3 AND 1e11),
     changed_at timestamptz NOT NULL DEFAULT now(),
+    keys_changed_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (kind, name),
     CHECK ((max_starts IS NULL) = (start_period_seconds IS NULL)),
     CHECK ((key_max_starts IS NULL) = (key_start_period_seconds IS NULL)),
@@ -52,6 +53,8 @@ COMMENT ON COLUMN procrastinate_diesel_flow_controls.max_starts IS
 COMMENT ON COLUMN procrastinate_diesel_flow_controls.key_path IS
     'Where the key of a job is in its arguments. If it is empty, the key is given with the job. '
     'The other columns of this name limit the jobs of each key. NULL if there is no such limit.';
+COMMENT ON COLUMN procrastinate_diesel_flow_controls.keys_changed_at IS
+    'When the limit for each key was set, or its path changed. Then jobs can have other keys.';
 CREATE INDEX procrastinate_diesel_flow_controls_key_path_idx ON procrastinate_diesel_flow_controls (kind)
     WHERE key_path IS NOT NULL;
 -- Whoever changes jobs must be able to do so as before.

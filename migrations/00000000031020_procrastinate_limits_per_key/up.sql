@@ -383,62 +383,101 @@ COMMENT ON FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(integer) IS
 
 -- How long ago a limit was set decides how often to search: a transaction that did not see it
 -- rarely stays open for long.
+CREATE FUNCTION procrastinate_diesel_compare_keyed_jobs_v1(
+        p_kind text, p_name varchar, p_changed_at timestamptz, has_other_keys boolean, counted_at timestamptz,
+        began_at timestamptz)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+DECLARE
+    is_going_on CONSTANT boolean := (
+        SELECT state.keys_checked_at = 'epoch' FROM procrastinate_diesel_limit_states AS state
+        WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 0);
+    are_all boolean;
+BEGIN
+    IF is_going_on AND NOT has_other_keys AND 1000 = (
+            SELECT count(*)
+            FROM (SELECT FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.state IN ('new', 'ended')
+                  LIMIT 1000) AS marked) THEN
+        -- First those that are marked already.
+        RETURN;
+    END IF;
+    are_all := procrastinate_diesel_note_missing_jobs_v1(p_kind, p_name, 10000, true);
+    are_all := procrastinate_diesel_note_outdated_jobs_v1(
+        p_kind, p_name, 10000, has_other_keys OR coalesce(is_going_on, false)) AND are_all;
+    PERFORM procrastinate_diesel_remove_idle_keys_v1(p_kind, p_name, 10000);
+    -- If these were not all, a later fetch goes on. The running ones come first, so all of them are
+    -- known. A search that takes long is not repeated for ten times as long.
+    UPDATE procrastinate_diesel_limit_states AS state
+    SET keys_checked_at = CASE WHEN are_all THEN counted_at + 9 * (clock_timestamp() - began_at) ELSE 'epoch' END,
+        keys_checked_under = p_changed_at
+    WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 0;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_compare_keyed_jobs_v1(
+    text, varchar, timestamptz, boolean, timestamptz, timestamptz) IS
+    'Searches for jobs that a limit for each key does not know, or does not know as they are. '
+    'has_other_keys if the limit was set or its path changed since the last time.';
+
 CREATE FUNCTION procrastinate_diesel_check_keyed_jobs_v1(counted_at timestamptz)
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
 DECLARE
     control record;
-    former_check timestamptz;
-    is_changed boolean;
-    are_all boolean;
+    former record;
     began_at CONSTANT timestamptz := clock_timestamp();
 BEGIN
     PERFORM procrastinate_diesel_note_unlimited_jobs_v1(10000);
     FOR control IN
-        SELECT each.kind, each.name, each.changed_at, each.key_start_period_seconds AS period_seconds,
-            state.kind IS NULL AS is_new, state.keys_checked_at, state.keys_checked_under
-        FROM procrastinate_diesel_flow_controls AS each
-        LEFT JOIN procrastinate_diesel_limit_states AS state
-            ON state.kind = each.kind AND state.name = each.name AND state.slot = 0
-        WHERE each.key_path IS NOT NULL
-          AND (state.keys_checked_under = each.changed_at
-               -- Otherwise the clock was wrong.
-               AND state.keys_checked_at < counted_at + interval '2 hours'
-               AND state.keys_checked_at + least(
-                    interval '10 minutes', greatest(interval '1 second', (state.keys_checked_at - each.changed_at) / 4))
-                   > counted_at) IS NOT TRUE
-        ORDER BY each.kind, each.name
+        SELECT known.*
+        FROM (
+            SELECT each.kind, each.name, each.changed_at, each.keys_changed_at,
+                each.key_start_period_seconds AS period_seconds, state.kind IS NULL AS is_new, state.keys_checked_at,
+                state.keys_woken_at,
+                state.keys_checked_under IS DISTINCT FROM each.keys_changed_at AS has_other_keys,
+                (state.keys_checked_under = each.keys_changed_at
+                 -- Otherwise the clock was wrong.
+                 AND state.keys_checked_at < counted_at + interval '2 hours'
+                 AND state.keys_checked_at + least(interval '10 minutes', greatest(
+                        interval '1 second', (state.keys_checked_at - each.keys_changed_at) / 4)) > counted_at
+                ) IS NOT TRUE AS is_due,
+                (state.keys_woken_under = each.changed_at
+                 AND state.keys_woken_at + interval '1 second' > counted_at) IS NOT TRUE AS is_changed
+            FROM procrastinate_diesel_flow_controls AS each
+            LEFT JOIN procrastinate_diesel_limit_states AS state
+                ON state.kind = each.kind AND state.name = each.name AND state.slot = 0
+            WHERE each.key_path IS NOT NULL) AS known
+        WHERE known.is_due OR known.is_changed
+        ORDER BY known.kind, known.name
     LOOP
         IF control.is_new THEN
             PERFORM procrastinate_diesel_add_limit_states_v1(control.kind, control.name, 0);
         END IF;
-        SELECT state.keys_checked_at INTO former_check
+        SELECT state.keys_checked_at, state.keys_woken_at INTO former
         FROM procrastinate_diesel_limit_states AS state
         WHERE state.kind = control.kind AND state.name = control.name AND state.slot = 0
         FOR NO KEY UPDATE SKIP LOCKED;
         -- Otherwise another fetch checks it.
-        IF FOUND AND former_check IS NOT DISTINCT FROM control.keys_checked_at THEN
-            is_changed := control.keys_checked_under IS DISTINCT FROM control.changed_at;
-            are_all := procrastinate_diesel_note_missing_jobs_v1(control.kind, control.name, 10000, true);
-            are_all := procrastinate_diesel_note_outdated_jobs_v1(
-                control.kind, control.name, 10000, is_changed OR former_check = 'epoch') AND are_all;
-            PERFORM procrastinate_diesel_remove_idle_keys_v1(control.kind, control.name, 10000);
-            -- The keys may wait for the end of a former period. Again a second later, for fetches
-            -- that did not see the change. And no key waits for longer than a period, unless the
-            -- clock was wrong.
-            PERFORM procrastinate_diesel_wake_keys_v1(
-                control.kind, control.name, counted_at + CASE
-                    WHEN is_changed OR former_check - control.changed_at BETWEEN interval '0' AND interval '1 second'
-                    THEN interval '1 second'
-                    ELSE make_interval(secs => greatest(control.period_seconds, 60)) END);
-            -- If these were not all, the next fetch goes on. The running ones come first, so all of
-            -- them are known. A search that takes long is not repeated for ten times as long.
+        CONTINUE WHEN NOT FOUND OR former.keys_checked_at IS DISTINCT FROM control.keys_checked_at
+            OR former.keys_woken_at IS DISTINCT FROM control.keys_woken_at;
+        -- The keys may wait for the end of a former period. Again a second later, for fetches that
+        -- did not see the change. And no key waits for longer than a period, unless the clock was
+        -- wrong.
+        PERFORM procrastinate_diesel_wake_keys_v1(
+            control.kind, control.name, counted_at + CASE
+                WHEN control.is_changed THEN interval '1 second'
+                ELSE make_interval(secs => greatest(control.period_seconds, 60)) END);
+        IF control.is_changed THEN
             UPDATE procrastinate_diesel_limit_states AS state
-            SET keys_checked_at = CASE
-                    WHEN are_all THEN counted_at + 9 * (clock_timestamp() - began_at) ELSE 'epoch' END,
-                keys_checked_under = control.changed_at
+            SET keys_woken_under = control.changed_at,
+                keys_woken_at = CASE WHEN state.keys_woken_under = control.changed_at THEN 'infinity'
+                                     ELSE counted_at END
             WHERE state.kind = control.kind AND state.name = control.name AND state.slot = 0;
+        END IF;
+        IF control.is_due THEN
+            PERFORM procrastinate_diesel_compare_keyed_jobs_v1(
+                control.kind, control.name, control.keys_changed_at, control.has_other_keys, counted_at, began_at);
         END IF;
     END LOOP;
 END;
@@ -476,7 +515,7 @@ BEGIN
     LEFT JOIN procrastinate_diesel_limit_states AS state
         ON state.kind = control.kind AND state.name = control.name AND state.slot = 0
     WHERE control.key_path IS NOT NULL
-      AND (are_all_unchecked OR state.keys_checked_under IS DISTINCT FROM control.changed_at);
+      AND (are_all_unchecked OR state.keys_checked_under IS DISTINCT FROM control.keys_changed_at);
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_unchecked_limits_v1() IS
@@ -1251,6 +1290,12 @@ BEGIN
                 -- Other transactions have locked them.
                 (SELECT 0.25 FROM procrastinate_diesel_keyed_jobs AS keyed WHERE keyed.state IN ('new', 'ended')
                  LIMIT 1)),
+            -- A comparison is to go on.
+            (SELECT 0.01 FROM procrastinate_diesel_flow_controls AS compared
+             JOIN procrastinate_diesel_limit_states AS state
+                ON state.kind = compared.kind AND state.name = compared.name AND state.slot = 0
+             WHERE compared.key_path IS NOT NULL AND state.keys_checked_at = 'epoch'
+             LIMIT 1),
             min(CASE WHEN next.is_ready AND (control.kind = 'queue' OR target_queue_names IS NULL) THEN 0.01
                      WHEN next.is_ready THEN 1
                      ELSE greatest(extract(epoch FROM next.wakes_at - counted_at), 0) END))
@@ -1300,7 +1345,9 @@ BEGIN
         ON CONFLICT (kind, name) DO UPDATE
         SET key_path = excluded.key_path, key_max_running = excluded.key_max_running,
             key_max_starts = excluded.key_max_starts,
-            key_start_period_seconds = excluded.key_start_period_seconds, changed_at = now();
+            key_start_period_seconds = excluded.key_start_period_seconds, changed_at = now(),
+            keys_changed_at = CASE WHEN former_path = excluded.key_path
+                THEN procrastinate_diesel_flow_controls.keys_changed_at ELSE now() END;
         IF former_path IS NULL THEN
             -- No fetch knows these rows before the end of the transaction.
             PERFORM procrastinate_diesel_add_limit_states_v1(p_kind, p_name, 0);

@@ -58,6 +58,7 @@ diesel::table! {
         key_max_starts -> Nullable<Int4>,
         key_start_period_seconds -> Nullable<Float8>,
         changed_at -> Timestamptz,
+        keys_changed_at -> Timestamptz,
     }
 }
 
@@ -137,6 +138,8 @@ diesel::table! {
         counted_under -> Nullable<Timestamptz>,
         keys_checked_at -> Nullable<Timestamptz>,
         keys_checked_under -> Nullable<Timestamptz>,
+        keys_woken_at -> Nullable<Timestamptz>,
+        keys_woken_under -> Nullable<Timestamptz>,
     }
 }
 

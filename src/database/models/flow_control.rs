@@ -59,6 +59,9 @@ pub struct ProcrastinateFlowControl {
     /// The time of the last change.
     #[diesel(deserialize_as = StoredTime)]
     pub changed_at: DateTime<Utc>,
+    /// When the limit for each key was set, or the place of the key was changed.
+    #[diesel(deserialize_as = StoredTime)]
+    pub keys_changed_at: DateTime<Utc>,
 }
 
 /// The query of all pauses and limits.

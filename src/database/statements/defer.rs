@@ -46,19 +46,8 @@ statement!("defer the job": InsertJobUnlessEnqueued -> JobId: BigInt, |statement
     Ok(())
 });
 
-/// Finds the pending jobs that hold these queueing locks. It returns each lock with the job's ID.
-pub(crate) struct HoldersOfQueueingLocks {
-    pub(crate) queueing_locks: Vec<String>,
-}
-
-statement!("defer the job": HoldersOfQueueingLocks -> (String, JobId): (Text, BigInt), |statement, out| {
-    out.push_sql("SELECT queueing_lock, id FROM procrastinate_jobs WHERE status = 'todo' AND queueing_lock = ANY(");
-    out.push_bind_param::<Array<Text>, _>(&statement.queueing_locks)?;
-    out.push_sql(")");
-    Ok(())
-});
-
-/// Like [`HoldersOfQueueingLocks`], after cancelling those that had to start before now and were never started.
+/// Finds the pending jobs that hold these queueing locks, after cancelling those that had to start before now and were
+/// never started. It returns each lock with the job's ID.
 pub(crate) struct LivingHolders {
     pub(crate) queueing_locks: Vec<String>,
 }

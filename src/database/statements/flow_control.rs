@@ -72,7 +72,7 @@ statement!(
 /// A query of pauses and limits, to which conditions can be added.
 pub(crate) const SELECT_CONTROLS: &str = "SELECT kind, name, paused_at, paused_by, pause_reason, skips_ticks, \
     max_running, max_starts, start_period_seconds, key_path, key_max_running, key_max_starts, \
-    key_start_period_seconds, changed_at FROM procrastinate_diesel_flow_controls WHERE kind <> 'deadline'";
+    key_start_period_seconds, changed_at, keys_changed_at FROM procrastinate_diesel_flow_controls WHERE kind <> 'deadline'";
 
 /// All pauses and limits, sorted by kind and name.
 pub(crate) struct ListFlowControlsQuery;

@@ -82,7 +82,8 @@ fn a_job_with_a_lock_that_the_snapshot_does_not_see_as_taken_ends_no_fetch_in_a_
     queue.run(
         "SELECT procrastinate_diesel_assign_keys_v1(10, now());
          UPDATE procrastinate_diesel_limit_states AS state
-             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.changed_at
+             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.keys_changed_at,
+                 keys_woken_at = 'infinity', keys_woken_under = control.changed_at
              FROM procrastinate_diesel_flow_controls AS control
              WHERE control.kind = state.kind AND control.name = state.name",
     );
@@ -143,10 +144,45 @@ fn cleaning_up_after_the_limit_of_a_queue_leaves_its_jobs_to_the_limit_of_their_
     limit(&mut queue, "queue", "default", "NULL");
     queue.run(
         "UPDATE procrastinate_diesel_limit_states AS state
-             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.changed_at
+             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.keys_changed_at,
+                 keys_woken_at = 'infinity', keys_woken_under = control.changed_at
              FROM procrastinate_diesel_flow_controls AS control
              WHERE control.kind = state.kind AND control.name = state.name AND state.kind = 'task';
          SELECT procrastinate_diesel_clean_keys_v1(1000)",
     );
     assert_eq!(queue.rows(&fetching(9)), ["2", "3"]);
+}
+
+#[test]
+fn a_pause_or_another_number_does_not_compare_the_keys_of_all_jobs() {
+    let mut queue = Queue::new();
+    queue.run(
+        r#"SELECT procrastinate_diesel_limit_keys_v1('queue', 'default', '{tenant}', 2, NULL, NULL);
+           INSERT INTO procrastinate_jobs (queue_name, task_name, args)
+           SELECT 'default', 'task', jsonb_build_object('tenant', 'a') FROM generate_series(1, 10);
+           SELECT procrastinate_diesel_assign_keys_v1(10, now());
+           UPDATE procrastinate_diesel_limit_states SET keys_checked_at = now() + interval '1 hour',
+               keys_checked_under = control.keys_changed_at
+           FROM procrastinate_diesel_flow_controls AS control"#,
+    );
+    let checked = "SELECT keys_checked_at, keys_checked_under FROM procrastinate_diesel_limit_states WHERE slot = 0";
+    let before = queue.row(checked);
+    for change in [
+        "pause_v1('queue', 'default')",
+        "resume_v1('queue', 'default')",
+        "set_limit_v1('queue', 'default', 100, NULL, NULL)",
+        "limit_keys_v1('queue', 'default', '{tenant}', 3, NULL, NULL)",
+    ] {
+        queue.run(&format!(
+            "UPDATE procrastinate_diesel_limit_keys SET wakes_at = now() + interval '1 hour' WHERE wakes_at IS NOT NULL;
+             SELECT procrastinate_diesel_{change}"
+        ));
+        queue.rows(&fetching(1));
+        assert_eq!(queue.row(checked), before, "{change}");
+    }
+    // But it wakes the keys.
+    assert_eq!(queue.row("SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'"), "3");
+    queue.run("SELECT procrastinate_diesel_limit_keys_v1('queue', 'default', '{other}', 3, NULL, NULL)");
+    queue.rows(&fetching(1));
+    assert_ne!(queue.row(checked), before);
 }

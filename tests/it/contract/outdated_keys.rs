@@ -166,7 +166,7 @@ fn no_job_starts_under_the_limit_of_its_task_any_more_when_its_queue_has_one() {
     limit(&mut queue, ONE);
     // The first fetch notes ten thousand of them, and assigns one thousand.
     assert_eq!(queue.rows(&fetching(10)), ["1"]);
-    for _ in 0..3 {
+    for _ in 0..12 {
         assert_eq!(queue.rows(&fetching(10)), NONE);
     }
     let states = "SELECT state, count(*) FROM procrastinate_diesel_keyed_jobs AS keyed

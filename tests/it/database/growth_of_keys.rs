@@ -77,7 +77,8 @@ fn a_new_job_reads_few_rows_of_others_although_the_statistics_say_that_there_are
         &mut fetching,
         "UPDATE procrastinate_diesel_limit_keys SET wakes_at = now() + interval '1 hour' WHERE wakes_at IS NOT NULL;
          UPDATE procrastinate_diesel_limit_states AS state
-             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.changed_at
+             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.keys_changed_at,
+                 keys_woken_at = 'infinity', keys_woken_under = control.changed_at
              FROM procrastinate_diesel_flow_controls AS control
              WHERE control.kind = state.kind AND control.name = state.name",
     );
@@ -158,7 +159,8 @@ fn read_beside(what: &str, shape: &str, limit: i32, many: u32) -> Vec<i64> {
         &mut connection,
         "UPDATE procrastinate_diesel_limit_keys SET wakes_at = now() + interval '1 hour' WHERE wakes_at IS NOT NULL;
          UPDATE procrastinate_diesel_limit_states AS state
-             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.changed_at
+             SET keys_checked_at = now() + interval '1 hour', keys_checked_under = control.keys_changed_at,
+                 keys_woken_at = 'infinity', keys_woken_under = control.changed_at
              FROM procrastinate_diesel_flow_controls AS control
              WHERE control.kind = state.kind AND control.name = state.name;
          INSERT INTO procrastinate_jobs (queue_name, task_name, args)

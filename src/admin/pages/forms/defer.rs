@@ -21,7 +21,7 @@ use crate::admin::shared::Shared;
 use crate::database::connection::Connection;
 use crate::database::connection::run::Run;
 use crate::database::statements::actions::{Record, SetExactArgs};
-use crate::database::statements::defer::HoldersOfQueueingLocks;
+use crate::database::statements::defer::LivingHolders;
 use crate::error::Error;
 use crate::job::JobId;
 use crate::queue::bulk::record::{begin, end, record_of_job};
@@ -140,7 +140,7 @@ impl From<Error> for Stop {
 /// The pending job with this queueing lock. If it cannot be found, the error stands without it.
 async fn holder(shared: &Shared, queueing_lock: String) -> Option<JobId> {
     let mut started = shared.read().await.ok()?;
-    let holders = started.reading.load(HoldersOfQueueingLocks { queueing_locks: vec![queueing_lock] }).await.ok()?;
+    let holders = started.reading.load(LivingHolders { queueing_locks: vec![queueing_lock] }).await.ok()?;
     started.reading.end().await.ok()?;
     holders.first().map(|(_, id)| *id)
 }

@@ -8,8 +8,8 @@ use diesel::result::QueryResult;
 use crate::database::in_memory::violations::Violation;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::statements::defer::{
-    DeferOrReplaceJobs, DeferWithOptions, EffectOrTaken, ExtraOptions, HoldersOfQueueingLocks, InsertEachJob,
-    InsertJob, InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, LivingHolders, NewJob,
+    DeferOrReplaceJobs, DeferWithOptions, EffectOrTaken, ExtraOptions, InsertEachJob, InsertJob,
+    InsertJobUnlessEnqueued, InsertJobs, InsertedOrTaken, LivingHolders, NewJob,
 };
 use crate::job::JobId;
 
@@ -29,20 +29,14 @@ impl Answer for InsertJobUnlessEnqueued {
     }
 }
 
-impl Answer for HoldersOfQueueingLocks {
+impl Answer for LivingHolders {
     fn answer(self, store: &mut Store) -> QueryResult<Vec<(String, JobId)>> {
+        store.expire_holders(&self.queueing_locks);
         let holders = self.queueing_locks.into_iter().filter_map(|lock| {
             let id = store.holder_of(&lock)?;
             Some((lock, id.into()))
         });
         Ok(holders.collect())
-    }
-}
-
-impl Answer for LivingHolders {
-    fn answer(self, store: &mut Store) -> QueryResult<Vec<(String, JobId)>> {
-        store.expire_holders(&self.queueing_locks);
-        HoldersOfQueueingLocks { queueing_locks: self.queueing_locks }.answer(store)
     }
 }
 

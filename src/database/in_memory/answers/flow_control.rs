@@ -32,6 +32,7 @@ impl Store {
             key_max_starts: None,
             key_start_period_seconds: None,
             changed_at,
+            keys_changed_at: changed_at,
         });
         control.changed_at = changed_at;
         control
@@ -108,6 +109,9 @@ impl Answer for LimitKeysQuery {
             store.flow.keys.remove(&target);
         }
         let control = store.control(self.kind, self.name);
+        if former_path != path {
+            control.keys_changed_at = control.changed_at;
+        }
         control.key_path = path;
         control.key_max_running = self.max_running;
         control.key_max_starts = self.max_starts;

@@ -321,8 +321,16 @@ fn control(both: &mut Both, random: &mut Rng) {
         || ListFlowControlsQuery,
         |control| {
             let (since, changed_at) = (time_text(control.paused_at), Utc::now());
-            format!("{since} {:?}", ProcrastinateFlowControl { paused_at: None, changed_at, ..control.clone() })
-                .replace(&format!("{changed_at:?}"), "")
+            format!(
+                "{since} {:?}",
+                ProcrastinateFlowControl {
+                    paused_at: None,
+                    changed_at,
+                    keys_changed_at: changed_at,
+                    ..control.clone()
+                }
+            )
+            .replace(&format!("{changed_at:?}"), "")
         },
     );
 }
