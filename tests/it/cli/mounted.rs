@@ -35,6 +35,11 @@ async fn introduce(context: JobContext) {
     println!("run by {} on {:?}", context.worker_name(), context.worker_queues());
 }
 
+#[task]
+async fn report(timestamp: i64) {
+    let _ = timestamp;
+}
+
 #[task(queueing_lock = "index:{page}", unless_enqueued)]
 async fn index(page: u32) {
     let _ = page;
@@ -48,7 +53,13 @@ async fn build() -> Result<App, Failure> {
     let pool = Pool::builder().max_size(2).connection_timeout(patience).build_unchecked(manager);
     let connector = DieselConnector::new(pool);
     let defaults = |worker: procrastinate::Worker| worker.name("of the application").concurrency(3).queues(["default"]);
-    Ok(App::builder(connector).task::<sum>().task::<introduce>().task::<index>().worker_defaults(defaults).build()?)
+    Ok(App::builder(connector)
+        .task::<sum>()
+        .task::<introduce>()
+        .task::<index>()
+        .task::<report>()
+        .worker_defaults(defaults)
+        .build()?)
 }
 
 #[test]
@@ -209,7 +220,7 @@ fn flags_win_over_variables_and_the_last_of_two_opposites_counts() {
 fn a_program_with_tasks_passes_the_health_checks() {
     let database = database();
     let out = in_program(&database, &["healthchecks"]).well();
-    assert!(out.contains("App configuration: OK (3 tasks)"), "{out}");
+    assert!(out.contains("App configuration: OK (4 tasks)"), "{out}");
     assert!(in_program(&database, &["--help"]).well().contains("worker"));
     in_program(&database, &["schema", "--read"]).well();
 }
@@ -279,6 +290,9 @@ fn a_schedule_with_arguments_that_do_not_fit_its_task_is_refused_or_listed_as_su
         assert!(said.contains("\"sum\""), "{said}");
     }
     in_program(&database, &[&create[..], &["--args", r#"{"a":1,"b":2}"#]].concat()).well();
+    // Each job gets its tick as an argument.
+    in_program(&database, &["schedules", "create", "report", "@daily"]).well();
+    assert_eq!(in_program(&database, &["schedules", "list"]).well().matches("active").count(), 2);
     let said = in_program(&database, &["schedules", "change", "sum", "--args", r#"{"a":1}"#]).with(2);
     assert!(said.contains("missing field `b`"), "{said}");
     assert!(in_program(&database, &["schedules", "list"]).well().contains("active"));

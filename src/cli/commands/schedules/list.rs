@@ -92,7 +92,7 @@ fn problem(schedule: &ProcrastinateSchedule, session: &Session<'_>) -> Option<&'
     if !session.has_tasks {
         return None;
     }
-    match session.app.configure_task(&schedule.task_name, &schedule.args) {
+    match super::configure_tick(session, &schedule.task_name, &schedule.args) {
         Err(Error::UnknownTask { .. }) => Some("not a task of this program"),
         Err(_) if !schedule.is_in_code() => Some("its arguments do not fit the task"),
         _ => None,

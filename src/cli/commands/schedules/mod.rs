@@ -9,6 +9,7 @@
 mod list;
 mod values;
 
+use chrono::Utc;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -17,9 +18,11 @@ use self::values::Values;
 use crate::cli::terminal::failure::Failure;
 use crate::cli::terminal::session::Session;
 use crate::error::Error;
+use crate::queue::defer::JobToDefer;
 use crate::queue::job_manager::{
     change_schedule, create_schedule, pause_schedule, remove_schedule, resume_schedule, run_schedule_now,
 };
+use crate::schedule::TIMESTAMP;
 
 /// List, create, change, pause and run the schedules of periodic tasks
 ///
@@ -110,10 +113,19 @@ impl Key {
 
 /// Refuses arguments that do not fit the task, if the program has it: workers would defer nothing.
 fn check_arguments(session: &Session<'_>, key: &Key, args: &Value) -> Result<(), Failure> {
-    match session.app.configure_task(&key.task, args) {
+    match configure_tick(session, &key.task, args) {
         Ok(_) | Err(Error::UnknownTask { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Makes the job of a tick, which is an argument of its own.
+fn configure_tick(session: &Session<'_>, task: &str, args: &Value) -> Result<JobToDefer, Error> {
+    let mut args = args.clone();
+    if let Some(args) = args.as_object_mut() {
+        args.insert(TIMESTAMP.to_owned(), Utc::now().timestamp().into());
+    }
+    session.app.configure_task(task, args)
 }
 
 impl Schedules {
