@@ -983,7 +983,7 @@ BEGIN
     UPDATE procrastinate_diesel_limit_keys AS known
     SET is_ready = false, is_nearly_full = known.is_nearly_full OR each.room = 0,
         waits_for_room = is_any_full AND each.is_pending AND each.next_room_at IS NULL,
-        vain_searches = known.vain_searches + 1,
+        vain_searches = known.vain_searches + CASE WHEN each.next_room_at IS NULL THEN 1 ELSE 0 END,
         -- Very many keys can wait, and very many jobs of one key. They must not keep workers busy.
         wakes_at = CASE WHEN each.is_pending
             THEN coalesce(each.next_room_at, counted_at + greatest(
@@ -1042,14 +1042,15 @@ BEGIN
         UPDATE procrastinate_diesel_limit_keys AS known SET wakes_at = 'epoch'
         WHERE known.id = ANY (ARRAY(
             SELECT waiting.id FROM procrastinate_diesel_limit_keys AS waiting
-            WHERE waiting.wakes_at > clock_timestamp() + interval '1 second' AND waiting.vain_searches >= 5
+            WHERE waiting.wakes_at > clock_timestamp() + interval '1 second' AND waiting.vain_searches > 0
             ORDER BY waiting.wakes_at
             FOR NO KEY UPDATE SKIP LOCKED));
     END IF;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_rouse_keys_v1() IS
-    'Lets fetches look again at the keys that they have looked at in vain for long.';
+    'Lets fetches look again at the keys that they have looked at in vain, if that would be later '
+    'than in a second.';
 
 CREATE FUNCTION procrastinate_diesel_open_keys_v1(
         flow procrastinate_diesel_flow_v1, wanted integer, tried_keys bigint[], passed_over bigint[], last_lock text,

@@ -166,6 +166,15 @@ fn the_longer_no_job_of_a_key_can_start_the_more_seldom_it_is_looked_at() {
     wait(&mut queue);
     queue.run("SELECT procrastinate_diesel_resume_v1('task', 'task')");
     assert_eq!(queue.rows(&fetching(9)), ["1", "2"]);
+    // It does not matter how often it was in vain.
+    queue.run("SELECT procrastinate_diesel_pause_v1('task', 'task')");
+    queue.add(json!([{ "args": { "tenant": "c" } }]));
+    for _ in 0..2 {
+        queue.run("UPDATE procrastinate_diesel_limit_keys SET wakes_at = now() WHERE key = 'c'");
+        assert_eq!(queue.rows(&fetching(9)), NONE);
+    }
+    queue.run("SELECT procrastinate_diesel_resume_v1('task', 'task')");
+    assert_eq!(queue.rows(&fetching(9)), ["3"]);
     assert_eq!(queue.rows("SELECT DISTINCT vain_searches FROM procrastinate_diesel_limit_keys"), ["0"]);
 }
 
