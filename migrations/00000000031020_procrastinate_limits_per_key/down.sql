@@ -36,7 +36,7 @@ DROP FUNCTION procrastinate_diesel_clean_keys_v1(integer);
 DROP FUNCTION procrastinate_diesel_unchecked_limits_v1();
 DROP FUNCTION procrastinate_diesel_check_keyed_jobs_v1(timestamptz);
 DROP FUNCTION procrastinate_diesel_compare_keyed_jobs_v1(
-    text, varchar, timestamptz, boolean, timestamptz, timestamptz);
+    text, varchar, timestamptz, boolean, boolean, timestamptz, timestamptz);
 DROP FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(integer);
 DROP FUNCTION procrastinate_diesel_remove_idle_keys_v1(text, varchar, integer);
 DROP FUNCTION procrastinate_diesel_wake_keys_v1(text, varchar, timestamptz);

@@ -381,18 +381,13 @@ COMMENT ON FUNCTION procrastinate_diesel_note_unlimited_jobs_v1(integer) IS
     'Marks the jobs of limits for each key that were removed, all running ones and at most so many '
     'others of each, because they may have another one. Forgets such a limit when it has no jobs.';
 
--- How long ago a limit was set decides how often to search: a transaction that did not see it
--- rarely stays open for long.
 CREATE FUNCTION procrastinate_diesel_compare_keyed_jobs_v1(
-        p_kind text, p_name varchar, p_changed_at timestamptz, has_other_keys boolean, counted_at timestamptz,
-        began_at timestamptz)
+        p_kind text, p_name varchar, p_changed_at timestamptz, has_other_keys boolean, is_going_on boolean,
+        counted_at timestamptz, began_at timestamptz)
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    is_going_on CONSTANT boolean := (
-        SELECT state.keys_checked_at = 'epoch' FROM procrastinate_diesel_limit_states AS state
-        WHERE state.kind = p_kind AND state.name = p_name AND state.slot = 0);
     are_all boolean;
 BEGIN
     IF is_going_on AND NOT has_other_keys AND 1000 = (
@@ -404,7 +399,7 @@ BEGIN
     END IF;
     are_all := procrastinate_diesel_note_missing_jobs_v1(p_kind, p_name, 10000, true);
     are_all := procrastinate_diesel_note_outdated_jobs_v1(
-        p_kind, p_name, 10000, has_other_keys OR coalesce(is_going_on, false)) AND are_all;
+        p_kind, p_name, 10000, has_other_keys OR is_going_on) AND are_all;
     PERFORM procrastinate_diesel_remove_idle_keys_v1(p_kind, p_name, 10000);
     -- If these were not all, a later fetch goes on. The running ones come first, so all of them are
     -- known. A search that takes long is not repeated for ten times as long.
@@ -415,10 +410,13 @@ BEGIN
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_compare_keyed_jobs_v1(
-    text, varchar, timestamptz, boolean, timestamptz, timestamptz) IS
+    text, varchar, timestamptz, boolean, boolean, timestamptz, timestamptz) IS
     'Searches for jobs that a limit for each key does not know, or does not know as they are. '
-    'has_other_keys if the limit was set or its path changed since the last time.';
+    'has_other_keys if the limit was set or its path changed since the last time, is_going_on if '
+    'there were more than were noted then.';
 
+-- How long ago a limit was set decides how often to search: a transaction that did not see it
+-- rarely stays open for long.
 CREATE FUNCTION procrastinate_diesel_check_keyed_jobs_v1(counted_at timestamptz)
     RETURNS void
     LANGUAGE plpgsql
@@ -477,7 +475,8 @@ BEGIN
         END IF;
         IF control.is_due THEN
             PERFORM procrastinate_diesel_compare_keyed_jobs_v1(
-                control.kind, control.name, control.keys_changed_at, control.has_other_keys, counted_at, began_at);
+                control.kind, control.name, control.keys_changed_at, control.has_other_keys,
+                former.keys_checked_at IS NOT DISTINCT FROM 'epoch', counted_at, began_at);
         END IF;
     END LOOP;
 END;

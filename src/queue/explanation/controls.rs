@@ -96,12 +96,8 @@ async fn is_full<R: Run>(what: &str, control: &ProcrastinateFlowControl, run: &m
         let statement = RecentStarts { kind: kind.clone(), name: name.clone(), period_seconds };
         let (starts, next_start) = run.load_one(statement).await?;
         if starts >= i64::from(most) {
-            let next = next_start.map(|time| Phrase::new(", the next can start ").with(time));
-            let full = limited.with(format!("{starts} started"));
-            return Ok(Some(match next {
-                Some(next) => full.join(next),
-                None => full,
-            }));
+            let full = limited.with(format!("{starts} started, the next can start"));
+            return Ok(Some(full.with_some(next_start)));
         }
     }
     Ok(None)
