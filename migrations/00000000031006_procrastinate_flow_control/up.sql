@@ -268,11 +268,11 @@ COMMENT ON TYPE procrastinate_diesel_room_v1 IS
     'jobs_per_slot is how many jobs a fetch with a slot may start, if has_slots. slot is the one '
     'that the fetch has locked, 0 if it is alone. changed_at is when the limit was changed.';
 
-CREATE TYPE procrastinate_diesel_recorded_starts_v1 AS (
-    kind text, name varchar(128), slot integer, period_seconds double precision, counted_at timestamptz, jobs integer);
-COMMENT ON TYPE procrastinate_diesel_recorded_starts_v1 IS
-    'Starts that are recorded in the slot of a limit before the jobs are started: so many jobs, at '
-    'the time counted_at.';
+CREATE TYPE procrastinate_diesel_slot_v1 AS (
+    kind text, name varchar(128), slot integer, period_seconds double precision);
+COMMENT ON TYPE procrastinate_diesel_slot_v1 IS
+    'A slot of a limit that a fetch has locked. period_seconds is the period of the limit, NULL if '
+    'it does not limit starts.';
 
 CREATE FUNCTION procrastinate_diesel_is_task_pending_v1(p_task_name varchar, target_queue_names varchar[])
     RETURNS boolean
@@ -383,7 +383,7 @@ DECLARE
     last_place CONSTANT integer := cardinality(started_at);
 BEGIN
     entry_end := procrastinate_diesel_entry_end_v1(counted_at, period_seconds);
-    -- Usually there is such an entry, and all others still count.
+    -- Usually the last entry is the one to add to, and all others still count.
     IF started_at[last_place] = entry_end AND started_at[1] > counted_at - make_interval(secs => period_seconds) THEN
         new_started_at := started_at;
         new_counted_starts := counted_starts;
@@ -583,89 +583,90 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_keep_jobs_left_v1(procrastinate_diesel_room_v1, integer) IS
     'Notes how many more jobs a slot may start, after a fetch of so many jobs that has counted.';
 
-CREATE FUNCTION procrastinate_diesel_take_jobs_left_v1(
+CREATE FUNCTION procrastinate_diesel_take_slots_v1(
         target_queue_names varchar[], wanted integer, due_at timestamptz, OUT is_possible boolean,
-        OUT recorded procrastinate_diesel_recorded_starts_v1[], OUT blocked_queues varchar[],
-        OUT blocked_tasks varchar[])
+        OUT slots procrastinate_diesel_slot_v1[], OUT blocked_queues varchar[], OUT blocked_tasks varchar[])
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    counted_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
     held text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
     may_share CONSTANT boolean :=
         held = '' AND current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
     known record;
-    free record;
-    last_entry integer;
 BEGIN
+    is_possible := true;
     blocked_queues := '{}';
     blocked_tasks := '{}';
     FOR known IN
-        SELECT control.kind, control.name, control.changed_at, control.start_period_seconds AS period_seconds,
-            control.kind = 'deadline' OR control.key_path IS NOT NULL AS is_other,
-            may_share AND control.paused_at IS NULL AS may_have_slot
+        SELECT control.kind, control.name, control.start_period_seconds AS period_seconds,
+            control.kind = 'deadline' OR control.key_path IS NOT NULL AS is_other, free.slot
         FROM procrastinate_diesel_flow_controls AS control
+        LEFT JOIN LATERAL (
+            SELECT state.slot
+            FROM procrastinate_diesel_limit_states AS state
+            WHERE may_share AND control.paused_at IS NULL AND control.key_path IS NULL
+              AND state.kind = control.kind AND state.name = control.name AND state.slot > 0
+              AND state.jobs_left >= wanted AND state.counted_under = control.changed_at
+            ORDER BY state.slot
+            LIMIT 1
+            FOR UPDATE OF state SKIP LOCKED) AS free ON true
         WHERE target_queue_names IS NULL OR control.kind <> 'queue' OR control.key_path IS NOT NULL
            OR control.name = ANY (target_queue_names)
         ORDER BY control.kind, control.name
     LOOP
-        is_possible := NOT known.is_other;
-        EXIT WHEN NOT is_possible;
-        SELECT state.slot, state.started_at, state.counted_starts INTO free
-        FROM procrastinate_diesel_limit_states AS state
-        WHERE known.may_have_slot AND state.kind = known.kind AND state.name = known.name AND state.slot > 0
-          AND state.jobs_left >= wanted AND state.counted_under = known.changed_at
-        ORDER BY state.slot
-        LIMIT 1
-        FOR UPDATE SKIP LOCKED;
-        IF held = '' AND free.slot IS NOT NULL THEN
-            held := set_config('procrastinate_diesel.holds_limits', 'without jobs', true);
-        END IF;
+        IF known.slot IS NOT NULL THEN
+            slots := slots || (known.kind, known.name, known.slot, known.period_seconds)::procrastinate_diesel_slot_v1;
+        ELSIF NOT is_possible OR known.is_other
+            OR procrastinate_diesel_may_be_pending_v1(known.kind, known.name, target_queue_names, due_at)
+        THEN
+            is_possible := false;
         -- A job that is deferred meanwhile is left for the next fetch.
-        IF (free.slot IS NULL OR known.period_seconds IS NOT NULL)
-                AND NOT procrastinate_diesel_may_be_pending_v1(known.kind, known.name, target_queue_names, due_at) THEN
-            IF known.kind = 'queue' THEN
-                blocked_queues := blocked_queues || known.name;
-            ELSE
-                blocked_tasks := blocked_tasks || known.name;
-            END IF;
-            CONTINUE;
+        ELSIF known.kind = 'queue' THEN
+            blocked_queues := blocked_queues || known.name;
+        ELSE
+            blocked_tasks := blocked_tasks || known.name;
         END IF;
-        is_possible := free.slot IS NOT NULL;
-        EXIT WHEN NOT is_possible;
-        IF known.period_seconds IS NOT NULL THEN
-            recorded := recorded || (
-                known.kind, known.name, free.slot, known.period_seconds, counted_at,
-                wanted)::procrastinate_diesel_recorded_starts_v1;
-            -- Usually the last entry is the one to add to, and all others still count.
-            last_entry := cardinality(free.started_at);
-            IF free.started_at[last_entry] = procrastinate_diesel_entry_end_v1(counted_at, known.period_seconds)
-                AND free.started_at[1] > counted_at - make_interval(secs => known.period_seconds)
-            THEN
-                free.counted_starts[last_entry] := free.counted_starts[last_entry] + wanted;
-            ELSE
-                SELECT added.new_started_at, added.new_counted_starts INTO free.started_at, free.counted_starts
-                FROM procrastinate_diesel_add_starts_v1(
-                    free.started_at, free.counted_starts, known.period_seconds, counted_at, wanted) AS added;
-            END IF;
-        END IF;
-        UPDATE procrastinate_diesel_limit_states AS state
-        SET fetches = state.fetches + 1, jobs_left = state.jobs_left - wanted, started_at = free.started_at,
-            counted_starts = free.counted_starts
-        WHERE state.kind = known.kind AND state.name = known.name AND state.slot = free.slot;
     END LOOP;
     IF NOT FOUND THEN
         -- If nothing is paused or limited any more, the fetch must notice it.
         is_possible := EXISTS (SELECT FROM procrastinate_diesel_flow_controls);
     END IF;
+    IF slots IS NOT NULL THEN
+        held := set_config('procrastinate_diesel.holds_limits', 'without jobs', true);
+    END IF;
 END;
 $function$;
-COMMENT ON FUNCTION procrastinate_diesel_take_jobs_left_v1(varchar[], integer, timestamptz) IS
-    'Prepares a fetch of so many jobs without a count, from all queues or from one. Takes them '
-    'from the jobs left in a slot of each limit whose jobs may be pending, and records them as '
-    'starts if it has a period. A queue or task without pending jobs is blocked. Not is_possible '
-    'if a pause or a limit without such a slot concerns pending jobs, or if there are keys or '
-    'deadlines.';
+COMMENT ON FUNCTION procrastinate_diesel_take_slots_v1(varchar[], integer, timestamptz) IS
+    'Prepares a fetch of so many jobs without a count, from all queues or from one. Locks a slot '
+    'of each limit that has so many jobs left, until the end of the transaction. A queue or task '
+    'without such a slot and without pending jobs is blocked. Not is_possible if a pause or a '
+    'limit without such a slot concerns pending jobs, or if there are keys or deadlines.';
+
+CREATE FUNCTION procrastinate_diesel_use_slot_v1(
+        taken procrastinate_diesel_slot_v1, started integer, due_at timestamptz)
+    RETURNS void
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF taken.period_seconds IS NULL THEN
+        UPDATE procrastinate_diesel_limit_states AS state
+        SET fetches = state.fetches + 1, jobs_left = state.jobs_left - started
+        WHERE state.kind = taken.kind AND state.name = taken.name AND state.slot = taken.slot;
+    ELSE
+        UPDATE procrastinate_diesel_limit_states AS state
+        SET fetches = state.fetches + 1, jobs_left = state.jobs_left - started,
+            (started_at, counted_starts) = (
+                SELECT added.new_started_at, added.new_counted_starts
+                FROM procrastinate_diesel_add_starts_v1(
+                    state.started_at, state.counted_starts, taken.period_seconds,
+                    procrastinate_diesel_start_time_v1(due_at), started) AS added)
+        WHERE state.kind = taken.kind AND state.name = taken.name AND state.slot = taken.slot;
+    END IF;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_use_slot_v1(procrastinate_diesel_slot_v1, integer, timestamptz) IS
+    'Takes so many jobs, which a fetch has started, from those left in its slot, and records their '
+    'starts if the limit has a period.';
 
 CREATE FUNCTION procrastinate_diesel_take_limit_v1(
         p_kind text, p_name varchar, p_jobs_per_slot integer, may_wait boolean)
@@ -907,53 +908,18 @@ CREATE FUNCTION procrastinate_diesel_record_starts_v1(
     RETURNS void
     LANGUAGE plpgsql
 AS $function$
-DECLARE
-    state record;
-    added record;
 BEGIN
-    SELECT known.started_at, known.counted_starts INTO state
-    FROM procrastinate_diesel_limit_states AS known
-    WHERE known.kind = p_kind AND known.name = p_name AND known.slot = p_slot;
-    added := procrastinate_diesel_add_starts_v1(
-        state.started_at, state.counted_starts, period_seconds, counted_at, jobs);
-    UPDATE procrastinate_diesel_limit_states AS known
-    SET started_at = added.new_started_at, counted_starts = added.new_counted_starts
-    WHERE known.kind = p_kind AND known.name = p_name AND known.slot = p_slot;
+    UPDATE procrastinate_diesel_limit_states AS state
+    SET (started_at, counted_starts) = (
+        SELECT added.new_started_at, added.new_counted_starts
+        FROM procrastinate_diesel_add_starts_v1(
+            state.started_at, state.counted_starts, period_seconds, counted_at, jobs) AS added)
+    WHERE state.kind = p_kind AND state.name = p_name AND state.slot = p_slot;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_record_starts_v1(
     text, varchar, integer, double precision, timestamptz, integer) IS
-    'Records started jobs in the slot of a limit, which the fetch has locked. jobs is negative if '
-    'more were recorded before than have started.';
-
-CREATE FUNCTION procrastinate_diesel_correct_starts_v1(
-        recorded procrastinate_diesel_recorded_starts_v1, started_ids bigint[], due_at timestamptz)
-    RETURNS void
-    LANGUAGE plpgsql
-AS $function$
-DECLARE
-    started CONSTANT integer := (
-        SELECT count(*) FROM procrastinate_jobs AS job
-        WHERE job.id = ANY (started_ids)
-          AND recorded.name = CASE recorded.kind WHEN 'queue' THEN job.queue_name ELSE job.task_name END);
-    started_at CONSTANT timestamptz := procrastinate_diesel_start_time_v1(due_at);
-BEGIN
-    IF started_at > procrastinate_diesel_entry_end_v1(recorded.counted_at, recorded.period_seconds) THEN
-        -- It had to wait. Starts must not count as earlier than they are.
-        PERFORM procrastinate_diesel_record_starts_v1(
-            recorded.kind, recorded.name, recorded.slot, recorded.period_seconds, recorded.counted_at, -recorded.jobs);
-        PERFORM procrastinate_diesel_record_starts_v1(
-            recorded.kind, recorded.name, recorded.slot, recorded.period_seconds, started_at, started);
-    ELSIF started < recorded.jobs THEN
-        PERFORM procrastinate_diesel_record_starts_v1(
-            recorded.kind, recorded.name, recorded.slot, recorded.period_seconds, recorded.counted_at,
-            started - recorded.jobs);
-    END IF;
-END;
-$function$;
-COMMENT ON FUNCTION procrastinate_diesel_correct_starts_v1(
-    procrastinate_diesel_recorded_starts_v1, bigint[], timestamptz) IS
-    'Corrects what was recorded before jobs were started: these jobs have started, at this time.';
+    'Records started jobs in the slot of a limit, which the fetch has locked.';
 
 CREATE FUNCTION procrastinate_diesel_count_starts_v1(
         flow procrastinate_diesel_flow_v1, started_ids bigint[], due_at timestamptz)

@@ -14,11 +14,9 @@ CREATE FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(
         p_worker_id bigint, target_queue_names varchar[], wanted integer, due_at timestamptz,
         ignores_locks boolean DEFAULT false, is_controlled boolean DEFAULT false,
         blocked_queues varchar[] DEFAULT '{}', blocked_tasks varchar[] DEFAULT '{}',
-        has_deadlines boolean DEFAULT false)
-    RETURNS bigint[] LANGUAGE plpgsql
+        has_deadlines boolean DEFAULT false,
+        OUT started_ids bigint[], OUT queue_names varchar[], OUT task_names varchar[]) LANGUAGE plpgsql
 AS $function$
-DECLARE
-    started_ids bigint[];
 BEGIN
     IF target_queue_names IS NULL THEN
         WITH started AS (
@@ -47,10 +45,11 @@ BEGIN
                 ORDER BY unlocked.priority DESC, unlocked.id
                 LIMIT wanted
                 FOR UPDATE OF unlocked SKIP LOCKED))
-            RETURNING job.id),
-        events AS (
-            INSERT INTO procrastinate_events (job_id, type) SELECT started.id, 'started' FROM started)
-        SELECT array_agg(started.id) INTO started_ids FROM started;
+            RETURNING job.id, job.queue_name, job.task_name),
+        events AS (INSERT INTO procrastinate_events (job_id, type) SELECT started.id, 'started' FROM started)
+        SELECT array_agg(started.id), array_agg(started.queue_name) FILTER (WHERE is_controlled),
+            array_agg(started.task_name) FILTER (WHERE is_controlled)
+        INTO started_ids, queue_names, task_names FROM started;
     ELSIF cardinality(target_queue_names) = 1 THEN
         WITH started AS (
             UPDATE procrastinate_jobs AS job
@@ -81,21 +80,22 @@ BEGIN
                 ORDER BY unlocked.queue_name, unlocked.priority DESC, unlocked.id
                 LIMIT wanted
                 FOR UPDATE OF unlocked SKIP LOCKED))
-            RETURNING job.id),
-        events AS (
-            INSERT INTO procrastinate_events (job_id, type) SELECT started.id, 'started' FROM started)
-        SELECT array_agg(started.id) INTO started_ids FROM started;
+            RETURNING job.id, job.queue_name, job.task_name),
+        events AS (INSERT INTO procrastinate_events (job_id, type) SELECT started.id, 'started' FROM started)
+        SELECT array_agg(started.id), array_agg(started.queue_name) FILTER (WHERE is_controlled),
+            array_agg(started.task_name) FILTER (WHERE is_controlled)
+        INTO started_ids, queue_names, task_names FROM started;
     END IF;
-    RETURN coalesce(started_ids, '{}');
+    started_ids := coalesce(started_ids, '{}');
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_fetch_unlocked_jobs_v1(
     bigint, varchar[], integer, timestamptz, boolean, boolean, varchar[], varchar[], boolean) IS
     'Starts the next jobs that are neither locked nor scheduled, for a worker of all queues or of '
-    'one queue, and returns their IDs. Starts none if a scheduled job is due or, unless it ignores '
-    'locks, a locked one is pending, because these may come first. Starts none if anything is '
-    'paused or limited, unless the flow says what is. Starts none for several queues, either: then '
-    'use procrastinate_diesel_lock_next_jobs_v1.';
+    'one queue, and returns their IDs; with is_controlled, also their queues and tasks. Starts '
+    'none if a scheduled job is due or, unless it ignores locks, a locked one is pending, because '
+    'these may come first. Starts none if anything is paused or limited, unless the flow says what '
+    'is. Starts none for several queues, either: then use procrastinate_diesel_lock_next_jobs_v1.';
 
 CREATE FUNCTION procrastinate_diesel_is_any_pending_v1(target_queue_names varchar[], due_at timestamptz)
     RETURNS boolean
@@ -908,16 +908,16 @@ DECLARE
     search CONSTANT procrastinate_diesel_flow_v1 :=
         CASE WHEN cardinality(flow.keyed_queues || flow.keyed_tasks) > 0
              THEN procrastinate_diesel_without_keys_v1(flow) ELSE flow END;
-    started_ids bigint[];
+    started record;
     control text;
 BEGIN
     IF flow.plainly_wanted > 0 THEN
-        started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
+        started := procrastinate_diesel_fetch_unlocked_jobs_v1(
             p_worker_id, search.queue_names, flow.plainly_wanted, due_at, false, true, search.blocked_queues,
             search.blocked_tasks, flow.has_deadlines);
-        IF cardinality(started_ids) > 0 THEN
+        IF cardinality(started.started_ids) > 0 THEN
             IF flow.counts_starts THEN
-                PERFORM procrastinate_diesel_count_starts_v1(flow, started_ids, due_at);
+                PERFORM procrastinate_diesel_count_starts_v1(flow, started.started_ids, due_at);
             END IF;
             -- Whether the next fetch may do without a count. It need not try if pending jobs are
             -- held back, or this fetch was alone.
@@ -927,7 +927,7 @@ BEGIN
             THEN
                 control := set_config('procrastinate_diesel.flow_control', 'plain', false);
             END IF;
-            RETURN started_ids;
+            RETURN started.started_ids;
         END IF;
     END IF;
     IF NOT flow.has_ready_keys AND NOT procrastinate_diesel_is_any_pending_v1(search.queue_names, due_at) THEN
@@ -946,28 +946,28 @@ CREATE FUNCTION procrastinate_diesel_fetch_uncounted_jobs_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    taken CONSTANT record := procrastinate_diesel_take_jobs_left_v1(target_queue_names, wanted, due_at);
-    started_ids bigint[] := '{}';
-    each procrastinate_diesel_recorded_starts_v1;
+    taken CONSTANT record := procrastinate_diesel_take_slots_v1(target_queue_names, wanted, due_at);
+    started record;
+    each procrastinate_diesel_slot_v1;
+    started_of_limit integer;
     held text;
 BEGIN
-    IF taken.is_possible THEN
-        started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
-            p_worker_id, target_queue_names, wanted, due_at, false, true, taken.blocked_queues, taken.blocked_tasks);
+    IF NOT taken.is_possible THEN
+        RETURN '{}';
     END IF;
-    IF cardinality(started_ids) > 0 AND current_setting('procrastinate_diesel.holds_limits', true) <> '' THEN
+    started := procrastinate_diesel_fetch_unlocked_jobs_v1(
+        p_worker_id, target_queue_names, wanted, due_at, false, true, taken.blocked_queues, taken.blocked_tasks);
+    IF cardinality(started.started_ids) > 0 AND taken.slots IS NOT NULL THEN
         held := set_config('procrastinate_diesel.holds_limits', 'true', true);
+        FOREACH each IN ARRAY taken.slots LOOP
+            started_of_limit := cardinality(array_positions(
+                CASE each.kind WHEN 'queue' THEN started.queue_names ELSE started.task_names END, each.name));
+            IF started_of_limit > 0 THEN
+                PERFORM procrastinate_diesel_use_slot_v1(each, started_of_limit, due_at);
+            END IF;
+        END LOOP;
     END IF;
-    FOREACH each IN ARRAY coalesce(taken.recorded, '{}') LOOP
-        -- Usually it has started as many as were recorded, in the same hundredth of the period.
-        IF cardinality(started_ids) < wanted OR each.kind = 'task' OR target_queue_names IS NULL
-            OR procrastinate_diesel_start_time_v1(due_at)
-                > procrastinate_diesel_entry_end_v1(each.counted_at, each.period_seconds)
-        THEN
-            PERFORM procrastinate_diesel_correct_starts_v1(each, started_ids, due_at);
-        END IF;
-    END LOOP;
-    RETURN started_ids;
+    RETURN started.started_ids;
 END;
 $function$;
 COMMENT ON FUNCTION procrastinate_diesel_fetch_uncounted_jobs_v1(bigint, varchar[], integer, timestamptz) IS
@@ -980,6 +980,7 @@ CREATE FUNCTION procrastinate_diesel_fetch_jobs_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
+    started record;
     started_ids bigint[];
     heads record;
     flow procrastinate_diesel_flow_v1;
@@ -993,10 +994,11 @@ DECLARE
 BEGIN
     IF NOT was_controlled AND NOT had_many THEN
         -- If it finds any, no others can start.
-        started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
+        started := procrastinate_diesel_fetch_unlocked_jobs_v1(p_worker_id, target_queue_names, wanted, due_at);
         -- An idle worker is done here.
-        IF cardinality(started_ids) > 0 OR NOT procrastinate_diesel_is_any_pending_v1(target_queue_names, due_at) THEN
-            RETURN started_ids;
+        IF cardinality(started.started_ids) > 0
+            OR NOT procrastinate_diesel_is_any_pending_v1(target_queue_names, due_at) THEN
+            RETURN started.started_ids;
         END IF;
     END IF;
     IF former_control = 'plain' AND coalesce(cardinality(target_queue_names), 1) = 1 THEN
@@ -1036,11 +1038,11 @@ BEGIN
         -- start.
         heads := procrastinate_diesel_find_heads_by_lock_v1(flow, 5, 1, '{}', NULL, due_at);
         IF heads.is_complete AND cardinality(heads.job_ids) = 0 THEN
-            started_ids := procrastinate_diesel_fetch_unlocked_jobs_v1(
+            started := procrastinate_diesel_fetch_unlocked_jobs_v1(
                 p_worker_id, target_queue_names, wanted, due_at, ignores_locks => true);
-        END IF;
-        IF cardinality(started_ids) > 0 THEN
-            RETURN started_ids;
+            IF cardinality(started.started_ids) > 0 THEN
+                RETURN started.started_ids;
+            END IF;
         END IF;
     END IF;
     RETURN procrastinate_diesel_fetch_and_start_v1(p_worker_id, target_queue_names, flow, wanted, due_at);
