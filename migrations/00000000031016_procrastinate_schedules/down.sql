@@ -1,3 +1,5 @@
+DROP FUNCTION procrastinate_diesel_defer_scheduled_jobs_v1(
+    varchar[], text[], varchar[], integer[], varchar[], bigint[], jsonb[], bigint[], timestamptz[], text[]);
 DROP FUNCTION procrastinate_diesel_defer_scheduled_job_v1(
     varchar, text, text, varchar, integer, varchar, bigint, jsonb, bigint, timestamptz, timestamptz, text);
 DROP FUNCTION procrastinate_diesel_store_tick_options_v1(bigint, timestamptz, text);

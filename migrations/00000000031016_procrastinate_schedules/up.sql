@@ -341,3 +341,31 @@ COMMENT ON FUNCTION procrastinate_diesel_defer_scheduled_job_v1(
     'With p_run_requested_at, defers the job of that request instead. Returns the ID of the job or '
     'NULL, and what was found: deferred, already_deferred, queueing_lock_taken, paused, overlaps, '
     'changed (or removed), conflict (also in the database) or locked (somebody is changing it).';
+
+CREATE FUNCTION procrastinate_diesel_defer_scheduled_jobs_v1(
+        queue_names varchar[], locks text[], task_names varchar[], priorities integer[], periodic_ids varchar[],
+        defer_timestamps bigint[], arguments jsonb[], versions bigint[], starts_before timestamptz[],
+        limit_keys text[])
+    RETURNS TABLE (job_id bigint, outcome text)
+    LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RETURN QUERY
+        SELECT deferred.job_id, deferred.outcome
+        FROM unnest(
+            queue_names, locks, task_names, priorities, periodic_ids, defer_timestamps, arguments, versions,
+            starts_before, limit_keys) WITH ORDINALITY
+            AS tick (queue_name, lock, task_name, priority, periodic_id, defer_timestamp, arguments, version,
+                start_before, limit_key, place)
+        CROSS JOIN LATERAL procrastinate_diesel_defer_scheduled_job_v1(
+            tick.queue_name, tick.lock, NULL, tick.task_name, tick.priority, tick.periodic_id, tick.defer_timestamp,
+            tick.arguments, tick.version, NULL, tick.start_before, tick.limit_key) AS deferred
+        ORDER BY tick.place;
+END;
+$function$;
+COMMENT ON FUNCTION procrastinate_diesel_defer_scheduled_jobs_v1(
+    varchar[], text[], varchar[], integer[], varchar[], bigint[], jsonb[], bigint[], timestamptz[], text[]) IS
+    'Defers one tick of each of several schedules, as '
+    'procrastinate_diesel_defer_scheduled_job_v1 does. The schedules must be in the order of task '
+    'and periodic_id, so that two workers do not wait for each other. The jobs have no queueing '
+    'locks, for which it could wait.';

@@ -1,19 +1,15 @@
 //! Defers periodic tasks when they are due.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::time::timeout;
 
-use super::schedule::Schedule;
-use super::timetable::{Entry, ScheduledTasks, Timetable};
+use super::session::{Failure, Session};
+use super::steps::{Progress, defer_ticks, run_on_request};
+use super::timetable::{ScheduledTasks, Timetable};
 use crate::database::connection::run::Run;
 use crate::database::connection::{Connection, Connector};
-use crate::database::statements::periodic::DeferPeriodicJob;
 use crate::database::statements::schedules::{ListSchedulesQuery, RegisterSchedulesQuery};
-use crate::error::Error;
-use crate::queue::defer::tick::{TickOutcome, defer_periodic_job};
 use crate::support::backoff::Backoff;
 
 /// The longest sleep, so that a change of the system clock is noticed.
@@ -21,9 +17,6 @@ const LONGEST_SLEEP: TimeDelta = TimeDelta::seconds(60);
 
 /// How often the schedules in the code are written to the database, so that they count as being in use.
 const REGISTRATION_INTERVAL: TimeDelta = TimeDelta::hours(1);
-
-/// How long the server may take to respond.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Defers the periodic tasks of an application when they are due, with the schedules in its code and in the database.
 /// Every running worker has one.
@@ -64,7 +57,7 @@ impl PeriodicDeferrer {
     pub(crate) fn new(connector: Connector, tasks: Arc<dyn ScheduledTasks>) -> Self {
         Self {
             timetable: Timetable::new(tasks),
-            session: Session { connector, connection: None, is_away: None },
+            session: Session::new(connector),
             load_every: None,
             loaded_at: None,
             load_failure: None,
@@ -150,193 +143,19 @@ impl PeriodicDeferrer {
 
     /// Defers the pending jobs of each schedule in order, and returns whether none is left.
     async fn defer_waiting(&mut self, now: DateTime<Utc>) -> bool {
-        let mut all_deferred = true;
-        let mut is_outdated = false;
+        let mut progress = Progress::Done;
+        let mut ready = Vec::new();
+        // Somebody waits for the requests.
         for entry in self.timetable.entries_mut() {
-            let progress = match run_on_request(&mut self.session, entry, now).await {
-                Progress::Done => defer_ticks(&mut self.session, entry).await,
-                unfinished => unfinished,
-            };
-            all_deferred &= progress == Progress::Done;
-            is_outdated |= progress == Progress::Outdated;
+            match run_on_request(&mut self.session, entry, now).await {
+                Progress::Done => ready.push(entry),
+                unfinished => progress = progress.max(unfinished),
+            }
         }
-        if is_outdated {
+        progress = progress.max(defer_ticks(&mut self.session, ready).await);
+        if progress == Progress::Outdated {
             self.loaded_at = None;
         }
-        all_deferred
+        progress == Progress::Done
     }
-}
-
-/// How far the jobs of a schedule were deferred.
-#[derive(Debug, PartialEq, Eq)]
-enum Progress {
-    Done,
-    /// Some failed, and are kept.
-    Unfinished,
-    /// The schedule was changed, and has to be read again.
-    Outdated,
-}
-
-/// Defers the job that was requested, if any.
-async fn run_on_request(session: &mut Session, entry: &mut Entry, now: DateTime<Utc>) -> Progress {
-    let Some(job) = entry.requested_job(now) else { return Progress::Done };
-    match session.defer(job).await {
-        Ok(TickOutcome::Locked) | Err(Failure::Away(_)) => Progress::Unfinished,
-        Ok(TickOutcome::Changed | TickOutcome::Conflict) => Progress::Outdated,
-        Ok(outcome) => {
-            log_outcome(&entry.schedule, now, &outcome);
-            entry.forget_request();
-            Progress::Done
-        }
-        Err(Failure::Refused(reason)) => {
-            log_failure(&entry.schedule, now, &reason);
-            Progress::Unfinished
-        }
-    }
-}
-
-/// Defers the pending ticks of a schedule in order.
-async fn defer_ticks(session: &mut Session, entry: &mut Entry) -> Progress {
-    while let Some(tick) = entry.ticks.first() {
-        // A later tick must not overtake one that has failed.
-        match session.defer(entry.schedule.at(tick)).await {
-            Ok(TickOutcome::Changed | TickOutcome::Conflict) => return Progress::Outdated,
-            Ok(TickOutcome::Locked) => {
-                entry.ticks.keep_first("another transaction is changing the schedule");
-                return Progress::Unfinished;
-            }
-            Ok(outcome) => {
-                log_outcome(&entry.schedule, tick, &outcome);
-                entry.ticks.forget_first();
-            }
-            Err(Failure::Away(reason) | Failure::Refused(reason)) => {
-                if entry.ticks.keep_first(&reason) {
-                    log_failure(&entry.schedule, tick, &reason);
-                }
-                return Progress::Unfinished;
-            }
-        }
-    }
-    Progress::Done
-}
-
-/// Why something could not be done in the database.
-enum Failure {
-    /// The database cannot be reached at the moment.
-    Away(String),
-    /// The job is invalid, or the database returned an error.
-    Refused(String),
-}
-
-/// The connection of one call.
-#[derive(Debug)]
-struct Session {
-    connector: Connector,
-    connection: Option<Connection>,
-    /// Why there is no connection. One failed attempt is enough.
-    is_away: Option<String>,
-}
-
-impl Session {
-    /// Defers one job.
-    async fn defer(&mut self, job: Result<DeferPeriodicJob, Error>) -> Result<TickOutcome, Failure> {
-        let job = job.map_err(|error| Failure::Refused(error.to_string()))?;
-        self.run("defer the periodic task", async |connection: &mut Connection| {
-            defer_periodic_job(job, connection).await
-        })
-        .await
-    }
-
-    /// Runs statements on the connection, or on a new one. A connection that has failed is not used again.
-    async fn run<T>(
-        &mut self,
-        action: &'static str,
-        statements: impl AsyncFnOnce(&mut Connection) -> Result<T, Error>,
-    ) -> Result<T, Failure> {
-        if let Some(reason) = &self.is_away {
-            return Err(Failure::Away(reason.clone()));
-        }
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => match self.connector.get(action).await {
-                Ok(connection) => connection,
-                Err(error) => return Err(self.away(error.to_string())),
-            },
-        };
-        match timeout(ANSWER_TIMEOUT, statements(&mut connection)).await {
-            Ok(Ok(result)) => {
-                self.connection = Some(connection);
-                Ok(result)
-            }
-            Ok(Err(error)) => Err(Failure::Refused(error.to_string())),
-            Err(_) => Err(self.away(format!("the server did not respond within {ANSWER_TIMEOUT:?}"))),
-        }
-    }
-
-    fn away(&mut self, reason: String) -> Failure {
-        self.is_away = Some(reason.clone());
-        Failure::Away(reason)
-    }
-
-    /// Returns the connection to the pool.
-    fn release(&mut self) {
-        self.connection = None;
-        self.is_away = None;
-    }
-}
-
-fn log_outcome(schedule: &Schedule, tick: DateTime<Utc>, outcome: &TickOutcome) {
-    let (task_name, periodic_id) = (schedule.task_name(), schedule.periodic_id());
-    let defer_timestamp = tick.timestamp();
-    match outcome {
-        TickOutcome::Deferred { job_id, queue } => tracing::info!(
-            action = "periodic_task_deferred",
-            job.id = i64::from(*job_id),
-            job.task_name = task_name,
-            job.queue = queue,
-            periodic_id,
-            defer_timestamp,
-            "deferred the periodic task {task_name} for {tick} as job {job_id}",
-        ),
-        TickOutcome::AlreadyDeferred => tracing::debug!(
-            action = "periodic_task_already_deferred",
-            job.task_name = task_name,
-            periodic_id,
-            defer_timestamp,
-            "the periodic task {task_name} was already deferred for {tick}",
-        ),
-        TickOutcome::QueueingLockTaken { queueing_lock } => tracing::debug!(
-            action = "skip_periodic_task_queueing_lock",
-            job.task_name = task_name,
-            periodic_id,
-            defer_timestamp,
-            queueing_lock,
-            "skipped the periodic task {task_name} for {tick}: another pending job holds its queueing lock",
-        ),
-        TickOutcome::Overlaps => tracing::info!(
-            action = "skip_periodic_task_overlap",
-            job.task_name = task_name,
-            periodic_id,
-            defer_timestamp,
-            "skipped the periodic task {task_name} for {tick}: its last job is pending or running",
-        ),
-        TickOutcome::Paused | TickOutcome::Changed | TickOutcome::Conflict | TickOutcome::Locked => tracing::debug!(
-            action = "skip_periodic_task_paused",
-            job.task_name = task_name,
-            periodic_id,
-            defer_timestamp,
-            "skipped the periodic task {task_name} for {tick}: its schedule was paused",
-        ),
-    }
-}
-
-fn log_failure(schedule: &Schedule, tick: DateTime<Utc>, reason: &str) {
-    let (task_name, periodic_id) = (schedule.task_name(), schedule.periodic_id());
-    tracing::error!(
-        action = "periodic_task_error",
-        job.task_name = task_name,
-        periodic_id,
-        defer_timestamp = tick.timestamp(),
-        "could not defer the periodic task {task_name} for {tick}, will retry: {reason}",
-    );
 }

@@ -6,10 +6,14 @@
 //! | `schedule` | the schedule after validation |
 //! | `ticks` | which ticks are due, and which were missed |
 //! | `timetable` | the schedules of an application, those in the database included, with their ticks |
-//! | `deferrer` | defers the ticks that are due |
+//! | `deferrer` | reads the schedules, and defers what is due |
+//! | `steps` | defers jobs on request and ticks |
+//! | `session` | the connection for that |
 
 mod deferrer;
 mod schedule;
+mod session;
+mod steps;
 mod ticks;
 mod timetable;
 

@@ -46,6 +46,11 @@ impl Schedule {
         &self.periodic_id
     }
 
+    /// The task and the `periodic_id`. No two schedules have the same.
+    pub(super) fn key(&self) -> (&str, &str) {
+        (&self.task_name, &self.periodic_id)
+    }
+
     /// Reads a schedule of the database. `max_delay` is that of the application.
     pub(super) fn from_row(
         row: &ProcrastinateSchedule,
@@ -145,7 +150,7 @@ impl Schedule {
 /// Checks that the schedules of a task have different names. Ticks are claimed under the task and that name.
 pub(crate) fn check_distinct(schedules: &[Schedule]) -> Result<(), Error> {
     let mut seen = HashSet::new();
-    match schedules.iter().find(|schedule| !seen.insert((schedule.task_name(), schedule.periodic_id()))) {
+    match schedules.iter().find(|schedule| !seen.insert(schedule.key())) {
         None => Ok(()),
         Some(schedule) => Err(Error::invalid(
             "periodic_id",

@@ -121,9 +121,8 @@ impl Timetable {
         }
         for row in rows {
             let key = ScheduleKey { task_name: row.task_name.clone(), periodic_id: row.periodic_id.clone() };
-            let in_code = self.in_code.iter_mut().find(|entry| {
-                (entry.schedule.task_name(), entry.schedule.periodic_id()) == (&*key.task_name, &*key.periodic_id)
-            });
+            let in_code =
+                self.in_code.iter_mut().find(|entry| entry.schedule.key() == (&*key.task_name, &*key.periodic_id));
             if row.is_in_code() {
                 if let Some(entry) = in_code {
                     entry.set_state(&row);

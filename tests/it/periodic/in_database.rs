@@ -60,13 +60,13 @@ async fn a_tick_becomes_a_job_with_the_values_of_the_schedule_and_otherwise_thos
         shown,
         [
             ("reports".to_owned(), 0, None, None, tick("08:01:00")),
-            ("reports".to_owned(), 0, None, None, tick("08:02:00")),
             ("slow".to_owned(), 3, Some("l".to_owned()), Some("q".to_owned()), daily),
+            ("reports".to_owned(), 0, None, None, tick("08:02:00")),
         ]
     );
     let listed = list_schedules().execute_blocking(&mut connection).unwrap();
     let last: Vec<_> = listed.iter().map(|listed| (listed.last_tick, listed.schedule.last_job_id)).collect();
-    assert_eq!(last, [(Some(at("08:02:00")), Some(2)), (Some(at("08:02:00")), Some(3))]);
+    assert_eq!(last, [(Some(at("08:02:00")), Some(3)), (Some(at("08:02:00")), Some(2))]);
 }
 
 #[tokio::test]

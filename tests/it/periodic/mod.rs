@@ -3,5 +3,6 @@
 mod deferring;
 mod faults;
 mod in_database;
+mod many;
 mod registering;
 mod schedules;

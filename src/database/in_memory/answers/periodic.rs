@@ -5,7 +5,7 @@ use diesel::result::QueryResult;
 use crate::database::in_memory::violations::Violation;
 use crate::database::in_memory::{Answer, Store};
 use crate::database::models::ProcrastinateSchedule;
-use crate::database::statements::periodic::{DeferPeriodicJob, DeferredOrNot};
+use crate::database::statements::periodic::{DeferPeriodicJob, DeferPeriodicJobs, DeferredOrNot};
 use crate::database::statements::schedules::ScheduleKey;
 use crate::job::JobStatus;
 
@@ -47,6 +47,13 @@ impl Answer for DeferPeriodicJob {
             }
         }
         Ok(vec![(job_id.map(Into::into), outcome.to_owned())])
+    }
+}
+
+impl Answer for DeferPeriodicJobs {
+    fn answer(self, store: &mut Store) -> QueryResult<Vec<DeferredOrNot>> {
+        let answers: QueryResult<Vec<_>> = self.into_ticks().map(|tick| tick.answer(store)).collect();
+        Ok(answers?.into_iter().flatten().collect())
     }
 }
 

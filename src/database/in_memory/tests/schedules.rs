@@ -10,7 +10,7 @@ use super::choices::{any_job, maybe};
 use super::{Both, debug, time_text};
 use crate::database::models::ProcrastinateSchedule;
 use crate::database::statements::defer::{ExtraOptions, NewJob};
-use crate::database::statements::periodic::DeferPeriodicJob;
+use crate::database::statements::periodic::{DeferPeriodicJob, DeferPeriodicJobs};
 use crate::database::statements::schedules::{
     ChangeScheduleQuery, CreateScheduleQuery, ListSchedulesQuery, PauseScheduleQuery, RegisterSchedulesQuery,
     RemoveScheduleQuery, ResumeScheduleQuery, RunScheduleQuery, ScheduleKey,
@@ -39,6 +39,23 @@ fn defer_job(both: &mut Both, random: &mut Rng) {
         },
         debug,
     );
+}
+
+/// One tick of each of several schedules, by a worker with some of them in its code.
+fn defer_jobs(both: &mut Both, random: &mut Rng) {
+    let ticks: Vec<_> = ["", "evening", "morning"]
+        .map(|periodic_id| DeferPeriodicJob {
+            job: NewJob { scheduled_at: None, queueing_lock: None, ..any_job(random) },
+            extras: ExtraOptions { limit_key: maybe(random, &["a"]), ..ExtraOptions::default() },
+            periodic_id: periodic_id.to_owned(),
+            defer_timestamp: any_tick(random),
+            version: (random.u8(..8) == 0).then_some(-1),
+            run_requested_at: None,
+        })
+        .into_iter()
+        .filter(|_| random.u8(..4) > 0)
+        .collect();
+    both.ask(|| ticks.iter().cloned().collect::<DeferPeriodicJobs>(), debug);
 }
 
 /// The time of all requests.
@@ -91,10 +108,10 @@ fn every_statement_about_schedules_returns_what_postgresql_returns() {
         let mut random = Rng::with_seed(seed);
         let mut both = Both::new();
         for number in 0..150 {
-            if random.bool() {
-                change(&mut both, &mut random);
-            } else {
-                defer_job(&mut both, &mut random);
+            match random.u8(..8) {
+                0..4 => change(&mut both, &mut random),
+                4..7 => defer_job(&mut both, &mut random),
+                _ => defer_jobs(&mut both, &mut random),
             }
             both.look(&format!("step {number} of seed {seed}"));
         }
