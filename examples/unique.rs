@@ -3,22 +3,17 @@
 #![allow(clippy::print_stdout, reason = "it shows what happens")]
 
 use std::error::Error;
-use std::time::Duration;
 
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
-use procrastinate::{App, Deferred, DieselConnector, JobToDefer, task};
+use procrastinate::{App, Deferred, DieselConnector, task};
 use throwaway_postgres::Server;
 
-#[task]
+/// At most one at a time for each shop, and at most once an hour.
+#[task(unique = "import-{shop}", unique_for = "1h")]
 async fn import(shop: i64) {
     println!("the orders of shop {shop}");
-}
-
-/// At most one at a time, and at most once an hour.
-fn hourly(shop: i64) -> JobToDefer {
-    import(shop).unique_for(format!("import-{shop}"), Duration::from_secs(3_600))
 }
 
 #[tokio::main]
@@ -30,16 +25,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     connector.run_pending_migrations(procrastinate::migrations::MIGRATIONS).await?;
     let app = App::builder(connector).task::<import>().build()?;
 
-    let first = app.defer(hourly(7)).await?;
-    let refusal = app.defer(hourly(7)).await.err();
+    let first = app.defer(import(7)).await?;
+    let refusal = app.defer(import(7)).await.err();
     println!("{}", refusal.as_ref().map(ToString::to_string).unwrap_or_default());
 
     // Another key is free.
-    app.defer(hourly(8)).await?;
+    app.defer(import(8)).await?;
     app.worker().stop_when_empty().run().await?;
 
     // The job has ended, and holds its key for an hour. This call is content with that job.
-    let kept = app.defer_detailed(hourly(7).unless_enqueued()).await?;
+    let kept = app.defer_detailed(import(7).unless_enqueued()).await?;
     println!("{kept:?}");
     let is_refused = refusal.is_some_and(|error| error.is_already_enqueued());
     if is_refused && kept == Deferred::Kept(first) { Ok(()) } else { Err("a job was not refused".into()) }

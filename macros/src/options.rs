@@ -19,6 +19,10 @@ pub(crate) struct Options {
     pub(crate) priority: Option<Expr>,
     pub(crate) lock: Option<Template>,
     pub(crate) queueing_lock: Option<Template>,
+    pub(crate) limit_key: Option<Template>,
+    pub(crate) start_within: Option<DurationOption>,
+    pub(crate) unique: Option<Template>,
+    pub(crate) unique_for: Option<DurationOption>,
     pub(crate) unless_enqueued: Option<Ident>,
     pub(crate) if_enqueued: Option<LitStr>,
     pub(crate) retry: Option<Expr>,
@@ -37,6 +41,10 @@ enum Entry {
     Priority(Expr),
     Lock(Template),
     QueueingLock(Template),
+    LimitKey(Template),
+    StartWithin(DurationOption),
+    Unique(Template),
+    UniqueFor(DurationOption),
     Retry(Expr),
     Timeout(DurationOption),
     Stalled(LitStr),
@@ -46,6 +54,26 @@ enum Entry {
     PassContext,
     Crate(Path),
 }
+
+/// The options that have a value, without `crate`.
+const VALUES: [&str; 16] = [
+    "name",
+    "namespace",
+    "aliases",
+    "queue",
+    "priority",
+    "lock",
+    "queueing_lock",
+    "limit_key",
+    "start_within",
+    "unique",
+    "unique_for",
+    "if_enqueued",
+    "retry",
+    "timeout",
+    "stalled",
+    "middleware",
+];
 
 impl Parse for Entry {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
@@ -61,51 +89,47 @@ impl Parse for Entry {
         if key == "unless_enqueued" {
             return Ok(Self::UnlessEnqueued(key));
         }
-        let known = [
-            "name",
-            "namespace",
-            "aliases",
-            "queue",
-            "priority",
-            "lock",
-            "queueing_lock",
-            "if_enqueued",
-            "retry",
-            "timeout",
-            "stalled",
-            "middleware",
-        ];
-        if !known.iter().any(|known| key == known) {
-            let known = known.join(", ");
+        if !VALUES.iter().any(|known| key == known) {
+            let known = VALUES.join(", ");
             let message =
                 format!("unknown option `{key}`; the options are: {known}, unless_enqueued, pass_context, crate");
             return Err(syn::Error::new(key.span(), message));
         }
         input.parse::<Token![=]>()?;
-        if key == "aliases" {
-            return Ok(Self::Aliases(aliases(input.parse()?)?));
-        }
-        if key == "priority" {
-            return Ok(Self::Priority(input.parse()?));
-        }
-        if key == "retry" {
-            return Ok(Self::Retry(input.parse()?));
-        }
-        if key == "timeout" {
-            return Ok(Self::Timeout(DurationOption::read("the timeout", input.parse()?)?));
-        }
-        if key == "middleware" {
-            return Ok(Self::Middleware(input.parse()?));
+        Self::parse_value(&key, input)
+    }
+}
+
+impl Entry {
+    /// Parses the value of an option that has one.
+    fn parse_value(key: &Ident, input: ParseStream<'_>) -> syn::Result<Self> {
+        let name = key.to_string();
+        match name.as_str() {
+            "aliases" => return Ok(Self::Aliases(aliases(input.parse()?)?)),
+            "priority" => return Ok(Self::Priority(input.parse()?)),
+            "retry" => return Ok(Self::Retry(input.parse()?)),
+            "timeout" => return Ok(Self::Timeout(DurationOption::read("the timeout", input.parse()?)?)),
+            "start_within" => {
+                return Ok(Self::StartWithin(DurationOption::read("the time to start", input.parse()?)?));
+            }
+            "unique_for" => {
+                let period = DurationOption::read("the period of the unique key", input.parse()?)?;
+                return Ok(Self::UniqueFor(period));
+            }
+            "middleware" => return Ok(Self::Middleware(input.parse()?)),
+            _ => {}
         }
         let value: LitStr = input.parse()?;
-        check_value(&key, &value)?;
-        Ok(match key.to_string().as_str() {
+        check_value(key, &value)?;
+        Ok(match name.as_str() {
             "stalled" => Self::Stalled(value),
             "if_enqueued" => Self::IfEnqueued(value),
             "name" => Self::Name(value),
             "namespace" => Self::Namespace(value),
             "queue" => Self::Queue(value),
             "lock" => Self::Lock(Template::parse(&value)?),
+            "limit_key" => Self::LimitKey(Template::parse(&value)?),
+            "unique" => Self::Unique(Template::parse(&value)?),
             _ => Self::QueueingLock(Template::parse(&value)?),
         })
     }
@@ -162,6 +186,10 @@ impl Parse for Options {
                 Entry::Priority(value) => set(&mut options.priority, value)?,
                 Entry::Lock(value) => set(&mut options.lock, value)?,
                 Entry::QueueingLock(value) => set(&mut options.queueing_lock, value)?,
+                Entry::LimitKey(value) => set(&mut options.limit_key, value)?,
+                Entry::StartWithin(value) => set(&mut options.start_within, value)?,
+                Entry::Unique(value) => set(&mut options.unique, value)?,
+                Entry::UniqueFor(value) => set(&mut options.unique_for, value)?,
                 Entry::Retry(value) => set(&mut options.retry, value)?,
                 Entry::Timeout(value) => set(&mut options.timeout, value)?,
                 Entry::Stalled(value) => set(&mut options.stalled, value)?,
@@ -173,12 +201,17 @@ impl Parse for Options {
             }
         }
         options.check_if_enqueued()?;
+        if let (None, Some(period)) = (&options.unique, &options.unique_for) {
+            let message = "`unique_for` must be combined with a unique key; add `unique = \"…\"`";
+            return Err(syn::Error::new_spanned(period, message));
+        }
         Ok(options)
     }
 }
 
 impl Options {
     fn check_if_enqueued(&self) -> syn::Result<()> {
+        let keeps = self.if_enqueued.as_ref().is_none_or(|value| value.value() == "keep");
         let (span, name) = match (&self.unless_enqueued, &self.if_enqueued) {
             (Some(_), Some(value)) => {
                 let message = "`unless_enqueued` is the same as `if_enqueued = \"keep\"`; remove one of them";
@@ -188,7 +221,7 @@ impl Options {
             (None, Some(value)) if value.value() != "fail" => (value.span(), "if_enqueued"),
             _ => return Ok(()),
         };
-        if self.queueing_lock.is_some() {
+        if self.queueing_lock.is_some() || keeps && self.unique.is_some() {
             return Ok(());
         }
         let message = format!("`{name}` must be combined with a queueing lock; add `queueing_lock = \"…\"`");

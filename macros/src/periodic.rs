@@ -63,8 +63,8 @@ impl ToTokens for Recurrence {
 
 impl Parse for Schedule {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        const TEXTS: [&str; 5] = ["periodic_id", "queue", "lock", "queueing_lock", "time_zone"];
-        const VALUES: [&str; 3] = ["priority", "max_delay", "missed"];
+        const TEXTS: [&str; 6] = ["periodic_id", "queue", "lock", "queueing_lock", "limit_key", "time_zone"];
+        const VALUES: [&str; 5] = ["priority", "start_within", "max_delay", "missed", "overlap"];
         let (mut recurrence, mut options, mut args) = (None, Vec::<(Ident, Expr)>::new(), None);
         let whole = input.span();
         while !input.is_empty() {

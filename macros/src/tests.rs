@@ -34,8 +34,8 @@ fn an_invalid_option_is_refused_with_the_rule() {
     for (options, expected) in [
         (
             "que = \"a\"",
-            "unknown option `que`; the options are: name, namespace, aliases, queue, priority, lock, queueing_lock, if_enqueued, \
-             retry, timeout, stalled, middleware, unless_enqueued, pass_context, crate",
+            "unknown option `que`; the options are: name, namespace, aliases, queue, priority, lock, queueing_lock, limit_key, \
+             start_within, unique, unique_for, if_enqueued, retry, timeout, stalled, middleware, unless_enqueued, pass_context, crate",
         ),
         ("queue = \"\"", "the queue must not be empty"),
         ("aliases = \"a\"", "expected square brackets"),
@@ -48,6 +48,12 @@ fn an_invalid_option_is_refused_with_the_rule() {
         (
             "timeout = \"30\"",
             "the timeout must be a duration such as \"30s\", \"5min\" or \"1h 30min\": time unit needed, for example 30sec or 30ms",
+        ),
+        ("start_within = \"0s\"", "the time to start must be greater than zero"),
+        ("unique_for = \"1h\"", "`unique_for` must be combined with a unique key; add `unique = \"…\"`"),
+        (
+            "unique = \"a\", if_enqueued = \"replace\"",
+            "`if_enqueued` must be combined with a queueing lock; add `queueing_lock = \"…\"`",
         ),
         ("stalled = \"again\"", "`stalled` must be \"retry\", \"fail\" or \"leave\", not \"again\""),
         ("middleware = logged", "expected square brackets"),
@@ -82,7 +88,7 @@ fn an_invalid_option_is_refused_with_the_rule() {
 fn a_suitable_function_is_accepted() {
     let options = "name = \"shop.mail\", aliases = [\"mail\", \"shop.post\"], queue = \"mails\", priority = -5, \
          lock = \"l\", queueing_lock = \"q\", pass_context, timeout = \"1h 30min\", \
-         stalled = \"leave\", middleware = [a, b(3)]";
+         limit_key = \"{a}\", start_within = \"2h\", unique = \"{a}\", unique_for = DAY, stalled = \"leave\", middleware = [a, b(3)]";
     assert_eq!(
         refusal(options, "pub(crate) async fn f(context: JobContext, mut a: i64) -> Result<(), E> { Ok(()) }"),
         ""
@@ -152,8 +158,8 @@ fn an_invalid_schedule_is_refused_with_the_rule() {
         ),
         (
             "cron = \"@daily\", id = \"a\"",
-            "unknown option `id`; the options are: cron, every, args, periodic_id, queue, lock, queueing_lock, time_zone, \
-             priority, max_delay, missed",
+            "unknown option `id`; the options are: cron, every, args, periodic_id, queue, lock, queueing_lock, limit_key, \
+             time_zone, priority, start_within, max_delay, missed, overlap",
         ),
         ("cron = \"@daily\", args(customer = name()), priority = -5,", ""),
     ] {

@@ -9,6 +9,8 @@ CREATE TABLE procrastinate_diesel_schedules (
     priority integer,
     lock text CHECK (octet_length(lock) <= 2600),
     queueing_lock text CHECK (octet_length(queueing_lock) <= 2600),
+    start_within_seconds double precision CHECK (start_within_seconds > 0),
+    limit_key text CHECK (octet_length(limit_key) <= 2600),
     missed_ticks text NOT NULL CHECK (missed_ticks IN ('procrastinate', 'skip', 'last', 'all')),
     max_delay_seconds bigint CHECK (max_delay_seconds >= 0),
     overlap text NOT NULL CHECK (overlap IN ('allow', 'skip')),
@@ -39,8 +41,10 @@ COMMENT ON COLUMN procrastinate_diesel_schedules.interval_seconds IS
 COMMENT ON COLUMN procrastinate_diesel_schedules.time_zone IS 'An IANA name. NULL means UTC.';
 COMMENT ON COLUMN procrastinate_diesel_schedules.args IS 'The arguments of the jobs, without the tick.';
 COMMENT ON COLUMN procrastinate_diesel_schedules.queue_name IS
-    'The queue of the jobs. NULL, here and in the columns priority, lock and queueing_lock, means '
-    'the value of the task.';
+    'The queue of the jobs. NULL, here and in the next five columns, means the value of the task.';
+COMMENT ON COLUMN procrastinate_diesel_schedules.start_within_seconds IS
+    'How soon after a tick was deferred its job must start. Otherwise the job is cancelled.';
+COMMENT ON COLUMN procrastinate_diesel_schedules.limit_key IS 'The key of the jobs for limits of each key.';
 COMMENT ON COLUMN procrastinate_diesel_schedules.missed_ticks IS
     'What to do with missed ticks: procrastinate, skip, last or all.';
 COMMENT ON COLUMN procrastinate_diesel_schedules.max_delay_seconds IS
@@ -87,12 +91,13 @@ DECLARE
         jsonb_populate_record(NULL::procrastinate_diesel_schedules, p_values);
 BEGIN
     INSERT INTO procrastinate_diesel_schedules (
-        task_name, periodic_id, cron, time_zone, args, queue_name, priority, lock, queueing_lock, missed_ticks,
-        max_delay_seconds, overlap, ticks_after, created_at, changed_at)
+        task_name, periodic_id, cron, time_zone, args, queue_name, priority, lock, queueing_lock, start_within_seconds,
+        limit_key, missed_ticks, max_delay_seconds, overlap, ticks_after, created_at, changed_at)
     VALUES (
         p_task_name, p_periodic_id, given.cron, given.time_zone, coalesce(given.args, '{}'), given.queue_name,
-        given.priority, given.lock, given.queueing_lock, coalesce(given.missed_ticks, 'procrastinate'),
-        given.max_delay_seconds, coalesce(given.overlap, 'allow'), created_at, created_at, created_at)
+        given.priority, given.lock, given.queueing_lock, given.start_within_seconds, given.limit_key,
+        coalesce(given.missed_ticks, 'procrastinate'), given.max_delay_seconds, coalesce(given.overlap, 'allow'),
+        created_at, created_at, created_at)
     ON CONFLICT DO NOTHING;
     RETURN FOUND;
 END;
@@ -127,6 +132,8 @@ BEGIN
         priority = changed.priority,
         lock = changed.lock,
         queueing_lock = changed.queueing_lock,
+        start_within_seconds = changed.start_within_seconds,
+        limit_key = changed.limit_key,
         missed_ticks = changed.missed_ticks,
         max_delay_seconds = changed.max_delay_seconds,
         overlap = changed.overlap,
@@ -156,10 +163,12 @@ BEGIN
     -- In order, so that workers that start together do not wait for each other in a circle.
     INSERT INTO procrastinate_diesel_schedules (
         task_name, periodic_id, cron, interval_seconds, time_zone, args, queue_name, priority, lock, queueing_lock,
-        missed_ticks, max_delay_seconds, overlap, seen_in_code_at, created_at, changed_at)
+        start_within_seconds, limit_key, missed_ticks, max_delay_seconds, overlap, seen_in_code_at, created_at,
+        changed_at)
     SELECT given.task_name, given.periodic_id, given.cron, given.interval_seconds, given.time_zone, given.args,
-           given.queue_name, given.priority, given.lock, given.queueing_lock, given.missed_ticks,
-           given.max_delay_seconds, 'allow', now(), now(), now()
+           given.queue_name, given.priority, given.lock, given.queueing_lock, given.start_within_seconds,
+           given.limit_key, given.missed_ticks, given.max_delay_seconds, coalesce(given.overlap, 'allow'),
+           now(), now(), now()
     FROM jsonb_populate_recordset(NULL::procrastinate_diesel_schedules, schedules) AS given
     WHERE NOT EXISTS (
         SELECT FROM procrastinate_diesel_schedules AS known
@@ -178,8 +187,11 @@ BEGIN
         priority = stale.priority,
         lock = stale.lock,
         queueing_lock = stale.queueing_lock,
+        start_within_seconds = stale.start_within_seconds,
+        limit_key = stale.limit_key,
         missed_ticks = stale.missed_ticks,
         max_delay_seconds = stale.max_delay_seconds,
+        overlap = coalesce(stale.overlap, 'allow'),
         seen_in_code_at = now(),
         changed_at = CASE WHEN stale.is_different THEN now() ELSE known.changed_at END
     FROM (
@@ -189,10 +201,12 @@ BEGIN
             ON older.task_name = given.task_name AND older.periodic_id = given.periodic_id
         CROSS JOIN LATERAL (
             SELECT (older.cron, older.interval_seconds, older.time_zone, older.args, older.queue_name,
-                    older.priority, older.lock, older.queueing_lock, older.missed_ticks, older.max_delay_seconds)
+                    older.priority, older.lock, older.queueing_lock, older.start_within_seconds, older.limit_key,
+                    older.missed_ticks, older.max_delay_seconds, older.overlap)
                 IS DISTINCT FROM
                    (given.cron, given.interval_seconds, given.time_zone, given.args, given.queue_name,
-                    given.priority, given.lock, given.queueing_lock, given.missed_ticks, given.max_delay_seconds)
+                    given.priority, given.lock, given.queueing_lock, given.start_within_seconds, given.limit_key,
+                    given.missed_ticks, given.max_delay_seconds, coalesce(given.overlap, 'allow'))
                 AS is_different) AS different
         WHERE older.seen_in_code_at IS NOT NULL
           AND (different.is_different OR older.seen_in_code_at < now() - interval '30 minutes')

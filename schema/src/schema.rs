@@ -180,6 +180,8 @@ diesel::table! {
         priority -> Nullable<Int4>,
         lock -> Nullable<Text>,
         queueing_lock -> Nullable<Text>,
+        start_within_seconds -> Nullable<Float8>,
+        limit_key -> Nullable<Text>,
         missed_ticks -> Text,
         max_delay_seconds -> Nullable<Int8>,
         overlap -> Text,

@@ -26,9 +26,9 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::queue::defer::options::{JobOptions, OptionsOf, option_setters};
-use crate::schedule::MissedTicks;
 use crate::schedule::cron::Cron;
 use crate::schedule::recurrence::Recurrence;
+use crate::schedule::{MissedTicks, Overlap};
 use crate::support::json::to_json;
 use crate::validation::{check_args, check_name, unserializable};
 
@@ -84,6 +84,7 @@ pub struct PeriodicTask {
     time_zone: Option<String>,
     max_delay: Option<Duration>,
     missed: MissedTicks,
+    overlap: Overlap,
 }
 
 /// When a schedule should tick, before validation.
@@ -107,6 +108,7 @@ impl PeriodicTask {
             time_zone: None,
             max_delay: None,
             missed: MissedTicks::default(),
+            overlap: Overlap::default(),
         }
     }
 
@@ -256,6 +258,18 @@ impl PeriodicTask {
         self
     }
 
+    /// Sets what to do with a tick while the last job of the schedule is pending or running. Default: it becomes a job.
+    ///
+    /// ```
+    /// # use procrastinate::{Overlap, PeriodicTask, task};
+    /// # #[task] async fn report(timestamp: i64) { let _ = timestamp; }
+    /// let often = PeriodicTask::new::<report>("* * * * *").overlap(Overlap::Skip);
+    /// ```
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        self.overlap = overlap;
+        self
+    }
+
     /// Validates when it ticks.
     fn recurrence(&self) -> Result<Recurrence, Error> {
         let recurrence = match &self.recurrence {
@@ -300,6 +314,7 @@ impl PeriodicTask {
             options_of,
             max_delay: TimeDelta::from_std(max_delay).unwrap_or(TimeDelta::MAX),
             missed: self.missed,
+            overlap: self.overlap,
             version: None,
         };
         // Checks the arguments and options now, rather than when the first tick is due.

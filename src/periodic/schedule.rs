@@ -14,7 +14,7 @@ use crate::queue::defer::insert::CheckedJob;
 use crate::queue::defer::options::{Deadline, JobOptions, OptionsOf};
 use crate::schedule::cron::Cron;
 use crate::schedule::recurrence::Recurrence;
-use crate::schedule::{MissedTicks, TIMESTAMP, check_has_no_tick};
+use crate::schedule::{MissedTicks, Overlap, TIMESTAMP, check_has_no_tick};
 use crate::validation::invalid_args;
 
 /// A tick with which the arguments are checked: the first second of 2026.
@@ -33,6 +33,8 @@ pub(crate) struct Schedule {
     pub(super) options_of: OptionsOf,
     pub(super) max_delay: TimeDelta,
     pub(super) missed: MissedTicks,
+    /// Only for a schedule in the code. The statement that defers a tick reads it from the row.
+    pub(super) overlap: Overlap,
     /// The version of the row, for a schedule in the database.
     pub(super) version: Option<i64>,
 }
@@ -60,6 +62,10 @@ impl Schedule {
         let Some(missed) = MissedTicks::read(&row.missed_ticks) else {
             return Err(Error::invalid("policy for missed ticks", &row.missed_ticks, "must be known to this program"));
         };
+        let start_within = row.start_within_seconds.map(Duration::try_from_secs_f64).transpose().map_err(|_| {
+            let seconds = row.start_within_seconds.unwrap_or_default().to_string();
+            Error::invalid("start_within", seconds, "must be a number of seconds that a duration can have")
+        })?;
         let schedule = Self {
             recurrence: row.recurrence()?,
             periodic_id: row.periodic_id.clone(),
@@ -70,6 +76,8 @@ impl Schedule {
                 priority: row.priority,
                 lock: row.lock.clone(),
                 queueing_lock: row.queueing_lock.clone(),
+                deadline: start_within.map(Deadline::Within),
+                limit_key: row.limit_key.clone(),
                 ..JobOptions::new()
             },
             options_of,
@@ -78,6 +86,7 @@ impl Schedule {
                 |seconds| TimeDelta::try_seconds(seconds).unwrap_or(TimeDelta::MAX),
             ),
             missed,
+            overlap: Overlap::default(),
             version: Some(row.version),
         };
         schedule.job(SAMPLE_TICK)?;
@@ -90,6 +99,10 @@ impl Schedule {
             Recurrence::Cron(cron) => (Some(cron), None),
             Recurrence::Every(seconds) => (None, Some(seconds)),
         };
+        let start_within = match self.options.deadline {
+            Some(Deadline::Within(period)) => Some(period.as_secs_f64()),
+            _ => None,
+        };
         json!({
             "task_name": self.task_name,
             "periodic_id": self.periodic_id,
@@ -101,8 +114,11 @@ impl Schedule {
             "priority": self.options.priority,
             "lock": self.options.lock,
             "queueing_lock": self.options.queueing_lock,
+            "start_within_seconds": start_within,
+            "limit_key": self.options.limit_key,
             "missed_ticks": self.missed.as_str(),
             "max_delay_seconds": self.max_delay.num_seconds(),
+            "overlap": self.overlap.as_str(),
         })
     }
 

@@ -82,8 +82,8 @@ async fn defer_first_ticks(session: &mut Session, entries: &mut [&mut Entry]) ->
     progress
 }
 
-/// The job of the first pending tick, if it can be deferred with others. A job with a queueing lock may have to wait for
-/// another transaction.
+/// The job of the first pending tick, if it can be deferred with others. A job with a queueing lock may have to wait
+/// for another transaction.
 fn job_for_many(entry: &Entry) -> Option<DeferPeriodicJob> {
     let job = entry.schedule.at(entry.ticks.first()?).ok()?;
     job.job.queueing_lock.is_none().then_some(job)

@@ -162,6 +162,7 @@ mod tests {
 
     use super::*;
     use crate::queue::defer::options::JobOptions;
+    use crate::schedule::Overlap;
     use crate::schedule::cron::Cron;
     use crate::schedule::recurrence::Recurrence;
 
@@ -176,6 +177,7 @@ mod tests {
             options_of: |_| Ok(JobOptions::new()),
             max_delay: TimeDelta::minutes(10),
             missed,
+            overlap: Overlap::default(),
             version: None,
         }
     }

@@ -78,7 +78,7 @@ impl MissedTicks {
     }
 }
 
-/// What to do with a tick of a schedule in the database while its last job is pending or running.
+/// What to do with a tick of a schedule while its last job is pending or running.
 ///
 /// Default: [`Allow`](Self::Allow).
 ///
@@ -90,6 +90,8 @@ impl MissedTicks {
 ///
 /// let import = create_schedule("import", "*/5 * * * *").overlap(Overlap::Skip);
 /// ```
+///
+/// In code it is [`PeriodicTask::overlap`](crate::PeriodicTask::overlap), or `#[periodic(overlap = Overlap::Skip)]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overlap {

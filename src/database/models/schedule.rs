@@ -45,7 +45,7 @@ pub struct ProcrastinateSchedule {
     /// The arguments of the jobs, without the tick.
     #[diesel(deserialize_as = StoredArgs)]
     pub args: serde_json::Value,
-    /// The queue of the jobs. `None` here and in the next three fields means the value of the task.
+    /// The queue of the jobs. `None` here and in the next five fields means the value of the task.
     pub queue_name: Option<String>,
     /// The priority of the jobs.
     pub priority: Option<i32>,
@@ -53,6 +53,10 @@ pub struct ProcrastinateSchedule {
     pub lock: Option<String>,
     /// The queueing lock of the jobs.
     pub queueing_lock: Option<String>,
+    /// How soon after a tick was deferred its job must start. Otherwise the job is cancelled.
+    pub start_within_seconds: Option<f64>,
+    /// The key of the jobs for limits of each key.
+    pub limit_key: Option<String>,
     /// What to do with missed ticks: `procrastinate`, `skip`, `last` or `all`, as in
     /// [`MissedTicks`](crate::MissedTicks).
     pub missed_ticks: String,

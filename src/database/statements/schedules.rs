@@ -146,8 +146,9 @@ statement!(
     |statement, out| {
         out.push_sql(
             "SELECT task_name, periodic_id, cron, interval_seconds, time_zone, args, queue_name, priority, lock, \
-             queueing_lock, missed_ticks, max_delay_seconds, overlap, ticks_after, paused_at, paused_by, pause_reason, \
-             run_requested_at, last_job_id, seen_in_code_at, created_at, changed_at, version, \
+             queueing_lock, start_within_seconds, limit_key, missed_ticks, max_delay_seconds, overlap, ticks_after, \
+             paused_at, paused_by, pause_reason, run_requested_at, last_job_id, seen_in_code_at, created_at, \
+             changed_at, version, \
              (SELECT max(tick.defer_timestamp) FROM procrastinate_periodic_defers AS tick \
              WHERE tick.task_name = schedule.task_name AND tick.periodic_id = schedule.periodic_id) \
              FROM procrastinate_diesel_schedules AS schedule",

@@ -98,7 +98,7 @@ async fn a_schedule_is_created_edited_and_removed() {
     let served = Served::to_operator(&database).await;
     assert!(served.get("/queue/schedules/new?task=t").await.body.contains("value=\"t\""));
     let body = "task=t&id=a%2Fb&cron=0+8+*+*+*&time_zone=Europe%2FVienna&args=%7B%22n%22%3A+9007199254740993%7D\
-                &queue=q&priority=-3&max_delay=5m&missed=last&overlap=skip";
+                &queue=q&priority=-3&start_within=1.5h&limit_key=tenant&max_delay=5m&missed=last&overlap=skip";
     let created = served.post("/queue/schedules/new", body, &[OWN]).await;
     assert!(
         created.status == 303 && created.headers.contains("location: ../schedules/show?task=t&id=a%2fb&outcome=1"),
@@ -108,14 +108,18 @@ async fn a_schedule_is_created_edited_and_removed() {
     );
     let page = served.get("/queue/schedules/show?task=t&id=a%2Fb&outcome=1").await.body;
     assert!(page.contains("create schedule &#34;a/b&#34; of t: done"), "{page}");
-    let columns = "SELECT cron, time_zone, args, queue_name, priority, lock, max_delay_seconds, missed_ticks, overlap
+    let columns = "SELECT cron, time_zone, args, queue_name, priority, lock, start_within_seconds, limit_key,
+                       max_delay_seconds, missed_ticks, overlap
                    FROM procrastinate_diesel_schedules";
-    let expected = "0 8 * * * | Europe/Vienna | {\"n\": 9007199254740993} | q | -3 | NULL | 300 | last | skip";
+    let expected =
+        "0 8 * * * | Europe/Vienna | {\"n\": 9007199254740993} | q | -3 | NULL | 5400 | tenant | 300 | last | skip";
     assert_eq!(rows(&mut connection, columns), [expected]);
 
     let form = served.get("/queue/schedules/edit?task=t&id=a%2Fb").await.body;
     assert!(
-        form.contains("9007199254740993") && form.contains("value=\"300\"") && form.contains("value=\"-3\""),
+        ["9007199254740993", "value=\"300\"", "value=\"-3\"", "value=\"5400\"", "value=\"tenant\""]
+            .iter()
+            .all(|part| form.contains(part)),
         "{form}"
     );
     let version = rows(&mut connection, "SELECT version FROM procrastinate_diesel_schedules").remove(0);
@@ -129,7 +133,7 @@ async fn a_schedule_is_created_edited_and_removed() {
     let saved = served.post("/queue/schedules/edit", &body, &[OWN]).await;
     assert_eq!(saved.status, 303, "{}", saved.body);
     let expected = "@hourly | NULL | {\"a\": 12345678901234567890123, \"b\": 2} | NULL | NULL | l | NULL \
-                    | procrastinate | allow";
+                    | NULL | NULL | procrastinate | allow";
     assert_eq!(rows(&mut connection, columns), [expected]);
     // Somebody else has changed it meanwhile.
     let refused = served.post("/queue/schedules/edit", &body, &[OWN]).await;
@@ -207,6 +211,7 @@ async fn a_form_with_bad_input_names_the_value_and_the_rule_and_keeps_the_rest()
         ("cron=@daily&args=%7B%22a%22%3A123456789012345678901%7D", 400, "which workers would round"),
         ("cron=@daily&missed=never", 400, "invalid missed ticks &#34;never&#34;"),
         ("cron=@daily&overlap=never", 400, "invalid overlap &#34;never&#34;"),
+        ("cron=@daily&start_within=soon", 400, "invalid time to start &#34;soon&#34;"),
         ("cron=@daily&id=taken", 409, "it is already in the database"),
         ("", 400, "invalid cron expression"),
     ] {

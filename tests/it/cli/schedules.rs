@@ -18,16 +18,17 @@ fn a_schedule_is_created_listed_changed_paused_and_removed() {
     let well = |arguments: &[&str]| run(on(&database, arguments)).well();
     assert_eq!(run(on(&database, &["schedules", "list"])).with(0), "no schedules\n");
     let options = ["--queue", "q", "--priority", "-3", "--lock", "l", "--queueing-lock", "k", "--max-delay", "5m"];
+    let keys = ["--start-within", "90m", "--limit-key", "tenant-7"];
     let policies = ["--missed", "last", "--overlap", "skip", "--time-zone", "UTC", "--args", r#"{"customer": 7}"#];
     let create = ["schedules", "create", "report", "0 8 * * *", "--id", "morning"];
-    let created = well(&[&create[..], &options, &policies].concat());
+    let created = well(&[&create[..], &options, &keys, &policies].concat());
     assert_eq!(created, "created the schedule \"morning\" of report\n");
 
     let [schedule] = <[Value; 1]>::try_from(listed(&database)).unwrap();
     let mut expected = json!({
         "task": "report", "periodic_id": "morning", "in_code": false, "cron": "0 8 * * *", "interval_seconds": null,
         "time_zone": null, "args": { "customer": 7 }, "queue": "q", "priority": -3, "lock": "l", "queueing_lock": "k",
-        "missed": "last", "max_delay_seconds": 300, "overlap": "skip", "paused_at": null, "paused_by": null,
+        "start_within_seconds": 5400.0, "limit_key": "tenant-7", "missed": "last", "max_delay_seconds": 300, "overlap": "skip", "paused_at": null, "paused_by": null,
         "pause_reason": null, "run_requested_at": null, "last_job_id": null, "last_tick": null, "problem": null,
     });
     expected["next_ticks"] = schedule["next_ticks"].clone();
@@ -38,9 +39,10 @@ fn a_schedule_is_created_listed_changed_paused_and_removed() {
     well(&["schedules", "change", "report", "--id", "morning", "--cron", "@daily", "--reset-options", "--queue", "r"]);
     let schedule = listed(&database).remove(0);
     assert_eq!(
-        (&schedule["cron"], &schedule["queue"], &schedule["lock"]),
-        (&json!("@daily"), &json!("r"), &json!(null))
+        (&schedule["cron"], &schedule["queue"], &schedule["lock"], &schedule["limit_key"]),
+        (&json!("@daily"), &json!("r"), &json!(null), &json!(null))
     );
+    assert_eq!(schedule["start_within_seconds"], json!(null));
     assert_eq!(schedule["args"], json!({ "customer": 7 }));
 
     let pause = ["schedules", "pause", "report", "--id", "morning", "--by", "Ada", "--reason", "moving"];
@@ -71,6 +73,7 @@ fn a_wrong_value_and_a_missing_schedule_say_what_to_do() {
         (&["create", "report", "@daily", "--time-zone", "Atlantis"], 2, "invalid time zone \"Atlantis\""),
         (&["create", "report", "@daily", "--missed", "some"], 2, "must be procrastinate, skip, last or all"),
         (&["create", "report", "@daily", "--overlap", "wait"], 2, "must be allow or skip"),
+        (&["create", "report", "@daily", "--start-within", "0"], 2, "must be greater than zero"),
         (&["change", "report", "--priority", "3"], 1, "run `schedules list` to see the existing schedules"),
     ] {
         let error = run(on(&database, &[&["schedules"], arguments].concat())).with(status);

@@ -61,6 +61,7 @@ async fn schedules_are_created_changed_paused_resumed_and_removed() {
                 create_schedule("b", "0 8 * * *").periodic_id("Z").time_zone("Europe/Vienna").priority(-1),
                 create_schedule("b", "@daily").periodic_id("Z"),
                 create_schedule("a", "@daily").queue("q").lock("l").queueing_lock("k").missed(MissedTicks::Last),
+                create_schedule("a", "@daily").periodic_id("k").limit_key("t").start_within(Duration::from_secs(90)),
             );
             execute!(side, "09:00:00.0000019":
                 change_schedule("a", "").cron("@daily").max_delay(Duration::from_millis(1_900)),
@@ -94,6 +95,7 @@ async fn schedules_in_code_are_written_and_cannot_be_changed() {
     let tasks = |app: AppBuilder| {
         let hourly = PeriodicTask::new::<report>("@hourly").arg("customer", 7).lock("l");
         let often = PeriodicTask::every::<report>(Duration::from_secs(60)).periodic_id("often");
+        let often = often.overlap(Overlap::Skip).limit_key("t").start_within(Duration::from_millis(1_500));
         app.task::<report>().periodic(hourly).periodic(often.missed(MissedTicks::All))
     };
     on_both(tasks, async |side| {

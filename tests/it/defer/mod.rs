@@ -9,5 +9,6 @@ mod late_holders;
 mod pipelined;
 mod replacing;
 mod start_before;
+mod task_options;
 mod unique;
 mod unless_enqueued;

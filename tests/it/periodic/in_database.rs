@@ -13,6 +13,8 @@ use procrastinate::{App, Error, MissedTicks, Overlap, PeriodicTask, task};
 use serde_json::json;
 
 use super::deferring::{app_with, at, report, ticks};
+use throwaway_postgres::Database;
+
 use crate::support::{Running, connect, connector, database, eventually, jobs, rows, sql};
 
 /// Does something at a time of the day on which the tests of ticks play.
@@ -213,32 +215,38 @@ async fn a_schedule_in_the_database_replaces_one_in_the_code_until_it_is_removed
 
 #[tokio::test]
 async fn a_tick_is_skipped_while_the_last_job_is_pending_or_running() {
-    let database = database();
-    let mut connection = connect(&database);
+    let in_database = database();
     at_time("08:00:30", || {
-        create_schedule("report", "* * * * *").overlap(Overlap::Skip).execute_blocking(&mut connection)
+        create_schedule("report", "* * * * *").overlap(Overlap::Skip).execute_blocking(&mut connect(&in_database))
     });
-    let app = app_with(&database, []).await;
+    skips_overlapping_ticks(&in_database, app_with(&in_database, []).await).await;
+    let in_code = database();
+    let schedule = PeriodicTask::new::<report>("* * * * *").overlap(Overlap::Skip);
+    skips_overlapping_ticks(&in_code, app_with(&in_code, [schedule]).await).await;
+}
+
+async fn skips_overlapping_ticks(database: &Database, app: App) {
+    let mut connection = connect(database);
     let mut deferrer = app.periodic_deferrer();
     for time in ["08:01:00", "08:02:00"] {
         deferrer.defer_due(at(time)).await;
     }
     sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'doing'");
     deferrer.defer_due(at("08:03:00")).await;
-    assert_eq!(ticks(&database), ["08:01"]);
+    assert_eq!(ticks(database), ["08:01"]);
     let claimed = rows(&mut connection, "SELECT defer_timestamp, job_id FROM procrastinate_periodic_defers");
     assert_eq!(claimed, [format!("{} | NULL", at("08:03:00").timestamp())], "claimed, and nothing is left over");
     run_schedule_now("report", "").execute_blocking(&mut connection).unwrap();
     deferrer.defer_due(at("08:03:10")).await;
-    assert_eq!(ticks(&database), ["08:01"]);
+    assert_eq!(ticks(database), ["08:01"]);
     assert_eq!(rows(&mut connection, "SELECT run_requested_at FROM procrastinate_diesel_schedules"), ["NULL"]);
 
     sql(&mut connection, "UPDATE procrastinate_jobs SET status = 'succeeded'");
     // The tick that was skipped stays skipped.
     app.periodic_deferrer().defer_due(at("08:03:30")).await;
-    assert_eq!(ticks(&database), ["08:01"]);
+    assert_eq!(ticks(database), ["08:01"]);
     deferrer.defer_due(at("08:04:00")).await;
-    assert_eq!(ticks(&database), ["08:01", "08:04"]);
+    assert_eq!(ticks(database), ["08:01", "08:04"]);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use procrastinate::{App, AppBuilder, Error, MissedTicks, PeriodicTask, periodic, task};
+use procrastinate::{App, AppBuilder, Error, MissedTicks, Overlap, PeriodicTask, periodic, task};
 
 use crate::support::{connector, database};
 
@@ -136,6 +136,9 @@ async fn the_attribute_can_be_above_and_below_and_repeated() {
         priority = -1,
         lock = "l",
         queueing_lock = "q",
+        limit_key = "tenant",
+        start_within = Duration::from_secs(90),
+        overlap = Overlap::Skip,
         max_delay = Duration::from_secs(60),
         missed = MissedTicks::All,
         args(customer = String::from("Grace"), depth = 4, note = Some("n".to_owned())),
@@ -156,6 +159,9 @@ async fn the_attribute_can_be_above_and_below_and_repeated() {
         r#"queue: Some("slow")"#,
         r#"{"customer": String("Alan"), "depth": Number(5)}"#,
         "missed: All",
+        "overlap: Skip",
+        r#"limit_key: Some("tenant")"#,
+        "deadline: Some(Within(90s))",
     ] {
         assert!(schedules.contains(expected), "{expected} in {schedules}");
     }

@@ -37,6 +37,7 @@ fn a_schedule_is_stored_with_its_values_and_changed_where_they_are_set() {
     assert_eq!(plain.ticks_after, Some(plain.created_at));
 
     let change = change_schedule("report", "").args(json!({ "customer": 7 })).queue("slow").priority(3).lock("l");
+    let change = change.start_within(Duration::from_millis(1_500)).limit_key("tenant");
     let change = change.queueing_lock("q").max_delay(Duration::from_secs(90)).missed(MissedTicks::All);
     change.overlap(Overlap::Skip).execute_blocking(&mut connection).unwrap();
     let changed = only_schedule(&mut connection);
@@ -47,6 +48,8 @@ fn a_schedule_is_stored_with_its_values_and_changed_where_they_are_set() {
     expected.priority = Some(3);
     expected.lock = Some("l".into());
     expected.queueing_lock = Some("q".into());
+    expected.start_within_seconds = Some(1.5);
+    expected.limit_key = Some("tenant".into());
     expected.max_delay_seconds = Some(90);
     expected.missed_ticks = "all".into();
     expected.overlap = "skip".into();
@@ -182,6 +185,8 @@ fn the_table_accepts_only_what_the_operations_would_store() {
         "queue_name = ''",
         "lock = repeat('x', 2601)",
         "queueing_lock = repeat('x', 2601)",
+        "start_within_seconds = 0",
+        "limit_key = repeat('x', 2601)",
         "missed_ticks = 'some'",
         "max_delay_seconds = -1",
         "overlap = 'wait'",

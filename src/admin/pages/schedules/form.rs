@@ -74,6 +74,8 @@ struct Values {
     priority: Option<i32>,
     lock: Option<String>,
     queueing_lock: Option<String>,
+    start_within: Option<Duration>,
+    limit_key: Option<String>,
     missed: MissedTicks,
     max_delay: Option<Duration>,
     overlap: Overlap,
@@ -84,7 +86,9 @@ impl Values {
         let text = |field: &str| Some(form.get(field).to_owned()).filter(|text| !text.is_empty());
         let wrong = |what: &str, field: &str, rule: &str| Refused::value(what, form.get(field), rule);
         let priority = text("priority").map(|text| values::priority(&text)).transpose();
-        let max_delay = text("max_delay").map(|text| values::duration(&text)).transpose();
+        let duration = |field| text(field).map(|text| values::duration(&text)).transpose();
+        let max_delay = duration("max_delay");
+        let start_within = duration("start_within");
         let missed = text("missed").unwrap_or_else(|| "procrastinate".to_owned());
         let overlap = match form.get("overlap") {
             "" | "allow" => Overlap::Allow,
@@ -98,6 +102,8 @@ impl Values {
             priority: priority.map_err(|rule| wrong("priority", "priority", &rule))?,
             lock: text("lock"),
             queueing_lock: text("queueing_lock"),
+            start_within: start_within.map_err(|rule| wrong("time to start", "start_within", &rule))?,
+            limit_key: text("limit_key"),
             missed: MissedTicks::read(&missed)
                 .ok_or_else(|| wrong("missed ticks", "missed", "must be procrastinate, skip, last or all"))?,
             max_delay: max_delay.map_err(|rule| wrong("maximum delay", "max_delay", &rule))?,
@@ -127,8 +133,19 @@ fn arguments(form: &Address) -> Result<Value, Refused> {
 
 /// What the record says about the new values.
 fn details(form: &Address) -> Value {
-    const FIELDS: [&str; 9] =
-        ["cron", "time_zone", "queue", "priority", "lock", "queueing_lock", "missed", "max_delay", "overlap"];
+    const FIELDS: [&str; 11] = [
+        "cron",
+        "time_zone",
+        "queue",
+        "priority",
+        "lock",
+        "queueing_lock",
+        "start_within",
+        "limit_key",
+        "missed",
+        "max_delay",
+        "overlap",
+    ];
     let fields = FIELDS.into_iter().map(|field| (field.to_owned(), Value::from(form.get(field))));
     Value::Object(fields.filter(|(_, value)| value.as_str().is_some_and(|text| !text.is_empty())).collect())
 }
@@ -177,7 +194,7 @@ async fn create_recorded(shared: &Shared, layout: &Layout, form: &Address) -> Re
         .args(arguments(form)?)
         .missed(values.missed)
         .overlap(values.overlap);
-    set!(values, create: queue priority lock queueing_lock max_delay);
+    set!(values, create: queue priority lock queueing_lock start_within limit_key max_delay);
     let work = async |connection: &mut Connection| create.execute_pooled(connection).await.map_err(Refused::from);
     recorded(shared, record, work).await
 }
@@ -224,6 +241,8 @@ fn filled(schedule: ProcrastinateSchedule, arguments: String) -> Address {
         ("priority", number(schedule.priority.map(|priority| priority.to_string()))),
         ("lock", schedule.lock.unwrap_or_default()),
         ("queueing_lock", schedule.queueing_lock.unwrap_or_default()),
+        ("start_within", number(schedule.start_within_seconds.map(|seconds| seconds.to_string()))),
+        ("limit_key", schedule.limit_key.unwrap_or_default()),
         ("missed", schedule.missed_ticks),
         ("max_delay", number(schedule.max_delay_seconds.map(|seconds| seconds.to_string()))),
         ("overlap", schedule.overlap),
@@ -259,7 +278,7 @@ async fn save_recorded(shared: &Shared, layout: &Layout, form: &Address) -> Resu
         .reset_max_delay()
         .missed(values.missed)
         .overlap(values.overlap);
-    set!(values, change: queue priority lock queueing_lock max_delay);
+    set!(values, change: queue priority lock queueing_lock start_within limit_key max_delay);
     let work = async |connection: &mut Connection| {
         let locked = connection.load(LockSchedule { key }).await?.pop();
         let Some((version, old_args)) = locked else {

@@ -129,6 +129,8 @@ fn json_row(listed: &ListedSchedule, next: &Result<Vec<DateTime<Utc>>, Error>) -
         "priority": schedule.priority,
         "lock": schedule.lock,
         "queueing_lock": schedule.queueing_lock,
+        "start_within_seconds": schedule.start_within_seconds,
+        "limit_key": schedule.limit_key,
         "missed": schedule.missed_ticks,
         "max_delay_seconds": schedule.max_delay_seconds,
         "overlap": schedule.overlap,

@@ -35,6 +35,14 @@ pub(super) struct Values {
     #[arg(long)]
     queueing_lock: Option<String>,
 
+    /// How soon a job must start after its tick was deferred: seconds, or 5m, 2h, 7d. Otherwise it is cancelled
+    #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
+    start_within: Option<Duration>,
+
+    /// The key of the jobs for limits of each key
+    #[arg(long, value_name = "KEY")]
+    limit_key: Option<String>,
+
     /// How old a tick may be when it is deferred: seconds, or 5m, 2h, 7d. Default: ten minutes
     #[arg(long, value_name = "SECONDS", value_parser = values::duration)]
     max_delay: Option<Duration>,
@@ -75,12 +83,12 @@ impl Values {
     }
 
     pub(super) fn apply_to_create(self, mut create: CreateSchedule) -> CreateSchedule {
-        set!(self, create: time_zone args queue priority lock queueing_lock max_delay missed overlap);
+        set!(self, create: time_zone args queue priority lock queueing_lock start_within limit_key max_delay missed overlap);
         create
     }
 
     pub(super) fn apply_to_change(self, mut change: ChangeSchedule) -> ChangeSchedule {
-        set!(self, change: time_zone args queue priority lock queueing_lock max_delay missed overlap);
+        set!(self, change: time_zone args queue priority lock queueing_lock start_within limit_key max_delay missed overlap);
         change
     }
 }

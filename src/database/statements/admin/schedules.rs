@@ -56,8 +56,8 @@ fn write_columns(args: &str, out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql("SELECT schedule.task_name, schedule.periodic_id, cron, interval_seconds, time_zone, ");
     out.push_sql(args);
     out.push_sql(
-        ", schedule.queue_name, schedule.priority, schedule.lock, schedule.queueing_lock, missed_ticks, \
-         max_delay_seconds, overlap, ticks_after, paused_at, paused_by, pause_reason, run_requested_at, last_job_id, \
+        ", schedule.queue_name, schedule.priority, schedule.lock, schedule.queueing_lock, start_within_seconds, \
+         limit_key, missed_ticks, max_delay_seconds, overlap, ticks_after, paused_at, paused_by, pause_reason, run_requested_at, last_job_id, \
          seen_in_code_at, created_at, changed_at, version, \
          tick.defer_timestamp, tick.job_id, last.id, last.status::text, last.queueing_lock IS NOT NULL, \
          (SELECT holder.id FROM procrastinate_jobs AS holder \

@@ -6,14 +6,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use crate::queue::defer::options::JobOptions;
+use crate::queue::defer::options::{Deadline, JobOptions};
 use crate::schedule::recurrence::Recurrence;
 use crate::schedule::{MissedTicks, Overlap, check_has_no_tick};
 use crate::support::json::to_json;
 use crate::validation::{check_age, check_args};
 
 /// The columns of the table of schedules that hold the options of jobs.
-const OPTIONS: [&str; 4] = ["queue_name", "priority", "lock", "queueing_lock"];
+const OPTIONS: [&str; 6] = ["queue_name", "priority", "lock", "queueing_lock", "start_within_seconds", "limit_key"];
 
 /// The values that were set.
 #[derive(Debug, Default)]
@@ -34,6 +34,10 @@ pub(super) struct Settings {
 impl Settings {
     pub(super) fn set_args(&mut self, args: impl Serialize) {
         self.args = Some(to_json(&args));
+    }
+
+    pub(super) fn set_start_within(&mut self, period: Duration) {
+        self.options.deadline = Some(Deadline::Within(period));
     }
 
     /// Checks the values, and returns them by column. Values that are not set are left out.
@@ -69,6 +73,10 @@ impl Settings {
         set("priority", options.priority.map(Value::from));
         set("lock", options.lock.map(Value::from));
         set("queueing_lock", options.queueing_lock.map(Value::from));
+        if let Some(Deadline::Within(period)) = options.deadline {
+            set("start_within_seconds", Some(json!(period.as_secs_f64())));
+        }
+        set("limit_key", options.limit_key.map(Value::from));
         set("missed_ticks", missed.map(|missed| missed.as_str().into()));
         set("overlap", overlap.map(|overlap| overlap.as_str().into()));
         Ok(Value::Object(values))
@@ -106,6 +114,16 @@ macro_rules! schedule_setters {
             /// A tick is skipped while another pending job holds the lock.
             queueing_lock(queueing_lock: impl Into<String>) "\"report\"" =>
                 |settings| settings.options.queueing_lock = Some(queueing_lock.into());
+
+            /// Sets how soon the job of a tick must start, from when it is deferred. Otherwise it ends as cancelled.
+            /// See [`JobOptions::start_within`](crate::JobOptions::start_within). Default: the task's.
+            start_within(period: Duration) "std::time::Duration::from_secs(3600)" =>
+                |settings| settings.set_start_within(period);
+
+            /// Sets the key of the jobs for limits of each key; see
+            /// [`JobOptions::limit_key`](crate::JobOptions::limit_key). Default: the task's.
+            limit_key(limit_key: impl Into<String>) "\"tenant-7\"" =>
+                |settings| settings.options.limit_key = Some(limit_key.into());
 
             /// Sets how old a tick may be when it is deferred, in whole seconds. Default: ten minutes, or the value of
             /// [`AppBuilder::periodic_max_delay`](crate::AppBuilder::periodic_max_delay) in the worker's program.
