@@ -592,34 +592,42 @@ DECLARE
     held text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
     may_share CONSTANT boolean :=
         held = '' AND current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
-    known record;
-BEGIN
-    is_possible := true;
-    blocked_queues := '{}';
-    blocked_tasks := '{}';
-    FOR known IN
+    last_held text;
+    -- Read row by row, so that it locks no slot of a limit after one that is not possible. The
+    -- condition on what can change is in a subquery, which is not evaluated again when another
+    -- transaction has changed the slot: otherwise such a slot would be locked without being found.
+    each_limit CURSOR FOR
         SELECT control.kind, control.name, control.start_period_seconds AS period_seconds,
-            control.kind = 'deadline' OR control.key_path IS NOT NULL AS is_other, free.slot
+            control.kind = 'deadline' OR control.key_path IS NOT NULL AS is_other, free.slot,
+            free.jobs_left >= wanted AND free.counted_under = control.changed_at AS has_jobs_left
         FROM procrastinate_diesel_flow_controls AS control
         LEFT JOIN LATERAL (
-            SELECT state.slot
+            SELECT state.slot, state.jobs_left, state.counted_under
             FROM procrastinate_diesel_limit_states AS state
-            WHERE may_share AND control.paused_at IS NULL AND control.key_path IS NULL
-              AND state.kind = control.kind AND state.name = control.name AND state.slot > 0
-              AND state.jobs_left >= wanted AND state.counted_under = control.changed_at
+            WHERE may_share AND state.kind = control.kind AND state.name = control.name
+              AND state.slot = ANY (ARRAY(
+                SELECT known.slot FROM procrastinate_diesel_limit_states AS known
+                WHERE control.paused_at IS NULL AND control.key_path IS NULL
+                  AND known.kind = control.kind AND known.name = control.name AND known.slot > 0
+                  AND known.jobs_left >= wanted AND known.counted_under = control.changed_at))
             ORDER BY state.slot
             LIMIT 1
             FOR UPDATE OF state SKIP LOCKED) AS free ON true
-        WHERE target_queue_names IS NULL OR control.kind <> 'queue' OR control.key_path IS NOT NULL
-           OR control.name = ANY (target_queue_names)
-        ORDER BY control.kind, control.name
-    LOOP
-        IF known.slot IS NOT NULL THEN
+        WHERE target_queue_names IS NULL OR control.kind <> 'queue' OR control.name = ANY (target_queue_names)
+        ORDER BY control.kind, control.name;
+BEGIN
+    blocked_queues := '{}';
+    blocked_tasks := '{}';
+    FOR known IN each_limit LOOP
+        is_possible := true;
+        last_held := CASE WHEN known.slot IS NULL THEN last_held ELSE known.kind || ' ' || known.name END;
+        IF known.has_jobs_left THEN
             slots := slots || (known.kind, known.name, known.slot, known.period_seconds)::procrastinate_diesel_slot_v1;
-        ELSIF NOT is_possible OR known.is_other
+        ELSIF known.slot IS NOT NULL OR known.is_other
             OR procrastinate_diesel_may_be_pending_v1(known.kind, known.name, target_queue_names, due_at)
         THEN
             is_possible := false;
+            EXIT;
         -- A job that is deferred meanwhile is left for the next fetch.
         ELSIF known.kind = 'queue' THEN
             blocked_queues := blocked_queues || known.name;
@@ -627,12 +635,10 @@ BEGIN
             blocked_tasks := blocked_tasks || known.name;
         END IF;
     END LOOP;
-    IF NOT FOUND THEN
-        -- If nothing is paused or limited any more, the fetch must notice it.
-        is_possible := EXISTS (SELECT FROM procrastinate_diesel_flow_controls);
-    END IF;
-    IF slots IS NOT NULL THEN
-        held := set_config('procrastinate_diesel.holds_limits', 'without jobs', true);
+    -- If nothing is paused or limited any more, the fetch must notice it.
+    is_possible := coalesce(is_possible, EXISTS (SELECT FROM procrastinate_diesel_flow_controls));
+    IF last_held IS NOT NULL THEN
+        held := set_config('procrastinate_diesel.holds_limits', last_held, true);
     END IF;
 END;
 $function$;
@@ -640,7 +646,8 @@ COMMENT ON FUNCTION procrastinate_diesel_take_slots_v1(varchar[], integer, times
     'Prepares a fetch of so many jobs without a count, from all queues or from one. Locks a slot '
     'of each limit that has so many jobs left, until the end of the transaction. A queue or task '
     'without such a slot and without pending jobs is blocked. Not is_possible if a pause or a '
-    'limit without such a slot concerns pending jobs, or if there are keys or deadlines.';
+    'limit without such a slot concerns pending jobs, or if there are keys or deadlines. The '
+    'setting holds_limits is then the last limit of which it has locked a slot.';
 
 CREATE FUNCTION procrastinate_diesel_use_slot_v1(
         taken procrastinate_diesel_slot_v1, started integer, due_at timestamptz)
@@ -725,10 +732,12 @@ CREATE FUNCTION procrastinate_diesel_lock_limits_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    -- If a transaction fetches again, the others may be waiting for it. And a slot is for the jobs
-    -- of one fetch.
+    -- If a transaction fetches again (true), the others may be waiting for it. And a slot is for
+    -- the jobs of one fetch. A fetch with slots but without jobs waits only for limits after them.
     held CONSTANT text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
-    is_first CONSTANT boolean := held = '';
+    held_kind CONSTANT text := split_part(held, ' ', 1);
+    held_name CONSTANT text := substr(held, length(held_kind) + 2);
+    may_wait boolean;
     has_new_snapshots CONSTANT boolean :=
         current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
     known procrastinate_diesel_room_v1;
@@ -739,17 +748,18 @@ DECLARE
 BEGIN
     is_changed := false;
     FOREACH known IN ARRAY limits LOOP
+        may_wait := held = '' OR held <> 'true' AND (known.kind, known.name) > (held_kind, held_name);
         -- There are three other slots. Others may start some more jobs while it waits.
         IF held <> 'true' AND has_new_snapshots AND procrastinate_diesel_suits_slot_v1(known, wanted, 4) THEN
-            known.slot := procrastinate_diesel_take_slot_v1(known.kind, known.name, is_first);
+            known.slot := procrastinate_diesel_take_slot_v1(known.kind, known.name, may_wait);
             is_counted := known.slot IS NOT NULL;
         ELSE
-            IF is_first AND (known.fetches IS NULL OR known.jobs_per_slot IS NOT NULL AND NOT known.has_slots) THEN
+            IF may_wait AND (known.fetches IS NULL OR known.jobs_per_slot IS NOT NULL AND NOT known.has_slots) THEN
                 PERFORM procrastinate_diesel_add_limit_states_v1(
                     known.kind, known.name, CASE WHEN known.jobs_per_slot IS NULL THEN 0 ELSE 4 END);
             END IF;
             is_counted := procrastinate_diesel_take_limit_v1(
-                known.kind, known.name, known.jobs_per_slot, is_first);
+                known.kind, known.name, known.jobs_per_slot, may_wait);
             IF is_counted THEN
                 known.slot := 0;
             END IF;
@@ -1040,7 +1050,7 @@ BEGIN
     VALUES (p_kind, p_name, now(), p_paused_by, p_reason, p_skips_ticks)
     ON CONFLICT (kind, name) DO UPDATE
     SET paused_at = coalesce(control.paused_at, excluded.paused_at), paused_by = excluded.paused_by,
-        pause_reason = excluded.pause_reason, skips_ticks = excluded.skips_ticks, changed_at = now()
+        pause_reason = excluded.pause_reason, skips_ticks = excluded.skips_ticks, changed_at = clock_timestamp()
     RETURNING control.paused_at = now() INTO is_new;
     RETURN is_new;
 END;
@@ -1077,7 +1087,8 @@ BEGIN
       AND control.max_running IS NULL AND control.max_starts IS NULL AND control.key_path IS NULL;
     IF NOT FOUND THEN
         UPDATE procrastinate_diesel_flow_controls AS control
-        SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, skips_ticks = false, changed_at = now()
+        SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, skips_ticks = false,
+            changed_at = clock_timestamp()
         WHERE control.kind = p_kind AND control.name = p_name AND control.paused_at IS NOT NULL;
         IF NOT FOUND THEN
             RETURN false;
@@ -1105,7 +1116,7 @@ BEGIN
         VALUES (p_kind, p_name, p_max_running, p_max_starts, p_start_period_seconds)
         ON CONFLICT (kind, name) DO UPDATE
         SET max_running = excluded.max_running, max_starts = excluded.max_starts,
-            start_period_seconds = excluded.start_period_seconds, changed_at = now();
+            start_period_seconds = excluded.start_period_seconds, changed_at = clock_timestamp();
         -- So that no fetch has to wait for a transaction that inserts it for another limit.
         PERFORM procrastinate_diesel_add_limit_states_v1(p_kind, p_name, 0);
     ELSE
@@ -1118,7 +1129,8 @@ BEGIN
           AND control.key_path IS NULL AND (control.max_running IS NOT NULL OR control.max_starts IS NOT NULL);
         IF NOT FOUND THEN
             UPDATE procrastinate_diesel_flow_controls AS control
-            SET max_running = NULL, max_starts = NULL, start_period_seconds = NULL, changed_at = now()
+            SET max_running = NULL, max_starts = NULL, start_period_seconds = NULL,
+                changed_at = clock_timestamp()
             WHERE control.kind = p_kind AND control.name = p_name
               AND (control.max_running IS NOT NULL OR control.max_starts IS NOT NULL);
             IF NOT FOUND THEN

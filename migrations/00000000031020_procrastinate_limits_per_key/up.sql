@@ -1345,9 +1345,9 @@ BEGIN
         ON CONFLICT (kind, name) DO UPDATE
         SET key_path = excluded.key_path, key_max_running = excluded.key_max_running,
             key_max_starts = excluded.key_max_starts,
-            key_start_period_seconds = excluded.key_start_period_seconds, changed_at = now(),
+            key_start_period_seconds = excluded.key_start_period_seconds, changed_at = clock_timestamp(),
             keys_changed_at = CASE WHEN former_path = excluded.key_path
-                THEN procrastinate_diesel_flow_controls.keys_changed_at ELSE now() END;
+                THEN procrastinate_diesel_flow_controls.keys_changed_at ELSE clock_timestamp() END;
         IF former_path IS NULL THEN
             -- No fetch knows these rows before the end of the transaction.
             PERFORM procrastinate_diesel_add_limit_states_v1(p_kind, p_name, 0);
@@ -1361,7 +1361,7 @@ BEGIN
           AND control.paused_at IS NULL AND control.max_running IS NULL AND control.max_starts IS NULL;
         UPDATE procrastinate_diesel_flow_controls AS control
         SET key_path = NULL, key_max_running = NULL, key_max_starts = NULL, key_start_period_seconds = NULL,
-            changed_at = now()
+            changed_at = clock_timestamp()
         WHERE control.kind = p_kind AND control.name = p_name;
     END IF;
     PERFORM procrastinate_diesel_notify_of_room_v1(p_kind, p_name);

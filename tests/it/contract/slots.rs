@@ -141,7 +141,7 @@ fn a_fetch_with_an_old_snapshot_and_one_that_tried_a_slot_do_not_wait_for_each_o
         // As after a fetch that found a slot with jobs left, but none of another limit.
         queue.run(
             "BEGIN; SET LOCAL statement_timeout = '5s';
-             SELECT set_config('procrastinate_diesel.holds_limits', 'without jobs', true)
+             SELECT set_config('procrastinate_diesel.holds_limits', kind || ' ' || name, true)
              FROM procrastinate_diesel_limit_states WHERE kind = 'queue' AND slot = 1 FOR UPDATE",
         );
         let mut isolated = queue.another_connection();
@@ -164,13 +164,60 @@ fn a_fetch_that_shares_a_limit_waits_for_no_other_limit() {
     // As after a fetch that found a slot of the second limit alone.
     queue.run(
         "BEGIN; SET LOCAL statement_timeout = '3s';
-         SELECT set_config('procrastinate_diesel.holds_limits', 'without jobs', true)
+         SELECT set_config('procrastinate_diesel.holds_limits', kind || ' ' || name, true)
          FROM procrastinate_diesel_limit_states WHERE kind = 'task' AND slot = 1 FOR UPDATE",
     );
     assert_eq!(queue.rows(&fetch(1)), [""; 0]);
     queue.run("COMMIT");
     sql(&mut other, "COMMIT");
     assert_eq!(queue.rows(&fetch(1)).len(), 1);
+}
+
+#[test]
+fn a_fetch_that_shares_a_limit_waits_for_one_after_it() {
+    let mut queue = counted(100, 30, RUNNING);
+    queue.run("SELECT procrastinate_diesel_set_limit_v1('task', 'task', 40, NULL, NULL)");
+    let mut other = queue.another_connection();
+    sql(&mut other, "BEGIN; SELECT FROM procrastinate_diesel_limit_states WHERE kind = 'task' FOR UPDATE");
+    let plain = plain(&mut queue);
+    let waiting = Waiting::start_on(plain, &mut queue, &fetch(1));
+    sql(&mut other, "COMMIT");
+    assert_eq!(waiting.rows().len(), 1);
+}
+
+/// A connection whose next fetch tries to do without a count.
+fn plain(queue: &mut Queue) -> PgConnection {
+    let mut connection = queue.another_connection();
+    sql(&mut connection, "SET procrastinate_diesel.flow_control = 'plain'; SET statement_timeout = '10s'");
+    connection
+}
+
+#[test]
+fn a_slot_that_another_fetch_has_emptied_meanwhile_is_a_slot_that_the_fetch_holds() {
+    let mut queue = counted(100, 30, RUNNING);
+    // A limit that comes first, and of which it looks for pending jobs.
+    queue.run("SELECT procrastinate_diesel_set_limit_v1('queue', 'a', 2, NULL, NULL)");
+    let mut alone = queue.another_connection();
+    let take = "BEGIN; SELECT FROM procrastinate_diesel_limit_states WHERE name = 'default' AND slot = 0 FOR UPDATE";
+    sql(&mut alone, take);
+    let mut other = plain(&mut queue);
+    sql(&mut other, "BEGIN; LOCK TABLE procrastinate_jobs");
+    let plain = plain(&mut queue);
+    let waiting = Waiting::start_on(plain, &mut queue, &fetch(9).replace("'{default}'", "NULL"));
+    assert_eq!(rows(&mut other, &fetch(1)).len(), 1);
+    sql(&mut other, "COMMIT");
+    // It must not wait for the one that is alone, which may be waiting for this slot.
+    assert_eq!(waiting.rows(), [""; 0]);
+    sql(&mut alone, "COMMIT");
+    assert_eq!(running(&mut queue), "32");
+}
+
+#[test]
+fn a_limit_for_each_key_of_another_queue_does_not_matter() {
+    let mut queue = counted(100, 30, RUNNING);
+    queue.run("SELECT procrastinate_diesel_limit_keys_v1('queue', 'other', '{tenant}', 1, NULL, NULL)");
+    assert_eq!(queue.rows(&fetch(5)).len(), 5);
+    assert_eq!(left(&mut queue), ["4", "0", "0", "0"]);
 }
 
 #[test]
@@ -241,6 +288,13 @@ fn what_is_left_is_over_when_the_limit_was_changed() {
     let mut queue = counted(100, 30, RUNNING);
     queue.run("SELECT procrastinate_diesel_pause_v1('queue', 'default')");
     assert_eq!(queue.rows(&fetch(1)), [""; 0]);
+    // A fetch between two changes in one transaction counts under the first one.
+    let mut queue = counted(100, 30, RUNNING);
+    let mut other = queue.another_connection();
+    sql(&mut other, "BEGIN; SELECT procrastinate_diesel_set_limit_v1('queue', 'default', 80, NULL, NULL)");
+    assert_eq!(rows(&mut other, &fetch(1)).len(), 1);
+    sql(&mut other, "SELECT procrastinate_diesel_set_limit_v1('queue', 'default', 33, NULL, NULL); COMMIT");
+    assert_eq!(queue.rows(&fetch(5)).len(), 1);
 }
 
 #[test]
