@@ -592,38 +592,41 @@ DECLARE
     held text := coalesce(current_setting('procrastinate_diesel.holds_limits', true), '');
     may_share CONSTANT boolean :=
         held = '' AND current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable');
+    known record;
+    free record;
     last_held text;
-    -- Read row by row, so that it locks no slot of a limit after one that is not possible. The
-    -- condition on what can change is in a subquery, which is not evaluated again when another
-    -- transaction has changed the slot: otherwise such a slot would be locked without being found.
-    each_limit CURSOR FOR
-        SELECT control.kind, control.name, control.start_period_seconds AS period_seconds,
-            control.kind = 'deadline' OR control.key_path IS NOT NULL AS is_other, free.slot,
-            free.jobs_left >= wanted AND free.counted_under = control.changed_at AS has_jobs_left
-        FROM procrastinate_diesel_flow_controls AS control
-        LEFT JOIN LATERAL (
-            SELECT state.slot, state.jobs_left, state.counted_under
-            FROM procrastinate_diesel_limit_states AS state
-            WHERE may_share AND state.kind = control.kind AND state.name = control.name
-              AND state.slot = ANY (ARRAY(
-                SELECT known.slot FROM procrastinate_diesel_limit_states AS known
-                WHERE control.paused_at IS NULL AND control.key_path IS NULL
-                  AND known.kind = control.kind AND known.name = control.name AND known.slot > 0
-                  AND known.jobs_left >= wanted AND known.counted_under = control.changed_at))
-            ORDER BY state.slot
-            LIMIT 1
-            FOR UPDATE OF state SKIP LOCKED) AS free ON true
-        WHERE target_queue_names IS NULL OR control.kind <> 'queue' OR control.name = ANY (target_queue_names)
-        ORDER BY control.kind, control.name;
 BEGIN
     blocked_queues := '{}';
     blocked_tasks := '{}';
-    FOR known IN each_limit LOOP
+    FOR known IN
+        SELECT control.kind, control.name, control.changed_at, control.start_period_seconds AS period_seconds,
+            control.kind = 'deadline' OR control.key_path IS NOT NULL AS is_other,
+            may_share AND control.paused_at IS NULL AND control.key_path IS NULL AS may_have_slot
+        FROM procrastinate_diesel_flow_controls AS control
+        WHERE target_queue_names IS NULL OR control.kind <> 'queue' OR control.name = ANY (target_queue_names)
+        ORDER BY control.kind, control.name
+    LOOP
         is_possible := true;
-        last_held := CASE WHEN known.slot IS NULL THEN last_held ELSE known.kind || ' ' || known.name END;
-        IF known.has_jobs_left THEN
-            slots := slots || (known.kind, known.name, known.slot, known.period_seconds)::procrastinate_diesel_slot_v1;
-        ELSIF known.slot IS NOT NULL OR known.is_other
+        -- The condition on what can change is in a subquery, which is not evaluated again when
+        -- another transaction has changed the slot. Otherwise it would lock such a slot without
+        -- finding it.
+        SELECT state.slot, state.jobs_left >= wanted AND state.counted_under = known.changed_at AS has_jobs_left
+        INTO free
+        FROM procrastinate_diesel_limit_states AS state
+        WHERE known.may_have_slot AND state.kind = known.kind AND state.name = known.name
+          AND state.slot = ANY (ARRAY(
+            SELECT each.slot FROM procrastinate_diesel_limit_states AS each
+            WHERE each.kind = known.kind AND each.name = known.name AND each.slot > 0
+              AND each.jobs_left >= wanted AND each.counted_under = known.changed_at))
+        ORDER BY state.slot
+        LIMIT 1
+        FOR UPDATE OF state SKIP LOCKED;
+        IF free.slot IS NOT NULL THEN
+            last_held := known.kind || ' ' || known.name;
+        END IF;
+        IF free.has_jobs_left THEN
+            slots := slots || (known.kind, known.name, free.slot, known.period_seconds)::procrastinate_diesel_slot_v1;
+        ELSIF free.slot IS NOT NULL OR known.is_other
             OR procrastinate_diesel_may_be_pending_v1(known.kind, known.name, target_queue_names, due_at)
         THEN
             is_possible := false;

@@ -193,26 +193,6 @@ fn plain(queue: &mut Queue) -> PgConnection {
 }
 
 #[test]
-fn a_slot_that_another_fetch_has_emptied_meanwhile_is_a_slot_that_the_fetch_holds() {
-    let mut queue = counted(100, 30, RUNNING);
-    // A limit that comes first, and of which it looks for pending jobs.
-    queue.run("SELECT procrastinate_diesel_set_limit_v1('queue', 'a', 2, NULL, NULL)");
-    let mut alone = queue.another_connection();
-    let take = "BEGIN; SELECT FROM procrastinate_diesel_limit_states WHERE name = 'default' AND slot = 0 FOR UPDATE";
-    sql(&mut alone, take);
-    let mut other = plain(&mut queue);
-    sql(&mut other, "BEGIN; LOCK TABLE procrastinate_jobs");
-    let plain = plain(&mut queue);
-    let waiting = Waiting::start_on(plain, &mut queue, &fetch(9).replace("'{default}'", "NULL"));
-    assert_eq!(rows(&mut other, &fetch(1)).len(), 1);
-    sql(&mut other, "COMMIT");
-    // It must not wait for the one that is alone, which may be waiting for this slot.
-    assert_eq!(waiting.rows(), [""; 0]);
-    sql(&mut alone, "COMMIT");
-    assert_eq!(running(&mut queue), "32");
-}
-
-#[test]
 fn a_limit_for_each_key_of_another_queue_does_not_matter() {
     let mut queue = counted(100, 30, RUNNING);
     queue.run("SELECT procrastinate_diesel_limit_keys_v1('queue', 'other', '{tenant}', 1, NULL, NULL)");
