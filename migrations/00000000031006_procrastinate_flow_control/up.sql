@@ -607,9 +607,10 @@ BEGIN
         ORDER BY control.kind, control.name
     LOOP
         is_possible := true;
-        -- The condition on what can change is in a subquery, which is not evaluated again when
-        -- another transaction has changed the slot. Otherwise it would lock such a slot without
-        -- finding it.
+        -- A statement for each limit: one for all of them would need so much memory that the server
+        -- returns it to the system after each fetch, which makes every fetch slower. The
+        -- condition on what can change is in a subquery, which is not evaluated again when another
+        -- transaction has changed the slot. Otherwise it would lock such a slot without finding it.
         SELECT state.slot, state.jobs_left >= wanted AND state.counted_under = known.changed_at AS has_jobs_left
         INTO free
         FROM procrastinate_diesel_limit_states AS state
