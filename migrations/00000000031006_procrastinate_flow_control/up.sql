@@ -608,8 +608,8 @@ BEGIN
     LOOP
         is_possible := true;
         -- A statement for each limit: one for all of them would need so much memory that the server
-        -- returns it to the system after each fetch, which makes every fetch slower. The
-        -- condition on what can change is in a subquery, which is not evaluated again when another
+        -- returns it to the system after each fetch, which makes every fetch slower. The condition
+        -- on what can change is in a subquery, which is not evaluated again when another
         -- transaction has changed the slot. Otherwise it would lock such a slot without finding it.
         SELECT state.slot, state.jobs_left >= wanted AND state.counted_under = known.changed_at AS has_jobs_left
         INTO free

@@ -11,10 +11,9 @@ use procrastinate::job_manager::{
 use procrastinate::testing::{InMemoryConnector, at_blocking};
 use procrastinate::{App, Error, MissedTicks, Overlap, PeriodicTask, task};
 use serde_json::json;
-
-use super::deferring::{app_with, at, report, ticks};
 use throwaway_postgres::Database;
 
+use super::deferring::{app_with, at, report, ticks};
 use crate::support::{Running, connect, connector, database, eventually, jobs, rows, sql};
 
 /// Does something at a time of the day on which the tests of ticks play.
