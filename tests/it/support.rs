@@ -42,7 +42,7 @@ pub fn empty_database() -> Database {
 pub fn database_in(encoding: &str) -> Database {
     let server = Server::shared().unwrap();
     let database = server.create_database("test").unwrap();
-    let mut connection = PgConnection::establish(server.url()).unwrap();
+    let mut connection = maintenance();
     let name = database.name();
     let owner = format!("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{name}'");
     let owner = rows(&mut connection, &owner).remove(0);
@@ -102,6 +102,41 @@ pub async fn connector(database: &Database) -> DieselConnector {
 pub fn sql(connection: &mut PgConnection, statements: &str) {
     diesel::connection::SimpleConnection::batch_execute(connection, statements)
         .unwrap_or_else(|error| panic!("{error} in:\n{statements}"));
+}
+
+/// Ends every connection to the database of this connection but this one, and returns how many there were.
+/// Those that are still being opened are among them. `pg_stat_activity` does not show them, but each of them holds a
+/// lock of its database.
+pub fn end_other_connections(connection: &mut PgConnection) -> usize {
+    let here = rows(connection, "SELECT oid, pg_backend_pid() FROM pg_database WHERE datname = current_database()");
+    let (database, own_pid) = here[0].split_once(" | ").unwrap();
+    let others = format!(
+        "SELECT pg_terminate_backend(pid) FROM (
+             SELECT pid FROM pg_stat_activity WHERE datid = {database} AND backend_type = 'client backend'
+             UNION SELECT pid FROM pg_locks WHERE classid = 'pg_database'::regclass AND objid = {database}
+         ) AS connected WHERE pid <> {own_pid}"
+    );
+    rows(&mut maintenance(), &others).len()
+}
+
+/// Makes the database unreachable for everybody but this connection.
+pub async fn close_database(database: &Database, connection: &mut PgConnection) {
+    allow_connections(database, false);
+    eventually("nobody else is connected", || end_other_connections(connection) == 0).await;
+}
+
+/// Lets everybody connect again after [`close_database`].
+pub fn open_database(database: &Database) {
+    allow_connections(database, true);
+}
+
+fn allow_connections(database: &Database, allow: bool) {
+    sql(&mut maintenance(), &format!("ALTER DATABASE \"{}\" ALLOW_CONNECTIONS {allow}", database.name()));
+}
+
+/// A connection as superuser to another database of the server.
+fn maintenance() -> PgConnection {
+    PgConnection::establish(Server::shared().unwrap().url()).unwrap()
 }
 
 /// The current state of a job.

@@ -14,7 +14,8 @@ use serde_json::json;
 use throwaway_postgres::Database;
 
 use crate::support::{
-    Running, connect, database, empty_database, eventually, impatient_pool, job, jobs, rows, sql, within_patience,
+    Running, connect, database, empty_database, end_other_connections, eventually, impatient_pool, job, jobs, rows,
+    sql, within_patience,
 };
 
 /// How long the pools of these tests wait for a connection.
@@ -44,14 +45,6 @@ async fn failure(connector: DieselConnector) -> String {
     let error = within_patience(app.defer(configure_task("task", json!({})))).await.unwrap_err();
     assert!(matches!(error, Error::Pool { .. }), "{error:?}");
     error.to_string()
-}
-
-fn end_other_connections(database: &Database) {
-    sql(
-        &mut connect(database),
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
-    );
 }
 
 #[tokio::test]
@@ -91,7 +84,7 @@ async fn a_connection_that_died_in_the_pool_is_replaced_unseen() {
     for connector in [DieselConnector::new(of_deadpool), DieselConnector::new(of_bb8)] {
         let app = App::builder(connector).build().unwrap();
         app.defer(configure_task("before", json!({}))).await.unwrap();
-        end_other_connections(&database);
+        end_other_connections(&mut connect(&database));
         within_patience(app.defer(configure_task("after", json!({})))).await.unwrap();
     }
     assert_eq!(jobs(&mut connect(&database)).len(), 4);

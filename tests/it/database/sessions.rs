@@ -12,7 +12,9 @@ use serde_json::json;
 use throwaway_postgres::Database;
 use tokio::time::timeout;
 
-use crate::support::{Running, connect, database, eventually, job, jobs, rows, sql, within_patience};
+use crate::support::{
+    Running, connect, database, end_other_connections, eventually, job, jobs, rows, sql, within_patience,
+};
 use crate::worker::silent_proxy::SilentProxy;
 
 fn manager(url: &str) -> AsyncDieselConnectionManager<AsyncPgConnection> {
@@ -33,18 +35,10 @@ fn set_read_only(connection: &mut PgConnection, database: &Database, is_read_onl
     );
 }
 
-fn end_other_sessions(connection: &mut PgConnection) {
-    sql(
-        connection,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
-    );
-}
-
 /// Makes all sessions but this one read-only ones, and new sessions ordinary ones.
 fn make_sessions_read_only(connection: &mut PgConnection, database: &Database) {
     set_read_only(connection, database, true);
-    end_other_sessions(connection);
+    end_other_connections(connection);
 }
 
 /// How many sessions there are besides this one.
@@ -52,7 +46,7 @@ fn other_sessions(connection: &mut PgConnection) -> String {
     rows(
         connection,
         "SELECT count(*) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND backend_type = 'client backend'",
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
     )
     .remove(0)
 }
@@ -82,7 +76,7 @@ async fn a_session_of_other_settings_fails_one_call_and_no_more() {
     for connector in small_pools(database.url()).await {
         let app = App::builder(connector).build().unwrap();
         sql(&mut connection, &format!("ALTER DATABASE \"{name}\" SET search_path = nowhere"));
-        end_other_sessions(&mut connection);
+        end_other_connections(&mut connection);
         within_patience(app.perform(check_connection())).await.unwrap();
         sql(&mut connection, &format!("ALTER DATABASE \"{name}\" RESET search_path"));
         let error = within_patience(app.defer(configure_task("task", json!({})))).await.unwrap_err();

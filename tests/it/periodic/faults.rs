@@ -2,34 +2,19 @@
 
 use std::time::Duration;
 
-use diesel::prelude::*;
 use diesel_async::AsyncPgConnection;
 use diesel_async::pooled_connection::AsyncDieselConnectionManager;
 use diesel_async::pooled_connection::bb8::Pool;
 use procrastinate::{App, DieselConnector, JobStatus, PeriodicDeferrer, PeriodicTask, task};
 
-use throwaway_postgres::{Database, Server};
-
 use super::deferring::{app_with, at, ticks};
-use crate::support::{connect, database, impatient_pool, rows, sql, statuses, within_patience};
+use crate::support::{
+    close_database, connect, database, impatient_pool, open_database, rows, sql, statuses, within_patience,
+};
 
 #[task]
 async fn report(timestamp: i64) {
     let _ = timestamp;
-}
-
-/// Without: those that there are end, too.
-fn allow_connections(database: &Database, allow: bool) {
-    let mut maintenance = PgConnection::establish(Server::shared().unwrap().url()).unwrap();
-    let name = database.name();
-    sql(
-        &mut maintenance,
-        &format!(
-            "ALTER DATABASE \"{name}\" ALLOW_CONNECTIONS {allow};
-             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-             WHERE datname = '{name}' AND backend_type = 'client backend' AND NOT {allow}"
-        ),
-    );
 }
 
 /// Defers what is due until nothing fails any more: a new connection may take longer than the pool has patience.
@@ -95,12 +80,12 @@ async fn ticks_wait_while_the_database_is_unreachable() {
     let mut deferrer = app.periodic_deferrer();
     defer_all(&mut deferrer, "08:00:00", "08:01:00").await;
 
-    allow_connections(&database, false);
+    close_database(&database, &mut connect(&database)).await;
     for time in ["08:01:00", "08:02:00", "08:02:30", "08:12:00.5"] {
         let again_at = deferrer.defer_due(at(time)).await;
         assert!(again_at > at(time) && again_at <= at(time) + chrono::TimeDelta::seconds(5), "{again_at}");
     }
-    allow_connections(&database, true);
+    open_database(&database);
 
     defer_all(&mut deferrer, "08:12:01", "08:13:00").await;
     // Those that have waited for more than ten minutes are given up.

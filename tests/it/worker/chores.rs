@@ -13,7 +13,9 @@ use procrastinate::{App, DieselConnector, Error, JobId, JobStatus, Worker, task}
 use throwaway_postgres::Database;
 
 use super::silent_proxy::SilentProxy;
-use crate::support::{Running, connect, connector, database, eventually, job, rows, sql, within_patience, workers};
+use crate::support::{
+    Running, connect, connector, database, end_other_connections, eventually, job, rows, sql, within_patience, workers,
+};
 
 /// More than a statement can unlink in half a second.
 const MANY: usize = 150_000;
@@ -234,11 +236,7 @@ async fn a_pool_that_panics_is_asked_again() {
     assert!(message.contains("the pool panicked at tests/it/worker/chores.rs"), "{message}");
     // Those who fetch and who send heartbeats ask, too.
     let id = be_rescued().defer_blocking(&mut connection).unwrap();
-    sql(
-        &mut connection,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
-    );
+    end_other_connections(&mut connection);
     eventually("the job has run", || job(&mut connection, id).status == JobStatus::Succeeded).await;
     worker.stop().await.unwrap();
 }

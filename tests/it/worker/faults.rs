@@ -3,38 +3,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use diesel::prelude::*;
 use procrastinate::{App, DieselConnector, Error, JobContext, JobStatus, Worker, task};
-use throwaway_postgres::Database;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::support::{
-    PATIENCE, Running, connect, connector, database, eventually, impatient_pool, job, sql, statuses, within_patience,
-    workers,
+    PATIENCE, Running, close_database, connect, connector, database, end_other_connections, eventually, impatient_pool,
+    job, open_database, sql, statuses, within_patience, workers,
 };
 
 /// A worker whose heartbeat is quick, so that a test need not wait for it.
 fn quick(worker: Worker) -> Worker {
     worker.update_heartbeat_interval(Duration::from_millis(20)).stalled_worker_timeout(Duration::from_millis(500))
-}
-
-/// Ends every connection to the database but this one.
-fn cut_connections(connection: &mut PgConnection) {
-    sql(
-        connection,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-         WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
-    );
-}
-
-/// Lets nobody connect to the database any more, or lets them again.
-fn allow_connections(maintenance: &mut PgConnection, database: &Database, allow: bool) {
-    sql(maintenance, &format!("ALTER DATABASE \"{}\" ALLOW_CONNECTIONS {allow}", database.name()));
-}
-
-/// A connection to another database of the server, to close this one from.
-fn maintenance() -> PgConnection {
-    PgConnection::establish(throwaway_postgres::Server::shared().unwrap().url()).unwrap()
 }
 
 #[tokio::test]
@@ -53,7 +32,7 @@ async fn a_worker_survives_the_loss_of_every_connection() {
     for _ in 0..3 {
         survive().defer_blocking(&mut connection).unwrap();
         within_patience(RAN.notified()).await;
-        cut_connections(&mut connection);
+        end_other_connections(&mut connection);
     }
     // Deferred while nobody may be listening: the listener looks once when it is back.
     survive().defer_blocking(&mut connection).unwrap();
@@ -81,15 +60,13 @@ async fn the_outcome_of_a_job_is_stored_when_the_database_is_reachable_again() {
     let worker = Running::start(app.worker());
     within_patience(STARTED.notified()).await;
 
-    let mut maintenance = maintenance();
-    allow_connections(&mut maintenance, &database, false);
-    cut_connections(&mut connection);
+    close_database(&database, &mut connection).await;
     GO_ON.notify_one();
     // Nothing can be stored now. The connection that was there before still reads.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(job(&mut connection, id).status, JobStatus::Doing);
 
-    allow_connections(&mut maintenance, &database, true);
+    open_database(&database);
     eventually("the job has succeeded", || job(&mut connection, id).status == JobStatus::Succeeded).await;
     worker.stop().await.unwrap();
 }
@@ -113,12 +90,10 @@ async fn a_worker_that_stops_while_the_database_is_unreachable_names_its_unsaved
     let worker = Running::start(quick(app.worker()));
     within_patience(STARTED.notified()).await;
 
-    let mut maintenance = maintenance();
-    allow_connections(&mut maintenance, &database, false);
-    cut_connections(&mut connection);
+    close_database(&database, &mut connection).await;
     GO_ON.notify_one();
     let error = worker.stop().await.unwrap_err();
-    allow_connections(&mut maintenance, &database, true);
+    open_database(&database);
     match error {
         Error::UnsavedJobs { job_ids, .. } => assert_eq!(job_ids, [id]),
         other => panic!("{other}"),

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tracing::Level;
 
 use crate::support::{
-    Running, connect, connector, database, eventually, rows, sql, statuses, superuser, within_patience,
+    Running, connect, connector, database, end_other_connections, eventually, rows, sql, statuses, within_patience,
 };
 
 /// What must not be seen: an argument, and a number that is one.
@@ -231,12 +231,8 @@ async fn run_jobs(app: &App, database: &Database) {
     let worker = app.worker().name(WORKER).unknown_tasks(UnknownTasks::Fail).concurrency(20);
     let worker = Running::start(worker.update_heartbeat_interval(Duration::from_millis(200)));
     within_patience(STARTED.notified()).await;
-    sql(
-        &mut superuser(database),
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
-    );
     let mut connection = connect(database);
+    end_other_connections(&mut connection);
     let is_over = |status: &JobStatus| !matches!(status, JobStatus::Todo | JobStatus::Doing);
     eventually("the other jobs have ended", || {
         statuses(&mut connection).iter().filter(|status| is_over(status)).count() == others
