@@ -337,7 +337,9 @@ CREATE FUNCTION procrastinate_diesel_queues_with_locks_v1(target_queue_names var
     LANGUAGE plpgsql
 AS $function$
 BEGIN
-    IF target_queue_names IS NOT NULL THEN
+    IF cardinality(target_queue_names) = 1 THEN
+        RETURN target_queue_names;
+    ELSIF target_queue_names IS NOT NULL THEN
         RETURN ARRAY(SELECT DISTINCT unnest(target_queue_names));
     END IF;
     RETURN ARRAY(
@@ -365,17 +367,22 @@ CREATE FUNCTION procrastinate_diesel_find_first_heads_v1(
     LANGUAGE plpgsql
 AS $function$
 DECLARE
-    queue_names CONSTANT varchar[] := ARRAY(
-        SELECT queue.name FROM unnest(procrastinate_diesel_queues_with_locks_v1(flow.queue_names)) AS queue (name)
-        WHERE queue.name <> ALL (flow.blocked_queues));
+    queue_names varchar[] := procrastinate_diesel_queues_with_locks_v1(flow.queue_names);
+    -- Other workers may have locked some of them.
+    enough CONSTANT integer :=
+        CASE WHEN procrastinate_diesel_had_many_v1('held_rows') THEN most ELSE least(most, wanted + wanted / 8 + 1) END;
 BEGIN
+    IF cardinality(flow.blocked_queues) > 0 THEN
+        queue_names := ARRAY(
+            SELECT queue.name FROM unnest(queue_names) AS queue (name) WHERE queue.name <> ALL (flow.blocked_queues));
+    END IF;
     SELECT coalesce(bool_and(
                cardinality(found.ids) >= wanted
                OR NOT EXISTS (
                     SELECT FROM procrastinate_jobs AS further
                     WHERE further.status = 'todo' AND further.lock IS NOT NULL AND further.queue_name = queue.name
                     ORDER BY further.priority DESC, further.id
-                    LIMIT 1 OFFSET 2 * most)), true),
+                    LIMIT 1 OFFSET 2 * (most + cardinality(passed_over)))), true),
            coalesce(array_agg(head.id) FILTER (WHERE head.id IS NOT NULL), '{}'),
            coalesce(array_agg(head.lock) FILTER (WHERE head.id IS NOT NULL), '{}')
     INTO is_complete, job_ids, locks
@@ -388,7 +395,7 @@ BEGIN
                   FROM procrastinate_jobs AS job
                   WHERE job.status = 'todo' AND job.lock IS NOT NULL AND job.queue_name = queue.name
                   ORDER BY job.priority DESC, job.id
-                  LIMIT 2 * most) AS near
+                  LIMIT 2 * (most + cardinality(passed_over))) AS near
             WHERE near.id <> ALL (passed_over) AND near.task_name <> ALL (flow.blocked_tasks)
               AND (last_lock IS NULL OR near.lock > last_lock)
               AND (near.scheduled_at IS NULL OR near.scheduled_at <= due_at)
@@ -402,7 +409,7 @@ BEGIN
                    ORDER BY holder.lock
                    LIMIT 1) IS NULL
             ORDER BY near.priority DESC, near.id
-            LIMIT most) AS startable) AS found
+            LIMIT enough + cardinality(passed_over)) AS startable) AS found
     LEFT JOIN LATERAL unnest(found.ids, found.locks) AS head (id, lock) ON true;
 END;
 $function$;
@@ -513,7 +520,8 @@ $function$;
 COMMENT ON FUNCTION procrastinate_diesel_had_many_v1(text) IS
     'Whether the former fetch of this session found jobs of many different locks that can start '
     '(locks), or as many scheduled jobs that are due as it read (due_jobs). If so, the next one '
-    'does not begin with searches that would find none.';
+    'does not begin with searches that would find none. Or whether other transactions held rows of '
+    'jobs that it found (held_rows). If so, the next one reads more of them.';
 
 CREATE FUNCTION procrastinate_diesel_remember_many_v1(what text, has_many boolean)
     RETURNS text
@@ -737,6 +745,8 @@ DECLARE
     found record;
     keyed record;
     held record;
+    had_held_rows CONSTANT boolean := procrastinate_diesel_had_many_v1('held_rows');
+    has_held_rows boolean := false;
 BEGIN
     job_ids := '{}';
     locks := '{}';
@@ -775,9 +785,14 @@ BEGIN
         job_ids := job_ids || held.job_ids;
         locks := locks || held.job_locks;
         missing := missing - cardinality(held.job_ids);
+        has_held_rows := has_held_rows OR missing > 0 AND has_more
+            OR had_held_rows AND held.job_ids <> found.job_ids[1:cardinality(held.job_ids)];
         EXIT WHEN NOT has_more;
         tried := tried || found.job_ids || keyed.job_ids;
     END LOOP;
+    IF has_held_rows <> had_held_rows THEN
+        PERFORM procrastinate_diesel_remember_many_v1('held_rows', has_held_rows);
+    END IF;
     SELECT coalesce(array_agg(job.id), '{}'), coalesce(array_agg(job.lock), '{}')
     INTO job_ids, locks
     FROM (SELECT each.* FROM unnest(job_ids, locks) AS each (id, lock) ORDER BY each.lock) AS job;

@@ -1,10 +1,12 @@
 //! A session remembers that its former fetch found jobs of many different locks, or many scheduled jobs that are due. The
-//! next fetch then begins with the search for these. It starts the same jobs, whatever has changed meanwhile. `fetch.rs`
+//! next fetch then begins with the search for these. A session also remembers that others held rows of jobs that it found.
+//! It starts the same jobs, whatever has changed meanwhile. `fetch.rs`
 //! compares all rules of fetching.
 
 use serde_json::{Value, json};
 
 use super::queue::Queue;
+use crate::support::sql;
 
 const NONE: [i64; 0] = [];
 
@@ -120,6 +122,26 @@ fn a_pause_and_a_limit_hold() {
         assert_eq!(fetch(&mut queue, "NULL", 10), NONE, "{kind}");
         queue.run("SELECT procrastinate_diesel_resume_v1('queue', 'a')");
         assert_eq!(fetch(&mut queue, "NULL", 2), [6, 7], "{kind}");
+    }
+}
+
+#[test]
+fn jobs_whose_rows_others_hold_are_passed_over_whether_that_is_remembered_or_not() {
+    for queues in ["NULL", "'{a}'", "'{a,b}'"] {
+        let mut queue = Queue::with_jobs(jobs_with_locks("a", 120));
+        let mut other = queue.another_connection();
+        sql(&mut other, "BEGIN; SELECT FROM procrastinate_jobs WHERE id <= 80 AND id <> 3 FOR UPDATE");
+        let mut expected = [3].into_iter().chain(81..);
+        for _ in 0..2 {
+            let next: Vec<i64> = expected.by_ref().take(10).collect();
+            assert_eq!(fetch(&mut queue, queues, 10), next, "{queues}");
+            assert!(remembers(&mut queue, "held_rows"), "{queues}");
+        }
+        sql(&mut other, "ROLLBACK");
+        let rest: Vec<i64> = (1..=80).filter(|id| *id != 3).chain(expected.take_while(|id| *id <= 120)).collect();
+        assert_eq!(fetch(&mut queue, queues, 10), rest[..10], "{queues}");
+        assert!(!remembers(&mut queue, "held_rows"), "{queues}");
+        assert_eq!(fetch(&mut queue, queues, 200), rest[10..], "{queues}");
     }
 }
 
