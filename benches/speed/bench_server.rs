@@ -130,7 +130,7 @@ pub(crate) async fn pool(url: &str) -> Measured<Pool<AsyncPgConnection>> {
 }
 
 /// Creates a pool of this many connections.
-pub(crate) async fn pool_of(url: &str, connections: u32) -> Measured<Pool<AsyncPgConnection>> {
+async fn pool_of(url: &str, connections: u32) -> Measured<Pool<AsyncPgConnection>> {
     let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(url);
     Ok(Pool::builder().max_size(connections).build(manager).await?)
 }

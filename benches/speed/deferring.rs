@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use diesel_async::pooled_connection::AsyncDieselConnectionManager;
+use diesel_async::pooled_connection::bb8::Pool;
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 
 use crate::Measured;
@@ -39,15 +41,17 @@ pub(crate) async fn measure(bench: &BenchServer) -> Measured<Vec<Table>> {
     figures.print("ten producers on ten connections", &mut table);
 
     let through_application = [
-        (1, 1, "one at a time, through `App::defer`"),
-        (PRODUCERS, 1, "ten producers, through `App::defer`"),
-        (10 * PRODUCERS, 4, "a hundred producers, through `App::defer`"),
+        (1, 1, true, "one at a time, through `App::defer`"),
+        (1, 1, false, "the same, with a pool that does not test its connections"),
+        (PRODUCERS, 1, true, "ten producers, through `App::defer`"),
+        (10 * PRODUCERS, 4, true, "a hundred producers, through `App::defer`"),
     ];
-    for (producers, factor, what) in through_application {
+    for (producers, factor, is_tested, what) in through_application {
         let mut figures = Figures::default();
         for round in 0..3 * bench.arguments.rounds() {
             let connections = producers.min(PRODUCERS);
-            let ours = async || through_application_of(bench, producers, factor * single / producers).await;
+            let jobs = factor * single / producers;
+            let ours = async || through_application_of(bench, producers, jobs, is_tested).await;
             figures.take(round, ours, async || theirs(bench, connections, single / connections).await).await?;
         }
         figures.print(what, &mut table);
@@ -126,10 +130,13 @@ async fn ours(bench: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
     Ok(rate)
 }
 
-/// Measures this many producers that defer through the application, on at most ten connections of its pool.
-async fn through_application_of(bench: &BenchServer, producers: u32, jobs: u32) -> Measured<f64> {
+/// Measures this many producers that defer through the application, on at most ten connections of its pool. The pool
+/// tests each connection that it lends, as by default, or none.
+async fn through_application_of(bench: &BenchServer, producers: u32, jobs: u32, is_tested: bool) -> Measured<f64> {
     let database = bench.database()?;
-    let app = bench_server::app(bench_server::pool_of(database.superuser_url(), PRODUCERS).await?)?;
+    let manager = AsyncDieselConnectionManager::<AsyncPgConnection>::new(database.superuser_url());
+    let pool = Pool::builder().max_size(PRODUCERS).test_on_check_out(is_tested).build(manager).await?;
+    let app = bench_server::app(pool)?;
     let start = |jobs: u32| {
         let each = (0..producers).map(|_| {
             let app = app.clone();

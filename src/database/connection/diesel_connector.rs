@@ -22,6 +22,9 @@ use crate::support::panics;
 /// How long to wait for a connection from a pool that has no time limit of its own.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// How many closed connections a pool may lend in a row. After that, the statement fails.
+const MOST_CLOSED: usize = 1_000;
+
 /// Why an action that needs a session is refused.
 const NO_SESSION: &str = "it needs a session of the server, which a pooler in transaction mode does not keep; \
                           pass a pool of direct connections to `DieselConnector::dedicated_connections`";
@@ -243,10 +246,24 @@ impl DieselConnector {
     }
 
     /// Gets a connection from the pool. Drop it to return it.
+    ///
+    /// A pool that does not test its connections can lend closed ones, for example after a restart of the server. They
+    /// are given back, and it is asked again.
     pub(crate) async fn get(&self, action: &'static str) -> Result<PooledConnection, Error> {
-        let asked = catch_panic(get_in_time(self.pool.as_ref(), LONGEST_WAIT)).await;
-        let connection = asked.map_err(|source| Error::Pool { action, source })?;
+        let mut connection = self.get_any(action).await?;
+        for _ in 0..MOST_CLOSED {
+            if !connection.is_closed() {
+                break;
+            }
+            connection.discard();
+            connection = self.get_any(action).await?;
+        }
         Ok(if self.without_prepared_statements { connection.without_prepared_statements() } else { connection })
+    }
+
+    async fn get_any(&self, action: &'static str) -> Result<PooledConnection, Error> {
+        let asked = catch_panic(get_in_time(self.pool.as_ref(), LONGEST_WAIT)).await;
+        asked.map_err(|source| Error::Pool { action, source })
     }
 
     /// Opens a dedicated connection.

@@ -77,6 +77,15 @@ impl PooledConnection {
         self.is_discarded = true;
     }
 
+    /// Whether the connection was closed while nobody used it. Nothing is sent to find out.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        #[cfg(any(feature = "bb8", feature = "deadpool"))]
+        return diesel_async::pooled_connection::PoolableConnection::is_broken(&mut **self);
+        // diesel-async only tells with a feature for a pool.
+        #[cfg(not(any(feature = "bb8", feature = "deadpool")))]
+        false
+    }
+
     /// Notes that a statement is about to be sent. If nobody waits for its response, the connection is closed.
     ///
     /// A connection in a transaction is returned in any case. It is that of a test, and would lose the test's data.

@@ -1,14 +1,15 @@
-//! Pools that have no connection to give: what went wrong is said soon, and nothing hangs.
+//! Pools that have no connection to give, or a closed one: what went wrong is said soon, and nothing hangs.
 
 use std::net::TcpListener;
 use std::pin::Pin;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError, bb8, deadpool};
+use diesel_async::pooled_connection::{AsyncDieselConnectionManager, PoolError, PoolableConnection, bb8, deadpool};
 use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use procrastinate::job_manager::get_job_status;
-use procrastinate::pool::AsyncPool;
+use procrastinate::pool::{self, AsyncPool, BoxFuture, PooledConnection};
 use procrastinate::{App, DieselConnector, Error, JobStatus, configure_task, task};
 use serde_json::json;
 use throwaway_postgres::Database;
@@ -224,4 +225,42 @@ async fn migrations_and_workers_use_the_schema_that_a_hook_sets() {
     worker.stop().await.unwrap();
     let in_public = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     assert_eq!(rows(&mut connection, in_public), [""; 0]);
+}
+
+/// A pool that lends connections in this order, without a test, and then opens new ones.
+struct Untested {
+    url: String,
+    idle: Mutex<Vec<AsyncPgConnection>>,
+}
+
+impl AsyncPool for Untested {
+    fn get(&self) -> BoxFuture<'_, Result<PooledConnection, pool::PoolError>> {
+        Box::pin(async {
+            let idle = self.idle.lock().unwrap().pop();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => self.dedicated().await?,
+            };
+            Ok(PooledConnection::new(Box::new(connection)))
+        })
+    }
+
+    fn dedicated(&self) -> BoxFuture<'_, Result<AsyncPgConnection, pool::PoolError>> {
+        Box::pin(async { Ok(AsyncPgConnection::establish(&self.url).await?) })
+    }
+}
+
+#[tokio::test]
+async fn closed_connections_of_a_pool_that_does_not_test_them_are_not_used() {
+    let database = database();
+    let mut idle = Vec::new();
+    for _ in 0..5 {
+        idle.push(AsyncPgConnection::establish(database.url()).await.unwrap());
+    }
+    end_other_connections(&mut connect(&database));
+    eventually("all are closed", || idle.iter_mut().all(PoolableConnection::is_broken)).await;
+    let untested = Untested { url: database.url().to_owned(), idle: Mutex::new(idle) };
+    let app = App::builder(DieselConnector::new(untested)).build().unwrap();
+    app.defer(configure_task("task", json!({}))).await.unwrap();
+    assert_eq!(jobs(&mut connect(&database)).len(), 1);
 }
