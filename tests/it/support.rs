@@ -104,9 +104,8 @@ pub fn sql(connection: &mut PgConnection, statements: &str) {
         .unwrap_or_else(|error| panic!("{error} in:\n{statements}"));
 }
 
-/// Ends every connection to the database of this connection but this one, and returns how many there were.
-/// Those that are still being opened are among them. `pg_stat_activity` does not show them, but each of them holds a
-/// lock of its database.
+/// Ends all other connections to the database of this connection, and returns how many there were. Those that are still
+/// being opened are among them. `pg_stat_activity` does not show them, but each of them holds a lock of its database.
 pub fn end_other_connections(connection: &mut PgConnection) -> usize {
     let here = rows(connection, "SELECT oid, pg_backend_pid() FROM pg_database WHERE datname = current_database()");
     let (database, own_pid) = here[0].split_once(" | ").unwrap();
@@ -119,13 +118,13 @@ pub fn end_other_connections(connection: &mut PgConnection) -> usize {
     rows(&mut maintenance(), &others).len()
 }
 
-/// Makes the database unreachable for everybody but this connection.
+/// Makes the database unreachable, except on this connection.
 pub async fn close_database(database: &Database, connection: &mut PgConnection) {
     allow_connections(database, false);
-    eventually("nobody else is connected", || end_other_connections(connection) == 0).await;
+    eventually("no other connection is left", || end_other_connections(connection) == 0).await;
 }
 
-/// Lets everybody connect again after [`close_database`].
+/// Allows connections again after [`close_database`].
 pub fn open_database(database: &Database) {
     allow_connections(database, true);
 }

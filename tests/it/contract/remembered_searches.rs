@@ -1,7 +1,7 @@
 //! A session remembers that its former fetch found jobs of many different locks, or many scheduled jobs that are due. The
-//! next fetch then begins with the search for these. A session also remembers that others held rows of jobs that it found.
-//! It starts the same jobs, whatever has changed meanwhile. `fetch.rs`
-//! compares all rules of fetching.
+//! next fetch then begins with the search for these. It also remembers that other transactions held rows of jobs that it
+//! found. The next fetch then reads more of them. In each case it starts the same jobs, whatever has changed meanwhile.
+//! `fetch.rs` compares all rules of fetching.
 
 use serde_json::{Value, json};
 
