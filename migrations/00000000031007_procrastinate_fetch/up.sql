@@ -248,7 +248,9 @@ CREATE FUNCTION procrastinate_diesel_scheduled_queues_v1(target_queue_names varc
     LANGUAGE plpgsql
 AS $function$
 BEGIN
-    IF target_queue_names IS NOT NULL THEN
+    IF cardinality(target_queue_names) = 1 THEN
+        RETURN target_queue_names;
+    ELSIF target_queue_names IS NOT NULL THEN
         RETURN ARRAY(SELECT DISTINCT unnest(target_queue_names));
     END IF;
     RETURN ARRAY(
